@@ -1,0 +1,55 @@
+# Every target makes the environment it needs. Nothing but python3 (>= 3.11, with venv), make and git has to be there.
+.DEFAULT_GOAL := help
+.PHONY: help repro smoke test check baseline diff demo clean
+SHELL := /bin/sh
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PYTHONPATH := src
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+repro: .venv/ready  ## data to tuned ONNX model and report; about 15 minutes on 2 cores the first time, seconds after
+	@echo "attune: running the pipeline (dvc repro); only what changed runs, the first time about 15 minutes on 2 cores"
+	@dvc repro
+	@echo "attune: done; read metrics/report.md"
+
+smoke: .venv/ready  ## the same pipeline on 300 documents, in scratch/smoke; under 2 minutes
+	@echo "attune: running the miniature pipeline in scratch/smoke, under 2 minutes"
+	@python tests/miniature.py scratch/smoke
+
+test: .venv/ready  ## all tests, the miniature pipeline among them; under 10 minutes on 2 cores
+	@echo "attune: running the tests, under 10 minutes on 2 cores"
+	@python -m pytest
+
+check: .venv/ready  ## lint and types
+	@ruff check . && ruff format --check . && mypy
+
+baseline: .venv/ready  ## (re)create the git tag `baseline`: the commit whose tuned encoder is the base (train.epochs: 0)
+	@for commit in $$(git log --format=%H -- params.yaml); do \
+	    if git show $$commit:params.yaml | grep -Eq '^  epochs: 0( |$$)'; then \
+	        git tag --force baseline $$commit >/dev/null && git log -1 --format='attune: tag baseline is %h %s' $$commit; \
+	        exit 0; \
+	    fi; \
+	done; \
+	echo "attune: no commit here has train.epochs: 0 (a shallow clone?); git fetch --unshallow, or make the run again:" \
+	    "dvc exp run -n baseline -S train.epochs=0" >&2; exit 1
+
+diff: baseline  ## baseline against tuned, as dvc metrics diff
+	@dvc metrics diff baseline --targets metrics/tuned.json
+
+demo: .venv/ready  ## search the corpus with the base and the tuned encoder, side by side
+	@attune search "stack arrays vertically"
+
+clean:  ## remove the environment and scratch space; outputs and the DVC cache stay
+	rm -rf .venv scratch
+
+.venv/ready: constraints.txt pyproject.toml
+	@command -v git >/dev/null || { echo "attune: git is missing; install it (Debian: apt-get install git)" >&2; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "attune: $(PYTHON) is missing; install Python 3.11 or newer, or make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "attune: $(PYTHON) is $$($(PYTHON) -V 2>&1), expected 3.11 or newer; make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "attune: $(PYTHON) lacks venv; install it (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@echo "attune: installing into .venv, about 2 minutes"
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,dev]'
+	@touch .venv/ready

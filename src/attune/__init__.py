@@ -1,0 +1,1 @@
+"""Fine-tune your own embedding model, and know that it worked."""

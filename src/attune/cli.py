@@ -1,0 +1,64 @@
+"""The few commands that are not stages: look at the result of the pipeline, and check what is about to be shipped."""
+
+import textwrap
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from attune.demo import Hit, System, load_systems
+from attune.errors import BadInput
+from attune.runtime import verify as verify_folder
+from attune.stage import fail
+
+app = typer.Typer(help="Fine-tune your own embedding model, and know that it worked.", no_args_is_help=True)
+
+
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(help="what to look for, in your own words")],
+    k: Annotated[int, typer.Option(min=1, max=100, help="how many documents to show")] = 5,
+) -> None:
+    """Searches the corpus with the base and the tuned encoder, side by side."""
+    if not query.strip():
+        raise BadInput("the query is empty; say what to look for")
+    systems = load_systems(Path())
+    results = [system.search(query, k) for system in systems]
+    Console().print(side_by_side(systems, results))
+
+
+def side_by_side(systems: list[System], results: list[list[Hit]]) -> Table:
+    """One column per system, one row per rank; a document that the first system lacks is marked."""
+    table = Table(show_lines=True)
+    table.add_column("rank", justify="right")
+    for system in systems:
+        table.add_column(system.name, ratio=1)
+    known = {hit.document_id for hit in results[0]}
+    for rank, hits in enumerate(zip(*results, strict=True), start=1):
+        cells = [_cell(hit, is_new=column > 0 and hit.document_id not in known) for column, hit in enumerate(hits)]
+        table.add_row(str(rank), *cells)
+    return table
+
+
+def _cell(hit: Hit, is_new: bool) -> str:
+    mark = "[green]+[/green] " if is_new else ""
+    head = f"{mark}[bold]{escape(hit.title or hit.document_id)}[/bold]  {hit.score:.3f}"
+    return f"{head}\n[dim]{escape(textwrap.shorten(hit.text, 160))}[/dim]"
+
+
+@app.command()
+def verify(folder: Annotated[Path, typer.Argument(help="an exported model folder")] = Path("models/onnx")) -> None:
+    """Checks every file of an exported model against its manifest, and the vectors that it makes."""
+    verify_folder(folder)
+    print(f"{folder}: every file and every golden vector is as the manifest says")
+
+
+def main() -> None:
+    """The `attune` command: errors are one line."""
+    try:
+        app()
+    except (BadInput, OSError) as error:
+        fail("", error)

@@ -1,0 +1,118 @@
+"""The folder of an exported encoder: the files beside the graphs, in the schema that most consumers read.
+
+That is the schema of sentence-transformers 2 to 5. Version 6 reads it but writes another, which older versions and Text
+Embeddings Inference refuse; fastembed, transformers.js and Spring AI find what they need here as well.
+"""
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from attune.errors import BadInput
+
+FP32, INT8 = "onnx/model.onnx", "onnx/model_quantized.onnx"  # the names transformers.js looks for
+SPECIAL_TOKENS = ("cls_token", "sep_token", "pad_token", "unk_token", "mask_token", "bos_token", "eos_token")
+POOLING_FLAGS = {
+    "cls": "pooling_mode_cls_token",
+    "mean": "pooling_mode_mean_tokens",
+    "max": "pooling_mode_max_tokens",
+    "mean_sqrt_len_tokens": "pooling_mode_mean_sqrt_len_tokens",
+    "weightedmean": "pooling_mode_weightedmean_tokens",
+    "lasttoken": "pooling_mode_lasttoken",
+}
+MODULES = (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize"))
+LIBRARIES = ("sentence-transformers", "transformers", "torch", "tokenizers", "onnx", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a consumer must know to use an encoder's graph: its size, its cut, its pooling, its prompts."""
+
+    dim: int
+    hidden_size: int
+    max_length: int
+    pooling: str
+    prompts: dict[str, str]
+    default_prompt_name: str | None
+    similarity: str
+
+
+def write_settings(source: Path, out: Path, about: Description) -> None:
+    """Writes every file of the folder but the graphs, the manifest and the golden vectors.
+
+    Raises:
+        BadInput: the source has no config.json, tokenizer.json or tokenizer_config.json.
+    """
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        if not (source / name).is_file():
+            raise BadInput(f"{source / name}: not found; the export needs it, so train or fetch the encoder again")
+    out.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source / "config.json", out / "config.json")
+    _write_tokenizer(source, out, about.max_length)
+    _write(out / "modules.json", _modules())
+    _write(out / "1_Pooling" / "config.json", _pooling(about))
+    _write(out / "2_Normalize" / "config.json", {})  # it has no settings, but git and DVC keep no empty folders
+    _write(out / "sentence_bert_config.json", {"max_seq_length": about.max_length, "do_lower_case": False})
+    settings = {"prompts": about.prompts, "default_prompt_name": about.default_prompt_name}
+    versions = {name.replace("-", "_"): version(name) for name in LIBRARIES[:3]}
+    similarity = {"similarity_fn_name": about.similarity}
+    _write(out / "config_sentence_transformers.json", {"__version__": versions} | settings | similarity)
+
+
+def _modules() -> list[dict[str, Any]]:
+    kind = "sentence_transformers.models"
+    return [
+        {"idx": place, "name": str(place), "path": path, "type": f"{kind}.{name}"}
+        for place, (path, name) in enumerate(MODULES)
+    ]
+
+
+def _pooling(about: Description) -> dict[str, Any]:
+    flags = {flag: mode == about.pooling for mode, flag in POOLING_FLAGS.items()}
+    return {"word_embedding_dimension": about.hidden_size} | flags | {"include_prompt": True}
+
+
+def _write_tokenizer(source: Path, out: Path, max_length: int) -> None:
+    settings = json.loads((source / "tokenizer_config.json").read_text(encoding="utf-8"))
+    tokens = {name: _content(settings[name]) for name in SPECIAL_TOKENS if settings.get(name)}
+    tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
+    pad_id = tokenizer.token_to_id(tokens["pad_token"]) if "pad_token" in tokens else None
+    if pad_id is None:
+        raise BadInput(f"{source / 'tokenizer_config.json'}: no pad_token of its vocabulary; set one and save again")
+    # clients that know only this file must cut and pad as the encoder was trained
+    tokenizer.enable_truncation(max_length)
+    tokenizer.enable_padding(pad_id=pad_id, pad_token=tokens["pad_token"])
+    tokenizer.save(str(out / "tokenizer.json"))
+    kept = {name: value for name, value in settings.items() if name not in ("is_local", "local_files_only")}
+    _write(out / "tokenizer_config.json", kept | {"model_max_length": max_length})
+    _write(out / "special_tokens_map.json", tokens)
+    if json.loads(tokenizer.to_str())["model"]["type"] == "WordPiece":
+        vocabulary = tokenizer.get_vocab()
+        (out / "vocab.txt").write_text(
+            "".join(f"{token}\n" for token in sorted(vocabulary, key=vocabulary.__getitem__))
+        )
+
+
+def _content(token: str | dict[str, Any]) -> str:
+    return token if isinstance(token, str) else str(token["content"])
+
+
+def _write(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def file_records(folder: Path) -> dict[str, dict[str, str | int]]:
+    """Each file's sha256 and size in bytes, by its path in the folder, sorted."""
+    records: dict[str, dict[str, str | int]] = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        records[path.relative_to(folder).as_posix()] = {"sha256": digest, "size": path.stat().st_size}
+    return records

@@ -1,0 +1,1 @@
+"""Where raw data can come from, one file each."""

@@ -1,0 +1,75 @@
+"""The sentences of a docstring before its first section, as plain text that a person could have typed."""
+
+import re
+from itertools import takewhile
+
+# Read in this order: :func:`~a.b.c` as c, `text <target>`_ as text, other roles and quotes as what they hold, no [1]_.
+_MARKUP = (
+    (re.compile(r":[a-zA-Z:+]+:`~[\w.]*?(\w+)`"), r"\1"),
+    (re.compile(r"(?::[a-zA-Z:+]+:)?`([^`<]+?)\s*<[^`<>]*>`_{0,2}"), r"\1"),
+    (re.compile(r":[a-zA-Z:+]+:`([^`]*)`"), r"\1"),
+    (re.compile(r"(`{1,2})([^`]+)\1_{0,2}"), r"\2"),
+    (re.compile(r"(?<![\w*])(\*{1,2})([^\s*](?:[^*]*[^\s*])?)\1(?![\w*])"), r"\2"),
+    (re.compile(r"\s*\[[\w,\s]+\]_"), ""),
+    (re.compile(r"\$([^$]+)\$"), r"\1"),
+    (re.compile(r"\s+"), " "),
+)
+_ASIDE = re.compile(r"(\s*\((?:see|cf\.) [^()]*\)|[;,.:]\s*(?:see|cf\.) .*)$", re.IGNORECASE)
+_ABBREVIATIONS = "".join(
+    rf"(?<!\b{re.escape(a)})" for a in ("e.g", "i.e", "vs", "cf", "etc", "resp", "Fig", "al", "w.r.t")
+)
+_END = re.compile(rf"{_ABBREVIATIONS}(?<!\b[A-Z])[.!?]\s+(?=[\"'(]?[A-Z0-9])")
+_UNDERLINE = re.compile(r"([-=~^*])\1{2,}$")
+_NO_PROSE = re.compile(r"\.\. |>>> |[-*+] |\d\. |\||=|:\w+[^:`]*:(?!`)")
+_CALL = re.compile(r"[\w.]+ ?\(")
+
+
+def sentences(docstring: str) -> list[str]:
+    """The sentences before the first section, without markup and full stops; lists, tables and code end a paragraph."""
+    found: list[str] = []
+    for paragraph in re.split(r"\n\s*\n", _without_signature(_introduction(docstring))):
+        lines = takewhile(lambda line: not _NO_PROSE.match(line), map(str.strip, paragraph.strip().splitlines()))
+        found += (_trimmed(sentence) for sentence in _END.split(plain(" ".join(lines))))
+    return [sentence for sentence in found if sentence]
+
+
+def _trimmed(sentence: str) -> str:
+    """Without the full stop, and without a reference to elsewhere at the end: `... of a graph; see Graph`."""
+    return _ASIDE.sub("", sentence.strip().rstrip(".:;")).strip()
+
+
+def plain(text: str) -> str:
+    """Text without reStructuredText markup, on one line."""
+    for pattern, replacement in _MARKUP:
+        text = pattern.sub(replacement, text)
+    return text.strip()
+
+
+def is_deprecated(docstring: str) -> bool:
+    """Whether the docstring deprecates the whole definition, not one of its parameters."""
+    return ".. deprecated::" in _introduction(docstring)
+
+
+def _introduction(docstring: str) -> str:
+    """What comes before the first underlined title."""
+    lines = docstring.strip().splitlines()
+    for number, line in enumerate(lines[1:]):
+        if _UNDERLINE.match(line.strip()):
+            return "\n".join(lines[:number])
+    return "\n".join(lines)
+
+
+def _without_signature(text: str) -> str:
+    """C functions repeat their signature first, over one line or several: `arange([start,] stop[, step])`."""
+    match = _CALL.match(text)
+    if match is None:
+        return text
+    depth = 0
+    for end, character in enumerate(text):
+        depth += (character == "(") - (character == ")")
+        if character == ")" and depth == 0:
+            line, _, rest = text[end + 1 :].partition("\n")
+            if line.strip() and not line.lstrip().startswith("->"):
+                return text
+            return _without_signature(rest.strip().removeprefix("--").lstrip())
+    return text

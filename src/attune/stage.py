@@ -1,0 +1,148 @@
+"""Turns a stage's function into its command line: typed params, whole outputs or none, errors of one line.
+
+A stage is a function whose first argument is its parameter record and whose others are mostly paths. Those annotated
+`Out` are written under a temporary name and renamed together at the end, so a stage that dies leaves nothing behind
+that looks finished. What the function returns is its receipt: scalars, written to the path given as `--receipt`.
+"""
+
+import inspect
+import json
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar, get_type_hints
+
+import typer
+from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+
+from attune.errors import BadInput
+
+Out = Annotated[Path, "out"]
+Receipt = Mapping[str, int | float | str | bool]
+
+PARAMS_FILE = Path("params.yaml")
+
+
+class Params(BaseModel):
+    """A stage's section of params.yaml: unknown keys are forbidden, every field is bounded, no field has a default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+ParamsT = TypeVar("ParamsT", bound=Params)
+
+
+def load_params(record: type[ParamsT], section: str, file: Path = PARAMS_FILE) -> ParamsT:
+    """Reads one section of a params file into its record.
+
+    Raises:
+        BadInput: the file or the section is missing, the YAML is malformed, or a value is unknown or out of range.
+    """
+    try:
+        # YAML 1.2, as DVC reads it: in YAML 1.1 `2e-5` is a string.
+        sections = YAML(typ="safe").load(file.read_text())
+    except FileNotFoundError:
+        raise BadInput(f"{file}: not found; run from the project's root") from None
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        raise BadInput(f"{file}:{mark.line + 1 if mark else '?'}: not valid YAML: {error.problem}") from None
+    if not isinstance(sections, dict) or section not in sections:
+        raise BadInput(f"{file}: section '{section}' is missing; restore it from the project's history")
+    try:
+        return record.model_validate(sections[section])
+    except ValidationError as error:
+        raise BadInput("; ".join(_explain(file, section, e) for e in error.errors())) from None
+
+
+def _explain(file: Path, section: str, error: Any) -> str:
+    where = ".".join([section, *map(str, error["loc"])])
+    if error["type"] == "extra_forbidden":
+        return f"{file}: {where} is not a parameter of this stage; check the spelling or remove it"
+    if error["type"] == "missing":
+        return f"{file}: {where} is missing; every parameter must be set"
+    return f"{file}: {where}: got {error['input']!r}; {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def partial(path: Path) -> Path:
+    """The name an output has while it is being written."""
+    return path.with_name(f"{path.name}.partial")
+
+
+def discard(path: Path) -> None:
+    """Removes a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON the same way every time: keys in the given order, floats to 6 digits, a final newline."""
+    path.write_text(json.dumps(_rounded(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    if isinstance(value, float):
+        return round(value, 6)
+    return value.item() if hasattr(value, "item") else value
+
+
+def call(function: Callable[..., Receipt | None], params: Params, receipt: Path | None, **arguments: Any) -> None:
+    """Runs a stage with its outputs all or nothing: partial names first, renamed only when everything is written."""
+    hints = get_type_hints(function, include_extras=True)
+    outs = [name for name in arguments if hints[name] == Out]
+    finals = {partial(arguments[name]): arguments[name] for name in outs}
+    if receipt is not None:
+        finals[partial(receipt)] = receipt
+    try:
+        for path in finals:
+            discard(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+        content = function(params, **{n: partial(a) if n in outs else a for n, a in arguments.items()})
+        if receipt is not None:
+            write_json(partial(receipt), content)
+        for path, final in finals.items():
+            discard(final)
+            path.replace(final)
+    finally:
+        for path in finals:
+            discard(path)
+
+
+def fail(name: str, message: object) -> NoReturn:
+    """Prints one line to stderr and exits with 1."""
+    print(f"{f'attune {name}'.strip()}: {' '.join(str(message).split())}", file=sys.stderr)
+    raise SystemExit(1)
+
+
+def run(function: Callable[..., Receipt | None]) -> None:
+    """Runs a stage from the command line; its name is the section of params.yaml."""
+    name = function.__name__
+    record = get_type_hints(function)["params"]
+
+    def command(receipt: Path | None, **arguments: Any) -> None:
+        try:
+            call(function, load_params(record, name), receipt, **arguments)
+        except (BadInput, OSError) as error:
+            fail(name, error)
+
+    hints = get_type_hints(function)
+    names = list(inspect.signature(function).parameters)[1:]
+    options = [
+        inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[hints[n], typer.Option()])
+        for n in names
+    ]
+    receipt_option = Annotated[Path | None, typer.Option(help="where the stage's figures go (JSON)")]
+    options.append(
+        inspect.Parameter("receipt", inspect.Parameter.KEYWORD_ONLY, annotation=receipt_option, default=None)
+    )
+    command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    command.__doc__ = function.__doc__
+    typer.run(command)

@@ -1,0 +1,1 @@
+"""Verbs: each file is one stage of the pipeline in dvc.yaml."""

@@ -1,0 +1,129 @@
+"""Fine-tunes the base encoder on the mined triplets; dev decides when to stop and which checkpoint is kept.
+
+Never reads a test row: queries come from the mined triplets of the train split, the score from the dev split.
+Checkpoints live in an ignored scratch folder whose name is a hash of everything the run depends on: a killed run goes
+on where it stopped, and no run ever continues another's.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+import torch
+from datasets import Dataset
+from pydantic import Field
+
+from attune.encoders import best_precision, load_torch
+from attune.fitting import DEV_MEASURE, Dev, Outcome, Recipe, fit
+from attune.stage import Out, Params, Receipt, run
+from attune.tables import CLUSTERED_QUERIES, CORPUS, DOCUMENT_IDS, QRELS, TRIPLETS, full_texts, read
+
+SCRATCH = Path("scratch/train")
+
+
+class TrainParams(Params):
+    """The recipe of the run, and how it is judged as it goes."""
+
+    seed: int = Field(ge=0, lt=2**32)
+    epochs: int = Field(ge=0, le=100)
+    batch_size: int = Field(ge=2, le=65536)
+    learning_rate: float = Field(gt=0, le=1)
+    warmup_share: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0, le=1)
+    scale: float = Field(gt=0, le=1000)
+    symmetric: bool
+    dropout: float = Field(ge=0, lt=1)
+    n_evaluations: int = Field(ge=1, le=1000)
+    patience: int = Field(ge=1, le=1000)
+    n_dev_distractors: int = Field(ge=0)
+    precision: Literal["auto", "fp32", "bf16"]
+    threads: int = Field(ge=1, le=1024)
+
+
+def training_rows(triplets: pl.DataFrame, texts: dict[str, str]) -> Dataset:
+    """The trainer's columns: query, positive, negative_1..n (one text each)."""
+    columns = {"query": triplets["text"].to_list(), "positive": [texts[id_] for id_ in triplets["document_id"]]}
+    negatives = triplets["negative_ids"].to_list()
+    for place in range(len(negatives[0])):
+        columns[f"negative_{place + 1}"] = [texts[ids[place]] for ids in negatives]
+    return Dataset.from_dict(columns)
+
+
+def dev_set(folder: Path, texts: dict[str, str], n_distractors: int, seed: int) -> Dev:
+    """The dev queries over their split's documents and some of the others as distractors, seeded."""
+    queries = read(folder / "queries.parquet", CLUSTERED_QUERIES)
+    qrels = read(folder / "qrels.parquet", QRELS).filter(pl.col("relevance") > 0)
+    own = read(folder / "documents.parquet", DOCUMENT_IDS)["document_id"].to_list()
+    ids = sorted(set(own) | set(qrels["document_id"]))
+    others = sorted(set(texts) - set(ids))
+    drawn = np.random.default_rng(seed).permutation(len(others))[:n_distractors]
+    ids += [others[row] for row in sorted(drawn)]
+    relevant = qrels.group_by("query_id").agg("document_id")
+    return Dev(
+        queries=dict(queries.select("query_id", "text").iter_rows()),
+        corpus={id_: texts[id_] for id_ in ids},
+        relevant={query_id: set(found) for query_id, found in relevant.iter_rows()},
+    )
+
+
+def fingerprint(params: TrainParams, files: list[Path]) -> str:
+    """What tells this run from every other: its parameters and the bytes it reads."""
+    digest = hashlib.sha256(params.model_dump_json().encode() + torch.__version__.encode())
+    for file in sorted(files):
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def curve(log: list[dict[str, float]]) -> pl.DataFrame:
+    """The training curve: step, training loss since the last logged step, dev nDCG@10 where it was measured."""
+    rows: dict[int, dict[str, float]] = {}
+    for entry in log:
+        row = rows.setdefault(int(entry["step"]), {})
+        row |= {name: entry[key] for name, key in (("loss", "loss"), ("dev_ndcg@10", DEV_MEASURE)) if key in entry}
+    columns = {name: [row.get(name) for row in rows.values()] for name in ("loss", "dev_ndcg@10")}
+    return pl.DataFrame(
+        {"step": list(rows)} | columns, schema_overrides={"loss": pl.Float64, "dev_ndcg@10": pl.Float64}
+    )
+
+
+def receipt(rows: Dataset, outcome: Outcome, points: pl.DataFrame, precision: str) -> Receipt:
+    """The figures of the run."""
+    dev = dict(points.drop_nulls("dev_ndcg@10").select("step", "dev_ndcg@10").iter_rows())
+    return {
+        "n_rows": len(rows),
+        "n_steps": outcome.n_steps,
+        "best_step": outcome.best_step,
+        "base_dev_ndcg@10": dev.get(0, 0.0),
+        "best_dev_ndcg@10": dev.get(outcome.best_step, 0.0),
+        "precision": precision,
+    }
+
+
+def train(
+    params: TrainParams, base: Path, prepared: Path, mined: Path, dev: Path, out: Out, curve_file: Out
+) -> Receipt:
+    """Fine-tunes the base encoder."""
+    torch.set_num_threads(params.threads)
+    corpus = read(prepared / "corpus.parquet", CORPUS)
+    texts = dict(zip(corpus["document_id"], full_texts(corpus), strict=True))
+    triplets = read(mined / "triplets.parquet", TRIPLETS)
+    rows = training_rows(triplets, texts)
+    dev_texts = dev_set(dev, texts, params.n_dev_distractors, params.seed)
+    precision = best_precision() if params.precision == "auto" else params.precision
+    recipe = Recipe(**params.model_dump(include=set(Recipe.__dataclass_fields__)) | {"precision": precision})
+    inputs = [mined / "triplets.parquet", prepared / "corpus.parquet", *dev.glob("*.parquet"), *base.rglob("*.*")]
+    model = load_torch(base)
+    lengths = [len(text) for text in rows["positive"]]
+    scratch = SCRATCH / fingerprint(params, inputs)
+    outcome = fit(model, rows, triplets["cluster_id"].to_list(), lengths, dev_texts, recipe, scratch)
+    model.save_pretrained(str(out), create_model_card=False)
+    (out / "attune.json").write_bytes((base / "attune.json").read_bytes())
+    points = curve(outcome.log)
+    points.write_csv(curve_file)
+    return receipt(rows, outcome, points, precision)
+
+
+if __name__ == "__main__":
+    run(train)

@@ -1,0 +1,75 @@
+"""The tables that stages hand to each other: their columns, how they are read and how they are written.
+
+Every frame is sorted as its table says and written as parquet, so the same content gives the same bytes.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from attune.errors import BadInput
+
+SPLITS = ("train", "dev", "test")
+
+Columns = Mapping[str, pl.DataType | type[pl.DataType]]
+
+DOCUMENTS: Columns = {"document_id": pl.String, "title": pl.String, "text": pl.String}
+QUERIES: Columns = {"query_id": pl.String, "text": pl.String}
+QRELS: Columns = {"query_id": pl.String, "document_id": pl.String, "relevance": pl.Int64}
+# data/prepared adds the leakage cluster, and for documents the first of the near-identical ones (itself when alone)
+CORPUS: Columns = {**DOCUMENTS, "duplicate_of": pl.String, "cluster_id": pl.String}
+# ... and queries carry the split that the user gave them ("" where the split is ours to make)
+CLUSTERED_QUERIES: Columns = {**QUERIES, "cluster_id": pl.String, "given_split": pl.String}
+# data/splits: the documents of a split
+DOCUMENT_IDS: Columns = {"document_id": pl.String}
+# data/mined: a query, one of its relevant documents, and the negatives to train it with
+TRIPLETS: Columns = {
+    "query_id": pl.String,
+    "text": pl.String,
+    "cluster_id": pl.String,
+    "document_id": pl.String,
+    "negative_ids": pl.List(pl.String),
+}
+# data/runs: the ranked documents, and each query's measures (whose columns the measures themselves name)
+RUN: Columns = {"query_id": pl.String, "rank": pl.Int64, "document_id": pl.String, "score": pl.Float64}
+
+
+def scores_columns(measures: Sequence[str]) -> Columns:
+    """The columns of data/runs/*/scores.parquet: one row per query, one column per measure."""
+    return {"query_id": pl.String, "split": pl.String} | dict.fromkeys(measures, pl.Float64)
+
+
+def read(path: Path, columns: Columns) -> pl.DataFrame:
+    """Reads a parquet table and checks that it has exactly these columns.
+
+    Raises:
+        BadInput: the file is missing or is not that table.
+    """
+    if not path.is_file():
+        raise BadInput(f"{path}: not found; run `dvc repro` to make it")
+    try:
+        frame = pl.read_parquet(path)
+    except pl.exceptions.PolarsError as error:
+        raise BadInput(f"{path}: not a readable parquet file ({error}); delete it and run `dvc repro`") from None
+    if dict(frame.schema) != dict(columns):
+        raise BadInput(f"{path}: columns are {dict(frame.schema)}, expected {dict(columns)}; run `dvc repro`")
+    return frame
+
+
+def write(frame: pl.DataFrame, path: Path, columns: Columns) -> None:
+    """Writes a table as parquet, making the folder when needed; the frame must have exactly these columns."""
+    if dict(frame.schema) != dict(columns):
+        raise ValueError(f"{path}: columns are {dict(frame.schema)}, expected {dict(columns)}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame.write_parquet(path)
+
+
+def full_text(title: str, text: str) -> str:
+    """The text of a document as encoders and BM25 see it: its title, if any, then its body (BEIR's convention)."""
+    return f"{title} {text}".strip()
+
+
+def full_texts(documents: pl.DataFrame) -> list[str]:
+    """The texts of all documents, in the order of the rows."""
+    return [full_text(title, text) for title, text in documents.select("title", "text").iter_rows()]

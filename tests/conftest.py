@@ -1,0 +1,104 @@
+"""What several tests share: a tiny random encoder, built in memory in seconds, offline, the same in every run."""
+
+import os
+import shutil
+import string
+from pathlib import Path
+
+import pytest
+
+# before any import of a Hugging Face library: no test may reach for the network
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+TINY_DIMENSION = 32
+TINY_MAX_LENGTH = 32
+
+SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+VOCABULARY = """
+a about above across add after again air all along also always an and animal another answer any are area around array
+as ascending ask at average axis back be bear because bed before begin below best between big bird black blue boat
+body book both box boy bread bring broadcast brown build but buy by calculate call can car cat change character check
+child city class clean close cold color column come compare compute connected convert copy corner correlation count
+country create cross cut data date day decompose default delete density derivative descending determinant dictionary
+difference dimension distance distribution divide do document dog door down drive drop each earth east eat edge
+eigenvalue element empty encode end equal error estimate even every example eye face fall far farm fast father file
+fill filter find fire first fish fit flat float floor flower fly follow food for form fourier frame friend from front
+fruit function game garden generate get girl give go good graph great green group grow hand happy hard have he head
+hear heat help her here high hill his histogram home hot house how ice if image in index inner input integer integral
+interpolate into inverse is island it iterate join jump key king know label lake land large last leaf learn least left
+length letter light like line linear list live load long look low make man many map mask matrix maximum mean measure
+median merge metric milk minimum missing mode model money moon more morning most mother mountain move music name near
+nearest negative neighbor new next night node noise norm north not number object of off old on one only open or orange
+order outer over page paint paper parent parse part path people person picture place plant play point polynomial
+positive predict probability product query quick quiet rain random rank read red regression remove repeat replace
+reshape return reverse right river road rock roll root rotate row run same sample save say school score sea search
+second see select series set shape she sheep ship short shortest show side signal sine sing size sky sleep slice slow
+small smooth snow solve some sort sound south space sparse speed split square stack standard star stone stop story
+street string strong sum summer sun swim symmetric system table take talk tall teach tell tensor test text that the
+their then there they thing this time to together top town train transform transpose tree triangle true turn two type
+under union unique up use value variance vector vertical vertically wait walk wall warm water weight west what when
+where which white who wide wind window winter with without woman wood word work world write year yellow you young zero
+"""
+
+
+def _vocabulary() -> dict[str, int]:
+    # single characters and their continuations: any ASCII word can be spelled, anything else is [UNK]
+    characters = string.ascii_lowercase + string.digits
+    pieces = [*characters, *(f"##{c}" for c in characters), *string.punctuation]
+    tokens = dict.fromkeys(
+        [*SPECIAL_TOKENS, *pieces, "##s", "##ed", "##ing", "##ly", "##er", "##tion", *VOCABULARY.split()]
+    )
+    return {token: index for index, token in enumerate(tokens)}
+
+
+def build_tiny_encoder(folder: Path, pooling: str = "mean", seed: int = 0) -> Path:
+    """Saves a 2-layer BERT with random weights as a sentence-transformers folder: dim 32, max length 32, normalised."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    vocabulary = _vocabulary()
+    shape = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=TINY_DIMENSION,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        initializer_range=0.2,  # ten times BERT's: at .02 all random embeddings are nearly the same
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        BertModel(shape).eval().save_pretrained(folder / "bert")
+    BertTokenizer(vocab=vocabulary, model_max_length=TINY_MAX_LENGTH).save_pretrained(folder / "bert")
+    transformer = Transformer(str(folder / "bert"), max_seq_length=TINY_MAX_LENGTH)
+    modules = [transformer, Pooling(TINY_DIMENSION, pooling_mode=pooling), Normalize()]
+    SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(folder / "model"), create_model_card=False)
+    return folder / "model"
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved sentence-transformers folder with random weights (treat as read-only: all tests share it)."""
+    return build_tiny_encoder(tmp_path_factory.mktemp("tiny_encoder"))
+
+
+@pytest.fixture(scope="session")
+def tiny_onnx(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny encoder as the export stage ships it, with the project's own parameters (treat as read-only)."""
+    from attune.stage import call, load_params
+    from attune.stages.export import ExportParams, export
+
+    out = tmp_path_factory.mktemp("tiny_onnx") / "onnx"
+    params = load_params(ExportParams, "export", Path(__file__).resolve().parent.parent / "params.yaml")
+    call(export, params, out.with_name("export.json"), model=tiny_encoder, out=out)
+    return out
+
+
+@pytest.fixture
+def onnx_copy(tiny_onnx: Path, tmp_path: Path) -> Path:
+    """A copy of the exported tiny encoder, to be damaged."""
+    return Path(shutil.copytree(tiny_onnx, tmp_path / "onnx"))

@@ -1,0 +1,80 @@
+"""The whole pipeline on a few hundred documents, in a folder of its own: same stages, same code, other params.
+
+Run as a program it is `make smoke`; the tests use it for everything that needs a finished pipeline.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parent.parent
+COPIED = ("dvc.yaml", "params.yaml", "constraints.txt", ".dvcignore", "src")
+
+
+def lay_over(params: dict[str, Any], changes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Changes some parameters, section by section."""
+    for section, values in changes.items():
+        params[section].update(values)
+
+
+def change(folder: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Changes some parameters of the pipeline in a folder."""
+    yaml = YAML()
+    params = yaml.load((folder / "params.yaml").read_text())
+    lay_over(params, changes)
+    with (folder / "params.yaml").open("w") as file:
+        yaml.dump(params, file)
+
+
+def make(folder: Path, changes: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    """Lays out the pipeline in a folder, with its own cache and without git; outputs of earlier runs there stay."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+            shutil.rmtree(folder / name, ignore_errors=True)
+            shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+        else:
+            shutil.copy(ROOT / name, folder / name)
+    (folder / ".dvc").mkdir(exist_ok=True)
+    (folder / ".dvc" / "config").write_text("[core]\n    analytics = false\n    no_scm = true\n")
+    change(folder, YAML(typ="safe").load((ROOT / "examples" / "miniature.yaml").read_text()))
+    change(folder, changes or {})
+
+
+def dvc(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Runs dvc in a pipeline's folder, with this interpreter as `python`."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    command = [sys.executable, "-m", "dvc", *arguments]
+    done = subprocess.run(
+        command, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
+    )
+    if check and done.returncode:
+        raise AssertionError(f"dvc {' '.join(arguments)} exited with {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+def main() -> None:
+    """Lays out the miniature, runs it in sight of the user, and says where its report is."""
+    folder = Path(sys.argv[1])
+    make(folder)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "repro"], cwd=folder, env=os.environ | {"PATH": path}, check=False
+    )
+    print(
+        f"attune: read {folder}/metrics/report.md"
+        if done.returncode == 0
+        else "attune: the miniature failed, see above"
+    )
+    raise SystemExit(done.returncode)
+
+
+if __name__ == "__main__":
+    main()

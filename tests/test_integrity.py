@@ -1,0 +1,70 @@
+"""A service finds out that an encoder is damaged, or computes something else on its machine."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from attune.errors import BadInput
+from attune.runtime import verify
+
+FILES = [
+    "1_Pooling/config.json",
+    "2_Normalize/config.json",
+    "config.json",
+    "config_sentence_transformers.json",
+    "golden.json",
+    "modules.json",
+    "onnx/model.onnx",
+    "onnx/model_quantized.onnx",
+    "sentence_bert_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+]
+
+
+def one_line(error: pytest.ExceptionInfo[BadInput]) -> str:
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_verify_accepts_what_export_wrote_and_knows_all_its_files(tiny_onnx: Path) -> None:
+    """The list of files that the damage tests go through is complete."""
+    verify(tiny_onnx)
+    assert list(json.loads((tiny_onnx / "manifest.json").read_text())["files"]) == FILES
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_verify_finds_one_flipped_bit_in_any_file(onnx_copy: Path, name: str) -> None:
+    """And says in which."""
+    content = bytearray((onnx_copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (onnx_copy / name).write_bytes(content)
+    with pytest.raises(BadInput) as error:
+        verify(onnx_copy)
+    assert one_line(error).startswith(f"{onnx_copy / name}: sha256 is ")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_verify_finds_a_missing_file(onnx_copy: Path, name: str) -> None:
+    """Also one that the embedder itself never opens."""
+    (onnx_copy / name).unlink()
+    with pytest.raises(BadInput, match="not found, but listed in the manifest"):
+        verify(onnx_copy)
+
+
+@pytest.mark.parametrize("name", ["onnx/model.onnx", "onnx/model_quantized.onnx"])
+def test_verify_finds_a_graph_that_computes_something_else(onnx_copy: Path, name: str) -> None:
+    """As on a machine whose arithmetic differs: the files are whole, the golden vectors are not reached."""
+    golden = json.loads((onnx_copy / "golden.json").read_text())
+    golden["min_cosine"] = {name: 0.999}
+    golden["vectors"][-1] = golden["vectors"][0]
+    (onnx_copy / "golden.json").write_text(json.dumps(golden))
+    manifest = json.loads((onnx_copy / "manifest.json").read_text())
+    del manifest["files"]["golden.json"]
+    (onnx_copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BadInput) as error:
+        verify(onnx_copy)
+    assert one_line(error).startswith(f"{onnx_copy / name}: least cosine to the golden vectors is ")

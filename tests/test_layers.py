@@ -1,0 +1,89 @@
+"""Arrows point one way: stages, nouns, runtime, third parties; and heavy libraries stay where they belong."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parent.parent / "src"
+FILES = sorted(path for path in SOURCE.rglob("*.py"))
+LAYERS = {"stages": 3, "cli": 3, "sources": 1, "runtime": 0, "errors": 0}  # everything else is a noun: 2
+TORCH = {"attune.encoders", "attune.fitting", "attune.onnx_graph", "attune.stages.train", "attune.stages.export"}
+RUNTIME = {"numpy", "onnxruntime", "tokenizers", "attune"}
+
+
+def module(file: Path, source: Path = SOURCE) -> str:
+    return ".".join(file.relative_to(source).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(file: Path) -> set[str]:
+    """What a file imports at its top level (an import inside a function is a deliberate, later one)."""
+    found: set[str] = set()
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def layer(name: str) -> int:
+    parts = name.split(".")
+    return LAYERS.get(parts[1], 2) if len(parts) > 1 else 2
+
+
+def upward(file: Path, source: Path = SOURCE) -> list[str]:
+    """The imports of a file that point the wrong way: to a higher layer, or from one stage to another."""
+    own = module(file, source)
+    return [
+        name
+        for name in sorted(imports(file))
+        if name.startswith("attune.")
+        and (layer(name) > layer(own) or (name.startswith("attune.stages.") and own.startswith("attune.stages.")))
+    ]
+
+
+@pytest.mark.parametrize("file", FILES, ids=module)
+def test_no_import_points_up(file: Path) -> None:
+    """A noun never imports a stage, the runtime never a noun, a stage never another stage."""
+    assert upward(file) == []
+
+
+def test_the_layer_test_can_fail(tmp_path: Path) -> None:
+    """An upward import and an import between stages are both found."""
+    (tmp_path / "attune" / "stages").mkdir(parents=True)
+    (tmp_path / "attune" / "runtime").mkdir()
+    noun, ship, stage = (tmp_path / "attune" / name for name in ("noun.py", "runtime/ship.py", "stages/one.py"))
+    noun.write_text("from attune.stages.one import x\n")
+    ship.write_text("import attune.noun\n")
+    stage.write_text("from attune.stages.two import x\nfrom attune.noun import y\n")
+    assert upward(noun, tmp_path) == ["attune.stages.one"]
+    assert upward(ship, tmp_path) == ["attune.noun"]
+    assert upward(stage, tmp_path) == ["attune.stages.two"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=module)
+def test_heavy_libraries_stay_where_they_belong(file: Path) -> None:
+    """torch with the encoders, training and export; polars with stages and tables; the runtime on three libraries."""
+    own, used = module(file), {name.split(".")[0] for name in imports(file)}
+    if own not in TORCH:
+        assert "torch" not in used
+    if not own.startswith("attune.stages") and own != "attune.tables":
+        assert "polars" not in used
+    if own.startswith("attune.runtime"):
+        assert used - set(sys.stdlib_module_names) <= RUNTIME
+
+
+@pytest.mark.parametrize("name", ["evaluate", "report", "split", "mine", "prepare"])
+def test_stages_without_an_encoder_never_load_torch(name: str) -> None:
+    """Changing a measure costs seconds, so nothing on the way may import torch; checked in a process of its own."""
+    program = f"import sys, attune.stages.{name}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_the_torch_test_can_fail() -> None:
+    """The stage that trains does load it."""
+    program = "import sys, attune.stages.train; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 1

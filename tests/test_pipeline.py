@@ -1,0 +1,97 @@
+"""The pipeline's wiring: what each stage depends on is exactly what it imports, and only what changed runs."""
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "src"
+STAGES = ("base", "collect", "prepare", "split", "embed", "mine", "train", "export", "evaluate", "report")
+
+
+def pipeline() -> dict[str, Any]:
+    return YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+def imported(file: Path, source: Path = SOURCE) -> set[Path]:
+    """The project's own files that a file imports, at any depth of its code; a package counts when it holds code."""
+    found: set[Path] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            path = source.joinpath(*name.split("."))
+            found.update(p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file())
+    return found
+
+
+def has_code(file: Path) -> bool:
+    return any(not isinstance(node, ast.Expr) for node in ast.parse(file.read_text()).body)
+
+
+def closure(file: Path, source: Path = SOURCE) -> set[str]:
+    """Every project file that running a file reads, itself included, relative to the project's root."""
+    seen: set[Path] = set()
+    waiting = [file]
+    while waiting:
+        current = waiting.pop()
+        if current not in seen:
+            seen.add(current)
+            waiting += imported(current, source)
+    files = {path for path in seen if path.name != "__init__.py" or has_code(path)}
+    # a template is a dependency of whoever names it
+    files |= {path for path in source.glob("attune/templates/*") if any(path.name in file.read_text() for file in seen)}
+    files = {path for path in seen if path.name != "__init__.py" or has_code(path)}
+    # a template is a dependency of whoever names it
+    files |= {path for path in source.glob("attune/templates/*") if any(path.name in file.read_text() for file in seen)}
+    return {path.relative_to(source.parent).as_posix() for path in files}
+
+
+def code_deps(stage: dict[str, Any]) -> list[str]:
+    return [dep for dep in stage.get("do", stage)["deps"] if dep.startswith("src/")]
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_depends_on_exactly_the_files_it_imports(name: str) -> None:
+    """Nothing missing (a stale result would look fresh), nothing extra (an edit would run too much)."""
+    deps = code_deps(pipeline()[name])
+    assert sorted(deps) == sorted(closure(SOURCE / "attune" / "stages" / f"{name}.py"))
+
+
+def test_the_closure_test_can_fail(tmp_path: Path) -> None:
+    """An import added three levels down, inside a function, shows up in the closure."""
+    package = tmp_path / "src" / "attune"
+    (package / "stages").mkdir(parents=True)
+    (package / "stages" / "one.py").write_text("from attune import near\n")
+    (package / "near.py").write_text("import attune.far\n")
+    (package / "far.py").write_text("def late():\n    from attune.hidden import thing\n")
+    (package / "hidden.py").write_text("thing = 1\n")
+    found = closure(package / "stages" / "one.py", tmp_path / "src")
+    assert found == {f"src/attune/{name}.py" for name in ("stages/one", "near", "far", "hidden")}
+
+
+def test_stages_params_and_files_bear_the_same_names() -> None:
+    """One word, five rooms: dvc.yaml, params.yaml, src/attune/stages, metrics and tests."""
+    sections = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+    files = {path.stem for path in (SOURCE / "attune" / "stages").glob("*.py")} - {"__init__"}
+    assert set(pipeline()) == set(sections) == files == set(STAGES)
+    assert all((ROOT / "tests" / f"test_{name}.py").is_file() for name in STAGES)
+
+
+def test_every_stage_reads_its_own_section_and_leaves_a_receipt() -> None:
+    """A stage tracks its section of params.yaml whole, and no other; what it did is in metrics/."""
+    for name, stage in pipeline().items():
+        body = stage.get("do", stage)
+        assert body["params"] == [name]
+        receipts = [
+            path
+            for metric in body.get("metrics", body["outs"])
+            for path in (metric if isinstance(metric, dict) else [])
+        ]
+        assert any(path.startswith("metrics/") for path in receipts), name

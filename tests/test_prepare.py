@@ -1,0 +1,137 @@
+"""What is the same is merged, what is nearly the same is clustered, and nothing else is."""
+
+from itertools import combinations
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attune.clusters import components, normalise, shingles, similar_pairs
+from attune.stage import call
+from attune.stages.prepare import PrepareParams, prepare
+from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, read
+
+PARAMS = PrepareParams(
+    document_shingle=2, query_shingle=1, identical_document=0.9, similar_document=0.6, similar_query=0.8
+)
+LONG = "def norm x axis none return the square root of the sum of squares along an axis of the given array"
+
+
+def raw(folder: Path, documents: dict[str, str], queries: dict[str, str], qrels: list[tuple[str, str, int]]) -> Path:
+    import json
+
+    (folder / "qrels").mkdir(parents=True)
+    rows = [json.dumps({"_id": id_, "title": "", "text": text}) for id_, text in documents.items()]
+    (folder / "corpus.jsonl").write_text("".join(row + "\n" for row in rows))
+    rows = [json.dumps({"_id": id_, "text": text}) for id_, text in queries.items()]
+    (folder / "queries.jsonl").write_text("".join(row + "\n" for row in rows))
+    lines = ["query-id\tcorpus-id\tscore", *("\t".join(map(str, row)) for row in qrels)]
+    (folder / "qrels" / "all.tsv").write_text("".join(line + "\n" for line in lines))
+    return folder
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> dict[str, pl.DataFrame]:
+    """Six documents (a, its copy, its variant, and three strangers) and five queries, two of which read the same."""
+    documents = {
+        "a": LONG,
+        "copy": LONG.upper() + "!",
+        "variant": LONG.replace("squares", "cubes").replace("root", "power"),
+        "b": "completely different text about parsing dates from strings",
+        "c": "another unrelated thing on drawing graphs with nodes",
+        "d": "the last one opens and reads compressed files from disk",
+    }
+    queries = {
+        "q1": "norm of an array",
+        "q2": "parse dates",
+        "q3": "Parse dates.",
+        "q4": "draw a graph with many nodes now",
+        "q5": "draw a graph with many nodes",
+    }
+    qrels = [("q1", "a", 1), ("q2", "b", 1), ("q3", "c", 2), ("q4", "c", 1), ("q5", "d", 1)]
+    folder = raw(tmp_path / "raw", documents, queries, qrels)
+    call(prepare, PARAMS, tmp_path / "prepare.json", raw=folder, out=tmp_path / "prepared")
+    columns = {"corpus": CORPUS, "queries": CLUSTERED_QUERIES, "qrels": QRELS}
+    return {name: read(tmp_path / "prepared" / f"{name}.parquet", columns[name]) for name in columns}
+
+
+def test_identical_queries_become_one_with_all_their_documents(tables: dict[str, pl.DataFrame]) -> None:
+    """q3 reads like q2: the first id stays, and answers of both count; the higher relevance survives."""
+    assert tables["queries"]["query_id"].to_list() == ["q1", "q2", "q4", "q5"]
+    rows = tables["qrels"].filter(pl.col("query_id") == "q2").select("document_id", "relevance").rows()
+    assert rows == [("b", 1), ("c", 2)]
+
+
+def test_a_correct_answer_never_counts_as_a_miss(tables: dict[str, pl.DataFrame]) -> None:
+    """The copy of a relevant document is relevant; the mere variant is not."""
+    assert tables["qrels"].filter(pl.col("query_id") == "q1")["document_id"].to_list() == ["a", "copy"]
+    duplicates = dict(tables["corpus"].select("document_id", "duplicate_of").iter_rows())
+    assert duplicates == {"a": "a", "copy": "a", "variant": "variant", "b": "b", "c": "c", "d": "d"}
+
+
+def test_clusters_join_over_likeness_and_relevance_and_bear_their_first_document(
+    tables: dict[str, pl.DataFrame],
+) -> None:
+    """a~copy~variant by text; b-c over the merged query; c-d because q4 and q5 read nearly the same."""
+    documents = dict(tables["corpus"].select("document_id", "cluster_id").iter_rows())
+    assert documents == {"a": "a", "copy": "a", "variant": "a", "b": "b", "c": "b", "d": "b"}
+    assert dict(tables["queries"].select("query_id", "cluster_id").iter_rows()) == {
+        "q1": "a",
+        "q2": "b",
+        "q4": "b",
+        "q5": "b",
+    }
+
+
+def test_appending_rows_keeps_the_names_of_old_clusters(tmp_path: Path) -> None:
+    """New rows that join an old cluster take its name; a new query for an old document does too."""
+    documents = {"z": LONG, "b": "completely different text about parsing dates from strings"}
+    queries, qrels = {"q1": "norm of an array", "q2": "parse dates"}, [("q1", "z", 1), ("q2", "b", 1)]
+    call(prepare, PARAMS, None, raw=raw(tmp_path / "one", documents, queries, qrels), out=tmp_path / "before")
+    documents["a"] = LONG.replace("squares", "cubes")
+    queries |= {"q3": "length of a vector", "q0": "cubic norm"}
+    qrels += [("q3", "z", 1), ("q0", "a", 1)]
+    call(prepare, PARAMS, None, raw=raw(tmp_path / "two", documents, queries, qrels), out=tmp_path / "after")
+    clusters = {
+        name: dict(
+            read(tmp_path / name / "queries.parquet", CLUSTERED_QUERIES).select("query_id", "cluster_id").iter_rows()
+        )
+        for name in ("before", "after")
+    }
+    assert clusters["before"] == {"q1": "z", "q2": "b"}
+    assert clusters["after"] == {"q1": "z", "q2": "b", "q3": "z", "q0": "z"}
+
+
+@given(st.lists(st.text("ab c", max_size=14), max_size=10), st.sampled_from([0.3, 0.5, 0.8, 1.0]))
+@settings(max_examples=200, deadline=None)
+def test_no_similar_pair_is_missed_and_none_invented(texts: list[str], threshold: float) -> None:
+    """The exact set-similarity search against a plain double loop."""
+    sets = [shingles(text, 2) for text in texts]
+    expected = [
+        (low, high)
+        for low, high in combinations(range(len(texts)), 2)
+        if sets[low] and sets[high] and len(sets[low] & sets[high]) / len(sets[low] | sets[high]) >= threshold
+    ]
+    assert [(low, high) for low, high, _ in similar_pairs(texts, 2, threshold)] == expected
+
+
+@given(st.integers(1, 12).flatmap(lambda n: st.tuples(st.just(n), st.lists(st.tuples(*[st.integers(0, n - 1)] * 2)))))
+@settings(max_examples=100, deadline=None)
+def test_components_agree_with_an_independent_graph_library(graph: tuple[int, list[tuple[int, int]]]) -> None:
+    """Each node is labelled with the lowest node of its component, as networkx finds them."""
+    import networkx
+
+    n, pairs = graph
+    oracle = networkx.Graph(pairs)
+    oracle.add_nodes_from(range(n))
+    expected = {node: min(component) for component in networkx.connected_components(oracle) for node in component}
+    assert components(n, pairs).tolist() == [expected[node] for node in range(n)]
+
+
+def test_what_counts_as_the_same_text() -> None:
+    """Case, punctuation and layout do not; words and their order do."""
+    assert normalise("  Sum,\n of ROWS! ") == normalise("sum of rows") != normalise("rows of sum")
+    assert shingles("one", 3) == frozenset({"one"})
+    assert shingles("...", 3) == frozenset()

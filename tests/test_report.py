@@ -1,0 +1,268 @@
+"""The report says what the runs say: better, worse, unclear or unchanged, in figures a person can check by hand."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from markdown_it import MarkdownIt
+
+from attune.errors import BadInput
+from attune.measures import MEASURES, measure
+from attune.significance import Comparison
+from attune.stage import call, write_json
+from attune.stages.report import RECEIPTS, SCORES, SYSTEMS, ReportParams, largest_changes, report, verdict
+from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, RUN, write
+
+PARAMS = ReportParams(n_resamples=1000, confidence=0.95, seed=0, n_examples=2)
+
+# The rank of each of eight queries' one relevant document (0: not ranked), among ten documents.
+BASE = [1, 2, 2, 0, 0, 5, 3, 4]
+TUNED = [1, 1, 1, 1, 3, 1, 2, 0]
+NASTY = "<script>alert(1)</script> | `a`\n# b [c](d)"
+
+
+def filled(columns: dict[str, Any], schema: dict[str, Any]) -> pl.DataFrame:
+    """A frame of this schema whose other columns are empty strings."""
+    missing = [pl.lit("").alias(name) for name in schema if name not in columns]
+    return pl.DataFrame(columns).with_columns(missing).select(list(schema))
+
+
+@dataclass(frozen=True)
+class Case:
+    """The outputs of earlier stages, on disk."""
+
+    root: Path
+
+    def write_system(self, system: str, ranks: list[int]) -> None:
+        """A run of ten documents in which query i finds its document i at the given rank."""
+        n = len(ranks)
+        rows = np.array([ranking(i, rank) for i, rank in enumerate(ranks)])
+        values = measure(rows, np.array([(i, i, 1) for i in range(n)]))
+        ids = [f"q{i}" for i in range(n)]
+        scores = pl.DataFrame({"query_id": ids, "split": ["test"] * n} | values)
+        dev = scores.with_columns(query_id="dev" + pl.col("query_id"), split=pl.lit("dev"))
+        write(pl.concat([dev, scores]), self.root / f"runs/{system}/scores.parquet", SCORES)
+        run = [
+            (ids[i], rank + 1, f"d{d}", 1 - rank / 16)
+            for i, row in enumerate(rows)
+            for rank, d in enumerate(row)
+            if d >= 0
+        ]
+        write(pl.DataFrame(run, schema=RUN, orient="row"), self.root / f"runs/{system}/run.parquet", RUN)
+        means = {name: float(column.mean()) for name, column in values.items()}
+        self.write_receipt(
+            system, means | {"n_queries": n, "n_documents": 20, "dev_recall@10": 0.5, "dev_ndcg@10": 0.4}
+        )
+
+    def write_receipt(self, name: str, figures: dict[str, Any]) -> None:
+        (self.root / "metrics").mkdir(exist_ok=True)
+        write_json(self.root / f"metrics/{name}.json", figures)
+
+    def paths(self) -> dict[str, Path]:
+        inputs = {name: self.root / name for name in ("runs", "prepared", "splits", "metrics")}
+        return inputs | {"out": self.root / "metrics/report.json", "page": self.root / "metrics/report.md"}
+
+    def report(self) -> tuple[dict[str, Any], str]:
+        call(report, PARAMS, None, **self.paths())
+        return json.loads(self.paths()["out"].read_text()), self.paths()["page"].read_text()
+
+
+def ranking(relevant: int, rank: int) -> list[int]:
+    """Ten documents other than the relevant one, which takes the given rank (0: none)."""
+    others = [document for document in range(19, 8, -1) if document != relevant][:10]
+    return [*others[: rank - 1], relevant, *others[rank - 1 : 9]] if rank else others
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    """Eight test queries, 20 documents, every system scored."""
+    case = Case(tmp_path)
+    for system in SYSTEMS:
+        case.write_system(system, BASE if system in ("bm25", "base") else TUNED)
+    leaks = {f"{split}_leaks.{kind}": 0 for split in ("dev", "test") for kind in ("exact_queries", "near_documents")}
+    sizes = {"n_train_queries": 1000, "n_dev_queries": 8, "n_test_queries": 8}
+    case.write_receipt("split", sizes | leaks | {"test_leaks.near_documents": 77})
+    case.write_receipt("prepare", {"n_documents": 20, "n_queries_merged": 3})
+    case.write_receipt("mine", {"n_too_close": 59775})
+    case.write_receipt("train", {"n_steps": 120, "precision": "bf16"})
+    case.write_receipt("export", {"fp32_min_cosine": 0.999999})
+    titles = [NASTY if i == 3 else "" if i == 4 else f"title_{i}" for i in range(20)]
+    texts = [f"body of {i}" for i in range(20)]
+    documents = {"document_id": [f"d{i}" for i in range(20)], "title": titles, "text": texts}
+    write(filled(documents, CORPUS), tmp_path / "prepared/corpus.parquet", CORPUS)
+    queries = {"query_id": [f"q{i}" for i in range(8)], "text": [f"- query {i} {NASTY}" for i in range(8)]}
+    write(filled(queries, CLUSTERED_QUERIES), tmp_path / "splits/test/queries.parquet", CLUSTERED_QUERIES)
+    qrels = pl.DataFrame([(f"q{i}", f"d{i}", 1) for i in range(8)], schema=QRELS, orient="row")
+    write(qrels, tmp_path / "splits/test/qrels.parquet", QRELS)
+    return case
+
+
+def test_the_headline_figures_come_first_under_their_promised_names(case: Case) -> None:
+    summary, _ = case.report()
+    assert list(summary)[:4] == ["baseline_recall@10", "tuned_recall@10", "mrr", "delta"]
+    assert summary["baseline_recall@10"] == 6 / 8
+    assert summary["tuned_recall@10"] == 7 / 8
+    assert summary["mrr"] == pytest.approx((5 * 1 + 1 / 3 + 1 / 2 + 0) / 8, abs=1e-6)
+    assert summary["delta"] == "+0.12"
+
+
+def test_every_system_and_every_paired_measure_is_there_and_they_agree(case: Case) -> None:
+    summary, _ = case.report()
+    assert list(summary["systems"]) == list(SYSTEMS)
+    assert list(summary["paired"]) == list(MEASURES)
+    for name, found in summary["paired"].items():
+        expected = summary["systems"]["tuned"][name] - summary["systems"]["base"][name]
+        assert found["delta"] == pytest.approx(expected, abs=2e-6)
+        assert found["ci_low"] <= found["delta"] <= found["ci_high"]
+        assert found["wins"] + found["ties"] + found["losses"] == 8
+    mrr = summary["paired"]["mrr@10"]
+    assert (mrr["wins"], mrr["ties"], mrr["losses"]) == (6, 1, 1)
+
+
+def test_a_tuned_model_equal_to_base_is_no_change_and_nothing_more(case: Case) -> None:
+    """The baseline commit of the history: train.epochs is 0."""
+    for system in SYSTEMS:
+        case.write_system(system, BASE)
+    summary, page = case.report()
+    assert summary["delta"] == "+0.00"
+    assert summary["verdict"] == "No change: tuned scores exactly as base on every query and measure (recall@10 0.750)."
+    assert {found["p_value"] for found in summary["paired"].values()} == {1}
+    assert {found["delta"] for found in summary["paired"].values()} == {0}
+    assert "### Wins" not in page
+    assert "### Losses" not in page
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "beginning"),
+    [
+        (0.01, 0.2, "Better: "),
+        (-0.2, -0.01, "Worse: "),
+        (-0.01, 0.2, "No clear change: "),
+        (0.0, 0.2, "No clear change: "),
+    ],
+)
+def test_the_verdict_follows_the_interval(low: float, high: float, beginning: str) -> None:
+    found = Comparison((low + high) / 2, low, high, p_value=0.0001, wins=20, ties=70, losses=10)
+    sentence = verdict({"recall@10": found}, 0.5, 0.5 + found.delta, confidence=0.95)
+    assert sentence.startswith(beginning)
+    assert "p < 0.001" in sentence
+    assert f"95% interval {low:+.3f} to {high:+.3f}" in sentence
+
+
+def test_examples_are_the_largest_changes_of_the_first_relevant_rank(case: Case) -> None:
+    """By reciprocal rank q3 (none to 1) gains most, then q5 (5 to 1); only q7 (4 to none) loses."""
+    _, page = case.report()
+    wins, losses = page.split("### Wins")[1].split("### Losses")
+    assert [line.split()[3] for line in wins.splitlines() if line.startswith("> ")] == ["3", "5"]
+    assert [line.split()[3] for line in losses.splitlines() if line.startswith("> ")] == ["7"]
+    assert "rank > 10 → 1." in wins
+    assert "rank 5 → 1." in wins
+    assert "title\\_7: rank 4 → > 10." in losses
+    assert "| 1 | title\\_19 | **title\\_5** |" in wins
+
+
+def test_a_document_without_a_title_is_shown_by_its_text(case: Case) -> None:
+    case.write_system("base", [1, 1, 1, 1, 0, 1, 1, 1])
+    case.write_system("tuned", [1, 1, 1, 1, 1, 1, 1, 1])
+    _, page = case.report()
+    assert "**body of 4**" in page
+
+
+def test_queries_with_equal_changes_are_drawn_by_the_seed() -> None:
+    qrels = pl.DataFrame([(f"q{i:02}", "d", 1) for i in range(40)], schema=QRELS, orient="row")
+    found = pl.DataFrame([(f"q{i:02}", 1, "d", 1.0) for i in range(40)], schema=RUN, orient="row")
+    runs = {"base": found.clear(), "tuned": found}
+    drawn = [[win["query_id"] for win in largest_changes(runs, qrels, 5, seed)[0]] for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert len(set(drawn[0])) == 5
+
+
+def test_no_text_of_the_data_becomes_markup(case: Case) -> None:
+    _, page = case.report()
+    tokens = MarkdownIt("commonmark").enable("table").parse(page)
+    inner = [child for token in tokens for child in token.children or []]
+    assert not [token for token in [*tokens, *inner] if token.type.startswith("html")]
+    assert {child.attrs["href"] for child in inner if child.type == "link_open"} == {
+        "report.json",
+        "plots/training.csv",
+    }
+    shown = ["".join(child.content for child in token.children or []) for token in tokens if token.type == "inline"]
+    assert " ".join(NASTY.split()) in shown
+
+
+def test_every_table_of_the_page_is_whole(case: Case) -> None:
+    """As many cells in each row as in the table's head."""
+    _, page = case.report()
+    tables = [block.splitlines() for block in page.split("\n\n") if block.startswith("|")]
+    assert len(tables) >= 8
+    for table in tables:
+        assert len({line.replace("\\|", "").count("|") for line in table}) == 1
+
+
+def test_the_page_shows_receipts_and_leaks(case: Case) -> None:
+    _, page = case.report()
+    for line in ("| near documents | 0 | 77 |", "| too close | 59,775 |", "| steps | 120 |", "| queries merged | 3 |"):
+        assert line in page
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [
+        (0.985, "**The int8 file keeps only 98."),
+        (0.995, "\nThe int8 file keeps 99."),
+        (1.01, "\nThe int8 file keeps 101."),
+    ],
+)
+def test_the_page_warns_when_int8_keeps_less_than_99_percent(case: Case, share: float, words: str) -> None:
+    tuned = json.loads((case.root / "metrics/tuned.json").read_text())
+    case.write_receipt("onnx_int8", tuned | {"ndcg@10": share * tuned["ndcg@10"]})
+    summary, page = case.report()
+    assert summary["ndcg@10_kept_share"] == {"onnx": 1, "onnx_int8": pytest.approx(share, abs=1e-5)}
+    assert words in page
+
+
+def test_the_same_input_gives_the_same_bytes(case: Case) -> None:
+    case.report()
+    first = [case.paths()[name].read_bytes() for name in ("out", "page")]
+    case.report()
+    assert [case.paths()[name].read_bytes() for name in ("out", "page")] == first
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def garble(path: Path) -> None:
+    path.write_text("{")
+
+
+def empty(path: Path) -> None:
+    path.write_text("{}")
+
+
+@pytest.mark.parametrize("name", RECEIPTS)
+@pytest.mark.parametrize(("harm", "message"), [(remove, "not found; run `dvc repro`"), (garble, "not JSON")])
+def test_missing_and_damaged_receipts_are_named(
+    case: Case, name: str, harm: Callable[[Path], None], message: str
+) -> None:
+    harm(case.root / f"metrics/{name}.json")
+    with pytest.raises(BadInput, match=rf"metrics/{name}\.json: {message}"):
+        case.report()
+    assert not case.paths()["out"].exists()
+
+
+def test_a_receipt_without_measures_is_named(case: Case) -> None:
+    empty(case.root / "metrics/onnx.json")
+    with pytest.raises(BadInput, match=r"metrics/onnx\.json: no recall@1, "):
+        case.report()
+
+
+def test_systems_scored_on_different_queries_are_refused(case: Case) -> None:
+    case.write_system("tuned", TUNED[:-1])
+    with pytest.raises(BadInput, match="base and tuned were scored on different test queries"):
+        case.report()

@@ -1,0 +1,144 @@
+"""What a service relies on: the runtime is light, order-preserving, thread-safe, and finds out damaged encoders."""
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from attune.errors import BadInput
+from attune.runtime import Embedder
+
+HEAVY = ("torch", "transformers", "sentence_transformers", "polars", "pandas", "dvc", "faiss", "pydantic", "tqdm")
+
+
+def imports(statement: str) -> dict[str, Any]:
+    """What a statement costs in a fresh interpreter: seconds of CPU, and the heavy modules it loads."""
+    code = (
+        f"import json, sys, time; start = time.process_time(); {statement}; "
+        f"print(json.dumps([time.process_time() - start, sorted(set(sys.modules) & set({HEAVY!r}))]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seconds, heavy = json.loads(done.stdout)
+    return {"seconds": seconds, "heavy": heavy}
+
+
+@pytest.fixture(scope="module")
+def embedder(tiny_onnx: Path) -> Embedder:
+    return Embedder(tiny_onnx, threads=1)
+
+
+def test_importing_the_runtime_is_quick_and_loads_nothing_heavy() -> None:
+    """Under half a second (the best of three: other processes share the CPU), and no torch, polars, dvc, ..."""
+    statement = "import attune.runtime, attune.runtime.search"
+    tries = [imports(statement) for _ in range(3)]
+    assert all(attempt["heavy"] == [] for attempt in tries)
+    assert min(attempt["seconds"] for attempt in tries) < 0.5
+
+
+def test_the_import_test_can_fail() -> None:
+    """A heavy module and lost time are both seen."""
+    found = imports("import attune.runtime, polars; sum(range(50_000_000))")
+    assert found["heavy"] == ["polars"]
+    assert found["seconds"] > 0.5
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=60), max_size=12), data=st.data())
+def test_any_unicode_text_keeps_its_place_and_has_length_1(embedder: Embedder, texts: list[str], data: Any) -> None:
+    """Whatever the texts, their order and the batch size, row i is the embedding of text i."""
+    size = data.draw(st.integers(1, 5))
+    got = embedder.encode(texts, batch_size=size)
+    assert got.shape == (len(texts), 32) and got.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(got, axis=1), 1, atol=1e-5)
+    for row, text in zip(got, texts, strict=True):
+        np.testing.assert_allclose(row, embedder.encode([text])[0], atol=2e-6)
+
+
+def test_no_texts_give_no_rows(embedder: Embedder) -> None:
+    """The shape still says the dimension, so that arrays can be stacked."""
+    assert embedder.encode([]).shape == embedder.encode_query([]).shape == (0, 32)
+
+
+def test_texts_beyond_the_maximum_length_are_cut_not_refused(embedder: Embedder) -> None:
+    """Two texts that share their first 30 tokens (and CLS, SEP) are one to an encoder of 32."""
+    first, second = embedder.encode(["red " * 30, "red " * 30 + "blue " * 500])
+    np.testing.assert_array_equal(first, second)
+    assert not np.allclose(first, embedder.encode(["red " * 29 + "blue"])[0], atol=1e-3)
+
+
+def test_prompts_of_the_manifest_are_put_before_the_texts(onnx_copy: Path) -> None:
+    """Query, document and default prompts each reach their own method."""
+    manifest = json.loads((onnx_copy / "manifest.json").read_text())
+    manifest |= {"prompts": {"query": "find ", "document": "text ", "other": "add "}, "default_prompt_name": "other"}
+    (onnx_copy / "manifest.json").write_text(json.dumps(manifest))
+    prompted = Embedder(onnx_copy)
+    (onnx_copy / "manifest.json").write_text(json.dumps(manifest | {"prompts": {}, "default_prompt_name": None}))
+    plain = Embedder(onnx_copy)
+    np.testing.assert_array_equal(prompted.encode_query(["a cat"]), plain.encode(["find a cat"]))
+    np.testing.assert_array_equal(prompted.encode_document(["a cat"]), plain.encode(["text a cat"]))
+    np.testing.assert_array_equal(prompted.encode(["a cat"]), plain.encode(["add a cat"]))
+    np.testing.assert_array_equal(plain.encode_query(["a cat"]), plain.encode(["a cat"]))
+
+
+def test_one_embedder_serves_many_threads(embedder: Embedder) -> None:
+    """Sixteen calls at once give what each gives alone, to the bit."""
+    lists = [[f"{word} stack {n}" for n in range(n_texts)] for n_texts, word in enumerate(["cat", "dog"] * 8, 1)]
+    alone = [embedder.encode(texts) for texts in lists]
+    with ThreadPoolExecutor(8) as pool:
+        for expected, got in zip(alone, pool.map(embedder.encode, lists), strict=True):
+            np.testing.assert_array_equal(got, expected)
+
+
+def test_half_a_surrogate_pair_gets_one_line_that_says_which_text(embedder: Embedder) -> None:
+    """Such strings come out of careless JSON; the service must be able to name the row."""
+    with pytest.raises(BadInput, match="^text 2: half of a surrogate pair"):
+        embedder.encode(["a", "b", "c\ud83d"])
+
+
+def test_one_string_is_refused(embedder: Embedder) -> None:
+    """It would be embedded letter by letter."""
+    with pytest.raises(TypeError, match="give a list"):
+        embedder.encode("stack arrays")
+
+
+def test_progress_shows_on_a_terminal_only(
+    embedder: Embedder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Counts up to all texts there; a log file stays clean."""
+    embedder.encode(["a", "b", "c"], batch_size=2, show_progress=True)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    embedder.encode(["a", "b", "c"], batch_size=2, show_progress=True)
+    assert capsys.readouterr().err == "\rencode: 2/3 texts\rencode: 3/3 texts\n"
+
+
+def one_line(error: pytest.ExceptionInfo[BadInput]) -> str:
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "tokenizer.json", "onnx/model.onnx"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut"])
+def test_a_missing_or_damaged_file_gets_one_line_that_names_it(onnx_copy: Path, name: str, damage: str) -> None:
+    """What a service's log shows when the download went wrong."""
+    content = (onnx_copy / name).read_bytes()
+    (onnx_copy / name).unlink()
+    if damage != "missing":
+        (onnx_copy / name).write_bytes(content[: len(content) // 2] if damage == "cut" else b"")
+    with pytest.raises(BadInput) as error:
+        Embedder(onnx_copy)
+    assert one_line(error).startswith(f"{onnx_copy / name}: ")
+
+
+def test_a_folder_that_is_no_encoder_gets_one_line(tmp_path: Path) -> None:
+    """Such as a path with a typing error."""
+    with pytest.raises(BadInput) as error:
+        Embedder(tmp_path / "nowhere")
+    assert "give the folder of an exported encoder" in one_line(error)
