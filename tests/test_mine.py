@@ -59,12 +59,15 @@ def test_a_positive_with_a_negative_score_still_has_its_candidates_below_it() ->
 def test_short_lists_are_filled_from_other_clusters_and_counted() -> None:
     """Seeded, without repetition, never from the query's own cluster."""
     clusters = np.array(["a", "a", "b", "c"])
-    filled, n_filled = fill([[2], []], ["a", "b"], clusters, params())
+    filled, n_filled = fill([[2], []], [[], []], ["a", "b"], clusters, params())
     assert (filled[0], n_filled) == ([2, 3], 3)
     assert set(filled[1]) < {0, 1, 3} and len(set(filled[1])) == 2
-    assert fill([[2], []], ["a", "b"], clusters, params())[0] == filled
+    assert fill([[2], []], [[], []], ["a", "b"], clusters, params())[0] == filled
+    # a rejected candidate comes back only when nothing else is left
+    assert fill([[]], [[1, 2]], ["c"], clusters, params(n_negatives=1))[0] == [[0]]
+    assert sorted(fill([[]], [[1, 2]], ["c"], clusters, params())[0][0]) != [1, 2]
     with pytest.raises(BadInput, match="2 train documents outside .* 3 needed"):
-        fill([[]], ["a"], clusters, params(n_negatives=3))
+        fill([[]], [[]], ["a"], clusters, params(n_negatives=3))
 
 
 def corpus_and_train(folder: Path, seed: int, n: int = 40, n_train: int = 28) -> dict[str, Path]:

@@ -88,10 +88,25 @@ def test_every_stage_reads_its_own_section_and_leaves_a_receipt() -> None:
     """A stage tracks its section of params.yaml whole, and no other; what it did is in metrics/."""
     for name, stage in pipeline().items():
         body = stage.get("do", stage)
-        assert body["params"] == [name]
+        assert [entry for entry in body["params"] if isinstance(entry, str)] == [name]
         receipts = [
             path
             for metric in body.get("metrics", body["outs"])
             for path in (metric if isinstance(metric, dict) else [])
         ]
         assert any(path.startswith("metrics/") for path in receipts), name
+
+
+def test_the_libraries_that_stages_track_are_the_pinned_ones() -> None:
+    """libraries.yaml says what constraints.txt says, so a bump wakes the stages it matters to."""
+    tracked = YAML(typ="safe").load((ROOT / "libraries.yaml").read_text())
+    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
+    assert tracked == {name: pinned[name] for name in tracked}
+    listed = {
+        name
+        for stage in pipeline().values()
+        for entry in stage.get("do", stage)["params"]
+        if isinstance(entry, dict)
+        for name in entry["libraries.yaml"]
+    }
+    assert listed == set(tracked)

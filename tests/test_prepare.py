@@ -37,7 +37,7 @@ def tables(tmp_path: Path) -> dict[str, pl.DataFrame]:
     """Six documents (a, its copy, its variant, and three strangers) and five queries, two of which read the same."""
     documents = {
         "a": LONG,
-        "copy": LONG.upper() + "!",
+        "copy": LONG.upper() + "\n",
         "variant": LONG.replace("squares", "cubes").replace("root", "power"),
         "b": "completely different text about parsing dates from strings",
         "c": "another unrelated thing on drawing graphs with nodes",
@@ -131,7 +131,10 @@ def test_components_agree_with_an_independent_graph_library(graph: tuple[int, li
 
 
 def test_what_counts_as_the_same_text() -> None:
-    """Case, punctuation and layout do not; words and their order do."""
-    assert normalise("  Sum,\n of ROWS! ") == normalise("sum of rows") != normalise("rows of sum")
+    """Case, layout and the mark at the end do not; words, their order and symbols do."""
+    assert normalise("  Sum\n of ROWS! ") == normalise("sum of rows") != normalise("rows of sum")
+    assert len({normalise(f"what is {name}?") for name in ("C", "C++", "C#")}) == 3
+    assert normalise("?!") != normalise("...")
+    assert shingles("堆叠数组", 2) == frozenset({"堆 叠", "叠 数", "数 组"})
     assert shingles("one", 3) == frozenset({"one"})
     assert shingles("...", 3) == frozenset()

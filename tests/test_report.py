@@ -86,7 +86,7 @@ def case(tmp_path: Path) -> Case:
         case.write_system(system, BASE if system in ("bm25", "base") else TUNED)
     leaks = {f"{split}_leaks.{kind}": 0 for split in ("dev", "test") for kind in ("exact_queries", "near_documents")}
     sizes = {"n_train_queries": 1000, "n_dev_queries": 8, "n_test_queries": 8}
-    case.write_receipt("split", sizes | leaks | {"test_leaks.near_documents": 77})
+    case.write_receipt("split", sizes | leaks)
     case.write_receipt("prepare", {"n_documents": 20, "n_queries_merged": 3})
     case.write_receipt("mine", {"n_too_close": 59775})
     case.write_receipt("train", {"n_steps": 120, "precision": "bf16"})
@@ -204,7 +204,44 @@ def test_every_table_of_the_page_is_whole(case: Case) -> None:
         assert len({line.replace("\\|", "").count("|") for line in table}) == 1
 
 
+def leak(case: Case, **counts: int) -> None:
+    """Changes counts of the audit of test."""
+    audit = json.loads((case.root / "metrics/split.json").read_text())
+    case.write_receipt("split", audit | {f"test_leaks.{kind}": n for kind, n in counts.items()})
+
+
+CLEAN = "Nothing was trained or chosen on these queries."
+
+
+def test_a_clean_test_is_said_to_be_clean(case: Case) -> None:
+    """Only then; what leaks from dev does not count, since dev may be looked at."""
+    split = json.loads((case.root / "metrics/split.json").read_text())
+    case.write_receipt("split", split | {"dev_leaks.exact_queries": 3})
+    summary, page = case.report()
+    assert CLEAN in page
+    assert "also in train or dev" not in page + summary["verdict"]
+
+
+def test_a_leaking_test_is_marked_in_the_page_and_in_the_verdict(case: Case) -> None:
+    """For people and for programs, with the counts."""
+    leak(case, exact_queries=2, near_documents=1077)
+    summary, page = case.report()
+    said = "2 exact queries, 1,077 near documents of test are also in train or dev"
+    assert summary["verdict"].endswith(f"Not a clean test: {said}.")
+    assert f"**{summary['verdict']}**" in page
+    assert f"**Training or choosing saw part of this test: {said}, exactly or nearly" in page
+    assert CLEAN not in page
+
+
+def test_a_split_without_an_audit_is_refused(case: Case) -> None:
+    """Nothing could be said of the test."""
+    case.write_receipt("split", {"n_train_queries": 1000, "n_dev_queries": 8, "n_test_queries": 8})
+    with pytest.raises(BadInput, match="no test_leaks"):
+        case.report()
+
+
 def test_the_page_shows_receipts_and_leaks(case: Case) -> None:
+    leak(case, near_documents=77)
     _, page = case.report()
     for line in ("| near documents | 0 | 77 |", "| too close | 59,775 |", "| steps | 120 |", "| queries merged | 3 |"):
         assert line in page

@@ -108,6 +108,40 @@ def test_one_string_is_refused(embedder: Embedder) -> None:
         embedder.encode("stack arrays")
 
 
+@pytest.mark.parametrize("size", [0, -1])
+@pytest.mark.parametrize("method", ["encode", "encode_query", "encode_document"])
+def test_a_batch_size_below_1_is_refused(embedder: Embedder, method: str, size: int) -> None:
+    """Even without texts; a negative one would return memory that nothing was written to."""
+    for texts in (["stack arrays"], []):
+        with pytest.raises(ValueError, match=f"batch_size is {size}; it must be 1 or more"):
+            getattr(embedder, method)(texts, batch_size=size)
+
+
+EXTRAS = ("typer", "rich", "click", "pydantic", "ruamel.yaml", "safetensors", "torch", "polars", "faiss", "jinja2")
+
+
+def run_module(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python -m attune.runtime` where nothing but the base dependencies can be imported."""
+    code = (
+        f"import runpy, sys; sys.modules.update(dict.fromkeys({EXTRAS!r})); "
+        "runpy.run_module('attune.runtime', run_name='__main__', alter_sys=True)"
+    )
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_a_service_verifies_with_the_base_dependencies_alone(onnx_copy: Path) -> None:
+    """`python -m attune.runtime FOLDER` approves a whole encoder, and says in one line what is wrong with another."""
+    done = run_module(str(onnx_copy))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{onnx_copy}: every file and every golden vector is as the manifest says\n"
+    with (onnx_copy / "tokenizer.json").open("a") as file:
+        file.write(" ")
+    done = run_module(str(onnx_copy))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"attune.runtime: {onnx_copy / 'tokenizer.json'}: sha256 is ")
+    assert done.stderr.count("\n") == 1
+
+
 def test_progress_shows_on_a_terminal_only(
     embedder: Embedder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

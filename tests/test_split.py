@@ -118,7 +118,7 @@ def test_a_leak_stops_the_pipeline_and_a_higher_limit_reports_it(tmp_path: Path)
 
     table = queries([f"c{i}" for i in range(40)], ["test"] * 10 + ["train"] * 20 + ["dev"] * 10)
     texts = ["alpha beta gamma delta epsilon!", *table["text"].to_list()[1:]]
-    texts[15] = "Alpha, beta gamma delta epsilon"
+    texts[15] = "ALPHA beta gamma delta epsilon"
     folder = prepared(tmp_path / "prepared", table.with_columns(text=pl.Series(texts)))
     with pytest.raises(BadInput, match="1 exact_queries .* of test"):
         call(split, PARAMS, None, prepared=folder, out=tmp_path / "splits")

@@ -1,15 +1,20 @@
 """What stage.py promises every stage: typed params, outputs whole or absent, errors in one line."""
 
+import hashlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 from pydantic import Field
+from safetensors.numpy import save_file
 
 from attune.errors import BadInput
 from attune.stage import Out, Params, Receipt, call, load_params, write_json
+from attune.tables import DOCUMENT_IDS, write
 
 
 class BrewParams(Params):
@@ -28,6 +33,24 @@ def brew(params: BrewParams, beans: Path, out: Out) -> Receipt:
     return {"n_cups": params.cups, "strength": params.strength}
 
 
+def brew_parquet(params: BrewParams, beans: Path, out: Out) -> Receipt:
+    """Writes a table with a row per bean, too unlike each other to be compressed much."""
+    ids = [hashlib.sha256(str(row).encode()).hexdigest() for row in range(len(beans.read_text()))]
+    write(pl.DataFrame({"document_id": ids}), out / "beans.parquet", DOCUMENT_IDS)
+    return {"n_cups": params.cups}
+
+
+def brew_weights(params: BrewParams, beans: Path, out: Out) -> Receipt:
+    """Writes weights, four bytes per bean and cup."""
+    out.mkdir()
+    save_file({"beans": np.zeros(len(beans.read_text()) * params.cups, np.float32)}, out / "model.safetensors")
+    return {"n_cups": params.cups}
+
+
+# a stage's name is its section of params.yaml; these share one
+brew_parquet.__name__ = brew_weights.__name__ = "brew"
+
+
 @pytest.fixture
 def params_file(tmp_path: Path) -> Path:
     return tmp_path / "params.yaml"
@@ -44,11 +67,14 @@ def params_file(tmp_path: Path) -> Path:
         ("", "section 'brew' is missing"),
         ("brew: [", "not valid YAML"),
         ("brew: {cups: 1, cups: 2}", "not valid YAML"),
+        ("brew: {cups: \x01}", "not valid YAML in UTF-8: unacceptable character #x0001"),
+        ("brew: {cups: 2024-99-99}", "not valid YAML in UTF-8: month must be in 1..12"),
+        ("# caf\xe9\nbrew: {cups: 1}", "not valid YAML in UTF-8: 'utf-8' codec can't decode byte 0xe9"),
     ],
 )
 def test_a_wrong_parameter_is_named_with_its_place(params_file: Path, text: str, said: str) -> None:
     """Unknown, missing, out-of-range and malformed parameters each get one line that says which."""
-    params_file.write_text(text)
+    params_file.write_text(text, encoding="latin-1")
     with pytest.raises(BadInput) as caught:
         load_params(BrewParams, "brew", params_file)
     assert said in str(caught.value)
@@ -93,26 +119,52 @@ def test_a_stage_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_json_is_written_the_same_way_every_time(tmp_path: Path) -> None:
-    """Keys keep their order, floats have six digits, NaN is refused."""
+    """Keys keep their order, floats have six decimals, NaN and infinity are refused."""
     write_json(tmp_path / "a.json", {"b": 1 / 3, "a": [1, {"c": 2.0}]})
     assert (
         tmp_path / "a.json"
     ).read_text() == '{\n  "b": 0.333333,\n  "a": [\n    1,\n    {\n      "c": 2.0\n    }\n  ]\n}\n'
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "b.json", {"b": float("nan")})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "b.json", {"b": float("-inf")})
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (4.17233e-7, "4.17e-07"),
+        (-4.17233e-7, "-4.17e-07"),
+        (0.0000123456, "1.23e-05"),
+        (0.00009999999, "0.0001"),
+        (0.0001, "0.0001"),
+        (0.000123456, "0.000123"),
+        (1e-12, "1e-12"),
+        (-1.4e-17, "0.0"),
+        (-0.0, "0.0"),
+        (np.float32(0.1), "0.1"),
+        (np.float64(4.17233e-7), "4.17e-07"),
+        (np.int64(7), "7"),
+        (True, "true"),
+    ],
+)
+def test_a_small_float_does_not_read_as_none(tmp_path: Path, value: object, written: str) -> None:
+    """Below 0.0001 three significant digits are kept; noise of the arithmetic and -0.0 are 0; numpy's are the same."""
+    write_json(tmp_path / "a.json", [value])
+    assert (tmp_path / "a.json").read_text() == f"[\n  {written}\n]\n"
 
 
 PROGRAM = """
 import sys
 sys.path.insert(0, {tests!r})
-from test_stage import brew
+import test_stage
 from attune.stage import run
-run(brew)
+run(test_stage.{stage})
 """
 
 
 def run_program(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    program = PROGRAM.format(tests=str(Path(__file__).parent))
+    program = PROGRAM.format(tests=str(Path(__file__).parent), stage="brew")
     return subprocess.run(
         [sys.executable, "-c", program, *arguments], cwd=folder, capture_output=True, text=True, check=False
     )
@@ -130,15 +182,27 @@ def test_on_the_command_line_an_error_is_one_line_and_a_non_zero_exit(tmp_path: 
     assert "nowhere.txt" in missing.stderr
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_params_file_in_another_encoding_is_one_line(tmp_path: Path) -> None:
+    """As an editor of long ago may save it."""
+    (tmp_path / "params.yaml").write_bytes("# café\nbrew: {cups: 2, strength: 1}".encode("latin-1"))
+    (tmp_path / "beans.txt").write_text("x")
+    done = run_program(tmp_path, "--beans", "beans.txt", "--out", "out", "--receipt", "brew.json")
+    assert done.returncode == 1
+    assert done.stderr.startswith("attune brew: params.yaml: not valid YAML in UTF-8") and done.stderr.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["beans.txt", "params.yaml"]
+
+
+@pytest.mark.parametrize("stage", ["brew", "brew_parquet", "brew_weights"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, stage: str) -> None:
     """Writing beyond the room there is (a file-size limit stands in for it) is reported, and cleaned up after."""
     (tmp_path / "params.yaml").write_text("brew: {cups: 12, strength: 1}")
     (tmp_path / "beans.txt").write_text("x" * 200_000)
     program = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
     program += "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))\n"
-    program += PROGRAM.format(tests=str(Path(__file__).parent))
+    program += PROGRAM.format(tests=str(Path(__file__).parent), stage=stage)
     command = [sys.executable, "-c", program, "--beans", "beans.txt", "--out", "out", "--receipt", "brew.json"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("attune brew: ") and done.stderr.count("\n") == 1
+    assert "File too large" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["beans.txt", "params.yaml"]

@@ -9,13 +9,12 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attune.batches import ClusterBatchSampler
+from attune.batches import ClusterBatchSampler, Rows
 from attune.stage import call
 from attune.stages.train import TrainParams, curve, train
 from attune.tables import CLUSTERED_QUERIES, CORPUS, DOCUMENT_IDS, QRELS, TRIPLETS, write
@@ -28,7 +27,7 @@ WORDS = (
 def params(**changes: object) -> TrainParams:
     values = {
         "seed": 5, "epochs": 3, "batch_size": 8, "learning_rate": 2e-3, "warmup_share": 0.1, "weight_decay": 0.01,
-        "scale": 20.0, "symmetric": False, "n_evaluations": 3, "patience": 3, "n_dev_distractors": 4, "dropout": 0.1,
+        "scale": 20.0, "symmetric": False, "n_evaluations": 3, "patience": 3, "dropout": 0.1,
         "precision": "fp32", "threads": 1,
     }  # fmt: skip
     return TrainParams.model_validate(values | changes)
@@ -50,7 +49,7 @@ def task(folder: Path, base: Path) -> dict[str, Path]:
     is_dev = pl.Series([i % 4 == 0 for i in range(len(ids))])
     write(triplets.filter(~is_dev), folder / "mined" / "triplets.parquet", TRIPLETS)
     held_out = triplets.filter(is_dev)
-    dev = folder / "dev"
+    dev = folder / "dev_split"
     write(
         held_out.select("query_id", "text", "cluster_id", given_split=pl.lit("")),
         dev / "queries.parquet",
@@ -60,7 +59,7 @@ def task(folder: Path, base: Path) -> dict[str, Path]:
     write(held_out.select("document_id"), dev / "documents.parquet", DOCUMENT_IDS)
     shutil.copytree(base, folder / "base")
     (folder / "base" / "attune.json").write_text("{}\n")
-    return {"base": folder / "base", "prepared": folder / "prepared", "mined": folder / "mined", "dev": dev}
+    return {"base": folder / "base", "prepared": folder / "prepared", "mined": folder / "mined", "dev_split": dev}
 
 
 def trained(folder: Path, inputs: dict[str, Path], settings_: TrainParams, name: str) -> tuple[str, dict[str, float]]:
@@ -86,7 +85,7 @@ def test_training_improves_dev_and_repeats_itself_to_the_byte(tmp_path: Path, in
     assert (first, receipt) == (second, again)
     assert receipt["best_dev_ndcg@10"] > receipt["base_dev_ndcg@10"] + 0.1
     assert receipt["n_steps"] == 27
-    assert not list((tmp_path / "scratch" / "train").iterdir())
+    assert not (tmp_path / "scratch" / "train").exists()
     points = pl.read_csv(tmp_path / "one.csv")
     assert points["step"].to_list() == sorted(points["step"].to_list())
     assert points.row(0, named=True)["dev_ndcg@10"] == pytest.approx(receipt["base_dev_ndcg@10"], abs=1e-6)
@@ -132,55 +131,83 @@ class Kill(TrainerCallback):
 trainer = fitting.SentenceTransformerTrainer
 fitting.SentenceTransformerTrainer = lambda *a, callbacks, **k: trainer(*a, callbacks=[*callbacks, Kill()], **k)
 folder = Path({folder!r})
-trained(folder, {{name: folder / name for name in ("base", "prepared", "mined", "dev")}}, params(), "killed")
-"""
+trained(folder, {{name: folder / name for name in ("base", "prepared", "mined", "dev_split")}}, params(**{changes}), "killed")
+"""  # noqa: E501
 
 
-def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """SIGKILL after step 13 of 27, checkpoint at 9: nothing that looks finished, then the same model as without."""
-    program = PROGRAM.format(tests=str(Path(__file__).parent), step=13, folder=str(tmp_path))
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+def killed(folder: Path, step: int, changes: dict[str, object]) -> Path:
+    """Starts a run that SIGKILLs itself after a step; its scratch folder."""
+    program = PROGRAM.format(tests=str(Path(__file__).parent), step=step, folder=str(folder), changes=changes)
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    assert not (tmp_path / "killed").exists()
-    (scratch,) = (tmp_path / "scratch" / "train").iterdir()
-    assert (scratch / "checkpoint-9").is_dir()
-    resumed, receipt = trained(tmp_path, inputs, params(), "killed")
-    shutil.rmtree(tmp_path / "scratch")
-    assert (resumed, receipt) == trained(tmp_path, inputs, params(), "whole")
+    assert not (folder / "killed").exists()
+    (scratch,) = (folder / "scratch" / "train").iterdir()
+    return scratch
 
 
-def test_a_checkpoint_of_other_parameters_is_never_continued(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """The scratch folder's name changes with every parameter and every input byte."""
+@pytest.mark.parametrize(
+    "changes", [{}, {"patience": 1, "epochs": 6, "n_evaluations": 6}], ids=["default", "impatient"]
+)
+def test_a_killed_run_goes_on_to_the_same_bytes(
+    tmp_path: Path, inputs: dict[str, Path], changes: dict[str, object]
+) -> None:
+    """SIGKILL after step 13, checkpoint at 9: then the same model, receipt and curve as without, patience included."""
+    assert (killed(tmp_path, 13, changes) / "checkpoint-9").is_dir()
+    resumed = trained(tmp_path, inputs, params(**changes), "killed")
+    assert resumed == trained(tmp_path, inputs, params(**changes), "whole")
+    assert (tmp_path / "killed.csv").read_text() == (tmp_path / "whole.csv").read_text()
+
+
+@pytest.mark.parametrize("missing", ["trainer_state.json", "optimizer.pt", "rng_state.pth"])
+def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path, inputs: dict[str, Path], missing: str) -> None:
+    """A checkpoint that a kill or a full disk cut short is removed, and the one before it continued."""
+    scratch = killed(tmp_path, 19, {})
+    (scratch / "checkpoint-18" / missing).unlink()
+    resumed = trained(tmp_path, inputs, params(), "killed")
+    assert resumed == trained(tmp_path, inputs, params(), "whole")
+
+
+def test_a_checkpoint_of_another_run_is_never_continued(inputs: dict[str, Path]) -> None:
+    """The scratch folder's name changes with every knob, the threads, and every input byte."""
+    from attune.fitting import Recipe
     from attune.stages.train import fingerprint
 
+    def recipe(**changes: object) -> Recipe:
+        return Recipe(**params(**changes).model_dump(include=set(Recipe.__dataclass_fields__)))
+
     files = [inputs["mined"] / "triplets.parquet"]
-    names = {
-        fingerprint(params(), files),
-        fingerprint(params(learning_rate=3e-3), files),
-        fingerprint(params(seed=6), files),
-    }
+    names = {fingerprint(recipe(**change), 1, files) for change in ({}, {"learning_rate": 3e-3}, {"seed": 6})}
+    names.add(fingerprint(recipe(), 2, files))
     files[0].write_bytes(files[0].read_bytes() + b" ")
-    assert len(names | {fingerprint(params(), files)}) == 4
+    assert len(names | {fingerprint(recipe(), 1, files)}) == 5
 
 
-def sampler(clusters: list[str], batch_size: int, seed: int = 0) -> ClusterBatchSampler:
-    rows = list(range(len(clusters)))
-    return ClusterBatchSampler(
-        rows, clusters, [len(c) for c in clusters], batch_size=batch_size, drop_last=False, seed=seed
-    )
+def sampler(
+    clusters: list[str], batch_size: int, seed: int = 0, negatives: list[list[str]] | None = None
+) -> ClusterBatchSampler:
+    rows = Rows(clusters, negatives or [[] for _ in clusters], [len(cluster) for cluster in clusters])
+    return ClusterBatchSampler(range(len(clusters)), rows, batch_size=batch_size, drop_last=False, seed=seed)
 
 
-@given(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=60), st.integers(2, 9), st.integers(0, 3))
+@given(
+    st.lists(st.tuples(st.sampled_from("abcdefgh"), st.lists(st.sampled_from("abcdefgh"), max_size=2)), min_size=1),
+    st.integers(2, 9),
+    st.integers(0, 3),
+)
 @settings(max_examples=150, deadline=None)
-def test_no_batch_holds_two_members_of_a_cluster(clusters: list[str], batch_size: int, epoch: int) -> None:
-    """As many batches as announced, none too large, no row twice, no cluster twice in one batch."""
-    batches = sampler(clusters, batch_size)
+def test_every_other_row_of_a_batch_is_a_true_negative(
+    rows: list[tuple[str, list[str]]], batch_size: int, epoch: int
+) -> None:
+    """As many batches as announced; no row twice, no cluster twice, no row's negative in another row's cluster."""
+    batches = sampler([own for own, _ in rows], batch_size, negatives=[negative for _, negative in rows])
     batches.set_epoch(epoch)
     drawn = list(batches)
     assert len(drawn) == len(batches)
     assert max(Counter(row for batch in drawn for row in batch).values()) == 1
     for batch in drawn:
-        assert len({clusters[row] for row in batch}) == len(batch) <= batch_size
+        assert len({rows[row][0] for row in batch}) == len(batch) <= batch_size
+        for row in batch:
+            assert all(rows[row][0] not in rows[other][1] for other in batch if other != row)
 
 
 def test_epochs_are_shuffled_anew_and_seeds_decide() -> None:
@@ -207,14 +234,3 @@ def test_the_curve_has_loss_and_dev_score_by_step() -> None:
         {"step": 8, "train_runtime": 9.0},
     ]
     assert curve(log).rows() == [(0, None, 0.5), (4, 1.5, None), (8, 1.0, 0.7)]
-
-
-def test_dev_distractors_are_seeded_and_never_relevant(inputs: dict[str, Path]) -> None:
-    """Dev's own documents, and as many others as asked for, the same in each run."""
-    from attune.stages.train import dev_set
-
-    texts = {f"d{i:02}": str(i) for i in range(96)}
-    dev = dev_set(inputs["dev"], texts, n_distractors=10, seed=3)
-    assert len(dev.corpus) == 24 + 10
-    assert dev == dev_set(inputs["dev"], texts, n_distractors=10, seed=3) != dev_set(inputs["dev"], texts, 10, seed=4)
-    assert np.all([relevant <= set(dev.corpus) for relevant in dev.relevant.values()])

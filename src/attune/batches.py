@@ -1,6 +1,7 @@
-"""Batches in which every other row is a true negative: no two rows of one cluster, in an order that a seed decides."""
+"""Batches in which every other row is a true negative, as far as clusters can tell, in an order that a seed decides."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,53 +14,83 @@ WINDOW = (
 )
 
 
+@dataclass(frozen=True)
+class Rows:
+    """What batching needs to know of each training row.
+
+    Attributes:
+        clusters: the cluster of its query and its positive.
+        negative_clusters: the clusters of its mined negatives.
+        lengths: how long its positive is, to batch like with like.
+    """
+
+    clusters: Sequence[str]
+    negative_clusters: Sequence[Sequence[str]]
+    lengths: Sequence[int]
+
+
+class Batch:
+    """Rows that are negatives of each other: no two of one cluster, no row's negative from another row's cluster."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        self.own: set[str] = set()
+        self.negative: set[str] = set()
+
+    def take(self, row: int, own: str, negative: Sequence[str]) -> bool:
+        """Adds the row if it is a negative to all others and they to it; says whether it was."""
+        if own in self.own or own in self.negative or not self.own.isdisjoint(negative):
+            return False
+        self.rows.append(row)
+        self.own.add(own)
+        self.negative.update(negative)
+        return True
+
+
 class ClusterBatchSampler(DefaultBatchSampler):
-    """Draws full batches without two members of a cluster, each of texts of like length.
+    """Draws batches of texts of like length that are full, as long as there are enough clusters to fill them.
 
     Rows that find no place in an epoch (`n_rows % batch_size` of them, or members of a very large cluster) wait for the
     next, which shuffles anew; so the number of batches is known beforehand and the same in each epoch.
     """
 
-    def __init__(self, dataset: Dataset, clusters: Sequence[str], lengths: Sequence[int], **settings: Any) -> None:  # noqa: ANN401
+    def __init__(self, dataset: Dataset, rows: Rows, **settings: Any) -> None:  # noqa: ANN401
         super().__init__(dataset, **settings)
-        self.clusters = np.unique(np.asarray(clusters), return_inverse=True)[1]
-        self.lengths = np.asarray(lengths)
+        self.rows = rows
+        self.lengths = np.asarray(rows.lengths)
 
     def __len__(self) -> int:
         """Batches per epoch: at least one, even of fewer rows than a batch."""
-        return max(1, len(self.clusters) // int(self.batch_size))
+        return max(1, len(self.lengths) // int(self.batch_size))
 
     def __iter__(self) -> Iterator[list[int]]:
         """The batches of the current epoch, as rows of the dataset."""
         random = np.random.default_rng([self.seed, self.epoch])
-        batches = self._fill(self._order(random))
+        batches = self._fill(iter(self._order(random).tolist()))
         for index in random.permutation(len(batches)):
             yield batches[index]
 
     def _order(self, random: np.random.Generator) -> NDArray[np.int64]:
-        shuffled = random.permutation(len(self.clusters))
+        shuffled = random.permutation(len(self.lengths))
         # chance, not length, decides which rows are left over
         drawn, spare = np.split(shuffled, [len(self) * self.batch_size])
         width = WINDOW * self.batch_size
         windows = [drawn[start : start + width] for start in range(0, len(drawn), width)]
         return np.concatenate([*(window[np.argsort(self.lengths[window], kind="stable")] for window in windows), spare])
 
-    def _fill(self, order: NDArray[np.int64]) -> list[list[int]]:
+    def _fill(self, order: Iterator[int]) -> list[list[int]]:
+        """Fills batch after batch, those first that an earlier batch had to refuse."""
         batches: list[list[int]] = []
-        waiting = [int(row) for row in order]
-        while waiting and len(batches) < len(self):
-            batch: list[int] = []
-            taken: set[int] = set()
-            later: list[int] = []
-            for position, row in enumerate(waiting):
-                if len(batch) == self.batch_size:
-                    later += waiting[position:]
-                    break
-                if self.clusters[row] in taken:
-                    later.append(row)
-                else:
-                    batch.append(row)
-                    taken.add(self.clusters[row])
-            batches.append(batch)
-            waiting = later
+        waiting: list[int] = []
+        while len(batches) < len(self):
+            batch = Batch()
+            refused = [row for row in waiting if len(batch.rows) == self.batch_size or not self._take(batch, row)]
+            while len(batch.rows) < self.batch_size and (row := next(order, None)) is not None:
+                if not self._take(batch, row):
+                    refused.append(row)
+            batches.append(batch.rows)
+            waiting = refused
         return batches
+
+    def _take(self, batch: Batch, row: int) -> bool:
+        return batch.take(row, self.rows.clusters[row], self.rows.negative_clusters[row])

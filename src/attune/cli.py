@@ -2,17 +2,19 @@
 
 import textwrap
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from attune.demo import Hit, System, load_systems
 from attune.errors import BadInput
 from attune.runtime import verify as verify_folder
-from attune.stage import fail
+from attune.stage import EXPECTED, fail
+
+if TYPE_CHECKING:
+    from attune.demo import Hit, System
 
 app = typer.Typer(help="Fine-tune your own embedding model, and know that it worked.", no_args_is_help=True)
 
@@ -23,6 +25,9 @@ def search(
     k: Annotated[int, typer.Option(min=1, max=100, help="how many documents to show")] = 5,
 ) -> None:
     """Searches the corpus with the base and the tuned encoder, side by side."""
+    # torch, polars and faiss: seconds that only this command should cost
+    from attune.demo import load_systems  # noqa: PLC0415
+
     if not query.strip():
         raise BadInput("the query is empty; say what to look for")
     systems = load_systems(Path())
@@ -30,7 +35,7 @@ def search(
     Console().print(side_by_side(systems, results))
 
 
-def side_by_side(systems: list[System], results: list[list[Hit]]) -> Table:
+def side_by_side(systems: "list[System]", results: "list[list[Hit]]") -> Table:
     """One column per system, one row per rank; a document that the first system lacks is marked."""
     table = Table(show_lines=True)
     table.add_column("rank", justify="right")
@@ -43,7 +48,7 @@ def side_by_side(systems: list[System], results: list[list[Hit]]) -> Table:
     return table
 
 
-def _cell(hit: Hit, is_new: bool) -> str:
+def _cell(hit: "Hit", is_new: bool) -> str:
     mark = "[green]+[/green] " if is_new else ""
     head = f"{mark}[bold]{escape(hit.title or hit.document_id)}[/bold]  {hit.score:.3f}"
     return f"{head}\n[dim]{escape(textwrap.shorten(hit.text, 160))}[/dim]"
@@ -60,5 +65,5 @@ def main() -> None:
     """The `attune` command: errors are one line."""
     try:
         app()
-    except (BadInput, OSError) as error:
+    except EXPECTED as error:
         fail("", error)

@@ -13,17 +13,20 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from SetSimilaritySearch import all_pairs
 
-WORD = re.compile(r"\w+")
+# scripts that put no space between words (Chinese, Japanese, Korean, Thai): there a character counts as a word
+SPACELESS = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+WORD = re.compile(rf"[{SPACELESS}]|(?:(?![{SPACELESS}])\w)+")
 
 
 def normalise(text: str) -> str:
-    """What counts as the same text: words in lower case, one space between; punctuation and layout do not."""
-    return " ".join(WORD.findall(text.lower()))
+    """What counts as the same text: case, layout and the mark at the end do not; symbols do (C is not C++)."""
+    words = " ".join(text.casefold().split())
+    return words.rstrip(".?! ") or words
 
 
 def shingles(text: str, width: int) -> frozenset[str]:
     """The set of runs of `width` words of a text; a shorter text is one shingle, an empty one has none."""
-    words = WORD.findall(text.lower())
+    words = WORD.findall(text.casefold())
     if not words:
         return frozenset()
     return frozenset(" ".join(words[i : i + width]) for i in range(max(1, len(words) - width + 1)))

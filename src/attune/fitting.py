@@ -4,8 +4,9 @@ In-batch negatives plus mined ones (multiple negatives ranking, Henderson et al.
 as it goes. The best checkpoint on dev comes out, step 0 included: a run that never beats the base returns the base.
 """
 
+import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,18 +15,15 @@ import torch
 from datasets import Dataset
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-from sentence_transformers.util import cos_sim
-from transformers import EarlyStoppingCallback
+from transformers import EarlyStoppingCallback, PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 
-from attune.batches import ClusterBatchSampler
-from attune.encoders import TorchEncoder
+from attune.batches import ClusterBatchSampler, Rows
+from attune.dev import DEV_MEASURE, Bar, Dev, DevEvaluator
 from attune.errors import BadInput
 
-DEV_MEASURE = "eval_dev_cosine_ndcg@10"  # as the trainer logs it
-BATCH_TOKENS = 4096
+CHECKPOINT = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
 
 
 @dataclass(frozen=True)
@@ -47,15 +45,6 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Dev:
-    """What the run is judged on: queries and documents by id, and the ids of each query's relevant documents."""
-
-    queries: dict[str, str]
-    corpus: dict[str, str]
-    relevant: dict[str, set[str]]
-
-
-@dataclass(frozen=True)
 class Outcome:
     """What came of a run: the trainer's log, the step whose weights the model now has, and the steps taken."""
 
@@ -64,43 +53,10 @@ class Outcome:
     n_steps: int
 
 
-class DevEvaluator(InformationRetrievalEvaluator):
-    """The library's retrieval evaluator, over embeddings made by `TorchEncoder` in the run's precision.
-
-    Deliberately not `attune.measures`: a new measure in the report must not cost a new training run.
-    """
-
-    def __init__(self, dev: Dev, precision: str) -> None:
-        super().__init__(
-            dev.queries,
-            dev.corpus,
-            dev.relevant,
-            name="dev",
-            score_functions={"cosine": cos_sim},
-            main_score_function="cosine",
-            ndcg_at_k=[10],
-            precision_recall_at_k=[10],
-            accuracy_at_k=[10],
-            mrr_at_k=[10],
-            map_at_k=[10],
-            write_csv=False,
-        )
-        self.precision = precision
-
-    def embed_inputs(
-        self, model: SentenceTransformer, sentences: Sequence[str], encode_fn_name: str = "query", **_: object
-    ) -> torch.Tensor:
-        """Embeds queries or documents: (n texts) -> (n, dim)."""
-        encoder = TorchEncoder(model, self.precision, BATCH_TOKENS)
-        encode = encoder.encode_query if encode_fn_name == "query" else encoder.encode_document
-        return torch.from_numpy(encode(sentences))
-
-
 def fit(
     model: SentenceTransformer,
     rows: Dataset,
-    clusters: Sequence[str],
-    lengths: Sequence[int],
+    batching: Rows,
     dev: Dev,
     recipe: Recipe,
     scratch: Path,
@@ -110,42 +66,58 @@ def fit(
     Args:
         model: the base encoder.
         rows: columns query, positive, negative_1..n, in this order.
-        clusters: the cluster of each row; no batch holds two rows of one.
-        lengths: how long each row's texts are, to batch like with like.
+        batching: the clusters and lengths of the rows, which decide what shares a batch.
         dev: what decides on the best checkpoint and on stopping.
         recipe: the knobs.
-        scratch: where checkpoints go. A run that finds its own there continues to the same bytes.
+        scratch: where checkpoints go (the caller removes it); a run that finds its own there ends in the same bytes.
 
     Raises:
         BadInput: the best checkpoint cannot be restored.
     """
     _make_ready(model, recipe.dropout)
-    sampler = partial(ClusterBatchSampler, clusters=clusters, lengths=lengths)
+    sampler = partial(ClusterBatchSampler, rows=batching)
+    checkpoint = last_whole_checkpoint(scratch)
     prompts = {name: model.prompts.get("query" if name == "query" else "document", "") for name in rows.column_names}
     n_batches = max(1, len(rows) // recipe.batch_size)
     trainer = SentenceTransformerTrainer(
         model=model,
-        args=_arguments(recipe, prompts, sampler, max(1, recipe.epochs * n_batches // recipe.n_evaluations), scratch),
+        args=_arguments(
+            recipe, prompts, sampler, max(1, recipe.epochs * n_batches // recipe.n_evaluations), scratch, checkpoint
+        ),
         train_dataset=rows,
         loss=_loss(model, recipe),
         evaluator=DevEvaluator(dev, recipe.precision),
-        callbacks=[EarlyStoppingCallback(early_stopping_patience=recipe.patience)],
+        callbacks=[EarlyStoppingCallback(early_stopping_patience=recipe.patience), Bar()],
     )
     base = {name: value.clone() for name, value in model.state_dict().items()}
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(scratch)) if scratch.is_dir() else None)
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=checkpoint)
     best_step = _restore_best(trainer, base)
-    shutil.rmtree(scratch, ignore_errors=True)
     return Outcome(trainer.state.log_history, best_step, trainer.state.global_step)
 
 
 def _make_ready(model: SentenceTransformer, dropout: float) -> None:
     """Sets the dropout of every layer, and the attention that trains fastest; neither is saved with the model."""
+    model.model_card_data.generate_widget_examples = False  # no model card is written
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = dropout
     if model.device.type == "cpu":
         # torch's fused attention has a slow backward pass on CPUs: half of a training step (EXPERIMENTS.md)
         model.transformers_model.set_attn_implementation("eager")
+
+
+def last_whole_checkpoint(scratch: Path) -> str | None:
+    """The last checkpoint that was written to its end; what a kill or a full disk left half-written is removed."""
+    for folder in scratch.glob("checkpoint-*"):
+        try:
+            json.loads((folder / "trainer_state.json").read_text())  # the trainer writes it last
+            whole = all((folder / name).is_file() for name in CHECKPOINT)
+        except (OSError, ValueError):
+            whole = False
+        if not whole:
+            shutil.rmtree(folder)
+    return get_last_checkpoint(str(scratch)) if scratch.is_dir() else None
 
 
 def _loss(model: SentenceTransformer, recipe: Recipe) -> MultipleNegativesRankingLoss:
@@ -158,7 +130,12 @@ def _loss(model: SentenceTransformer, recipe: Recipe) -> MultipleNegativesRankin
 
 
 def _arguments(
-    recipe: Recipe, prompts: dict[str, str], sampler: Callable[..., ClusterBatchSampler], every: int, scratch: Path
+    recipe: Recipe,
+    prompts: dict[str, str],
+    sampler: Callable[..., ClusterBatchSampler],
+    every: int,
+    scratch: Path,
+    checkpoint: str | None,
 ) -> SentenceTransformerTrainingArguments:
     on_gpu = torch.cuda.is_available()
     return SentenceTransformerTrainingArguments(
@@ -178,16 +155,17 @@ def _arguments(
         prompts=prompts,
         eval_strategy="steps",
         eval_steps=every,
-        eval_on_start=True,
+        eval_on_start=checkpoint is None,
+        restore_callback_states_from_checkpoint=checkpoint is not None,  # the patience used up so far
         save_strategy="steps",
         save_steps=every,
         save_total_limit=2,
-        logging_steps=max(1, every // 4),
+        logging_steps=every,  # the running loss is not in checkpoints, so it may not span one
         load_best_model_at_end=True,
         metric_for_best_model=DEV_MEASURE,
         greater_is_better=True,
         report_to="none",
-        disable_tqdm=None,
+        disable_tqdm=True,  # the trainer's bar prints every log entry over itself
     )
 
 

@@ -41,12 +41,15 @@ def percent(share: float, digits: int = 2) -> str:
 
 
 def number(value: object) -> str:
-    """A figure of a receipt: thousands grouped, at most six digits after the point; anything else as plain text."""
+    """A figure of a receipt: thousands grouped, six digits after the point (three of a tiny one); else plain text."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:,.6f}".rstrip("0").rstrip(".") if isinstance(value, float) else plain(str(value))
+    if isinstance(value, float):
+        tiny = 0 < abs(value) < 1e-4
+        return f"{value:.3g}" if tiny else f"{value:,.6f}".rstrip("0").rstrip(".")
+    return plain(str(value))
 
 
 def words(key: str) -> str:

@@ -95,7 +95,8 @@ def _write_tokenizer(source: Path, out: Path, max_length: int) -> None:
     if json.loads(tokenizer.to_str())["model"]["type"] == "WordPiece":
         vocabulary = tokenizer.get_vocab()
         (out / "vocab.txt").write_text(
-            "".join(f"{token}\n" for token in sorted(vocabulary, key=vocabulary.__getitem__))
+            "".join(f"{token}\n" for token in sorted(vocabulary, key=vocabulary.__getitem__)),
+            encoding="utf-8",
         )
 
 

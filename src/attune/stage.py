@@ -16,7 +16,8 @@ from typing import Annotated, Any, NoReturn, TypeVar, get_type_hints
 import typer
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from safetensors import SafetensorError
 
 from attune.errors import BadInput
 
@@ -24,6 +25,9 @@ Out = Annotated[Path, "out"]
 Receipt = Mapping[str, int | float | str | bool]
 
 PARAMS_FILE = Path("params.yaml")
+# What is no fault of the program: bad data, and files that cannot be read or written. safetensors has a type of its own
+# for the latter, which is no OSError (a full disk while weights are saved, weights cut short).
+EXPECTED = (BadInput, OSError, SafetensorError)
 
 
 class Params(BaseModel):
@@ -39,16 +43,18 @@ def load_params(record: type[ParamsT], section: str, file: Path = PARAMS_FILE) -
     """Reads one section of a params file into its record.
 
     Raises:
-        BadInput: the file or the section is missing, the YAML is malformed, or a value is unknown or out of range.
+        BadInput: the file or the section is missing, it is not YAML in UTF-8, or a value is unknown or out of range.
     """
     try:
         # YAML 1.2, as DVC reads it: in YAML 1.1 `2e-5` is a string.
-        sections = YAML(typ="safe").load(file.read_text())
+        sections = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadInput(f"{file}: not found; run from the project's root") from None
     except MarkedYAMLError as error:
         mark = error.problem_mark
         raise BadInput(f"{file}:{mark.line + 1 if mark else '?'}: not valid YAML: {error.problem}") from None
+    except (YAMLError, ValueError) as error:  # a control character, another encoding, a date or number that is none
+        raise BadInput(f"{file}: not valid YAML in UTF-8: {' '.join(str(error).split())}") from None
     if not isinstance(sections, dict) or section not in sections:
         raise BadInput(f"{file}: section '{section}' is missing; restore it from the project's history")
     try:
@@ -80,8 +86,13 @@ def discard(path: Path) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes JSON the same way every time: keys in the given order, floats to 6 digits, a final newline."""
-    path.write_text(json.dumps(_rounded(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Writes JSON the same way every time: keys in the given order, rounded floats, a final newline, UTF-8.
+
+    Floats have six decimals; those nearer to 0 than 0.0001 have three significant digits instead, so that a small one
+    does not read as none; below 1e-12 all is rounding noise of the arithmetic, and 0.
+    """
+    text = json.dumps(_rounded(content), indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def _rounded(value: Any) -> Any:
@@ -89,9 +100,12 @@ def _rounded(value: Any) -> Any:
         return {str(key): _rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_rounded(item) for item in value]
+    if hasattr(value, "item"):  # a scalar of numpy's
+        value = value.item()
     if isinstance(value, float):
-        return round(value, 6)
-    return value.item() if hasattr(value, "item") else value
+        # + 0.0 turns -0.0 into 0.0
+        return round(value, 6) + 0.0 if not abs(value) < 1e-4 else float(f"{round(value, 12):.2e}") + 0.0
+    return value
 
 
 def call(function: Callable[..., Receipt | None], params: Params, receipt: Path | None, **arguments: Any) -> None:
@@ -130,7 +144,7 @@ def run(function: Callable[..., Receipt | None]) -> None:
     def command(receipt: Path | None, **arguments: Any) -> None:
         try:
             call(function, load_params(record, name), receipt, **arguments)
-        except (BadInput, OSError) as error:
+        except EXPECTED as error:
             fail(name, error)
 
     hints = get_type_hints(function)

@@ -58,11 +58,18 @@ def read(path: Path, columns: Columns) -> pl.DataFrame:
 
 
 def write(frame: pl.DataFrame, path: Path, columns: Columns) -> None:
-    """Writes a table as parquet, making the folder when needed; the frame must have exactly these columns."""
+    """Writes a table as parquet, making the folder when needed; the frame must have exactly these columns.
+
+    Raises:
+        OSError: the file cannot be written, for example because the disk is full.
+    """
     if dict(frame.schema) != dict(columns):
         raise ValueError(f"{path}: columns are {dict(frame.schema)}, expected {dict(columns)}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    frame.write_parquet(path)
+    try:
+        frame.write_parquet(path)
+    except pl.exceptions.PolarsError as error:  # how polars reports a full disk
+        raise OSError(f"{path}: cannot be written ({error}); make room or check the permissions") from None
 
 
 def full_text(title: str, text: str) -> str:

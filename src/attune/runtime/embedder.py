@@ -54,6 +54,7 @@ class Embedder:
         Raises:
             BadInput: a text is not valid Unicode.
             TypeError: one string was given instead of several.
+            ValueError: batch_size is below 1.
         """
         return self._encode(texts, self.manifest.default_prompt_name, batch_size, show_progress)
 
@@ -74,6 +75,8 @@ class Embedder:
     ) -> NDArray[np.float32]:
         if isinstance(texts, str):
             raise TypeError("texts is one string; give a list of strings")
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; it must be 1 or more")
         rows = self._token_ids(texts, self.manifest.prompts.get(prompt_name or "", ""))
         # longest first: memory runs out at the start or not at all
         order = np.argsort([-len(row) for row in rows], kind="stable")

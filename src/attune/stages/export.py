@@ -106,7 +106,7 @@ def manifest(about: Description, model: Path, parity: Parity | None, files: dict
     origin = model / "attune.json"
     return {
         "format": 1,
-        "base": json.loads(origin.read_text()) if origin.is_file() else {},
+        "base": json.loads(origin.read_text(encoding="utf-8")) if origin.is_file() else {},
         **asdict(about),
         "normalise": True,
         "outputs": list(OUTPUTS),

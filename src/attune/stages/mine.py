@@ -76,6 +76,11 @@ class Verdicts:
         """The kept candidates of each query, nearest first."""
         return [row[kept].tolist() for row, kept in zip(rows, self.kept(), strict=True)]
 
+    def rejected(self, rows: NDArray[np.int64]) -> list[list[int]]:
+        """The candidates of each query that a rule has excluded."""
+        excluded = self.reasons < REASONS.index("kept")
+        return [row[out].tolist() for row, out in zip(rows, excluded, strict=True)]
+
 
 def judge(found: Found, params: MineParams) -> Verdicts:
     """Gives every candidate a verdict; where several rules apply, the first of REASONS is the one counted."""
@@ -92,16 +97,22 @@ def judge(found: Found, params: MineParams) -> Verdicts:
 
 
 def fill(
-    negatives: list[list[int]], own: list[str], clusters: NDArray[np.str_], params: MineParams
+    negatives: list[list[int]],
+    rejected: list[list[int]],
+    own: list[str],
+    clusters: NDArray[np.str_],
+    params: MineParams,
 ) -> tuple[list[list[int]], int]:
     """Tops up short lists with random documents of other clusters, seeded; returns the lists and how many were added.
+
+    Rejected candidates are drawn only where nothing else is left.
 
     Raises:
         BadInput: there are not enough documents outside a query's cluster.
     """
     random = np.random.default_rng(params.seed)
     filled = []
-    for rows, cluster in zip(negatives, own, strict=True):
+    for rows, bad, cluster in zip(negatives, rejected, own, strict=True):
         n_missing = params.n_negatives - len(rows)
         others = np.setdiff1d(np.flatnonzero(clusters != cluster), rows) if n_missing else np.empty(0, dtype=np.int64)
         if len(others) < n_missing:
@@ -109,6 +120,8 @@ def fill(
                 f"mine: {len(others)} train documents outside a query's cluster, {n_missing} needed; "
                 "lower mine.n_negatives"
             )
+        clean = np.setdiff1d(others, bad)
+        others = clean if len(clean) >= n_missing else others
         filled.append(rows + random.choice(others, n_missing, replace=False).tolist())
     return filled, sum(map(len, filled)) - sum(map(len, negatives))
 
@@ -150,7 +163,11 @@ def mine(params: MineParams, prepared: Path, train: Path, embeddings: Path, out:
     found = search(queries, corpus, vectors, candidates, params)
     verdicts = judge(found, params)
     negatives, n_filled = fill(
-        verdicts.negatives(found.rows), queries.clusters, candidates["cluster_id"].to_numpy(), params
+        verdicts.negatives(found.rows),
+        verdicts.rejected(found.rows),
+        queries.clusters,
+        candidates["cluster_id"].to_numpy(),
+        params,
     )
     ids = candidates["document_id"].to_numpy()
     negative_ids = pl.Series("negative_ids", [list(ids[rows]) for rows in negatives], TRIPLETS["negative_ids"])

@@ -1,16 +1,17 @@
 """Merges what is the same and clusters what is nearly the same, so that neither a score nor a split can be flattered.
 
-Identical queries become one query with several relevant documents. Near-identical documents (`duplicate_of`) answer the
-same queries, so a correct answer never counts as a miss. Clusters are the connected components over relevance,
-near-duplicate documents and near-duplicate queries: the unit that a split may not cut. A cluster is named after its
-first document in the corpus's order, so appending rows leaves the names of old clusters as they are.
+Identical queries become one query with several relevant documents. Near-identical documents, titles included
+(`duplicate_of`), answer the same queries, so a correct answer never counts as a miss. Clusters are the connected
+components over relevance, near-duplicate documents and near-duplicate queries: the unit that a split may not cut. A
+cluster is named after its first document in the corpus's order: rows appended to the corpus leave the names of old
+clusters as they are, unless one ties two old clusters together, which then share the first one's name.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from attune.clusters import components, normalise, similar_pairs
 from attune.errors import BadInput
@@ -28,6 +29,12 @@ class PrepareParams(Params):
     identical_document: float = Field(gt=0, le=1)
     similar_document: float = Field(gt=0, le=1)
     similar_query: float = Field(gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _identical_is_similar(self) -> "PrepareParams":
+        if self.identical_document < self.similar_document:
+            raise ValueError("identical_document must not be below similar_document: what is identical is similar")
+        return self
 
 
 def frames(raw: RawData) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
@@ -64,30 +71,34 @@ def share_relevance(qrels: pl.DataFrame, duplicate_of: pl.DataFrame) -> pl.DataF
 
 
 def edges(
-    corpus: pl.DataFrame, queries: pl.DataFrame, qrels: pl.DataFrame, params: PrepareParams
+    corpus: pl.DataFrame,
+    queries: pl.DataFrame,
+    qrels: pl.DataFrame,
+    alike: list[tuple[int, int, float]],
+    params: PrepareParams,
 ) -> Iterator[tuple[int, int]]:
     """What ties rows together, documents first (0..n_documents-1), then queries: relevance and likeness."""
     document_row = {id_: row for row, id_ in enumerate(corpus["document_id"])}
     query_row = {id_: len(document_row) + row for row, id_ in enumerate(queries["query_id"])}
     for query_id, document_id in qrels.select("query_id", "document_id").iter_rows():
         yield query_row[query_id], document_row[document_id]
-    for low, high, _ in similar_pairs(full_texts(corpus), params.document_shingle, params.similar_document):
+    for low, high, _ in alike:
         yield low, high
     for low, high, _ in similar_pairs(queries["text"].to_list(), params.query_shingle, params.similar_query):
         yield len(document_row) + low, len(document_row) + high
 
 
 def prepare(params: PrepareParams, raw: Path, out: Out) -> Receipt:
-    """Validates, normalises, merges and clusters the raw data."""
+    """Validates, merges and clusters the raw data."""
     documents, raw_queries, raw_qrels = frames(read_beir(raw))
     queries, qrels = merge_queries(raw_queries, raw_qrels)
-    bodies = documents["text"].to_list()
-    twins = [(low, high) for low, high, _ in similar_pairs(bodies, params.document_shingle, params.identical_document)]
+    alike = similar_pairs(full_texts(documents), params.document_shingle, params.similar_document)
+    twins = [(low, high) for low, high, similarity in alike if similarity >= params.identical_document]
     ids = documents["document_id"]
     documents = documents.with_columns(duplicate_of=ids.gather(components(len(ids), twins)))
     n_judged = qrels.height
     qrels = share_relevance(qrels, documents.select("document_id", "duplicate_of"))
-    first = components(documents.height + queries.height, edges(documents, queries, qrels, params))
+    first = components(documents.height + queries.height, edges(documents, queries, qrels, alike, params))
     if first.max(initial=0) >= documents.height:
         raise BadInput(f"{raw}: a query without relevant documents has reached prepare; run `dvc repro collect`")
     cluster_ids = ids.gather(first)

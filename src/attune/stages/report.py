@@ -49,7 +49,7 @@ def read_receipts(folder: Path) -> dict[str, dict[str, Any]]:
     for name in RECEIPTS:
         path = folder / f"{name}.json"
         try:
-            receipts[name] = json.loads(path.read_text())
+            receipts[name] = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise BadInput(f"{path}: not found; run `dvc repro` to make it") from None
         except ValueError as error:
@@ -86,6 +86,18 @@ def verdict(paired: Mapping[str, Comparison], base: float, tuned: float, confide
     if found.ci_high < 0:
         return f"Worse: {moved}."
     return f"No clear change: {moved}; the interval contains 0."
+
+
+def leaks_of_test(split: Mapping[str, Any]) -> str:
+    """What of test is also in train or dev, in words ("2 near queries, 1 exact documents"); empty when nothing is.
+
+    Raises:
+        BadInput: the receipt of the split holds no audit.
+    """
+    counts = {key.removeprefix("test_leaks."): n for key, n in split.items() if key.startswith("test_leaks.")}
+    if not counts:
+        raise BadInput("report: the receipt of split has no test_leaks.*; run `dvc repro`")
+    return ", ".join(f"{number(n)} {kind.replace('_', ' ')}" for kind, n in counts.items() if n)
 
 
 def first_relevant(ranked: pl.DataFrame, relevant: pl.DataFrame, system: str) -> pl.DataFrame:
@@ -152,15 +164,17 @@ def examples(params: ReportParams, runs: Path, prepared: Path, splits: Path) -> 
 def summarise(
     params: ReportParams, receipts: Mapping[str, Mapping[str, Any]], paired: Mapping[str, Comparison]
 ) -> dict[str, Any]:
-    """The content of report.json: the four headline figures first."""
+    """The content of report.json: the four headline figures first; a leaking test split is part of the verdict."""
     base, tuned = receipts["base"], receipts["tuned"]
     kept = {name: receipts[name]["ndcg@10"] / (tuned["ndcg@10"] or 1) for name in ("onnx", "onnx_int8")}
+    found = verdict(paired, base[HEADLINE], tuned[HEADLINE], params.confidence)
+    leaks = leaks_of_test(receipts["split"])
     return {
         "baseline_recall@10": base[HEADLINE],
         "tuned_recall@10": tuned[HEADLINE],
         "mrr": tuned["mrr@10"],
         "delta": signed(tuned[HEADLINE] - base[HEADLINE]),
-        "verdict": verdict(paired, base[HEADLINE], tuned[HEADLINE], params.confidence),
+        "verdict": f"{found} Not a clean test: {leaks} of test are also in train or dev." if leaks else found,
         "systems": {system: {measure: receipts[system][measure] for measure in MEASURES} for system in SYSTEMS},
         "paired": {name: asdict(comparison) for name, comparison in paired.items()},
         "ndcg@10_kept_share": kept,
@@ -176,7 +190,9 @@ def report(
     summary = summarise(params, receipts, compare_runs(params, scores["base"], scores["tuned"]))
     shown = examples(params, runs, prepared, splits)
     write_json(out, summary)
-    text = render("report.md.j2", summary=summary, receipts=receipts, params=params, kept_by_int8=KEPT_BY_INT8, **shown)
+    leaks = leaks_of_test(receipts["split"])
+    told = {"summary": summary, "receipts": receipts, "params": params, "leaks": leaks, "kept_by_int8": KEPT_BY_INT8}
+    text = render("report.md.j2", **told, **shown)
     page.write_text(text, encoding="utf-8")
 
 

@@ -1,7 +1,8 @@
 """Sends whole clusters to train, dev and test by a hash of their id, then counts what crosses all the same.
 
-A hash has no memory and no neighbours: adding clusters, or rows to a cluster, never moves an old row. Splits that the
-user gave are kept as they are (a missing dev split is cut from train, by cluster); the audit tells what they leak.
+A hash has no memory and no neighbours: adding clusters, or appending rows to one, never moves an old row; only a row
+that ties two clusters together moves the later one, as it must. Splits that the user gave are kept as they are (a
+missing dev split is cut from train, by cluster); the audit tells what they leak.
 """
 
 import hashlib
@@ -86,6 +87,7 @@ def split(params: SplitParams, prepared: Path, out: Out) -> Receipt:
     queries = read(prepared / "queries.parquet", CLUSTERED_QUERIES)
     queries = queries.with_columns(assign(queries, params))
     corpus = corpus.with_columns(assign_documents(corpus, queries, qrels))
+    given = queries["given_split"].ne("").any()
     sides = {}
     for name in SPLITS:
         own = queries.filter(pl.col("split") == name).drop("split")
@@ -93,7 +95,7 @@ def split(params: SplitParams, prepared: Path, out: Out) -> Receipt:
         if own.is_empty():
             raise BadInput(
                 f"{prepared}: the {name} split is empty ({queries.height} queries in all); "
-                "add data or change split.*_share"
+                + ("give train and test, or all.tsv alone" if given else "add data or change split.*_share")
             )
         write(own, out / name / "queries.parquet", CLUSTERED_QUERIES)
         write(judged.sort("query_id", "document_id"), out / name / "qrels.parquet", QRELS)

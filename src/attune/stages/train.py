@@ -6,21 +6,28 @@ on where it stopped, and no run ever continues another's.
 """
 
 import hashlib
+import inspect
+import shutil
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import polars as pl
 import torch
 from datasets import Dataset
 from pydantic import Field
 
-from attune.encoders import best_precision, load_torch
-from attune.fitting import DEV_MEASURE, Dev, Outcome, Recipe, fit
+from attune import batches, dev, encoders, fitting
+from attune.batches import Rows
+from attune.dev import DEV_MEASURE, Dev
+from attune.fitting import Outcome, Recipe
 from attune.stage import Out, Params, Receipt, run
 from attune.tables import CLUSTERED_QUERIES, CORPUS, DOCUMENT_IDS, QRELS, TRIPLETS, full_texts, read
 
 SCRATCH = Path("scratch/train")
+LIBRARIES = ("torch", "transformers", "sentence-transformers", "accelerate")
 
 
 class TrainParams(Params):
@@ -37,7 +44,6 @@ class TrainParams(Params):
     dropout: float = Field(ge=0, lt=1)
     n_evaluations: int = Field(ge=1, le=1000)
     patience: int = Field(ge=1, le=1000)
-    n_dev_distractors: int = Field(ge=0)
     precision: Literal["auto", "fp32", "bf16"]
     threads: int = Field(ge=1, le=1024)
 
@@ -51,27 +57,35 @@ def training_rows(triplets: pl.DataFrame, texts: dict[str, str]) -> Dataset:
     return Dataset.from_dict(columns)
 
 
-def dev_set(folder: Path, texts: dict[str, str], n_distractors: int, seed: int) -> Dev:
-    """The dev queries over their split's documents and some of the others as distractors, seeded."""
+def batching_of(triplets: pl.DataFrame, cluster_of: dict[str, str], positives: Sequence[str]) -> Rows:
+    """What decides which training rows may share a batch."""
+    return Rows(
+        clusters=triplets["cluster_id"].to_list(),
+        negative_clusters=[[cluster_of[id_] for id_ in ids] for ids in triplets["negative_ids"]],
+        lengths=[len(text) for text in positives],
+    )
+
+
+def dev_set(folder: Path, texts: dict[str, str]) -> Dev:
+    """The dev queries over the documents of the dev split."""
     queries = read(folder / "queries.parquet", CLUSTERED_QUERIES)
     qrels = read(folder / "qrels.parquet", QRELS).filter(pl.col("relevance") > 0)
-    own = read(folder / "documents.parquet", DOCUMENT_IDS)["document_id"].to_list()
-    ids = sorted(set(own) | set(qrels["document_id"]))
-    others = sorted(set(texts) - set(ids))
-    drawn = np.random.default_rng(seed).permutation(len(others))[:n_distractors]
-    ids += [others[row] for row in sorted(drawn)]
+    own = read(folder / "documents.parquet", DOCUMENT_IDS)["document_id"]
     relevant = qrels.group_by("query_id").agg("document_id")
     return Dev(
         queries=dict(queries.select("query_id", "text").iter_rows()),
-        corpus={id_: texts[id_] for id_ in ids},
+        corpus={id_: texts[id_] for id_ in sorted({*own, *qrels["document_id"]})},
         relevant={query_id: set(found) for query_id, found in relevant.iter_rows()},
     )
 
 
-def fingerprint(params: TrainParams, files: list[Path]) -> str:
-    """What tells this run from every other: its parameters and the bytes it reads."""
-    digest = hashlib.sha256(params.model_dump_json().encode() + torch.__version__.encode())
-    for file in sorted(files):
+def fingerprint(recipe: Recipe, threads: int, files: list[Path]) -> str:
+    """What tells this run from every other: its recipe, the bytes it reads, its code, the libraries and the device."""
+    code = [Path(inspect.getfile(module)) for module in (batches, dev, encoders, fitting, sys.modules[__name__])]
+    versions = [f"{name}={version(name)}" for name in LIBRARIES]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    digest = hashlib.sha256(repr((recipe, threads, versions, device)).encode())
+    for file in sorted(files) + code:
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:16]
 
@@ -102,7 +116,7 @@ def receipt(rows: Dataset, outcome: Outcome, points: pl.DataFrame, precision: st
 
 
 def train(
-    params: TrainParams, base: Path, prepared: Path, mined: Path, dev: Path, out: Out, curve_file: Out
+    params: TrainParams, base: Path, prepared: Path, mined: Path, dev_split: Path, out: Out, curve_file: Out
 ) -> Receipt:
     """Fine-tunes the base encoder."""
     torch.set_num_threads(params.threads)
@@ -110,18 +124,18 @@ def train(
     texts = dict(zip(corpus["document_id"], full_texts(corpus), strict=True))
     triplets = read(mined / "triplets.parquet", TRIPLETS)
     rows = training_rows(triplets, texts)
-    dev_texts = dev_set(dev, texts, params.n_dev_distractors, params.seed)
-    precision = best_precision() if params.precision == "auto" else params.precision
+    batching = batching_of(triplets, dict(corpus.select("document_id", "cluster_id").iter_rows()), rows["positive"])
+    precision = encoders.best_precision() if params.precision == "auto" else params.precision
     recipe = Recipe(**params.model_dump(include=set(Recipe.__dataclass_fields__)) | {"precision": precision})
-    inputs = [mined / "triplets.parquet", prepared / "corpus.parquet", *dev.glob("*.parquet"), *base.rglob("*.*")]
-    model = load_torch(base)
-    lengths = [len(text) for text in rows["positive"]]
-    scratch = SCRATCH / fingerprint(params, inputs)
-    outcome = fit(model, rows, triplets["cluster_id"].to_list(), lengths, dev_texts, recipe, scratch)
+    inputs = [mined / "triplets.parquet", prepared / "corpus.parquet", *dev_split.glob("*.parquet"), *base.rglob("*.*")]
+    scratch = SCRATCH / fingerprint(recipe, params.threads, inputs)
+    model = encoders.load_torch(base)
+    outcome = fitting.fit(model, rows, batching, dev_set(dev_split, texts), recipe, scratch)
     model.save_pretrained(str(out), create_model_card=False)
     (out / "attune.json").write_bytes((base / "attune.json").read_bytes())
     points = curve(outcome.log)
     points.write_csv(curve_file)
+    shutil.rmtree(SCRATCH, ignore_errors=True)  # not before the model is safe; other runs' leftovers go too
     return receipt(rows, outcome, points, precision)
 
 

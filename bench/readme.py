@@ -1,0 +1,108 @@
+"""Puts the figures of metrics/ into the README, between its markers; `make readme` runs it after a pipeline run."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from attune.errors import BadInput
+from attune.markdown import number, p_value, score, signed
+from attune.stage import fail
+
+ROOT = Path(__file__).resolve().parent.parent
+BASELINE = "baseline"  # the git tag
+SHOWN = ("recall@10", "mrr@10", "ndcg@10")
+
+
+def results(metrics: Path) -> str:
+    """The table of all systems, and what tuning changed with its interval.
+
+    Raises:
+        BadInput: the pipeline has not left its figures there.
+    """
+    report, n_queries = _read(metrics / "report.json"), _read(metrics / "tuned.json")["n_queries"]
+    paired = report["paired"]
+    bounds = {name: f"{signed(paired[name]['ci_low'], 3)} to {signed(paired[name]['ci_high'], 3)}" for name in SHOWN}
+    rows = [
+        ["system", *SHOWN],
+        ["---", *["---:"] * len(SHOWN)],
+        *([system, *(score(values[name]) for name in SHOWN)] for system, values in report["systems"].items()),
+        ["tuned minus base", *(f"**{signed(paired[name]['delta'], 3)}**" for name in SHOWN)],
+        ["its interval", *(bounds[name] for name in SHOWN)],
+        ["its p-value", *(p_value(paired[name]["p_value"]) for name in SHOWN)],
+    ]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f"{table}\n\n{report['verdict']} Measured on {number(n_queries)} test queries."
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"{path}: not found; run `make repro` first") from None
+    except ValueError as error:
+        raise BadInput(f"{path}: not JSON ({error}); delete it and run `make repro`") from None
+    return content
+
+
+def diff(root: Path) -> str | None:
+    """What `dvc metrics diff` says of the tuned encoder since the baseline; None where the tag is absent.
+
+    Raises:
+        BadInput: dvc fails.
+    """
+    if _run(root, "git", "rev-parse", "--quiet", "--verify", f"refs/tags/{BASELINE}").returncode:
+        return None
+    command = ("metrics", "diff", BASELINE, "--targets", "metrics/tuned.json", "--md")
+    done = _run(root, sys.executable, "-m", "dvc", *command)
+    if done.returncode:
+        raise BadInput(f"dvc {' '.join(command)}: {done.stderr}")
+    return done.stdout.strip()
+
+
+def _run(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+
+
+def between(page: str, name: str) -> str:
+    """What stands between the markers of this name.
+
+    Raises:
+        BadInput: the page does not have exactly one such pair.
+    """
+    found: list[str] = re.findall(_marked(name), page, re.DOTALL)
+    if len(found) != 1:
+        raise BadInput(f"README.md: {len(found)} pairs of markers <!-- {name} --> and <!-- /{name} -->, expected one")
+    return found[0]
+
+
+def put(page: str, name: str, text: str) -> str:
+    """The page with this text between the markers of this name."""
+    between(page, name)
+    return re.sub(_marked(name), lambda _: f"<!-- {name} -->\n{text}\n<!-- /{name} -->", page, flags=re.DOTALL)
+
+
+def _marked(name: str) -> str:
+    return rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->"
+
+
+def main() -> None:
+    """Rewrites the README's tables."""
+    readme = ROOT / "README.md"
+    page = put(readme.read_text(encoding="utf-8"), "results", results(ROOT / "metrics"))
+    changes = diff(ROOT)
+    if changes is None:
+        print(f"attune: no tag {BASELINE} here, so the README's diff table stays; make {BASELINE} restores the tag")
+    else:
+        page = put(page, "diff", changes)
+    readme.write_text(page, encoding="utf-8")
+    print("attune: README.md has the figures of metrics/")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (BadInput, OSError) as error:
+        fail("readme", error)

@@ -1,0 +1,184 @@
+"""The whole pipeline, run for real on a few hundred documents: what it leaves, what an edit wakes, what it repeats."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import miniature
+import networkx
+import pytest
+from dvc.repo import Repo
+from ruamel.yaml import YAML
+
+ROOT = miniature.ROOT
+SYSTEMS = ("bm25", "base", "tuned", "onnx", "onnx_int8")
+AFTER_TRAIN = {
+    "train",
+    "export",
+    "report",
+    *(f"{s}@{x}" for s in ("embed", "evaluate") for x in ("tuned", "onnx", "onnx_int8")),
+}
+AFTER_EVALUATE = {"report", *(f"evaluate@{system}" for system in SYSTEMS)}
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline that has run from nothing to the report; treat as read-only."""
+    folder = tmp_path_factory.mktemp("miniature") / "one"
+    miniature.make(folder)
+    miniature.dvc(folder, "repro")
+    return folder
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Path:
+    """The finished pipeline, to be changed."""
+    return Path(shutil.copytree(finished, tmp_path / "copy", symlinks=True))
+
+
+def woken(folder: Path) -> set[str]:
+    """The stages that the next repro may run: those whose dependencies changed, and all that come after them."""
+    with Repo(str(folder)) as repo:
+        changed = {name.removeprefix("dvc.yaml:") for name in repo.status()}
+        graph = repo.index.graph  # from a stage to what it depends on
+        stages = {stage.addressing: stage for stage in graph}
+        after = {s.addressing for name in changed for s in networkx.ancestors(graph, stages[name])}
+    return changed | after
+
+
+def edit(file: Path) -> None:
+    file.write_text(file.read_text() + "\n# edited\n")
+
+
+def test_every_stage_leaves_its_outputs_and_its_receipt(finished: Path) -> None:
+    """Data, three models, five systems, a curve, a report; figures are scalars, as DVC reads them."""
+    report = json.loads((finished / "metrics" / "report.json").read_text())
+    assert list(report)[:4] == ["baseline_recall@10", "tuned_recall@10", "mrr", "delta"]
+    assert report["delta"][0] in "+-" and 0 < report["baseline_recall@10"] <= 1
+    for system in SYSTEMS:
+        figures = json.loads((finished / "metrics" / f"{system}.json").read_text())
+        assert 0 < figures["recall@1"] <= figures["recall@10"] <= figures["recall@100"] <= 1
+        assert all(isinstance(value, int | float | str) for value in figures.values())
+    assert (finished / "metrics" / "plots" / "training.csv").read_text().startswith("step,loss,dev_ndcg@10\n")
+    assert "# Base against tuned" in (finished / "metrics" / "report.md").read_text()
+    assert not list(finished.rglob("*.partial"))
+
+
+def test_the_split_leaks_nothing_and_fp32_onnx_scores_like_torch(finished: Path) -> None:
+    """The audit counts zero of everything; the fp32 graph's measures are torch's to the fourth digit."""
+    split = json.loads((finished / "metrics" / "split.json").read_text())
+    assert {value for key, value in split.items() if "leaks" in key} == {0}
+    tuned, onnx = (json.loads((finished / "metrics" / f"{name}.json").read_text()) for name in ("tuned", "onnx"))
+    assert all(onnx[key] == pytest.approx(tuned[key], abs=1e-4) for key in tuned)
+
+
+def test_a_second_run_runs_nothing(finished: Path) -> None:
+    """Everything is up to date."""
+    done = miniature.dvc(finished, "repro")
+    assert "Running stage" not in done.stdout
+    assert "up to date" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"report": {"n_examples": 2}}, {"report"}),
+        ({"evaluate": {"bm25_k1": 1.5}}, AFTER_EVALUATE),
+        ({"train": {"learning_rate": 2e-5}}, AFTER_TRAIN),
+        ({"mine": {"n_negatives": 2}}, AFTER_TRAIN | {"mine"}),
+        ({"export": {"int8_per_channel": False}}, AFTER_TRAIN - {"train", "embed@tuned", "evaluate@tuned"}),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, Mapping) else "",
+)
+def test_a_parameter_wakes_its_stage_and_what_comes_after(
+    copy: Path, changes: Mapping[str, Mapping[str, Any]], expected: set[str]
+) -> None:
+    """Never more: train.* leaves mining and the base embeddings alone, evaluate.* every encoder."""
+    miniature.change(copy, changes)
+    assert woken(copy) == expected
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("src/attune/cli.py", set()),
+        ("src/attune/demo.py", set()),
+        ("src/attune/measures.py", AFTER_EVALUATE),
+        ("src/attune/fitting.py", AFTER_TRAIN),
+        ("src/attune/templates/report.md.j2", {"report"}),
+    ],
+)
+def test_a_source_file_wakes_the_stages_that_import_it(copy: Path, file: str, expected: set[str]) -> None:
+    """A file outside every closure wakes nothing."""
+    edit(copy / file)
+    assert woken(copy) == expected
+
+
+def test_changing_an_evaluation_costs_no_encoding(copy: Path) -> None:
+    """For real: the five evaluations and the report run, nothing else does."""
+    miniature.change(copy, {"evaluate": {"bm25_b": 0.5}})
+    done = miniature.dvc(copy, "repro")
+    ran = {line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")}
+    assert "evaluate@bm25" in ran <= AFTER_EVALUATE
+
+
+def test_training_never_has_a_test_row_among_its_inputs() -> None:
+    """What mine and train depend on holds nothing of the test split: no whole data/splits, no test embeddings."""
+    stages = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+    data = [dep for name in ("mine", "train") for dep in stages[name]["deps"] if not dep.startswith("src/")]
+    assert set(data) == {
+        "data/prepared/corpus.parquet",
+        "data/splits/train",
+        "data/splits/dev",
+        "data/embeddings/base/corpus.npy",
+        "data/embeddings/base/train.npy",
+        "data/mined",
+        "models/base",
+    }
+
+
+def test_without_epochs_tuned_is_base_and_the_report_says_so(copy: Path) -> None:
+    """The baseline run: every figure of tuned equals base's exactly, and the delta is +0.00."""
+    miniature.change(copy, {"train": {"epochs": 0}})
+    miniature.dvc(copy, "repro", "report")
+    tuned, base = ((copy / "metrics" / f"{name}.json").read_text() for name in ("tuned", "base"))
+    assert tuned == base
+    report = json.loads((copy / "metrics" / "report.json").read_text())
+    assert report["delta"] == "+0.00"
+    assert report["baseline_recall@10"] == report["tuned_recall@10"]
+
+
+def test_another_folder_gives_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+    """Data, triplets, model, ONNX and figures: the lock file of a second run elsewhere is the same, hash by hash."""
+    miniature.make(tmp_path / "two")
+    miniature.dvc(tmp_path / "two", "repro")
+    assert (tmp_path / "two" / "dvc.lock").read_text() == (finished / "dvc.lock").read_text()
+
+
+def test_a_bad_parameter_stops_the_pipeline_with_one_line(copy: Path) -> None:
+    """The line names parameter, value and range; the outputs of other stages stay."""
+    miniature.change(copy, {"mine": {"n_negatives": 99}})
+    done = miniature.dvc(copy, "repro", check=False)
+    assert done.returncode != 0
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("attune")]
+    assert len(lines) == 1
+    assert "mine.n_negatives: got 99" in lines[0]
+    assert "Traceback" not in done.stderr
+    assert (copy / "models" / "tuned").is_dir()
+
+
+def test_a_damaged_model_is_refused_by_verify(copy: Path) -> None:
+    """One byte of the shipped graph changed: `attune verify` names the file."""
+    from attune.errors import BadInput
+    from attune.runtime import verify
+
+    verify(copy / "models" / "onnx")
+    graph = copy / "models" / "onnx" / "onnx" / "model.onnx"
+    damaged = bytearray(graph.read_bytes())
+    damaged[-1] ^= 1
+    graph.chmod(0o644)
+    graph.write_bytes(damaged)
+    with pytest.raises(BadInput, match="model.onnx"):
+        verify(copy / "models" / "onnx")
