@@ -1,5 +1,6 @@
 """What is the same is merged, what is nearly the same is clustered, and nothing else is."""
 
+import json
 from itertools import combinations
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from attune.clusters import components, normalise, shingles, similar_pairs
 from attune.stage import call
-from attune.stages.prepare import PrepareParams, prepare
+from attune.stages.prepare import PrepareParams, prepare, share_relevance
 from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, read
 
 PARAMS = PrepareParams(
@@ -19,17 +20,33 @@ PARAMS = PrepareParams(
 LONG = "def norm x axis none return the square root of the sum of squares along an axis of the given array"
 
 
-def raw(folder: Path, documents: dict[str, str], queries: dict[str, str], qrels: list[tuple[str, str, int]]) -> Path:
-    import json
+Judgments = list[tuple[str, str, int]]
 
+
+def raw(
+    folder: Path,
+    documents: dict[str, str],
+    queries: dict[str, str],
+    qrels: Judgments | dict[str, Judgments],
+    titles: dict[str, str] | None = None,
+) -> Path:
+    """A BEIR folder; qrels is one list for all.tsv, or a list per given split."""
     (folder / "qrels").mkdir(parents=True)
-    rows = [json.dumps({"_id": id_, "title": "", "text": text}) for id_, text in documents.items()]
+    titles = titles or {}
+    rows = [json.dumps({"_id": id_, "title": titles.get(id_, ""), "text": text}) for id_, text in documents.items()]
     (folder / "corpus.jsonl").write_text("".join(row + "\n" for row in rows))
     rows = [json.dumps({"_id": id_, "text": text}) for id_, text in queries.items()]
     (folder / "queries.jsonl").write_text("".join(row + "\n" for row in rows))
-    lines = ["query-id\tcorpus-id\tscore", *("\t".join(map(str, row)) for row in qrels)]
-    (folder / "qrels" / "all.tsv").write_text("".join(line + "\n" for line in lines))
+    for name, judgments in (qrels if isinstance(qrels, dict) else {"all": qrels}).items():
+        lines = ["query-id\tcorpus-id\tscore", *("\t".join(map(str, row)) for row in judgments)]
+        (folder / "qrels" / f"{name}.tsv").write_text("".join(line + "\n" for line in lines))
     return folder
+
+
+def prepared(tmp_path: Path, folder: Path) -> dict[str, pl.DataFrame]:
+    call(prepare, PARAMS, tmp_path / "prepare.json", raw=folder, out=tmp_path / "prepared")
+    columns = {"corpus": CORPUS, "queries": CLUSTERED_QUERIES, "qrels": QRELS}
+    return {name: read(tmp_path / "prepared" / f"{name}.parquet", columns[name]) for name in columns}
 
 
 @pytest.fixture
@@ -50,18 +67,27 @@ def tables(tmp_path: Path) -> dict[str, pl.DataFrame]:
         "q4": "draw a graph with many nodes now",
         "q5": "draw a graph with many nodes",
     }
-    qrels = [("q1", "a", 1), ("q2", "b", 1), ("q3", "c", 2), ("q4", "c", 1), ("q5", "d", 1)]
-    folder = raw(tmp_path / "raw", documents, queries, qrels)
-    call(prepare, PARAMS, tmp_path / "prepare.json", raw=folder, out=tmp_path / "prepared")
-    columns = {"corpus": CORPUS, "queries": CLUSTERED_QUERIES, "qrels": QRELS}
-    return {name: read(tmp_path / "prepared" / f"{name}.parquet", columns[name]) for name in columns}
+    qrels = [("q1", "a", 1), ("q2", "b", 3), ("q2", "c", 1), ("q3", "b", 1), ("q3", "c", 2)]
+    qrels += [("q4", "c", 1), ("q5", "d", 1)]
+    return prepared(tmp_path, raw(tmp_path / "raw", documents, queries, qrels))
 
 
 def test_identical_queries_become_one_with_all_their_documents(tables: dict[str, pl.DataFrame]) -> None:
     """q3 reads like q2: the first id stays, and answers of both count; the higher relevance survives."""
     assert tables["queries"]["query_id"].to_list() == ["q1", "q2", "q4", "q5"]
     rows = tables["qrels"].filter(pl.col("query_id") == "q2").select("document_id", "relevance").rows()
-    assert rows == [("b", 1), ("c", 2)]
+    assert rows == [("b", 3), ("c", 2)]
+
+
+def test_queries_that_read_the_same_in_two_given_splits_stay_two(tmp_path: Path) -> None:
+    """Merging them would hide the leak from the audit; within one given split they do become one."""
+    documents = {"a": "dates come from strings", "b": "days are read from text", "c": "nodes are drawn as circles"}
+    queries = {"q1": "parse dates", "q2": "Parse dates.", "q3": "PARSE dates", "q4": "draw a graph"}
+    train, test = [("q1", "a", 1), ("q2", "b", 1), ("q4", "c", 1)], [("q3", "b", 2)]
+    tables = prepared(tmp_path, raw(tmp_path / "raw", documents, queries, {"train": train, "test": test}))
+    kept = tables["queries"].select("query_id", "given_split", "cluster_id").rows()
+    assert kept == [("q1", "train", "a"), ("q3", "test", "a"), ("q4", "train", "c")]
+    assert tables["qrels"].rows() == [("q1", "a", 1), ("q1", "b", 1), ("q3", "b", 2), ("q4", "c", 1)]
 
 
 def test_a_correct_answer_never_counts_as_a_miss(tables: dict[str, pl.DataFrame]) -> None:
@@ -69,6 +95,30 @@ def test_a_correct_answer_never_counts_as_a_miss(tables: dict[str, pl.DataFrame]
     assert tables["qrels"].filter(pl.col("query_id") == "q1")["document_id"].to_list() == ["a", "copy"]
     duplicates = dict(tables["corpus"].select("document_id", "duplicate_of").iter_rows())
     assert duplicates == {"a": "a", "copy": "a", "variant": "variant", "b": "b", "c": "c", "d": "d"}
+
+
+def test_duplicates_share_the_highest_relevance_that_any_of_them_has() -> None:
+    """Whether the first or the second was judged higher; what is judged for one query says nothing on another."""
+    duplicate_of = pl.DataFrame({"document_id": ["a", "b", "c", "z"], "duplicate_of": ["a", "a", "a", "z"]})
+    rows = [("q1", "a", 1), ("q1", "b", 3), ("q2", "a", 2), ("q2", "b", 1), ("q3", "z", 1)]
+    shared = share_relevance(pl.DataFrame(rows, QRELS, orient="row"), duplicate_of)
+    assert shared.rows() == [*(("q1", id_, 3) for id_ in "abc"), *(("q2", id_, 2) for id_ in "abc"), ("q3", "z", 1)]
+
+
+def test_entries_with_the_same_short_answer_are_told_apart_by_their_titles(tmp_path: Path) -> None:
+    """Twenty questions of an FAQ answered alike are twenty documents; the same title above it makes a duplicate."""
+    ids = [f"d{i:02}" for i in range(20)]
+    titles = {id_: f"May I change feature{i} within section{i} after signing{i}?" for i, id_ in enumerate(ids)}
+    titles["twin"] = titles["d07"].upper()
+    documents = dict.fromkeys([*ids, "twin"], "Yes, in the settings.")
+    queries = {f"q{id_[1:]}": f"how feature{i} is changed{i}" for i, id_ in enumerate(ids)}
+    qrels = [(f"q{id_[1:]}", id_, 1) for id_ in ids]
+    tables = prepared(tmp_path, raw(tmp_path / "raw", documents, queries, qrels, titles))
+    duplicates = dict(tables["corpus"].select("document_id", "duplicate_of").iter_rows())
+    assert duplicates == {id_: id_ for id_ in ids} | {"twin": "d07"}
+    assert tables["qrels"].rows() == sorted([*qrels, ("q07", "twin", 1)])
+    assert tables["corpus"]["cluster_id"].n_unique() == 20
+    assert json.loads((tmp_path / "prepare.json").read_text())["n_duplicate_documents"] == 1
 
 
 def test_clusters_join_over_likeness_and_relevance_and_bear_their_first_document(

@@ -71,6 +71,15 @@ def test_scores_that_differ_by_less_than_the_rounding_tie_beyond_what_faiss_woul
     assert scores.tolist() == [[0.5] * 3]
 
 
+def test_scores_that_round_up_to_the_last_place_tie_with_it() -> None:
+    """All are .5 to six digits although FAISS sees less than .5 in each, and most in the last rows."""
+    cosines = np.linspace(0.49999955, 0.4999998, 40)
+    corpus = np.stack([cosines, np.sqrt(1 - cosines**2)], axis=1).astype(np.float32)
+    scores, rows = top_k(np.array([[1, 0]], dtype=np.float32), corpus, k=3, threads=1)
+    assert rows.tolist() == [[0, 1, 2]]
+    assert scores.tolist() == [[0.5] * 3]
+
+
 def test_order_does_not_depend_on_threads_or_on_the_other_queries() -> None:
     rng = np.random.default_rng(0)
     corpus, queries = unit(rng, 3000, 64), unit(rng, 1100, 64)

@@ -1,5 +1,6 @@
-"""Whole clusters, chosen by a hash without a memory, and an audit that is able to fail."""
+"""Whole clusters, chosen by a hash without a memory; documents go with them, and a leak stops the pipeline."""
 
+import json
 from pathlib import Path
 
 import polars as pl
@@ -8,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attune.errors import BadInput
-from attune.leaks import Side, audit, exact_matches, near_matches
 from attune.stage import call
-from attune.stages.split import SplitParams, assign, position, split
+from attune.stages.split import SplitParams, assign, assign_documents, position, split
 from attune.tables import CLUSTERED_QUERIES, CORPUS, DOCUMENT_IDS, QRELS, read, write
 
 PARAMS = SplitParams(
@@ -38,21 +38,30 @@ def queries(cluster_ids: list[str], given_splits: list[str] | None = None) -> pl
     )
 
 
-def prepared(folder: Path, table: pl.DataFrame) -> Path:
-    """One document per query, in the query's cluster, and relevant to it."""
-    ids = [f"d{i}" for i in range(table.height)]
-    texts = [f"answer{i} is known{i} to all{i}" for i in range(table.height)]
+def prepared(
+    folder: Path,
+    table: pl.DataFrame,
+    unlabelled: tuple[str, ...] = (),
+    judged: tuple[tuple[str, str], ...] = (),
+) -> Path:
+    """Per query one document, in its cluster and relevant to it.
+
+    Besides, documents that no query asks for, in the clusters named, and further judgments (query, document).
+    """
+    n = table.height
+    ids = [f"d{i}" for i in range(n + len(unlabelled))]
+    texts = [f"answer{i} is known{i} to all{i}" for i in range(len(ids))]
     columns = {
         "document_id": ids,
         "title": [""] * len(ids),
         "text": texts,
         "duplicate_of": ids,
-        "cluster_id": table["cluster_id"],
+        "cluster_id": [*table["cluster_id"], *unlabelled],
     }
     write(pl.DataFrame(columns, schema=CORPUS), folder / "corpus.parquet", CORPUS)
     write(table, folder / "queries.parquet", CLUSTERED_QUERIES)
-    qrels = {"query_id": table["query_id"], "document_id": ids, "relevance": [1] * len(ids)}
-    write(pl.DataFrame(qrels, schema=QRELS), folder / "qrels.parquet", QRELS)
+    pairs = [*zip(table["query_id"], ids[:n], strict=True), *judged]
+    write(pl.DataFrame([(*pair, 1) for pair in pairs], QRELS, orient="row"), folder / "qrels.parquet", QRELS)
     return folder
 
 
@@ -94,8 +103,6 @@ def test_given_splits_are_kept_and_a_missing_dev_is_cut_from_train() -> None:
 
 def test_every_row_lands_in_exactly_one_split(tmp_path: Path) -> None:
     """Queries and documents are partitioned, judgments follow their queries, and the receipt counts no leak."""
-    import json
-
     table = queries([f"c{i}" for i in range(60)])
     call(
         split, PARAMS, tmp_path / "split.json", prepared=prepared(tmp_path / "prepared", table), out=tmp_path / "splits"
@@ -112,73 +119,79 @@ def test_every_row_lands_in_exactly_one_split(tmp_path: Path) -> None:
     assert {value for key, value in receipt.items() if "leaks" in key} == {0}
 
 
-def test_a_leak_stops_the_pipeline_and_a_higher_limit_reports_it(tmp_path: Path) -> None:
-    """The same text in a given train and a given test split is refused; with max_leak_share it is counted instead."""
-    import json
+def splits_of_documents(folder: Path) -> dict[str, str]:
+    return {
+        id_: name
+        for name in ("train", "dev", "test")
+        for id_ in read(folder / name / "documents.parquet", DOCUMENT_IDS)["document_id"]
+    }
 
-    table = queries([f"c{i}" for i in range(40)], ["test"] * 10 + ["train"] * 20 + ["dev"] * 10)
-    texts = ["alpha beta gamma delta epsilon!", *table["text"].to_list()[1:]]
-    texts[15] = "ALPHA beta gamma delta epsilon"
+
+def test_unlabelled_documents_follow_their_cluster(tmp_path: Path) -> None:
+    """Held out with it, so that mining never sees them; those of a cluster without queries are free for train."""
+    table = queries([f"c{i}" for i in range(60)])
+    folder = prepared(tmp_path / "prepared", table, unlabelled=(*table["cluster_id"], "alone"))
+    call(split, PARAMS, None, prepared=folder, out=tmp_path / "splits")
+    found = splits_of_documents(tmp_path / "splits")
+    of_queries = assign(table, PARAMS).to_list()
+    assert set(of_queries) == {"train", "dev", "test"}
+    assert [found[f"d{i}"] for i in range(120)] == of_queries * 2
+    assert found["d120"] == "train"
+
+
+def test_documents_of_a_cluster_that_given_splits_cut() -> None:
+    """Each goes where it is relevant, to test before dev before train; the unlabelled one is not held out."""
+    ids = ["asked_in_test", "asked_in_dev", "asked_in_train", "asked_in_all", "asked_in_dev_and_train", "unlabelled"]
+    corpus = pl.DataFrame({"document_id": ids, "cluster_id": ["cut"] * 6})
+    table = pl.DataFrame(
+        {"query_id": ["test", "dev", "train"], "split": ["test", "dev", "train"], "cluster_id": ["cut"] * 3}
+    )
+    pairs = [("test", ids[0]), ("dev", ids[1]), ("train", ids[2]), ("train", ids[4]), ("dev", ids[4])]
+    pairs += [(name, ids[3]) for name in ("train", "dev", "test")]
+    qrels = pl.DataFrame([(*pair, 1) for pair in pairs], QRELS, orient="row")
+    found = assign_documents(corpus, table, qrels).to_list()
+    assert found == ["test", "dev", "train", "test", "dev", "train"]
+
+
+GIVEN = ["test"] * 10 + ["train"] * 20 + ["dev"] * 10
+
+
+@pytest.mark.parametrize(("leaking", "known", "name"), [(0, 15, "test"), (0, 35, "test"), (35, 15, "dev")])
+def test_a_leak_stops_the_pipeline_and_a_higher_limit_reports_it(
+    tmp_path: Path, leaking: int, known: int, name: str
+) -> None:
+    """The same query in test and train, test and dev, dev and train is refused; max_leak_share has it counted."""
+    table = queries([f"c{i}" for i in range(40)], GIVEN)
+    texts = table["text"].to_list()
+    texts[leaking], texts[known] = "alpha beta gamma delta epsilon!", "ALPHA beta gamma delta epsilon"
     folder = prepared(tmp_path / "prepared", table.with_columns(text=pl.Series(texts)))
-    with pytest.raises(BadInput, match="1 exact_queries .* of test"):
+    with pytest.raises(BadInput, match=f"1 exact_queries .* of {name}"):
         call(split, PARAMS, None, prepared=folder, out=tmp_path / "splits")
     assert not (tmp_path / "splits").exists()
-    call(
-        split,
-        PARAMS.model_copy(update={"max_leak_share": 0.5}),
-        tmp_path / "split.json",
-        prepared=folder,
-        out=tmp_path / "splits",
-    )
+    assert leaks(tmp_path, folder) == {f"{name}_leaks.exact_queries": 1, f"{name}_leaks.near_queries": 1}
+
+
+@pytest.mark.parametrize(("document", "known"), [("d15", "q15"), ("d35", "q35")])
+def test_a_document_that_test_shares_with_train_or_dev_is_a_leak(tmp_path: Path, document: str, known: str) -> None:
+    """q0 of test is answered by a document that answers a query of train, or of dev, too."""
+    table = queries([f"c{i}" for i in range(40)], GIVEN)
+    folder = prepared(tmp_path / "prepared", table, judged=(("q0", document),))
+    with pytest.raises(BadInput, match="1 shared_documents .* of test"):
+        call(split, PARAMS, None, prepared=folder, out=tmp_path / "splits")
+    kinds = ("shared_documents", "exact_documents", "near_documents")
+    assert leaks(tmp_path, folder) == {f"test_leaks.{kind}": 1 for kind in kinds}
+
+
+def leaks(tmp_path: Path, folder: Path) -> dict[str, int]:
+    """What a tolerant split counts, without the zeros."""
+    tolerant = PARAMS.model_copy(update={"max_leak_share": 0.5})
+    call(split, tolerant, tmp_path / "split.json", prepared=folder, out=tmp_path / "splits")
     receipt = json.loads((tmp_path / "split.json").read_text())
-    assert receipt["test_leaks.exact_queries"] == receipt["test_leaks.near_queries"] == 1
-    assert receipt["dev_leaks.exact_queries"] == 0
+    return {key: value for key, value in receipt.items() if "leaks" in key and value}
 
 
 def test_an_empty_split_is_refused(tmp_path: Path) -> None:
     """Three clusters cannot fill three splits for certain; the message says what to do."""
+    folder = prepared(tmp_path / "prepared", queries(["a", "a", "a"]))
     with pytest.raises(BadInput, match="split is empty .*add data or change"):
-        call(
-            split,
-            PARAMS,
-            None,
-            prepared=prepared(tmp_path / "prepared", queries(["a", "a", "a"])),
-            out=tmp_path / "splits",
-        )
-
-
-def test_the_audit_counts_planted_leaks_by_kind() -> None:
-    """Two exact queries (one differs in case only), one near query, one shared document, one near document."""
-    words = "one two three four five six seven eight nine ten".split()
-    train = Side(
-        queries=["How to sort?", "sum of rows", " ".join(words)],
-        document_ids=["d1", "d2"],
-        documents=["unlike all others here", " ".join(words)],
-    )
-    held_out = Side(
-        queries=["how to SORT", "Sum of rows", " ".join([*words[:-1], "eleven"]), "something else entirely"],
-        document_ids=["d1", "d9"],
-        documents=["unlike all others here", " ".join([*words, "eleven"])],
-    )
-    assert audit(held_out, train, (1, 2), (0.8, 0.8)) == {
-        "exact_queries": 2,
-        "near_queries": 3,  # nine of eleven words: .818
-        "shared_documents": 1,
-        "exact_documents": 1,
-        "near_documents": 2,  # nine of ten bigrams: .9
-    }
-
-
-@given(st.lists(st.text("abc ", max_size=12), max_size=12), st.lists(st.text("abc ", max_size=12), max_size=12))
-@settings(max_examples=150, deadline=None)
-def test_near_matches_agree_with_the_definition_pair_by_pair(texts: list[str], others: list[str]) -> None:
-    """Against a plain double loop over sets; a text without words matches nothing."""
-    from attune.clusters import shingles
-
-    def alike(one: str, other: str) -> bool:
-        a, b = shingles(one, 1), shingles(other, 1)
-        return bool(a and b) and len(a & b) / len(a | b) >= 0.5
-
-    expected = sum(any(alike(text, other) for other in others) for text in texts)
-    assert near_matches(texts, others, 1, 0.5) == expected
-    assert exact_matches(texts, texts) == len(texts)
+        call(split, PARAMS, None, prepared=folder, out=tmp_path / "splits")

@@ -105,7 +105,8 @@ def fill(
 ) -> tuple[list[list[int]], int]:
     """Tops up short lists with random documents of other clusters, seeded; returns the lists and how many were added.
 
-    Rejected candidates are drawn only where nothing else is left.
+    What was rejected among the ranked candidates is drawn only where nothing else is left; documents beyond the ranked
+    ones are not scored again.
 
     Raises:
         BadInput: there are not enough documents outside a query's cluster.
@@ -121,8 +122,10 @@ def fill(
                 "lower mine.n_negatives"
             )
         clean = np.setdiff1d(others, bad)
-        others = clean if len(clean) >= n_missing else others
-        filled.append(rows + random.choice(others, n_missing, replace=False).tolist())
+        drawn = random.choice(clean, min(n_missing, len(clean)), replace=False).tolist()
+        if len(drawn) < n_missing:
+            drawn += random.choice(np.intersect1d(others, bad), n_missing - len(drawn), replace=False).tolist()
+        filled.append(rows + drawn)
     return filled, sum(map(len, filled)) - sum(map(len, negatives))
 
 
