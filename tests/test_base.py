@@ -19,8 +19,10 @@ def params(folder: Path | str, **changes: object) -> BaseParams:
         "folder": str(folder),
         "wheels": {},
         "max_length": 16,
-        "sha256": {},
+        "sha256": {"config.json": sha256(config)} if (config := Path(folder, "config.json")).is_file() else {},
     }
+    if folder and not values["sha256"]:
+        values["sha256"] = {"config.json": "0" * 64}
     return BaseParams.model_validate(values | changes)
 
 
@@ -136,3 +138,9 @@ def test_the_default_comes_from_the_installed_wheel_with_the_pinned_bytes(tmp_pa
     call(base, committed(), tmp_path / "base.json", out=tmp_path / "base")
     receipt = json.loads((tmp_path / "base.json").read_text())
     assert (receipt["n_verified"], receipt["revision"]) == (3, committed().revision)
+
+
+def test_a_folder_without_any_pin_is_refused(tiny_encoder: Path) -> None:
+    """DVC does not watch base.folder, so the hash has to."""
+    with pytest.raises(ValueError, match="a folder needs the sha256 of its weights"):
+        params(tiny_encoder, sha256={})

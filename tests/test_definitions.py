@@ -132,6 +132,12 @@ def test_whatever_the_docstring_its_function_keeps_its_text(docstring: str, head
         ('def f(x):\n    """Add one."""\n    return NotImplemented', "trivial_body"),
         ('def f(x):\n    """Add one."""', "trivial_body"),
         ('class A:\n    def f(self):\n        """The size of it."""\n        return self._n.size', "trivial_body"),
+        (
+            'class A:\n    def f(self):\n        """The size of it."""\n'
+            "        check_is_fitted(self)\n        assert self._n\n        return self._n.size",
+            "trivial_body",
+        ),
+        ('class A:\n    def f(self):\n        """Add one."""\n        self.n += 1\n        return self', None),
         ('class A:\n    def f(self):\n        """Count all."""\n        return self.g()', None),
         ('class AError(Exception):\n    """Raised on error."""\n    code = 1', "trivial_body"),
     ],

@@ -122,7 +122,7 @@ def test_the_nearest_allowed_train_documents_are_mined(tmp_path: Path, seed: int
         n_mined += len(allowed)
     assert receipt["n_kept"] == n_mined
     lowest = [min(data.scores(query)[rows]) for query, rows in enumerate(data.positives)]
-    assert receipt["mean_positive_score"] == pytest.approx(np.mean(lowest), abs=2e-6)
+    assert receipt["mean_lowest_positive_score"] == pytest.approx(np.mean(lowest), abs=2e-6)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -47,9 +47,6 @@ def closure(file: Path, source: Path = SOURCE) -> set[str]:
     files = {path for path in seen if path.name != "__init__.py" or has_code(path)}
     # a template is a dependency of whoever names it
     files |= {path for path in source.glob("attune/templates/*") if any(path.name in file.read_text() for file in seen)}
-    files = {path for path in seen if path.name != "__init__.py" or has_code(path)}
-    # a template is a dependency of whoever names it
-    files |= {path for path in source.glob("attune/templates/*") if any(path.name in file.read_text() for file in seen)}
     return {path.relative_to(source.parent).as_posix() for path in files}
 
 

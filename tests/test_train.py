@@ -85,7 +85,7 @@ def test_training_improves_dev_and_repeats_itself_to_the_byte(tmp_path: Path, in
     assert (first, receipt) == (second, again)
     assert receipt["best_dev_ndcg@10"] > receipt["base_dev_ndcg@10"] + 0.1
     assert receipt["n_steps"] == 27
-    assert not (tmp_path / "scratch" / "train").exists()
+    assert not list((tmp_path / "scratch" / "train").iterdir())
     points = pl.read_csv(tmp_path / "one.csv")
     assert points["step"].to_list() == sorted(points["step"].to_list())
     assert points.row(0, named=True)["dev_ndcg@10"] == pytest.approx(receipt["base_dev_ndcg@10"], abs=1e-6)
@@ -165,6 +165,19 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path, inputs: dict[s
     (scratch / "checkpoint-18" / missing).unlink()
     resumed = trained(tmp_path, inputs, params(), "killed")
     assert resumed == trained(tmp_path, inputs, params(), "whole")
+
+
+def test_a_full_disk_while_writing_a_checkpoint_is_one_line(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """torch raises RuntimeError there; the user gets scratch's name and what to do (a file-size limit stands in)."""
+    size = (inputs["base"] / "model.safetensors").stat().st_size * 3 // 2
+    program = "import resource, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    program += f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))\n"
+    program += PROGRAM.format(tests=str(Path(__file__).parent), step=0, folder=str(tmp_path), changes={})
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1
+    assert "BadInput" in last and "a checkpoint cannot be written" in last and "free some disk space" in last
+    assert not (tmp_path / "killed").exists()
 
 
 def test_a_checkpoint_of_another_run_is_never_continued(inputs: dict[str, Path]) -> None:

@@ -75,6 +75,7 @@ def fit(
         BadInput: the best checkpoint cannot be restored.
     """
     _make_ready(model, recipe.dropout)
+    model.model_card_data.widget = [{}]  # else the trainer computes examples for a model card that is never written
     sampler = partial(ClusterBatchSampler, rows=batching)
     checkpoint = last_whole_checkpoint(scratch)
     prompts = {name: model.prompts.get("query" if name == "query" else "document", "") for name in rows.column_names}
@@ -91,14 +92,22 @@ def fit(
     )
     base = {name: value.clone() for name, value in model.state_dict().items()}
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=checkpoint)
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    except RuntimeError as error:
+        if "inline_container" not in str(error):
+            raise
+        # torch's own words for a checkpoint that it could not write
+        raise BadInput(
+            f"{scratch}: a checkpoint cannot be written ({str(error).splitlines()[0]}); "
+            "free some disk space and run again, it goes on from the checkpoint before"
+        ) from None
     best_step = _restore_best(trainer, base)
     return Outcome(trainer.state.log_history, best_step, trainer.state.global_step)
 
 
 def _make_ready(model: SentenceTransformer, dropout: float) -> None:
     """Sets the dropout of every layer, and the attention that trains fastest; neither is saved with the model."""
-    model.model_card_data.generate_widget_examples = False  # no model card is written
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = dropout

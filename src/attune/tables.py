@@ -1,6 +1,6 @@
 """The tables that stages hand to each other: their columns, how they are read and how they are written.
 
-Every frame is sorted as its table says and written as parquet, so the same content gives the same bytes.
+Frames are in the order of the raw files or sorted by key, and written as parquet: same content, same bytes.
 """
 
 from collections.abc import Mapping, Sequence

@@ -62,19 +62,27 @@ def _last_name(decorator: ast.expr) -> str:
 
 
 def _is_trivial(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> bool:
-    """Nothing but a refusal, an exception, or a getter: no parameter but self, and a name or an attribute returned."""
+    """Nothing but a refusal, an exception, or a getter: no parameter but self, checks, and an attribute returned."""
     body = [n for n in node.body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
     if all(isinstance(statement, ast.Pass | ast.Raise) or _returns(statement, "NotImplemented") for statement in body):
         return True
     if isinstance(node, ast.ClassDef):
         return node.name.endswith(("Error", "Exception", "Warning"))
-    if len(body) > 1 or not isinstance(body[0], ast.Return):
+    body = [statement for statement in body if not _checks(statement)]
+    if len(body) != 1 or not isinstance(body[0], ast.Return):
         return False
     value = body[0].value
     while isinstance(value, ast.Attribute):
         value = value.value
     n_parameters = len([*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs])
     return value is None or (n_parameters <= 1 and isinstance(value, ast.Name | ast.Constant))
+
+
+def _checks(statement: ast.stmt) -> bool:
+    """An assertion, or a call whose result nobody takes, such as check_is_fitted(self)."""
+    return isinstance(statement, ast.Assert) or (
+        isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call)
+    )
 
 
 def _returns(statement: ast.stmt, name: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from attune.errors import BadInput
 from attune.stage import Out, Params, Receipt, run, write_json
@@ -37,6 +37,12 @@ class BaseParams(Params):
     wheels: dict[str, str]
     max_length: int = Field(ge=8, le=8192)
     sha256: dict[str, str]
+
+    @model_validator(mode="after")
+    def _folder_is_pinned(self) -> "BaseParams":
+        if self.folder and not self.sha256:
+            raise ValueError("a folder needs the sha256 of its weights at least, or a change in it would go unseen")
+        return self
 
 
 def locate(params: BaseParams) -> Path:

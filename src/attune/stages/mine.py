@@ -183,7 +183,7 @@ def mine(params: MineParams, prepared: Path, train: Path, embeddings: Path, out:
         "n_candidates": int(found.rows.size),
         **{f"n_{reason}": verdicts.count(reason) for reason in REASONS},
         "n_filled_at_random": n_filled,
-        "mean_positive_score": float(found.lowest_positive.mean()),
+        "mean_lowest_positive_score": float(found.lowest_positive.mean()),
         "mean_negative_score": float(kept.mean()) if kept.size else 0.0,
     }
 

@@ -57,9 +57,9 @@ def merge_queries(queries: pl.DataFrame, qrels: pl.DataFrame) -> tuple[pl.DataFr
         pl.col("kept").alias("query_id"), "document_id", "relevance"
     )
     merged = merged.group_by("query_id", "document_id", maintain_order=True).agg(pl.col("relevance").max())
-    return queries.join(first, on="query_id").filter(pl.col("query_id") == pl.col("kept")).select(
-        queries.columns
-    ), merged
+    return queries.join(first, on="query_id", maintain_order="left").filter(
+        pl.col("query_id") == pl.col("kept")
+    ).select(queries.columns), merged
 
 
 def share_relevance(qrels: pl.DataFrame, duplicate_of: pl.DataFrame) -> pl.DataFrame:

@@ -135,7 +135,7 @@ def train(
     (out / "attune.json").write_bytes((base / "attune.json").read_bytes())
     points = curve(outcome.log)
     points.write_csv(curve_file)
-    shutil.rmtree(SCRATCH, ignore_errors=True)  # not before the model is safe; other runs' leftovers go too
+    shutil.rmtree(scratch, ignore_errors=True)  # last of all: until here a killed run goes on from its checkpoints
     return receipt(rows, outcome, points, precision)
 
 
