@@ -38,13 +38,18 @@ def copy(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "copy", symlinks=True))
 
 
+def name_of(address: str) -> str:
+    """A stage's name; seen from another folder, DVC puts the path of its dvc.yaml before it."""
+    return address.rpartition(":")[2]
+
+
 def woken(folder: Path) -> set[str]:
     """The stages that the next repro may run: those whose dependencies changed, and all that come after them."""
     with Repo(str(folder)) as repo:
-        changed = {name.removeprefix("dvc.yaml:") for name in repo.status()}
+        changed = {name_of(address) for address in repo.status()}
         graph = repo.index.graph  # from a stage to what it depends on
-        stages = {stage.addressing: stage for stage in graph}
-        after = {s.addressing for name in changed for s in networkx.ancestors(graph, stages[name])}
+        stages = {name_of(stage.addressing): stage for stage in graph}
+        after = {name_of(stage.addressing) for name in changed for stage in networkx.ancestors(graph, stages[name])}
     return changed | after
 
 
