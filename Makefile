@@ -1,6 +1,6 @@
 # Every target makes the environment it needs. Nothing but python3 (>= 3.11, with venv), make and git has to be there.
 .DEFAULT_GOAL := help
-.PHONY: help repro smoke test test-slow check baseline diff demo readme bench clean
+.PHONY: help repro smoke example test test-slow check baseline diff demo readme bench bench-scale clean
 SHELL := /bin/sh
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -17,6 +17,10 @@ repro: .venv/ready  ## data to tuned ONNX model and report; about 14 minutes on 
 smoke: .venv/ready  ## the same pipeline on 300 documents, in scratch/smoke; under 2 minutes
 	@echo "attune: running the miniature pipeline in scratch/smoke, under 2 minutes"
 	@python tests/miniature.py scratch/smoke
+
+example: .venv/ready  ## a recipe on its data: make example RECIPE=nl2bash DATA=folder (RECIPE: a file of examples/)
+	@test -n "$(RECIPE)" -a -n "$(DATA)" || { echo "attune: say which: make example RECIPE=nl2bash DATA=folder" >&2; exit 1; }
+	@python tests/miniature.py scratch/$(RECIPE) examples/$(RECIPE).yaml "$(DATA)"
 
 test: .venv/ready  ## all tests, the miniature pipeline among them; under 10 minutes on 2 cores
 	@echo "attune: running the tests, under 10 minutes on 2 cores"
@@ -52,6 +56,9 @@ bench: .venv/ready  ## EXPERIMENTS.md's int8 schemes and training steps, measure
 	@python bench/int8.py
 	@echo "attune: training steps, about 2 minutes on 2 cores"
 	@python bench/train_step.py
+
+bench-scale: .venv/ready  ## what collect, prepare and split cost at 10^4, 10^5 and 10^6 documents; about 10 minutes and 8 GB of disk
+	@python bench/scale.py
 
 clean:  ## remove the environment and scratch space; outputs and the DVC cache stay
 	rm -rf .venv scratch

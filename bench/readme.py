@@ -37,6 +37,31 @@ def results(metrics: Path) -> str:
     return f"{table}\n\n{report['verdict']} Measured on {number(n_queries)} test queries."
 
 
+def examples(folder: Path) -> str:
+    """A row per recipe that was run: its size, its scores, and what is left of the gain where nothing leaks."""
+    head = ["recipe", "test queries", "bm25", "base", "tuned", "delta", "leaking queries", "delta without"]
+    rows = [head, ["---", *["---:"] * (len(head) - 1)]]
+    for file in sorted(folder.glob("*.json")):
+        report = _read(file)
+        n, n_clean = report["n_test_queries"], report["without_leaks"]["lexical"]["n_queries"]
+        rows.append(
+            [
+                f"[{file.stem}](examples/{file.stem}.yaml)",
+                number(n),
+                *(score(report["systems"][system]["recall@10"]) for system in ("bm25", "base", "tuned")),
+                _delta(report["paired"]),
+                number(n - n_clean),
+                _delta(report["paired_without_leaks"]) if n > n_clean > 1 else "",
+            ]
+        )
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _delta(paired: dict[str, dict[str, float]]) -> str:
+    found = paired["recall@10"]
+    return f"**{signed(found['delta'], 3)}** [{signed(found['ci_low'], 3)}, {signed(found['ci_high'], 3)}]"
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -92,6 +117,7 @@ def main() -> None:
     """Rewrites the README's tables."""
     readme = ROOT / "README.md"
     page = put(readme.read_text(encoding="utf-8"), "results", results(ROOT / "metrics"))
+    page = put(page, "examples", examples(ROOT / "examples"))
     changes = diff(ROOT)
     if changes is None:
         print(f"attune: no tag {BASELINE} here, so the README's diff table stays; make {BASELINE} restores the tag")

@@ -1,6 +1,7 @@
-"""The whole pipeline on a few hundred documents, in a folder of its own: same stages, same code, other params.
+"""The whole pipeline in a folder of its own: same stages, same code, other params.
 
-Run as a program it is `make smoke`; the tests use it for everything that needs a finished pipeline.
+Run as a program it is `make smoke` (a few hundred documents), or `make example` (a recipe of examples/ on its data);
+the tests use it for everything that needs a finished pipeline.
 """
 
 import os
@@ -32,7 +33,10 @@ def change(folder: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
         yaml.dump(params, file)
 
 
-def make(folder: Path, changes: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+MINIATURE = ROOT / "examples" / "miniature.yaml"
+
+
+def make(folder: Path, changes: Mapping[str, Mapping[str, Any]] | None = None, recipe: Path = MINIATURE) -> None:
     """Lays out the pipeline in a folder, with its own cache and without git; outputs of earlier runs there stay."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in COPIED:
@@ -44,7 +48,7 @@ def make(folder: Path, changes: Mapping[str, Mapping[str, Any]] | None = None) -
             shutil.copy(ROOT / name, folder / name)
     (folder / ".dvc").mkdir(exist_ok=True)
     (folder / ".dvc" / "config").write_text("[core]\n    analytics = false\n    no_scm = true\n")
-    change(folder, YAML(typ="safe").load((ROOT / "examples" / "miniature.yaml").read_text()))
+    change(folder, YAML(typ="safe").load(recipe.read_text()))
     change(folder, changes or {})
 
 
@@ -61,19 +65,25 @@ def dvc(folder: Path, *arguments: str, check: bool = True) -> subprocess.Complet
 
 
 def main() -> None:
-    """Lays out the miniature, runs it in sight of the user, and says where its report is."""
-    folder = Path(sys.argv[1])
-    make(folder)
+    """Lays out a pipeline, runs it in sight of the user, and says where its report is: FOLDER [RECIPE DATA].
+
+    A recipe's figures are kept beside it, for the README's table.
+    """
+    folder, *example = sys.argv[1:]
+    recipe, data = map(Path, example) if example else (MINIATURE, None)
+    if data and not data.exists():
+        raise SystemExit(f"attune: {data}: not found; name the folder or file that holds the data, DATA=...")
+    make(Path(folder), {"collect": {"path": str(data.resolve())}} if data else None, recipe)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "repro"], cwd=folder, env=os.environ | {"PATH": path}, check=False
     )
-    print(
-        f"attune: read {folder}/metrics/report.md"
-        if done.returncode == 0
-        else "attune: the miniature failed, see above"
-    )
-    raise SystemExit(done.returncode)
+    if done.returncode:
+        print("attune: the pipeline failed, see above")
+        raise SystemExit(done.returncode)
+    if data:
+        shutil.copy(Path(folder) / "metrics" / "report.json", recipe.with_suffix(".json"))
+    print(f"attune: read {folder}/metrics/report.md")
 
 
 if __name__ == "__main__":

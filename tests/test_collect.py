@@ -13,26 +13,27 @@ from hypothesis import strategies as st
 from attune.errors import BadInput
 from attune.sources.beir import read_beir
 from attune.sources.raw import Document, Qrel, Query, RawData, subset
-from attune.stage import call
+from attune.stage import call, load_params
 from attune.stages.collect import CollectParams, collect
 
-TEXTS = ("plain", 'quotes " and \\ and \t', "Grüße 东京 🎉", "two\nlines\r\nand more", "\u2028 \x85 \x00", " ")
+TEXTS = ("plain", 'quotes " and \\ and \t', "Grüße 东京 🎉", "two\nlines\r\nand more", "\u2028 \x85 \x01", " ")
+
+
+DEFAULT = load_params(CollectParams, "collect", Path(__file__).resolve().parent.parent / "params.yaml").model_dump()
 
 
 def params(**changes: object) -> CollectParams:
-    values = {
-        "source": "beir",
-        "max_documents": 0,
-        "path": "",
-        "packages": ["numpy"],
-        "internal": [],
-        "min_query_words": 3,
-        "max_query_words": 40,
-        "max_documents_per_query": 5,
-        "max_classes_per_method": 15,
-        "max_document_characters": 4000,
-    }
+    values = DEFAULT | {"source": "beir", "path": "", "packages": ["numpy"], "internal": []}
     return CollectParams.model_validate({**values, **changes})
+
+
+def columns(**names: object) -> dict[str, object]:
+    return DEFAULT["columns"] | names
+
+
+def written(folder: Path) -> dict[str, list[str]]:
+    """The lines of all files of data/raw."""
+    return {path.relative_to(folder).as_posix(): path.read_text().splitlines() for path in sorted(folder.rglob("*.*"))}
 
 
 def write_folder(folder: Path, splits: dict[str, list[str]]) -> Path:
@@ -60,6 +61,60 @@ def test_what_is_written_reads_back_the_same_in_plain_utf8_lines(tmp_path: Path)
     receipt = json.loads((tmp_path / "receipt.json").read_text())
     assert (receipt["source"], receipt["n_documents"], receipt["n_queries"], receipt["n_qrels"]) == ("beir", 6, 6, 6)
     assert receipt["n_dropped_document_blank"] == 0
+
+
+def test_triplets_bring_negatives_groups_and_strata(tmp_path: Path) -> None:
+    """A judgment of 0 for what does not answer; queries keep the group and the stratum that the user gave them."""
+    rows = ["ask,text,bad,customer,product", "how to sort,sort(x),shuffle(x),ann,shop", "how to mix,shuffle(x),,bob,"]
+    (tmp_path / "own.csv").write_text("\n".join(rows))
+    names = columns(query="ask", document="text", negatives=["bad"], group="customer", stratum="product")
+    settings = params(source="triplets", path=str(tmp_path / "own.csv"), columns=names)
+    call(collect, settings, tmp_path / "receipt.json", out=tmp_path / "raw")
+    raw = written(tmp_path / "raw")
+    queries = [json.loads(line) for line in raw["queries.jsonl"]]
+    assert [(q["text"], q["group"], q.get("stratum")) for q in queries] == [
+        ("how to sort", "ann", "shop"),
+        ("how to mix", "bob", None),
+    ]
+    ids = {json.loads(line)["text"]: json.loads(line)["_id"] for line in raw["corpus.jsonl"]}
+    assert [line.split("\t")[1:] for line in raw["qrels/all.tsv"][1:]] == [
+        [ids["sort(x)"], "1"],
+        [ids["shuffle(x)"], "0"],
+        [ids["shuffle(x)"], "1"],
+    ]
+    receipt = json.loads((tmp_path / "receipt.json").read_text())
+    assert (receipt["source"], receipt["n_qrels"], receipt["n_negatives"]) == ("triplets", 2, 1)
+
+
+def test_documents_alone_get_queries_that_leave_them(tmp_path: Path) -> None:
+    (tmp_path / "wiki").mkdir()
+    (tmp_path / "wiki" / "a.md").write_text("# How to return an order\n\nSend the parcel back within a month.\n")
+    (tmp_path / "wiki" / "b.txt").write_text("Shipping to the islands costs more. Ask the post office for the price.")
+    call(collect, params(source="documents", path=str(tmp_path / "wiki")), None, out=tmp_path / "raw")
+    raw = written(tmp_path / "raw")
+    asked = [json.loads(line)["text"] for line in raw["queries.jsonl"]]
+    assert asked == ["How to return an order", "Shipping to the islands costs more"]
+    corpus = "\n".join(raw["corpus.jsonl"])
+    assert "Send the parcel back" in corpus and not any(query in corpus for query in asked)
+
+
+@pytest.mark.parametrize("source", ["beir", "pairs", "triplets", "documents"])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"a,b\n\x00", b'"', b"{", b"PAR1", b"query,document\n1"])
+def test_bad_data_leaves_nothing_behind(tmp_path: Path, source: str, content: bytes) -> None:
+    """Whatever the source: an error that says something, no output and no half of one."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("corpus.jsonl", "queries.jsonl") if source == "beir" else ("own.csv",):
+        (data / name).write_bytes(content)
+    names = columns(negatives=["bad"] if source == "triplets" else [])
+    with pytest.raises(BadInput, match=r"data.*: .+"):
+        call(collect, params(source=source, path=str(data), columns=names), tmp_path / "r.json", out=tmp_path / "raw")
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_triplets_need_to_know_where_the_negatives_are(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"collect\.columns\.negatives is empty; name the columns"):
+        call(collect, params(source="triplets", path=str(tmp_path)), None, out=tmp_path / "raw")
 
 
 def test_the_default_source_leaves_its_versions_in_the_receipt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +145,7 @@ def test_nothing_left_to_ask_is_bad_input(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(BadInput, match=r"no document with a query is left \(most left out: document_not_offered 1"):
         call(collect, params(source="packages", packages=["empty"]), None, out=tmp_path / "raw")
-    with pytest.raises(BadInput, match=r"params\.yaml: collect\.path is empty; name the folder"):
+    with pytest.raises(BadInput, match=r"params\.yaml: collect\.path is empty; name the file"):
         call(collect, params(), None, out=tmp_path / "raw")
     assert not list(tmp_path.glob("raw*"))
 
@@ -178,7 +233,7 @@ def test_on_the_command_line_bad_data_is_one_line_exit_1_and_nothing_written(tmp
     assert done.stdout == ""
     assert done.stderr == (
         "attune collect: mine/qrels/all.tsv:2: corpus-id 'd99' is not in corpus.jsonl; "
-        "add the document or remove the line\n"
+        "add its row there or remove this line\n"
     )
     assert not [
         path for path in tmp_path.rglob("*") if path.is_file() and path.parent.name in ("data", "metrics", "raw")

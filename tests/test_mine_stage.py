@@ -1,6 +1,7 @@
 """Hard negatives are hard, and negatives: never a positive, never one of its cluster, never too close to it."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +12,14 @@ from numpy.typing import NDArray
 
 from attune.stage import call
 from attune.stages.mine import MineParams, mine
-from attune.tables import CLUSTERED_QUERIES, CORPUS, DOCUMENT_IDS, QRELS, TRIPLETS, read, write
+from attune.tables import CLUSTERED_QUERIES, CORPUS, DOCUMENT_IDS, NEGATIVES, QRELS, TRIPLETS, read, write
 
 N_DOCUMENTS, N_CLUSTERS, DIM = 60, 25, 8
 
 
 def params(**changes: object) -> MineParams:
-    values = {"n_negatives": 2, "depth": 6, "first_rank": 0, "max_share_of_positive": 0.9, "seed": 1, "threads": 1}
+    values = {"n_negatives": 2, "max_own_negatives": 2, "depth": 6, "first_rank": 0, "max_share_of_positive": 0.9}
+    values |= {"seed": 1, "threads": 1}
     return MineParams.model_validate(values | changes)
 
 
@@ -69,8 +71,8 @@ class Data:
         own = row in self.positives[query] or self.clusters[row] == self.cluster_of(query)
         return bool(not own and scores[row] <= ceiling)
 
-    def written(self, folder: Path) -> dict[str, Path]:
-        """The inputs of the stage, as the stages before it write them."""
+    def written(self, folder: Path, refused: Mapping[int, list[int]] | None = None) -> dict[str, Path]:
+        """The inputs of the stage, as the stages before it write them; refused: negatives that the user gave."""
         ids = [name("d", row) for row in range(N_DOCUMENTS)]
         cluster_ids = [f"c{cluster}" for cluster in self.clusters]
         columns = {"document_id": ids, "title": "", "text": ids, "duplicate_of": ids, "cluster_id": cluster_ids}
@@ -79,11 +81,13 @@ class Data:
         train = folder / "train"
         write(corpus.filter(self.in_train).select("document_id"), train / "documents.parquet", DOCUMENT_IDS)
         queries = [
-            (name("q", query), "a question", cluster_ids[rows[0]], "") for query, rows in enumerate(self.positives)
+            (name("q", query), "a question", cluster_ids[rows[0]], "", "") for query, rows in enumerate(self.positives)
         ]
         write(pl.DataFrame(queries, CLUSTERED_QUERIES, orient="row"), train / "queries.parquet", CLUSTERED_QUERIES)
         qrels = [(name("q", query), ids[row], 1) for query, rows in enumerate(self.positives) for row in rows]
         write(pl.DataFrame(qrels, QRELS, orient="row"), train / "qrels.parquet", QRELS)
+        own = [(name("q", query), ids[row]) for query, rows in (refused or {}).items() for row in rows]
+        write(pl.DataFrame(own, NEGATIVES, orient="row"), train / "negatives.parquet", NEGATIVES)
         (folder / "embeddings").mkdir()
         np.save(folder / "embeddings" / "corpus.npy", self.vectors)
         np.save(folder / "embeddings" / "train.npy", self.query_vectors)
@@ -98,9 +102,11 @@ def name(letter: str, row: int) -> str:
     return f"{letter}{row:02}"
 
 
-def mined(data: Data, folder: Path, settings: MineParams) -> tuple[list[list[int]], dict[str, float]]:
+def mined(
+    data: Data, folder: Path, settings: MineParams, refused: Mapping[int, list[int]] | None = None
+) -> tuple[list[list[int]], dict[str, float]]:
     """Runs the stage; returns the negatives of each query, as rows of the corpus, and the receipt."""
-    call(mine, settings, folder / "mine.json", **data.written(folder), out=folder / "mined")
+    call(mine, settings, folder / "mine.json", **data.written(folder, refused), out=folder / "mined")
     triplets = read(folder / "mined" / "triplets.parquet", TRIPLETS)
     pairs = [(name("q", query), name("d", row)) for query, rows in enumerate(data.positives) for row in rows]
     assert triplets.select("query_id", "document_id").rows() == pairs
@@ -141,11 +147,12 @@ def test_the_receipt_accounts_for_every_candidate(tmp_path: Path) -> None:
     """Kept and rejected add up to what was looked at, kept and filled to what was written; every rule has applied."""
     data = Data.random(7)
     _, receipt = mined(data, tmp_path, params(max_share_of_positive=0.75))
-    reasons = ("n_positive", "n_positive_cluster", "n_too_close", "n_kept", "n_not_needed")
+    reasons = ("n_positive", "n_own_negative", "n_positive_cluster", "n_too_close", "n_kept", "n_not_needed")
     n_queries = len(data.positives)
     assert sum(receipt[reason] for reason in reasons) == receipt["n_candidates"] == n_queries * 6
     assert receipt["n_kept"] + receipt["n_filled_at_random"] == n_queries * 2
-    assert min(receipt[reason] for reason in (*reasons, "n_filled_at_random")) > 0
+    applied = {*reasons, "n_filled_at_random"} - {"n_own_negative"}
+    assert min(receipt[reason] for reason in applied) > 0
 
 
 def test_no_mined_negatives_are_an_option(tmp_path: Path) -> None:
@@ -153,3 +160,15 @@ def test_no_mined_negatives_are_an_option(tmp_path: Path) -> None:
     data = Data.random(7)
     negatives, _ = mined(data, tmp_path, params(n_negatives=0))
     assert negatives == [[]] * len(data.positives)
+
+
+def test_the_users_own_negatives_come_first_and_mined_ones_fill_the_row(tmp_path: Path) -> None:
+    """Query 0 brings three, of which two are taken; all rows hold n_negatives + 2, none twice."""
+    data = Data.random(7)
+    others = [row for row in np.flatnonzero(data.in_train).tolist() if data.clusters[row] != data.cluster_of(0)][:3]
+    nearest = next(row for row in data.ranked(1, 6) if data.may_be_mined(1, row, 0.9))
+    negatives, receipt = mined(data, tmp_path, params(n_negatives=1), {0: others, 1: [nearest]})
+    assert negatives[0][:2] == others[:2]
+    assert negatives[1][0] == nearest
+    assert all(len(rows) == len(set(rows)) == 3 for rows in negatives)
+    assert receipt["n_given_by_user"] == 3

@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src"
-STAGES = ("base", "collect", "prepare", "split", "embed", "mine", "train", "export", "evaluate", "report")
+STAGES = ("base", "collect", "prepare", "split", "embed", "audit", "mine", "train", "export", "evaluate", "report")
 
 
 def pipeline() -> dict[str, Any]:

@@ -80,6 +80,22 @@ def write_metrics(folder: Path) -> Path:
     return folder
 
 
+def test_the_examples_table_by_hand(tmp_path: Path) -> None:
+    """A row per recipe; what is left without leaks only where something leaks and something is left."""
+    compared = {"recall@10": {"delta": 0.125, "ci_low": 0.1, "ci_high": 0.15}}
+    clean = {"recall@10": {"delta": -0.01, "ci_low": -0.05, "ci_high": 0.03}}
+    scores = {system: {"recall@10": value} for system, value in (("bm25", 0.25), ("base", 0.5), ("tuned", 0.625))}
+    for name, n_clean in (("a", 1000), ("b", 600), ("c", 1)):
+        leaks = {"without_leaks": {"lexical": {"n_queries": n_clean}}, "paired_without_leaks": clean}
+        report = {"n_test_queries": 1000, "systems": scores, "paired": compared} | leaks
+        (tmp_path / f"{name}.json").write_text(json.dumps(report))
+    rows = [line.split(" | ")[-3:] for line in tables.examples(tmp_path).splitlines()[2:]]
+    gain = "**+0.125** [+0.100, +0.150]"
+    assert rows == [[gain, "0", " |"], [gain, "400", "**-0.010** [-0.050, +0.030] |"], [gain, "999", " |"]]
+    first = tables.examples(tmp_path).splitlines()[2]
+    assert first.startswith("| [a](examples/a.yaml) | 1,000 | 0.250 | 0.500 | 0.625 | ")
+
+
 def test_the_results_table_by_hand(tmp_path: Path) -> None:
     """Three digits, systems in the report's order, the delta with its interval and p-value, the verdict below."""
     assert tables.results(write_metrics(tmp_path / "metrics")).splitlines() == [

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from attune.errors import BadInput
 from attune.stage import call
 from attune.stages.split import SplitParams, assign, assign_documents, position, split
-from attune.tables import CLUSTERED_QUERIES, CORPUS, DOCUMENT_IDS, QRELS, read, write
+from attune.tables import CLUSTERED_QUERIES, CORPUS, DOCUMENT_IDS, LEAKS, NEGATIVES, QRELS, read, write
 
 PARAMS = SplitParams(
     seed=13,
@@ -25,7 +25,13 @@ PARAMS = SplitParams(
 )
 
 
-def queries(cluster_ids: list[str], given_splits: list[str] | None = None) -> pl.DataFrame:
+GIVEN = ["test"] * 10 + ["train"] * 20 + ["dev"] * 10
+SPLITS = ("train", "dev", "test")
+
+
+def queries(
+    cluster_ids: list[str], given_splits: list[str] | None = None, strata: list[str] | None = None
+) -> pl.DataFrame:
     n = len(cluster_ids)
     return pl.DataFrame(
         {
@@ -33,6 +39,7 @@ def queries(cluster_ids: list[str], given_splits: list[str] | None = None) -> pl
             "text": [f"question number{i} of mine{i}" for i in range(n)],
             "cluster_id": cluster_ids,
             "given_split": given_splits or [""] * n,
+            "stratum": strata or [""] * n,
         },
         schema=CLUSTERED_QUERIES,
     )
@@ -43,6 +50,7 @@ def prepared(
     table: pl.DataFrame,
     unlabelled: tuple[str, ...] = (),
     judged: tuple[tuple[str, str], ...] = (),
+    refused: tuple[tuple[str, str], ...] = (),
 ) -> Path:
     """Per query one document, in its cluster and relevant to it.
 
@@ -62,6 +70,7 @@ def prepared(
     write(table, folder / "queries.parquet", CLUSTERED_QUERIES)
     pairs = [*zip(table["query_id"], ids[:n], strict=True), *judged]
     write(pl.DataFrame([(*pair, 1) for pair in pairs], QRELS, orient="row"), folder / "qrels.parquet", QRELS)
+    write(pl.DataFrame(refused, NEGATIVES, orient="row"), folder / "negatives.parquet", NEGATIVES)
     return folder
 
 
@@ -85,6 +94,44 @@ def test_clusters_stay_whole_and_shares_are_met() -> None:
     shares = dict(assigned["split"].value_counts(normalize=True).iter_rows())
     assert shares["test"] == pytest.approx(0.3, abs=0.02)
     assert shares["dev"] == pytest.approx(0.2, abs=0.02)
+
+
+def test_each_stratum_is_held_out_in_the_same_shares() -> None:
+    """Of 40 rare and 960 common clusters .3 go to test and .2 to dev, to within one cluster."""
+    strata = ["rare"] * 40 + ["common"] * 960
+    table = queries([f"c{i}" for i in range(1000)], strata=strata)
+    counts = table.with_columns(assign(table, PARAMS)).group_by("stratum", "split").len().rows()
+    for stratum, split_of, n in counts:
+        share = {"test": 0.3, "dev": 0.2, "train": 0.5}[split_of]
+        assert abs(n - share * strata.count(stratum)) <= 1
+
+
+@given(st.integers(1, 60), st.integers(1, 10))
+@settings(max_examples=60, deadline=None)
+def test_rows_added_to_a_stratum_move_only_clusters_at_its_borders(n_old: int, n_new: int) -> None:
+    """Two borders, and each passes at most as many old clusters as are new; other strata stay as they are."""
+    old = queries([f"c{i}" for i in range(n_old)] + [f"o{i}" for i in range(20)], strata=["a"] * n_old + ["b"] * 20)
+    new = queries([f"n{i}" for i in range(n_new)], strata=["a"] * n_new)
+    before = assign(old, PARAMS).to_list()
+    after = assign(pl.concat([old, new]), PARAMS).to_list()[: old.height]
+    assert after[n_old:] == before[n_old:]
+    assert sum(x != y for x, y in zip(before, after, strict=True)) <= 2 * n_new
+
+
+def test_a_cluster_of_several_strata_stays_whole_and_counts_for_the_most_common() -> None:
+    table = queries(["c"] * 3 + [f"x{i}" for i in range(20)], strata=["b", "a", "a"] + ["a"] * 20)
+    assert len(set(assign(table, PARAMS).to_list()[:3])) == 1
+
+
+def test_own_negatives_go_to_training_only_if_their_document_does(tmp_path: Path) -> None:
+    """A document that is held out must not be seen, not even as a negative."""
+    table = queries([f"c{i}" for i in range(40)], GIVEN)
+    folder = prepared(
+        tmp_path / "prepared", table, refused=(("q15", "d0"), ("q15", "d16"), ("q35", "d36"), ("q0", "d1"))
+    )
+    call(split, PARAMS, None, prepared=folder, out=tmp_path / "splits")
+    found = {name: read(tmp_path / "splits" / name / "negatives.parquet", NEGATIVES).rows() for name in SPLITS}
+    assert found == {"train": [("q15", "d16")], "dev": [("q35", "d36")], "test": [("q0", "d1")]}
 
 
 def test_the_position_of_a_cluster_is_fixed_for_ever() -> None:
@@ -153,9 +200,6 @@ def test_documents_of_a_cluster_that_given_splits_cut() -> None:
     assert found == ["test", "dev", "train", "test", "dev", "train"]
 
 
-GIVEN = ["test"] * 10 + ["train"] * 20 + ["dev"] * 10
-
-
 @pytest.mark.parametrize(("leaking", "known", "name"), [(0, 15, "test"), (0, 35, "test"), (35, 15, "dev")])
 def test_a_leak_stops_the_pipeline_and_a_higher_limit_reports_it(
     tmp_path: Path, leaking: int, known: int, name: str
@@ -165,10 +209,12 @@ def test_a_leak_stops_the_pipeline_and_a_higher_limit_reports_it(
     texts = table["text"].to_list()
     texts[leaking], texts[known] = "alpha beta gamma delta epsilon!", "ALPHA beta gamma delta epsilon"
     folder = prepared(tmp_path / "prepared", table.with_columns(text=pl.Series(texts)))
-    with pytest.raises(BadInput, match=f"1 exact_queries .* of {name}"):
+    with pytest.raises(BadInput, match=f"1 exact_queries of {name}"):
         call(split, PARAMS, None, prepared=folder, out=tmp_path / "splits")
     assert not (tmp_path / "splits").exists()
     assert leaks(tmp_path, folder) == {f"{name}_leaks.exact_queries": 1, f"{name}_leaks.near_queries": 1}
+    named = [(name, kind, f"q{leaking}", f"q{known}", 1.0) for kind in ("exact_queries", "near_queries")]
+    assert read(tmp_path / "splits" / "leaks.parquet", LEAKS).rows() == named
 
 
 @pytest.mark.parametrize(("document", "known"), [("d15", "q15"), ("d35", "q35")])
@@ -176,7 +222,7 @@ def test_a_document_that_test_shares_with_train_or_dev_is_a_leak(tmp_path: Path,
     """q0 of test is answered by a document that answers a query of train, or of dev, too."""
     table = queries([f"c{i}" for i in range(40)], GIVEN)
     folder = prepared(tmp_path / "prepared", table, judged=(("q0", document),))
-    with pytest.raises(BadInput, match="1 shared_documents .* of test"):
+    with pytest.raises(BadInput, match="1 shared_documents of test"):
         call(split, PARAMS, None, prepared=folder, out=tmp_path / "splits")
     kinds = ("shared_documents", "exact_documents", "near_documents")
     assert leaks(tmp_path, folder) == {f"test_leaks.{kind}": 1 for kind in kinds}

@@ -51,7 +51,7 @@ def task(folder: Path, base: Path) -> dict[str, Path]:
     held_out = triplets.filter(is_dev)
     dev = folder / "dev_split"
     write(
-        held_out.select("query_id", "text", "cluster_id", given_split=pl.lit("")),
+        held_out.select("query_id", "text", "cluster_id", given_split=pl.lit(""), stratum=pl.lit("")),
         dev / "queries.parquet",
         CLUSTERED_QUERIES,
     )

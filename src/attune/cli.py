@@ -1,8 +1,9 @@
 """The few commands that are not stages: look at the result of the pipeline, and check what is about to be shipped."""
 
+import json
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -52,6 +53,44 @@ def _cell(hit: "Hit", is_new: bool) -> str:
     mark = "[green]+[/green] " if is_new else ""
     head = f"{mark}[bold]{escape(hit.title or hit.document_id)}[/bold]  {hit.score:.3f}"
     return f"{head}\n[dim]{escape(textwrap.shorten(hit.text, 160))}[/dim]"
+
+
+@app.command()
+def check(
+    path: Annotated[Path | None, typer.Argument(help="your data; without it, what params.yaml names")] = None,
+    source: Annotated[str, typer.Option(help="beir, pairs, triplets or documents; guessed from the path")] = "",
+    column: Annotated[list[str] | None, typer.Option(help="a column's name, such as query=question")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> None:
+    """Looks at a data set before anything runs: counts, lengths, duplicates, the split, and what to mend."""
+    from attune.check import look  # noqa: PLC0415
+    from attune.guess import chosen  # noqa: PLC0415
+
+    params, lines = chosen(path, source, column or [])
+    facts = look(params)
+    if as_json:
+        print(json.dumps(facts, indent=2, ensure_ascii=False))
+        return
+    Console().print(facts_table(facts))
+    for note in facts["notes"]:
+        Console().print(f"[yellow]look:[/yellow] {escape(note)}")
+    if lines:
+        print("\nTo use this data, set in params.yaml, section collect:")
+        print("\n".join(f"  {line}" for line in lines))
+        print("then: make repro")
+
+
+def facts_table(facts: "dict[str, Any]") -> Table:
+    """One row per fact, a section per kind of fact."""
+    table = Table(show_header=False)
+    for section in (name for name in facts if name != "notes"):
+        table.add_section()
+        for row, (key, value) in enumerate(facts[section].items()):
+            shown = f"{value:.1%}" if key.endswith("_share") else f"{value:,.4g}" if isinstance(value, float) else value
+            shown = f"{value:,}" if isinstance(value, int) else str(shown)
+            words = key.removeprefix("n_").removesuffix("_share").replace("_", " ").replace(".", ": ")
+            table.add_row("" if row else f"[bold]{section}[/bold]", words, shown)
+    return table
 
 
 @app.command()

@@ -131,8 +131,9 @@ def call(function: Callable[..., Receipt | None], params: Params, receipt: Path 
 
 
 def fail(name: str, message: object) -> NoReturn:
-    """Prints one line to stderr and exits with 1."""
-    print(f"{f'attune {name}'.strip()}: {' '.join(str(message).split())}", file=sys.stderr)
+    """Prints the message to stderr, one line for each problem, and exits with 1."""
+    for line in message.args if isinstance(message, BadInput) else [message]:
+        print(f"{f'attune {name}'.strip()}: {' '.join(str(line).split())}", file=sys.stderr)
     raise SystemExit(1)
 
 

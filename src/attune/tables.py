@@ -3,7 +3,7 @@
 Frames are in the order of the raw files or sorted by key, and written as parquet: same content, same bytes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -17,12 +17,26 @@ Columns = Mapping[str, pl.DataType | type[pl.DataType]]
 DOCUMENTS: Columns = {"document_id": pl.String, "title": pl.String, "text": pl.String}
 QUERIES: Columns = {"query_id": pl.String, "text": pl.String}
 QRELS: Columns = {"query_id": pl.String, "document_id": pl.String, "relevance": pl.Int64}
+# data/raw: group and stratum are "" where there is none
+RAW_QUERIES: Columns = {**QUERIES, "group": pl.String, "stratum": pl.String}
 # data/prepared adds the leakage cluster, and for documents the first of the near-identical ones (itself when alone)
 CORPUS: Columns = {**DOCUMENTS, "duplicate_of": pl.String, "cluster_id": pl.String}
 # ... and queries carry the split that the user gave them ("" where the split is ours to make)
-CLUSTERED_QUERIES: Columns = {**QUERIES, "cluster_id": pl.String, "given_split": pl.String}
+CLUSTERED_QUERIES: Columns = {**QUERIES, "cluster_id": pl.String, "given_split": pl.String, "stratum": pl.String}
+# a query that reads like an earlier one, and that one, which has taken over its documents
+MERGED_QUERIES: Columns = {"merged_id": pl.String, "query_id": pl.String}
+# a document that was judged not to answer the query: the user's own hard negative
+NEGATIVES: Columns = {"query_id": pl.String, "document_id": pl.String}
 # data/splits: the documents of a split
 DOCUMENT_IDS: Columns = {"document_id": pl.String}
+# ... and what crosses them: a held-out query or document, and what it matches in the data that it is held out from
+LEAKS: Columns = {
+    "split": pl.String,
+    "kind": pl.String,
+    "leaked_id": pl.String,
+    "match_id": pl.String,
+    "similarity": pl.Float64,
+}
 # data/mined: a query, one of its relevant documents, and the negatives to train it with
 TRIPLETS: Columns = {
     "query_id": pl.String,
@@ -38,6 +52,39 @@ RUN: Columns = {"query_id": pl.String, "rank": pl.Int64, "document_id": pl.Strin
 def scores_columns(measures: Sequence[str]) -> Columns:
     """The columns of data/runs/*/scores.parquet: one row per query, one column per measure."""
     return {"query_id": pl.String, "split": pl.String} | dict.fromkeys(measures, pl.Float64)
+
+
+def read_raw(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, pl.DataFrame]]:
+    """Reads data/raw: documents, queries, and the judgments by split ("all" where the split is still to be made).
+
+    Raises:
+        BadInput: a file is missing or was not written by stage collect.
+    """
+    documents, queries = (
+        _raw(pl.read_ndjson, folder / f"{name}.jsonl", {"_id": pl.String, **dict(list(columns.items())[1:])})
+        .with_columns(pl.col(name_of).fill_null("") for name_of in list(columns)[1:])
+        .rename({"_id": next(iter(columns))})
+        for name, columns in (("corpus", DOCUMENTS), ("queries", RAW_QUERIES))
+    )
+    files = [folder / "qrels" / f"{split}.tsv" for split in (*SPLITS, "all")]
+    judged = {"query-id": pl.String, "corpus-id": pl.String, "score": pl.Int64}
+    qrels = {
+        file.stem: _raw(pl.read_csv, file, judged, separator="\t", quote_char=None).rename(
+            dict(zip(judged, QRELS, strict=True))
+        )
+        for file in files
+        if file.is_file()
+    }
+    return documents, queries, qrels
+
+
+def _raw(reader: Callable[..., pl.DataFrame], path: Path, columns: Columns, **options: str | None) -> pl.DataFrame:
+    if not path.is_file():
+        raise BadInput(f"{path}: not found; run `dvc repro` to make it")
+    try:
+        return reader(path, schema=dict(columns), **options)
+    except pl.exceptions.PolarsError as error:
+        raise BadInput(f"{path}: not what collect writes ({error}); delete data/raw and run `dvc repro`") from None
 
 
 def read(path: Path, columns: Columns) -> pl.DataFrame:

@@ -1,161 +1,96 @@
 """A user's own data, in the layout of BEIR (Thakur et al. 2021, arXiv 2104.08663).
 
 `corpus.jsonl` ({"_id", "title", "text"}), `queries.jsonl` ({"_id", "text"}) and `qrels/*.tsv` (query-id, corpus-id,
-score): any of train, dev and test, or one `all.tsv` whose split is still to be made. Errors name file and line.
+score): any of train, dev and test, or one `all.tsv` whose split is still to be made. Each may be .gz or .zst.
 """
 
-import re
 from collections import Counter
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from tqdm import tqdm
+from attune.problems import Problems
+from attune.sources.cells import Cells
+from attune.sources.lines import shown, text_of
+from attune.sources.qrels import Judgments, qrels_files
+from attune.sources.raw import Document, Query, RawData
+from attune.sources.rows import MakeRow, Row, Rows, read_rows
 
-from attune.errors import BadInput
-from attune.sources.lines import read_jsonl, read_lines, shown, text_of
-from attune.sources.raw import Document, Qrel, Query, RawData
-
-_SPLITS = ("train", "dev", "test")
-_HEADER = "query-id\tcorpus-id\tscore"
-
-Row = TypeVar("Row", Document, Query)
+_LAYOUT = "a BEIR folder holds corpus.jsonl, queries.jsonl and qrels/*.tsv, each plain, .gz or .zst"
 
 
-def read_beir(folder: Path) -> RawData:
-    """Reads a BEIR folder; rows keep the order of the files.
+def read_beir(folder: Path, group: str = "", stratum: str = "") -> RawData:
+    """Reads a BEIR folder; rows keep the order of the files, and a judgment of 0 or less is one of 0.
 
-    Left out and counted: documents and queries without any text, judgments of those, judgments of 0 or less, repeated
-    judgments, and queries that are left without a relevant document.
+    Group and stratum of a query are under the keys of these names, in its object or in its "metadata". Left out and
+    counted: documents and queries without any text, judgments of those, what is repeated, and queries that are left
+    without a relevant document, with their judgments.
 
     Raises:
-        BadInput: a file is missing or malformed, an id is repeated or unknown, a query is in two splits, or nothing is
-            left of a split.
+        BadInput: a file is missing or malformed, an id has two contents or is unknown, a pair is judged in two ways, a
+            query is in two splits, or nothing is left of a split; all that is wrong, one problem a line.
     """
-    documents = _read_rows(folder / "corpus.jsonl", _document)
-    queries = _read_rows(folder / "queries.jsonl", _query)
-    dropped: Counter[str] = Counter()
-    kept_documents = [d for d in documents if (d.title + d.text).strip()]
-    kept_queries = [q for q in queries if q.text.strip()]
-    dropped["document_blank"] = len(documents) - len(kept_documents)
-    dropped["query_blank"] = len(queries) - len(kept_queries)
-    judgments = Judgments({q.query_id for q in queries}, {d.document_id for d in documents}, dropped)
-    for file in _qrels_files(folder / "qrels"):
-        judgments.read(file)
-    qrels = judgments.between({q.query_id for q in kept_queries}, {d.document_id for d in kept_documents})
-    judged = {qrel.query_id for split in qrels.values() for qrel in split}
-    dropped["query_without_relevant"] = sum(q.query_id not in judged for q in kept_queries)
-    return RawData(kept_documents, [q for q in kept_queries if q.query_id in judged], qrels, dropped)
+    problems = Problems()
+    if not folder.is_dir():
+        problems.stop(str(folder), f"{'a file' if folder.exists() else 'not found'}, expected a folder; {_LAYOUT}")
+    documents = _rows(folder / "corpus.jsonl", partial(_document, problems), problems)
+    queries = _rows(folder / "queries.jsonl", partial(_query, problems, group, stratum), problems)
+    _check_ties(queries, group, stratum, problems)
+    judgments = Judgments(queries, documents, problems)
+    for split, file in qrels_files(folder / "qrels", problems).items():
+        judgments.read(split, file)
+    problems.check()
+    raw = _without_blank(documents, queries, judgments)
+    problems.check()
+    return raw
 
 
-def _document(where: str, record: dict[str, Any]) -> Document:
-    return Document(_id(where, record), text_of(where, record, "title", default=""), text_of(where, record, "text"))
+def _rows(path: Path, make: MakeRow[Row], problems: Problems) -> Rows[Row]:
+    """The rows of a file, also where it has .gz or .zst after its name; none where it is missing."""
+    found = [file for suffix in ("", ".gz", ".zst") if (file := path.with_name(f"{path.name}{suffix}")).exists()]
+    if len(found) > 1:
+        names = " and ".join(file.name for file in found)
+        problems.add(str(path.parent), f"got {names}, expected one of them; remove the others")
+    elif not found:
+        problems.add(str(path), f"not found; {_LAYOUT}")
+    return read_rows(found[0], make, problems) if found else Rows(path, is_whole=False)
 
 
-def _query(where: str, record: dict[str, Any]) -> Query:
-    return Query(_id(where, record), text_of(where, record, "text"))
+def _document(problems: Problems, where: str, id_: str, record: dict[str, Any]) -> Document | None:
+    title = "" if record.get("title") is None else text_of(where, record, "title", problems)
+    text = text_of(where, record, "text", problems)
+    return None if title is None or text is None else Document(id_, title, text)
 
 
-def _id(where: str, record: dict[str, Any]) -> str:
-    id_ = text_of(where, record, "_id")
-    if not id_.strip() or re.search(r"[\t\r\n]", id_):
-        raise BadInput(f'{where}: "_id" is {shown(id_)}, expected text without tabs and line breaks; rename it')
-    return id_
+def _query(problems: Problems, group: str, stratum: str, where: str, id_: str, record: dict[str, Any]) -> Query | None:
+    text = text_of(where, record, "text", problems)
+    metadata = record.get("metadata")
+    cells = Cells(where, {**(metadata if isinstance(metadata, dict) else {}), **record}, problems)
+    ties = [cells.label(key) if key else "" for key in (group, stratum)]
+    return None if text is None or None in ties else Query(id_, text, *(tie or "" for tie in ties))
 
 
-def _read_rows(path: Path, make: Callable[[str, dict[str, Any]], Row]) -> list[Row]:
-    rows: dict[str, tuple[str, Row]] = {}
-    for where, record in tqdm(read_jsonl(path), desc=path.name, unit=" rows", disable=None):
-        row = make(where, record)
-        if row[0] in rows:
-            first = rows[row[0]][0].rpartition(":")[2]
-            raise BadInput(f'{where}: "_id" {shown(row[0])} is already on line {first}; make ids unique')
-        rows[row[0]] = where, row
-    if not rows:
-        raise BadInput(f"{path}: no rows; write one JSON object a line")
-    return [row for _, row in rows.values()]
+def _check_ties(queries: Rows[Query], group: str, stratum: str, problems: Problems) -> None:
+    """A key that no query has is a slip, and without its groups the split would leak."""
+    for parameter, key, place in (("group", group, 2), ("stratum", stratum, 3)):
+        if key and queries.by_id and not any(query[place] for query in queries.by_id.values()):
+            what = f"no query has {shown(key)}; set collect.columns.{parameter} to a key of the queries, or to ''"
+            problems.add(str(queries.path), what)
 
 
-def _qrels_files(folder: Path) -> list[Path]:
-    """The files of judgments, in the order train, dev, test."""
-    names = sorted(file.name for file in folder.glob("*.tsv") if not file.name.startswith("."))
-    expected = "all.tsv, or any of train.tsv, dev.tsv and test.tsv"
-    unknown = [name for name in names if name.removesuffix(".tsv") not in (*_SPLITS, "all")]
-    if not names:
-        raise BadInput(f"{folder}: no judgments; expected {expected}")
-    if unknown or ("all.tsv" in names and len(names) > 1):
-        raise BadInput(f"{folder}: got {', '.join(names)}, expected {expected}; rename or remove the others")
-    return [folder / f"{split}.tsv" for split in (*_SPLITS, "all") if f"{split}.tsv" in names]
-
-
-class Judgments:
-    """The judgments of all files, checked against the queries and documents and against each other."""
-
-    def __init__(self, query_ids: set[str], document_ids: set[str], dropped: Counter[str]) -> None:
-        self._query_ids = query_ids
-        self._document_ids = document_ids
-        self._dropped = dropped
-        self._files: list[Path] = []
-        self._lines: dict[tuple[str, str], tuple[str, int]] = {}
-        self._first: dict[str, str] = {}
-        self._qrels: dict[str, list[Qrel]] = {}
-
-    def read(self, file: Path) -> None:
-        """Adds the judgments of one file; its name is the split's."""
-        lines = read_lines(file)
-        where, header = next(lines, (f"{file}:1", ""))
-        if header != _HEADER:
-            raise BadInput(
-                f"{where}: header is {shown(header)}, expected {shown(_HEADER)} (two tabs); mend the first line"
-            )
-        self._files.append(file)
-        self._qrels[file.stem] = []
-        for where, line in lines:
-            qrel = self._parse(where, line)
-            if self._is_new(where, qrel):
-                self._qrels[file.stem].append(qrel)
-
-    def between(self, query_ids: set[str], document_ids: set[str]) -> dict[str, list[Qrel]]:
-        """The positive judgments of these queries and documents, by split."""
-        kept = {}
-        for file in self._files:
-            known = [q for q in self._qrels[file.stem] if q.query_id in query_ids and q.document_id in document_ids]
-            kept[file.stem] = [qrel for qrel in known if qrel.relevance > 0]
-            self._dropped["qrel_of_blank"] += len(self._qrels[file.stem]) - len(known)
-            self._dropped["qrel_not_relevant"] += len(known) - len(kept[file.stem])
-            if not kept[file.stem]:
-                raise BadInput(
-                    f"{file}: no judgment of 1 or more of a query and a document with text; add some or remove the file"
-                )
-        return kept
-
-    def _parse(self, where: str, line: str) -> Qrel:
-        fields = line.split("\t")
-        if len(fields) != 3:
-            raise BadInput(f"{where}: {len(fields)} columns, expected 3 with tabs between: query-id, corpus-id, score")
-        query_id, document_id, score = fields
-        if query_id not in self._query_ids:
-            raise BadInput(
-                f"{where}: query-id {shown(query_id)} is not in queries.jsonl; add the query or remove the line"
-            )
-        if document_id not in self._document_ids:
-            raise BadInput(
-                f"{where}: corpus-id {shown(document_id)} is not in corpus.jsonl; add the document or remove the line"
-            )
-        if not re.fullmatch(r"-?[0-9]{1,9}", score):
-            raise BadInput(f"{where}: score is {shown(score)}, expected a whole number such as 1; mend it")
-        return Qrel(query_id, document_id, int(score))
-
-    def _is_new(self, where: str, qrel: Qrel) -> bool:
-        """Whether the pair was not judged before; the same judgment again is dropped, another one is an error."""
-        split = where.rpartition(":")[0]
-        first = self._first.setdefault(qrel.query_id, where)
-        if first.rpartition(":")[0] != split:
-            raise BadInput(f"{where}: query-id {shown(qrel.query_id)} is also in {first}; a query belongs to one split")
-        known, relevance = self._lines.setdefault((qrel.query_id, qrel.document_id), (where, qrel.relevance))
-        if relevance != qrel.relevance:
-            raise BadInput(
-                f"{where}: score is {qrel.relevance}, but {relevance} in {known} for the same pair; remove one"
-            )
-        self._dropped["qrel_repeated"] += known != where
-        return known == where
+def _without_blank(documents: Rows[Document], queries: Rows[Query], judgments: Judgments) -> RawData:
+    """What is left when documents and queries without text are, and then queries without a relevant document."""
+    kept_documents = [row for row in documents.by_id.values() if (row.title + row.text).strip()]
+    kept_queries = [row for row in queries.by_id.values() if row.text.strip()]
+    dropped = Counter(
+        document_blank=len(documents.by_id) - len(kept_documents),
+        document_repeated=documents.n_repeated,
+        qrel_repeated=judgments.n_repeated,
+        query_blank=len(queries.by_id) - len(kept_queries),
+        query_repeated=queries.n_repeated,
+    )
+    ids = {row.query_id for row in kept_queries}, {row.document_id for row in kept_documents}
+    qrels = judgments.between(*ids, dropped)
+    answered = {qrel.query_id for split in qrels.values() for qrel in split}
+    dropped["query_without_relevant"] = sum(row.query_id not in answered for row in kept_queries)
+    return RawData(kept_documents, [row for row in kept_queries if row.query_id in answered], qrels, dropped)

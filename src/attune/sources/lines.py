@@ -1,83 +1,160 @@
-"""Text files read line by line, every complaint with its file and line."""
+"""Text files read line by line, in memory bounded by the longest line, every problem with its file and line."""
 
+import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from attune.errors import BadInput
+import pyarrow as pa
 
-_JSON_NAMES = {
-    type(None): "null",
+from attune.problems import Problems
+
+_MAX_LINE = 16 * 1024 * 1024  # bytes
+_MAX_ID = 500  # characters
+_CHUNK = 1024 * 1024  # bytes
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
+_NOT_IN_IDS = re.compile(r"[\t\r\n\0]")
+_JSON_NAMES = {type(None): "null", str: "a string", list: "a list", dict: "an object"} | {
     bool: "a boolean",
-    int: "a number",
+    int: "a whole number",
     float: "a number",
-    list: "a list",
-    dict: "an object",
+}
+# How files begin that are no text in UTF-8, whatever they are called.
+_BEGINNINGS = {
+    b"\x1f\x8b": "compressed with gzip; end its name in .gz",
+    b"\x28\xb5\x2f\xfd": "compressed with Zstandard; end its name in .zst",
+    b"PK\x03\x04": "a zip archive or a spreadsheet; unpack it, or export a text file from it",
+    b"PAR1": "parquet; end its name in .parquet where tables are read, else convert it",
+    b"\xff\xfe": "UTF-16 or UTF-32; save the file as UTF-8",
+    b"\xfe\xff": "UTF-16; save the file as UTF-8",
+    b"\0\0\xfe\xff": "UTF-32; save the file as UTF-8",
 }
 
 
-def read_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Yields `path:number` and the text of each line that is not blank.
+def read_lines(path: Path, problems: Problems) -> Iterator[tuple[str, str]]:
+    """Yields `path:line` and the text, without line end, of each line that is not blank; .gz and .zst are unpacked.
+
+    A line that is too long, is not UTF-8 or holds a NUL is a problem and passed over.
 
     Raises:
-        BadInput: the file is missing or a line is not UTF-8.
+        BadInput: the file is missing, is not text, or its archive is damaged.
     """
     if not path.is_file():
-        raise BadInput(f"{path}: not found; a BEIR folder holds corpus.jsonl, queries.jsonl and qrels/*.tsv")
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise BadInput(
-                    f"{path}:{number}: byte {error.start + 1} is not UTF-8; save the file as UTF-8"
-                ) from None
-            if text.strip():
-                yield f"{path}:{number}", text.rstrip("\r\n")
+        problems.stop(str(path), f"{'a folder, expected a file' if path.is_dir() else 'not found'}; check the path")
+    for number, line in enumerate(_byte_lines(path, problems), start=1):
+        where = f"{path}:{number}"
+        if number == 1:
+            _check_beginning(where, line, problems)
+        text = _decoded(where, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line, problems)
+        if text is not None and text.strip():
+            yield where, text.rstrip("\r\n")
 
 
-def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields `path:number` and the object of each line that is not blank.
+def read_jsonl(path: Path, problems: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields `path:line` and the object of each line that is not blank; a line that is no object is a problem.
 
     Raises:
-        BadInput: the file is missing, or a line is not UTF-8 or not a JSON object.
+        BadInput: the file is missing, is not text, or its archive is damaged.
     """
-    for where, line in read_lines(path):
+    for where, line in read_lines(path, problems):
         try:
             record = json.loads(line)
         except json.JSONDecodeError as error:
-            raise BadInput(
-                f"{where}: not valid JSON at column {error.colno} ({error.msg}); write one object a line"
-            ) from None
+            problems.add(where, f"not valid JSON at column {error.colno} ({error.msg}); write one object a line")
         except (ValueError, RecursionError):
-            raise BadInput(f"{where}: JSON too deep or with too long a number; write one flat object a line") from None
-        if not isinstance(record, dict):
-            raise BadInput(f"{where}: got {_type(record)}, expected an object; write one object a line")
-        yield where, record
+            problems.add(where, "JSON too deep or with too long a number; write one flat object a line")
+        else:
+            if isinstance(record, dict):
+                yield where, record
+            else:
+                problems.add(where, f"got {_type(record)}, expected an object; write one object a line")
 
 
-def text_of(where: str, record: dict[str, Any], key: str, default: str | None = None) -> str:
-    """The string under a key.
+def text_of(where: str, record: dict[str, Any], key: str, problems: Problems, default: str | None = None) -> str | None:
+    """The string under a key, or the default where the key is missing; None: a problem was added.
 
-    Raises:
-        BadInput: the key is missing and has no default, or its value is not a string that UTF-8 can write.
+    The key may be missing only where there is a default; the string must be one that UTF-8 can write, without NUL.
     """
     value = record.get(key, default)
     if key not in record and default is None:
-        raise BadInput(f'{where}: "{key}" is missing, got the keys {shown(sorted(record))}; add it')
-    if not isinstance(value, str):
-        raise BadInput(f'{where}: "{key}" is {_type(value)}, expected a string; put it in quotes')
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise BadInput(f'{where}: "{key}" has half of a surrogate pair (\\ud800 to \\udfff); write the whole character')
-    return value
+        problems.add(where, f"{_named(key)} is missing, got the keys {shown(list(record))}; add it")
+    elif not isinstance(value, str):
+        problems.add(where, f"{_named(key)} is {_type(value)}, expected a string; put it in quotes")
+    elif "\0" in value:
+        problems.add(where, f"{_named(key)} holds a NUL character; remove it")
+    elif not value.isascii() and _HALF_PAIR.search(value):
+        what = "has half of a surrogate pair (\\ud800 to \\udfff); write the whole character"
+        problems.add(where, f"{_named(key)} {what}")
+    else:
+        return value
+    return None
+
+
+def id_of(where: str, record: dict[str, Any], key: str, problems: Problems) -> str | None:
+    """The id under a key, a whole number as its digits; None: a problem was added."""
+    value = record.get(key)
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    id_ = str(value) if is_whole else text_of(where, record, key, problems)
+    if id_ is None or (id_.strip() and len(id_) <= _MAX_ID and not _NOT_IN_IDS.search(id_)):
+        return id_
+    expected = f"expected 1 to {_MAX_ID} characters of text without tabs and line breaks"
+    problems.add(where, f"{_named(key)} is {shown(id_)}, {expected}; rename it")
+    return None
 
 
 def shown(value: object) -> str:
     """A value as it is shown in an error: quoted, on one line, cut when long."""
-    text = ascii(value)
+    try:
+        text = ascii(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, a list of a thousand lists
+        return _type(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def _named(key: str) -> str:
+    return f'"{key}"' if key.isprintable() and key.isascii() and len(key) <= 40 else shown(key)
+
+
 def _type(value: object) -> str:
-    return _JSON_NAMES.get(type(value), "a string")
+    return _JSON_NAMES.get(type(value), type(value).__name__)
+
+
+def _byte_lines(path: Path, problems: Problems) -> Iterator[bytes]:
+    """The lines with their ends; of one above the limit only its first part, one byte longer than the limit."""
+    n_lines = 0
+    try:
+        with pa.input_stream(path, compression="detect") as stream, io.BufferedReader(stream, _CHUNK) as file:
+            while line := file.readline(_MAX_LINE + 1):
+                part = line
+                while len(line) > _MAX_LINE and part and not part.endswith(b"\n"):
+                    part = file.readline(_CHUNK)
+                n_lines += 1
+                yield line
+    except (OSError, pa.ArrowException) as error:
+        reason = shown(str(error).partition("\n")[0])
+        problems.stop(f"{path}:{n_lines + 1}", f"cannot be read on ({reason}); make or download the file again")
+
+
+def _check_beginning(where: str, line: bytes, problems: Problems) -> None:
+    for beginning, found in _BEGINNINGS.items():
+        if line.startswith(beginning):
+            problems.stop(where, f"the file is {found}")
+    zeros = [byte == 0 for byte in line[:4]]
+    if zeros in ([True, False] * 2, [False, True] * 2):
+        problems.stop(where, "the file is UTF-16; save the file as UTF-8")
+
+
+def _decoded(where: str, line: bytes, problems: Problems) -> str | None:
+    if len(line) > _MAX_LINE:
+        problems.add(where, f"the line has more than {_MAX_LINE} bytes; write one row a line, or cut its text")
+        return None
+    if b"\0" in line:
+        problems.add(where, f"byte {line.index(0) + 1} is NUL; remove it")
+        return None
+    try:
+        return line.decode()
+    except UnicodeDecodeError as error:
+        problems.add(where, f"byte {error.start + 1} is not UTF-8; save the file as UTF-8")
+        return None

@@ -15,14 +15,16 @@ class Document(NamedTuple):
 
 
 class Query(NamedTuple):
-    """One thing that is asked."""
+    """One thing that is asked; queries of one group (a customer, a thread, a page) are never split."""
 
     query_id: str
     text: str
+    group: str = ""  # "" where there is none
+    stratum: str = ""  # of each stratum the splits get the same share; "" where there is none
 
 
 class Qrel(NamedTuple):
-    """One judgment: this document answers this query, the better the higher the relevance (1 or more)."""
+    """One judgment: the document answers the query, the better the higher the relevance; 0: it does not answer it."""
 
     query_id: str
     document_id: str

@@ -1,10 +1,11 @@
 """Builds the raw corpus, queries and qrels from the chosen source, in BEIR's layout.
 
 Rows keep the order of their source (package, file, line): what is added to one file leaves the other rows as they were.
+A judgment of 0 says that the document does not answer the query: a hard negative that the user brings.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,27 +13,35 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from attune.errors import BadInput
+from attune.generation import collect_documents
 from attune.sources.beir import read_beir
+from attune.sources.columns import Columns
+from attune.sources.endpoint import Endpoint
 from attune.sources.packages import PackageRules, collect_packages
-from attune.sources.raw import RawData, subset
+from attune.sources.pairs import read_pairs
+from attune.sources.raw import Query, RawData, subset
+from attune.sources.structure import QueryRules
 from attune.stage import Out, Params, Receipt, run
 
 Name = Annotated[str, Field(min_length=1)]
 
 
 class CollectParams(Params):
-    """Where the data comes from, how much of it is taken and, for packages, what is good enough."""
+    """Where the data comes from, how much of it is taken and what is good enough to be asked."""
 
-    source: Literal["packages", "beir"]
-    max_documents: int = Field(ge=0)
+    source: Literal["packages", "beir", "pairs", "triplets", "documents"]
     path: str
-    packages: list[Name] = Field(min_length=1)
-    internal: list[Name]
+    max_documents: int = Field(ge=0)
+    columns: Columns
     min_query_words: int = Field(ge=1)
     max_query_words: int = Field(ge=1)
     max_documents_per_query: int = Field(ge=1)
+    packages: list[Name] = Field(min_length=1)
+    internal: list[Name]
     max_classes_per_method: int = Field(ge=0)
     max_document_characters: int = Field(ge=100)
+    queries: Literal["structure", "endpoint"]
+    endpoint: Endpoint
 
 
 def read_source(params: CollectParams) -> RawData:
@@ -41,13 +50,9 @@ def read_source(params: CollectParams) -> RawData:
     Raises:
         BadInput: the source is not there, is malformed, or no document with a query is left of it.
     """
-    if params.source == "beir":
-        if not params.path:
-            raise BadInput("params.yaml: collect.path is empty; name the folder that holds corpus.jsonl")
-        raw = read_beir(Path(params.path))
-    else:
-        rules = {field.name: getattr(params, field.name) for field in fields(PackageRules)}
-        raw = collect_packages(params.packages, PackageRules(**rules))
+    if params.source != "packages" and not params.path:
+        raise BadInput("params.yaml: collect.path is empty; name the file or folder that holds your data")
+    raw = READERS[params.source](params)
     if params.max_documents:
         raw = subset(raw, params.max_documents)
     if not raw.queries:
@@ -58,16 +63,58 @@ def read_source(params: CollectParams) -> RawData:
     return raw
 
 
-def collect(params: CollectParams, out: Out) -> Receipt:
-    """Builds the raw corpus, queries and qrels from the chosen source."""
-    raw = read_source(params)
+def _packages(params: CollectParams) -> RawData:
+    rules = {field.name: getattr(params, field.name) for field in fields(PackageRules)}
+    return collect_packages(params.packages, PackageRules(**rules))
+
+
+def _beir(params: CollectParams) -> RawData:
+    return read_beir(Path(params.path), params.columns.group, params.columns.stratum)
+
+
+def _pairs(params: CollectParams) -> RawData:
+    if params.source == "triplets" and not params.columns.negatives:
+        raise BadInput(
+            "params.yaml: collect.columns.negatives is empty; name the columns, or set collect.source: pairs"
+        )
+    return read_pairs(Path(params.path), params.columns)
+
+
+def _documents(params: CollectParams) -> RawData:
+    rules = QueryRules(params.min_query_words, params.max_query_words, params.max_documents_per_query)
+    path, limit = Path(params.path), params.max_documents
+    return collect_documents(path, params.columns, params.queries, rules, params.endpoint, limit)
+
+
+READERS: dict[str, Callable[[CollectParams], RawData]] = {
+    "packages": _packages,
+    "beir": _beir,
+    "pairs": _pairs,
+    "triplets": _pairs,
+    "documents": _documents,
+}
+
+
+def write_raw(raw: RawData, out: Path) -> None:
+    """Writes raw data in BEIR's layout."""
     (out / "qrels").mkdir(parents=True)
     _write_lines(out / "corpus.jsonl", (_json(_id=i, title=title, text=text) for i, title, text in raw.documents))
-    _write_lines(out / "queries.jsonl", (_json(_id=i, text=text) for i, text in raw.queries))
+    _write_lines(out / "queries.jsonl", map(_query, raw.queries))
     for split, qrels in raw.qrels.items():
         rows = ("\t".join(map(str, qrel)) for qrel in qrels)
         _write_lines(out / "qrels" / f"{split}.tsv", ["query-id\tcorpus-id\tscore", *rows])
+
+
+def collect(params: CollectParams, out: Out) -> Receipt:
+    """Builds the raw corpus, queries and qrels from the chosen source."""
+    raw = read_source(params)
+    write_raw(raw, out)
     return _receipt(params.source, raw)
+
+
+def _query(query: Query) -> str:
+    ties = {"group": query.group, "stratum": query.stratum}
+    return _json(_id=query.query_id, text=query.text, **{key: value for key, value in ties.items() if value})
 
 
 def _json(**record: str) -> str:
@@ -80,11 +127,13 @@ def _write_lines(path: Path, lines: Iterable[str]) -> None:
 
 
 def _receipt(source: str, raw: RawData) -> Receipt:
+    grades = [qrel.relevance for qrels in raw.qrels.values() for qrel in qrels]
     return {
         "source": source,
         "n_documents": len(raw.documents),
         "n_queries": len(raw.queries),
-        "n_qrels": sum(map(len, raw.qrels.values())),
+        "n_qrels": len(grades) - grades.count(0),
+        "n_negatives": grades.count(0),
         **{f"n_dropped_{reason}": n for reason, n in sorted(raw.dropped.items())},
         **raw.facts,
     }

@@ -13,18 +13,17 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
-from attune.errors import BadInput
+from attune.negatives import REASONS, Found, fill, judge
 from attune.retrieval import load_embeddings, top_k
 from attune.stage import Out, Params, Receipt, run
-from attune.tables import CLUSTERED_QUERIES, CORPUS, DOCUMENT_IDS, QRELS, TRIPLETS, read, write
-
-REASONS = ("positive", "positive_cluster", "too_close", "kept", "not_needed")
+from attune.tables import CLUSTERED_QUERIES, CORPUS, DOCUMENT_IDS, NEGATIVES, QRELS, TRIPLETS, read, write
 
 
 class MineParams(Params):
     """How many negatives, from where in the ranking, and how far below the positives."""
 
     n_negatives: int = Field(ge=0, le=16)
+    max_own_negatives: int = Field(ge=0, le=16)
     depth: int = Field(ge=1, le=1000)
     first_rank: int = Field(ge=0, le=1000)
     max_share_of_positive: float = Field(gt=0, le=1)
@@ -47,96 +46,28 @@ class Queries:
         return cls(vectors, [relevant[id_] for id_ in table["query_id"]], table["cluster_id"].to_list())
 
 
-@dataclass(frozen=True)
-class Found:
-    """The ranked candidates of every query, all of shape (n_queries, depth) but the last, which is (n_queries,)."""
-
-    scores: NDArray[np.float32]
-    rows: NDArray[np.int64]
-    is_positive: NDArray[np.bool_]
-    in_own_cluster: NDArray[np.bool_]
-    lowest_positive: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Verdicts:
-    """What became of each candidate: indices into REASONS, (n_queries, depth)."""
-
-    reasons: NDArray[np.int8]
-
-    def kept(self) -> NDArray[np.bool_]:
-        """The candidates that become negatives."""
-        return np.equal(self.reasons, REASONS.index("kept"))
-
-    def count(self, reason: str) -> int:
-        """How many candidates have this reason."""
-        return int((self.reasons == REASONS.index(reason)).sum())
-
-    def negatives(self, rows: NDArray[np.int64]) -> list[list[int]]:
-        """The kept candidates of each query, nearest first."""
-        return [row[kept].tolist() for row, kept in zip(rows, self.kept(), strict=True)]
-
-    def rejected(self, rows: NDArray[np.int64]) -> list[list[int]]:
-        """The candidates of each query that a rule has excluded."""
-        excluded = self.reasons < REASONS.index("kept")
-        return [row[out].tolist() for row, out in zip(rows, excluded, strict=True)]
-
-
-def judge(found: Found, params: MineParams) -> Verdicts:
-    """Gives every candidate a verdict; where several rules apply, the first of REASONS is the one counted."""
-    # a share of a negative number would be above it
-    ceiling = found.lowest_positive - (1 - params.max_share_of_positive) * np.abs(found.lowest_positive)
-    reasons = np.full(found.scores.shape, REASONS.index("kept"), dtype=np.int8)
-    reasons[found.scores > ceiling[:, None]] = REASONS.index("too_close")
-    reasons[found.in_own_cluster] = REASONS.index("positive_cluster")
-    reasons[found.is_positive] = REASONS.index("positive")
-    eligible = np.cumsum(reasons == REASONS.index("kept"), axis=1)
-    window = (eligible > params.first_rank) & (eligible <= params.first_rank + params.n_negatives)
-    reasons[(reasons == REASONS.index("kept")) & ~window] = REASONS.index("not_needed")
-    return Verdicts(reasons)
-
-
-def fill(
-    negatives: list[list[int]],
-    rejected: list[list[int]],
-    own: list[str],
-    clusters: NDArray[np.str_],
-    params: MineParams,
-) -> tuple[list[list[int]], int]:
-    """Tops up short lists with random documents of other clusters, seeded; returns the lists and how many were added.
-
-    What was rejected among the ranked candidates is drawn only where nothing else is left; documents beyond the ranked
-    ones are not scored again.
-
-    Raises:
-        BadInput: there are not enough documents outside a query's cluster.
-    """
-    random = np.random.default_rng(params.seed)
-    filled = []
-    for rows, bad, cluster in zip(negatives, rejected, own, strict=True):
-        n_missing = params.n_negatives - len(rows)
-        others = np.setdiff1d(np.flatnonzero(clusters != cluster), rows) if n_missing else np.empty(0, dtype=np.int64)
-        if len(others) < n_missing:
-            raise BadInput(
-                f"mine: {len(others)} train documents outside a query's cluster, {n_missing} needed; "
-                "lower mine.n_negatives"
-            )
-        clean = np.setdiff1d(others, bad)
-        drawn = random.choice(clean, min(n_missing, len(clean)), replace=False).tolist()
-        if len(drawn) < n_missing:
-            drawn += random.choice(np.intersect1d(others, bad), n_missing - len(drawn), replace=False).tolist()
-        filled.append(rows + drawn)
-    return filled, sum(map(len, filled)) - sum(map(len, negatives))
-
-
 def candidates_of(train: Path, corpus: pl.DataFrame) -> pl.DataFrame:
     """The documents of the train split, each with its row in the corpus's embeddings."""
     allowed = read(train / "documents.parquet", DOCUMENT_IDS)
     return corpus.with_row_index("row").join(allowed, on="document_id", how="semi", maintain_order="left")
 
 
+def own_negatives(train: Path, table: pl.DataFrame, candidates: pl.DataFrame, most: int) -> list[list[int]]:
+    """For each query the candidates that the user says do not answer it, at most so many."""
+    given = read(train / "negatives.parquet", NEGATIVES)
+    places = candidates.select("document_id").with_row_index("place")
+    rows = given.join(places, on="document_id").group_by("query_id").agg(pl.col("place").sort().head(most))
+    found = dict(rows.iter_rows())
+    return [found.get(query_id, []) for query_id in table["query_id"]]
+
+
 def search(
-    queries: Queries, corpus: pl.DataFrame, vectors: NDArray[np.float32], candidates: pl.DataFrame, params: MineParams
+    queries: Queries,
+    corpus: pl.DataFrame,
+    vectors: NDArray[np.float32],
+    candidates: pl.DataFrame,
+    own: list[list[int]],
+    params: MineParams,
 ) -> Found:
     """Ranks the candidates for every query and says what each is to it."""
     scores, rows = top_k(queries.vectors, vectors[candidates["row"].to_numpy()], params.depth, params.threads)
@@ -149,43 +80,56 @@ def search(
     return Found(
         scores=scores,
         rows=rows,
-        is_positive=np.array([np.isin(ids[row], own) for row, own in zip(rows, queries.positives, strict=True)]),
+        is_positive=np.array([np.isin(ids[row], ids_) for row, ids_ in zip(rows, queries.positives, strict=True)]),
+        is_own_negative=np.array([np.isin(row, places) for row, places in zip(rows, own, strict=True)]),
         in_own_cluster=clusters[rows] == np.array(queries.clusters)[:, None],
         lowest_positive=np.round(lowest, 6).astype(np.float32),
     )
 
 
 def mine(params: MineParams, prepared: Path, train: Path, embeddings: Path, out: Out) -> Receipt:
-    """Writes one row per train query and positive: query, positive and the query's negatives."""
+    """Writes one row per train query and positive: query, positive and the query's negatives, the user's own first."""
     corpus = read(prepared / "corpus.parquet", CORPUS)
     candidates = candidates_of(train, corpus)
     table = read(train / "queries.parquet", CLUSTERED_QUERIES)
     qrels = read(train / "qrels.parquet", QRELS)
     vectors = load_embeddings(embeddings / "corpus.npy", corpus.height, "the corpus")
     queries = Queries.of(table, qrels, load_embeddings(embeddings / "train.npy", table.height, "the train queries"))
-    found = search(queries, corpus, vectors, candidates, params)
-    verdicts = judge(found, params)
+    own = own_negatives(train, table, candidates, params.max_own_negatives)
+    # every training row has as many negatives: who brings fewer gets more mined ones
+    wanted = params.n_negatives + max(map(len, own), default=0) - np.array([len(places) for places in own])
+    found = search(queries, corpus, vectors, candidates, own, params)
+    verdicts = judge(found, wanted, params.max_share_of_positive, params.first_rank)
     negatives, n_filled = fill(
         verdicts.negatives(found.rows),
-        verdicts.rejected(found.rows),
+        [bad + places for bad, places in zip(verdicts.rejected(found.rows), own, strict=True)],
         queries.clusters,
         candidates["cluster_id"].to_numpy(),
-        params,
+        wanted,
+        params.seed,
     )
-    ids = candidates["document_id"].to_numpy()
-    negative_ids = pl.Series("negative_ids", [list(ids[rows]) for rows in negatives], TRIPLETS["negative_ids"])
-    mined = table.select("query_id").with_columns(negative_ids)
-    triplets = qrels.join(table, on="query_id").join(mined, on="query_id").select(list(TRIPLETS))
-    write(triplets.sort("query_id", "document_id"), out / "triplets.parquet", TRIPLETS)
+    triplets = triplets_of(table, qrels, candidates["document_id"].to_numpy(), own, negatives)
+    write(triplets, out / "triplets.parquet", TRIPLETS)
     kept = found.scores[verdicts.kept()]
     return {
         "n_triplets": triplets.height,
         "n_candidates": int(found.rows.size),
         **{f"n_{reason}": verdicts.count(reason) for reason in REASONS},
         "n_filled_at_random": n_filled,
+        "n_given_by_user": sum(map(len, own)),
         "mean_lowest_positive_score": float(found.lowest_positive.mean()),
         "mean_negative_score": float(kept.mean()) if kept.size else 0.0,
     }
+
+
+def triplets_of(
+    table: pl.DataFrame, qrels: pl.DataFrame, ids: NDArray[np.str_], own: list[list[int]], negatives: list[list[int]]
+) -> pl.DataFrame:
+    """One row per query and positive, with the query's negatives, the user's own first."""
+    both = [list(ids[first + rest]) for first, rest in zip(own, negatives, strict=True)]
+    mined = table.select("query_id").with_columns(pl.Series("negative_ids", both, TRIPLETS["negative_ids"]))
+    triplets = qrels.join(table, on="query_id").join(mined, on="query_id").select(list(TRIPLETS))
+    return triplets.sort("query_id", "document_id")
 
 
 if __name__ == "__main__":

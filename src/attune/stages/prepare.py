@@ -7,18 +7,28 @@ cluster is named after its first document in the corpus's order: rows appended t
 clusters as they are, unless one ties two old clusters together, which then share the first one's name.
 """
 
-from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from attune.clusters import components, normalise, similar_pairs
+from attune.clusters import components, normalise
 from attune.errors import BadInput
-from attune.sources.beir import read_beir
-from attune.sources.raw import RawData
+from attune.likeness import alike, alike_to_the_symbol
 from attune.stage import Out, Params, Receipt, run
-from attune.tables import CLUSTERED_QUERIES, CORPUS, DOCUMENTS, QRELS, QUERIES, SPLITS, full_texts, write
+from attune.tables import CLUSTERED_QUERIES, CORPUS, MERGED_QUERIES, NEGATIVES, QRELS, full_texts, read_raw, write
+
+TABLES = {
+    "corpus": CORPUS,
+    "queries": CLUSTERED_QUERIES,
+    "qrels": QRELS,
+    "negatives": NEGATIVES,
+    "merged_queries": MERGED_QUERIES,
+}
 
 
 class PrepareParams(Params):
@@ -37,29 +47,46 @@ class PrepareParams(Params):
         return self
 
 
-def frames(raw: RawData) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """The raw records as tables; queries with the split that the user gave them, "" where there is none."""
-    qrels = pl.DataFrame([row for rows in raw.qrels.values() for row in rows], QRELS, orient="row")
-    given = {row.query_id: name for name, rows in raw.qrels.items() if name in SPLITS for row in rows}
-    queries = pl.DataFrame(raw.queries, QUERIES, orient="row")
-    given_split = pl.Series([given.get(id_, "") for id_ in queries["query_id"]], dtype=pl.String)
-    return pl.DataFrame(raw.documents, DOCUMENTS, orient="row"), queries.with_columns(given_split=given_split), qrels
+@dataclass(frozen=True)
+class Merged:
+    """The raw data after identical queries became one.
+
+    Attributes:
+        documents, queries: as tables; queries with the split that the user gave them.
+        judged: judgments under the ids that were kept.
+        kept: for each raw query the one that stands for it.
+        groups: the same, with the group that the user gave the raw query.
+    """
+
+    documents: pl.DataFrame
+    queries: pl.DataFrame
+    judged: pl.DataFrame
+    kept: pl.DataFrame
+    groups: pl.DataFrame
 
 
-def merge_queries(queries: pl.DataFrame, qrels: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Makes one query of those that read the same: the first keeps its id and inherits the others' documents."""
-    same = queries["text"].map_elements(normalise, return_dtype=pl.String)
+def judgments(by_split: Mapping[str, pl.DataFrame]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """All judgments in one table, and the split that the user gave each judged query ("" where there is none)."""
+    qrels = pl.concat([frame.with_columns(given_split=pl.lit(name)) for name, frame in by_split.items()])
+    qrels = qrels.with_columns(pl.col("given_split").replace("all", ""))
+    given = qrels.select("query_id", "given_split").unique("query_id", keep="first", maintain_order=True)
+    return qrels.select(list(QRELS)), given
+
+
+def merge_queries(queries: pl.DataFrame) -> pl.DataFrame:
+    """For each query the first one that reads the same (`kept`): they become one, with all their documents."""
+    same = pl.Series("same", [normalise(text) for text in queries["text"]], pl.String)
     # queries of different given splits stay apart: merging them would hide a leak from the audit
-    first = queries.with_columns(same=same).select(
-        "query_id", kept=pl.col("query_id").first().over("same", "given_split")
-    )
-    merged = qrels.join(first, on="query_id", how="left", maintain_order="left").select(
+    first = pl.col("query_id").first().over("same", "given_split")
+    return queries.with_columns(same).select("query_id", kept=first)
+
+
+def rename_queries(qrels: pl.DataFrame, kept: pl.DataFrame) -> pl.DataFrame:
+    """The judgments of merged queries under the id that was kept; of several on one document the highest counts."""
+    renamed = qrels.join(kept, on="query_id", maintain_order="left").select(
         pl.col("kept").alias("query_id"), "document_id", "relevance"
     )
-    merged = merged.group_by("query_id", "document_id", maintain_order=True).agg(pl.col("relevance").max())
-    return queries.join(first, on="query_id", maintain_order="left").filter(
-        pl.col("query_id") == pl.col("kept")
-    ).select(queries.columns), merged
+    return renamed.group_by("query_id", "document_id", maintain_order=True).agg(pl.col("relevance").max())
 
 
 def share_relevance(qrels: pl.DataFrame, duplicate_of: pl.DataFrame) -> pl.DataFrame:
@@ -70,70 +97,98 @@ def share_relevance(qrels: pl.DataFrame, duplicate_of: pl.DataFrame) -> pl.DataF
     return shared.group_by("query_id", "document_id").agg(pl.col("relevance").max()).sort("query_id", "document_id")
 
 
-def edges(
-    corpus: pl.DataFrame,
-    queries: pl.DataFrame,
-    qrels: pl.DataFrame,
-    alike: list[tuple[int, int, float]],
-    params: PrepareParams,
-) -> Iterator[tuple[int, int]]:
-    """What ties rows together, documents first (0..n_documents-1), then queries: relevance and likeness."""
-    document_row = {id_: row for row, id_ in enumerate(corpus["document_id"])}
-    query_row = {id_: len(document_row) + row for row, id_ in enumerate(queries["query_id"])}
-    for query_id, document_id in qrels.select("query_id", "document_id").iter_rows():
-        yield query_row[query_id], document_row[document_id]
-    for low, high, _ in alike:
-        yield low, high
-    for low, high, _ in similar_pairs(queries["text"].to_list(), params.query_shingle, params.similar_query):
-        yield len(document_row) + low, len(document_row) + high
+def own_negatives(qrels: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
+    """The documents that were judged not to answer a query, but for those that (nearly) read like an answer."""
+    negatives = qrels.filter(pl.col("relevance") <= 0).select(list(NEGATIVES))
+    return negatives.join(answers, on=list(NEGATIVES), how="anti").sort(list(NEGATIVES))
+
+
+def tied_by_user(
+    documents: pl.DataFrame, queries: pl.DataFrame, qrels: pl.DataFrame, groups: pl.DataFrame
+) -> NDArray[np.int64]:
+    """What the user ties together, (n_edges, 2), documents first, then queries: relevance and groups of queries."""
+    document_row = documents.select("document_id").with_row_index("document_row")
+    query_row = queries.select("query_id").with_row_index("query_row", offset=documents.height)
+    judged = (
+        qrels.join(document_row, on="document_id").join(query_row, on="query_id").select("query_row", "document_row")
+    )
+    grouped = groups.filter(pl.col("group") != "").join(query_row, left_on="kept", right_on="query_id")
+    fellows = grouped.select(pl.col("query_row").min().over("group").alias("first"), "query_row")
+    return np.concatenate([pairs.to_numpy().astype(np.int64).reshape(-1, 2) for pairs in (judged, fellows)])
+
+
+def merged(raw: Path) -> Merged:
+    """The raw data with the queries that read the same made one.
+
+    Raises:
+        BadInput: the raw data cannot be read.
+    """
+    documents, queries, by_split = read_raw(raw)
+    qrels, given = judgments(by_split)
+    queries = queries.join(given, on="query_id", how="left", maintain_order="left")
+    kept = merge_queries(queries)
+    return Merged(
+        documents=documents,
+        queries=queries.filter(kept["query_id"] == kept["kept"]).drop("group"),
+        judged=rename_queries(qrels, kept),
+        kept=kept,
+        groups=queries.select("query_id", "group").join(kept, on="query_id", maintain_order="left"),
+    )
+
+
+def tables_of(data: Merged, params: PrepareParams) -> dict[str, pl.DataFrame]:
+    """The tables of data/prepared: near-identical documents share their answers, and clusters tie what is alike.
+
+    Raises:
+        BadInput: a query has no relevant document.
+    """
+    texts = full_texts(data.documents)
+    likeness = alike(texts, params.document_shingle, params.similar_document)
+    ids, n = data.documents["document_id"], data.documents.height
+    twins = components(n, alike_to_the_symbol(texts, likeness, params.document_shingle, params.identical_document))
+    documents = data.documents.with_columns(duplicate_of=ids.gather(twins))
+    answers = data.judged.filter(pl.col("relevance") > 0)
+    qrels = share_relevance(answers, documents.select("document_id", "duplicate_of"))
+    queries = alike(data.queries["text"].to_list(), params.query_shingle, params.similar_query)
+    ties = [tied_by_user(documents, data.queries, qrels, data.groups), likeness.edges(), queries.edges() + n]
+    first = components(n + data.queries.height, np.concatenate(ties))
+    if first.max(initial=0) >= n:
+        raise BadInput("prepare: a query without relevant documents has come through; run `dvc repro collect`")
+    return {
+        "corpus": documents.with_columns(cluster_id=ids.gather(first[:n])).select(list(CORPUS)),
+        "queries": data.queries.with_columns(cluster_id=ids.gather(first[n:])).select(list(CLUSTERED_QUERIES)),
+        "qrels": qrels,
+        "negatives": own_negatives(data.judged, qrels),
+        "merged_queries": data.kept.filter(pl.col("query_id") != pl.col("kept")).select(
+            merged_id="query_id", query_id="kept"
+        ),
+    }
 
 
 def prepare(params: PrepareParams, raw: Path, out: Out) -> Receipt:
     """Validates, merges and clusters the raw data."""
-    documents, raw_queries, raw_qrels = frames(read_beir(raw))
-    queries, qrels = merge_queries(raw_queries, raw_qrels)
-    alike = similar_pairs(full_texts(documents), params.document_shingle, params.similar_document)
-    twins = [(low, high) for low, high, similarity in alike if similarity >= params.identical_document]
-    ids = documents["document_id"]
-    documents = documents.with_columns(duplicate_of=ids.gather(components(len(ids), twins)))
-    n_judged = qrels.height
-    qrels = share_relevance(qrels, documents.select("document_id", "duplicate_of"))
-    first = components(documents.height + queries.height, edges(documents, queries, qrels, alike, params))
-    if first.max(initial=0) >= documents.height:
-        raise BadInput(f"{raw}: a query without relevant documents has reached prepare; run `dvc repro collect`")
-    cluster_ids = ids.gather(first)
-    write(documents.with_columns(cluster_id=cluster_ids[: documents.height]), out / "corpus.parquet", CORPUS)
-    write(queries.with_columns(cluster_id=cluster_ids[documents.height :]), out / "queries.parquet", CLUSTERED_QUERIES)
-    write(qrels, out / "qrels.parquet", QRELS)
-    return receipt(
-        documents,
-        queries,
-        qrels,
-        cluster_ids,
-        n_merged=raw_queries.height - queries.height,
-        n_shared=qrels.height - n_judged,
-    )
+    data = merged(raw)
+    tables = tables_of(data, params)
+    for name, columns in TABLES.items():
+        write(tables[name], out / f"{name}.parquet", columns)
+    return receipt(tables, n_judged=data.judged.filter(pl.col("relevance") > 0).height)
 
 
-def receipt(
-    documents: pl.DataFrame,
-    queries: pl.DataFrame,
-    qrels: pl.DataFrame,
-    cluster_ids: pl.Series,
-    n_merged: int,
-    n_shared: int,
-) -> Receipt:
+def receipt(tables: Mapping[str, pl.DataFrame], n_judged: int) -> Receipt:
     """The counts that say what was merged and how large clusters became."""
-    sizes = cluster_ids.value_counts()["count"]
+    rows = pl.concat([tables[name].select("cluster_id") for name in ("corpus", "queries")])
+    sizes = rows["cluster_id"].value_counts()["count"]
+    duplicates = tables["corpus"].filter(pl.col("duplicate_of") != pl.col("document_id"))
     return {
-        "n_documents": documents.height,
-        "n_queries": queries.height,
-        "n_qrels": qrels.height,
-        "n_queries_merged": n_merged,
-        "n_duplicate_documents": documents.filter(pl.col("duplicate_of") != pl.col("document_id")).height,
-        "n_qrels_shared_with_duplicates": n_shared,
+        "n_documents": tables["corpus"].height,
+        "n_queries": tables["queries"].height,
+        "n_qrels": tables["qrels"].height,
+        "n_negatives": tables["negatives"].height,
+        "n_queries_merged": tables["merged_queries"].height,
+        "n_duplicate_documents": duplicates.height,
+        "n_qrels_shared_with_duplicates": tables["qrels"].height - n_judged,
         "n_clusters": len(sizes),
-        "largest_cluster_share": int(sizes.max()) / len(cluster_ids),  # type: ignore[arg-type]
+        "largest_cluster_share": int(sizes.max()) / rows.height,  # type: ignore[arg-type]
     }
 
 

@@ -4,8 +4,7 @@ report.json is for programs and gates, report.md for people; both hold what this
 they need no history to be read.
 """
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,19 @@ import polars as pl
 from pydantic import Field
 
 from attune.errors import BadInput
-from attune.markdown import number, p_value, render, signed
+from attune.leaks import LEXICAL, SEMANTIC, Leak, leaked_queries, without_leaks
+from attune.markdown import render, signed
 from attune.measures import MEASURES
-from attune.significance import Comparison, compare
+from attune.receipts import read_receipts
+from attune.significance import compare
 from attune.stage import Out, Params, run, write_json
-from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, RUN, read, scores_columns
+from attune.tables import CLUSTERED_QUERIES, CORPUS, LEAKS, QRELS, RUN, read, scores_columns
+from attune.verdict import HEADLINE, Outcome, leaks_of_test, verdict, verdict_despite_leaks
 
 SYSTEMS = ("bm25", "base", "tuned", "onnx", "onnx_int8")
-RECEIPTS = (*SYSTEMS, "prepare", "split", "mine", "train", "export")
-HEADLINE = "recall@10"
+RECEIPTS = (*SYSTEMS, "prepare", "split", "audit", "mine", "train", "export")
 KEPT_BY_INT8 = 0.99  # the share of tuned nDCG@10 below which the report warns
+KINDS = ("shared_documents", *LEXICAL, *SEMANTIC)  # who finds a leak first, tells it
 TOP = 3  # titles shown of each ranking
 
 SCORES = scores_columns(MEASURES)
@@ -39,65 +41,53 @@ class ReportParams(Params):
     n_examples: int = Field(ge=0, le=50)
 
 
-def read_receipts(folder: Path) -> dict[str, dict[str, Any]]:
-    """The receipts of all stages and systems, by name.
-
-    Raises:
-        BadInput: one is missing, is not JSON, or is a system's and lacks a measure.
-    """
-    receipts = {}
-    for name in RECEIPTS:
-        path = folder / f"{name}.json"
-        try:
-            receipts[name] = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise BadInput(f"{path}: not found; run `dvc repro` to make it") from None
-        except ValueError as error:
-            raise BadInput(f"{path}: not JSON ({error}); delete it and run `dvc repro`") from None
-        lacking = [measure for measure in MEASURES if name in SYSTEMS and measure not in receipts[name]]
-        if lacking:
-            raise BadInput(f"{path}: no {', '.join(lacking)}; run `dvc repro`")
-    return receipts
-
-
-def compare_runs(params: ReportParams, base: pl.DataFrame, tuned: pl.DataFrame) -> dict[str, Comparison]:
-    """Compares the scores of two systems, measure by measure, on the test queries.
+def paired_scores(runs: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The test scores of base and of tuned, in the same order of queries.
 
     Raises:
         BadInput: they were not scored on the same queries.
     """
-    sides = [scores.filter(pl.col("split") == "test").sort("query_id") for scores in (base, tuned)]
-    if not sides[0]["query_id"].equals(sides[1]["query_id"]):
+    base, tuned = (
+        read(runs / system / "scores.parquet", SCORES).filter(pl.col("split") == "test").sort("query_id")
+        for system in ("base", "tuned")
+    )
+    if not base["query_id"].equals(tuned["query_id"]):
         raise BadInput("report: base and tuned were scored on different test queries; run `dvc repro`")
-    values = [{name: side[name].to_numpy() for name in MEASURES} for side in sides]
-    return compare(values[0], values[1], params.n_resamples, params.confidence, params.seed)
+    return base, tuned
 
 
-def verdict(paired: Mapping[str, Comparison], base: float, tuned: float, confidence: float) -> str:
-    """One sentence on recall@10 that a person can quote."""
-    found = paired[HEADLINE]
-    if not any(comparison.wins or comparison.losses for comparison in paired.values()):
-        return f"No change: tuned scores exactly as base on every query and measure ({HEADLINE} {base:.3f})."
-    between = f"{signed(found.ci_low, 3)} to {signed(found.ci_high, 3)}"
-    interval = f"{number(100 * confidence)}% interval {between}, {p_value(found.p_value)}"
-    moved = f"{HEADLINE} went from {base:.3f} to {tuned:.3f} ({signed(found.delta, 3)}, {interval})"
-    if found.ci_low > 0:
-        return f"Better: {moved}."
-    if found.ci_high < 0:
-        return f"Worse: {moved}."
-    return f"No clear change: {moved}; the interval contains 0."
+def outcome_of(params: ReportParams, base: pl.DataFrame, tuned: pl.DataFrame) -> Outcome:
+    """Compares the scores of two systems, query by query and measure by measure."""
+    values = [{name: side[name].to_numpy() for name in MEASURES} for side in (base, tuned)]
+    means = [float(side[HEADLINE].mean()) for side in values]
+    paired = compare(values[0], values[1], params.n_resamples, params.confidence, params.seed)
+    return Outcome(paired, means[0], means[1], base.height)
 
 
-def leaks_of_test(split: Mapping[str, Any]) -> str:
-    """What of test is also in train or dev, in words ("2 near queries, 1 exact documents"); empty when nothing is.
+def closest(leaks: Sequence[Leak], prepared: Path, n: int) -> dict[str, list[tuple[str, str, float]]]:
+    """The most similar leaks of test with their texts, each under the first kind that finds it."""
+    texts = {
+        "queries": dict(read(prepared / "queries.parquet", CLUSTERED_QUERIES).select("query_id", "text").iter_rows()),
+        "documents": titles_of(read(prepared / "corpus.parquet", CORPUS)),
+    }
+    told: set[tuple[str, str]] = set()
+    shown: dict[str, list[tuple[str, str, float]]] = {}
+    of_test = (leak for leak in leaks if leak.split == "test")
+    for leak in sorted(of_test, key=lambda leak: (KINDS.index(leak.kind), -leak.similarity, leak.leaked_id)):
+        what = leak.kind.partition("_")[2]
+        if (what, leak.leaked_id) in told:
+            continue
+        told.add((what, leak.leaked_id))
+        rows = shown.setdefault(leak.kind, [])
+        if len(rows) < n:
+            rows.append((texts[what][leak.leaked_id], texts[what][leak.match_id], leak.similarity))
+    return shown
 
-    Raises:
-        BadInput: the receipt of the split holds no audit.
-    """
-    counts = {key.removeprefix("test_leaks."): n for key, n in split.items() if key.startswith("test_leaks.")}
-    if not counts:
-        raise BadInput("report: the receipt of split has no test_leaks.*; run `dvc repro`")
-    return ", ".join(f"{number(n)} {kind.replace('_', ' ')}" for kind, n in counts.items() if n)
+
+def titles_of(corpus: pl.DataFrame) -> dict[str, str]:
+    """What the page calls each document: its title, or its text where it has none."""
+    title = pl.when(pl.col("title") == "").then(pl.col("text")).otherwise(pl.col("title"))
+    return dict(corpus.select("document_id", title).iter_rows())
 
 
 def first_relevant(ranked: pl.DataFrame, relevant: pl.DataFrame, system: str) -> pl.DataFrame:
@@ -149,9 +139,7 @@ def examples(params: ReportParams, runs: Path, prepared: Path, splits: Path) -> 
     """The largest wins and losses, told with their texts, and how deep was ranked."""
     ranked = {system: read(runs / system / "run.parquet", RUN) for system in ("base", "tuned")}
     qrels = read(splits / "test/qrels.parquet", QRELS)
-    corpus = read(prepared / "corpus.parquet", CORPUS)
-    title = pl.when(pl.col("title") == "").then(pl.col("text")).otherwise(pl.col("title"))
-    titles = dict(corpus.select("document_id", title).iter_rows())
+    titles = titles_of(read(prepared / "corpus.parquet", CORPUS))
     queries = dict(read(splits / "test/queries.parquet", CLUSTERED_QUERIES).select("query_id", "text").iter_rows())
     relevant = set(qrels.filter(pl.col("relevance") > 0).select("query_id", "document_id").iter_rows())
     wins, losses = (
@@ -162,38 +150,49 @@ def examples(params: ReportParams, runs: Path, prepared: Path, splits: Path) -> 
 
 
 def summarise(
-    params: ReportParams, receipts: Mapping[str, Mapping[str, Any]], paired: Mapping[str, Comparison]
+    params: ReportParams, receipts: Mapping[str, Mapping[str, Any]], whole: Outcome, clean: Outcome | None, leaks: str
 ) -> dict[str, Any]:
     """The content of report.json: the four headline figures first; a leaking test split is part of the verdict."""
     base, tuned = receipts["base"], receipts["tuned"]
     kept = {name: receipts[name]["ndcg@10"] / (tuned["ndcg@10"] or 1) for name in ("onnx", "onnx_int8")}
-    found = verdict(paired, base[HEADLINE], tuned[HEADLINE], params.confidence)
-    leaks = leaks_of_test(receipts["split"])
+    found = (
+        verdict_despite_leaks(whole, clean, leaks, params.confidence) if leaks else verdict(whole, params.confidence)
+    )
     return {
         "baseline_recall@10": base[HEADLINE],
         "tuned_recall@10": tuned[HEADLINE],
         "mrr": tuned["mrr@10"],
         "delta": signed(tuned[HEADLINE] - base[HEADLINE]),
-        "verdict": f"{found} Not a clean test: {leaks} of test are also in train or dev." if leaks else found,
+        "n_test_queries": tuned["n_queries"],
+        "verdict": found,
         "systems": {system: {measure: receipts[system][measure] for measure in MEASURES} for system in SYSTEMS},
-        "paired": {name: asdict(comparison) for name, comparison in paired.items()},
+        "paired": asdict(whole)["paired"],
+        "paired_without_leaks": asdict(clean)["paired"] if clean and leaks else {},
         "ndcg@10_kept_share": kept,
     }
 
 
 def report(
-    params: ReportParams, *, runs: Path, prepared: Path, splits: Path, metrics: Path, out: Out, page: Out
+    params: ReportParams, *, runs: Path, prepared: Path, splits: Path, audit: Path, metrics: Path, out: Out, page: Out
 ) -> None:
     """Compares base and tuned and writes the report, for programs and for people."""
-    receipts = read_receipts(metrics)
-    scores = {system: read(runs / system / "scores.parquet", SCORES) for system in ("base", "tuned")}
-    summary = summarise(params, receipts, compare_runs(params, scores["base"], scores["tuned"]))
+    receipts = read_receipts(metrics, RECEIPTS, SYSTEMS)
+    base, tuned = paired_scores(runs)
+    leaks = [Leak(*row) for row in read(audit / "leaks.parquet", LEAKS).iter_rows()]
+    answers = read(splits / "test/qrels.parquet", QRELS).select("query_id", "document_id").iter_rows()
+    leaked = leaked_queries(leaks, answers)
+    sides = {name: side[HEADLINE].to_numpy() for name, side in (("baseline", base), ("tuned", tuned))}
+    is_clean = ~base["query_id"].is_in(leaked["lexical"])
+    whole = outcome_of(params, base, tuned)
+    crossing = leaks_of_test(receipts["split"])
+    clean = outcome_of(params, base.filter(is_clean), tuned.filter(is_clean)) if is_clean.sum() > 1 else None
+    summary = summarise(params, receipts, whole, clean, crossing)
+    summary["without_leaks"] = without_leaks(base["query_id"].to_list(), sides, leaked)
     shown = examples(params, runs, prepared, splits)
     write_json(out, summary)
-    leaks = leaks_of_test(receipts["split"])
-    told = {"summary": summary, "receipts": receipts, "params": params, "leaks": leaks, "kept_by_int8": KEPT_BY_INT8}
-    text = render("report.md.j2", **told, **shown)
-    page.write_text(text, encoding="utf-8")
+    told = {"summary": summary, "receipts": receipts, "params": params, "leaks": crossing, "kept_by_int8": KEPT_BY_INT8}
+    shown["closest"] = closest(leaks, prepared, params.n_examples)
+    page.write_text(render("report.md.j2", **told, **shown), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -6,15 +6,27 @@ missing dev split is cut from train, by cluster); the audit tells what they leak
 """
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
 from pydantic import Field, model_validator
 
 from attune.errors import BadInput
-from attune.leaks import Side, audit
+from attune.leaks import LEXICAL, Leak, Texts, count, lexical_leaks
 from attune.stage import Out, Params, Receipt, run
-from attune.tables import CLUSTERED_QUERIES, CORPUS, DOCUMENT_IDS, QRELS, SPLITS, full_texts, read, write
+from attune.tables import (
+    CLUSTERED_QUERIES,
+    CORPUS,
+    DOCUMENT_IDS,
+    LEAKS,
+    NEGATIVES,
+    QRELS,
+    SPLITS,
+    full_texts,
+    read,
+    write,
+)
 
 
 class SplitParams(Params):
@@ -48,18 +60,45 @@ def assign(queries: pl.DataFrame, params: SplitParams) -> pl.Series:
     A dev split that was not given is cut from the given train split, in the proportion of dev to train and dev.
     """
     given = set(queries["given_split"].unique()) - {""}
-    cut = {"test": params.test_share, "dev": params.test_share + params.dev_share}
+    cut = {"test": params.test_share, "dev": params.dev_share}
     if given:
         cut = {"test": 0.0, "dev": 0.0 if "dev" in given else params.dev_share / (1 - params.test_share)}
+    movable = queries.filter(~pl.col("given_split").is_in(["dev", "test"]))
+    clusters = movable.group_by("cluster_id", maintain_order=True).agg(
+        # a cluster of several strata counts for the most common, the first of the equally common
+        stratum=pl.col("stratum").sort().mode(maintain_order=True).first(),
+        n_queries=pl.len(),
+    )
+    at = pl.Series("at", [position(params.seed, cluster_id) for cluster_id in clusters["cluster_id"]], pl.Float64)
+    clusters = clusters.with_columns(at, split=pl.lit("train"))
+    clusters = by_strata(clusters, cut) if (clusters["stratum"] != "").any() else by_hash(clusters, cut)
+    chosen = queries.select("cluster_id", "given_split").join(
+        clusters, on="cluster_id", how="left", maintain_order="left"
+    )
+    fixed = pl.col("given_split").is_in(["dev", "test"])
+    return chosen.select(split=pl.when(fixed).then("given_split").otherwise("split"))["split"]
 
-    def split_of(row: tuple[str, str]) -> str:
-        given_split, cluster_id = row
-        if given_split in ("dev", "test"):
-            return given_split
-        at = position(params.seed, cluster_id)
-        return "test" if at < cut["test"] else "dev" if at < cut["dev"] else "train"
 
-    return pl.Series("split", [split_of(row) for row in queries.select("given_split", "cluster_id").iter_rows()])
+def by_hash(clusters: pl.DataFrame, cut: Mapping[str, float]) -> pl.DataFrame:
+    """Each cluster by its own position alone: shares are met on average, and no old cluster ever moves."""
+    test = pl.col("at") < cut["test"]
+    dev = pl.col("at") < cut["test"] + cut["dev"]
+    return clusters.with_columns(
+        split=pl.when(test).then(pl.lit("test")).when(dev).then(pl.lit("dev")).otherwise("split")
+    )
+
+
+def by_strata(clusters: pl.DataFrame, cut: Mapping[str, float]) -> pl.DataFrame:
+    """Of each stratum the same shares of queries, in the order of the clusters' positions.
+
+    A cluster goes where its middle query falls, so a share is met to within half a cluster. Added rows move only the
+    old clusters that lie at a border of their stratum.
+    """
+    clusters = clusters.sort("stratum", "at", "cluster_id").with_columns(
+        middle=(pl.col("n_queries").cum_sum() - pl.col("n_queries") / 2).over("stratum")
+        / pl.col("n_queries").sum().over("stratum")
+    )
+    return by_hash(clusters.with_columns(at=pl.col("middle")), cut)
 
 
 def assign_documents(corpus: pl.DataFrame, queries: pl.DataFrame, qrels: pl.DataFrame) -> pl.Series:
@@ -80,59 +119,55 @@ def assign_documents(corpus: pl.DataFrame, queries: pl.DataFrame, qrels: pl.Data
     )
 
 
+def crossing(
+    corpus: pl.DataFrame, queries: pl.DataFrame, qrels: pl.DataFrame, params: SplitParams
+) -> tuple[list[Leak], dict[str, int]]:
+    """What crosses the splits, and how many queries and relevant documents each split has ("queries.dev": 120)."""
+    relevant = qrels.join(queries.select("query_id", "split"), on="query_id").select("document_id", "split").unique()
+    judged = corpus.drop("split").join(relevant, on="document_id", maintain_order="left_right")
+    sides = [
+        (
+            Texts("queries", queries["split"].to_numpy(), queries["query_id"].to_list(), queries["text"].to_list()),
+            params.query_shingle,
+            params.near_query,
+        ),
+        (
+            Texts("documents", judged["split"].to_numpy(), judged["document_id"].to_list(), full_texts(judged)),
+            params.document_shingle,
+            params.near_document,
+        ),
+    ]
+    sizes = {f"{texts.what}.{name}": len(texts.rows(name)) for texts, _, _ in sides for name in SPLITS}
+    return [leak for side in sides for leak in lexical_leaks(*side)], sizes
+
+
 def split(params: SplitParams, prepared: Path, out: Out) -> Receipt:
     """Splits by whole clusters and audits what crosses."""
     corpus = read(prepared / "corpus.parquet", CORPUS)
     qrels = read(prepared / "qrels.parquet", QRELS)
+    negatives = read(prepared / "negatives.parquet", NEGATIVES)
     queries = read(prepared / "queries.parquet", CLUSTERED_QUERIES)
     queries = queries.with_columns(assign(queries, params))
     corpus = corpus.with_columns(assign_documents(corpus, queries, qrels))
-    given = queries["given_split"].ne("").any()
-    sides = {}
     for name in SPLITS:
         own = queries.filter(pl.col("split") == name).drop("split")
-        judged = qrels.join(own.select("query_id"), on="query_id", how="semi")
         if own.is_empty():
+            given = queries["given_split"].ne("").any()
             raise BadInput(
                 f"{prepared}: the {name} split is empty ({queries.height} queries in all); "
-                + ("give train and test, or all.tsv alone" if given else "add data or change split.*_share")
+                + ("give train and test, or leave the split to attune" if given else "add data or change split.*_share")
             )
+        documents = corpus.filter(pl.col("split") == name).select("document_id")
+        judged, refused = (table.join(own, on="query_id", how="semi") for table in (qrels, negatives))
         write(own, out / name / "queries.parquet", CLUSTERED_QUERIES)
         write(judged.sort("query_id", "document_id"), out / name / "qrels.parquet", QRELS)
-        write(
-            corpus.filter(pl.col("split") == name).select("document_id"),
-            out / name / "documents.parquet",
-            DOCUMENT_IDS,
-        )
-        relevant = corpus.join(judged.select("document_id"), on="document_id", how="semi")
-        sides[name] = Side(own["text"].to_list(), relevant["document_id"].to_list(), full_texts(relevant))
-    return receipt(sides, corpus, params)
-
-
-def receipt(sides: dict[str, Side], corpus: pl.DataFrame, params: SplitParams) -> Receipt:
-    """Sizes and the leak audit: dev against train, test against train and dev.
-
-    Raises:
-        BadInput: a larger share of the held-out queries or documents leaks than max_leak_share allows.
-    """
-    train, dev, test = (sides[name] for name in SPLITS)
-    seen = Side(train.queries + dev.queries, train.document_ids + dev.document_ids, train.documents + dev.documents)
-    figures: dict[str, int | float | str | bool] = {}
-    for name in SPLITS:
-        figures[f"n_{name}_queries"] = len(sides[name].queries)
-        figures[f"n_{name}_documents"] = corpus.filter(pl.col("split") == name).height
-    widths, thresholds = (params.query_shingle, params.document_shingle), (params.near_query, params.near_document)
-    for name, held_out, known in (("dev", dev, train), ("test", test, seen)):
-        for kind, n_leaks in audit(held_out, known, widths, thresholds).items():
-            figures[f"{name}_leaks.{kind}"] = n_leaks
-            share = n_leaks / len(held_out.queries if kind.endswith("queries") else held_out.documents)
-            if share > params.max_leak_share:
-                raise BadInput(
-                    f"split: {n_leaks} {kind} ({share:.1%}) of {name} are also in the data it is held out from, "
-                    f"allowed {params.max_leak_share:.1%}; lower prepare.similar_*, or raise split.max_leak_share "
-                    "for a split that was given"
-                )
-    return figures
+        write(refused.join(documents, on="document_id", how="semi"), out / name / "negatives.parquet", NEGATIVES)
+        write(documents, out / name / "documents.parquet", DOCUMENT_IDS)
+    leaks, sizes = crossing(corpus, queries, qrels, params)
+    write(pl.DataFrame(leaks, LEAKS, orient="row"), out / "leaks.parquet", LEAKS)
+    figures = count(leaks, LEXICAL, sizes, params.max_leak_share)
+    n_documents = {f"n_{name}_documents": corpus.filter(pl.col("split") == name).height for name in SPLITS}
+    return {f"n_{name}_queries": sizes[f"queries.{name}"] for name in SPLITS} | n_documents | figures
 
 
 if __name__ == "__main__":

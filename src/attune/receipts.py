@@ -1,0 +1,30 @@
+"""The receipts of finished stages, as the report reads them."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from attune.errors import BadInput
+from attune.measures import MEASURES
+
+
+def read_receipts(folder: Path, names: Sequence[str], systems: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The receipts of all stages and systems, by name.
+
+    Raises:
+        BadInput: one is missing, is not JSON, or is a system's and lacks a measure.
+    """
+    receipts = {}
+    for name in names:
+        path = folder / f"{name}.json"
+        try:
+            receipts[name] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise BadInput(f"{path}: not found; run `dvc repro` to make it") from None
+        except ValueError as error:
+            raise BadInput(f"{path}: not JSON ({error}); delete it and run `dvc repro`") from None
+        lacking = [measure for measure in MEASURES if name in systems and measure not in receipts[name]]
+        if lacking:
+            raise BadInput(f"{path}: no {', '.join(lacking)}; run `dvc repro`")
+    return receipts

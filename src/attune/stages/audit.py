@@ -1,0 +1,75 @@
+"""Looks for leaks that words do not show: held-out texts that training has seen in other words.
+
+The nearest neighbour by the base encoder, among the queries and among the relevant documents that a split is held out
+from. A neighbour above the threshold may be a paraphrase or a sibling ("return the largest", "return the smallest"):
+close enough that the report scores the test without it, too. Together with what stage split found by words, each leak
+is written down with what it matches.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from attune.leaks import SEMANTIC, Texts, count, semantic_leaks
+from attune.retrieval import load_embeddings
+from attune.stage import Out, Params, Receipt, run
+from attune.tables import CLUSTERED_QUERIES, CORPUS, LEAKS, QRELS, SPLITS, full_texts, read, write
+
+
+class AuditParams(Params):
+    """From which cosine on two texts count as the same in other words, and how much of that is let through."""
+
+    semantic_query: float = Field(gt=0, le=1)
+    semantic_document: float = Field(gt=0, le=1)
+    max_leak_share: float = Field(ge=0, le=1)
+    threads: int = Field(ge=1, le=1024)
+
+
+def query_texts(splits: Path, embeddings: Path) -> tuple[Texts, np.ndarray]:
+    """The queries of all splits and their embeddings, (n queries, dim)."""
+    tables = {name: read(splits / name / "queries.parquet", CLUSTERED_QUERIES) for name in SPLITS}
+    vectors = [
+        load_embeddings(embeddings / f"{name}.npy", table.height, f"the {name} queries")
+        for name, table in tables.items()
+    ]
+    queries = pl.concat([table.select("query_id", "text", split=pl.lit(name)) for name, table in tables.items()])
+    texts = Texts("queries", queries["split"].to_numpy(), queries["query_id"].to_list(), queries["text"].to_list())
+    return texts, np.concatenate(vectors)
+
+
+def document_texts(splits: Path, prepared: Path, embeddings: Path) -> tuple[Texts, np.ndarray]:
+    """The documents that are relevant in each split (a document may be so in several) and their embeddings."""
+    corpus = read(prepared / "corpus.parquet", CORPUS).with_row_index("row")
+    vectors = load_embeddings(embeddings / "corpus.npy", corpus.height, "the corpus")
+    relevant = pl.concat(
+        [
+            read(splits / name / "qrels.parquet", QRELS).select("document_id", split=pl.lit(name)).unique()
+            for name in SPLITS
+        ]
+    )
+    judged = corpus.join(relevant, on="document_id").sort("row", "split")
+    texts = Texts("documents", judged["split"].to_numpy(), judged["document_id"].to_list(), full_texts(judged))
+    return texts, vectors[judged["row"].to_numpy()]
+
+
+def audit(params: AuditParams, prepared: Path, splits: Path, embeddings: Path, out: Out) -> Receipt:
+    """Writes all leaks, those of stage split and the semantic ones, with what each matches."""
+    queries, query_vectors = query_texts(splits, embeddings)
+    documents, document_vectors = document_texts(splits, prepared, embeddings)
+    leaks = semantic_leaks(queries, query_vectors, params.semantic_query, params.threads)
+    leaks += semantic_leaks(documents, document_vectors, params.semantic_document, params.threads)
+    table = pl.concat([read(splits / "leaks.parquet", LEAKS), pl.DataFrame(leaks, LEAKS, orient="row")])
+    write(table, out / "leaks.parquet", LEAKS)
+    sizes = {f"{texts.what}.{name}": len(texts.rows(name)) for texts in (queries, documents) for name in SPLITS}
+    held_out = {
+        f"n_{name}_{texts.what}": sizes[f"{texts.what}.{name}"]
+        for texts in (queries, documents)
+        for name in ("dev", "test")
+    }
+    return held_out | count(leaks, SEMANTIC, sizes, params.max_leak_share)
+
+
+if __name__ == "__main__":
+    run(audit)

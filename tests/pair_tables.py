@@ -1,0 +1,65 @@
+"""Tables of pairs in every format, made for tests, and what is read of them."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from attune.errors import BadInput
+from attune.sources.columns import Columns
+from attune.sources.pairs import read_pairs
+from attune.sources.raw import RawData
+
+FORMATS = ("csv", "tsv", "jsonl", "parquet")
+Row = dict[str, Any]
+
+
+def columns(**names: Any) -> Columns:
+    """Columns q and d, and others as named."""
+    none = dict.fromkeys(("title", "relevance", "query_id", "document_id", "group", "stratum", "split"), "")
+    return Columns(**{"query": "q", "document": "d", "negatives": [], **none, **names})
+
+
+def encode(form: str, rows: list[Row]) -> bytes:
+    """A table in one of the formats; columns are those of the first row."""
+    if form == "jsonl":
+        return "".join(json.dumps(row) + "\n" for row in rows).encode()
+    names = list(rows[0])
+    if form == "parquet":
+        sink = io.BytesIO()
+        pq.write_table(pa.table({name: [row.get(name) for row in rows] for name in names}), sink)
+        return sink.getvalue()
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, names, delimiter="," if form == "csv" else "\t", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def read(folder: Path, form: str, rows: list[Row], **names: Any) -> RawData:
+    """What is read of such a table."""
+    path = folder / f"t.{form}"
+    path.write_bytes(encode(form, rows))
+    return read_pairs(path, columns(**names))
+
+
+def refusal(folder: Path, form: str, rows: list[Row], **names: Any) -> list[str]:
+    """The problems of such a table, without the folder."""
+    with pytest.raises(BadInput) as error:
+        read(folder, form, rows, **names)
+    return [line.replace(f"{folder}/", "") for line in error.value.args]
+
+
+def place(form: str, row: int) -> str:
+    """Where a row (from 1) is said to be."""
+    return {"jsonl": f"t.jsonl:{row}", "parquet": f"t.parquet: row {row}"}.get(form, f"t.{form}:{row + 1}")
+
+
+def table(header: str, *lines: str) -> list[Row]:
+    """Rows from words with bars between them."""
+    return [dict(zip(header.split("|"), line.split("|"), strict=True)) for line in lines]
