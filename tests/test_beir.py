@@ -48,6 +48,23 @@ def test_given_splits_come_in_the_order_train_dev_test(tmp_path: Path) -> None:
     assert list(raw.qrels.items()) == [("train", [Qrel("q2", "d2", 1)]), ("test", [Qrel("q1", "d1", 1)])]
 
 
+@pytest.mark.parametrize("name", ["train", "dev", "test"])
+def test_a_single_file_of_judgments_is_still_to_be_split(tmp_path: Path, name: str) -> None:
+    """Whatever its name: there is nothing else to train on, or to test on."""
+    files: Files = {"qrels/all.tsv": None, f"qrels/{name}.tsv": ALL["qrels/all.tsv"]}
+    assert read_beir(write(tmp_path / "one", files)) == read_beir(write(tmp_path / "all", {}))
+
+
+def test_dev_and_test_alone_leave_nothing_to_train_on(tmp_path: Path) -> None:
+    files: Files = {
+        "qrels/all.tsv": None,
+        "qrels/dev.tsv": HEADER + "q1\td1\t1\n",
+        "qrels/test.tsv": HEADER + "q2\td2\t1",
+    }
+    with pytest.raises(BadInput, match=r"qrels: got dev\.tsv and test\.tsv, expected train\.tsv as well; add it"):
+        read_beir(write(tmp_path, files))
+
+
 def test_windows_files_blank_lines_and_other_keys_are_read(tmp_path: Path) -> None:
     corpus = "\ufeff" + CORPUS.replace("\n", "\r\n\r\n").replace('"text"', '"metadata": {"a": [1]}, "text"')
     raw = read_beir(

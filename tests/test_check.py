@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from attune.errors import BadInput
-from attune.guess import chosen, guess, named
+from attune.guess import chosen, guess, in_yaml, named
 from attune.stage import load_params
 from attune.stages.collect import CollectParams
 
@@ -74,6 +75,14 @@ def test_without_json_it_is_a_table_with_the_lines_to_put_into_params(tmp_path: 
     assert "largest cluster" in done.stdout and "cut at max length" in done.stdout
     lines = "  source: pairs\n  path: faq.csv\n  columns:\n    query: q\n    document: a\nthen: make repro\n"
     assert done.stdout.endswith(lines)
+
+
+@pytest.mark.parametrize(
+    "name", ["q", "Frage: kurz", "Antwort #1", "yes", "- x", "7", "[a]", "ü", 'it\'s "so"', "~", ".5"]
+)
+def test_the_lines_are_yaml_whatever_the_columns_are_called(name: str) -> None:
+    assert YAML(typ="safe").load(f"query: {in_yaml(name)}") == {"query": name}
+    assert YAML(typ="safe").load(f"negatives: {in_yaml([name])}") == {"negatives": [name]}
 
 
 def test_a_leaking_split_and_texts_that_will_be_cut_are_named(tmp_path: Path) -> None:

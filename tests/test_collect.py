@@ -137,6 +137,16 @@ def test_the_default_source_leaves_its_versions_in_the_receipt(tmp_path: Path, m
     assert str(tmp_path) not in json.dumps(receipt)
 
 
+def test_a_miniature_that_leaves_nothing_of_a_given_split_is_refused(tmp_path: Path) -> None:
+    """And the message names the parameter that did it."""
+    (tmp_path / "t.csv").write_text("q,d,s\n" + "".join(f"w{i},a{i},{'train' if i else 'test'}\n" for i in range(50)))
+    own = columns(query="q", document="d", split="s")
+    small = params(source="pairs", path=str(tmp_path / "t.csv"), columns=own, max_documents=2)
+    with pytest.raises(BadInput, match=r"max_documents 2 leaves no query of test; raise it, or set 0 for all"):
+        call(collect, small, None, out=tmp_path / "raw")
+    assert not list(tmp_path.glob("raw*"))
+
+
 def test_nothing_left_to_ask_is_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "empty-1.dist-info").mkdir()
     (tmp_path / "empty-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: empty\nVersion: 1\n")

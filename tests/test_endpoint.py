@@ -245,6 +245,27 @@ def test_a_passing_fault_is_tried_again(tmp_path: Path, status: int) -> None:
     assert len(model.requests) == 3
 
 
+@pytest.mark.parametrize("header", ["1.5e-3", "soon", "-1", "nan", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_any_retry_after_is_read_or_passed_over(tmp_path: Path, header: str) -> None:
+    with Model(lambda n, body: (429, b"", {"Retry-After": header}) if n == 0 else echo(n, body)).serving() as model:
+        assert ask(corpus(1), settings(tmp_path, model.url)) == ["which word0 is it"]
+
+
+def test_a_body_that_breaks_off_is_asked_for_again(tmp_path: Path) -> None:
+    """The head of an answer is no answer yet: more bytes are promised than come."""
+
+    class Broken(bytes):
+        def __len__(self) -> int:
+            return 99
+
+    def reply(number: int, body: dict[str, Any]) -> Reply:
+        return (200, Broken(b'{"choices": '), {"Connection": "close"}) if number == 0 else echo(number, body)
+
+    with Model(reply).serving() as model:
+        assert ask(corpus(1), settings(tmp_path, model.url, timeout_seconds=0.5)) == ["which word0 is it"]
+    assert len(model.requests) == 2
+
+
 def test_a_fault_that_stays_is_given_up_after_the_retries(tmp_path: Path) -> None:
     with (
         Model(lambda n, body: (503, b"loading\nthe model", {})).serving() as model,

@@ -175,8 +175,26 @@ def test_a_missing_key_has_its_default_or_is_a_problem() -> None:
 
 @pytest.mark.parametrize(
     ("value", "id_"),
-    [("a b", "a b"), (7, "7"), (-7, "-7"), ("7", "7"), ("x" * 500, "x" * 500), ("\u00e9", "\u00e9")]
-    + [(bad, None) for bad in ("", " ", "a\tb", "a\nb", "a\r", "\0", "\ud800", "x" * 501, 10**600, True, 1.0, None)],
+    [("a b", "a b"), (7, "7"), (-7, "-7"), (7.0, "7"), ("7", "7"), ("x" * 500, "x" * 500), ("\u00e9", "\u00e9")]
+    + [
+        (bad, None)
+        for bad in (
+            "",
+            " ",
+            "a\tb",
+            "a\nb",
+            "a\r",
+            "\0",
+            "\ud800",
+            "x" * 501,
+            10**600,
+            True,
+            1.5,
+            1e300,
+            float("nan"),
+            None,
+        )
+    ],
 )
 def test_ids_are_short_text_on_one_line_or_whole_numbers(value: object, id_: str | None) -> None:
     problems = Problems()

@@ -94,6 +94,12 @@ def test_a_cell_may_hold_a_list_of_negatives(tmp_path: Path, form: str) -> None:
     assert +raw.dropped == Counter(negative_blank=1)
 
 
+def test_a_list_of_documents_has_no_id(tmp_path: Path) -> None:
+    """One problem a row, with what to do."""
+    (found,) = refusal(tmp_path, "jsonl", [{"q": "x", "d": ["a", "b"], "i": "1"}], document_id="i")
+    assert found.startswith("t.jsonl:1: column 'd' is a list, expected one text with its id; write a row for each")
+
+
 def test_a_negative_is_the_document_with_its_text_even_if_that_comes_later(tmp_path: Path, form: str) -> None:
     """A text is one document, whether it is met first as a negative or with its id and title."""
     rows = table("q|d|i|t|n", "x|a|D1|A|b", "y|b|D2|B|a")
@@ -189,7 +195,7 @@ def test_contradictions_name_both_rows(tmp_path: Path, form: str, name: str) -> 
     assert found.startswith(f"{place(form, at)}: {what} {place(form, other)}")
 
 
-@pytest.mark.parametrize("value", ["NaN", "0.5", "-1", "", "1e3", "inf", "yes", "1_0", "٣"])
+@pytest.mark.parametrize("value", ["NaN", "0.5", "", "1e3", "inf", "yes", "1_0", "٣"])
 def test_a_relevance_is_a_whole_number(tmp_path: Path, form: str, value: str) -> None:
     """Scores that are none are named with their column."""
     (found,) = refusal(tmp_path, form, table("q|d|rel", "x|a|1", f"y|b|{value}"), relevance="rel")
@@ -198,14 +204,14 @@ def test_a_relevance_is_a_whole_number(tmp_path: Path, form: str, value: str) ->
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
 def test_numbers_are_relevances_if_they_are_whole(tmp_path: Path, form: str) -> None:
-    """2 and 2.0 are 2; NaN, 0.5 and null are problems of their rows."""
+    """2 and 2.0 are 2, -2.0 is 0 as in BEIR's layout; NaN, 0.5 and null are problems of their rows."""
     values = (2.0, math.nan, 0.5, None, 0.0, 1e20, -2.0)
     rows = [{"q": f"q{n}", "d": "d", "rel": value} for n, value in enumerate(values)]
     found = refusal(tmp_path, form, rows, relevance="rel")
-    assert [line.partition(": column")[0] for line in found] == [place(form, row) for row in (2, 3, 4, 6, 7)] + [
-        "5 problems"
-    ]
-    assert [q.relevance for q in read(tmp_path, form, rows[:1], relevance="rel").qrels["all"]] == [2]
+    places = [line.partition(": column")[0] for line in found]
+    assert places == [place(form, row) for row in (2, 3, 4, 6)] + ["4 problems"]
+    good = [rows[0], {"q": "q0", "d": "e", "rel": -2.0}]
+    assert [q.relevance for q in read(tmp_path, form, good, relevance="rel").qrels["all"]] == [2, 0]
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
@@ -219,6 +225,13 @@ def test_whole_numbers_are_ids_and_labels_but_no_texts(tmp_path: Path, form: str
     assert "'g'" in found or '"g"' in found
 
 
+def test_numbers_that_tables_write_with_a_point_are_whole(tmp_path: Path) -> None:
+    """A column of whole numbers with a gap is one of floats in a data frame."""
+    rows: list[Row] = [{"q": "x", "d": "a", "k": 7.0, "g": 9.0}, {"q": "y", "d": "b", "k": 8.0, "g": None}]
+    raw = read(tmp_path, "parquet", rows, query_id="k", group="g")
+    assert raw.queries == [Query("7", "x", "9"), Query("8", "y", "")]
+
+
 def test_ids_of_mixed_types_are_a_problem_only_where_they_meet(tmp_path: Path) -> None:
     """1 and "1" may be two things; 1 and "2" are."""
     rows: list[Row] = [{"q": "x", "d": "a", "k": 1}, {"q": "y", "d": "b", "k": "2"}]
@@ -227,10 +240,12 @@ def test_ids_of_mixed_types_are_a_problem_only_where_they_meet(tmp_path: Path) -
     assert found.startswith("t.jsonl:3: query '1' has an id that is 'text', but 'a number' in t.jsonl:1")
 
 
-def test_given_splits_need_train_and_test(tmp_path: Path, form: str) -> None:
-    """A query that is answered in each; no column, or one that is blank throughout, leaves the split to us."""
-    (found,) = refusal(tmp_path, form, table("q|d|p", "x|a|train", "y|b|dev"), split="p")
-    assert "no document answers a query of test" in found
+def test_given_splits_need_train(tmp_path: Path, form: str) -> None:
+    """A query that is answered there; no column, or one that is blank throughout, leaves the split to us."""
+    (found,) = refusal(tmp_path, form, table("q|d|p", "x|a|test", "y|b|dev"), split="p")
+    assert "column 'p': no document answers a query of train" in found
+    assert list(read(tmp_path, form, table("q|d|p", "x|a|train", "y|b|dev"), split="p").qrels) == ["train", "dev"]
+    assert not read(tmp_path, form, table("q|d", " |a", "y| ")).queries  # not the split's fault
     (found,) = refusal(tmp_path, form, table("q|d|p", "x|a|train", "y|b|eval"), split="p")
     assert found.startswith(f"{place(form, 2)}: column 'p' is 'eval', expected train, dev")
     assert list(read(tmp_path, form, table("q|d|p", "x|a|", "y|b| "), split="p").qrels) == ["all"]

@@ -148,6 +148,16 @@ def test_given_splits_are_kept_and_a_missing_dev_is_cut_from_train() -> None:
     assert assigned[1000:].count("dev") / 3000 == pytest.approx(0.2 / 0.7, abs=0.03)
 
 
+def test_a_missing_test_is_cut_from_train() -> None:
+    """As dev is: about test/(train+test) of train; dev stays as it was given."""
+    table = queries([f"c{i}" for i in range(4000)], ["dev"] * 1000 + ["train"] * 3000)
+    assigned = assign(table, PARAMS).to_list()
+    assert set(assigned[:1000]) == {"dev"}
+    assert set(assigned[1000:]) == {"train", "test"}
+    share = PARAMS.test_share / (1 - PARAMS.dev_share)
+    assert assigned[1000:].count("test") / 3000 == pytest.approx(share, abs=0.03)
+
+
 def test_every_row_lands_in_exactly_one_split(tmp_path: Path) -> None:
     """Queries and documents are partitioned, judgments follow their queries, and the receipt counts no leak."""
     table = queries([f"c{i}" for i in range(60)])

@@ -71,12 +71,31 @@ def made(one: Entry, rules: QueryRules = RULES) -> tuple[str, str, str]:
             entry("Seeds > It all begins with a seed > No", BODY, "No"),
             ("It all begins with a seed", "Seeds > No", "Water it well."),
         ),
+        # emphasis, links and quotation marks hide no words
+        (
+            entry("Ways to reset it’s clock", "Ways to **reset** it's [clock] are these: press both knobs."),
+            ("Ways to reset it’s clock", "", "] are these: press both knobs."),
+        ),
+        # what cannot be taken out is not asked
+        (
+            entry("Straße im Süden öffnen", "STRASSE IM SÜDEN ÖFFNEN ist gut! Oder auch nicht so sehr."),
+            ("STRASSE IM SÜDEN ÖFFNEN ist gut!", "Straße im Süden öffnen", "Oder auch nicht so sehr."),
+        ),
         (entry("", "植物はどう育つか。水と光が要る。"), ("植物はどう育つか", "", "水と光が要る。")),
         (entry("植物の育て方", "植物の育て方は水と光である"), ("植物の育て方", "", "は水と光である")),
     ],
 )
 def test_a_query_leaves_its_document(one: Entry, expected: tuple[str, str, str]) -> None:
     assert made(one) == expected
+
+
+def test_a_heading_that_is_asked_leaves_the_titles_of_the_sections_below() -> None:
+    """Else they would be found by it, and none of them is its answer."""
+    asked = entry("Shop > 2. How to return a thing", BODY, "2. How to return a thing", True, "a#1")
+    below = entry("Shop > 2. How to return a thing > Refunds", BODY, "Refunds", True, "a#2")
+    raw = queries_from_structure([asked, below, entry("Shop > Else", BODY, "Else", True, "a#3")], RULES)
+    assert [document.title for document in raw.documents] == ["Shop", "Shop > Refunds", "Shop > Else"]
+    assert raw.queries[0].text == "How to return a thing"
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,7 @@ def test_a_csv_with_semicolons_is_read_as_spreadsheets_write_it(tmp_path: Path) 
     assert table(tmp_path / "t.csv", 'q;d\na, b;"c;d"\n') == [("t.csv:2", {"q": "a, b", "d": "c;d"})]
     assert columns_of(tmp_path / "t.csv", Problems()) == ["q", "d"]
     assert table(tmp_path / "u.csv", "q,d;e\na,b\n") == [("u.csv:2", {"q": "a", "d;e": "b"})]
+    assert table(tmp_path / "v.csv", 'q;d;"e, f, g"\na;b;c\n') == [("v.csv:2", {"q": "a", "d": "b", "e, f, g": "c"})]
 
 
 def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
@@ -140,6 +141,7 @@ def test_a_parquet_string_that_is_not_utf8_costs_one_row(tmp_path: Path) -> None
         ("q,d\n", "t.csv: no rows"),
         ("q,d,q\na,b,c\n", "t.csv:1: the header has 'q' twice"),
         ("q;d\na;b;c\n", "t.csv:2: 3 cells, expected 2 as in the header; put cells that hold semicolons"),
+        ("sep=;\nq;d\na;b\n", "t.csv:1: got 'sep=', a line for Excel, expected the header; remove it"),
         ("q\td\na\tb\n", "t.csv:1: header is 'q\\td' with tabs, expected commas"),
         ("q,d\na\n", "t.csv:2: 1 cells, expected 2 as in the header"),
         ("q,d\na,b,c\n", "t.csv:2: 3 cells, expected 2 as in the header"),

@@ -1,15 +1,20 @@
 """From a path on the command line to the parameters that read it."""
 
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from attune.errors import BadInput
 from attune.problems import Problems
 from attune.sources.columns import Columns
+from attune.sources.documents import TEXTS
 from attune.sources.tabular import columns_of, single_file
 from attune.stage import load_params
 from attune.stages.collect import CollectParams
 
+PLAIN = re.compile(r"(?:[A-Za-z_/]|\.{1,2}/)[\w./-]*")
+WORDS = {"true", "false", "yes", "no", "on", "off", "y", "n", "null"}  # no strings in YAML
 SOURCES = ("beir", "pairs", "triplets", "documents")
 
 
@@ -27,8 +32,8 @@ def chosen(path: Path | None, source: str, column: Sequence[str]) -> tuple[Colle
     if source not in SOURCES:
         raise BadInput(f"--source: got {source!r}, expected one of {', '.join(SOURCES)}")
     changed = {key: value for key, value in columns.model_dump().items() if value != getattr(params.columns, key)}
-    lines = [f"source: {source}", f"path: {path}"]
-    lines += ["columns:", *(f"  {key}: {value}" for key, value in changed.items())] if changed else []
+    lines = [f"source: {source}", f"path: {in_yaml(str(path))}"]
+    lines += ["columns:", *(f"  {key}: {in_yaml(value)}" for key, value in changed.items())] if changed else []
     return params.model_copy(update={"source": source, "path": str(path), "columns": columns}), lines
 
 
@@ -46,13 +51,19 @@ def named(columns: Columns, options: Sequence[str]) -> Columns:
     return columns.model_copy(update=changes)
 
 
+def in_yaml(value: str | list[str]) -> str:
+    """A value as it is written in params.yaml: in quotes, which YAML shares with JSON, unless it is a plain name."""
+    plain = isinstance(value, str) and PLAIN.fullmatch(value) and value.lower() not in WORDS
+    return str(value) if plain else json.dumps(value, ensure_ascii=False)
+
+
 def guess(path: Path, columns: Columns) -> str:
     """The source that can read a path, by what lies there and by the columns it has."""
     if not path.exists():
         raise BadInput(f"{path}: not found; check the path")
     if path.is_dir() and (any(path.glob("corpus.jsonl*")) or (path / "qrels").is_dir()):
         return "beir"
-    if path.is_dir() and any(file.suffix in (".md", ".txt") for file in path.rglob("*") if file.name != "README.md"):
+    if path.is_dir() and any(file.suffix.lower() in TEXTS for file in path.rglob("*") if file.name != "README.md"):
         return "documents"
     problems = Problems()
     found = set(columns_of(single_file(path, problems), problems))

@@ -1,10 +1,12 @@
 """A user's own data, in the layout of BEIR (Thakur et al. 2021, arXiv 2104.08663).
 
 `corpus.jsonl` ({"_id", "title", "text"}), `queries.jsonl` ({"_id", "text"}) and `qrels/*.tsv` (query-id, corpus-id,
-score): any of train, dev and test, or one `all.tsv` whose split is still to be made. Each may be .gz or .zst.
+score): train and, as far as they are given, dev and test; or one file, whatever its name, whose split is still to be
+made. Each may be .gz or .zst.
 """
 
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,10 @@ def read_beir(folder: Path, group: str = "", stratum: str = "") -> RawData:
         judgments.read(split, file)
     problems.check()
     raw = _without_blank(documents, queries, judgments)
+    if len(raw.qrels) == 1:
+        raw = replace(raw, qrels={"all": next(iter(raw.qrels.values()))})
+    elif "train" not in raw.qrels:
+        problems.add(str(folder / "qrels"), "got dev.tsv and test.tsv, expected train.tsv as well; add it")
     problems.check()
     return raw
 

@@ -4,10 +4,10 @@ import re
 from typing import Any, NamedTuple
 
 from attune.problems import Problems
-from attune.sources.lines import id_of, shown, text_of
+from attune.sources.lines import id_of, is_whole, shown, text_of
 
 _SPLITS = {"": "", "train": "train", "dev": "dev", "test": "test", "validation": "dev", "valid": "dev", "val": "dev"}
-_RELEVANCE = re.compile(r"([0-9]{1,9})(\.0*)?")
+_RELEVANCE = re.compile(r"(-?[0-9]{1,9})(\.0*)?")
 
 
 class Cells(NamedTuple):
@@ -26,7 +26,7 @@ class Cells(NamedTuple):
 
     def label(self, column: str) -> str | None:
         """A string or a whole number, "" where there is none."""
-        return str(self.record[column]) if self.is_whole(column) else self.text(column, optional=True)
+        return str(int(self.record[column])) if self.is_whole(column) else self.text(column, optional=True)
 
     def identity(self, column: str) -> str | None:
         """An id."""
@@ -34,9 +34,8 @@ class Cells(NamedTuple):
         return None if id_ is None else id_.strip()
 
     def is_whole(self, column: str) -> bool:
-        """Whether the cell holds a number without a fraction, and not its digits as a string."""
-        value = self.record.get(column)
-        return isinstance(value, int) and not isinstance(value, bool)
+        """Whether the cell holds a number without a fraction (12 or 12.0), and not its digits as a string."""
+        return is_whole(self.record.get(column))
 
     def split(self, column: str) -> str | None:
         """One of train, dev and test, or ""."""
@@ -48,15 +47,15 @@ class Cells(NamedTuple):
         return None if label is None else _SPLITS[label.lower()]
 
     def relevance(self, column: str) -> int | None:
-        """A whole number, also written as 2.0; 1 where the table has no such column."""
+        """A whole number, also written as 2.0, below 0 the same as 0; 1 where the table has no such column."""
         if not column:
             return 1
         value = self.record.get(column)
         match = _RELEVANCE.fullmatch(str(value).strip()) if isinstance(value, str | int | float) else None
         if match is None:
-            expected = "expected a whole number from 0 (does not answer) up; mend it"
+            expected = "expected a whole number, 0 where it does not answer; mend it"
             self.problems.add(self.where, f"column {shown(column)} is {shown(value)}, {expected}")
-        return int(match[1]) if match else None
+        return max(0, int(match[1])) if match else None
 
     def texts(self, columns: list[str]) -> list[str | None]:
         """All texts of some columns whose cells hold none, one or a list of them; "" for a blank one in a list."""

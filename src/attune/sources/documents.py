@@ -21,6 +21,7 @@ from attune.sources.tabular import FORMATS, columns_of, read_table, single_file
 from attune.sources.text_files import files_of, read_texts
 
 _TEXT, _MARKDOWN = (".txt",), (".md", ".markdown")
+TEXTS = _TEXT + _MARKDOWN
 _TABLES = tuple(f".{kind}{packed}" for kind in FORMATS for packed in ("", ".gz", ".zst"))
 _PATH = "path"  # the one column that files have
 
@@ -56,7 +57,7 @@ def read_documents(path: Path, columns: Columns) -> tuple[list[Entry], Counter[s
 
 def _entries(path: Path, columns: Columns, problems: Problems, dropped: Counter[str]) -> Iterator[tuple[str, Entry]]:
     files = [path] if path.is_file() else files_of(path)
-    texts = [file for file in files if file.suffix.lower() in _TEXT + _MARKDOWN]
+    texts = [file for file in files if file.suffix.lower() in TEXTS]
     tables = [file for file in files if file.parent == path and file.name.lower().endswith(_TABLES)]
     if texts and tables:
         problems.stop(str(path), f"got texts ({texts[0].name}) and tables ({tables[0].name}); leave one kind")

@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import pyarrow as pa
 
@@ -81,7 +81,7 @@ def text_of(where: str, record: dict[str, Any], key: str, problems: Problems, de
     if key not in record and default is None:
         problems.add(where, f"{_named(key)} is missing, got the keys {shown(list(record))}; add it")
     elif not isinstance(value, str):
-        problems.add(where, f"{_named(key)} is {_type(value)}, expected a string; put it in quotes")
+        problems.add(where, f"{_named(key)} is {_type(value)}, expected a string; make it text")
     elif "\0" in value:
         problems.add(where, f"{_named(key)} holds a NUL character; remove it")
     elif not value.isascii() and _HALF_PAIR.search(value):
@@ -95,13 +95,19 @@ def text_of(where: str, record: dict[str, Any], key: str, problems: Problems, de
 def id_of(where: str, record: dict[str, Any], key: str, problems: Problems) -> str | None:
     """The id under a key, a whole number as its digits; None: a problem was added."""
     value = record.get(key)
-    is_whole = isinstance(value, int) and not isinstance(value, bool)
-    id_ = str(value) if is_whole else text_of(where, record, key, problems)
+    id_ = str(int(value)) if is_whole(value) else text_of(where, record, key, problems)
     if id_ is None or (id_.strip() and len(id_) <= _MAX_ID and not _NOT_IN_IDS.search(id_)):
         return id_
     expected = f"expected 1 to {_MAX_ID} characters of text without tabs and line breaks"
     problems.add(where, f"{_named(key)} is {shown(id_)}, {expected}; rename it")
     return None
+
+
+def is_whole(value: object) -> TypeGuard[int | float]:
+    """Whether it is a number without a fraction: 12, or 12.0, as tables write whole numbers beside empty cells."""
+    if isinstance(value, float):
+        return value.is_integer() and abs(value) < 2**53
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def shown(value: object) -> str:

@@ -48,6 +48,10 @@ class PairRows:
     def add(self, where: str, record: dict[str, Any]) -> None:
         """Adds a row, or one for each document where the cell holds a list of them."""
         answers = record.get(self._columns.document)
+        if isinstance(answers, list) and self._columns.document_id:
+            what = f"column {shown(self._columns.document)} is a list, expected one text with its id"
+            self._problems.add(where, f"{what}; write a row for each, or leave collect.columns.document_id empty")
+            return
         rows = [{self._columns.document: answer} for answer in answers or [None]] if isinstance(answers, list) else [{}]
         for row in rows:
             self._add(where, record | row)

@@ -122,6 +122,8 @@ def _header(records: Iterator[tuple[str, list[str]]], lines: _Lines, separator: 
     header = [cell.strip() for cell in cells]
     if not any(header):
         lines.problems.stop(where, "no header; write the names of the columns on the first line")
+    if lines.number == 1 and header[0].startswith("sep="):
+        lines.problems.stop(where, f"got {shown(header[0])}, a line for Excel, expected the header; remove it")
     repeated = [name for name, n in Counter(header).items() if name and n > 1]
     if repeated:
         lines.problems.stop(where, f"the header has {shown(repeated[0])} twice; give each column its own name")

@@ -2,14 +2,14 @@
 
 Titles as queries are much of what E5 was trained on (Wang et al. 2022, arXiv 2212.03533); a sentence taken out of its
 passage is the inverse cloze task (Lee et al. 2019, arXiv 1906.00300). What became a query is taken out of the document
-wherever it stands there, or the task would be to find the same words again. A document that gives no good query stays
-as it is, to be found by others or by none.
+wherever it stands there, or the task would be to find the same words again; a heading also out of the titles of the
+sections below. A document that gives no good query stays as it is, to be found by others or by none.
 """
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
 
@@ -28,8 +28,10 @@ _END = re.compile(rf"\n\s*\n|{_NOT_AFTER}[.!?…]+[\"'”’)\]]*(?=\s+[^\sa-z])
 # Code, tables, HTML, pictures, lists, quotations, prompts: no sentence starts so.
 _NO_PROSE = re.compile(r"```|~~~|\||<|!\[|[-*+•] |#|>|\$ |\{|\d+[.)] ")
 _BETWEEN_HEADINGS = re.compile(r"(?<!\S)>(?!\S)")
-_OUTER = re.compile(r"^\W+|\W+$")
+_TIMES = 3  # a repetition is looked for again, since what closes up may be the query once more
+_WORDS = re.compile(r"[^\W_]+")
 _NUMBER = re.compile(r"^(\d+\.)+\d*\)?\s+")  # of a heading: 3. or 3.4 or 3.4.1.
+_BARE = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
 _LONGEST = 4000  # characters in which a first sentence has to end
 _STOPS = " \t\n.,:;…。、"
 
@@ -63,7 +65,7 @@ def queries_from_structure(entries: Sequence[Entry], rules: QueryRules) -> RawDa
         flaws = []
         for candidate in candidates:
             document = _without_query(entry.document, candidate)
-            flaw = _flaw(candidate.query, document.text, shared, rules)
+            flaw = _flaw(candidate.query, document, shared, rules)
             if flaw is None:
                 add(raw, entry._replace(document=document), candidate.query)
                 break
@@ -71,7 +73,9 @@ def queries_from_structure(entries: Sequence[Entry], rules: QueryRules) -> RawDa
         else:
             add(raw, entry, "")
             raw.dropped[f"query_{flaws[0]}"] += 1
-    return raw
+    asked = {_bare(query.text) for query in raw.queries}
+    documents = [_below_asked(d, entry, asked) for d, entry in zip(raw.documents, entries, strict=True)]
+    return replace(raw, documents=documents)
 
 
 def generic(queries: Iterable[str], rules: QueryRules) -> set[str]:
@@ -112,14 +116,15 @@ def _line(text: str) -> str:
     return " ".join(text.split()).rstrip(_STOPS)
 
 
-def _flaw(query: str, rest: str, shared: Set[str], rules: QueryRules) -> str | None:
+def _flaw(query: str, document: Document, shared: Set[str], rules: QueryRules) -> str | None:
     """A reason not to ask the query for the rest of its document, or None."""
     flaws = {
         "no_prose": _NO_PROSE.match(query) or not any(map(str.isalpha, query)),
         "short": n_words(query) < rules.min_query_words,
         "long": n_words(query) > rules.max_query_words,
         "generic": query.casefold() in shared,
-        "leaves_too_little": n_words(rest, rules.min_query_words) < rules.min_query_words,
+        "leaves_too_little": n_words(document.text, rules.min_query_words) < rules.min_query_words,
+        "repeated": _bare(query) in _bare(f"{document.title} {document.text}"),
     }
     return next((flaw for flaw, found in flaws.items() if found), None)
 
@@ -135,15 +140,26 @@ def _without_query(document: Document, candidate: Candidate) -> Document:
 
 
 def _without(text: str, query: str) -> str:
-    """The text without the words of the query, in whatever case and with whatever space between them."""
-    phrase = _OUTER.sub("", query)
-    words = phrase.split()
+    """The text without the words of the query, in whatever case and with whatever space and marks between them."""
+    words = _WORDS.findall(query)
     if not words:
         return text
-    start, end = (_LETTER if re.match(_LETTER, edge) else "(?!)" for edge in (phrase[0], phrase[-1]))
-    pattern = rf"(?<!{start})" + r"\s+".join(map(re.escape, words)) + rf"(?!{end})[.!?…。]*"
-    before = ""
-    while text != before and phrase.casefold() in " ".join(text.split()).casefold():
-        # again, since what closes up may be the query once more
-        before, text = text, re.sub(pattern, " ", text, flags=re.IGNORECASE)
+    start, end = (_LETTER if re.match(_LETTER, edge) else "(?!)" for edge in (words[0][0], words[-1][-1]))
+    pattern = rf"(?<!{start})" + r"[\W_]+".join(map(re.escape, words)) + rf"(?!{end})[.!?…。]*"
+    for _ in range(_TIMES):
+        text = re.sub(pattern, " ", text, flags=re.IGNORECASE)
     return text
+
+
+def _bare(text: str) -> str:
+    """The words alone, case-folded, each with a space before and after: what is left of a text without its marks."""
+    return f" {' '.join(_BARE.findall(text.casefold()))} "
+
+
+def _below_asked(document: Document, entry: Entry, asked: Set[str]) -> Document:
+    """The section without the headings above it that became queries: they would find it, and it is not their answer."""
+    if not entry.is_markdown:
+        return document
+    parts = document.title.split(" > ")
+    kept = [part for part in parts if part == entry.heading or _bare(_NUMBER.sub("", part)) not in asked]
+    return document._replace(title=" > ".join(kept))

@@ -1,5 +1,6 @@
 """Tables in csv, tsv, jsonl or parquet as one stream of rows, every complaint with its line or row."""
 
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from attune.sources.lines import read_jsonl, read_lines, shown
 from attune.sources.parquet import parquet_columns, read_parquet
 from attune.sources.separated import read_separated, separated_columns
 
+_QUOTED = re.compile(r'"[^"]*"')
 FORMATS = ("csv", "tsv", "jsonl", "parquet")
 
 
@@ -74,11 +76,12 @@ def _format(path: Path, problems: Problems) -> str:
 
 
 def _separator(path: Path, kind: str) -> str:
-    """Where the comma marks decimals, spreadsheets write a csv with semicolons: so where the header has only these."""
+    """Spreadsheets write a csv with semicolons where the comma marks decimals: so if the header has more of these."""
     if kind == "tsv":
         return "\t"
     _, header = next(read_lines(path, Problems()), ("", ""))
-    return ";" if ";" in header and "," not in header else ","
+    bare = _QUOTED.sub("", header)
+    return ";" if bare.count(";") > bare.count(",") else ","
 
 
 def _suffix(path: Path) -> str:

@@ -55,6 +55,11 @@ def read_source(params: CollectParams) -> RawData:
     raw = READERS[params.source](params)
     if params.max_documents:
         raw = subset(raw, params.max_documents)
+    lost = [split for split, qrels in raw.qrels.items() if params.max_documents and not qrels]
+    if raw.queries and lost:
+        raise BadInput(
+            f"collect: max_documents {params.max_documents} leaves no query of {lost[0]}; raise it, or set 0 for all"
+        )
     if not raw.queries:
         left_out = ", ".join(f"{reason} {n}" for reason, n in raw.dropped.most_common(3))
         raise BadInput(

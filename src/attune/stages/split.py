@@ -2,7 +2,7 @@
 
 A hash has no memory and no neighbours: adding clusters, or appending rows to one, never moves an old row; only a row
 that ties two clusters together moves the later one, as it must. Splits that the user gave are kept as they are (a
-missing dev split is cut from train, by cluster); the audit tells what they leak.
+missing dev or test split is cut from train, by cluster); the audit tells what they leak.
 """
 
 import hashlib
@@ -57,12 +57,12 @@ def position(seed: int, cluster_id: str) -> float:
 def assign(queries: pl.DataFrame, params: SplitParams) -> pl.Series:
     """The split of each query: the given one where there is one, else by its cluster.
 
-    A dev split that was not given is cut from the given train split, in the proportion of dev to train and dev.
+    A dev or test split that was not given is cut from the given train split, in the proportion of the two.
     """
-    given = set(queries["given_split"].unique()) - {""}
-    cut = {"test": params.test_share, "dev": params.dev_share}
-    if given:
-        cut = {"test": 0.0, "dev": 0.0 if "dev" in given else params.dev_share / (1 - params.test_share)}
+    given = set(queries["given_split"].unique())
+    shares = {"test": params.test_share, "dev": params.dev_share}
+    left = 1 - sum(share for name, share in shares.items() if name in given)
+    cut = {name: 0.0 if name in given else share / left for name, share in shares.items()}
     movable = queries.filter(~pl.col("given_split").is_in(["dev", "test"]))
     clusters = movable.group_by("cluster_id", maintain_order=True).agg(
         # a cluster of several strata counts for the most common, the first of the equally common
@@ -155,7 +155,7 @@ def split(params: SplitParams, prepared: Path, out: Out) -> Receipt:
             given = queries["given_split"].ne("").any()
             raise BadInput(
                 f"{prepared}: the {name} split is empty ({queries.height} queries in all); "
-                + ("give train and test, or leave the split to attune" if given else "add data or change split.*_share")
+                + ("mend the given split, or leave it to attune" if given else "add data or change split.*_share")
             )
         documents = corpus.filter(pl.col("split") == name).select("document_id")
         judged, refused = (table.join(own, on="query_id", how="semi") for table in (qrels, negatives))
