@@ -1,6 +1,6 @@
 # Every target makes the environment it needs. Nothing but python3 (>= 3.11, with venv), make and git has to be there.
 .DEFAULT_GOAL := help
-.PHONY: help repro smoke example test test-slow check baseline diff demo readme bench bench-scale clean
+.PHONY: help repro smoke example test test-slow check gate baseline diff demo readme bench bench-scale bench-recipe clean
 SHELL := /bin/sh
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -32,6 +32,9 @@ test-slow: .venv/ready  ## minutes more: published figures on data sets in $$ATT
 check: .venv/ready  ## lint and types
 	@ruff check . && ruff format --check . && mypy
 
+gate: .venv/ready  ## may this model be merged? metrics/ against the floors in params.yaml; a second, exit 1 if not
+	@attune gate
+
 baseline: .venv/ready  ## (re)create the git tag `baseline`: the commit whose tuned encoder is the base (train.epochs: 0)
 	@for commit in $$(git log --format=%H -- params.yaml); do \
 	    if git show $$commit:params.yaml | grep -Eq '^  epochs: 0( |$$)'; then \
@@ -59,6 +62,9 @@ bench: .venv/ready  ## EXPERIMENTS.md's int8 schemes and training steps, measure
 
 bench-scale: .venv/ready  ## what collect, prepare and split cost at 10^4, 10^5 and 10^6 documents; about 10 minutes and 8 GB of disk
 	@python bench/scale.py
+
+bench-recipe: .venv/ready  ## attune against the plain recipe, 3 seeds, in FOLDERS with a finished pipeline; an hour on 2 cores
+	@python bench/recipe.py $(or $(FOLDERS),.)
 
 clean:  ## remove the environment and scratch space; outputs and the DVC cache stay
 	rm -rf .venv scratch

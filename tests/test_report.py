@@ -16,7 +16,8 @@ from attune.errors import BadInput
 from attune.measures import MEASURES, measure
 from attune.significance import Comparison
 from attune.stage import call, write_json
-from attune.stages.report import RECEIPTS, SCORES, SYSTEMS, ReportParams, largest_changes, report
+from attune.stages.report import RECEIPTS, SCORES, SYSTEMS, ReportParams, report
+from attune.stories import largest_changes
 from attune.tables import CLUSTERED_QUERIES, CORPUS, LEAKS, QRELS, RUN, write
 from attune.verdict import Outcome, verdict
 

@@ -1,6 +1,7 @@
 """The few commands that are not stages: look at the result of the pipeline, and check what is about to be shipped."""
 
 import json
+import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -98,6 +99,24 @@ def verify(folder: Annotated[Path, typer.Argument(help="an exported model folder
     """Checks every file of an exported model against its manifest, and the vectors that it makes."""
     verify_folder(folder)
     print(f"{folder}: every file and every golden vector is as the manifest says")
+
+
+@app.command()
+def gate(metrics: Annotated[Path, typer.Argument(help="the folder with the receipts")] = Path("metrics")) -> None:
+    """Says whether this model may be merged, by the floors in params.yaml; exits with 1 if not, 2 if it cannot tell."""
+    from attune.gate import GateParams, judge  # noqa: PLC0415
+    from attune.stage import load_params  # noqa: PLC0415
+
+    try:
+        findings = judge(load_params(GateParams, "gate"), metrics)
+    except EXPECTED as error:
+        print(f"attune gate: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(2) from None
+    for found in findings:
+        print(f"{'pass' if found.is_kept else 'FAIL'}  {found.rule}: {found.figures}")
+    n_failed = sum(not found.is_kept for found in findings)
+    print(f"attune gate: {f'{n_failed} of {len(findings)} rules fail' if n_failed else 'all rules hold'}")
+    raise SystemExit(bool(n_failed))
 
 
 def main() -> None:

@@ -1,0 +1,162 @@
+"""The gate: every rule can fail, says why with figures, and a figure that is not there is a failure."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attune.errors import BadInput
+from attune.gate import RULES, GateParams, judge
+from attune.stage import load_params
+
+ROOT = Path(__file__).resolve().parent.parent
+Receipts = dict[str, dict[str, Any]]
+
+
+def healthy() -> Receipts:
+    paired = {name: {"delta": 0.1, "ci_low": 0.05, "ci_high": 0.15} for name in ("recall@10", "mrr@10", "ndcg@10")}
+    return {
+        "report": {
+            "n_test_queries": 100,
+            "without_leaks": {"lexical": {"n_queries": 100}},
+            "paired": paired,
+            "paired_without_leaks": {},
+            "overfitting": {"is_overfitted": False, "verdict": "Not overfitted."},
+            "ndcg@10_kept_share": {"onnx": 1.0, "onnx_int8": 0.995},
+        },
+        "drift": {"is_drifted": False, "verdict": "Not drifted."},
+        "export": {"fp32_min_cosine": 1.0},
+    }
+
+
+def written(folder: Path, receipts: Receipts) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, content in receipts.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    return folder
+
+
+def failing(folder: Path, receipts: Receipts) -> dict[str, str]:
+    params = load_params(GateParams, "gate", ROOT / "params.yaml")
+    return {found.rule: found.figures for found in judge(params, written(folder, receipts)) if not found.is_kept}
+
+
+def worse(receipts: Receipts) -> None:
+    receipts["report"]["paired"]["mrr@10"] = {"delta": -0.1, "ci_low": -0.15, "ci_high": -0.05}
+
+
+def below_delta(receipts: Receipts) -> None:
+    receipts["report"]["paired"]["recall@10"] = {"delta": -0.01, "ci_low": -0.05, "ci_high": 0.03}
+
+
+def leaking(receipts: Receipts) -> None:
+    receipts["report"]["without_leaks"]["lexical"]["n_queries"] = 90
+    receipts["report"]["paired_without_leaks"] = receipts["report"]["paired"]
+
+
+def overfitted(receipts: Receipts) -> None:
+    receipts["report"]["overfitting"] = {"is_overfitted": True, "verdict": "Overfitted: stop earlier."}
+
+
+def drifted(receipts: Receipts) -> None:
+    receipts["drift"] = {"is_drifted": True, "verdict": "Drifted: similarity fell."}
+
+
+def no_parity(receipts: Receipts) -> None:
+    receipts["export"]["fp32_min_cosine"] = 0.99
+
+
+def bad_int8(receipts: Receipts) -> None:
+    receipts["report"]["ndcg@10_kept_share"]["onnx_int8"] = 0.98
+
+
+def without_key(receipts: Receipts) -> None:
+    del receipts["drift"]["is_drifted"]
+
+
+def text_for_number(receipts: Receipts) -> None:
+    receipts["export"]["fp32_min_cosine"] = "1.0"
+
+
+def test_a_healthy_model_passes_every_rule(tmp_path: Path) -> None:
+    params = load_params(GateParams, "gate", ROOT / "params.yaml")
+    findings = judge(params, written(tmp_path / "m", healthy()))
+    assert all(found.is_kept for found in findings)
+    assert {found.rule for found in findings} == set(RULES)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "rule", "words"),
+    [
+        (worse, "regression", "mrr@10 -0.100, interval -0.150 to -0.050"),
+        (below_delta, "regression", "delta at least +0 (gate.min_delta)"),
+        (leaking, "leakage", "10 of 100 test queries leak (10.0%); at most 0.0% (gate.max_leak_share)"),
+        (overfitted, "overfitting", "Overfitted: stop earlier."),
+        (drifted, "drift", "Drifted: similarity fell."),
+        (no_parity, "parity", "0.990000"),
+        (bad_int8, "what ships", "onnx_int8 keeps 98.0% of tuned nDCG@10; at least 99.0% (gate.min_int8_kept)"),
+        (without_key, "drift", "has no is_drifted; run `dvc repro` and commit metrics/"),
+        (text_for_number, "parity", "is '1.0', not a number"),
+    ],
+)
+def test_a_planted_fault_fails_its_rule_alone(
+    tmp_path: Path, spoil: Callable[[Receipts], None], rule: str, words: str
+) -> None:
+    receipts = healthy()
+    spoil(receipts)
+    found = failing(tmp_path / "m", receipts)
+    assert list(found) == [rule]
+    assert words in found[rule]
+
+
+def test_a_leaking_split_is_judged_by_the_queries_that_do_not_leak(tmp_path: Path) -> None:
+    receipts = healthy()
+    leaking(receipts)
+    bad = {"delta": -0.1, "ci_low": -0.15, "ci_high": -0.05}
+    receipts["report"]["paired_without_leaks"] = dict.fromkeys(receipts["report"]["paired"], bad)
+    assert set(failing(tmp_path / "m", receipts)) == {"regression", "leakage"}
+
+
+@pytest.mark.parametrize("name", ["report", "drift", "export"])
+def test_a_receipt_that_is_missing_or_broken_fails(tmp_path: Path, name: str) -> None:
+    receipts = healthy()
+    del receipts[name]
+    assert any("is missing" in words for words in failing(tmp_path / "m", receipts).values())
+    (tmp_path / "m" / f"{name}.json").write_text("{")
+    assert any("is not JSON" in words for words in failing(tmp_path / "m", receipts).values())
+
+
+def test_a_folder_that_is_not_there_is_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="not found; run `dvc repro`"):
+        judge(load_params(GateParams, "gate", ROOT / "params.yaml"), tmp_path / "none")
+
+
+@pytest.mark.parametrize(("spoil", "code"), [(None, 0), (worse, 1)])
+def test_the_command_exits_with_what_it_found(
+    tmp_path: Path, spoil: Callable[[Receipts], None] | None, code: int
+) -> None:
+    receipts = healthy()
+    if spoil:
+        spoil(receipts)
+    command = [
+        sys.executable,
+        "-c",
+        "from attune.cli import main; main()",
+        "gate",
+        str(written(tmp_path / "m", receipts)),
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert ("FAIL  regression" in done.stdout) == bool(code)
+    assert done.stdout.splitlines()[-1].startswith("attune gate: ")
+
+
+def test_the_command_says_when_it_cannot_tell(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from attune.cli import main; main()", "gate", str(tmp_path / "none")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
