@@ -122,7 +122,8 @@ def _same(vectors: FloatArray, same_query: float, threads: int) -> tuple[IntArra
     index.add(vectors)
     # FAISS proposes in float32 what is decided in float64, as in retrieval
     limits, _, second = index.range_search(vectors, same_query - SLACK)
-    first = np.repeat(np.arange(len(vectors)), np.diff(np.asarray(limits, dtype=np.int64)))
+    n_found: IntArray = limits[1:].astype(np.int64) - limits[:-1].astype(np.int64)
+    first = np.repeat(np.arange(len(vectors)), n_found)
     first, second = first[first != second], second[first != second]
     # rounded up to six digits, as scores are, in float32: so is the threshold
     keep = cosines(vectors, vectors)(Pairs(first, second)) >= np.float32(same_query)

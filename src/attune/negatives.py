@@ -99,9 +99,8 @@ class Verdicts:
 def ceilings(lowest_positive: FloatArray, rules: Rules) -> tuple[FloatArray, FloatArray]:
     """The highest scores that a negative may have, by share and by margin, (n_queries,) each."""
     # a share of a negative number would be above it
-    share: FloatArray = lowest_positive - np.float32(1 - rules.max_share_of_positive) * np.abs(lowest_positive)
-    margin: FloatArray = lowest_positive - np.float32(rules.min_margin)
-    return share, margin
+    below = np.float32(1 - rules.max_share_of_positive) * np.abs(lowest_positive)
+    return lowest_positive - below.astype(np.float32), lowest_positive - np.float32(rules.min_margin)
 
 
 def judge(found: Found, rules: Rules, slots: Slots) -> Verdicts:
