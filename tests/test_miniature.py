@@ -139,7 +139,7 @@ def test_training_never_has_a_test_row_among_its_inputs() -> None:
         "data/splits/dev",
         "data/embeddings/base/corpus.npy",
         "data/embeddings/base/train.npy",
-        "data/mined/r1",
+        "data/mined/r1/triplets.parquet",
         "metrics/audit.json",  # counts alone: the audit's gate comes before training
         "models/base",
         "models/rerankers/${mine.reranker}",
