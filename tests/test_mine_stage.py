@@ -10,15 +10,18 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
+from attune.negatives import REASONS
 from attune.stage import call
 from attune.stages.mine import MineParams, mine
 from attune.tables import CLUSTERED_QUERIES, CORPUS, DOCUMENT_IDS, NEGATIVES, QRELS, TRIPLETS, read, write
 
 N_DOCUMENTS, N_CLUSTERS, DIM = 60, 25, 8
+WORDS = "stack split sort merge".split()
 
 
 def params(**changes: object) -> MineParams:
     values = {"n_negatives": 2, "max_own_negatives": 2, "depth": 6, "first_rank": 0, "max_share_of_positive": 0.9}
+    values |= {"lexical_share": 0.0, "min_margin": 0.0, "same_query": 1.01, "reranker": "", "n_sample": 5}
     values |= {"seed": 1, "threads": 1}
     return MineParams.model_validate(values | changes)
 
@@ -74,14 +77,17 @@ class Data:
     def written(self, folder: Path, refused: Mapping[int, list[int]] | None = None) -> dict[str, Path]:
         """The inputs of the stage, as the stages before it write them; refused: negatives that the user gave."""
         ids = [name("d", row) for row in range(N_DOCUMENTS)]
-        cluster_ids = [f"c{cluster}" for cluster in self.clusters]
-        columns = {"document_id": ids, "title": "", "text": ids, "duplicate_of": ids, "cluster_id": cluster_ids}
+        # a cluster's id is its first document's
+        first = [name("d", int(np.flatnonzero(self.clusters == cluster)[0])) for cluster in self.clusters]
+        titles, texts = [f"title {id_}" for id_ in ids], [WORDS[row % len(WORDS)] + " word" for row in range(len(ids))]
+        columns = {"document_id": ids, "title": titles, "text": texts, "duplicate_of": ids, "cluster_id": first}
         corpus = pl.DataFrame(columns, schema=CORPUS)
         write(corpus, folder / "prepared" / "corpus.parquet", CORPUS)
         train = folder / "train"
         write(corpus.filter(self.in_train).select("document_id"), train / "documents.parquet", DOCUMENT_IDS)
         queries = [
-            (name("q", query), "a question", cluster_ids[rows[0]], "", "") for query, rows in enumerate(self.positives)
+            (name("q", query), f"{WORDS[query % len(WORDS)]}?", first[rows[0]], "", "")
+            for query, rows in enumerate(self.positives)
         ]
         write(pl.DataFrame(queries, CLUSTERED_QUERIES, orient="row"), train / "queries.parquet", CLUSTERED_QUERIES)
         qrels = [(name("q", query), ids[row], 1) for query, rows in enumerate(self.positives) for row in rows]
@@ -106,7 +112,7 @@ def mined(
     data: Data, folder: Path, settings: MineParams, refused: Mapping[int, list[int]] | None = None
 ) -> tuple[list[list[int]], dict[str, float]]:
     """Runs the stage; returns the negatives of each query, as rows of the corpus, and the receipt."""
-    call(mine, settings, folder / "mine.json", **data.written(folder, refused), out=folder / "mined")
+    call(mine, settings, folder / "mine.json", **data.written(folder, refused), rerankers=folder, out=folder / "mined")
     triplets = read(folder / "mined" / "triplets.parquet", TRIPLETS)
     pairs = [(name("q", query), name("d", row)) for query, rows in enumerate(data.positives) for row in rows]
     assert triplets.select("query_id", "document_id").rows() == pairs
@@ -147,11 +153,12 @@ def test_the_receipt_accounts_for_every_candidate(tmp_path: Path) -> None:
     """Kept and rejected add up to what was looked at, kept and filled to what was written; every rule has applied."""
     data = Data.random(7)
     _, receipt = mined(data, tmp_path, params(max_share_of_positive=0.75))
-    reasons = ("n_positive", "n_own_negative", "n_positive_cluster", "n_too_close", "n_kept", "n_not_needed")
+    reasons = tuple(f"n_{reason}" for reason in REASONS)
     n_queries = len(data.positives)
     assert sum(receipt[reason] for reason in reasons) == receipt["n_candidates"] == n_queries * 6
     assert receipt["n_kept"] + receipt["n_filled_at_random"] == n_queries * 2
-    applied = {*reasons, "n_filled_at_random"} - {"n_own_negative"}
+    off = {"n_own_negative", "n_same_query", "n_within_margin", "n_passed_over"}
+    applied = {*reasons, "n_filled_at_random"} - off
     assert min(receipt[reason] for reason in applied) > 0
 
 

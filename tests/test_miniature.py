@@ -139,9 +139,10 @@ def test_training_never_has_a_test_row_among_its_inputs() -> None:
         "data/splits/dev",
         "data/embeddings/base/corpus.npy",
         "data/embeddings/base/train.npy",
-        "data/mined",
+        "data/mined/r1/triplets.parquet",
         "metrics/audit.json",  # counts alone: the audit's gate comes before training
         "models/base",
+        "models/rerankers/${mine.reranker}",
     }
 
 

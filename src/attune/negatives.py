@@ -1,102 +1,164 @@
-"""Which of the documents found near a query may be its hard negatives, and what tops up a list that stays short."""
+"""Which of the documents found near a query become its hard negatives, and why the others do not."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attune.errors import BadInput
+from attune.candidates import NOT_RANKED, FloatArray, IntArray, Pool
 
-REASONS = ("positive", "own_negative", "positive_cluster", "too_close", "kept", "not_needed")
+BoolArray = NDArray[np.bool_]
+
+# The rules in the order in which they are asked; what passes all of them is kept, or not needed.
+RULES = ("positive", "own_negative", "positive_cluster", "same_query", "too_close", "within_margin", "passed_over")
+REASONS = (*RULES, "kept", "not_needed")
+NOTHING = -1  # the reason of a place without a candidate
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How far below a query's lowest positive a negative must score, and how many of the nearest are passed over.
+
+    Attributes:
+        max_share_of_positive: of the lowest positive's score, 0..1.
+        min_margin: below the lowest positive's score; 0 = none.
+        first_rank: how many eligible candidates of each list are passed over, nearest first.
+    """
+
+    max_share_of_positive: float
+    min_margin: float
+    first_rank: int
+
+
+@dataclass(frozen=True)
+class Slots:
+    """The places for negatives: how many each query has, (n_queries,), and which words fill, (n_queries, most)."""
+
+    wanted: IntArray
+    is_lexical: BoolArray
+
+    @classmethod
+    def of(cls, wanted: IntArray, lexical_share: float) -> "Slots":
+        """Deals the lexical places out evenly over all places of all queries: at .5 every other one is lexical."""
+        place = np.arange(wanted.max(initial=0))
+        number = (np.cumsum(wanted) - wanted)[:, None] + place
+        # 1e-9: .29 * 100 is just below 29
+        due = np.floor((number + 1) * lexical_share + 1e-9) > np.floor(number * lexical_share + 1e-9)
+        return cls(wanted, due & (place < wanted[:, None]))
+
+    def take(self, queries: IntArray) -> "Slots":
+        """The places of some queries, which may repeat."""
+        return Slots(self.wanted[queries], self.is_lexical[queries])
 
 
 @dataclass(frozen=True)
 class Found:
-    """The ranked candidates of every query, all of shape (n_queries, depth) but the last, which is (n_queries,)."""
+    """What is known of every candidate, each (n_queries, width) as in the pool but the last, which is (n_queries,)."""
 
-    scores: NDArray[np.float32]
-    rows: NDArray[np.int64]
-    is_positive: NDArray[np.bool_]
-    is_own_negative: NDArray[np.bool_]
-    in_own_cluster: NDArray[np.bool_]
-    lowest_positive: NDArray[np.float32]
+    pool: Pool
+    scores: FloatArray
+    is_positive: BoolArray
+    is_own_negative: BoolArray
+    in_own_cluster: BoolArray
+    answers_same_query: BoolArray
+    lowest_positive: FloatArray
 
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What became of each candidate: indices into REASONS, (n_queries, depth)."""
+    """What became of the candidates.
+
+    Attributes:
+        reasons: indices into REASONS, (n_queries, width); NOTHING where there is no candidate.
+        picks: which candidate of the pool fills each place, (n_queries, most); -1 where none does.
+        from_lexical: whether it was taken from the lexical list, (n_queries, most).
+    """
 
     reasons: NDArray[np.int8]
-
-    def kept(self) -> NDArray[np.bool_]:
-        """The candidates that become negatives."""
-        return np.equal(self.reasons, REASONS.index("kept"))
+    picks: IntArray
+    from_lexical: BoolArray
 
     def count(self, reason: str) -> int:
         """How many candidates have this reason."""
-        return int((self.reasons == REASONS.index(reason)).sum())
+        return int(self.has(reason).sum())
 
-    def negatives(self, rows: NDArray[np.int64]) -> list[list[int]]:
-        """The kept candidates of each query, nearest first."""
-        return [row[kept].tolist() for row, kept in zip(rows, self.kept(), strict=True)]
+    def has(self, *reasons: str) -> BoolArray:
+        """The candidates that have one of these reasons."""
+        return np.isin(self.reasons, [REASONS.index(reason) for reason in reasons])
 
-    def rejected(self, rows: NDArray[np.int64]) -> list[list[int]]:
-        """The candidates of each query that a rule has excluded."""
-        excluded = self.reasons < REASONS.index("kept")
-        return [row[out].tolist() for row, out in zip(rows, excluded, strict=True)]
+    def rejected(self) -> BoolArray:
+        """The candidates that a rule has excluded."""
+        return self.has(*RULES)
+
+    def rows(self, pool: Pool) -> IntArray:
+        """The corpus rows of the negatives, (n_queries, most); -1 where none was found."""
+        padded = np.hstack([pool.rows, np.full((len(pool.rows), 1), -1)])
+        return np.take_along_axis(padded, self.picks, axis=1)
 
 
-def judge(found: Found, wanted: NDArray[np.int64], max_share_of_positive: float, first_rank: int) -> Verdicts:
-    """Gives every candidate a verdict; where several rules apply, the first of REASONS is the one counted.
-
-    Args:
-        found: the candidates.
-        wanted: how many negatives each query needs, (n_queries,).
-        max_share_of_positive: a candidate must score below this share of the query's lowest positive.
-        first_rank: how many eligible candidates are passed over, nearest first.
-    """
+def ceilings(lowest_positive: FloatArray, rules: Rules) -> tuple[FloatArray, FloatArray]:
+    """The highest scores that a negative may have, by share and by margin, (n_queries,) each."""
     # a share of a negative number would be above it
-    ceiling = found.lowest_positive - (1 - max_share_of_positive) * np.abs(found.lowest_positive)
-    reasons = np.full(found.scores.shape, REASONS.index("kept"), dtype=np.int8)
-    reasons[found.scores > ceiling[:, None]] = REASONS.index("too_close")
-    reasons[found.in_own_cluster] = REASONS.index("positive_cluster")
-    reasons[found.is_own_negative] = REASONS.index("own_negative")
-    reasons[found.is_positive] = REASONS.index("positive")
-    eligible = np.cumsum(reasons == REASONS.index("kept"), axis=1)
-    window = (eligible > first_rank) & (eligible <= first_rank + wanted[:, None])
-    reasons[(reasons == REASONS.index("kept")) & ~window] = REASONS.index("not_needed")
-    return Verdicts(reasons)
+    below = np.float32(1 - rules.max_share_of_positive) * np.abs(lowest_positive)
+    return lowest_positive - below.astype(np.float32), lowest_positive - np.float32(rules.min_margin)
 
 
-def fill(
-    negatives: list[list[int]],
-    rejected: list[list[int]],
-    own_clusters: list[str],
-    clusters: NDArray[np.str_],
-    wanted: NDArray[np.int64],
-    seed: int,
-) -> tuple[list[list[int]], int]:
-    """Tops up short lists with random documents of other clusters, seeded; returns the lists and how many were added.
+def judge(found: Found, rules: Rules, slots: Slots) -> Verdicts:
+    """Gives every candidate a verdict; where several rules reject it, the first of RULES is the one counted."""
+    share, margin = ceilings(found.lowest_positive, rules)
+    reasons = np.full(found.scores.shape, REASONS.index("not_needed"), dtype=np.int8)
+    rejected = {
+        "within_margin": found.scores > margin[:, None],
+        "too_close": found.scores > share[:, None],
+        "same_query": found.answers_same_query,
+        "positive_cluster": found.in_own_cluster,
+        "own_negative": found.is_own_negative,
+        "positive": found.is_positive,
+    }
+    for reason, applies in rejected.items():
+        reasons[applies] = REASONS.index(reason)
+    reasons[found.pool.rows < 0] = NOTHING
+    eligible = reasons == REASONS.index("not_needed")
+    passed_over = eligible & _among_first(eligible, found.pool, rules.first_rank)
+    reasons[passed_over] = REASONS.index("passed_over")
+    picks, from_lexical = _pick(eligible & ~passed_over, found.pool, slots)
+    query, slot = np.nonzero(picks >= 0)
+    reasons[query, picks[query, slot]] = REASONS.index("kept")
+    return Verdicts(reasons, picks, from_lexical)
 
-    What was rejected among the ranked candidates is drawn only where nothing else is left; documents beyond the ranked
-    ones are not scored again.
 
-    Raises:
-        BadInput: there are not enough documents outside a query's cluster.
-    """
-    random = np.random.default_rng(seed)
-    filled = []
-    for rows, bad, cluster, n in zip(negatives, rejected, own_clusters, wanted.tolist(), strict=True):
-        n_missing = n - len(rows)
-        others = np.setdiff1d(np.flatnonzero(clusters != cluster), rows) if n_missing else np.empty(0, dtype=np.int64)
-        if len(others) < n_missing:
-            raise BadInput(
-                f"mine: {len(others)} train documents outside a query's cluster, {n_missing} needed; "
-                "lower mine.n_negatives"
-            )
-        clean = np.setdiff1d(others, bad)
-        drawn = random.choice(clean, min(n_missing, len(clean)), replace=False).tolist()
-        if len(drawn) < n_missing:
-            drawn += random.choice(np.intersect1d(others, bad), n_missing - len(drawn), replace=False).tolist()
-        filled.append(rows + drawn)
-    return filled, sum(map(len, filled)) - sum(map(len, negatives))
+def _among_first(eligible: BoolArray, pool: Pool, n: int) -> BoolArray:
+    """The candidates that are among the first n eligible ones of either list."""
+    found = np.zeros_like(eligible)
+    if n == 0:
+        return found
+    for rank in (pool.dense_rank, pool.lexical_rank):
+        order = np.argsort(rank, axis=1, kind="stable")
+        listed = np.take_along_axis(eligible & (rank != NOT_RANKED), order, axis=1)
+        first = listed & (np.cumsum(listed, axis=1) <= n)
+        sorted_back = np.zeros_like(eligible)
+        np.put_along_axis(sorted_back, order, first, axis=1)
+        found |= sorted_back
+    return found
+
+
+def _pick(eligible: BoolArray, pool: Pool, slots: Slots) -> tuple[IntArray, BoolArray]:
+    """Fills each place with the best eligible candidate of its list, or, where that has no more, of the other."""
+    dense_first, lexical_first = (
+        np.where(first != NOT_RANKED, first, NOT_RANKED + second)
+        for first, second in ((pool.dense_rank, pool.lexical_rank), (pool.lexical_rank, pool.dense_rank))
+    )
+    in_lexical, only_lexical = pool.lexical_rank != NOT_RANKED, pool.dense_rank == NOT_RANKED
+    picks = np.full_like(slots.is_lexical, -1, dtype=np.int64)
+    from_lexical = np.zeros_like(slots.is_lexical)
+    left = eligible.copy()
+    for slot in range(slots.is_lexical.shape[1]):
+        lexical = slots.is_lexical[:, slot]
+        order = np.where(left, np.where(lexical[:, None], lexical_first, dense_first), 2 * NOT_RANKED + 1)
+        best = order.argmin(axis=1)
+        query = np.flatnonzero((slot < slots.wanted) & left.any(axis=1))
+        best = best[query]
+        picks[query, slot] = best
+        from_lexical[query, slot] = np.where(lexical[query], in_lexical[query, best], only_lexical[query, best])
+        left[query, best] = False
+    return picks, from_lexical

@@ -45,6 +45,20 @@ TRIPLETS: Columns = {
     "document_id": pl.String,
     "negative_ids": pl.List(pl.String),
 }
+# ... and a draw of them for the human eye: the negative beside that answer of the query which scores lowest
+NEGATIVE_SAMPLE: Columns = {
+    "query_id": pl.String,
+    "text": pl.String,
+    "positive_id": pl.String,
+    "positive_title": pl.String,
+    "positive_text": pl.String,
+    "positive_score": pl.Float64,
+    "negative_id": pl.String,
+    "negative_title": pl.String,
+    "negative_text": pl.String,
+    "negative_score": pl.Float64,
+    "source": pl.String,
+}
 # data/runs: the ranked documents, and each query's measures (whose columns the measures themselves name)
 RUN: Columns = {"query_id": pl.String, "rank": pl.Int64, "document_id": pl.String, "score": pl.Float64}
 

@@ -1,135 +1,156 @@
-"""Mines hard negatives: documents that the base encoder finds near a train query although they do not answer it.
+"""Mines hard negatives: documents that an encoder, or BM25, finds near a train query although they do not answer it.
 
 The nearest are often unjudged right answers, so a candidate must score clearly below the query's lowest positive
 (positive-aware mining, Moreira et al. 2024, "NV-Retriever", arXiv 2407.15831), and nothing of a positive's cluster is
-ever taken. Only documents of the train split are candidates. What was rejected, and by which rule, is counted.
+ever taken. Only documents of the train split are candidates. What was rejected, and by which rule, is counted, and how
+many of those taken are answers after all is estimated.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from pydantic import Field
 
-from attune.negatives import REASONS, Found, fill, judge
-from attune.retrieval import load_embeddings, top_k
+from attune.candidates import IntArray, Pairs, Scorer, cosines
+from attune.mining import Mined, Recipe, Task, figures, mine_negatives
+from attune.reranking import reranker
+from attune.retrieval import load_embeddings
 from attune.stage import Out, Params, Receipt, run
-from attune.tables import CLUSTERED_QUERIES, CORPUS, DOCUMENT_IDS, NEGATIVES, QRELS, TRIPLETS, read, write
+from attune.tables import (
+    CLUSTERED_QUERIES,
+    CORPUS,
+    DOCUMENT_IDS,
+    NEGATIVE_SAMPLE,
+    NEGATIVES,
+    QRELS,
+    TRIPLETS,
+    full_texts,
+    read,
+    write,
+)
 
 
 class MineParams(Params):
-    """How many negatives, from where in the ranking, and how far below the positives."""
+    """How many negatives, from where in the rankings, and how far below the positives."""
 
     n_negatives: int = Field(ge=0, le=16)
     max_own_negatives: int = Field(ge=0, le=16)
+    lexical_share: float = Field(ge=0, le=1)
     depth: int = Field(ge=1, le=1000)
     first_rank: int = Field(ge=0, le=1000)
     max_share_of_positive: float = Field(gt=0, le=1)
+    min_margin: float = Field(ge=0, le=1)
+    same_query: float = Field(ge=0.7, le=1.01)
+    reranker: str = Field(pattern=r"^(\w[\w.-]*)?$")
+    n_sample: int = Field(ge=0, le=1000)
     seed: int = Field(ge=0)
     threads: int = Field(ge=1, le=1024)
 
 
-@dataclass(frozen=True)
-class Queries:
-    """The train queries in one order: embeddings (n, dim), the ids of each one's relevant documents, their clusters."""
-
-    vectors: NDArray[np.float32]
-    positives: list[list[str]]
-    clusters: list[str]
-
-    @classmethod
-    def of(cls, table: pl.DataFrame, qrels: pl.DataFrame, vectors: NDArray[np.float32]) -> "Queries":
-        """Lines up the tables with the embeddings."""
-        relevant = dict(qrels.group_by("query_id").agg("document_id").iter_rows())
-        return cls(vectors, [relevant[id_] for id_ in table["query_id"]], table["cluster_id"].to_list())
+def places(values: pl.Series, among: pl.Series) -> IntArray:
+    """Where values first stand in a series."""
+    first = pl.DataFrame({"value": among}).with_row_index("place").unique("value", keep="first")
+    found = pl.DataFrame({"value": values}).join(first, on="value", how="left", maintain_order="left")["place"]
+    return found.cast(pl.Int64).to_numpy()
 
 
-def candidates_of(train: Path, corpus: pl.DataFrame) -> pl.DataFrame:
-    """The documents of the train split, each with its row in the corpus's embeddings."""
+def pairs(table: pl.DataFrame, queries: pl.DataFrame, corpus: pl.DataFrame) -> Pairs:
+    """A table's query and document ids as rows, sorted."""
+    found = pl.DataFrame(
+        {
+            "query": places(table["query_id"], queries["query_id"]),
+            "row": places(table["document_id"], corpus["document_id"]),
+        }
+    ).sort("query", "row")
+    return Pairs(found["query"].to_numpy(), found["row"].to_numpy())
+
+
+def own_negatives(train: Path, queries: pl.DataFrame, corpus: pl.DataFrame, most: int) -> Pairs:
+    """The train documents that the user says do not answer a query, at most so many for each."""
     allowed = read(train / "documents.parquet", DOCUMENT_IDS)
-    return corpus.with_row_index("row").join(allowed, on="document_id", how="semi", maintain_order="left")
+    given = pairs(
+        read(train / "negatives.parquet", NEGATIVES).join(allowed, on="document_id", how="semi"), queries, corpus
+    )
+    few = np.arange(len(given.queries)) - np.searchsorted(given.queries, given.queries) < most
+    return Pairs(given.queries[few], given.rows[few])
 
 
-def own_negatives(train: Path, table: pl.DataFrame, candidates: pl.DataFrame, most: int) -> list[list[int]]:
-    """For each query the candidates that the user says do not answer it, at most so many."""
-    given = read(train / "negatives.parquet", NEGATIVES)
-    places = candidates.select("document_id").with_row_index("place")
-    rows = given.join(places, on="document_id").group_by("query_id").agg(pl.col("place").sort().head(most))
-    found = dict(rows.iter_rows())
-    return [found.get(query_id, []) for query_id in table["query_id"]]
-
-
-def search(
-    queries: Queries,
-    corpus: pl.DataFrame,
-    vectors: NDArray[np.float32],
-    candidates: pl.DataFrame,
-    own: list[list[int]],
-    params: MineParams,
-) -> Found:
-    """Ranks the candidates for every query and says what each is to it."""
-    scores, rows = top_k(queries.vectors, vectors[candidates["row"].to_numpy()], params.depth, params.threads)
-    ids, clusters = candidates["document_id"].to_numpy(), candidates["cluster_id"].to_numpy()
-    corpus_row = dict(zip(corpus["document_id"], range(corpus.height), strict=True))
-    lowest = [
-        min(float(vector @ vectors[corpus_row[id_]]) for id_ in positives)
-        for vector, positives in zip(queries.vectors, queries.positives, strict=True)
-    ]
-    return Found(
-        scores=scores,
-        rows=rows,
-        is_positive=np.array([np.isin(ids[row], ids_) for row, ids_ in zip(rows, queries.positives, strict=True)]),
-        is_own_negative=np.array([np.isin(row, places) for row, places in zip(rows, own, strict=True)]),
-        in_own_cluster=clusters[rows] == np.array(queries.clusters)[:, None],
-        lowest_positive=np.round(lowest, 6).astype(np.float32),
+def read_task(train: Path, queries: pl.DataFrame, corpus: pl.DataFrame, embeddings: Path, max_own: int) -> Task:
+    """Lines up the tables of the train split with the embeddings."""
+    return Task(
+        query_texts=queries["text"].to_list(),
+        document_texts=full_texts(corpus),
+        query_vectors=load_embeddings(embeddings / "train.npy", queries.height, "the train queries"),
+        document_vectors=load_embeddings(embeddings / "corpus.npy", corpus.height, "the corpus"),
+        query_clusters=places(queries["cluster_id"], corpus["cluster_id"]),
+        document_clusters=places(corpus["cluster_id"], corpus["cluster_id"]),
+        duplicate_of=places(corpus["duplicate_of"], corpus["document_id"]),
+        candidates=np.sort(
+            places(read(train / "documents.parquet", DOCUMENT_IDS)["document_id"], corpus["document_id"])
+        ),
+        positives=pairs(read(train / "qrels.parquet", QRELS), queries, corpus),
+        own=own_negatives(train, queries, corpus, max_own),
     )
 
 
-def mine(params: MineParams, prepared: Path, train: Path, embeddings: Path, out: Out) -> Receipt:
+def triplets_of(task: Task, queries: pl.DataFrame, corpus: pl.DataFrame, mined: Mined) -> pl.DataFrame:
+    """One row per query and positive, with the query's negatives, the user's own first."""
+    found = [row[row >= 0].tolist() for row in mined.negatives]
+    own = np.split(task.own.rows, np.searchsorted(task.own.queries, np.arange(1, task.n_queries())))
+    ids = corpus["document_id"].to_list()
+    negatives = [[ids[row] for row in first.tolist() + rest] for first, rest in zip(own, found, strict=True)]
+    mined_for = queries.with_columns(pl.Series("negative_ids", negatives, TRIPLETS["negative_ids"]))
+    positives = corpus["document_id"].gather(task.positives.rows)
+    triplets = mined_for[task.positives.queries].with_columns(document_id=positives).select(list(TRIPLETS))
+    return triplets.sort("query_id", "document_id")
+
+
+def sample_of(
+    task: Task, queries: pl.DataFrame, corpus: pl.DataFrame, mined: Mined, score: Scorer, n: int, seed: int
+) -> pl.DataFrame:
+    """Draws negatives, each beside that answer of its query which scores lowest."""
+    query, slot = np.nonzero(mined.negatives >= 0)
+    source = np.where(mined.verdicts.from_lexical, "lexical", np.where(mined.is_random(), "random", "dense"))[
+        query, slot
+    ]
+    negatives = Pairs(
+        np.concatenate([query, task.own.queries]), np.concatenate([mined.negatives[query, slot], task.own.rows])
+    )
+    sources = np.concatenate([source, np.full(len(task.own.rows), "own")])
+    # another stream of random numbers than that of the random negatives
+    drawn = np.random.default_rng([seed, 1]).permutation(len(sources))[:n]
+    drawn = drawn[np.lexsort((drawn, negatives.queries[drawn]))]
+    chosen = Pairs(negatives.queries[drawn], negatives.rows[drawn])
+    order = np.lexsort((mined.positive_scores, task.positives.queries))
+    lowest = order[np.searchsorted(task.positives.queries, chosen.queries)]
+    columns = {"query_id": queries["query_id"].gather(chosen.queries), "text": queries["text"].gather(chosen.queries)}
+    for name, rows, scores in (
+        ("positive", task.positives.rows[lowest], mined.positive_scores[lowest]),
+        ("negative", chosen.rows, score(chosen)),
+    ):
+        documents = corpus[rows]
+        columns |= {f"{name}_id": documents["document_id"], f"{name}_title": documents["title"]}
+        columns |= {f"{name}_text": documents["text"], f"{name}_score": pl.Series(scores.astype(np.float64).round(6))}
+    return pl.DataFrame(columns | {"source": pl.Series(sources[drawn].tolist(), dtype=pl.String)})
+
+
+def mine(params: MineParams, prepared: Path, train: Path, embeddings: Path, rerankers: Path, out: Out) -> Receipt:
     """Writes one row per train query and positive: query, positive and the query's negatives, the user's own first."""
     corpus = read(prepared / "corpus.parquet", CORPUS)
-    candidates = candidates_of(train, corpus)
-    table = read(train / "queries.parquet", CLUSTERED_QUERIES)
-    qrels = read(train / "qrels.parquet", QRELS)
-    vectors = load_embeddings(embeddings / "corpus.npy", corpus.height, "the corpus")
-    queries = Queries.of(table, qrels, load_embeddings(embeddings / "train.npy", table.height, "the train queries"))
-    own = own_negatives(train, table, candidates, params.max_own_negatives)
-    # every training row has as many negatives: who brings fewer gets more mined ones
-    wanted = params.n_negatives + max(map(len, own), default=0) - np.array([len(places) for places in own])
-    found = search(queries, corpus, vectors, candidates, own, params)
-    verdicts = judge(found, wanted, params.max_share_of_positive, params.first_rank)
-    negatives, n_filled = fill(
-        verdicts.negatives(found.rows),
-        [bad + places for bad, places in zip(verdicts.rejected(found.rows), own, strict=True)],
-        queries.clusters,
-        candidates["cluster_id"].to_numpy(),
-        wanted,
-        params.seed,
-    )
-    triplets = triplets_of(table, qrels, candidates["document_id"].to_numpy(), own, negatives)
+    queries = read(train / "queries.parquet", CLUSTERED_QUERIES)
+    task = read_task(train, queries, corpus, embeddings, params.max_own_negatives)
+    score = cosines(task.query_vectors, task.document_vectors)
+    if params.reranker:
+        score = reranker(rerankers / params.reranker, task.query_texts, task.document_texts, params.threads)
+    recipe = Recipe(**params.model_dump(include=set(Recipe.__dataclass_fields__)))
+    mined = mine_negatives(task, recipe, score, is_reranked=bool(params.reranker))
+    triplets = triplets_of(task, queries, corpus, mined)
     write(triplets, out / "triplets.parquet", TRIPLETS)
-    kept = found.scores[verdicts.kept()]
-    return {
-        "n_triplets": triplets.height,
-        "n_candidates": int(found.rows.size),
-        **{f"n_{reason}": verdicts.count(reason) for reason in REASONS},
-        "n_filled_at_random": n_filled,
-        "n_given_by_user": sum(map(len, own)),
-        "mean_lowest_positive_score": float(found.lowest_positive.mean()),
-        "mean_negative_score": float(kept.mean()) if kept.size else 0.0,
-    }
-
-
-def triplets_of(
-    table: pl.DataFrame, qrels: pl.DataFrame, ids: NDArray[np.str_], own: list[list[int]], negatives: list[list[int]]
-) -> pl.DataFrame:
-    """One row per query and positive, with the query's negatives, the user's own first."""
-    both = [list(ids[first + rest]) for first, rest in zip(own, negatives, strict=True)]
-    mined = table.select("query_id").with_columns(pl.Series("negative_ids", both, TRIPLETS["negative_ids"]))
-    triplets = qrels.join(table, on="query_id").join(mined, on="query_id").select(list(TRIPLETS))
-    return triplets.sort("query_id", "document_id")
+    sample = sample_of(task, queries, corpus, mined, score, params.n_sample, params.seed)
+    write(sample, out / "sample.parquet", NEGATIVE_SAMPLE)
+    scored_by = {"scored_by": params.reranker or "cosine"}
+    return {"n_triplets": triplets.height} | figures(task, recipe, mined, score) | scored_by
 
 
 if __name__ == "__main__":

@@ -1,0 +1,195 @@
+"""Finds every train query's hard negatives, and says how far they can be trusted."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from attune.candidates import FloatArray, IntArray, Pairs, Pool, Scorer, answers_of_same_queries, cosines
+from attune.false_negatives import Hidden, answering_like_queries, hidden_answers
+from attune.filling import Documents, fill
+from attune.lexical import bm25_top_k
+from attune.negatives import REASONS, BoolArray, Found, Rules, Slots, Verdicts, ceilings, judge
+from attune.retrieval import top_k
+
+K1, B = 1.2, 0.75  # of BM25: Lucene's own
+PERCENTILES = (5, 25, 50, 75, 95)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How negatives are looked for; each is explained in params.yaml."""
+
+    n_negatives: int
+    lexical_share: float
+    depth: int
+    first_rank: int
+    max_share_of_positive: float
+    min_margin: float
+    same_query: float
+    seed: int
+    threads: int
+
+    def rules(self) -> Rules:
+        """What decides on a candidate."""
+        return Rules(self.max_share_of_positive, self.min_margin, self.first_rank)
+
+
+@dataclass(frozen=True)
+class Task:
+    """The train queries and the corpus, in the order of their embeddings, and what is known of them.
+
+    Attributes:
+        query_texts, document_texts: what they say; documents with their titles.
+        query_vectors, document_vectors: embeddings of length 1, (n_queries, dim) and (n_documents, dim).
+        query_clusters, document_clusters: the cluster of each, as a number.
+        duplicate_of: for each document the first of its near-identical ones, as a row.
+        candidates: rows of the documents that may become negatives, ascending.
+        positives: the relevant documents of each query, at least one, sorted.
+        own: the negatives that the user has given, sorted.
+    """
+
+    query_texts: list[str]
+    document_texts: list[str]
+    query_vectors: FloatArray
+    document_vectors: FloatArray
+    query_clusters: IntArray
+    document_clusters: IntArray
+    duplicate_of: IntArray
+    candidates: IntArray
+    positives: Pairs
+    own: Pairs
+
+    def n_queries(self) -> int:
+        """How many train queries there are."""
+        return len(self.query_texts)
+
+    def wanted(self, n_negatives: int) -> IntArray:
+        """How many negatives to mine for each query: all rows are of one length, so who brings fewer gets more."""
+        n_own = np.bincount(self.own.queries, minlength=self.n_queries())
+        wanted: IntArray = n_negatives + n_own.max(initial=0) - n_own
+        return wanted
+
+
+@dataclass(frozen=True)
+class Mined:
+    """The negatives of every query and how they were come by.
+
+    Attributes:
+        found: the candidates.
+        positive_scores: of the task's positives, (n_pairs,).
+        verdicts: what became of the candidates.
+        negatives: rows of the corpus, (n_queries, most), the mined ones before the random ones; -1 beyond the wanted.
+        slots: how many each query needed, and from which list.
+    """
+
+    found: Found
+    positive_scores: FloatArray
+    verdicts: Verdicts
+    negatives: IntArray
+    slots: Slots
+
+    def is_random(self) -> BoolArray:
+        """Which of the negatives were drawn at random."""
+        return (self.negatives >= 0) & (self.verdicts.picks < 0)
+
+    def kept(self) -> Pairs:
+        """The mined negatives, random ones left out."""
+        return self._pairs(self.verdicts.picks >= 0)
+
+    def random(self) -> Pairs:
+        """The random ones."""
+        return self._pairs(self.is_random())
+
+    def _pairs(self, which: BoolArray) -> Pairs:
+        return Pairs(np.nonzero(which)[0], self.negatives[which])
+
+
+def mine_negatives(task: Task, recipe: Recipe, score: Scorer, is_reranked: bool) -> Mined:
+    """Ranks, judges and fills up.
+
+    Args:
+        task: queries and documents.
+        recipe: what to look for.
+        score: judges how well a document answers a query.
+        is_reranked: whether that is something else than the cosine of their embeddings.
+
+    Raises:
+        BadInput: there are too few documents, or none with a word for a lexical share.
+    """
+    positive_scores = score(task.positives)
+    same = answers_of_same_queries(task.query_vectors, task.positives, recipe.same_query, recipe.threads)
+    pool, scores = _candidates(task, recipe, score, is_reranked)
+    lowest = np.full(task.n_queries(), np.inf, dtype=np.float32)
+    np.minimum.at(lowest, task.positives.queries, positive_scores)
+    found = Found(
+        pool=pool,
+        scores=scores,
+        is_positive=pool.holds(task.positives),
+        is_own_negative=pool.holds(task.own),
+        in_own_cluster=task.document_clusters[pool.rows] == task.query_clusters[:, None],
+        answers_same_query=pool.holds(same),
+        lowest_positive=lowest,
+    )
+    slots = Slots.of(task.wanted(recipe.n_negatives), recipe.lexical_share)
+    verdicts = judge(found, recipe.rules(), slots)
+    query, column = np.nonzero(verdicts.rejected())
+    avoided = np.concatenate([task.own.queries, query]), np.concatenate([task.own.rows, pool.rows[query, column]])
+    order = np.argsort(avoided[0], kind="stable")
+    negatives = fill(
+        chosen=verdicts.rows(pool),
+        wanted=slots.wanted,
+        documents=Documents(task.candidates, task.document_clusters[task.candidates]),
+        own_clusters=task.query_clusters,
+        never=same,
+        last=Pairs(avoided[0][order], avoided[1][order]),
+        seed=recipe.seed,
+    )
+    return Mined(found, positive_scores, verdicts, negatives, slots)
+
+
+def _candidates(task: Task, recipe: Recipe, score: Scorer, is_reranked: bool) -> tuple[Pool, FloatArray]:
+    """The lists, joined, and the score of each candidate; 0 where there is none."""
+    documents = task.document_vectors[task.candidates]
+    dense_scores, places = top_k(task.query_vectors, documents, recipe.depth, recipe.threads)
+    lexical = np.empty((len(places), 0), dtype=np.int64)
+    if recipe.lexical_share:
+        texts = [task.document_texts[row] for row in task.candidates.tolist()]
+        _, found = bm25_top_k(task.query_texts, texts, recipe.depth, K1, B)
+        lexical = np.where(found < 0, -1, task.candidates[found])
+    pool = Pool.of(task.candidates[places], lexical)
+    scores = np.zeros(pool.rows.shape, dtype=np.float32)
+    unscored = pool.rows >= 0
+    if not is_reranked:  # what FAISS has found is scored already, and in the same way
+        scores[:, : places.shape[1]] = dense_scores
+        unscored[:, : places.shape[1]] = False
+    query, column = np.nonzero(unscored)
+    scores[query, column] = score(Pairs(query, pool.rows[query, column]))
+    return pool, scores
+
+
+def figures(task: Task, recipe: Recipe, mined: Mined, score: Scorer) -> dict[str, int | float]:
+    """What was kept and rejected by which rule, how the scores lie, and how many negatives may be answers."""
+    found, verdicts = mined.found, mined.verdicts
+    kept = found.scores[verdicts.has("kept")]
+    random = mined.random()
+    ceiling = np.minimum(*ceilings(found.lowest_positive, recipe.rules()))[random.queries]
+    hidden = Hidden.of(task.positives, mined.positive_scores, task.duplicate_of, recipe.seed)
+    return {
+        "n_candidates": int((found.pool.rows >= 0).sum()),
+        **{f"n_{reason}": verdicts.count(reason) for reason in REASONS},
+        "n_kept_from_lexical": int(verdicts.from_lexical.sum()),
+        "n_filled_at_random": len(random.rows),
+        "n_filled_too_close": int((score(random) > ceiling).sum()),
+        "n_given_by_user": len(task.own.rows),
+        "mean_lowest_positive_score": float(found.lowest_positive.mean()),
+        "mean_negative_score": float(kept.mean()) if kept.size else 0.0,
+        **_percentiles("lowest_positive_score", found.lowest_positive),
+        **_percentiles("negative_score", kept),
+        **hidden_answers(found, recipe.rules(), mined.slots, hidden, task.duplicate_of),
+        **answering_like_queries(mined.kept(), task.positives, cosines(task.query_vectors, task.query_vectors)),
+    }
+
+
+def _percentiles(name: str, scores: FloatArray) -> dict[str, float]:
+    values = np.percentile(scores, PERCENTILES) if scores.size else np.zeros(len(PERCENTILES))
+    return {f"{name}_p{percentile:02}": float(value) for percentile, value in zip(PERCENTILES, values, strict=True)}
