@@ -24,6 +24,7 @@ COPIED = (
     "src",
     "data/own",
     "models/rerankers",
+    "data/general",
 )
 
 

@@ -16,11 +16,14 @@ ROOT = miniature.ROOT
 SYSTEMS = ("bm25", "base", "tuned", "onnx", "onnx_int8")
 AFTER_TRAIN = {
     "train",
+    "merge",
     "export",
+    "seeds",
     "report",
     *(f"{s}@{x}" for s in ("embed", "evaluate") for x in ("tuned", "onnx", "onnx_int8")),
 }
-AFTER_EVALUATE = {"report", *(f"evaluate@{system}" for system in SYSTEMS)}
+AFTER_MERGE_NOT_EXPORT = {"train", "merge", "seeds", "embed@tuned", "evaluate@tuned"}
+AFTER_EVALUATE = {"report", "seeds", *(f"evaluate@{system}" for system in SYSTEMS)}
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +96,8 @@ def test_a_second_run_runs_nothing(finished: Path) -> None:
         ({"evaluate": {"bm25_k1": 1.5}}, AFTER_EVALUATE),
         ({"train": {"learning_rate": 2e-5}}, AFTER_TRAIN),
         ({"mine": {"n_negatives": 2}}, AFTER_TRAIN | {"mine"}),
-        ({"export": {"int8_per_channel": False}}, AFTER_TRAIN - {"train", "embed@tuned", "evaluate@tuned"}),
+        ({"merge": {"min_retention": 0.5}}, AFTER_TRAIN - {"train"}),
+        ({"export": {"int8_per_channel": False}}, AFTER_TRAIN - AFTER_MERGE_NOT_EXPORT),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, Mapping) else "",
 )
@@ -144,6 +148,38 @@ def test_training_never_has_a_test_row_among_its_inputs() -> None:
         "models/base",
         "models/rerankers/${mine.reranker}",
     }
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """What is in a folder, by relative path."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_second_round_runs_from_mining_to_the_report_and_leaves_the_first_alone(copy: Path) -> None:
+    """`rounds: {r2: r1}` mines with round 1's encoder and trains on from it; without it, round 1 is what is merged."""
+    first = files_of(copy / "models" / "rounds" / "r1")
+    locked = (copy / "dvc.lock").read_text()
+    miniature.change(copy, {"rounds": {"r2": "r1"}, "merge": {"round": "r2"}})
+    done = miniature.dvc(copy, "repro")
+    ran = {line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")}
+    again = {"embed_round@r2", "mine_round@r2", "train_round@r2"}
+    assert again | {"merge"} <= ran <= again | AFTER_TRAIN - {"train"}
+    assert files_of(copy / "models" / "rounds" / "r1") == first
+    second = files_of(copy / "models" / "rounds" / "r2")
+    assert second.keys() == first.keys() and second != first
+    seed = YAML(typ="safe").load((copy / "params.yaml").read_text())["train"]["seeds"][0]
+    assert files_of(copy / "models" / "tuned") == files_of(copy / "models" / "rounds" / "r2" / str(seed))
+    mined = [(copy / "data" / "mined" / name / "triplets.parquet").read_bytes() for name in ("r1", "r2")]
+    assert mined[0] != mined[1]
+    assert (copy / "metrics" / "plots" / "training_r2.csv").read_text().startswith("step,loss,dev_ndcg@10\n")
+    assert {path.name for path in (copy / "data" / "embeddings" / "r2").iterdir()} == {"corpus.npy", "train.npy"}
+    # and back: nothing runs but what is restored, and the figures are those of before
+    sections = YAML(typ="safe").load((copy / "params.yaml").read_text())
+    sections["rounds"], sections["merge"]["round"] = {}, "r1"
+    YAML().dump(sections, copy / "params.yaml")
+    miniature.dvc(copy, "repro")
+    stages = [YAML(typ="safe").load(text)["stages"] for text in (locked, (copy / "dvc.lock").read_text())]
+    assert all(stages[1][name] == entry for name, entry in stages[0].items())
 
 
 def test_without_epochs_tuned_is_base_and_the_report_says_so(copy: Path) -> None:

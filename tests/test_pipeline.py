@@ -9,7 +9,13 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src"
-STAGES = ("base", "collect", "prepare", "split", "embed", "audit", "mine", "train", "export", "evaluate", "report")
+STAGES = (
+    *("base", "collect", "prepare", "split", "embed", "audit", "mine", "train", "merge", "export", "evaluate"),
+    *("seeds", "report"),
+)
+# what later rounds do again, as stages of their own: the same program and parameters, other inputs and outputs
+AGAIN = {"embed_round": "embed", "mine_round": "mine", "train_round": "train"}
+NOT_A_STAGE = {"rounds", "gate"}
 
 
 def pipeline() -> dict[str, Any]:
@@ -54,11 +60,45 @@ def code_deps(stage: dict[str, Any]) -> list[str]:
     return [dep for dep in stage.get("do", stage)["deps"] if dep.startswith("src/")]
 
 
-@pytest.mark.parametrize("name", STAGES)
+def program(stage: dict[str, Any]) -> list[str]:
+    """The module that a stage runs, and the names of its options."""
+    words = stage.get("do", stage)["cmd"].split()
+    return [words[words.index("-m") + 1], *sorted(word for word in words if word.startswith("--"))]
+
+
+@pytest.mark.parametrize("name", [*STAGES, *AGAIN])
 def test_a_stage_depends_on_exactly_the_files_it_imports(name: str) -> None:
     """Nothing missing (a stale result would look fresh), nothing extra (an edit would run too much)."""
     deps = code_deps(pipeline()[name])
-    assert sorted(deps) == sorted(closure(SOURCE / "attune" / "stages" / f"{name}.py"))
+    assert sorted(deps) == sorted(closure(SOURCE / "attune" / "stages" / f"{AGAIN.get(name, name)}.py"))
+
+
+@pytest.mark.parametrize(("name", "first"), AGAIN.items())
+def test_a_later_round_is_run_as_the_first(name: str, first: str) -> None:
+    """The same module, options and parameters; nothing that it reads or writes names a test split."""
+    stages = pipeline()
+    again, once = (stages[stage].get("do", stages[stage]) for stage in (name, first))
+    assert program(again) == program(once)
+    assert again["params"] == once["params"]
+    read = {dep for dep in again["deps"] if dep.startswith("data/")}
+    assert read <= {
+        "data/prepared/corpus.parquet",
+        "data/splits/train",
+        "data/splits/dev",
+        "data/mined/${key}",
+        "data/embeddings/${key}/corpus.npy",
+        "data/embeddings/${key}/train.npy",
+    }
+
+
+def test_no_two_rounds_write_to_the_same_place() -> None:
+    """Not even two that start from the same one: all outputs bear the round's own name."""
+    for name in AGAIN:
+        stage = pipeline()[name]
+        assert stage["foreach"] == "${rounds}"
+        body = stage["do"]
+        written = [*body["outs"], *(path for out in ("metrics", "plots") for one in body.get(out, []) for path in one)]
+        assert all("${key}" in path for path in written) and len(written) >= 2
 
 
 def test_the_closure_test_can_fail(tmp_path: Path) -> None:
@@ -77,7 +117,7 @@ def test_stages_params_and_files_bear_the_same_names() -> None:
     """One word, five rooms: dvc.yaml, params.yaml, src/attune/stages, metrics and tests."""
     sections = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
     files = {path.stem for path in (SOURCE / "attune" / "stages").glob("*.py")} - {"__init__"}
-    assert set(pipeline()) == set(sections) - {"gate"} == files == set(STAGES)  # the gate runs beside the pipeline
+    assert set(pipeline()) - set(AGAIN) == set(sections) - NOT_A_STAGE == files == set(STAGES)
     assert all((ROOT / "tests" / f"test_{name}.py").is_file() for name in STAGES)
 
 
@@ -85,7 +125,7 @@ def test_every_stage_reads_its_own_section_and_leaves_a_receipt() -> None:
     """A stage tracks its section of params.yaml whole, and no other; what it did is in metrics/."""
     for name, stage in pipeline().items():
         body = stage.get("do", stage)
-        assert [entry for entry in body["params"] if isinstance(entry, str)] == [name]
+        assert [entry for entry in body["params"] if isinstance(entry, str)] == [AGAIN.get(name, name)]
         receipts = [
             path
             for metric in body.get("metrics", body["outs"])

@@ -68,6 +68,11 @@ def scores_columns(measures: Sequence[str]) -> Columns:
     return {"query_id": pl.String, "split": pl.String} | dict.fromkeys(measures, pl.Float64)
 
 
+def seed_scores_columns(measures: Sequence[str]) -> Columns:
+    """The columns of data/seeds/scores.parquet: one row per seed and query, one column per measure."""
+    return {"seed": pl.Int64} | dict(scores_columns(measures))
+
+
 def read_raw(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, pl.DataFrame]]:
     """Reads data/raw: documents, queries, and the judgments by split ("all" where the split is still to be made).
 

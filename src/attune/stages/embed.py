@@ -17,8 +17,14 @@ from attune.runtime import Embedder
 from attune.stage import Out, Params, Receipt, run
 from attune.tables import CLUSTERED_QUERIES, CORPUS, SPLITS, full_texts, read
 
-# Train queries are embedded where mining needs them; the shipped models are only scored.
-SPLITS_OF = {"base": SPLITS, "tuned": SPLITS, "onnx": ("dev", "test"), "onnx_int8": ("dev", "test")}
+# Train queries are embedded where mining needs them; the shipped models are only scored, those of a round never.
+SPLITS_OF = {
+    "base": SPLITS,
+    "tuned": SPLITS,
+    "round": ("train",),
+    "onnx": ("dev", "test"),
+    "onnx_int8": ("dev", "test"),
+}
 
 Vectors = NDArray[np.float32]
 
@@ -42,7 +48,7 @@ class EmbedParams(Params):
 
 
 def load(system: str, folder: Path, params: EmbedParams) -> Encoder:
-    """The encoder of a system: base and tuned run in torch, onnx and onnx_int8 in the runtime that services use."""
+    """The encoder of a system: onnx and onnx_int8 run in the runtime that services use, all others in torch."""
     if system == "onnx":
         return Embedder(folder, threads=params.threads)
     if system == "onnx_int8":

@@ -19,12 +19,13 @@ import torch
 from datasets import Dataset
 from pydantic import Field
 
-from attune import batches, dev, encoders, fitting
+from attune import batches, dev, dev_split, encoders, fitting
 from attune.batches import Rows
-from attune.dev import DEV_MEASURE, Dev
+from attune.dev import DEV_MEASURE
+from attune.dev_split import read_dev
 from attune.fitting import Outcome, Recipe
 from attune.stage import Out, Params, Receipt, run
-from attune.tables import CLUSTERED_QUERIES, CORPUS, DOCUMENT_IDS, QRELS, TRIPLETS, full_texts, read
+from attune.tables import CORPUS, TRIPLETS, full_texts, read
 
 SCRATCH = Path("scratch/train")
 LIBRARIES = ("torch", "transformers", "sentence-transformers", "accelerate")
@@ -66,22 +67,11 @@ def batching_of(triplets: pl.DataFrame, cluster_of: dict[str, str], positives: S
     )
 
 
-def dev_set(folder: Path, texts: dict[str, str]) -> Dev:
-    """The dev queries over the documents of the dev split."""
-    queries = read(folder / "queries.parquet", CLUSTERED_QUERIES)
-    qrels = read(folder / "qrels.parquet", QRELS).filter(pl.col("relevance") > 0)
-    own = read(folder / "documents.parquet", DOCUMENT_IDS)["document_id"]
-    relevant = qrels.group_by("query_id").agg("document_id")
-    return Dev(
-        queries=dict(queries.select("query_id", "text").iter_rows()),
-        corpus={id_: texts[id_] for id_ in sorted({*own, *qrels["document_id"]})},
-        relevant={query_id: set(found) for query_id, found in relevant.iter_rows()},
-    )
-
-
 def fingerprint(recipe: Recipe, threads: int, files: list[Path]) -> str:
     """What tells this run from every other: its recipe, the bytes it reads, its code, the libraries and the device."""
-    code = [Path(inspect.getfile(module)) for module in (batches, dev, encoders, fitting, sys.modules[__name__])]
+    code = [
+        Path(inspect.getfile(module)) for module in (batches, dev, dev_split, encoders, fitting, sys.modules[__name__])
+    ]
     versions = [f"{name}={version(name)}" for name in LIBRARIES]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     digest = hashlib.sha256(repr((recipe, threads, versions, device)).encode())
@@ -130,7 +120,7 @@ def train(
     inputs = [mined / "triplets.parquet", prepared / "corpus.parquet", *dev_split.glob("*.parquet"), *base.rglob("*.*")]
     scratch = SCRATCH / fingerprint(recipe, params.threads, inputs)
     model = encoders.load_torch(base)
-    outcome = fitting.fit(model, rows, batching, dev_set(dev_split, texts), recipe, scratch)
+    outcome = fitting.fit(model, rows, batching, read_dev(dev_split, texts), recipe, scratch)
     model.save_pretrained(str(out), create_model_card=False)
     (out / "attune.json").write_bytes((base / "attune.json").read_bytes())
     points = curve(outcome.log)

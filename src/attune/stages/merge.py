@@ -1,0 +1,174 @@
+"""Goes back from the tuned encoder towards the base as far as dev allows, and keeps what general text demands.
+
+Each share of the tuned weights is scored on dev and on general text that no training saw. Among the shares that keep
+enough of the base's general score, the best one on dev becomes models/tuned. All seeds get the share of the first one.
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import polars as pl
+from pydantic import Field
+from tqdm import tqdm
+
+from attune.dev import DEV_MEASURE, Dev, DevEvaluator
+from attune.dev_split import read_dev
+from attune.encoders import best_precision
+from attune.errors import BadInput
+from attune.interpolation import Line
+from attune.practice import Practice, read_practice
+from attune.stage import Out, Params, Receipt, run, write_json
+from attune.tables import CORPUS, full_texts, read
+
+MEASURE = DEV_MEASURE.removeprefix("eval_")  # as the evaluator itself calls it
+ENDS = (0.0, 1.0)  # base and tuned, scored always: the curve from one to the other
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class MergeParams(Params):
+    """Which round's encoders, which shares of their weights, and how much of the base's general score must be left."""
+
+    round: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    shares: list[Share] = Field(min_length=1, max_length=100)
+    min_retention: float = Field(ge=0, le=1)
+    general: str = Field(min_length=1)
+    precision: Literal["auto", "fp32", "bf16"]
+    threads: int = Field(ge=1, le=1024)
+
+
+class Point(NamedTuple):
+    """A share of the tuned weights, and the nDCG@10 on dev and on general text at it."""
+
+    share: float
+    dev: float
+    general: float
+
+
+class Choice(NamedTuple):
+    """The point that is taken, and whether it keeps enough of the general score."""
+
+    point: Point
+    is_retention_met: bool
+
+
+def general_task(practice: Practice) -> Dev:
+    """The held-out queries over all passages; equal texts are one, with all their answers."""
+    relevant: dict[str, set[str]] = {}
+    for query, passage in practice.held_out:
+        relevant.setdefault(query, set()).add(passage)
+    passages = sorted({pair.passage for half in practice for pair in half})
+    return Dev({query: query for query in relevant}, {passage: passage for passage in passages}, relevant)
+
+
+def retention(point: Point, base: Point) -> float:
+    """The share of the base's general score that is left; 1 where there was nothing to lose."""
+    return point.general / base.general if base.general else 1.0
+
+
+def choose(points: Sequence[Point], base: Point, min_retention: float) -> Choice:
+    """The best on dev of those that keep enough, ties to the smaller share; if none does, the one that keeps most.
+
+    Args:
+        points: to choose from, at least one.
+        base: the point at share 0.
+        min_retention: the least share of the base's general score.
+    """
+    kept = [point for point in points if retention(point, base) >= min_retention]
+    if kept:
+        return Choice(max(kept, key=lambda point: (round(point.dev, 6), -point.share)), True)
+    return Choice(max(points, key=lambda p: (round(p.general, 6), round(p.dev, 6), -p.share)), False)
+
+
+def score(line: Line, shares: Sequence[float], dev: Dev, general: Dev, precision: str) -> list[Point]:
+    """The encoders at these shares, each scored on both tasks."""
+    evaluators = [DevEvaluator(task, precision) for task in (dev, general)]
+    points = []
+    for share in tqdm(shares, desc="merge", unit="share", disable=None):
+        model = line.at(share)
+        points.append(Point(share, *(float(evaluator(model)[MEASURE]) for evaluator in evaluators)))
+    return points
+
+
+def curve(points: Sequence[Point], chosen: Point) -> pl.DataFrame:
+    """What dev gains and general text loses from the base to the tuned weights."""
+    columns = {"share": pl.Float64, "dev_ndcg@10": pl.Float64, "general_ndcg@10": pl.Float64, "is_chosen": pl.Boolean}
+    rows = [(*(round(value, 6) for value in point), point.share == chosen.share) for point in points]
+    return pl.DataFrame(rows, schema=columns, orient="row")
+
+
+def seed_folders(folder: Path) -> dict[int, Path]:
+    """The encoders of a round by seed."""
+    found = sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal())
+    return {seed: folder / str(seed) for seed in found}
+
+
+def save(base: Path, tuned: Path, share: float, threads: int, out: Path) -> None:
+    """Writes the encoder at this share; with share 1 the tuned one's files as they are."""
+    if share == 1:
+        shutil.copytree(tuned, out, copy_function=shutil.copyfile)  # not the modes: a cache's files may be read-only
+    else:
+        Line(base, tuned, threads).at(share).save_pretrained(str(out), create_model_card=False)
+    (out / "attune.json").write_bytes((base / "attune.json").read_bytes())
+
+
+def save_all(
+    base: Path, folders: Mapping[int, Path], first: int, share: float, threads: int, out: Path, seeds: Path
+) -> None:
+    """The first seed's encoder to one folder, those of the others to another one, with a list of them."""
+    save(base, folders[first], share, threads, out)
+    others = [seed for seed in folders if seed != first]
+    seeds.mkdir()
+    for seed in others:
+        save(base, folders[seed], share, threads, seeds / str(seed))
+    write_json(seeds / "seeds.json", {"first": first, "others": others})
+
+
+def receipt(chosen: Choice, base: Point, dev: Dev, general: Dev, n_seeds: int) -> Receipt:
+    """What was chosen, what it scores beside the base, and on how many queries that was seen."""
+    return {
+        "share": chosen.point.share,
+        "dev_ndcg@10": chosen.point.dev,
+        "general_ndcg@10": chosen.point.general,
+        "base_dev_ndcg@10": base.dev,
+        "base_general_ndcg@10": base.general,
+        "retention": retention(chosen.point, base),
+        "is_retention_met": chosen.is_retention_met,
+        "n_dev_queries": len(dev.queries),
+        "n_general_queries": len(general.queries),
+        "n_seeds": n_seeds,
+    }
+
+
+def merge(
+    params: MergeParams,
+    *,
+    base: Path,
+    rounds: Path,
+    first: int,
+    prepared: Path,
+    dev_split: Path,
+    out: Out,
+    seeds: Out,
+    curve_file: Out,
+) -> Receipt:
+    """Writes the first seed's encoder at the chosen share, those of the other seeds beside it, and the curve."""
+    folders = seed_folders(rounds)
+    if first not in folders:
+        raise BadInput(f"{rounds}: no encoder of seed {first}, found {list(folders) or 'none'}; run `dvc repro`")
+    corpus = read(prepared / "corpus.parquet", CORPUS)
+    dev = read_dev(dev_split, dict(zip(corpus["document_id"], full_texts(corpus), strict=True)))
+    general = general_task(read_practice(Path(params.general)))
+    precision = best_precision() if params.precision == "auto" else params.precision
+    shares = sorted({*params.shares, *ENDS})
+    points = score(Line(base, folders[first], params.threads), shares, dev, general, precision)
+    chosen = choose([point for point in points if point.share in params.shares], points[0], params.min_retention)
+    curve(points, chosen.point).write_csv(curve_file)
+    save_all(base, folders, first, chosen.point.share, params.threads, out, seeds)
+    return receipt(chosen, points[0], dev, general, len(folders))
+
+
+if __name__ == "__main__":
+    run(merge)
