@@ -85,7 +85,7 @@ def test_a_later_round_is_run_as_the_first(name: str, first: str) -> None:
         "data/prepared/corpus.parquet",
         "data/splits/train",
         "data/splits/dev",
-        "data/mined/${key}",
+        "data/mined/${key}/triplets.parquet",
         "data/embeddings/${key}/corpus.npy",
         "data/embeddings/${key}/train.npy",
     }
