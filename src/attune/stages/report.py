@@ -16,6 +16,7 @@ from attune.errors import BadInput
 from attune.leaks import Leak, leaked_queries, without_leaks
 from attune.markdown import render, signed
 from attune.measures import MEASURES
+from attune.panels import dimensions_of, domain_tasks, negatives, tasks_of, trade_off
 from attune.receipts import read_receipts
 from attune.significance import compare
 from attune.stage import Out, Params, run, write_json
@@ -24,7 +25,8 @@ from attune.tables import LEAKS, QRELS, read, scores_columns
 from attune.verdict import HEADLINE, Outcome, leaks_of_test, verdict, verdict_despite_leaks
 
 SYSTEMS = ("bm25", "base", "tuned", "onnx", "onnx_int8")
-RECEIPTS = (*SYSTEMS, "prepare", "split", "audit", "mine", "train", "export")
+RECEIPTS = (*SYSTEMS, "prepare", "split", "audit", "mine", "train", "merge", "seeds", "drift", "export")
+PROBED = ("base", "tuned")
 KEPT_BY_INT8 = 0.99  # the share of tuned nDCG@10 below which the report warns
 SCORES = scores_columns(MEASURES)
 
@@ -84,8 +86,29 @@ def summarise(
     }
 
 
+def panels(metrics: Path, receipts: Mapping[str, Mapping[str, Any]], mined: Path) -> dict[str, Any]:
+    """What the page shows beside the scores on test."""
+    probed = read_receipts(metrics / "probe", PROBED, ())
+    return {
+        "tasks": tasks_of(probed["base"], probed["tuned"]),
+        "domain_tasks": domain_tasks(receipts["base"], receipts["tuned"]),
+        "dimensions": dimensions_of(receipts["base"], receipts["tuned"]),
+        "points": trade_off(metrics / "plots" / "merge.csv"),
+        "negatives": negatives(mined),
+    }
+
+
 def report(
-    params: ReportParams, *, runs: Path, prepared: Path, splits: Path, audit: Path, metrics: Path, out: Out, page: Out
+    params: ReportParams,
+    *,
+    runs: Path,
+    prepared: Path,
+    splits: Path,
+    audit: Path,
+    mined: Path,
+    metrics: Path,
+    out: Out,
+    page: Out,
 ) -> None:
     """Compares base and tuned and writes the report, for programs and for people."""
     receipts = read_receipts(metrics, RECEIPTS, SYSTEMS)
@@ -104,6 +127,7 @@ def report(
     write_json(out, summary)
     told = {"summary": summary, "receipts": receipts, "params": params, "leaks": crossing, "kept_by_int8": KEPT_BY_INT8}
     shown["closest"] = closest(leaks, prepared, params.n_examples)
+    shown |= panels(metrics, receipts, mined)
     page.write_text(render("report.md.j2", **told, **shown), encoding="utf-8")
 
 
