@@ -125,6 +125,21 @@ def test_a_source_file_wakes_the_stages_that_import_it(copy: Path, file: str, ex
     assert woken(copy) == expected
 
 
+def test_a_change_in_the_named_reranker_wakes_mining(copy: Path) -> None:
+    """DVC watches the folder that mine.reranker names, and no other; without a name all of models/rerankers."""
+    for name in ("judge", "another"):
+        (copy / "models" / "rerankers" / name).mkdir()
+        (copy / "models" / "rerankers" / name / "config.json").write_text("{}")
+    assert "mine" in woken(copy)
+    miniature.change(copy, {"mine": {"reranker": "judge"}})
+    miniature.dvc(copy, "commit", "-f", "mine")
+    assert "mine" not in woken(copy)
+    edit(copy / "models" / "rerankers" / "another" / "config.json")
+    assert "mine" not in woken(copy)
+    edit(copy / "models" / "rerankers" / "judge" / "config.json")
+    assert woken(copy) == AFTER_TRAIN | {"mine"}
+
+
 def test_changing_an_evaluation_costs_no_encoding(copy: Path) -> None:
     """For real: the five evaluations and the report run, nothing else does."""
     miniature.change(copy, {"evaluate": {"bm25_b": 0.5}})

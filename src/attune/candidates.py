@@ -12,6 +12,7 @@ from attune.retrieval import SLACK
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
 
 NOT_RANKED = 2**31 - 1  # the place in a list that lacks the candidate
 BATCH = 8192  # pairs scored at a time: bounds memory
@@ -66,7 +67,7 @@ class Pool:
             lexical_rank=np.hstack([of_dense.reshape(dense.shape), np.where(alone < 0, NOT_RANKED, _places(lexical))]),
         )
 
-    def holds(self, pairs: Pairs) -> NDArray[np.bool_]:
+    def holds(self, pairs: Pairs) -> BoolArray:
         """Which candidates are among the pairs."""
         return np.isin(keys(np.arange(len(self.rows))[:, None], self.rows), pairs.keys())
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attune.candidates import FloatArray, IntArray, Pairs, Scorer, keys
-from attune.negatives import BoolArray, Found, Rules, Slots, judge
+from attune.candidates import BoolArray, FloatArray, IntArray, Pairs, Scorer, keys
+from attune.negatives import Found, Rules, Slots, judge
 
 MOST = 20_000  # hidden answers; more would not make the shares steadier by a thousandth, only slower
 LIKE = (0.8, 0.9)  # cosine of queries; paraphrases lie at .65 to .95, and so do mere siblings (see params.yaml, audit)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attune.candidates import IntArray, Pairs
+from attune.candidates import BoolArray, IntArray, Pairs
 from attune.errors import BadInput
 
 
@@ -63,12 +63,18 @@ def fill(
                 f"mine: {n_others} train documents outside a query's cluster may be its negatives, {n_missing} needed; "
                 "lower mine.n_negatives, or raise mine.same_query"
             )
-        n_clean = min(n_missing, int(clean.sum()))
-        drawn = [random.choice(np.flatnonzero(clean), n_clean, replace=False)]
-        if n_clean < n_missing:
-            drawn.append(random.choice(np.flatnonzero(others & ~clean), n_missing - n_clean, replace=False))
-        filled[query, n_chosen[query] : wanted[query]] = documents.rows[np.concatenate(drawn)]
+        drawn = _draw(random, clean, others & ~clean, n_missing)
+        filled[query, n_chosen[query] : wanted[query]] = documents.rows[drawn]
     return filled
+
+
+def _draw(random: np.random.Generator, first: BoolArray, then: BoolArray, n: int) -> IntArray:
+    """Draws n places, those of the second kind only when the first are used up."""
+    n_first = min(n, int(first.sum()))
+    drawn = random.choice(np.flatnonzero(first), n_first, replace=False)
+    if n_first == n:
+        return drawn
+    return np.concatenate([drawn, random.choice(np.flatnonzero(then), n - n_first, replace=False)])
 
 
 def _of(pairs: Pairs, query: int) -> IntArray:

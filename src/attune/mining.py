@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attune.candidates import FloatArray, IntArray, Pairs, Pool, Scorer, answers_of_same_queries, cosines
+from attune.candidates import BoolArray, FloatArray, IntArray, Pairs, Pool, Scorer, answers_of_same_queries, cosines
 from attune.false_negatives import Hidden, answering_like_queries, hidden_answers
 from attune.filling import Documents, fill
 from attune.lexical import bm25_top_k
-from attune.negatives import REASONS, BoolArray, Found, Rules, Slots, Verdicts, ceilings, judge
+from attune.negatives import REASONS, Found, Rules, Slots, Verdicts, ceilings, judge
 from attune.retrieval import top_k
 
 K1, B = 1.2, 0.75  # of BM25: Lucene's own
@@ -132,19 +132,24 @@ def mine_negatives(task: Task, recipe: Recipe, score: Scorer, is_reranked: bool)
     )
     slots = Slots.of(task.wanted(recipe.n_negatives), recipe.lexical_share)
     verdicts = judge(found, recipe.rules(), slots)
-    query, column = np.nonzero(verdicts.rejected())
-    avoided = np.concatenate([task.own.queries, query]), np.concatenate([task.own.rows, pool.rows[query, column]])
-    order = np.argsort(avoided[0], kind="stable")
     negatives = fill(
         chosen=verdicts.rows(pool),
         wanted=slots.wanted,
         documents=Documents(task.candidates, task.document_clusters[task.candidates]),
         own_clusters=task.query_clusters,
         never=same,
-        last=Pairs(avoided[0][order], avoided[1][order]),
+        last=_avoided(task.own, pool, verdicts),
         seed=recipe.seed,
     )
     return Mined(found, positive_scores, verdicts, negatives, slots)
+
+
+def _avoided(own: Pairs, pool: Pool, verdicts: Verdicts) -> Pairs:
+    """What is no negative, or is one already: rejected candidates and the user's own, sorted by query."""
+    query, column = np.nonzero(verdicts.rejected())
+    queries, rows = np.concatenate([own.queries, query]), np.concatenate([own.rows, pool.rows[query, column]])
+    order = np.argsort(queries, kind="stable")
+    return Pairs(queries[order], rows[order])
 
 
 def _candidates(task: Task, recipe: Recipe, score: Scorer, is_reranked: bool) -> tuple[Pool, FloatArray]:

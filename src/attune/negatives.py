@@ -5,9 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from attune.candidates import NOT_RANKED, FloatArray, IntArray, Pool
-
-BoolArray = NDArray[np.bool_]
+from attune.candidates import NOT_RANKED, BoolArray, FloatArray, IntArray, Pool
 
 # The rules in the order in which they are asked; what passes all of them is kept, or not needed.
 RULES = ("positive", "own_negative", "positive_cluster", "same_query", "too_close", "within_margin", "passed_over")
