@@ -186,7 +186,8 @@ def test_a_second_round_runs_from_mining_to_the_report_and_leaves_the_first_alon
     assert files_of(copy / "models" / "tuned") == files_of(copy / "models" / "rounds" / "r2" / str(seed))
     mined = [(copy / "data" / "mined" / name / "triplets.parquet").read_bytes() for name in ("r1", "r2")]
     assert mined[0] != mined[1]
-    assert (copy / "metrics" / "plots" / "training_r2.csv").read_text().startswith("step,loss,dev_ndcg@10\n")
+    curves = [(copy / "metrics" / "plots" / f"training{suffix}.csv").read_text() for suffix in ("", "_r2")]
+    assert curves[0] != curves[1] and len({curve.split("\n")[0] for curve in curves}) == 1
     assert {path.name for path in (copy / "data" / "embeddings" / "r2").iterdir()} == {"corpus.npy", "train.npy"}
     # and back: nothing runs but what is restored, and the figures are those of before
     sections = YAML(typ="safe").load((copy / "params.yaml").read_text())
