@@ -1,0 +1,193 @@
+"""attune against the plain recipe that everybody copies: same pairs, same number of optimiser steps, same scores.
+
+The plain recipe is the sentence-transformers trainer with MultipleNegativesRankingLoss over in-batch negatives, batches
+without duplicates, a linear schedule, a tenth of it warm-up, the base encoder's own dropout, the last weights; at the
+learning rates 5e-5 and 2e-5, of which dev chooses with the first seed. attune's is that of the folder's params.yaml:
+stages train and merge. Both in bf16 where the hardware has it, scored on dev and test over the whole corpus, and on
+STS-B where $ATTUNE_DATASETS holds it. Figures are kept in scratch/bench: a killed bench goes on where it was.
+
+    python bench/recipe.py [--seeds 13,21,42] [--epochs N] FOLDER...
+
+A folder is the project's root or one that `make example` has left; its pipeline must have come as far as stage mine.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from scipy.stats import spearmanr
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.base.sampler import BatchSamplers
+from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+
+from attune.encoders import TorchEncoder, best_precision, load_torch
+from attune.errors import BadInput
+from attune.measures import measure
+from attune.retrieval import top_k
+from attune.stage import call, fail, load_params
+from attune.stages.evaluate import load_split
+from attune.stages.merge import MergeParams, merge
+from attune.stages.train import TrainParams, train, training_rows
+from attune.tables import CORPUS, TRIPLETS, full_texts, read
+
+ROOT = Path(__file__).resolve().parent.parent
+STSB = Path(os.environ.get("ATTUNE_DATASETS", ROOT / "../shared/datasets")) / "stsb" / "test.jsonl"
+RATES = (5e-5, 2e-5)
+BATCH_TOKENS = 4096
+
+
+def scores(model: SentenceTransformer, folder: Path) -> dict[str, float]:
+    """nDCG@10 and recall@10 on dev and test, and Spearman's correlation on STS-B's test pairs."""
+    encoder = TorchEncoder(model, best_precision(), BATCH_TOKENS)
+    corpus = read(folder / "data/prepared/corpus.parquet", CORPUS)
+    documents = encoder.encode_document(full_texts(corpus))
+    found = {}
+    for name in ("dev", "test"):
+        split = load_split(folder / "data/splits" / name, corpus)
+        values = measure(top_k(encoder.encode_query(split.texts), documents, 100, 2)[1], split.judgments)
+        found |= {f"{name}_{key}": float(values[key].mean()) for key in ("ndcg@10", "recall@10")}
+    if STSB.is_file():
+        pairs = [json.loads(line) for line in STSB.read_text(encoding="utf-8").splitlines()]
+        first, second = (encoder.encode_document([pair[key] for pair in pairs]) for key in ("sentence1", "sentence2"))
+        found["stsb"] = float(spearmanr((first * second).sum(1), [pair["score"] for pair in pairs]).statistic)
+    return found
+
+
+def plain(folder: Path, params: TrainParams, seed: int, rate: float, scratch: Path) -> SentenceTransformer:
+    """The encoder that the plain recipe trains, with as many steps as attune may take."""
+    corpus = read(folder / "data/prepared/corpus.parquet", CORPUS)
+    triplets = read(folder / "data/mined/r1/triplets.parquet", TRIPLETS)
+    texts = training_rows(triplets, dict(zip(corpus["document_id"], full_texts(corpus), strict=True)))
+    rows = Dataset.from_dict({name: texts[name] for name in ("query", "positive")})
+    model = load_torch(folder / "models/base")
+    if model.device.type == "cpu":
+        model.transformers_model.set_attn_implementation("eager")  # faster; the same function
+    model.model_card_data.widget = [{}]
+    arguments = SentenceTransformerTrainingArguments(
+        output_dir=str(scratch),
+        max_steps=params.epochs * max(1, len(rows) // params.batch_size),
+        per_device_train_batch_size=params.batch_size,
+        learning_rate=rate,
+        warmup_steps=0.1,
+        seed=seed,
+        data_seed=seed,
+        bf16=best_precision() == "bf16",
+        use_cpu=not torch.cuda.is_available(),
+        batch_sampler=BatchSamplers.NO_DUPLICATES,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=not sys.stderr.isatty(),
+    )
+    loss = MultipleNegativesRankingLoss(model)
+    SentenceTransformerTrainer(model=model, args=arguments, train_dataset=rows, loss=loss).train()
+    return model
+
+
+def attune(folder: Path, params: TrainParams, seed: int, scratch: Path) -> SentenceTransformer:
+    """The encoder that stages train and merge leave."""
+    paths = {
+        "base": folder / "models/base",
+        "prepared": folder / "data/prepared",
+        "dev_split": folder / "data/splits/dev",
+    }
+    own = params.model_copy(update={"seeds": [seed]})
+    mined = folder / "data/mined/r1"
+    call(
+        train,
+        own,
+        None,
+        start=paths["base"],
+        mined=mined,
+        out=scratch / "r1",
+        curve_file=scratch / "train.csv",
+        **paths,
+    )
+    settings = load_params(MergeParams, "merge", folder / "params.yaml")
+    outs = {"out": scratch / "tuned", "seeds": scratch / "seeds", "curve_file": scratch / "merge.csv"}
+    call(merge, settings, None, rounds=scratch / "r1", first=seed, **paths, **outs)
+    return load_torch(scratch / "tuned")
+
+
+class Bench:
+    """The runs over one folder, each made once and kept."""
+
+    def __init__(self, folder: Path, epochs: int | None) -> None:
+        self.folder = folder
+        params = load_params(TrainParams, "train", folder / "params.yaml")
+        self.params = params.model_copy(update={"epochs": epochs}) if epochs else params
+        torch.set_num_threads(self.params.threads)
+
+    def run(self, system: str, seed: int, rate: float = 0.0) -> dict[str, float]:
+        """The figures of one run, from scratch/bench if they are there."""
+        kept = ROOT / "scratch" / "bench" / f"{self._key(system, seed, rate)}.json"
+        if not kept.is_file():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            scratch = kept.with_suffix(".runs")
+            shutil.rmtree(scratch, ignore_errors=True)
+            match system:
+                case "base":
+                    model = load_torch(self.folder / "models/base")
+                case "plain":
+                    model = plain(self.folder, self.params, seed, rate, scratch)
+                case _:
+                    model = attune(self.folder, self.params, seed, scratch)
+            kept.write_text(json.dumps(scores(model, self.folder)))
+            shutil.rmtree(scratch, ignore_errors=True)
+        found: dict[str, float] = json.loads(kept.read_text())
+        print(f"{self.folder.name or ROOT.name} {system} seed {seed} lr {rate or '-'}: {found}", file=sys.stderr)
+        return found
+
+    def _key(self, system: str, seed: int, rate: float) -> str:
+        """What tells the run from others: the settings, the triplets, and the code for attune's own."""
+        code = subprocess.run(["git", "rev-parse", "HEAD:src"], cwd=ROOT, capture_output=True, text=True, check=True)
+        triplets = (self.folder / "data/mined/r1/triplets.parquet").read_bytes()
+        merging = (self.folder / "params.yaml").read_text() if system == "attune" else ""
+        own = (system, seed, rate, self.params.model_dump_json(), merging, code.stdout if system == "attune" else "")
+        return hashlib.sha256(repr(own).encode() + triplets).hexdigest()[:16]
+
+    def rows(self, seeds: list[int]) -> Iterator[list[str]]:
+        """The table's rows: base, the plain recipe at the rate that dev prefers, attune; means over the seeds."""
+        yield self._row("base", [self.run("base", seeds[0])])
+        rate = max(RATES, key=lambda rate: self.run("plain", seeds[0], rate)["dev_ndcg@10"])
+        yield self._row(f"plain, {rate:g}", [self.run("plain", seed, rate) for seed in seeds])
+        yield self._row("attune", [self.run("attune", seed) for seed in seeds])
+
+    def _row(self, name: str, runs: list[dict[str, float]]) -> list[str]:
+        cells = [self.folder.resolve().name, name, str(len(runs))]
+        for key in ("dev_ndcg@10", "test_ndcg@10", "test_recall@10", "stsb"):
+            values = [run[key] for run in runs if key in run]
+            spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.mean(values):.4f}{spread}" if values else "")
+        return cells
+
+
+def main() -> None:
+    """Runs what has not been run yet, and prints the table."""
+    parser = argparse.ArgumentParser(description="attune against the plain recipe")
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--seeds", default="13,21,42", type=lambda text: [int(seed) for seed in text.split(",")])
+    parser.add_argument("--epochs", type=int, help="instead of train.epochs, for both")
+    given: Any = parser.parse_args()
+    head: list[str] = ["data", "system", "seeds", "dev nDCG@10", "test nDCG@10", "test recall@10", "STS-B Spearman"]
+    rows: list[list[str]] = [head, ["---", "---", *["---:"] * (len(head) - 2)]]
+    for folder in given.folders:
+        rows += Bench(folder, given.epochs).rows(given.seeds)
+    print("\n".join(f"| {' | '.join(row)} |" for row in rows))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (BadInput, OSError) as error:
+        fail("recipe", error)
