@@ -53,12 +53,11 @@ def fill(
     for query in np.flatnonzero(n_chosen < wanted).tolist():
         n_missing = int(wanted[query] - n_chosen[query])
         others = documents.clusters != own_clusters[query]
-        others[_places(documents, chosen[query][: n_chosen[query]])] = False
-        others[_places(documents, _of(never, query))] = False
+        for rows in (chosen[query][: n_chosen[query]], _of(never, query)):
+            others[_places(documents, rows)] = False
         clean = others.copy()
         clean[_places(documents, _of(last, query))] = False
-        n_others = int(others.sum())
-        if n_others < n_missing:
+        if (n_others := int(others.sum())) < n_missing:
             raise BadInput(
                 f"mine: {n_others} train documents outside a query's cluster may be its negatives, {n_missing} needed; "
                 "lower mine.n_negatives, or raise mine.same_query"
