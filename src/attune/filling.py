@@ -53,16 +53,10 @@ def fill(
     for query in np.flatnonzero(n_chosen < wanted).tolist():
         n_missing = int(wanted[query] - n_chosen[query])
         others = documents.clusters != own_clusters[query]
-        others[_places(documents, chosen[query][: n_chosen[query]])] = False
-        others[_places(documents, _of(never, query))] = False
+        for rows in (chosen[query][: n_chosen[query]], _of(never, query)):
+            others[_places(documents, rows)] = False
         clean = others.copy()
         clean[_places(documents, _of(last, query))] = False
-        n_others = int(others.sum())
-        if n_others < n_missing:
-            raise BadInput(
-                f"mine: {n_others} train documents outside a query's cluster may be its negatives, {n_missing} needed; "
-                "lower mine.n_negatives, or raise mine.same_query"
-            )
         drawn = _draw(random, clean, others & ~clean, n_missing)
         filled[query, n_chosen[query] : wanted[query]] = documents.rows[drawn]
     return filled
@@ -70,9 +64,14 @@ def fill(
 
 def _draw(random: np.random.Generator, first: BoolArray, then: BoolArray, n: int) -> IntArray:
     """Draws n places, those of the second kind only when the first are used up."""
-    n_first = min(n, int(first.sum()))
-    drawn = random.choice(np.flatnonzero(first), n_first, replace=False)
-    if n_first == n:
+    n_first, n_then = int(first.sum()), int(then.sum())
+    if n_first + n_then < n:
+        raise BadInput(
+            f"mine: {n_first + n_then} train documents outside a query's cluster may be its negatives, {n} needed; "
+            "lower mine.n_negatives, or raise mine.same_query"
+        )
+    drawn = random.choice(np.flatnonzero(first), min(n, n_first), replace=False)
+    if n <= n_first:
         return drawn
     return np.concatenate([drawn, random.choice(np.flatnonzero(then), n - n_first, replace=False)])
 
