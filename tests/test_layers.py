@@ -21,10 +21,14 @@ LAYERS = {
     "problems": 0,
 }  # everything else is a noun: 2
 TORCH = {
+    "attune.adapters",
+    "attune.checkpoints",
     "attune.dev",
+    "attune.distillation",
     "attune.encoders",
     "attune.fitting",
     "attune.interpolation",
+    "attune.losses",
     "attune.onnx_graph",
     "attune.stages.train",
     "attune.stages.export",

@@ -69,7 +69,7 @@ def test_every_stage_leaves_its_outputs_and_its_receipt(finished: Path) -> None:
         figures = json.loads((finished / "metrics" / f"{system}.json").read_text())
         assert 0 < figures["recall@1"] <= figures["recall@10"] <= figures["recall@100"] <= 1
         assert all(isinstance(value, int | float | str) for value in figures.values())
-    assert (finished / "metrics" / "plots" / "training.csv").read_text().startswith("step,loss,dev_ndcg@10\n")
+    assert (finished / "metrics" / "plots" / "training.csv").read_text().startswith("seed,step,loss,dev_ndcg@10\n")
     assert "# Base against tuned" in (finished / "metrics" / "report.md").read_text()
     assert not list(finished.rglob("*.partial"))
 
@@ -159,6 +159,7 @@ def test_training_never_has_a_test_row_among_its_inputs() -> None:
         "data/embeddings/base/corpus.npy",
         "data/embeddings/base/train.npy",
         "data/mined/r1/triplets.parquet",
+        "${train.general}",  # general text, of no split
         "metrics/audit.json",  # counts alone: the audit's gate comes before training
         "models/base",
         "models/rerankers/${mine.reranker}",

@@ -1,6 +1,6 @@
 """Batches in which every other row is a true negative, as far as clusters can tell, in an order that a seed decides."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +24,8 @@ class Rows:
         lengths: how long its positive is, to batch like with like.
     """
 
-    clusters: Sequence[str]
-    negative_clusters: Sequence[Sequence[str]]
+    clusters: Sequence[Hashable]
+    negative_clusters: Sequence[Sequence[Hashable]]
     lengths: Sequence[int]
 
 
@@ -34,10 +34,10 @@ class Batch:
 
     def __init__(self) -> None:
         self.rows: list[int] = []
-        self.own: set[str] = set()
-        self.negative: set[str] = set()
+        self.own: set[Hashable] = set()
+        self.negative: set[Hashable] = set()
 
-    def take(self, row: int, own: str, negative: Sequence[str]) -> bool:
+    def take(self, row: int, own: Hashable, negative: Sequence[Hashable]) -> bool:
         """Adds the row if it is a negative to all others and they to it; says whether it was."""
         if own in self.own or own in self.negative or not self.own.isdisjoint(negative):
             return False

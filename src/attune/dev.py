@@ -11,8 +11,8 @@ from tqdm import tqdm
 from transformers import TrainerCallback, TrainerState
 
 from attune.encoders import TorchEncoder
+from attune.outcome import DEV_MEASURE
 
-DEV_MEASURE = "eval_dev_cosine_ndcg@10"  # as the trainer logs it
 BATCH_TOKENS = 4096
 
 

@@ -1,108 +1,80 @@
 """One contrastive fine-tuning run through the sentence-transformers trainer, resumable and the same every time.
 
-In-batch negatives plus mined ones (multiple negatives ranking, Henderson et al. 2017, arXiv 1705.00652), judged on dev
-as it goes. The best checkpoint on dev comes out, step 0 included: a run that never beats the base returns the base.
+The recipe's loss over in-batch negatives and mined ones, judged on dev as it goes. The best checkpoint on dev comes
+out, step 0 included: a run that never beats the encoder it started from returns that encoder.
 """
 
-import json
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
 from datasets import Dataset
-from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-from transformers import EarlyStoppingCallback, PrinterCallback
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 
+from attune import adapters, losses
 from attune.batches import ClusterBatchSampler, Rows
-from attune.dev import DEV_MEASURE, Bar, Dev, DevEvaluator
+from attune.checkpoints import last_whole_checkpoint, restore_best
+from attune.dev import Bar, Dev, DevEvaluator
+from attune.distillation import Clock, Distilled, lesson
 from attune.errors import BadInput
-
-CHECKPOINT = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """The knobs of one run."""
-
-    seed: int
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    warmup_share: float
-    weight_decay: float
-    scale: float
-    symmetric: bool
-    dropout: float
-    n_evaluations: int
-    patience: int
-    precision: str
+from attune.outcome import DEV_MEASURE, Outcome
+from attune.practice import Pair
+from attune.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of a run: the trainer's log, the step whose weights the model now has, and the steps taken."""
+class Material:
+    """What a run learns from and is judged on.
 
-    log: list[dict[str, float]]
-    best_step: int
-    n_steps: int
+    Attributes:
+        rows: columns query, positive, negative_1..n, in this order.
+        batching: the clusters and lengths of the rows, which decide what shares a batch.
+        dev: what decides on the best checkpoint and on stopping.
+        general: general text, for distillation.
+    """
+
+    rows: Dataset
+    batching: Rows
+    dev: Dev
+    general: Sequence[Pair]
 
 
 def fit(
-    model: SentenceTransformer,
-    rows: Dataset,
-    batching: Rows,
-    dev: Dev,
-    recipe: Recipe,
-    scratch: Path,
+    model: SentenceTransformer, base: SentenceTransformer | None, material: Material, recipe: Recipe, scratch: Path
 ) -> Outcome:
     """Fine-tunes the model in place.
 
     Args:
-        model: the base encoder.
-        rows: columns query, positive, negative_1..n, in this order.
-        batching: the clusters and lengths of the rows, which decide what shares a batch.
-        dev: what decides on the best checkpoint and on stopping.
-        recipe: the knobs.
+        model: the encoder to start from.
+        base: the frozen base encoder, guide and teacher; None where the recipe asks for neither.
+        material: what the run learns from and is judged on.
+        recipe: the knobs, checked.
         scratch: where checkpoints go (the caller removes it); a run that finds its own there ends in the same bytes.
 
     Raises:
-        BadInput: the best checkpoint cannot be restored.
+        BadInput: a checkpoint cannot be written, or the best one cannot be restored.
     """
     _make_ready(model, recipe.dropout)
-    model.model_card_data.widget = [{}]  # else the trainer computes examples for a model card that is never written
-    sampler = partial(ClusterBatchSampler, rows=batching)
+    adapted = adapters.add(model, recipe) if recipe.lora_rank else None
+    loss, callbacks = _objective(model, base, material.general, recipe)
     checkpoint = last_whole_checkpoint(scratch)
-    prompts = {name: model.prompts.get("query" if name == "query" else "document", "") for name in rows.column_names}
-    n_batches = max(1, len(rows) // recipe.batch_size)
-    trainer = SentenceTransformerTrainer(
+    trainer = (adapters.AdapterTrainer if adapted else SentenceTransformerTrainer)(
         model=model,
-        args=_arguments(
-            recipe, prompts, sampler, max(1, recipe.epochs * n_batches // recipe.n_evaluations), scratch, checkpoint
-        ),
-        train_dataset=rows,
-        loss=_loss(model, recipe),
-        evaluator=DevEvaluator(dev, recipe.precision),
-        callbacks=[EarlyStoppingCallback(early_stopping_patience=recipe.patience), Bar()],
+        args=_arguments(recipe, _prompts(model, material.rows), material, scratch, checkpoint),
+        train_dataset=material.rows,
+        loss=loss,
+        evaluator=DevEvaluator(material.dev, recipe.precision),
+        callbacks=[EarlyStoppingCallback(early_stopping_patience=recipe.patience), Bar(), *callbacks],
     )
-    base = {name: value.clone() for name, value in model.state_dict().items()}
+    start = {name: value.clone() for name, value in model.state_dict().items()}
     trainer.remove_callback(PrinterCallback)
-    try:
-        trainer.train(resume_from_checkpoint=checkpoint)
-    except RuntimeError as error:
-        if "inline_container" not in str(error):
-            raise
-        # torch's own words for a checkpoint that it could not write
-        raise BadInput(
-            f"{scratch}: a checkpoint cannot be written ({str(error).splitlines()[0]}); "
-            "free some disk space and run again, it goes on from the checkpoint before"
-        ) from None
-    best_step = _restore_best(trainer, base)
+    _run(trainer, checkpoint, scratch)
+    best_step = restore_best(trainer, start)
+    if adapted:
+        adapters.remove(adapted, merge=best_step > 0)
     return Outcome(trainer.state.log_history, best_step, trainer.state.global_step)
 
 
@@ -114,39 +86,46 @@ def _make_ready(model: SentenceTransformer, dropout: float) -> None:
     if model.device.type == "cpu":
         # torch's fused attention has a slow backward pass on CPUs: half of a training step (EXPERIMENTS.md)
         model.transformers_model.set_attn_implementation("eager")
+    model.model_card_data.widget = [{}]  # else the trainer computes examples for a model card that is never written
 
 
-def last_whole_checkpoint(scratch: Path) -> str | None:
-    """The last checkpoint that was written to its end; what a kill or a full disk left half-written is removed."""
-    for folder in scratch.glob("checkpoint-*"):
-        try:
-            json.loads((folder / "trainer_state.json").read_text())  # the trainer writes it last
-            whole = all((folder / name).is_file() for name in CHECKPOINT)
-        except (OSError, ValueError):
-            whole = False
-        if not whole:
-            shutil.rmtree(folder)
-    return get_last_checkpoint(str(scratch)) if scratch.is_dir() else None
+def _objective(
+    model: SentenceTransformer, base: SentenceTransformer | None, general: Sequence[Pair], recipe: Recipe
+) -> tuple[torch.nn.Module, list[TrainerCallback]]:
+    """The loss, distillation included, and the callback that this needs."""
+    if base is not None:
+        base.requires_grad_(False).eval()
+    loss = losses.build(model, recipe, base)
+    if base is None or not recipe.distill_weight:
+        return loss, []
+    distilled = Distilled(model, loss, recipe, lesson(base, general))
+    return distilled, [Clock(distilled)]
 
 
-def _loss(model: SentenceTransformer, recipe: Recipe) -> MultipleNegativesRankingLoss:
-    if recipe.symmetric:
-        directions = ("query_to_doc", "doc_to_query")
-        return MultipleNegativesRankingLoss(
-            model, scale=recipe.scale, directions=directions, partition_mode="per_direction"
-        )
-    return MultipleNegativesRankingLoss(model, scale=recipe.scale)
+def _prompts(model: SentenceTransformer, rows: Dataset) -> dict[str, str]:
+    return {name: model.prompts.get("query" if name == "query" else "document", "") for name in rows.column_names}
+
+
+def _run(trainer: SentenceTransformerTrainer, checkpoint: str | None, scratch: Path) -> None:
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    except RuntimeError as error:
+        if "inline_container" not in str(error):
+            raise
+        # torch's own words for a checkpoint that it could not write
+        raise BadInput(
+            f"{scratch}: a checkpoint cannot be written ({str(error).splitlines()[0]}); "
+            "free some disk space and run again, it goes on from the checkpoint before"
+        ) from None
 
 
 def _arguments(
-    recipe: Recipe,
-    prompts: dict[str, str],
-    sampler: Callable[..., ClusterBatchSampler],
-    every: int,
-    scratch: Path,
-    checkpoint: str | None,
+    recipe: Recipe, prompts: dict[str, str], material: Material, scratch: Path, checkpoint: str | None
 ) -> SentenceTransformerTrainingArguments:
     on_gpu = torch.cuda.is_available()
+    n_batches = max(1, len(material.rows) // recipe.batch_size)
+    every = max(1, recipe.epochs * n_batches // recipe.n_evaluations)
+    sampler: Callable[..., ClusterBatchSampler] = partial(ClusterBatchSampler, rows=material.batching)
     return SentenceTransformerTrainingArguments(
         output_dir=str(scratch),
         num_train_epochs=recipe.epochs,
@@ -176,20 +155,3 @@ def _arguments(
         report_to="none",
         disable_tqdm=True,  # the trainer's bar prints every log entry over itself
     )
-
-
-def _restore_best(trainer: SentenceTransformerTrainer, base: dict[str, torch.Tensor]) -> int:
-    """Makes sure that the model has the weights that scored best on dev; returns their step (0 is the base)."""
-    start = next((entry for entry in trainer.state.log_history if entry["step"] == 0 and DEV_MEASURE in entry), None)
-    best = trainer.state.best_model_checkpoint
-    if best is None or (start is not None and start[DEV_MEASURE] >= trainer.state.best_metric):
-        trainer.model.load_state_dict(base)
-        return 0
-    saved = load_file(Path(best) / "model.safetensors")
-    # the trainer logs a failure to load and goes on with the last weights
-    weights = trainer.model.transformers_model.state_dict()
-    if not all(torch.equal(weights[name].cpu(), value) for name, value in saved.items()):
-        raise BadInput(
-            f"train: the best checkpoint ({best}) could not be restored; delete the scratch folder and run again"
-        )
-    return int(best.rsplit("-", 1)[1])

@@ -13,11 +13,12 @@ import polars as pl
 from pydantic import Field
 from tqdm import tqdm
 
-from attune.dev import DEV_MEASURE, Dev, DevEvaluator
+from attune.dev import Dev, DevEvaluator
 from attune.dev_split import read_dev
 from attune.encoders import best_precision
 from attune.errors import BadInput
 from attune.interpolation import Line
+from attune.outcome import DEV_MEASURE
 from attune.practice import Practice, read_practice
 from attune.stage import Out, Params, Receipt, run, write_json
 from attune.tables import CORPUS, full_texts, read

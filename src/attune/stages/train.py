@@ -1,61 +1,121 @@
-"""Fine-tunes the base encoder on the mined triplets; dev decides when to stop and which checkpoint is kept.
+"""Fine-tunes an encoder on the mined triplets, once per seed; dev decides when to stop and which checkpoint is kept.
 
 Never reads a test row: queries come from the mined triplets of the train split, the score from the dev split.
-Checkpoints live in an ignored scratch folder whose name is a hash of everything the run depends on: a killed run goes
-on where it stopped, and no run ever continues another's.
+Each seed has an ignored scratch folder of its own, whose name is a hash of everything the run depends on: a killed
+stage goes on where it stopped, keeps the seeds that are finished, and no run ever continues another's.
 """
 
-import hashlib
 import inspect
-import shutil
 import sys
-from collections.abc import Sequence
-from importlib.metadata import version
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import polars as pl
 import torch
 from datasets import Dataset
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from attune import batches, dev, dev_split, encoders, fitting
+from attune import (
+    adapters,
+    batches,
+    checkpoints,
+    dev,
+    dev_split,
+    distillation,
+    encoders,
+    fitting,
+    losses,
+    mixing,
+    outcome,
+    practice,
+    recipe,
+)
 from attune.batches import Rows
-from attune.dev import DEV_MEASURE
 from attune.dev_split import read_dev
-from attune.fitting import Outcome, Recipe
+from attune.fitting import Material
+from attune.mixing import mixed
+from attune.outcome import Outcome, figures
+from attune.practice import read_practice
+from attune.recipe import Recipe, check, check_dimensions
 from attune.stage import Out, Params, Receipt, run
 from attune.tables import CORPUS, TRIPLETS, full_texts, read
 
 SCRATCH = Path("scratch/train")
-LIBRARIES = ("torch", "transformers", "sentence-transformers", "accelerate")
+LIBRARIES = ("torch", "transformers", "sentence-transformers", "accelerate", "peft")
+CODE = (
+    adapters,
+    batches,
+    checkpoints,
+    dev,
+    dev_split,
+    distillation,
+    encoders,
+    fitting,
+    losses,
+    mixing,
+    outcome,
+    practice,
+    recipe,
+)
+CURVE = {"seed": pl.Int64, "step": pl.Int64, "loss": pl.Float64, "dev_ndcg@10": pl.Float64}
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Dimension = Annotated[int, Field(ge=1)]
 
 
 class TrainParams(Params):
     """The recipe of the run, and how it is judged as it goes."""
 
-    seed: int = Field(ge=0, lt=2**32)
+    seeds: list[Seed] = Field(min_length=1)
+    loss: Literal["mnrl", "cached_mnrl", "gist", "triplet", "contrastive"]
     epochs: int = Field(ge=0, le=100)
     batch_size: int = Field(ge=2, le=65536)
+    mini_batch_size: int = Field(ge=0, le=65536)
     learning_rate: float = Field(gt=0, le=1)
     warmup_share: float = Field(ge=0, lt=1)
     weight_decay: float = Field(ge=0, le=1)
     scale: float = Field(gt=0, le=1000)
     symmetric: bool
+    guide_margin: float = Field(ge=0, lt=1)
+    guide_same_side: bool
+    triplet_margin: float = Field(gt=0, le=2)
+    contrastive_margin: float = Field(gt=0, le=2)
+    matryoshka_dims: list[Dimension]
+    lora_rank: int = Field(ge=0, le=1024)
+    lora_alpha: float = Field(gt=0, le=4096)
     dropout: float = Field(ge=0, lt=1)
+    general: str = Field(min_length=1)
+    general_share: float = Field(ge=0, le=0.9)
+    distill_weight: float = Field(ge=0, le=1000)
+    distill_batch_size: int = Field(ge=1, le=65536)
     n_evaluations: int = Field(ge=1, le=1000)
     patience: int = Field(ge=1, le=1000)
     precision: Literal["auto", "fp32", "bf16"]
     threads: int = Field(ge=1, le=1024)
 
+    @field_validator("seeds", "matryoshka_dims")
+    @classmethod
+    def _none_twice(cls, values: list[int]) -> list[int]:
+        if len(set(values)) < len(values):
+            raise ValueError("expected none of them twice; remove the second one")
+        return values
 
-def training_rows(triplets: pl.DataFrame, texts: dict[str, str]) -> Dataset:
+    def recipes(self) -> dict[int, Recipe]:
+        """The recipe of each seed's run."""
+        knobs = self.model_dump(include=set(Recipe.__dataclass_fields__))
+        knobs["precision"] = encoders.best_precision() if self.precision == "auto" else self.precision
+        knobs["matryoshka_dims"] = tuple(self.matryoshka_dims)
+        return {seed: Recipe(seed=seed, **knobs) for seed in self.seeds}
+
+
+def training_rows(triplets: pl.DataFrame, texts: dict[str, str]) -> dict[str, list[str]]:
     """The trainer's columns: query, positive, negative_1..n (one text each)."""
     columns = {"query": triplets["text"].to_list(), "positive": [texts[id_] for id_ in triplets["document_id"]]}
     negatives = triplets["negative_ids"].to_list()
     for place in range(len(negatives[0])):
         columns[f"negative_{place + 1}"] = [texts[ids[place]] for ids in negatives]
-    return Dataset.from_dict(columns)
+    return columns
 
 
 def batching_of(triplets: pl.DataFrame, cluster_of: dict[str, str], positives: Sequence[str]) -> Rows:
@@ -67,66 +127,75 @@ def batching_of(triplets: pl.DataFrame, cluster_of: dict[str, str], positives: S
     )
 
 
-def fingerprint(recipe: Recipe, threads: int, files: list[Path]) -> str:
-    """What tells this run from every other: its recipe, the bytes it reads, its code, the libraries and the device."""
-    code = [
-        Path(inspect.getfile(module)) for module in (batches, dev, dev_split, encoders, fitting, sys.modules[__name__])
-    ]
-    versions = [f"{name}={version(name)}" for name in LIBRARIES]
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    digest = hashlib.sha256(repr((recipe, threads, versions, device)).encode())
-    for file in sorted(files) + code:
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()[:16]
+def scratch_of(knobs: Recipe, threads: int, inputs: Iterable[Path]) -> Path:
+    """The scratch folder of a run; the code that it depends on is among what names it."""
+    files = sorted(path for path in inputs if path.is_file())
+    code = [Path(inspect.getfile(module)) for module in (*CODE, sys.modules[__name__])]
+    return SCRATCH / checkpoints.fingerprint((knobs, threads), LIBRARIES, [*files, *code])
 
 
-def curve(log: list[dict[str, float]]) -> pl.DataFrame:
-    """The training curve: step, training loss since the last logged step, dev nDCG@10 where it was measured."""
-    rows: dict[int, dict[str, float]] = {}
-    for entry in log:
-        row = rows.setdefault(int(entry["step"]), {})
-        row |= {name: entry[key] for name, key in (("loss", "loss"), ("dev_ndcg@10", DEV_MEASURE)) if key in entry}
-    columns = {name: [row.get(name) for row in rows.values()] for name in ("loss", "dev_ndcg@10")}
-    return pl.DataFrame(
-        {"step": list(rows)} | columns, schema_overrides={"loss": pl.Float64, "dev_ndcg@10": pl.Float64}
-    )
+def run_seed(knobs: Recipe, base: Path, start: Path, material: Material, scratch: Path) -> Outcome:
+    """Fine-tunes one encoder into its scratch folder, unless an earlier process finished it there."""
+    if (done := checkpoints.finished(scratch)) is None:
+        model = encoders.load_torch(start)
+        check_dimensions(knobs, model.get_embedding_dimension())
+        frozen = encoders.load_torch(base) if knobs.is_guided else None
+        done = fitting.fit(model, frozen, material, knobs, scratch)
+        checkpoints.finish(scratch, model, done)
+    return done
 
 
-def receipt(rows: Dataset, outcome: Outcome, points: pl.DataFrame, precision: str) -> Receipt:
-    """The figures of the run."""
-    dev = dict(points.drop_nulls("dev_ndcg@10").select("step", "dev_ndcg@10").iter_rows())
-    return {
-        "n_rows": len(rows),
-        "n_steps": outcome.n_steps,
-        "best_step": outcome.best_step,
-        "base_dev_ndcg@10": dev.get(0, 0.0),
-        "best_dev_ndcg@10": dev.get(outcome.best_step, 0.0),
-        "precision": precision,
-    }
+def write_models(scratches: Mapping[int, Path], base: Path, out: Path) -> None:
+    """One encoder per seed, with what the base's folder says of it."""
+    for seed, scratch in scratches.items():
+        checkpoints.copy_model(scratch, out / str(seed))
+        (out / str(seed) / "attune.json").write_bytes((base / "attune.json").read_bytes())
+
+
+def write_curve(outcomes: Mapping[int, Outcome], file: Path) -> None:
+    """The training curves, one after another."""
+    points = [(seed, *point) for seed, done in outcomes.items() for point in done.curve()]
+    pl.DataFrame(points, schema=CURVE, orient="row").write_csv(file)
 
 
 def train(
-    params: TrainParams, base: Path, prepared: Path, mined: Path, dev_split: Path, out: Out, curve_file: Out
+    params: TrainParams,
+    base: Path,
+    start: Path,
+    prepared: Path,
+    mined: Path,
+    dev_split: Path,
+    out: Out,
+    curve_file: Out,
 ) -> Receipt:
-    """Fine-tunes the base encoder."""
+    """Fine-tunes the encoder in `start`, or what each seed left there; `base` is the frozen one, guide and teacher."""
     torch.set_num_threads(params.threads)
     corpus = read(prepared / "corpus.parquet", CORPUS)
     texts = dict(zip(corpus["document_id"], full_texts(corpus), strict=True))
     triplets = read(mined / "triplets.parquet", TRIPLETS)
-    rows = training_rows(triplets, texts)
-    batching = batching_of(triplets, dict(corpus.select("document_id", "cluster_id").iter_rows()), rows["positive"])
-    precision = encoders.best_precision() if params.precision == "auto" else params.precision
-    recipe = Recipe(**params.model_dump(include=set(Recipe.__dataclass_fields__)) | {"precision": precision})
-    inputs = [mined / "triplets.parquet", prepared / "corpus.parquet", *dev_split.glob("*.parquet"), *base.rglob("*.*")]
-    scratch = SCRATCH / fingerprint(recipe, params.threads, inputs)
-    model = encoders.load_torch(base)
-    outcome = fitting.fit(model, rows, batching, read_dev(dev_split, texts), recipe, scratch)
-    model.save_pretrained(str(out), create_model_card=False)
-    (out / "attune.json").write_bytes((base / "attune.json").read_bytes())
-    points = curve(outcome.log)
-    points.write_csv(curve_file)
-    shutil.rmtree(scratch, ignore_errors=True)  # last of all: until here a killed run goes on from its checkpoints
-    return receipt(rows, outcome, points, precision)
+    columns = training_rows(triplets, texts)
+    batching = batching_of(triplets, dict(corpus.select("document_id", "cluster_id").iter_rows()), columns["positive"])
+    recipes = params.recipes()
+    first = recipes[params.seeds[0]]
+    check(first, n_negatives=len(columns) - 2)
+    starts = {seed: checkpoints.start_of(start, seed) for seed in recipes}
+    general = read_practice(Path(params.general)).fit if first.reads_general_text else []
+    judge = read_dev(dev_split, texts)
+    inputs = [mined / "triplets.parquet", prepared / "corpus.parquet", *dev_split.glob("*.parquet"), *base.rglob("*")]
+    inputs += [Path(params.general)] if general else []
+    outcomes, scratches = {}, {}
+    for seed, knobs in recipes.items():
+        rows, mixed_batching = mixed(columns, batching, general, knobs.general_share, seed)
+        material = Material(Dataset.from_dict(rows), mixed_batching, judge, general)
+        scratches[seed] = scratch_of(knobs, params.threads, {*inputs, *starts[seed].rglob("*")})
+        outcomes[seed] = run_seed(knobs, base, starts[seed], material, scratches[seed])
+    write_models(scratches, base, out)
+    write_curve(outcomes, curve_file)
+    for scratch in scratches.values():  # last of all: until here a killed stage goes on from what is there
+        checkpoints.remove(scratch)
+    n_rows = len(material.rows)
+    sizes = {"n_rows": n_rows, "n_general_rows": n_rows - len(triplets)}
+    return sizes | figures(outcomes) | {"precision": first.precision}
 
 
 if __name__ == "__main__":

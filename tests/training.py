@@ -1,0 +1,84 @@
+"""A small training task, the stage's parameters for it, and runs of it in processes that may be killed."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import polars as pl
+
+from attune.stage import call
+from attune.stages.train import TrainParams, train
+from attune.tables import CLUSTERED_QUERIES, CORPUS, DOCUMENT_IDS, QRELS, TRIPLETS, write
+
+WORDS = (
+    "array graph matrix mean sum sort tree edge node vector signal spline table column index query filter root".split()
+)
+
+GENERAL = "animal bread river house garden dog door bird mother boat".split()
+
+
+def params(**changes: object) -> TrainParams:
+    values = {
+        "seeds": [5], "loss": "mnrl", "epochs": 3, "batch_size": 8, "mini_batch_size": 0, "learning_rate": 2e-3,
+        "warmup_share": 0.1, "weight_decay": 0.01, "scale": 20.0, "symmetric": False, "guide_margin": 0.05,
+        "guide_same_side": True, "triplet_margin": 0.2, "contrastive_margin": 0.5, "matryoshka_dims": [],
+        "lora_rank": 0, "lora_alpha": 16.0, "dropout": 0.1, "general": "practice.jsonl", "general_share": 0.0,
+        "distill_weight": 0.0,
+        "distill_batch_size": 4, "n_evaluations": 3, "patience": 3, "precision": "fp32", "threads": 1,
+    }  # fmt: skip
+    return TrainParams.model_validate(values | changes)
+
+
+def task(folder: Path, base: Path) -> dict[str, Path]:
+    """Pairs of words asked for in reverse order: something a random encoder can learn; every fourth query is dev's.
+
+    Documents x0 to x9 are in no split that training sees, as those of the test split.
+    """
+    pairs = [(one, other) for one in WORDS for other in WORDS if one < other][:96]
+    ids = [f"d{i:02}" for i in range(len(pairs))]
+    texts = [f"{one} {other} of the data" for one, other in pairs]
+    unseen = [f"x{i}" for i in range(10)]
+    all_ids, all_texts = ids + unseen, texts + [f"{word} of the test" for word in WORDS[:10]]
+    columns = {"document_id": all_ids, "title": [""] * len(all_ids), "text": all_texts}
+    columns |= {"duplicate_of": all_ids, "cluster_id": all_ids}
+    write(pl.DataFrame(columns, schema=CORPUS), folder / "prepared" / "corpus.parquet", CORPUS)
+    asked = [f"find {other} and {one}" for one, other in pairs]
+    rows = {"query_id": ids, "text": asked, "cluster_id": ids, "document_id": ids}
+    negatives = pl.Series(
+        "negative_ids", [[ids[(i + 1) % len(ids)]] for i in range(len(ids))], TRIPLETS["negative_ids"]
+    )
+    triplets = pl.DataFrame(rows).with_columns(negatives)
+    is_dev = pl.Series([i % 4 == 0 for i in range(len(ids))])
+    write(triplets.filter(~is_dev), folder / "mined" / "triplets.parquet", TRIPLETS)
+    held_out = triplets.filter(is_dev)
+    dev = folder / "dev_split"
+    write(
+        held_out.select("query_id", "text", "cluster_id", given_split=pl.lit(""), stratum=pl.lit("")),
+        dev / "queries.parquet",
+        CLUSTERED_QUERIES,
+    )
+    write(held_out.select("query_id", "document_id", relevance=pl.lit(1, pl.Int64)), dev / "qrels.parquet", QRELS)
+    write(held_out.select("document_id"), dev / "documents.parquet", DOCUMENT_IDS)
+    shutil.copytree(base, folder / "base")
+    (folder / "base" / "attune.json").write_text("{}\n")
+    # other words in another order, so that practising pulls elsewhere than the task does
+    general = [f"{one} and a {other} by the river" for one in GENERAL for other in GENERAL if one < other]
+    pairs = [{"query": f"where is the {text}", "passage": f"the {text} is here"} for text in general]
+    (folder / "practice.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    base = folder / "base"
+    return {"base": base, "start": base, "prepared": folder / "prepared", "mined": folder / "mined", "dev_split": dev}
+
+
+def sha256(folder: Path) -> str:
+    """Of everything in a folder, names included."""
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def trained(folder: Path, inputs: dict[str, Path], settings: TrainParams, name: str) -> tuple[str, dict[str, float]]:
+    """Runs the stage; the sha256 of all models, and the receipt."""
+    call(train, settings, folder / f"{name}.json", **inputs, out=folder / name, curve_file=folder / f"{name}.csv")
+    return sha256(folder / name), json.loads((folder / f"{name}.json").read_text())
