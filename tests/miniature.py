@@ -15,7 +15,8 @@ from typing import Any
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parent.parent
-COPIED = ("dvc.yaml", "params.yaml", "libraries.yaml", "constraints.txt", ".dvcignore", "src", "data/own")
+COPIED = ("dvc.yaml", "params.yaml", "libraries.yaml", "constraints.txt", ".dvcignore", "src")
+COPIED += ("data/general", "data/own", "data/tasks")
 
 
 def lay_over(params: dict[str, Any], changes: Mapping[str, Mapping[str, Any]]) -> None:

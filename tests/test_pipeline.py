@@ -9,7 +9,8 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src"
-STAGES = ("base", "collect", "prepare", "split", "embed", "audit", "mine", "train", "export", "evaluate", "report")
+STAGES = ("base", "collect", "prepare", "split", "embed", "audit", "mine", "train", "export", "evaluate")
+STAGES += ("probe", "drift", "report")
 
 
 def pipeline() -> dict[str, Any]:
@@ -88,7 +89,7 @@ def test_every_stage_reads_its_own_section_and_leaves_a_receipt() -> None:
         assert [entry for entry in body["params"] if isinstance(entry, str)] == [name]
         receipts = [
             path
-            for metric in body.get("metrics", body["outs"])
+            for metric in (body.get("metrics") or body["outs"])
             for path in (metric if isinstance(metric, dict) else [])
         ]
         assert any(path.startswith("metrics/") for path in receipts), name
