@@ -25,6 +25,7 @@ COPIED = (
     "data/own",
     "models/rerankers",
     "data/general",
+    "data/tasks",
 )
 
 

@@ -30,6 +30,7 @@ TORCH = {
     "attune.interpolation",
     "attune.losses",
     "attune.onnx_graph",
+    "attune.stages.probe",
     "attune.stages.train",
     "attune.stages.export",
 }
@@ -114,7 +115,7 @@ def test_heavy_libraries_stay_where_they_belong(file: Path) -> None:
         assert used - set(sys.stdlib_module_names) <= RUNTIME
 
 
-@pytest.mark.parametrize("name", ["evaluate", "report", "seeds", "split", "mine", "prepare"])
+@pytest.mark.parametrize("name", ["drift", "evaluate", "report", "seeds", "split", "mine", "prepare"])
 def test_stages_without_an_encoder_never_load_torch(name: str) -> None:
     """Changing a measure costs seconds, so nothing on the way may import torch; checked in a process of its own."""
     program = f"import sys, attune.stages.{name}; sys.exit('torch' in sys.modules)"

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src"
 STAGES = (
     *("base", "collect", "prepare", "split", "embed", "audit", "mine", "train", "merge", "export", "evaluate"),
-    *("seeds", "report"),
+    *("seeds", "probe", "drift", "report"),
 )
 # what later rounds do again, as stages of their own: the same program and parameters, other inputs and outputs
 AGAIN = {"embed_round": "embed", "mine_round": "mine", "train_round": "train"}
@@ -138,7 +138,7 @@ def test_every_stage_reads_its_own_section_and_leaves_a_receipt() -> None:
         assert [entry for entry in body["params"] if isinstance(entry, str)] == [AGAIN.get(name, name)]
         receipts = [
             path
-            for metric in body.get("metrics", body["outs"])
+            for metric in (body.get("metrics") or body["outs"])
             for path in (metric if isinstance(metric, dict) else [])
         ]
         assert any(path.startswith("metrics/") for path in receipts), name
