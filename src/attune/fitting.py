@@ -67,15 +67,21 @@ def fit(
         train_dataset=material.rows,
         loss=loss,
         evaluator=DevEvaluator(material.dev, recipe.precision),
-        callbacks=[EarlyStoppingCallback(early_stopping_patience=recipe.patience), Bar(), *callbacks],
+        callbacks=[*_stopping(recipe), Bar(), *callbacks],
     )
     start = {name: value.clone() for name, value in model.state_dict().items()}
     trainer.remove_callback(PrinterCallback)
     _run(trainer, checkpoint, scratch)
-    best_step = restore_best(trainer, start)
+    kept_step = restore_best(trainer, start) if recipe.keep == "best" else trainer.state.global_step
     if adapted:
-        adapters.remove(adapted, merge=best_step > 0)
-    return Outcome(trainer.state.log_history, best_step, trainer.state.global_step)
+        adapters.remove(adapted, merge=kept_step > 0)
+    return Outcome(trainer.state.log_history, kept_step, trainer.state.global_step)
+
+
+def _stopping(recipe: Recipe) -> list[TrainerCallback]:
+    if recipe.keep == "last":
+        return []
+    return [EarlyStoppingCallback(early_stopping_patience=recipe.patience)]
 
 
 def _make_ready(model: SentenceTransformer, dropout: float) -> None:
@@ -149,7 +155,7 @@ def _arguments(
         save_steps=every,
         save_total_limit=2,
         logging_steps=every,  # the running loss is not in checkpoints, so it may not span one
-        load_best_model_at_end=True,
+        load_best_model_at_end=recipe.keep == "best",
         metric_for_best_model=DEV_MEASURE,
         greater_is_better=True,
         report_to="none",

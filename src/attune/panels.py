@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from attune.errors import BadInput
+from attune.outcome import Point
 from attune.tables import NEGATIVE_SAMPLE, read
 
 Receipt = Mapping[str, Any]
@@ -80,6 +81,27 @@ def trade_off(curve: Path) -> list[dict[str, Any]]:
         raise BadInput(f"{curve}: not found; run `dvc repro` to make it") from None
     except (KeyError, TypeError, ValueError):
         raise BadInput(f"{curve}: not what merge writes; delete it and run `dvc repro`") from None
+
+
+def curve_of(file: Path) -> list[Point]:
+    """The training curve of the first seed.
+
+    Raises:
+        BadInput: the file is missing or is not what train writes.
+    """
+    try:
+        with file.open(encoding="utf-8", newline="") as lines:
+            rows = list(csv.DictReader(lines))
+        first = [row for row in rows if row["seed"] == rows[0]["seed"]]
+        return [Point(int(row["step"]), _or_none(row["loss"]), _or_none(row["dev_ndcg@10"])) for row in first]
+    except FileNotFoundError:
+        raise BadInput(f"{file}: not found; run `dvc repro` to make it") from None
+    except (KeyError, TypeError, ValueError):
+        raise BadInput(f"{file}: not what train writes; delete it and run `dvc repro`") from None
+
+
+def _or_none(cell: str) -> float | None:
+    return float(cell) if cell else None
 
 
 def negatives(mined: Path) -> list[dict[str, Any]]:

@@ -36,6 +36,7 @@ class Recipe:
     distill_batch_size: int
     n_evaluations: int
     patience: int
+    keep: str
     precision: str
 
     @property

@@ -16,7 +16,8 @@ from attune.errors import BadInput
 from attune.leaks import Leak, leaked_queries, without_leaks
 from attune.markdown import render, signed
 from attune.measures import MEASURES
-from attune.panels import dimensions_of, domain_tasks, negatives, tasks_of, trade_off
+from attune.overfitting import Curve, Gains, judge
+from attune.panels import curve_of, dimensions_of, domain_tasks, negatives, tasks_of, trade_off
 from attune.receipts import read_receipts
 from attune.significance import compare
 from attune.stage import Out, Params, run, write_json
@@ -38,6 +39,8 @@ class ReportParams(Params):
     confidence: float = Field(gt=0.5, lt=1)
     seed: int = Field(ge=0)
     n_examples: int = Field(ge=0, le=50)
+    min_carried_share: float = Field(ge=-1, le=1)
+    max_dev_decline: float = Field(ge=0, le=1)
 
 
 def paired_scores(runs: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -123,6 +126,9 @@ def report(
     clean = outcome_of(params, base.filter(is_clean), tuned.filter(is_clean)) if is_clean.sum() > 1 else None
     summary = summarise(params, receipts, whole, clean, crossing)
     summary["without_leaks"] = without_leaks(base["query_id"].to_list(), sides, leaked)
+    points = Curve.of(curve_of(metrics / "plots" / "training.csv"), receipts["train"]["best_step"])
+    gains = Gains.of(receipts["base"], receipts["tuned"])
+    summary["overfitting"] = judge(gains, points, params.min_carried_share, params.max_dev_decline)
     shown = stories(runs, prepared, splits, params.n_examples, params.seed)
     write_json(out, summary)
     told = {"summary": summary, "receipts": receipts, "params": params, "leaks": crossing, "kept_by_int8": KEPT_BY_INT8}

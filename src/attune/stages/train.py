@@ -91,6 +91,7 @@ class TrainParams(Params):
     distill_batch_size: int = Field(ge=1, le=65536)
     n_evaluations: int = Field(ge=1, le=1000)
     patience: int = Field(ge=1, le=1000)
+    keep: Literal["best", "last"]
     precision: Literal["auto", "fp32", "bf16"]
     threads: int = Field(ge=1, le=1024)
 
