@@ -18,10 +18,12 @@ from attune.significance import Comparison
 from attune.stage import call, write_json
 from attune.stages.report import RECEIPTS, SCORES, SYSTEMS, ReportParams, report
 from attune.stories import largest_changes
-from attune.tables import CLUSTERED_QUERIES, CORPUS, LEAKS, QRELS, RUN, write
+from attune.tables import CLUSTERED_QUERIES, CORPUS, LEAKS, NEGATIVE_SAMPLE, QRELS, RUN, write
 from attune.verdict import Outcome, verdict
 
-PARAMS = ReportParams(n_resamples=1000, confidence=0.95, seed=0, n_examples=2)
+PARAMS = ReportParams(
+    n_resamples=1000, confidence=0.95, seed=0, n_examples=2, min_carried_share=0.25, max_dev_decline=0.02
+)
 
 # The rank of each of eight queries' one relevant document (0: not ranked), among ten documents.
 BASE = [1, 2, 2, 0, 0, 5, 3, 4]
@@ -59,18 +61,43 @@ class Case:
         write(pl.DataFrame(run, schema=RUN, orient="row"), self.root / f"runs/{system}/run.parquet", RUN)
         means = {name: float(column.mean()) for name, column in values.items()}
         self.write_receipt(
-            system, means | {"n_queries": n, "n_documents": 20, "dev_recall@10": 0.5, "dev_ndcg@10": 0.4}
+            system,
+            means
+            | {"n_queries": n, "n_documents": 20, "dev_recall@10": 0.5, "dev_ndcg@10": 0.4}
+            | {"train_ndcg@10": 0.5 if ranks == BASE else 0.9},
         )
 
     def write_receipt(self, name: str, figures: dict[str, Any]) -> None:
-        (self.root / "metrics").mkdir(exist_ok=True)
-        write_json(self.root / f"metrics/{name}.json", figures)
+        path = self.root / f"metrics/{name}.json"
+        path.parent.mkdir(exist_ok=True, parents=True)
+        write_json(path, figures)
+
+    def write_plot(self, name: str, text: str) -> None:
+        path = self.root / f"metrics/plots/{name}.csv"
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text(text)
+
+    def write_side_effects(self) -> None:
+        """What the stages leave that look at more than test: probe, drift, merge, seeds, and mine's sample."""
+        for system, gain in (("base", 0.0), ("tuned", 0.05)):
+            task = {"general_similarity.spearman": 0.8 + gain, "general_similarity.n": 330}
+            self.write_receipt(f"probe/{system}", task | {"general_similarity.is_counted": True})
+        moved = {f"{texts}.cka": value for texts, value in (("domain", 0.7), ("general", 0.9))}
+        self.write_receipt("drift", {"is_drifted": False, "verdict": "Not drifted. The space moved."} | moved)
+        self.write_receipt("merge", {"share": 0.8})
+        self.write_plot("merge", "share,dev_ndcg@10,general_ndcg@10,is_chosen\n0.0,0.5,0.9,false\n0.8,0.7,0.89,true\n")
+        self.write_plot("training", "seed,step,loss,dev_ndcg@10\n13,0,,0.5\n13,10,0.9,0.7\n13,20,0.8,0.6\n21,0,,0.1\n")
+        each = {f"{key}_{m}": 0.25 for key in ("mean", "sd", "delta", "ci_low", "ci_high") for m in MEASURES}
+        self.write_receipt("seeds", {"n_seeds": 1} | each)
+        sample = {name: ["x"] for name, kind in NEGATIVE_SAMPLE.items() if kind == pl.String}
+        sample |= {"text": [f"wish {NASTY}"], "source": ["dense"], "positive_score": [0.61], "negative_score": [0.52]}
+        write(pl.DataFrame(sample).select(list(NEGATIVE_SAMPLE)), self.root / "mined/sample.parquet", NEGATIVE_SAMPLE)
 
     def write_leaks(self, *leaks: tuple[str, str, str, str, float]) -> None:
         write(pl.DataFrame(leaks, LEAKS, orient="row"), self.root / "audit/leaks.parquet", LEAKS)
 
     def paths(self) -> dict[str, Path]:
-        inputs = {name: self.root / name for name in ("runs", "prepared", "splits", "audit", "metrics")}
+        inputs = {name: self.root / name for name in ("runs", "prepared", "splits", "audit", "mined", "metrics")}
         return inputs | {"out": self.root / "metrics/report.json", "page": self.root / "metrics/report.md"}
 
     def report(self) -> tuple[dict[str, Any], str]:
@@ -99,7 +126,8 @@ def case(tmp_path: Path) -> Case:
     case.write_leaks()
     case.write_receipt("prepare", {"n_documents": 20, "n_queries_merged": 3})
     case.write_receipt("mine", {"n_too_close": 59775})
-    case.write_receipt("train", {"n_steps": 120, "precision": "bf16"})
+    case.write_receipt("train", {"n_steps": 120, "best_step": 10, "precision": "bf16"})
+    case.write_side_effects()
     case.write_receipt("export", {"fp32_min_cosine": 0.999999})
     titles = [NASTY if i == 3 else "" if i == 4 else f"title_{i}" for i in range(20)]
     texts = [f"body of {i}" for i in range(20)]
@@ -120,6 +148,58 @@ def test_the_headline_figures_come_first_under_their_promised_names(case: Case) 
     assert summary["tuned_recall@10"] == 7 / 8
     assert summary["mrr"] == pytest.approx((5 * 1 + 1 / 3 + 1 / 2 + 0) / 8, abs=1e-6)
     assert summary["delta"] == "+0.12"
+
+
+def test_side_effects_are_on_the_page_with_their_figures(case: Case) -> None:
+    """Each panel shows what its stage left: tasks, drift, the way between base and tuned, a sample of negatives."""
+    _, page = case.report()
+    assert "**Not drifted. The space moved.**" in page
+    assert "| general similarity | spearman | 330 | 0.800 | 0.850 | +0.050 |" in page
+    assert "| dev | ndcg@10 |  | 0.400 | 0.400 | +0.000 |" in page
+    assert "| cka | 0.700 | 0.900 |" in page
+    assert "| 0.8 | 0.700 | 0.890 | ships |" in page
+    assert "| 0.0 | 0.500 | 0.900 |  |" in page
+    assert re.search(r"\| wish .* \| x \| 0\.610 \| x \| 0\.520 \| dense \|", page)
+    assert "## Other seeds" not in page
+
+
+def test_several_seeds_have_a_table(case: Case) -> None:
+    each = {f"{key}_{m}": 0.25 for key in ("mean", "sd", "delta", "ci_low", "ci_high") for m in MEASURES}
+    case.write_receipt("seeds", {"n_seeds": 3} | each)
+    _, page = case.report()
+    assert "Trained 3 times" in page
+    assert "| ndcg@10 | 0.250 | 0.250 | +0.250 | +0.250 to +0.250 |" in page
+
+
+def test_overfitting_is_judged_by_the_first_seed_and_told(case: Case) -> None:
+    """Train gains .4; dev was best at step 10, which is the one kept."""
+    summary, page = case.report()
+    found = summary["overfitting"]
+    assert found["train_gain"] == pytest.approx(0.4)
+    assert not found["is_overfitted"]
+    assert "Dev was best at step 10 (0.700) and fell to 0.600" in found["verdict"]
+    assert found["verdict"] in page
+    case.write_receipt("train", {"n_steps": 120, "best_step": 20, "precision": "bf16"})
+    assert case.report()[0]["overfitting"]["is_overfitted"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("merge", "share,is_chosen\n0.1,true\n", "merge.csv: not what merge writes"),
+        ("training", "seed,step\n1,2\n", "training.csv: not what train writes"),
+    ],
+)
+def test_a_curve_that_is_none_is_bad_input(case: Case, file: str, text: str, message: str) -> None:
+    case.write_plot(file, text)
+    with pytest.raises(BadInput, match=message):
+        case.report()
+
+
+def test_probes_of_different_tasks_are_not_compared(case: Case) -> None:
+    case.write_receipt("probe/tuned", {"other.spearman": 0.1, "other.n": 3})
+    with pytest.raises(BadInput, match="probed with different tasks"):
+        case.report()
 
 
 def test_scores_are_told_again_without_the_leaked_queries(case: Case) -> None:

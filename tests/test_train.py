@@ -84,6 +84,15 @@ def test_a_run_that_only_gets_worse_returns_its_start_and_stops_early(tmp_path: 
     assert all(good[name].equal(kept[name]) for name in good)
 
 
+def test_the_last_encoder_is_kept_where_that_is_asked(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """Wrecked as it is, and without an early stop: what a report has to call overfitted."""
+    wreck = params(learning_rate=0.5, epochs=6, n_evaluations=6, patience=1, keep="last")
+    _, receipt = trained(tmp_path, inputs, wreck, "wrecked")
+    assert receipt["best_step"] == receipt["n_steps"] == 6 * 9
+    base, kept = (load_file(folder / "model.safetensors") for folder in (inputs["base"], tmp_path / "wrecked" / "5"))
+    assert not all(base[name].equal(kept[name]) for name in base)
+
+
 def poison(prepared: Path, ids: set[str]) -> None:
     """Replaces the texts of some documents."""
     corpus = read(prepared / "corpus.parquet", CORPUS)
