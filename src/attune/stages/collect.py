@@ -105,7 +105,8 @@ def write_raw(raw: RawData, out: Path) -> None:
     (out / "qrels").mkdir(parents=True)
     _write_lines(out / "corpus.jsonl", (_json(_id=i, title=title, text=text) for i, title, text in raw.documents))
     _write_lines(out / "queries.jsonl", map(_query, raw.queries))
-    for split, qrels in raw.qrels.items():
+    _write_lines(out / "paraphrases.jsonl", map(_query, raw.paraphrases))
+    for split, qrels in {**raw.qrels, "paraphrases": raw.paraphrase_qrels}.items():
         rows = ("\t".join(map(str, qrel)) for qrel in qrels)
         _write_lines(out / "qrels" / f"{split}.tsv", ["query-id\tcorpus-id\tscore", *rows])
 
@@ -139,6 +140,7 @@ def _receipt(source: str, raw: RawData) -> Receipt:
         "n_queries": len(raw.queries),
         "n_qrels": len(grades) - grades.count(0),
         "n_negatives": grades.count(0),
+        "n_paraphrases": len(raw.paraphrases),
         **{f"n_dropped_{reason}": n for reason, n in sorted(raw.dropped.items())},
         **raw.facts,
     }
