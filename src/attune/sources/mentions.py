@@ -1,7 +1,7 @@
 """What people say of functions that others wrote: the See Also sections of docstrings as queries for what they name.
 
-A docstring's own first sentence shares its author's words with the code below it; a line about it elsewhere was written by
-somebody else, for somebody who looks for something near. A line counts if its name can only mean one document.
+A docstring's own first sentence shares its author's words with the code below it; a line about it elsewhere was written
+by somebody else, for somebody who looks for something near. A line counts if its name can only mean one document.
 """
 
 import re
@@ -21,7 +21,7 @@ from attune.sources.sentences import sentences
 _LEANS_ON_READER = re.compile(
     r"\b(this|these|similar|analogous|analog of|counterpart|alternate|alternative|variant|version|related|alias|newer"
     r"|faster|wraps|implementation of|the function that|the equivalent"
-    r"|equivalent (array|attribute|class|for|function|in|method|numpy|of|on|to|ufunc)|(ufunc|method|function) equivalent"
+    r"|equivalent (array|attribute|class|for|function|in|method|numpy|of|on|to|ufunc)|(ufunc|method) equivalent"
     r"|same (as|behaviou?r|for|function|functionality|method|operation|thing)|inverse (function|method|operation)"
     r"|(inverse|opposite) of [\w.]+$|^for (details|further|more)|^(an? )?more \w+)\b",
     re.IGNORECASE,

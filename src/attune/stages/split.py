@@ -13,8 +13,9 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from attune.errors import BadInput
+from attune.held_out import Asked, hold_out
 from attune.leaks import LEXICAL, Leak, Texts, count, lexical_leaks
-from attune.paraphrases import Asked, Paraphrase, hold_out
+from attune.paraphrases import Paraphrase
 from attune.stage import Out, Params, Receipt, run
 from attune.tables import (
     CLUSTERED_QUERIES,
