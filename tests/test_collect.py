@@ -54,7 +54,10 @@ def test_what_is_written_reads_back_the_same_in_plain_utf8_lines(tmp_path: Path)
     call(collect, params(path=str(source)), tmp_path / "receipt.json", out=out)
     assert read_beir(out) == read_beir(source)
     files = sorted(str(path.relative_to(out)) for path in out.rglob("*.*"))
-    assert files == ["corpus.jsonl", "qrels/test.tsv", "qrels/train.tsv", "queries.jsonl"]
+    assert files == [
+        *("corpus.jsonl", "paraphrases.jsonl", "paraphrases.tsv"),
+        *("qrels/test.tsv", "qrels/train.tsv", "queries.jsonl"),
+    ]
     corpus = (out / "corpus.jsonl").read_bytes()
     assert corpus.count(b"\n") == len(TEXTS) and corpus.endswith(b"\n") and b"\r" not in corpus
     assert "Grüße 东京 🎉".encode() in corpus

@@ -1,5 +1,6 @@
 """Evaluation scores every judged query over the whole corpus, from embeddings alone, and refuses what does not fit."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ from ir_measures import AP, RR, R, nDCG
 
 from attune.errors import BadInput
 from attune.measures import MEASURES
-from attune.stages.evaluate import EvaluateParams, evaluate
+from attune.stages.evaluate import SCORES, EvaluateParams, evaluate
 from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, RUN, read, write
 
-PARAMS = EvaluateParams(depth=100, threads=1, bm25_k1=1.2, bm25_b=0.75)
+PARAMS = EvaluateParams(depth=100, n_train_sample=0, seed=0, truncate_dims=[], threads=1, bm25_k1=1.2, bm25_b=0.75)
 N_DOCUMENTS = 150
 
 
@@ -31,9 +32,11 @@ class Case:
 
     root: Path
 
-    def run(self, system: str = "base", source: str = "embeddings", out: str = "out") -> dict[str, Any]:
+    def run(
+        self, system: str = "base", source: str = "embeddings", out: str = "out", **changes: object
+    ) -> dict[str, Any]:
         paths = {"prepared": self.root / "prepared", "splits": self.root / "splits", "out": self.root / out}
-        return dict(evaluate(PARAMS, system=system, input=self.root / source, **paths))
+        return dict(evaluate(PARAMS.model_copy(update=changes), system=system, input=self.root / source, **paths))
 
 
 @pytest.fixture
@@ -46,15 +49,16 @@ def case(tmp_path: Path) -> Case:
     write(corpus, tmp_path / "prepared/corpus.parquet", CORPUS)
     vectors = rng.normal(size=(N_DOCUMENTS, 8))
     save_embeddings(tmp_path / "embeddings/corpus.npy", vectors)
-    for split, n in (("dev", 7), ("test", 12)):
+    for split, n in (("dev", 7), ("test", 12), ("train", 9), ("paraphrases", 0)):
         query_ids = [f"{split}{i:02}" for i in rng.permutation(n)]
         targets = [rng.choice(N_DOCUMENTS, size=1 + i % 4, replace=False) for i in range(n)]
-        queries = filled({"query_id": query_ids, "text": [f"topic{t[0]}" for t in targets]}, CLUSTERED_QUERIES)
+        columns = {"query_id": query_ids, "text": [f"topic{t[0]}" for t in targets]}
+        queries = filled(columns, CLUSTERED_QUERIES).cast(dict(CLUSTERED_QUERIES))
         write(queries, tmp_path / f"splits/{split}/queries.parquet", CLUSTERED_QUERIES)
         judged = [(q, document_ids[d], int(1 + d % 3)) for q, t in zip(query_ids, targets, strict=True) for d in t]
         qrels = pl.DataFrame(judged, schema=QRELS, orient="row").sort("query_id", "document_id")
         write(qrels, tmp_path / f"splits/{split}/qrels.parquet", QRELS)
-        near = np.stack([vectors[t[0]] + rng.normal(size=8) for t in targets])
+        near = np.array([vectors[t[0]] + rng.normal(size=8) for t in targets]).reshape(-1, 8)
         save_embeddings(tmp_path / f"embeddings/{split}.npy", near)
     return Case(tmp_path)
 
@@ -66,7 +70,7 @@ def save_embeddings(path: Path, vectors: np.ndarray[Any, Any]) -> None:
 
 def test_the_receipt_holds_the_test_measures_in_order_then_sizes_then_two_dev_measures(case: Case) -> None:
     receipt = case.run()
-    assert list(receipt) == [*MEASURES, "n_queries", "n_documents", "dev_recall@10", "dev_ndcg@10"]
+    assert list(receipt) == [*MEASURES, "n_queries", "n_documents", "dev_recall@10", "dev_ndcg@10", "n_paraphrases"]
     assert (receipt["n_queries"], receipt["n_documents"]) == (12, N_DOCUMENTS)
     assert all(0 < receipt[measure] < 1 for measure in MEASURES)
 
@@ -167,3 +171,48 @@ def test_judgments_that_do_not_fit_are_refused(case: Case, change: pl.Expr, mess
     write(read(path, QRELS).with_columns(change), path, QRELS)
     with pytest.raises(BadInput, match=message):
         case.run()
+
+
+def test_a_sample_of_train_is_scored_like_test_where_train_is_embedded(case: Case) -> None:
+    """The whole of train as a sample is train; a smaller one is part of it; BM25 and shipped models have none."""
+    whole, part = (case.run(n_train_sample=n, out=f"out{n}") for n in (100, 4))
+    table = read(case.root / "out100/scores.parquet", SCORES).filter(pl.col("split") == "train")
+    assert table.height == 9
+    assert whole["train_ndcg@10"] == pytest.approx(table["ndcg@10"].mean())
+    few = read(case.root / "out4/scores.parquet", SCORES).filter(pl.col("split") == "train")
+    assert few.height == 4
+    assert few.join(table, on=few.columns, how="anti").is_empty()
+    assert part["train_ndcg@10"] == pytest.approx(few["ndcg@10"].mean())
+    assert "train_ndcg@10" not in case.run("bm25", "prepared", "bm25", n_train_sample=100)
+    (case.root / "embeddings/train.npy").unlink()
+    assert "train_ndcg@10" not in case.run(n_train_sample=100, out="none")
+
+
+def test_truncated_dimensions_are_scored_by_their_first_numbers_alone(case: Case) -> None:
+    """All 8 dimensions give the scores of the whole; numbers beyond the third do not move those of three."""
+    before = case.run(truncate_dims=[8, 3])
+    for measure in ("recall@10", "ndcg@10"):
+        assert before[f"dim_8_{measure}"] == pytest.approx(before[measure])
+        assert before[f"dim_8_dev_{measure}"] == pytest.approx(before[f"dev_{measure}"])
+    for name in ("corpus", "test", "dev"):
+        vectors = np.load(case.root / f"embeddings/{name}.npy")
+        vectors[:, 3:] = 0
+        save_embeddings(case.root / f"embeddings/{name}.npy", vectors)
+    after = case.run(truncate_dims=[3])
+    assert after["dim_3_ndcg@10"] == pytest.approx(after["ndcg@10"]) == pytest.approx(before["dim_3_ndcg@10"])
+    assert not [key for key in case.run("bm25", "prepared", "bm25", truncate_dims=[3]) if key.startswith("dim_")]
+
+
+def test_more_dimensions_than_there_are_is_bad_input(case: Case) -> None:
+    with pytest.raises(BadInput, match=r"evaluate\.truncate_dims: got 9, but the embeddings have 8 dimensions"):
+        case.run(truncate_dims=[9])
+
+
+def test_paraphrases_are_scored_where_there_are_some(case: Case) -> None:
+    assert case.run()["n_paraphrases"] == 0
+    for file in ("queries.parquet", "qrels.parquet"):
+        shutil.copy(case.root / "splits/test" / file, case.root / "splits/paraphrases" / file)
+    shutil.copy(case.root / "embeddings/test.npy", case.root / "embeddings/paraphrases.npy")
+    receipt = case.run()
+    assert receipt["n_paraphrases"] == 12
+    assert receipt["paraphrases_ndcg@10"] == receipt["ndcg@10"]

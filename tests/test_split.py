@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from attune.errors import BadInput
 from attune.stage import call
 from attune.stages.split import SplitParams, assign, assign_documents, position, split
-from attune.tables import CLUSTERED_QUERIES, CORPUS, DOCUMENT_IDS, LEAKS, NEGATIVES, QRELS, read, write
+from attune.tables import CLUSTERED_QUERIES, CORPUS, DOCUMENT_IDS, LEAKS, NEGATIVES, PARAPHRASES, QRELS, read, write
 
 PARAMS = SplitParams(
     seed=13,
@@ -51,6 +51,7 @@ def prepared(
     unlabelled: tuple[str, ...] = (),
     judged: tuple[tuple[str, str], ...] = (),
     refused: tuple[tuple[str, str], ...] = (),
+    paraphrases: tuple[tuple[str, str, list[str]], ...] = (),
 ) -> Path:
     """Per query one document, in its cluster and relevant to it.
 
@@ -71,6 +72,7 @@ def prepared(
     pairs = [*zip(table["query_id"], ids[:n], strict=True), *judged]
     write(pl.DataFrame([(*pair, 1) for pair in pairs], QRELS, orient="row"), folder / "qrels.parquet", QRELS)
     write(pl.DataFrame(refused, NEGATIVES, orient="row"), folder / "negatives.parquet", NEGATIVES)
+    write(pl.DataFrame(paraphrases, PARAPHRASES, orient="row"), folder / "paraphrases.parquet", PARAPHRASES)
     return folder
 
 
@@ -251,3 +253,25 @@ def test_an_empty_split_is_refused(tmp_path: Path) -> None:
     folder = prepared(tmp_path / "prepared", queries(["a", "a", "a"]))
     with pytest.raises(BadInput, match="split is empty .*add data or change"):
         call(split, PARAMS, None, prepared=folder, out=tmp_path / "splits")
+
+
+def test_paraphrases_come_as_a_split_of_their_own_and_the_rest_is_counted(tmp_path: Path) -> None:
+    """q0 to q9 are test, q10 to q29 train: a paraphrase of d12 is dropped, one that reads like q15 as well."""
+    rows = (
+        ("p0", "the third thing that one might want", ["d3"]),
+        ("p1", "another thing that one might want", ["d12"]),
+        ("p2", "question number15 of mine15", ["d4"]),
+    )
+    source = prepared(tmp_path / "prepared", queries([f"d{i}" for i in range(40)], GIVEN), paraphrases=rows)
+    receipt = dict(split(PARAMS, source, tmp_path / "splits"))
+    found = read(tmp_path / "splits/paraphrases/queries.parquet", CLUSTERED_QUERIES)
+    assert found.select("query_id", "cluster_id").rows() == [("p0", "d3")]
+    assert read(tmp_path / "splits/paraphrases/qrels.parquet", QRELS).rows() == [("p0", "d3", 1)]
+    counts = {key: n for key, n in receipt.items() if "paraphrase" in key}
+    assert counts == {
+        "n_paraphrases": 1,
+        "n_dropped_paraphrase_not_test": 1,
+        "n_dropped_paraphrase_near_seen_query": 1,
+        "n_dropped_paraphrase_near_test_query": 0,
+        "n_dropped_paraphrase_in_document": 0,
+    }

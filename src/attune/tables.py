@@ -27,6 +27,8 @@ CLUSTERED_QUERIES: Columns = {**QUERIES, "cluster_id": pl.String, "given_split":
 MERGED_QUERIES: Columns = {"merged_id": pl.String, "query_id": pl.String}
 # a document that was judged not to answer the query: the user's own hard negative
 NEGATIVES: Columns = {"query_id": pl.String, "document_id": pl.String}
+# a query in other people's words, with all documents that answer it
+PARAPHRASES: Columns = {**QUERIES, "document_ids": pl.List(pl.String)}
 # data/splits: the documents of a split
 DOCUMENT_IDS: Columns = {"document_id": pl.String}
 # ... and what crosses them: a held-out query or document, and what it matches in the data that it is held out from
@@ -86,15 +88,26 @@ def read_raw(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, pl.Dat
         for name, columns in (("corpus", DOCUMENTS), ("queries", RAW_QUERIES))
     )
     files = [folder / "qrels" / f"{split}.tsv" for split in (*SPLITS, "all")]
+    return documents, queries, {file.stem: _raw_qrels(file) for file in files if file.is_file()}
+
+
+def read_raw_paraphrases(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Reads the paraphrases of data/raw and their judgments; both are empty where the source has none.
+
+    Raises:
+        BadInput: a file was not written by stage collect, or one of the two is missing.
+    """
+    file = folder / "paraphrases.jsonl"
+    if not file.is_file() or not file.stat().st_size:
+        return pl.DataFrame(schema=dict(QUERIES)), pl.DataFrame(schema=dict(QRELS))
+    texts = _raw(pl.read_ndjson, file, {"_id": pl.String, "text": pl.String}).rename({"_id": "query_id"})
+    return texts, _raw_qrels(folder / "paraphrases.tsv")
+
+
+def _raw_qrels(file: Path) -> pl.DataFrame:
     judged = {"query-id": pl.String, "corpus-id": pl.String, "score": pl.Int64}
-    qrels = {
-        file.stem: _raw(pl.read_csv, file, judged, separator="\t", quote_char=None).rename(
-            dict(zip(judged, QRELS, strict=True))
-        )
-        for file in files
-        if file.is_file()
-    }
-    return documents, queries, qrels
+    frame = _raw(pl.read_csv, file, judged, separator="\t", quote_char=None)
+    return frame.rename(dict(zip(judged, QRELS, strict=True)))
 
 
 def _raw(reader: Callable[..., pl.DataFrame], path: Path, columns: Columns, **options: str | None) -> pl.DataFrame:

@@ -99,4 +99,4 @@ def _without_blank(documents: Rows[Document], queries: Rows[Query], judgments: J
     qrels = judgments.between(*ids, dropped)
     answered = {qrel.query_id for split in qrels.values() for qrel in split}
     dropped["query_without_relevant"] = sum(row.query_id not in answered for row in kept_queries)
-    return RawData(kept_documents, [row for row in kept_queries if row.query_id in answered], qrels, dropped)
+    return RawData(kept_documents, [row for row in kept_queries if row.query_id in answered], qrels, dropped=dropped)

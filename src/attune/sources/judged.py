@@ -29,7 +29,7 @@ def judged(pairs: PairRows, problems: Problems) -> RawData:
     queries = [known.row for id_, known in pairs.queries.items() if id_ in answered]
     dropped = pairs.dropped
     dropped["query_without_relevant"] = len(pairs.queries) - len(queries)
-    return RawData(list(documents.values()), queries, _by_split(pairs, qrels, answered), dropped)
+    return RawData(list(documents.values()), queries, _by_split(pairs, qrels, answered), dropped=dropped)
 
 
 def _by_split(pairs: PairRows, qrels: dict[Pair, Qrel], answered: set[str]) -> dict[str, list[Qrel]]:

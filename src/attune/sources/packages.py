@@ -3,6 +3,7 @@
 The CodeSearchNet formulation (Husain et al. 2019, arXiv 1909.09436): the first sentence of a docstring is a query, the
 source without any docstring is the document that answers it. Packages are read, never imported. A flaw of a definition
 costs the document; a flaw of its sentences costs the query only: the document stays, to be found by others or by none.
+What docstrings say of each other in their See Also sections are the paraphrases.
 """
 
 from collections import Counter
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 from attune.sources.definitions import Definition
 from attune.sources.flaws import content_words, definition_flaw, sentence_flaw
 from attune.sources.installed import Source, read_sources, version
+from attune.sources.mentions import PackageMentions, Rules, mentions_of, paraphrases
 from attune.sources.public_names import PublicNames
 from attune.sources.raw import Document, Qrel, Query, RawData
 
@@ -60,17 +62,24 @@ def collect_packages(packages: Sequence[str], rules: PackageRules) -> RawData:
     dropped: Counter[str] = Counter()
     facts: dict[str, str | int] = {}
     candidates: list[Candidate] = []
+    mentions: list[PackageMentions] = []
     for package in packages:
-        found = list(_candidates(list(read_sources(package, dropped)), rules, dropped))
+        sources = list(read_sources(package, dropped))
+        names = PublicNames([source.module for source in sources], rules.internal)
+        mentions.append(mentions_of(sources, names))
+        found = list(_candidates(sources, names, rules, dropped))
         facts |= {f"{package}_version": version(package), f"{package}_documents": len(found)}
         candidates += found
     candidates = _unasked(candidates, _vague_methods(candidates, rules.max_classes_per_method), "vague_method", dropped)
     candidates = _unasked(candidates, _shared_by_many(candidates, rules.max_documents_per_query), "generic", dropped)
-    return _raw_data(candidates, dropped, facts)
+    said = Rules(rules.min_query_words, rules.max_query_words, rules.max_documents_per_query)
+    others, judged = paraphrases(mentions, [candidate.document for candidate in candidates], said, dropped)
+    return replace(_raw_data(candidates, dropped, facts), paraphrases=others, paraphrase_qrels=judged)
 
 
-def _candidates(sources: list[Source], rules: PackageRules, dropped: Counter[str]) -> Iterator[Candidate]:
-    names = PublicNames([source.module for source in sources], rules.internal)
+def _candidates(
+    sources: list[Source], names: PublicNames, rules: PackageRules, dropped: Counter[str]
+) -> Iterator[Candidate]:
     offered = [(s, d, title) for s in sources for d in s.definitions if (title := names.of(s.module.name, d.qualname))]
     dropped["document_not_offered"] += sum(len(source.definitions) for source in sources) - len(offered)
     # a method that the subclass has itself, and the second of two definitions under `if`, go by a name already given

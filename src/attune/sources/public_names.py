@@ -3,7 +3,7 @@
 Imports and stars are followed from module to module, in the sources: nothing is imported.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from attune.sources.modules import ClassFacts, Module, Place
 
@@ -38,6 +38,22 @@ class PublicNames:
     def is_inherited(self, module: str, qualname: str) -> bool:
         """Whether `of` names a subclass or an accessor, not the class itself."""
         return (module, qualname.partition(".")[0]) not in self._names
+
+    def places(self, dotted: str) -> Iterator[Place]:
+        """Where what a full dotted name leads to may be defined: module and qualname, of a method also in each base."""
+        parts = dotted.split(".")
+        for n in range(len(parts) - 1, 0, -1):
+            place = self._resolve((".".join(parts[:n]), parts[n]))
+            if place is not None:
+                yield from self._along_bases(place, parts[n + 1 :])
+
+    def _along_bases(self, place: Place, rest: list[str], seen: frozenset[Place] = frozenset()) -> Iterator[Place]:
+        yield place[0], ".".join([place[1], *rest])
+        facts = self._facts(place) if rest else None
+        for base in facts.bases if facts else []:
+            source = self._locate(self._modules[place[0]], base)
+            if source is not None and source not in seen | {place}:
+                yield from self._along_bases(source, rest, seen | {place})
 
     def _offer(self, module: Module) -> None:
         own = {*module.defined, *module.instances}

@@ -33,11 +33,16 @@ class Qrel(NamedTuple):
 
 @dataclass(frozen=True)
 class RawData:
-    """A retrieval data set; `qrels` is keyed by split, or by "all" where the split is still to be made."""
+    """A retrieval data set; `qrels` is keyed by split, or by "all" where the split is still to be made.
+
+    Paraphrases are queries in other people's words, never trained on: a second test for documents of the test split.
+    """
 
     documents: list[Document]
     queries: list[Query]
     qrels: dict[str, list[Qrel]]
+    paraphrases: list[Query] = field(default_factory=list)
+    paraphrase_qrels: list[Qrel] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
     facts: dict[str, str | int] = field(default_factory=dict)
 
@@ -61,8 +66,11 @@ def subset(raw: RawData, max_documents: int) -> RawData:
             kept_queries.add(query_id)
     others = sorted((d.document_id for d in raw.documents if d.document_id not in kept_documents), key=_hash)
     kept_documents.update(others[: max_documents - len(kept_documents)])
+    cut = {qrel.query_id for qrel in raw.paraphrase_qrels if qrel.document_id not in kept_documents}
     return replace(
         raw,
+        paraphrases=[query for query in raw.paraphrases if query.query_id not in cut],
+        paraphrase_qrels=[qrel for qrel in raw.paraphrase_qrels if qrel.query_id not in cut],
         documents=[d for d in raw.documents if d.document_id in kept_documents],
         queries=[q for q in raw.queries if q.query_id in kept_queries],
         qrels={split: [q for q in qrels if q.query_id in kept_queries] for split, qrels in raw.qrels.items()},

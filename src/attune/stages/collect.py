@@ -105,9 +105,12 @@ def write_raw(raw: RawData, out: Path) -> None:
     (out / "qrels").mkdir(parents=True)
     _write_lines(out / "corpus.jsonl", (_json(_id=i, title=title, text=text) for i, title, text in raw.documents))
     _write_lines(out / "queries.jsonl", map(_query, raw.queries))
-    for split, qrels in raw.qrels.items():
+    _write_lines(out / "paraphrases.jsonl", map(_query, raw.paraphrases))
+    files = {out / "qrels" / f"{split}.tsv": qrels for split, qrels in raw.qrels.items()}
+    # beside qrels/, which holds splits alone
+    for file, qrels in {**files, out / "paraphrases.tsv": raw.paraphrase_qrels}.items():
         rows = ("\t".join(map(str, qrel)) for qrel in qrels)
-        _write_lines(out / "qrels" / f"{split}.tsv", ["query-id\tcorpus-id\tscore", *rows])
+        _write_lines(file, ["query-id\tcorpus-id\tscore", *rows])
 
 
 def collect(params: CollectParams, out: Out) -> Receipt:
@@ -139,6 +142,7 @@ def _receipt(source: str, raw: RawData) -> Receipt:
         "n_queries": len(raw.queries),
         "n_qrels": len(grades) - grades.count(0),
         "n_negatives": grades.count(0),
+        "n_paraphrases": len(raw.paraphrases),
         **{f"n_dropped_{reason}": n for reason, n in sorted(raw.dropped.items())},
         **raw.facts,
     }

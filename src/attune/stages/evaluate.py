@@ -1,17 +1,22 @@
 """Ranks the whole corpus for every dev and test query and scores the rankings, query by query.
 
 Every system, BM25 included, is scored by this one piece of code on the same queries, from embeddings that were made
-before: no encoder runs here, so a change to a measure costs seconds.
+before: no encoder runs here, so a change to a measure costs seconds. Where train queries are embedded, a sample of
+them is scored alike: what an encoder gained there and not on test, it learnt by heart.
 """
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
+from attune.dimensions import truncated
 from attune.errors import BadInput
 from attune.lexical import bm25_top_k
 from attune.measures import MEASURES, measure
@@ -21,12 +26,19 @@ from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, RUN, full_texts, rea
 
 BM25 = "bm25"
 SCORES = scores_columns(MEASURES)
+TOLD = ("recall@10", "ndcg@10")  # of every other set of queries than test
+
+Vectors = NDArray[np.float32]
+Rows = NDArray[np.int64]
 
 
 class EvaluateParams(Params):
-    """How deep to rank, and BM25's two constants."""
+    """How deep to rank, what is scored besides dev and test, and BM25's two constants."""
 
     depth: int = Field(ge=100, le=10_000)
+    n_train_sample: int = Field(ge=0)
+    seed: int = Field(ge=0)
+    truncate_dims: list[Annotated[int, Field(ge=1)]]
     threads: int = Field(ge=1, le=1024)
     bm25_k1: float = Field(ge=0, le=10)
     bm25_b: float = Field(ge=0, le=1)
@@ -34,12 +46,21 @@ class EvaluateParams(Params):
 
 @dataclass(frozen=True)
 class Split:
-    """The queries of a split, in their file's order, and its judgments (query row, document row, relevance)."""
+    """Queries of a split, in their file's order, and their judgments (query row, document row, relevance).
+
+    `rows` are the rows of the split's file; all of them, but for a sample.
+    """
 
     name: str
     query_ids: pl.Series
     texts: list[str]
     judgments: NDArray[np.int64]
+    rows: Rows
+    n_in_file: int
+
+
+# scores and document rows, (n_queries, depth), of one system's ranking; row -1 where nothing is ranked
+Ranker = Callable[[Split], tuple[Vectors, Rows]]
 
 
 def load_split(folder: Path, corpus: pl.DataFrame) -> Split:
@@ -67,18 +88,44 @@ def load_split(folder: Path, corpus: pl.DataFrame) -> Split:
             f"(first: {without['query_id'][0]!r}); judge or remove them"
         )
     judgments = judged.select(pl.col("query_row", "document_row", "relevance").cast(pl.Int64)).to_numpy()
-    return Split(folder.name, queries["query_id"], queries["text"].to_list(), judgments)
+    rows = np.arange(queries.height)
+    return Split(folder.name, queries["query_id"], queries["text"].to_list(), judgments, rows, queries.height)
 
 
-def rank(
-    params: EvaluateParams, system: str, source: Path, split: Split, corpus: pl.DataFrame
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Scores and document rows, (n_queries, depth), of one system's ranking; row -1 where nothing is ranked."""
-    if system == BM25:
-        return bm25_top_k(split.texts, full_texts(corpus), params.depth, params.bm25_k1, params.bm25_b)
-    documents = load_embeddings(source / "corpus.npy", corpus.height, "the corpus")
-    queries = load_embeddings(source / f"{split.name}.npy", len(split.texts), f"the {split.name} queries")
-    return top_k(queries, documents, params.depth, params.threads)
+def sample(split: Split, n: int, seed: int) -> Split:
+    """At most n queries of a split: those whose hashed ids come first, so that added queries replace few."""
+    keys = [hashlib.sha256(f"{seed}:{id_}".encode()).digest() for id_ in split.query_ids]
+    rows = np.array(sorted(sorted(range(len(keys)), key=keys.__getitem__)[:n]), dtype=np.int64)
+    place = np.full(len(keys), -1)
+    place[rows] = np.arange(len(rows))
+    judgments = split.judgments[place[split.judgments[:, 0]] >= 0]
+    judgments = np.column_stack([place[judgments[:, 0]], judgments[:, 1:]])
+    return replace(
+        split,
+        query_ids=split.query_ids.gather(rows),
+        texts=[split.texts[r] for r in rows],
+        judgments=judgments,
+        rows=rows,
+    )
+
+
+def bm25_ranker(params: EvaluateParams, corpus: pl.DataFrame) -> Ranker:
+    """Ranks by the texts alone."""
+    texts = full_texts(corpus)
+    return lambda split: bm25_top_k(split.texts, texts, params.depth, params.bm25_k1, params.bm25_b)
+
+
+def dense_ranker(params: EvaluateParams, source: Path, n_documents: int, dim: int | None = None) -> Ranker:
+    """Ranks by embeddings, or by their first `dim` numbers."""
+    documents = load_embeddings(source / "corpus.npy", n_documents, "the corpus")
+    documents = documents if dim is None else truncated(documents, dim)
+
+    def ranked(split: Split) -> tuple[Vectors, Rows]:
+        path = source / f"{split.name}.npy"
+        queries = load_embeddings(path, split.n_in_file, f"the {split.name} queries")[split.rows]
+        return top_k(queries if dim is None else truncated(queries, dim), documents, params.depth, params.threads)
+
+    return ranked
 
 
 def run_table(split: Split, corpus: pl.DataFrame, scores: NDArray[np.float32], rows: NDArray[np.int64]) -> pl.DataFrame:
@@ -102,21 +149,52 @@ def score_table(split: Split, values: dict[str, NDArray[np.float64]]) -> pl.Data
     )
 
 
+def splits_of(params: EvaluateParams, system: str, source: Path, splits: Path, corpus: pl.DataFrame) -> list[Split]:
+    """What a system is scored on: dev, test, the paraphrases if there are any, and a sample of train if it has that."""
+    found = [load_split(splits / name, corpus) for name in ("dev", "test", "paraphrases")]
+    if params.n_train_sample and system != BM25 and (source / "train.npy").is_file():
+        found.append(sample(load_split(splits / "train", corpus), params.n_train_sample, params.seed))
+    return [split for split in found if split.texts]
+
+
+def scored_by_dimensions(params: EvaluateParams, source: Path, splits: list[Split], n_documents: int) -> Receipt:
+    """Two measures of test, and of dev to choose by, for each number of dimensions."""
+    figures: dict[str, float] = {}
+    for dim in params.truncate_dims:
+        ranker = dense_ranker(params, source, n_documents, dim)
+        for split in (split for split in splits if split.name in ("dev", "test")):
+            values = measure(ranker(split)[1], split.judgments)
+            prefix = f"dim_{dim}_dev_" if split.name == "dev" else f"dim_{dim}_"
+            figures |= {f"{prefix}{key}": float(values[key].mean()) for key in TOLD}
+    return figures
+
+
 def evaluate(params: EvaluateParams, *, system: str, input: Path, prepared: Path, splits: Path, out: Out) -> Receipt:
-    """Scores a system on dev and test from its embeddings, or by BM25 from the texts."""
+    """Scores a system from its embeddings, or by BM25 from the texts."""
     corpus = read(prepared / "corpus.parquet", CORPUS)
+    ranker = bm25_ranker(params, corpus) if system == BM25 else dense_ranker(params, input, corpus.height)
+    asked = splits_of(params, system, input, splits, corpus)
     runs, tables, means = [], [], {}
-    for name in ("dev", "test"):
-        split = load_split(splits / name, corpus)
-        scores, rows = rank(params, system, input, split, corpus)
+    for split in asked:
+        scores, rows = ranker(split)
         values = measure(rows, split.judgments)
         runs.append(run_table(split, corpus, scores, rows))
         tables.append(score_table(split, values))
-        means[name] = {key: float(column.mean()) for key, column in values.items()}
+        means[split.name] = {key: float(column.mean()) for key, column in values.items()}
     write(pl.concat(runs).sort("query_id", "rank"), out / "run.parquet", RUN)
     write(pl.concat(tables).sort("query_id"), out / "scores.parquet", SCORES)
-    sizes = {"n_queries": len(split.texts), "n_documents": corpus.height}
-    return means["test"] | sizes | {f"dev_{key}": means["dev"][key] for key in ("recall@10", "ndcg@10")}
+    n_queries = {split.name: len(split.texts) for split in asked}
+    others = {
+        f"{name}_{key}": means[name][key] for name in ("dev", "train", "paraphrases") if name in means for key in TOLD
+    }
+    return {
+        **means["test"],
+        "n_queries": n_queries["test"],
+        "n_documents": corpus.height,
+        **others,
+        "n_paraphrases": n_queries.get("paraphrases", 0),
+        **({} if system == BM25 else scored_by_dimensions(params, input, asked, corpus.height)),
+    }
 
 
 if __name__ == "__main__":

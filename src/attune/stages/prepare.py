@@ -19,8 +19,20 @@ from pydantic import Field, model_validator
 from attune.clusters import components, normalise
 from attune.errors import BadInput
 from attune.likeness import alike, alike_to_the_symbol
+from attune.paraphrases import merge
 from attune.stage import Out, Params, Receipt, run
-from attune.tables import CLUSTERED_QUERIES, CORPUS, MERGED_QUERIES, NEGATIVES, QRELS, full_texts, read_raw, write
+from attune.tables import (
+    CLUSTERED_QUERIES,
+    CORPUS,
+    MERGED_QUERIES,
+    NEGATIVES,
+    PARAPHRASES,
+    QRELS,
+    full_texts,
+    read_raw,
+    read_raw_paraphrases,
+    write,
+)
 
 TABLES = {
     "corpus": CORPUS,
@@ -28,6 +40,7 @@ TABLES = {
     "qrels": QRELS,
     "negatives": NEGATIVES,
     "merged_queries": MERGED_QUERIES,
+    "paraphrases": PARAPHRASES,
 }
 
 
@@ -56,6 +69,7 @@ class Merged:
         judged: judgments under the ids that were kept.
         kept: for each raw query the one that stands for it.
         groups: the same, with the group that the user gave the raw query.
+        paraphrases: the raw ones and their judgments; no part of clusters, which they must not change.
     """
 
     documents: pl.DataFrame
@@ -63,6 +77,7 @@ class Merged:
     judged: pl.DataFrame
     kept: pl.DataFrame
     groups: pl.DataFrame
+    paraphrases: tuple[pl.DataFrame, pl.DataFrame]
 
 
 def judgments(by_split: Mapping[str, pl.DataFrame]) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -133,7 +148,15 @@ def merged(raw: Path) -> Merged:
         judged=rename_queries(qrels, kept),
         kept=kept,
         groups=queries.select("query_id", "group").join(kept, on="query_id", maintain_order="left"),
+        paraphrases=read_raw_paraphrases(raw),
     )
+
+
+def paraphrases_of(data: Merged, twins: pl.DataFrame) -> pl.DataFrame:
+    """The paraphrases, those that read the same as one, with all near-identical documents."""
+    texts, qrels = data.paraphrases
+    answers = qrels.filter(pl.col("relevance") > 0).select("query_id", "document_id")
+    return pl.DataFrame(merge(texts.rows(), answers.rows(), dict(twins.iter_rows())), PARAPHRASES, orient="row")
 
 
 def tables_of(data: Merged, params: PrepareParams) -> dict[str, pl.DataFrame]:
@@ -148,7 +171,8 @@ def tables_of(data: Merged, params: PrepareParams) -> dict[str, pl.DataFrame]:
     twins = components(n, alike_to_the_symbol(texts, likeness, params.document_shingle, params.identical_document))
     documents = data.documents.with_columns(duplicate_of=ids.gather(twins))
     answers = data.judged.filter(pl.col("relevance") > 0)
-    qrels = share_relevance(answers, documents.select("document_id", "duplicate_of"))
+    duplicates = documents.select("document_id", "duplicate_of")
+    qrels = share_relevance(answers, duplicates)
     queries = alike(data.queries["text"].to_list(), params.query_shingle, params.similar_query)
     ties = [tied_by_user(documents, data.queries, qrels, data.groups), likeness.edges(), queries.edges() + n]
     first = components(n + data.queries.height, np.concatenate(ties))
@@ -162,6 +186,7 @@ def tables_of(data: Merged, params: PrepareParams) -> dict[str, pl.DataFrame]:
         "merged_queries": data.kept.filter(pl.col("query_id") != pl.col("kept")).select(
             merged_id="query_id", query_id="kept"
         ),
+        "paraphrases": paraphrases_of(data, duplicates),
     }
 
 
@@ -184,6 +209,7 @@ def receipt(tables: Mapping[str, pl.DataFrame], n_judged: int) -> Receipt:
         "n_queries": tables["queries"].height,
         "n_qrels": tables["qrels"].height,
         "n_negatives": tables["negatives"].height,
+        "n_paraphrases": tables["paraphrases"].height,
         "n_queries_merged": tables["merged_queries"].height,
         "n_duplicate_documents": duplicates.height,
         "n_qrels_shared_with_duplicates": tables["qrels"].height - n_judged,

@@ -13,7 +13,9 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from attune.errors import BadInput
+from attune.held_out import Asked, hold_out
 from attune.leaks import LEXICAL, Leak, Texts, count, lexical_leaks
+from attune.paraphrases import Paraphrase
 from attune.stage import Out, Params, Receipt, run
 from attune.tables import (
     CLUSTERED_QUERIES,
@@ -21,6 +23,7 @@ from attune.tables import (
     DOCUMENT_IDS,
     LEAKS,
     NEGATIVES,
+    PARAPHRASES,
     QRELS,
     SPLITS,
     full_texts,
@@ -141,6 +144,27 @@ def crossing(
     return [leak for side in sides for leak in lexical_leaks(*side)], sizes
 
 
+def write_paraphrases(
+    params: SplitParams, table: pl.DataFrame, corpus: pl.DataFrame, queries: pl.DataFrame, out: Path
+) -> Receipt:
+    """Writes the paraphrases that are fit to test with, in the form of a split, and counts the others."""
+    asked = [Asked(*row) for row in queries.select("query_id", "text", "split").iter_rows()]
+    splits = dict(corpus.select("document_id", "split").iter_rows())
+    texts = dict(zip(corpus["document_id"], full_texts(corpus), strict=True))
+    rows = [Paraphrase(*row) for row in table.iter_rows()]
+    kept, dropped = hold_out(rows, asked, splits, texts, params.query_shingle, params.near_query)
+    frame = pl.DataFrame(kept, PARAPHRASES, orient="row").with_columns(
+        pl.lit("").alias(name) for name in ("given_split", "stratum")
+    )
+    frame = frame.with_columns(document_id=pl.col("document_ids").list.first())
+    frame = frame.join(corpus.select("document_id", "cluster_id"), on="document_id", how="left", maintain_order="left")
+    write(frame.select(list(CLUSTERED_QUERIES)), out / "queries.parquet", CLUSTERED_QUERIES)
+    qrels = frame.select("query_id", document_id="document_ids").explode("document_id")
+    qrels = qrels.with_columns(relevance=pl.lit(1, pl.Int64)).sort("query_id", "document_id")
+    write(qrels, out / "qrels.parquet", QRELS)
+    return {"n_paraphrases": len(kept)} | {f"n_dropped_paraphrase_{reason}": n for reason, n in dropped.items()}
+
+
 def split(params: SplitParams, prepared: Path, out: Out) -> Receipt:
     """Splits by whole clusters and audits what crosses."""
     corpus = read(prepared / "corpus.parquet", CORPUS)
@@ -167,7 +191,10 @@ def split(params: SplitParams, prepared: Path, out: Out) -> Receipt:
     write(pl.DataFrame(leaks, LEAKS, orient="row"), out / "leaks.parquet", LEAKS)
     figures = count(leaks, LEXICAL, sizes, params.max_leak_share)
     n_documents = {f"n_{name}_documents": corpus.filter(pl.col("split") == name).height for name in SPLITS}
-    return {f"n_{name}_queries": sizes[f"queries.{name}"] for name in SPLITS} | n_documents | figures
+    table = read(prepared / "paraphrases.parquet", PARAPHRASES)
+    paraphrases = write_paraphrases(params, table, corpus, queries, out / "paraphrases")
+    n_queries = {f"n_{name}_queries": sizes[f"queries.{name}"] for name in SPLITS}
+    return {**n_queries, **n_documents, **figures, **paraphrases}
 
 
 if __name__ == "__main__":
