@@ -41,9 +41,7 @@ def test_each_float_is_the_weighted_mean_rounded_once(pairs: list[tuple[float, f
     exact = share * tuned.double() + (1 - share) * base.double()
     assert found.dtype == torch.float32
     scale = torch.maximum(base.abs(), tuned.abs()).double()
-    assert (
-        (found.double() - exact).abs() <= scale * 2**-23 + 2**-149
-    ).all()   # and below the smallest floats, one step
+    assert ((found.double() - exact).abs() <= scale * 2**-23 + 2**-149).all()  # and below the smallest floats, one step
     for start, end, value in zip(base, tuned, found, strict=True):
         assert min(start, end) <= value <= max(start, end)
     assert bits(interpolate({"w": tuned}, {"w": tuned.clone()}, share)) == bits({"w": tuned})

@@ -24,8 +24,9 @@ def params(**changes: object) -> TrainParams:
         "warmup_share": 0.1, "weight_decay": 0.01, "scale": 20.0, "symmetric": False, "guide_margin": 0.05,
         "guide_same_side": True, "triplet_margin": 0.2, "contrastive_margin": 0.5, "matryoshka_dims": [],
         "lora_rank": 0, "lora_alpha": 16.0, "dropout": 0.1, "general": "practice.jsonl", "general_share": 0.0,
-        "distill_weight": 0.0,
-        "distill_batch_size": 4, "n_evaluations": 3, "patience": 3, "keep": "best", "precision": "fp32", "threads": 1,
+        "distill_weight": 0.0, "distill_batch_size": 4, "n_evaluations": 3, "patience": 3, "keep": "best",
+        "precision": "fp32",
+        "threads": 1,
     }  # fmt: skip
     return TrainParams.model_validate(values | changes)
 

@@ -61,6 +61,12 @@ def last_whole_checkpoint(scratch: Path) -> str | None:
     return get_last_checkpoint(str(scratch)) if scratch.is_dir() else None
 
 
+def is_last(checkpoint: Path) -> bool:
+    """Whether the run had decided to stop when it wrote this checkpoint."""
+    state = json.loads((checkpoint / "trainer_state.json").read_text())
+    return bool(state["stateful_callbacks"]["TrainerControl"]["args"]["should_training_stop"])
+
+
 def restore_best(trainer: SentenceTransformerTrainer, start: dict[str, torch.Tensor]) -> int:
     """Makes sure that the model has the weights that scored best on dev; returns their step (0 is the start).
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainerState
 
 from attune import adapters, losses
 from attune.batches import ClusterBatchSampler, Rows
-from attune.checkpoints import last_whole_checkpoint, restore_best
+from attune.checkpoints import is_last, last_whole_checkpoint, restore_best
 from attune.dev import Bar, Dev, DevEvaluator
 from attune.distillation import Clock, Distilled, lesson
 from attune.errors import BadInput
@@ -113,6 +113,11 @@ def _prompts(model: SentenceTransformer, rows: Dataset) -> dict[str, str]:
 
 
 def _run(trainer: SentenceTransformerTrainer, checkpoint: str | None, scratch: Path) -> None:
+    if checkpoint and is_last(Path(checkpoint)):
+        # the trainer would go on: it does not ask a checkpoint whether patience or steps ran out there
+        trainer.state = TrainerState.load_from_json(f"{checkpoint}/trainer_state.json")
+        trainer._load_best_model()
+        return
     try:
         trainer.train(resume_from_checkpoint=checkpoint)
     except RuntimeError as error:

@@ -1,0 +1,91 @@
+"""Runs of stage train in processes of their own, some of which SIGKILL themselves: FOLDER JOBS (JSON), results out.
+
+Python tells its audit hook of every file that is opened, renamed, removed or copied; a run counts those under its own
+folder, and its training steps. A job says at which count the process dies, so moments are chosen among all that change
+what is on disk, and are the same each time. One process loads the libraries; each run is a fork of it.
+"""
+
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+from transformers.trainer_callback import CallbackHandler
+
+sys.path.insert(0, str(Path(__file__).parent))
+from training import params, sha256, trained
+
+WATCHED = ("open", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "shutil.copyfile", "os.mkdir", "step")
+
+
+class Steps(TrainerCallback):
+    """Makes an event of each training step."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        sys.audit("step", f"step {args.seed} {state.global_step}")
+
+
+def watch(folder: Path, kill_at: int, log: Path) -> None:
+    """Logs this process's events, and kills it before the given one takes effect."""
+    seen = []
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        if event not in WATCHED or (event == "open" and not (isinstance(args[2], int) and args[2] & os.O_ACCMODE)):
+            return
+        name = str(args[0])
+        path = name if event == "step" else os.path.abspath(name)  # noqa: PTH100
+        if path == str(log) or not (event == "step" or path.startswith(str(folder))):
+            return
+        seen.append(f"{event} {path.removeprefix(str(folder))}")
+        if len(seen) == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if path.endswith(".json.partial") and event == "os.rename":  # the last of the stage
+            log.write_text("\n".join(seen))
+
+    sys.addaudithook(hook)
+
+
+def run(folder: Path, changes: dict[str, Any], kill_at: int) -> dict[str, Any]:
+    """One run, in a fork: how it ended, its events, models, receipt and curve."""
+    log = folder / "events"
+    log.unlink(missing_ok=True)
+    if (child := os.fork()) == 0:
+        os.chdir(folder)
+        inputs = {name: folder / name for name in ("base", "prepared", "mined", "dev_split")}
+        watch(folder, kill_at, log)
+        try:
+            trained(folder, inputs | {"start": folder / "base"}, params(**changes), "out")
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if not os.WIFEXITED(status) or os.WEXITSTATUS(status):
+        return {"signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0}
+    return {
+        "signal": None,
+        "events": log.read_text().split("\n"),
+        "result": [sha256(folder / "out"), (folder / "out.json").read_text(), (folder / "out.csv").read_text()],
+        "left": [path.name for path in (folder / "scratch" / "train").iterdir()],
+        "partial": [path.name for path in folder.glob("*.partial")],
+    }
+
+
+def main() -> None:
+    """Does the jobs in turn."""
+    folder, jobs = Path(sys.argv[1]), json.loads(sys.argv[2])
+    trainer_init = CallbackHandler.__init__
+
+    def with_steps(self: CallbackHandler, callbacks: list[TrainerCallback], *args: Any) -> None:
+        trainer_init(self, [*callbacks, Steps()], *args)
+
+    CallbackHandler.__init__ = with_steps
+    sys.stdout.write(json.dumps([run(folder, job["changes"], job["kill_at"]) for job in jobs]))
+
+
+if __name__ == "__main__":
+    main()
