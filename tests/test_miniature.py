@@ -1,7 +1,10 @@
 """The whole pipeline, run for real on a few hundred documents: what it leaves, what an edit wakes, what it repeats."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,10 +22,13 @@ AFTER_TRAIN = {
     "merge",
     "export",
     "seeds",
+    "probe@tuned",
+    "drift",
     "report",
     *(f"{s}@{x}" for s in ("embed", "evaluate") for x in ("tuned", "onnx", "onnx_int8")),
 }
-AFTER_MERGE_NOT_EXPORT = {"train", "merge", "seeds", "embed@tuned", "evaluate@tuned"}
+AFTER_MERGE_NOT_EXPORT = {"train", "merge", "seeds", "embed@tuned", "evaluate@tuned", "probe@tuned", "drift"}
+PROBED = {"probe@base", "probe@tuned", "drift"}
 AFTER_EVALUATE = {"report", "seeds", *(f"evaluate@{system}" for system in SYSTEMS)}
 
 
@@ -79,7 +85,34 @@ def test_the_split_leaks_nothing_and_fp32_onnx_scores_like_torch(finished: Path)
     split = json.loads((finished / "metrics" / "split.json").read_text())
     assert {value for key, value in split.items() if "leaks" in key} == {0}
     tuned, onnx = (json.loads((finished / "metrics" / f"{name}.json").read_text()) for name in ("tuned", "onnx"))
-    assert all(onnx[key] == pytest.approx(tuned[key], abs=1e-4) for key in tuned)
+    assert all(onnx[key] == pytest.approx(tuned[key], abs=1e-4) for key in onnx)
+
+
+def gate(folder: Path) -> subprocess.CompletedProcess[str]:
+    """The gate, in a pipeline's folder."""
+    command = [sys.executable, "-c", "from attune.cli import main; main()", "gate"]
+    path = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    return subprocess.run(command, cwd=folder, env=path, capture_output=True, text=True, check=False)
+
+
+def test_a_healthy_run_passes_the_gate(finished: Path) -> None:
+    done = gate(finished)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_ruined_run_is_called_overfitted_and_drifted_and_stopped_by_the_gate(copy: Path) -> None:
+    """A hundred times the learning rate, 20 epochs on fewer than 200 pairs, and the last encoder whatever dev says."""
+    miniature.change(copy, {"train": {"learning_rate": 1.0e-2, "epochs": 20, "keep": "last"}})
+    miniature.dvc(copy, "repro")
+    report, drift = (json.loads((copy / "metrics" / f"{name}.json").read_text()) for name in ("report", "drift"))
+    page = (copy / "metrics" / "report.md").read_text()
+    assert report["overfitting"]["is_overfitted"] and "**Overfitted." in page
+    assert drift["is_drifted"] and "**Drifted." in page
+    done = gate(copy)
+    assert done.returncode == 1
+    assert {"regression", "overfitting", "drift"} <= {
+        line.split()[1].rstrip(":") for line in done.stdout.splitlines() if line.startswith("FAIL")
+    }
 
 
 def test_a_second_run_runs_nothing(finished: Path) -> None:
@@ -114,7 +147,7 @@ def test_a_parameter_wakes_its_stage_and_what_comes_after(
     [
         ("src/attune/cli.py", set()),
         ("src/attune/demo.py", set()),
-        ("src/attune/measures.py", AFTER_EVALUATE),
+        ("src/attune/measures.py", AFTER_EVALUATE | PROBED),
         ("src/attune/fitting.py", AFTER_TRAIN),
         ("src/attune/templates/report.md.j2", {"report"}),
     ],
