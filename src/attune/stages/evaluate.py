@@ -54,7 +54,7 @@ class Split:
     name: str
     query_ids: pl.Series
     texts: list[str]
-    judgments: NDArray[np.int64]
+    judgments: Rows
     rows: Rows
     n_in_file: int
 
@@ -95,18 +95,13 @@ def load_split(folder: Path, corpus: pl.DataFrame) -> Split:
 def sample(split: Split, n: int, seed: int) -> Split:
     """At most n queries of a split: those whose hashed ids come first, so that added queries replace few."""
     keys = [hashlib.sha256(f"{seed}:{id_}".encode()).digest() for id_ in split.query_ids]
-    rows = np.array(sorted(sorted(range(len(keys)), key=keys.__getitem__)[:n]), dtype=np.int64)
+    rows = np.sort(np.argsort(np.array(keys), kind="stable")[:n])
     place = np.full(len(keys), -1)
     place[rows] = np.arange(len(rows))
     judgments = split.judgments[place[split.judgments[:, 0]] >= 0]
     judgments = np.column_stack([place[judgments[:, 0]], judgments[:, 1:]])
-    return replace(
-        split,
-        query_ids=split.query_ids.gather(rows),
-        texts=[split.texts[r] for r in rows],
-        judgments=judgments,
-        rows=rows,
-    )
+    texts = [split.texts[row] for row in rows]
+    return replace(split, query_ids=split.query_ids.gather(rows), texts=texts, judgments=judgments, rows=rows)
 
 
 def bm25_ranker(params: EvaluateParams, corpus: pl.DataFrame) -> Ranker:

@@ -145,13 +145,13 @@ def crossing(
 
 
 def write_paraphrases(
-    params: SplitParams, table: pl.DataFrame, corpus: pl.DataFrame, queries: pl.DataFrame, out: Path
+    params: SplitParams, prepared: Path, corpus: pl.DataFrame, queries: pl.DataFrame, out: Path
 ) -> Receipt:
     """Writes the paraphrases that are fit to test with, in the form of a split, and counts the others."""
     asked = [Asked(*row) for row in queries.select("query_id", "text", "split").iter_rows()]
     splits = dict(corpus.select("document_id", "split").iter_rows())
     texts = dict(zip(corpus["document_id"], full_texts(corpus), strict=True))
-    rows = [Paraphrase(*row) for row in table.iter_rows()]
+    rows = [Paraphrase(*row) for row in read(prepared / "paraphrases.parquet", PARAPHRASES).iter_rows()]
     kept, dropped = hold_out(rows, asked, splits, texts, params.query_shingle, params.near_query)
     frame = pl.DataFrame(kept, PARAPHRASES, orient="row").with_columns(
         pl.lit("").alias(name) for name in ("given_split", "stratum")
@@ -191,8 +191,7 @@ def split(params: SplitParams, prepared: Path, out: Out) -> Receipt:
     write(pl.DataFrame(leaks, LEAKS, orient="row"), out / "leaks.parquet", LEAKS)
     figures = count(leaks, LEXICAL, sizes, params.max_leak_share)
     n_documents = {f"n_{name}_documents": corpus.filter(pl.col("split") == name).height for name in SPLITS}
-    table = read(prepared / "paraphrases.parquet", PARAPHRASES)
-    paraphrases = write_paraphrases(params, table, corpus, queries, out / "paraphrases")
+    paraphrases = write_paraphrases(params, prepared, corpus, queries, out / "paraphrases")
     n_queries = {f"n_{name}_queries": sizes[f"queries.{name}"] for name in SPLITS}
     return {**n_queries, **n_documents, **figures, **paraphrases}
 

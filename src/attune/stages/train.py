@@ -44,19 +44,8 @@ from attune.tables import CORPUS, TRIPLETS, full_texts, read
 SCRATCH = Path("scratch/train")
 LIBRARIES = ("torch", "transformers", "sentence-transformers", "accelerate", "peft")
 CODE = (
-    adapters,
-    batches,
-    checkpoints,
-    dev,
-    dev_split,
-    distillation,
-    encoders,
-    fitting,
-    losses,
-    mixing,
-    outcome,
-    practice,
-    recipe,
+    *(adapters, batches, checkpoints, dev, dev_split, distillation, encoders),
+    *(fitting, losses, mixing, outcome, practice, recipe),
 )
 CURVE = {"seed": pl.Int64, "step": pl.Int64, "loss": pl.Float64, "dev_ndcg@10": pl.Float64}
 
