@@ -69,7 +69,7 @@ def batches(rows: list[tuple[str, str]], epochs: int) -> Iterator[list[tuple[str
 
 def train(model: SentenceTransformer, rows: list[tuple[str, str]], learning_rate: float, epochs: int) -> None:
     """The plain recipe, with nothing that would stop it: no dev set, no choice of a checkpoint."""
-    model.max_seq_length = 24  # most descriptions and commands are shorter, and a step costs half a second
+    max_length, model.max_seq_length = model.max_seq_length, 24  # most texts are shorter, and steps are slow
     model.transformers_model.set_attn_implementation("eager")  # trains fastest on CPUs
     loss = MultipleNegativesRankingLoss(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate)
@@ -80,6 +80,7 @@ def train(model: SentenceTransformer, rows: list[tuple[str, str]], learning_rate
         value.backward()
         optimizer.step()
         optimizer.zero_grad()
+    model.max_seq_length = max_length
 
 
 def judge(folder: Path, out: Path) -> Judged:

@@ -75,11 +75,13 @@ def test_adapters_matryoshka_and_guide_resume_to_the_same_bytes(folder: Path) ->
     assert_killed_runs_end_alike(folder, ADAPTED, whole, moments(whole["events"], ("step", 2), ("checkpoint-", 1)))
 
 
-def test_a_run_killed_when_its_patience_had_run_out_takes_no_further_step(folder: Path) -> None:
-    """Killed between the checkpoint of the last evaluation and the final model: the rerun trains no more."""
-    impatient = {"epochs": 6, "n_evaluations": 12, "patience": 1, "learning_rate": 2e-2}
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_a_run_killed_when_it_had_decided_to_stop_takes_no_further_step(folder: Path, keep: str) -> None:
+    """Killed between the last checkpoint and the final model: the rerun trains no more, and keeps the same weights."""
+    impatient = {"epochs": 3, "n_evaluations": 12, "patience": 1, "learning_rate": 2e-2, "keep": keep}
     (whole,) = runs(folder, (impatient, 0))
-    assert json.loads(whole["result"][1])["n_steps"] < 6 * 9
+    receipt = json.loads(whole["result"][1])
+    assert (receipt["n_steps"] < 3 * 9) == (keep == "best") == (receipt["best_step"] < receipt["n_steps"])
     final = next(place for place, event in enumerate(whole["events"], start=1) if "finished.partial" in event)
     killed, resumed = runs(folder, (impatient, final), (impatient, 0))
     assert killed["signal"] == signal.SIGKILL

@@ -184,7 +184,8 @@ def test_a_checkpoint_of_another_run_is_never_continued(inputs: dict[str, Path])
         "warmup_share": 0.2, "weight_decay": 0.02, "scale": 21.0, "symmetric": True, "guide_margin": 0.1,
         "guide_same_side": False, "triplet_margin": 0.3, "contrastive_margin": 0.6, "matryoshka_dims": [8],
         "lora_rank": 2, "lora_alpha": 17.0, "dropout": 0.2, "general_share": 0.3, "distill_weight": 0.5,
-        "distill_batch_size": 5, "n_evaluations": 4, "patience": 4, "keep": "last", "precision": "bf16", "seeds": [6],
+        "distill_batch_size": 5, "n_evaluations": 4, "patience": 4, "keep": "last", "precision": "bf16",
+        "seeds": [6],
     }  # fmt: skip
     assert {*other, "general", "threads"} == set(TrainParams.model_fields)  # `general` by its bytes, when it is read
 

@@ -25,8 +25,7 @@ def params(**changes: object) -> TrainParams:
         "guide_same_side": True, "triplet_margin": 0.2, "contrastive_margin": 0.5, "matryoshka_dims": [],
         "lora_rank": 0, "lora_alpha": 16.0, "dropout": 0.1, "general": "practice.jsonl", "general_share": 0.0,
         "distill_weight": 0.0, "distill_batch_size": 4, "n_evaluations": 3, "patience": 3, "keep": "best",
-        "precision": "fp32",
-        "threads": 1,
+        "precision": "fp32", "threads": 1,
     }  # fmt: skip
     return TrainParams.model_validate(values | changes)
 

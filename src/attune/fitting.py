@@ -71,7 +71,7 @@ def fit(
     )
     start = {name: value.clone() for name, value in model.state_dict().items()}
     trainer.remove_callback(PrinterCallback)
-    _run(trainer, checkpoint, scratch)
+    _run(trainer, checkpoint, recipe.keep)
     kept_step = restore_best(trainer, start) if recipe.keep == "best" else trainer.state.global_step
     if adapted:
         adapters.remove(adapted, merge=kept_step > 0)
@@ -112,11 +112,12 @@ def _prompts(model: SentenceTransformer, rows: Dataset) -> dict[str, str]:
     return {name: model.prompts.get("query" if name == "query" else "document", "") for name in rows.column_names}
 
 
-def _run(trainer: SentenceTransformerTrainer, checkpoint: str | None, scratch: Path) -> None:
+def _run(trainer: SentenceTransformerTrainer, checkpoint: str | None, keep: str) -> None:
     if checkpoint and is_last(Path(checkpoint)):
         # the trainer would go on: it does not ask a checkpoint whether patience or steps ran out there
         trainer.state = TrainerState.load_from_json(f"{checkpoint}/trainer_state.json")
-        trainer._load_best_model()
+        if kept := checkpoint if keep == "last" else trainer.state.best_model_checkpoint:
+            trainer._load_from_checkpoint(kept)
         return
     try:
         trainer.train(resume_from_checkpoint=checkpoint)
@@ -125,7 +126,7 @@ def _run(trainer: SentenceTransformerTrainer, checkpoint: str | None, scratch: P
             raise
         # torch's own words for a checkpoint that it could not write
         raise BadInput(
-            f"{scratch}: a checkpoint cannot be written ({str(error).splitlines()[0]}); "
+            f"{trainer.args.output_dir}: a checkpoint cannot be written ({str(error).splitlines()[0]}); "
             "free some disk space and run again, it goes on from the checkpoint before"
         ) from None
 
