@@ -30,6 +30,8 @@ def healthy() -> Receipts:
         },
         "drift": {"is_drifted": False, "verdict": "Not drifted."},
         "export": {"fp32_min_cosine": 1.0},
+        "merge": {"retention": 0.99, "is_retention_met": True},
+        "seeds": {"n_seeds": 1},
     }
 
 
@@ -66,6 +68,17 @@ def drifted(receipts: Receipts) -> None:
     receipts["drift"] = {"is_drifted": True, "verdict": "Drifted: similarity fell."}
 
 
+def worse_over_seeds(receipts: Receipts) -> None:
+    each = {f"{key}_{m}": -0.1 for key in ("delta", "ci_low", "ci_high") for m in ("recall@10", "mrr@10", "ndcg@10")}
+    receipts["seeds"] = (
+        {"n_seeds": 3} | each | {"delta_recall@10": 0.1, "ci_low_recall@10": 0, "ci_high_recall@10": 0.2}
+    )
+
+
+def forgetful(receipts: Receipts) -> None:
+    receipts["merge"] = {"retention": 0.9, "is_retention_met": False}
+
+
 def no_parity(receipts: Receipts) -> None:
     receipts["export"]["fp32_min_cosine"] = 0.99
 
@@ -97,6 +110,8 @@ def test_a_healthy_model_passes_every_rule(tmp_path: Path) -> None:
         (leaking, "leakage", "10 of 100 test queries leak (10.0%); at most 0.0% (gate.max_leak_share)"),
         (overfitted, "overfitting", "Overfitted: stop earlier."),
         (drifted, "drift", "Drifted: similarity fell."),
+        (worse_over_seeds, "regression", "ndcg@10 -0.100, interval -0.100 to -0.100"),
+        (forgetful, "retention", "keeps 90.0% of the base's nDCG@10"),
         (no_parity, "parity", "0.990000"),
         (bad_int8, "what ships", "onnx_int8 keeps 98.0% of tuned nDCG@10; at least 99.0% (gate.min_int8_kept)"),
         (without_key, "drift", "has no is_drifted; run `dvc repro` and commit metrics/"),
@@ -121,7 +136,7 @@ def test_a_leaking_split_is_judged_by_the_queries_that_do_not_leak(tmp_path: Pat
     assert set(failing(tmp_path / "m", receipts)) == {"regression", "leakage"}
 
 
-@pytest.mark.parametrize("name", ["report", "drift", "export"])
+@pytest.mark.parametrize("name", ["report", "drift", "export", "merge", "seeds"])
 def test_a_receipt_that_is_missing_or_broken_fails(tmp_path: Path, name: str) -> None:
     receipts = healthy()
     del receipts[name]

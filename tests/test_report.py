@@ -63,7 +63,7 @@ class Case:
         self.write_receipt(
             system,
             means
-            | {"n_queries": n, "n_documents": 20, "dev_recall@10": 0.5, "dev_ndcg@10": 0.4}
+            | {"n_queries": n, "n_documents": 20, "dev_recall@10": 0.5, "dev_ndcg@10": 0.4 if ranks == BASE else 0.6}
             | {"train_ndcg@10": 0.5 if ranks == BASE else 0.9},
         )
 
@@ -84,7 +84,7 @@ class Case:
             self.write_receipt(f"probe/{system}", task | {"general_similarity.is_counted": True})
         moved = {f"{texts}.cka": value for texts, value in (("domain", 0.7), ("general", 0.9))}
         self.write_receipt("drift", {"is_drifted": False, "verdict": "Not drifted. The space moved."} | moved)
-        self.write_receipt("merge", {"share": 0.8})
+        self.write_receipt("merge", {"share": 0.8, "retention": 0.97, "is_retention_met": True})
         self.write_plot("merge", "share,dev_ndcg@10,general_ndcg@10,is_chosen\n0.0,0.5,0.9,false\n0.8,0.7,0.89,true\n")
         self.write_plot("training", "seed,step,loss,dev_ndcg@10\n13,0,,0.5\n13,10,0.9,0.7\n13,20,0.8,0.6\n21,0,,0.1\n")
         each = {f"{key}_{m}": 0.25 for key in ("mean", "sd", "delta", "ci_low", "ci_high") for m in MEASURES}
@@ -101,7 +101,7 @@ class Case:
         return inputs | {"out": self.root / "metrics/report.json", "page": self.root / "metrics/report.md"}
 
     def report(self) -> tuple[dict[str, Any], str]:
-        call(report, PARAMS, None, **self.paths())
+        call(report, PARAMS, None, round="r1", **self.paths())
         return json.loads(self.paths()["out"].read_text()), self.paths()["page"].read_text()
 
 
@@ -125,7 +125,7 @@ def case(tmp_path: Path) -> Case:
     case.write_receipt("audit", held_out | semantic)
     case.write_leaks()
     case.write_receipt("prepare", {"n_documents": 20, "n_queries_merged": 3})
-    case.write_receipt("mine", {"n_too_close": 59775})
+    case.write_receipt("mine", {"n_too_close": 59775, "scored_by": "cosine"})
     case.write_receipt("train", {"n_steps": 120, "best_step": 10, "precision": "bf16"})
     case.write_side_effects()
     case.write_receipt("export", {"fp32_min_cosine": 0.999999})
@@ -155,12 +155,29 @@ def test_side_effects_are_on_the_page_with_their_figures(case: Case) -> None:
     _, page = case.report()
     assert "**Not drifted. The space moved.**" in page
     assert "| general similarity | spearman | 330 | 0.800 | 0.850 | +0.050 |" in page
-    assert "| dev | ndcg@10 |  | 0.400 | 0.400 | +0.000 |" in page
+    assert "| dev | ndcg@10 |  | 0.400 | 0.600 | +0.200 |" in page
     assert "| cka | 0.700 | 0.900 |" in page
     assert "| 0.8 | 0.700 | 0.890 | ships |" in page
     assert "| 0.0 | 0.500 | 0.900 |  |" in page
     assert re.search(r"\| wish .* \| x \| 0\.610 \| x \| 0\.520 \| dense \|", page)
     assert "## Other seeds" not in page
+
+
+def test_a_floor_of_retention_that_no_share_meets_is_told(case: Case) -> None:
+    assert "No share keeps enough" not in case.report()[1]
+    case.write_receipt("merge", {"share": 0.8, "retention": 0.9, "is_retention_met": False})
+    assert "**No share keeps enough of the general score: this one keeps most, 90.00%.**" in case.report()[1]
+
+
+def test_what_a_later_round_trained_is_told_where_it_ships(case: Case) -> None:
+    """Its curve, its best step and its rejected candidates, not those of round 1."""
+    case.write_receipt("train_r2", {"n_steps": 7, "best_step": 10, "precision": "bf16"})
+    case.write_receipt("mine_r2", {"n_too_close": 1234, "scored_by": "cosine"})
+    case.write_plot("training_r2", "seed,step,loss,dev_ndcg@10\n13,0,,0.5\n13,10,0.9,0.8\n")
+    call(report, PARAMS, None, round="r2", **case.paths())
+    page = case.paths()["page"].read_text()
+    assert "Dev was best at the end of training" in page
+    assert "| too close | 1,234 |" in page and "59,775" not in page
 
 
 def test_several_seeds_have_a_table(case: Case) -> None:

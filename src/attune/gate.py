@@ -105,8 +105,13 @@ def _regression(figures: Figures, params: GateParams) -> Verdicts:
     """No measure significantly below the baseline's; where the test split leaks, on the queries that do not."""
     n, n_clean = (figures.number("report", *keys) for keys in (("n_test_queries",), _clean()))
     paired = "paired" if n == n_clean else "paired_without_leaks"
+    has_seeds = figures.number("seeds", "n_seeds") > 1 and n == n_clean
     for measure in COMPARED:
-        delta, low, high = (figures.number("report", paired, measure, key) for key in ("delta", "ci_low", "ci_high"))
+        keys = ("delta", "ci_low", "ci_high")
+        if has_seeds:  # the interval then covers other seeds, too
+            delta, low, high = (figures.number("seeds", f"{key}_{measure}") for key in keys)
+        else:
+            delta, low, high = (figures.number("report", paired, measure, key) for key in keys)
         words = f"{measure} {delta:+.3f}, interval {low:+.3f} to {high:+.3f}"
         yield high >= 0, f"{words}; the interval must not lie below 0"
         if measure == COMPARED[0]:
@@ -134,6 +139,12 @@ def _drift(figures: Figures, params: GateParams) -> Verdicts:
     yield params.allow_drift or is_bad is False, str(words)
 
 
+def _retention(figures: Figures, _params: GateParams) -> Verdicts:
+    kept = figures.number("merge", "retention")
+    words = f"the merged encoder keeps {kept:.1%} of the base's nDCG@10 on held-out practice pairs"
+    yield figures.of("merge", "is_retention_met") is True, f"{words}; the floor is merge.min_retention"
+
+
 def _parity(figures: Figures, params: GateParams) -> Verdicts:
     least = figures.number("export", "fp32_min_cosine")
     words = f"least cosine of ONNX fp32 to torch {least:.6f}"
@@ -152,6 +163,7 @@ RULES = {
     "leakage": _leaks,
     "overfitting": _overfitting,
     "drift": _drift,
+    "retention": _retention,
     "parity": _parity,
     "what ships": _kept,
 }

@@ -1,8 +1,9 @@
 """Did the encoder learn the domain, or its training rows by heart? A verdict in words, with the evidence.
 
-Two signs, of which one is enough. A gain on train queries that does not carry over to test: train, dev and test are
-scored alike, over the same corpus. And a dev score that falls behind its best point while training goes on: harmless
-where the best checkpoint is kept, and then only told; overfitting where the last one is.
+Two signs, of which one is enough. A gain on train queries that does not carry over to dev: train, dev and test are
+scored alike, over the same corpus, and test is told but decides nothing, since the remedy is to train again. And a dev
+score that falls behind its best point while training goes on: harmless where the best checkpoint is kept, and then only
+told; overfitting where the last one is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,8 +33,10 @@ class Gains:
 
     @property
     def carried_share(self) -> float:
-        """The share of the gain on train that test has, too; 1 where train hardly gained."""
-        return self.test / self.train if self.train >= NOTHING else 1.0
+        """The share of the gain on train that dev has, too; where train hardly gained 1, or 0 if dev lost."""
+        if self.train < NOTHING:
+            return 0.0 if self.dev < -NOTHING else 1.0
+        return self.dev / self.train
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def judge(gains: Gains, curve: Curve | None, min_carried_share: float, max_decli
     Args:
         gains: tuned against base on train, dev and test.
         curve: of the training; None where there was none.
-        min_carried_share: less of the gain on train that test has, too, is called overfitted.
+        min_carried_share: less of the gain on train that dev has, too, is called overfitted.
         max_decline: more than this lost on dev since its best point is called overfitted, if that encoder is kept.
     """
     is_by_heart = gains.carried_share < min_carried_share
@@ -99,8 +102,8 @@ def _carried(gains: Gains, least: float) -> str:
         f"nDCG@10 changed by {gains.train:+.3f} on train queries, {gains.dev:+.3f} on dev, {gains.test:+.3f} on test"
     )
     if gains.train < NOTHING:
-        return f"{measured}: train gained nothing that test could lack."
-    return f"{measured}: {gains.carried_share:.0%} of the gain carries over, at least {least:.0%} is asked."
+        return f"{measured}: train gained nothing{' and dev lost' if gains.carried_share < 1 else ''}."
+    return f"{measured}: dev has {gains.carried_share:.0%} of the gain on train, at least {least:.0%} is asked."
 
 
 def _dev(curve: Curve | None, is_past_best: bool) -> str:

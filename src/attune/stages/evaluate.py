@@ -36,7 +36,7 @@ class EvaluateParams(Params):
     """How deep to rank, what is scored besides dev and test, and BM25's two constants."""
 
     depth: int = Field(ge=100, le=10_000)
-    n_train_sample: int = Field(ge=0)
+    n_train_sample: int = Field(ge=1)
     seed: int = Field(ge=0)
     truncate_dims: list[Annotated[int, Field(ge=1)]]
     threads: int = Field(ge=1, le=1024)
@@ -147,7 +147,7 @@ def score_table(split: Split, values: dict[str, NDArray[np.float64]]) -> pl.Data
 def splits_of(params: EvaluateParams, system: str, source: Path, splits: Path, corpus: pl.DataFrame) -> list[Split]:
     """What a system is scored on: dev, test, the paraphrases if there are any, and a sample of train if it has that."""
     found = [load_split(splits / name, corpus) for name in ("dev", "test", "paraphrases")]
-    if params.n_train_sample and system != BM25 and (source / "train.npy").is_file():
+    if system != BM25 and (source / "train.npy").is_file():
         found.append(sample(load_split(splits / "train", corpus), params.n_train_sample, params.seed))
     return [split for split in found if split.texts]
 

@@ -56,11 +56,14 @@ class Choice(NamedTuple):
 
 
 def general_task(practice: Practice) -> Dev:
-    """The held-out queries over all passages; equal texts are one, with all their answers."""
+    """The held-out queries over their passages; equal texts are one, with all their answers.
+
+    Passages of the other half are no distractors: trained on, they would be nearer to their own queries than to these.
+    """
     relevant: dict[str, set[str]] = {}
     for query, passage in practice.held_out:
         relevant.setdefault(query, set()).add(passage)
-    passages = sorted({pair.passage for half in practice for pair in half})
+    passages = sorted({pair.passage for pair in practice.held_out})
     return Dev({query: query for query in relevant}, {passage: passage for passage in passages}, relevant)
 
 

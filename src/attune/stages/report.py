@@ -109,12 +109,18 @@ def report(
     splits: Path,
     audit: Path,
     mined: Path,
+    round: str,
     metrics: Path,
     out: Out,
     page: Out,
 ) -> None:
     """Compares base and tuned and writes the report, for programs and for people."""
     receipts = read_receipts(metrics, RECEIPTS, SYSTEMS)
+    if round != "r1":  # what ships was trained later: its curve, its negatives
+        receipts |= {
+            name: read_receipts(metrics, [f"{name}_{round}"], ())[f"{name}_{round}"] for name in ("train", "mine")
+        }
+    curve = "training" if round == "r1" else f"training_{round}"
     base, tuned = paired_scores(runs)
     leaks = [Leak(*row) for row in read(audit / "leaks.parquet", LEAKS).iter_rows()]
     answers = read(splits / "test/qrels.parquet", QRELS).select("query_id", "document_id").iter_rows()
@@ -126,7 +132,7 @@ def report(
     clean = outcome_of(params, base.filter(is_clean), tuned.filter(is_clean)) if is_clean.sum() > 1 else None
     summary = summarise(params, receipts, whole, clean, crossing)
     summary["without_leaks"] = without_leaks(base["query_id"].to_list(), sides, leaked)
-    points = Curve.of(curve_of(metrics / "plots" / "training.csv"), receipts["train"]["best_step"])
+    points = Curve.of(curve_of(metrics / "plots" / f"{curve}.csv"), receipts["train"]["best_step"])
     gains = Gains.of(receipts["base"], receipts["tuned"])
     summary["overfitting"] = judge(gains, points, params.min_carried_share, params.max_dev_decline)
     shown = stories(runs, prepared, splits, params.n_examples, params.seed)
