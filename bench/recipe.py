@@ -34,8 +34,8 @@ from attune.encoders import TorchEncoder, best_precision, load_torch
 from attune.errors import BadInput
 from attune.measures import measure
 from attune.retrieval import top_k
+from attune.splits import load_split
 from attune.stage import call, fail, load_params
-from attune.stages.evaluate import load_split
 from attune.stages.merge import MergeParams, merge
 from attune.stages.train import TrainParams, train, training_rows
 from attune.tables import CORPUS, TRIPLETS, full_texts, read
