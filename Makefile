@@ -48,8 +48,8 @@ baseline: .venv/ready  ## (re)create the git tag `baseline`: the commit whose tu
 diff: baseline  ## baseline against tuned, as dvc metrics diff
 	@dvc metrics diff baseline --targets metrics/tuned.json
 
-demo: .venv/ready  ## search the corpus with the base and the tuned encoder, side by side
-	@attune search "stack arrays vertically"
+demo: .venv/ready  ## a search page on this machine, base and tuned side by side; needs a finished make repro, Ctrl-C stops it
+	@attune demo
 
 readme: .venv/ready  ## put the figures of metrics/ into the README's tables; a few seconds
 	@python bench/readme.py
@@ -76,5 +76,5 @@ clean:  ## remove the environment and scratch space; outputs and the DVC cache s
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "attune: $(PYTHON) lacks venv; install it (Debian: apt-get install python3-venv)" >&2; exit 1; }
 	@echo "attune: installing into .venv, about 2 minutes"
 	@$(PYTHON) -m venv .venv
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,dev]'
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,demo,dev]'
 	@touch .venv/ready

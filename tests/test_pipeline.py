@@ -21,7 +21,7 @@ OF_ROUND_ONE = {
     "data/mined/${key}": "data/mined/r1",
     "data/embeddings/${key}": "data/embeddings/base",
 }
-NOT_A_STAGE = {"rounds", "gate"}  # sections of params.yaml that no stage reads
+NOT_A_STAGE = {"rounds", "gate", "demo"}  # sections of params.yaml that no stage reads
 
 
 def pipeline() -> dict[str, Any]:
