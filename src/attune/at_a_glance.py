@@ -14,23 +14,33 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Answer:
-    """To a question: in a word or two, in a sentence, and whether that is good, bad or neither ("even")."""
+    """To a question: in a word or two, in short, at length, and whether that is good, bad or neither ("even")."""
 
     question: str
     answer: str
-    sentence: str
+    short: str
     tone: str
+    long: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """What stands in the question's own section."""
+        return self.long or self.short
 
 
 def _tone(is_good: bool) -> str:
     return "good" if is_good else "bad"
 
 
-def gain(verdict: str) -> Answer:
-    """Whether tuned is better, from the verdict in words."""
-    answer, _, sentence = verdict.partition(": ")
+def gain(verdict: str, compared: Sequence[Row], max_p: float) -> Answer:
+    """Whether tuned is better, from the verdict in words and the comparisons on test."""
+    answer = verdict.partition(": ")[0]
+    rows = [row for row in compared if row["task"] == "test"]
+    sure = [row["delta"] for row in rows if row["p_holm"] is not None and row["p_holm"] < max_p]
+    gained, lost = sum(delta > 0 for delta in sure), sum(delta < 0 for delta in sure)
+    told = f"On test {gained} of {len(rows)} measures gained and {lost} lost (p < {max_p:g} after Holm's correction)."
     tones = {"Better": "good", "Worse": "bad", "Not measurable": "bad"}
-    return Answer("Is it better?", answer, sentence[:1].upper() + sentence[1:], tones.get(answer, "even"))
+    return Answer("Is it better?", answer, told, tones.get(answer, "even"))
 
 
 def worse_slices(slices: Sequence[Row], max_p: float) -> list[Row]:
@@ -56,22 +66,28 @@ def leakage(audit: Receipt, crossing: str) -> Answer:
     near = number(audit["test_leaks.semantic_queries"])
     meaning = f"By meaning, which counts paraphrases and mere siblings alike, {near} lie near one; scored without them below."
     if crossing:
-        return Answer("Did test leak?", "Leaks", f"{crossing} of test are also in train or dev. {meaning}", "bad")
-    told = f"By words none of the {n} test queries or their documents is in train or dev, exactly or nearly. {meaning}"
-    return Answer("Did test leak?", "No leak", told, "good")
+        told = f"{crossing} of test are also in train or dev."
+        return Answer("Did test leak?", "Leaks", told, "bad", f"{told} {meaning}")
+    told = f"By words none of the {n} test queries or their documents is in train or dev, exactly or nearly."
+    return Answer("Did test leak?", "No leak", told, "good", f"{told} {meaning}")
 
 
 def by_heart(overfitting: Receipt) -> Answer:
     """Whether the encoder learnt its rows by heart."""
     answer, _, sentence = overfitting["verdict"].partition(". ")
-    return Answer("Learnt by heart?", answer, sentence, _tone(not overfitting["is_overfitted"]))
+    gains = ", ".join(f"{overfitting[f'{split}_gain']:+.3f} on {split}" for split in ("train", "dev", "test"))
+    tone = _tone(not overfitting["is_overfitted"])
+    return Answer("Learnt by heart?", answer, f"nDCG@10 changed by {gains}.", tone, sentence)
 
 
 def elsewhere(drift: Receipt) -> Answer:
     """Whether it lost elsewhere, and whether old vectors still serve."""
     answer, _, sentence = drift["verdict"].partition(". ")
-    reindex = ", re-index" if drift.get("is_reindex_needed") else ""
-    return Answer("What did it cost?", f"{answer}{reindex}", sentence, _tone(not drift["is_drifted"]))
+    lost = f"{drift['largest_cost']:.1%} ({drift['largest_cost_of']})" if drift["largest_cost"] > 0 else "none"
+    old = "cannot be mixed" if drift["is_reindex_needed"] else "can be mixed"
+    told = f"Largest loss on a general task: {lost}. Vectors of base and tuned {old}."
+    reindex = ", re-index" if drift["is_reindex_needed"] else ""
+    return Answer("What did it cost?", f"{answer}{reindex}", told, _tone(not drift["is_drifted"]), sentence)
 
 
 def shipping(kept: Mapping[str, float]) -> Answer:
@@ -79,4 +95,4 @@ def shipping(kept: Mapping[str, float]) -> Answer:
     share = kept["onnx_int8"]
     told = f"The fp32 file keeps {percent(kept['onnx'])} of tuned nDCG@10, the int8 file {percent(share)}; "
     told += f"{percent(PROMISED_BY_INT8, 0)} is what int8 is to keep."
-    return Answer("What ships?", f"int8 keeps {percent(share, 1)}", told, _tone(share >= PROMISED_BY_INT8))
+    return Answer("What ships?", f"int8 keeps {percent(share)}", told, _tone(share >= PROMISED_BY_INT8))

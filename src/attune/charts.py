@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from attune.rank_curves import N_BINS, Gains
@@ -53,7 +54,7 @@ def gains(found: Gains, measure: str) -> Chart:
         axes.bar(sides, found.wins, 0.86, color=COLOURS["gain"], label="gained")
         axes.bar(-sides, found.losses, 0.86, color=COLOURS["loss"], label="lost", hatch="///", edgecolor="none")
         axes.bar(0, min(found.ties, tallest), 0.86, color=COLOURS["rule"])
-        axes.text(0, min(found.ties, tallest), f"{found.ties:,}\nunchanged", ha="center", va="bottom", fontsize=9)
+        axes.text(0, min(found.ties, tallest), f"{found.ties:,}\nunchanged", ha="center", va="bottom", fontsize=10)
         axes.set_ylim(0, tallest * 1.28)
         axes.set_xticks([-10, -5, 0, 5, 10], ["-1", "-0.5", "0", "+0.5", "+1"])
         axes.grid(axis="x", visible=False)
@@ -75,8 +76,8 @@ def scatter(points: Values, measure: str) -> Chart:
         x, y, n = points.T
         kinds = (("gained", y > x, "gain", "o"), ("lost", y < x, "loss", "s"), ("unchanged", y == x, "muted", "D"))
         for label, side, colour, marker in kinds:
-            size = 260 * n[side] / n.max() + 7
-            axes.scatter(x[side], y[side], size, COLOURS[colour], marker, alpha=0.62, linewidths=0, label=label)
+            size = 300 * n[side] / n.max() + 14
+            axes.scatter(x[side], y[side], size, COLOURS[colour], marker, alpha=0.8, linewidths=0, label=label)
         axes.plot([0, 1], [0, 1], color=COLOURS["muted"], linewidth=0.8)
         axes.set(xlabel=f"{measure} of base", ylabel=f"{measure} of tuned", xlim=(-0.06, 1.06), ylim=(-0.08, 1.08))
         for handle in axes.legend(loc="lower right").legend_handles:
@@ -110,6 +111,7 @@ def forest(rows: Sequence[Mapping[str, Any]], name: str, title: str, measure: st
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
         axes.spines["left"].set_visible(False)
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         axes.set_xlabel(measure)
     told = "; ".join(f"{row['label']} {row['delta']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})" for row in shown)
     return chart(figure, name, title, f"{told or 'No row has enough queries for an interval'}.")

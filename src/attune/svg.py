@@ -25,7 +25,7 @@ STYLE = {
     "svg.fonttype": "none",  # letters stay letters: to be searched, read aloud and scaled
     "svg.hashsalt": "attune",
     "text.parse_math": False,  # labels may come from the data, and a dollar is a dollar
-    "font.size": 10.5,
+    "font.size": 11.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": COLOURS["rule"],

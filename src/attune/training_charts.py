@@ -40,7 +40,7 @@ def trade_off(points: Sequence[Mapping[str, Any]]) -> Chart:
                 axes.plot(*at, "D", color=COLOURS["base"], markersize=9)
             if point["is_chosen"] or point["share"] in (0, 1):
                 label = f"{point['share']:g}{' ships' if point['is_chosen'] else ''}"
-                axes.annotate(label, at, (6, -12), textcoords="offset points")
+                axes.annotate(label, at, (-9, -14), textcoords="offset points", ha="right")
         axes.set(xlabel="nDCG@10 on general text", ylabel="nDCG@10 on dev")
         axes.margins(0.12)
     told = "; ".join(

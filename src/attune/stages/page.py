@@ -85,10 +85,12 @@ def made_of(metrics: Path, round: str, best_step: int) -> list[Chart]:
     ]
 
 
-def answers(summary: Mapping[str, Any], receipts: Receipts, slices: Rows, max_p: float) -> list[at_a_glance.Answer]:
+def answers(
+    summary: Mapping[str, Any], receipts: Receipts, compared: Rows, slices: Rows, max_p: float
+) -> list[at_a_glance.Answer]:
     """What the page says first."""
     return [
-        at_a_glance.gain(summary["verdict"]),
+        at_a_glance.gain(summary["verdict"], compared, max_p),
         at_a_glance.for_whom(slices, max_p),
         at_a_glance.leakage(receipts["audit"], leaks_of_test(receipts["split"])),
         at_a_glance.by_heart(summary["overfitting"]),
@@ -143,6 +145,7 @@ def page(
     shown = drawn(rankings, runs, compared, slices) + made_of(metrics, round, receipts["train"]["best_step"])
     run_with = parameters(settings)
     confidence = run_with["report"]["confidence"]
+    max_p = float(f"{1 - confidence:.6g}")
     inputs = [prepared / "corpus.parquet", splits, mined, *(runs / system for system in SYSTEMS)]
     html = render_page(
         params=params,
@@ -150,7 +153,7 @@ def page(
         headline=HEADLINE,
         summary=summary,
         confidence=confidence,
-        answers=answers(summary, receipts, slices, 1 - confidence),
+        answers=answers(summary, receipts, compared, slices, max_p),
         charts={chart.name: chart for chart in shown},
         compared=compared,
         slices=slices,
