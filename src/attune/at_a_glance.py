@@ -54,7 +54,9 @@ def for_whom(slices: Sequence[Row], max_p: float) -> Answer:
     worse = worse_slices(slices, max_p)
     tested = sum(row["p_holm"] is not None for row in slices)
     if not worse:
-        told = f"None of {tested} slices of the test queries lost significantly (p < {max_p:g} after Holm's correction)."
+        told = (
+            f"None of {tested} slices of the test queries lost significantly (p < {max_p:g} after Holm's correction)."
+        )
         return Answer("For everyone?", "No slice lost", told, "good" if tested else "even")
     told = "; ".join(f"{row['slice']}: {row['bin']} {signed(row['delta'], 3)}" for row in worse)
     return Answer("For everyone?", f"{len(worse)} slices lost" if len(worse) > 1 else "1 slice lost", f"{told}.", "bad")
@@ -64,7 +66,9 @@ def leakage(audit: Receipt, crossing: str) -> Answer:
     """Whether training saw the test; `crossing` says what of it, in words, by their words."""
     n = number(audit["n_test_queries"])
     near = number(audit["test_leaks.semantic_queries"])
-    meaning = f"By meaning, which counts paraphrases and mere siblings alike, {near} lie near one; scored without them below."
+    meaning = (
+        f"By meaning, which counts paraphrases and mere siblings alike, {near} lie near one: scored without them, too."
+    )
     if crossing:
         told = f"{crossing} of test are also in train or dev."
         return Answer("Did test leak?", "Leaks", told, "bad", f"{told} {meaning}")

@@ -77,13 +77,13 @@ def scatter(points: Values, measure: str) -> Chart:
         kinds = (("gained", y > x, "gain", "o"), ("lost", y < x, "loss", "s"), ("unchanged", y == x, "muted", "D"))
         for label, side, colour, marker in kinds:
             size = 300 * n[side] / n.max() + 14
-            axes.scatter(x[side], y[side], size, COLOURS[colour], marker, alpha=0.8, linewidths=0, label=label)
+            axes.scatter(x[side], y[side], size, COLOURS[colour], marker=marker, alpha=0.8, linewidths=0, label=label)
         axes.plot([0, 1], [0, 1], color=COLOURS["muted"], linewidth=0.8)
         axes.set(xlabel=f"{measure} of base", ylabel=f"{measure} of tuned", xlim=(-0.06, 1.06), ylim=(-0.08, 1.08))
         for handle in axes.legend(loc="lower right").legend_handles:
             handle.set_sizes([36])  # type: ignore[union-attr]
     above, below = (n[side].sum() for side in (y > x, y < x))
-    told = f"Bubbles above the diagonal hold {above:,.0f} queries, those below it {below:,.0f}; a larger bubble holds more."
+    told = f"Bubbles above the diagonal hold {above:,.0f} queries, those below it {below:,.0f}; larger ones hold more."
     return chart(figure, "scatter", "Base against tuned, query by query", told)
 
 

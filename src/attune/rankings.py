@@ -1,4 +1,4 @@
-"""What the report's page shows of the runs: each system's ranking of the test queries, and the queries that changed most."""
+"""What the report's page shows of the runs: each system's ranking of the test queries, and those that changed most."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ def paired_scores(runs: Path, measure: str) -> tuple[Values, Values]:
 
 
 def examples(rankings: Rankings, corpus: Path, n: int, seed: int) -> dict[str, Any]:
-    """The n largest wins and losses as `stories.tell` has them, but with ids for titles; and the documents of these ids."""
+    """The n largest wins and losses as `stories.tell` has them, but with ids for titles; and the documents by id."""
     both = {system: rankings.runs[system] for system in ("base", "tuned")}
     relevant = set(rankings.qrels.filter(pl.col("relevance") > 0).select("query_id", "document_id").iter_rows())
     documents = read(corpus, CORPUS).select("document_id", "title", "text")

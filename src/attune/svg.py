@@ -1,11 +1,12 @@
-"""Charts as SVG inside a page: the page's own colours and letters, a text for those who cannot see, the same bytes each time.
+"""Charts as SVG inside a page: the page's own colours and letters, words for those who cannot see, the same bytes.
 
-matplotlib draws with stand-in colours, which then become the page's CSS variables: so one drawing serves light, dark and
-print. Its ids get the chart's name in front, since all charts share one page.
+matplotlib draws with stand-in colours, which then become the page's CSS variables: so one drawing serves light, dark
+and print. Its ids get the chart's name in front, since all charts share one page.
 """
 
 import io
 import re
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
@@ -62,8 +63,8 @@ def canvas(width: float = 5.2, height: float = 3.3) -> Figure:
     return figure
 
 
-def styled() -> "matplotlib.style.context":
-    """The style that charts are drawn in, whatever the user's matplotlibrc says; a context manager."""
+def styled() -> AbstractContextManager[None]:
+    """The style that charts are drawn in, whatever the user's matplotlibrc says."""
     return matplotlib.style.context(["default", STYLE])
 
 

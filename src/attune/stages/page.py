@@ -1,4 +1,4 @@
-"""Draws the report's page: what the report, its neighbours and the runs say, for people, in one file that needs no other.
+"""Draws the report's page: what the report, its neighbours and the runs say, for people, in one file that needs none.
 
 A stage of its own: another look must not run the statistics again.
 """
