@@ -14,15 +14,28 @@ from markdown_it import MarkdownIt
 
 from attune.errors import BadInput
 from attune.measures import MEASURES, measure
+from attune.power import Sensitivity
+from attune.scored import SCORES, SEED_SCORES
 from attune.significance import Comparison
 from attune.stage import call, write_json
-from attune.stages.report import RECEIPTS, SCORES, SYSTEMS, ReportParams, report
+from attune.stages.report import RECEIPTS, SYSTEMS, ReportParams, report
 from attune.stories import largest_changes
 from attune.tables import CLUSTERED_QUERIES, CORPUS, LEAKS, NEGATIVE_SAMPLE, QRELS, RUN, write
 from attune.verdict import Outcome, verdict
 
+pytestmark = pytest.mark.usefixtures("settled_heap")
+
 PARAMS = ReportParams(
-    n_resamples=1000, confidence=0.95, seed=0, n_examples=2, min_carried_share=0.25, max_dev_decline=0.02
+    n_resamples=1000,
+    confidence=0.95,
+    seed=0,
+    power=0.8,
+    n_bins=2,
+    n_names=3,
+    min_slice_queries=3,
+    n_examples=2,
+    min_carried_share=0.25,
+    max_dev_decline=0.02,
 )
 
 # The rank of each of eight queries' one relevant document (0: not ranked), among ten documents.
@@ -52,6 +65,8 @@ class Case:
         scores = pl.DataFrame({"query_id": ids, "split": ["test"] * n} | values)
         dev = scores.with_columns(query_id="dev" + pl.col("query_id"), split=pl.lit("dev"))
         write(pl.concat([dev, scores]), self.root / f"runs/{system}/scores.parquet", SCORES)
+        if system == "tuned":
+            self.write_seeds(scores)
         run = [
             (ids[i], rank + 1, f"d{d}", 1 - rank / 16)
             for i, row in enumerate(rows)
@@ -66,6 +81,11 @@ class Case:
             | {"n_queries": n, "n_documents": 20, "dev_recall@10": 0.5, "dev_ndcg@10": 0.4 if ranks == BASE else 0.6}
             | {"train_ndcg@10": 0.5 if ranks == BASE else 0.9},
         )
+
+    def write_seeds(self, *scores: pl.DataFrame) -> None:
+        """The scores of each seed's encoder on test, the first one's those of tuned."""
+        frames = [frame.select(pl.lit(13 + n).cast(pl.Int64).alias("seed"), *SCORES) for n, frame in enumerate(scores)]
+        write(pl.concat(frames), self.root / "seeds/scores.parquet", SEED_SCORES)
 
     def write_receipt(self, name: str, figures: dict[str, Any]) -> None:
         path = self.root / f"metrics/{name}.json"
@@ -93,12 +113,25 @@ class Case:
         sample |= {"text": [f"wish {NASTY}"], "source": ["dense"], "positive_score": [0.61], "negative_score": [0.52]}
         write(pl.DataFrame(sample).select(list(NEGATIVE_SAMPLE)), self.root / "mined/sample.parquet", NEGATIVE_SAMPLE)
 
+    def write_raw(self, group: Callable[[int], str] = lambda _: "") -> None:
+        """The queries as collect leaves them, with the user's groups."""
+        (self.root / "raw").mkdir(exist_ok=True)
+        queries = [{"_id": f"q{i}", "text": f"query {i}", "group": group(i), "stratum": ""} for i in range(8)]
+        documents = [{"_id": "d0", "title": "", "text": "body"}]
+        for name, rows in (("queries", queries), ("corpus", documents)):
+            (self.root / f"raw/{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
     def write_leaks(self, *leaks: tuple[str, str, str, str, float]) -> None:
         write(pl.DataFrame(leaks, LEAKS, orient="row"), self.root / "audit/leaks.parquet", LEAKS)
 
     def paths(self) -> dict[str, Path]:
-        inputs = {name: self.root / name for name in ("runs", "prepared", "splits", "audit", "mined", "metrics")}
-        return inputs | {"out": self.root / "metrics/report.json", "page": self.root / "metrics/report.md"}
+        inputs = {
+            name: self.root / name
+            for name in ("runs", "seeds", "raw", "prepared", "splits", "audit", "mined", "metrics")
+        }
+        outs = {"out": "report.json", "page": "report.md"}
+        outs |= {name: f"plots/{name}.csv" for name in ("comparisons", "slices")}
+        return inputs | {name: self.root / "metrics" / file for name, file in outs.items()}
 
     def report(self) -> tuple[dict[str, Any], str]:
         call(report, PARAMS, None, round="r1", **self.paths())
@@ -138,6 +171,11 @@ def case(tmp_path: Path) -> Case:
         write(filled(queries, CLUSTERED_QUERIES), tmp_path / table, CLUSTERED_QUERIES)
     qrels = pl.DataFrame([(f"q{i}", f"d{i}", 1) for i in range(8)], schema=QRELS, orient="row")
     write(qrels, tmp_path / "splits/test/qrels.parquet", QRELS)
+    trained = {"query_id": ["q8"], "text": ["query of train"]}
+    write(filled(trained, CLUSTERED_QUERIES), tmp_path / "splits/train/queries.parquet", CLUSTERED_QUERIES)
+    answer = pl.DataFrame([("q8", "d8", 1)], schema=QRELS, orient="row")
+    write(answer, tmp_path / "splits/train/qrels.parquet", QRELS)
+    case.write_raw()
     return case
 
 
@@ -274,7 +312,8 @@ def test_a_tuned_model_equal_to_base_is_no_change_and_nothing_more(case: Case) -
 )
 def test_the_verdict_follows_the_interval(low: float, high: float, beginning: str) -> None:
     found = Comparison((low + high) / 2, low, high, p_value=0.0001, wins=20, ties=70, losses=10)
-    sentence = verdict(Outcome({"recall@10": found}, 0.5, 0.5 + found.delta, 100), confidence=0.95)
+    outcome = Outcome({"recall@10": found}, 0.5, 0.5 + found.delta, Sensitivity(100, 0.3, 0.95, 0.8), {}, 1)
+    sentence = verdict(outcome)
     assert sentence.startswith(beginning)
     assert "p < 0.001" in sentence
     assert f"95% interval {low:+.3f} to {high:+.3f}" in sentence
@@ -316,6 +355,7 @@ def test_no_text_of_the_data_becomes_markup(case: Case) -> None:
     assert {child.attrs["href"] for child in inner if child.type == "link_open"} == {
         "report.json",
         "plots/training.csv",
+        "plots/comparisons.csv",
     }
     shown = ["".join(child.content for child in token.children or []) for token in tokens if token.type == "inline"]
     assert " ".join(NASTY.split()) in shown
