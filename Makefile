@@ -12,7 +12,7 @@ help:  ## list the targets
 repro: .venv/ready  ## data to tuned ONNX model and report; about 20 minutes on 2 cores the first time, seconds after
 	@echo "attune: running the pipeline (dvc repro); only what changed runs, the first time about 20 minutes on 2 cores"
 	@dvc repro
-	@echo "attune: done; read metrics/report.md"
+	@echo "attune: done; open metrics/report.html in a browser, or read metrics/report.md"
 
 smoke: .venv/ready  ## the same pipeline on 300 documents, in scratch/smoke; under 2 minutes
 	@echo "attune: running the miniature pipeline in scratch/smoke, under 2 minutes"

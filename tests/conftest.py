@@ -1,8 +1,10 @@
 """What several tests share: a tiny random encoder, built in memory in seconds, offline, the same in every run."""
 
+import gc
 import os
 import shutil
 import string
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,14 @@ def build_tiny_encoder(folder: Path, pooling: str = "mean", seed: int = 0) -> Pa
     modules = [transformer, Pooling(TINY_DIMENSION, pooling_mode=pooling), Normalize()]
     SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(folder / "model"), create_model_card=False)
     return folder / "model"
+
+
+@pytest.fixture(scope="module")
+def settled_heap() -> Iterator[None]:
+    """Garbage collection passes over what is there already: statsmodels' Holm collects at every call."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ TORCH = {
     "attune.stages.train",
     "attune.stages.export",
 }
-POLARS = {f"attune.{name}" for name in ("asked", "check", "scored", "splits", "stories", "tables")}
+POLARS = {f"attune.{name}" for name in ("asked", "check", "rankings", "scored", "splits", "stories", "tables")}
 RUNTIME = {"numpy", "onnxruntime", "tokenizers", "attune"}
 
 
@@ -116,7 +116,7 @@ def test_heavy_libraries_stay_where_they_belong(file: Path) -> None:
         assert used - set(sys.stdlib_module_names) <= RUNTIME
 
 
-@pytest.mark.parametrize("name", ["drift", "evaluate", "report", "seeds", "split", "mine", "prepare"])
+@pytest.mark.parametrize("name", ["drift", "evaluate", "page", "report", "seeds", "split", "mine", "prepare"])
 def test_stages_without_an_encoder_never_load_torch(name: str) -> None:
     """Changing a measure costs seconds, so nothing on the way may import torch; checked in a process of its own."""
     program = f"import sys, attune.stages.{name}; sys.exit('torch' in sys.modules)"

@@ -23,6 +23,8 @@ from attune.stories import largest_changes
 from attune.tables import CLUSTERED_QUERIES, CORPUS, LEAKS, NEGATIVE_SAMPLE, QRELS, RUN, write
 from attune.verdict import Outcome, verdict
 
+pytestmark = pytest.mark.usefixtures("settled_heap")
+
 PARAMS = ReportParams(
     n_resamples=1000,
     confidence=0.95,
