@@ -102,20 +102,22 @@ def verify(folder: Annotated[Path, typer.Argument(help="an exported model folder
 
 
 @app.command()
-def gate(metrics: Annotated[Path, typer.Argument(help="the folder with the receipts")] = Path("metrics")) -> None:
-    """Says whether this model may be merged, by the floors in params.yaml; exits with 1 if not, 2 if it cannot tell."""
-    from attune.gate import GateParams, judge  # noqa: PLC0415
-    from attune.stage import load_params  # noqa: PLC0415
+def gate(
+    folder: Annotated[Path, typer.Argument(help="the project's root")] = Path(),
+    against: Annotated[str, typer.Option(help="a revision it must not be worse than, such as main")] = "",
+) -> None:
+    """Says whether this model may be merged: exits with 0 if so, 1 if a rule fails, 2 if it cannot tell."""
+    from attune.gate import review  # noqa: PLC0415
 
     try:
-        findings = judge(load_params(GateParams, "gate"), metrics)
+        findings = review(folder, against)
     except EXPECTED as error:
         print(f"attune gate: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from None
     for found in findings:
         print(f"{'pass' if found.is_kept else 'FAIL'}  {found.rule}: {found.figures}")
     n_failed = sum(not found.is_kept for found in findings)
-    print(f"attune gate: {f'{n_failed} of {len(findings)} rules fail' if n_failed else 'all rules hold'}")
+    print(f"attune gate: {f'{n_failed} of {len(findings)} checks fail' if n_failed else 'every rule holds'}")
     raise SystemExit(bool(n_failed))
 
 
