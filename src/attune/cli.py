@@ -1,6 +1,7 @@
 """The few commands that are not stages: look at the result of the pipeline, and check what is about to be shipped."""
 
 import json
+import os
 import sys
 import textwrap
 from pathlib import Path
@@ -119,6 +120,30 @@ def gate(
     n_failed = sum(not found.is_kept for found in findings)
     print(f"attune gate: {f'{n_failed} of {len(findings)} checks fail' if n_failed else 'every rule holds'}")
     raise SystemExit(bool(n_failed))
+
+
+@app.command()
+def comment(
+    folder: Annotated[Path, typer.Argument(help="the project's root")] = Path(),
+    against: Annotated[str, typer.Option(help="the revision that the change is to be merged into")] = "main",
+    baseline: Annotated[str, typer.Option(help="the revision whose tuned encoder is the base")] = "baseline",
+) -> None:
+    """Prints what a pull request is told about its model; in its workflow, writes it there and to the summary.
+
+    The workflow hands its token over in GITHUB_TOKEN; without it nothing is written to the pull request.
+    """
+    from attune.comment import MARKER, comment  # noqa: PLC0415
+    from attune.posting import post, pull_request  # noqa: PLC0415
+
+    request = pull_request(os.environ)
+    text = comment(folder, against, baseline, request.link if request else "")
+    print(text)
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(summary).open("a", encoding="utf-8") as file:
+            file.write(text)
+    token = os.environ.get("GITHUB_TOKEN")
+    if request and token:
+        print(f"attune comment: {post(request, token, MARKER, text)}", file=sys.stderr)
 
 
 def main() -> None:

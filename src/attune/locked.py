@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from dvc.stage import Stage
 
 STATES = {  # of a file in git, as DVC names them
-    "new": "has no hash in dvc.lock",
-    "deleted": "is missing",
-    "modified": "is not the file that dvc.lock has the hash of (edited by hand, or dvc.lock is not committed)",
+    "new": "no hash in dvc.lock",
+    "deleted": "missing",
+    "modified": "not as dvc.lock has it (edited by hand, or dvc.lock is not committed)",
 }
-SHOWN = 5  # stages named in one line; a change to a file that all read would name two dozen
+SHOWN = 5  # stages or files named in one line; a change to a file that all read would name two dozen
 
 
 @contextmanager
@@ -54,8 +54,7 @@ def lock_rule(repo: Repo) -> Verdicts:
     if not stale:
         yield True, f"dvc.lock is that of the code: {len(stages)} stages up to date"
         return
-    more = f" and {len(stale) - SHOWN} more" if len(stale) > SHOWN else ""
-    yield False, f"dvc.lock is stale: {', '.join(stale[:SHOWN])}{more} would run again; {REPRO}"
+    yield False, f"dvc.lock is stale: {_listed(stale)} would run again; {REPRO}"
 
 
 def _why_stale(stage: "Stage", upstream: "list[Stage]") -> str:
@@ -80,11 +79,17 @@ def _flat(status: Mapping[str, Any]) -> Iterator[str]:
 def files_rule(repo: Repo) -> Verdicts:
     """Every file that a stage leaves in git is, byte by byte, the one that dvc.lock has the hash of."""
     outs = [out for stage in repo.index.graph for out in stage.outs if not out.use_cache]
-    for out in sorted(outs, key=str):
-        state = str(next(iter(out.status().values()), "")) if out.hash_info else "new"
-        if state:
-            yield False, f"{out} {STATES.get(state, state)}; {REPRO}"
+    states = {str(out): next(iter(out.status().values()), "") if out.hash_info else "new" for out in outs}
+    for state, words in STATES.items():
+        names = sorted(name for name, found in states.items() if found == state)
+        if names:
+            yield False, f"{_listed(names)}: {words}; {REPRO}"
     yield bool(outs), f"{len(outs)} files in git were compared with their hashes in dvc.lock"
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
 
 
 RULES = {"dvc.lock": lock_rule, "files": files_rule}
