@@ -147,7 +147,7 @@ def _change(value: Any) -> str:  # noqa: ANN401
 
 
 def plain(text: object) -> str:
-    """Text for a cell or a line: one line, no markup, nobody mentioned (after a letter, as in recall@10, @ does not)."""
+    """Text for a cell or a line: one line, no markup, nobody mentioned (recall@10 does not)."""
     words = re.sub(r"([\\|\[*`])", r"\\\1", " ".join(str(text).split()))
     words = words.replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"(?<!\w)@", "@\u200b", words)
