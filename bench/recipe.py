@@ -12,14 +12,13 @@ A folder is the project's root or one that `make example` has left; its pipeline
 """
 
 import argparse
-import hashlib
 import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +29,13 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraine
 from sentence_transformers.base.sampler import BatchSamplers
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
+from attune.checkpoints import fingerprint
 from attune.encoders import TorchEncoder, best_precision, load_torch
 from attune.errors import BadInput
 from attune.measures import measure
 from attune.retrieval import top_k
+from attune.splits import load_split
 from attune.stage import call, fail, load_params
-from attune.stages.evaluate import load_split
 from attune.stages.merge import MergeParams, merge
 from attune.stages.train import TrainParams, train, training_rows
 from attune.tables import CORPUS, TRIPLETS, full_texts, read
@@ -149,12 +149,16 @@ class Bench:
         return found
 
     def _key(self, system: str, seed: int, rate: float) -> str:
-        """What tells the run from others: the settings, the triplets, and the code for attune's own."""
-        code = subprocess.run(["git", "rev-parse", "HEAD:src"], cwd=ROOT, capture_output=True, text=True, check=True)
-        triplets = (self.folder / "data/mined/r1/triplets.parquet").read_bytes()
-        merging = (self.folder / "params.yaml").read_text() if system == "attune" else ""
-        own = (system, seed, rate, self.params.model_dump_json(), merging, code.stdout if system == "attune" else "")
-        return hashlib.sha256(repr(own).encode() + triplets).hexdigest()[:16]
+        """What tells the run from others: data, settings, libraries and, for attune's own, params and code."""
+        split = sorted((self.folder / "data/splits").rglob("*.parquet"))
+        data = [self.folder / "data/prepared/corpus.parquet", self.folder / "models/base/model.safetensors", *split]
+        versions = [version(name) for name in ("torch", "transformers", "sentence-transformers")]
+        own: tuple[object, ...] = (system, seed, rate, self.params.epochs, self.params.batch_size, *versions)
+        if system == "attune":
+            own = (*own, self.params.model_dump_json())
+            triplets = self.folder / "data/mined/r1/triplets.parquet"
+            data += [triplets, self.folder / "params.yaml", *sorted((ROOT / "src").rglob("*.py"))]
+        return fingerprint(own, (), data)
 
     def rows(self, seeds: list[int]) -> Iterator[list[str]]:
         """The table's rows: base, the plain recipe at the rate that dev prefers, attune; means over the seeds."""

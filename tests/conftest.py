@@ -12,6 +12,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+# fixtures that take minutes; each test that uses one runs in the process that has made it
+SHARED = ("finished", "project")
+
 TINY_DIMENSION = 32
 TINY_MAX_LENGTH = 32
 
@@ -41,6 +44,15 @@ their then there they thing this time to together top town train transform trans
 under union unique up use value variance vector vertical vertically wait walk wall warm water weight west what when
 where which white who wide wind window winter with without woman wood word work world write year yellow you young zero
 """
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two processes share the suite (pytest-xdist): a file's tests stay together, and so do those of one pipeline."""
+    for item in items:
+        shared = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
+        item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.stem))
+    # the longest first, so that no process ends up with it alone
+    items.sort(key=lambda item: not any(name in getattr(item, "fixturenames", ()) for name in SHARED))
 
 
 def _vocabulary() -> dict[str, int]:

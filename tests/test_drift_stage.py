@@ -144,5 +144,5 @@ def test_embeddings_of_another_encoder_or_corpus_are_refused(case: Path) -> None
 def test_judgments_of_unknown_documents_are_refused(case: Path) -> None:
     qrels = pl.read_parquet(case / "dev/qrels.parquet").with_columns(document_id=pl.lit("nowhere"))
     write(qrels, case / "dev/qrels.parquet", QRELS)
-    with pytest.raises(BadInput, match="9 judgments of unknown queries or documents"):
+    with pytest.raises(BadInput, match="9 judgments with an unknown document_id"):
         run(case)

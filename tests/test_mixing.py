@@ -35,7 +35,7 @@ def test_general_rows_are_the_share_asked_for_and_true(
         query, passage, *negatives = (column[row] for column in rows.values())
         assert answers[query] == passage
         assert len({passage, *negatives}) == 1 + n_negatives and set(negatives) <= set(answers.values())
-        assert all_batching.lengths[row] == len(passage)
+        assert all_batching.lengths[row] in batching.lengths
     # the same pair is the same cluster, and negatives are named by the cluster they are the passage of
     cluster_of = dict(zip(rows["positive"][n:], all_batching.clusters[n:], strict=True))
     assert len(set(cluster_of.values())) == len(cluster_of)
@@ -80,3 +80,13 @@ def test_too_few_pairs_for_the_negatives_are_bad_input() -> None:
     columns, batching = domain(10, 2)
     with pytest.raises(BadInput, match=r"train\.general: 2 pairs .* 2 negatives"):
         mixed(columns, batching, pairs(2), 0.2, 0)
+
+
+def test_general_rows_are_spread_over_the_batches_however_short_they_are() -> None:
+    """A quarter of general rows among long documents of the domain: no batch is without them, none is full of them."""
+    columns, _ = domain(1200, 0)
+    batching = Rows([str(row) for row in range(1200)], [[]] * 1200, [500 + row % 700 for row in range(1200)])
+    rows, all_batching = mixed(columns, batching, pairs(400), 0.25, seed=1)
+    sampler = ClusterBatchSampler(range(len(rows["query"])), all_batching, batch_size=32, drop_last=True, seed=1)
+    shares = [sum(row >= 1200 for row in batch) / len(batch) for batch in sampler]
+    assert min(shares) > 0 and max(shares) < 0.6

@@ -32,6 +32,18 @@ def test_added_lines_move_no_old_pair(tmp_path: Path) -> None:
     assert set(few.held_out) <= set(more.held_out)
 
 
+def test_a_text_that_stands_in_several_pairs_is_in_one_half(tmp_path: Path) -> None:
+    """Queries of one passage, and passages of one query, hang together."""
+    chains = [
+        json.dumps({"query": f"q{n}.{part // 2}", "passage": f"p{n}.{(part + 1) // 2}"})
+        for n in range(40)
+        for part in range(4)
+    ]
+    halves = read_practice(write(tmp_path / "p.jsonl", "\n".join(chains)))
+    fit, held_out = ({text for pair in half for text in pair} for half in halves)
+    assert fit and held_out and not fit & held_out
+
+
 @pytest.mark.parametrize("line", ["{", "[]", "7", '{"query": "a"}', '{"query": 1, "passage": "b"}'])
 def test_a_line_that_is_no_pair_is_named(tmp_path: Path, line: str) -> None:
     with pytest.raises(BadInput, match=r"p\.jsonl:3: got .*expected"):

@@ -18,7 +18,7 @@ def table(n: list[int], means: list[float]) -> dict[str, np.ndarray]:
 
 
 def test_the_table_by_hand() -> None:
-    """The eighth byte of sha256 says which of two: 0xb0, 0x42, 0x06 are even, 0x77 is odd, so d is alone in group 1."""
+    """The eighth byte of sha256 says which of two: 0xca, 0x4a, 0xe2 are even, 0x89 is odd, so d is alone in group 1."""
     assert [hashlib.sha256(id_.encode()).digest()[7] % 2 for id_ in "abcd"] == [0, 0, 0, 1]
     text = grouped(list("abcd"), {key: np.array([1.0, 0.5, 0.0, 0.25]) for key in KEPT}, 2)
     assert text == "group,n,recall@10,mrr@10,ndcg@10\n0,3,0.500000,0.500000,0.500000\n1,1,0.250000,0.250000,0.250000\n"

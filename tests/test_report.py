@@ -126,7 +126,7 @@ def case(tmp_path: Path) -> Case:
     case.write_leaks()
     case.write_receipt("prepare", {"n_documents": 20, "n_queries_merged": 3})
     case.write_receipt("mine", {"n_too_close": 59775, "scored_by": "cosine"})
-    case.write_receipt("train", {"n_steps": 120, "best_step": 10, "precision": "bf16"})
+    case.write_receipt("train", {"n_steps": 120, "kept_step": 10, "precision": "bf16"})
     case.write_side_effects()
     case.write_receipt("export", {"fp32_min_cosine": 0.999999})
     titles = [NASTY if i == 3 else "" if i == 4 else f"title_{i}" for i in range(20)]
@@ -171,7 +171,7 @@ def test_a_floor_of_retention_that_no_share_meets_is_told(case: Case) -> None:
 
 def test_what_a_later_round_trained_is_told_where_it_ships(case: Case) -> None:
     """Its curve, its best step and its rejected candidates, not those of round 1."""
-    case.write_receipt("train_r2", {"n_steps": 7, "best_step": 10, "precision": "bf16"})
+    case.write_receipt("train_r2", {"n_steps": 7, "kept_step": 10, "precision": "bf16"})
     case.write_receipt("mine_r2", {"n_too_close": 1234, "scored_by": "cosine"})
     case.write_plot("training_r2", "seed,step,loss,dev_ndcg@10\n13,0,,0.5\n13,10,0.9,0.8\n")
     call(report, PARAMS, None, round="r2", **case.paths())
@@ -196,7 +196,7 @@ def test_overfitting_is_judged_by_the_first_seed_and_told(case: Case) -> None:
     assert not found["is_overfitted"]
     assert "Dev was best at step 10 (0.700) and fell to 0.600" in found["verdict"]
     assert found["verdict"] in page
-    case.write_receipt("train", {"n_steps": 120, "best_step": 20, "precision": "bf16"})
+    case.write_receipt("train", {"n_steps": 120, "kept_step": 20, "precision": "bf16"})
     assert case.report()[0]["overfitting"]["is_overfitted"]
 
 

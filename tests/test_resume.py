@@ -81,7 +81,7 @@ def test_a_run_killed_when_it_had_decided_to_stop_takes_no_further_step(folder: 
     impatient = {"epochs": 3, "n_evaluations": 12, "patience": 1, "learning_rate": 2e-2, "keep": keep}
     (whole,) = runs(folder, (impatient, 0))
     receipt = json.loads(whole["result"][1])
-    assert (receipt["n_steps"] < 3 * 9) == (keep == "best") == (receipt["best_step"] < receipt["n_steps"])
+    assert (receipt["n_steps"] < 3 * 9) == (keep == "best") == (receipt["kept_step"] < receipt["n_steps"])
     final = next(place for place, event in enumerate(whole["events"], start=1) if "finished.partial" in event)
     killed, resumed = runs(folder, (impatient, final), (impatient, 0))
     assert killed["signal"] == signal.SIGKILL

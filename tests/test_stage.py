@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from pydantic import Field
 from safetensors.numpy import save_file
 
 from attune.errors import BadInput
-from attune.stage import Out, Params, Receipt, call, load_params, write_json
+from attune.stage import Out, Params, Receipt, afterwards, call, load_params, write_json
 from attune.tables import DOCUMENT_IDS, write
 
 
@@ -104,6 +105,24 @@ def test_outputs_appear_together_with_the_receipt(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.partial"))
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_is_done_afterwards_finds_the_outputs_in_place_and_is_not_done_after_a_failure(
+    tmp_path: Path, fails: bool
+) -> None:
+    seen = []
+
+    def tidy(params: BrewParams, out: Out) -> Receipt:
+        out.write_text("coffee")
+        afterwards(lambda: seen.append((tmp_path / "cup").is_file()))
+        if fails:
+            raise BadInput("the kettle broke")
+        return {}
+
+    with pytest.raises(BadInput) if fails else nullcontext():
+        call(tidy, BrewParams(cups=1, strength=1), None, out=tmp_path / "cup")
+    assert seen == ([] if fails else [True])
+
+
 def test_a_stage_that_fails_leaves_nothing(tmp_path: Path) -> None:
     """Neither a half-written output nor a receipt remains, and earlier outputs are not touched."""
     (tmp_path / "beans.txt").write_text("stones")
@@ -156,6 +175,7 @@ def test_a_small_float_does_not_read_as_none(tmp_path: Path, value: object, writ
 
 PROGRAM = """
 import sys
+from contextlib import nullcontext
 sys.path.insert(0, {tests!r})
 import test_stage
 from attune.stage import run

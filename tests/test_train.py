@@ -7,11 +7,12 @@ from typing import NoReturn
 import polars as pl
 import pytest
 from safetensors.torch import load_file
+from test_pipeline import closure
 from training import params, sha256, task, trained
 
 from attune import encoders
 from attune.errors import BadInput
-from attune.stages.train import TrainParams, scratch_of
+from attune.stages.train import CODE, TrainParams, scratch_of
 from attune.tables import CORPUS, read, write
 
 
@@ -26,14 +27,14 @@ def test_training_improves_dev_and_repeats_itself_to_the_byte(tmp_path: Path, in
     first, receipt = trained(tmp_path, inputs, params(), "one")
     second, again = trained(tmp_path, inputs, params(), "two")
     assert (first, receipt) == (second, again)
-    assert receipt["best_dev_ndcg@10"] > receipt["base_dev_ndcg@10"] + 0.1
+    assert receipt["kept_dev_ndcg@10"] > receipt["start_dev_ndcg@10"] + 0.1
     assert receipt["n_steps"] == 27
     assert (receipt["n_rows"], receipt["n_general_rows"]) == (72, 0)
     assert not list((tmp_path / "scratch" / "train").iterdir())
     points = pl.read_csv(tmp_path / "one.csv")
     assert points.columns == ["seed", "step", "loss", "dev_ndcg@10"]
     assert points["step"].to_list() == sorted(points["step"].to_list())
-    assert points.row(0, named=True)["dev_ndcg@10"] == pytest.approx(receipt["base_dev_ndcg@10"], abs=1e-6)
+    assert points.row(0, named=True)["dev_ndcg@10"] == pytest.approx(receipt["start_dev_ndcg@10"], abs=1e-6)
 
 
 def test_each_seed_gives_the_encoder_that_it_gives_alone(tmp_path: Path, inputs: dict[str, Path]) -> None:
@@ -41,7 +42,7 @@ def test_each_seed_gives_the_encoder_that_it_gives_alone(tmp_path: Path, inputs:
     _, alone = trained(tmp_path, inputs, params(seeds=[6]), "alone")
     _, both = trained(tmp_path, inputs, params(seeds=[5, 6]), "both")
     assert sha256(tmp_path / "both" / "6") == sha256(tmp_path / "alone" / "6") != sha256(tmp_path / "both" / "5")
-    for name in ("n_steps", "best_step", "base_dev_ndcg@10", "best_dev_ndcg@10"):
+    for name in ("n_steps", "kept_step", "start_dev_ndcg@10", "kept_dev_ndcg@10"):
         assert both[f"seed_6.{name}"] == alone[name]
         assert both[f"seed_5.{name}"] == both[name]
     assert not any(name.startswith("seed_") for name in alone)
@@ -55,7 +56,7 @@ def test_a_later_round_starts_each_seed_from_what_it_left(tmp_path: Path, inputs
     _, first = trained(tmp_path, inputs, params(seeds=[5, 6]), "r1")
     _, second = trained(tmp_path, inputs | {"start": tmp_path / "r1"}, params(seeds=[6, 5], epochs=0), "r2")
     for seed in (5, 6):
-        assert second[f"seed_{seed}.base_dev_ndcg@10"] == first[f"seed_{seed}.best_dev_ndcg@10"]
+        assert second[f"seed_{seed}.start_dev_ndcg@10"] == first[f"seed_{seed}.kept_dev_ndcg@10"]
         first_weights, second_weights = (
             (tmp_path / name / str(seed) / "model.safetensors").read_bytes() for name in ("r1", "r2")
         )
@@ -70,7 +71,7 @@ def test_no_epochs_leave_the_base_encoder_exactly_as_it_is(tmp_path: Path, input
     for name, changes in (("same", {}), ("lora", {"lora_rank": 2})):
         _, receipt = trained(tmp_path, inputs, params(epochs=0, **changes), name)
         assert (tmp_path / name / "5" / "model.safetensors").read_bytes() == before
-        assert receipt["n_steps"] == receipt["best_step"] == 0
+        assert receipt["n_steps"] == receipt["kept_step"] == 0
 
 
 def test_a_run_that_only_gets_worse_returns_its_start_and_stops_early(tmp_path: Path, inputs: dict[str, Path]) -> None:
@@ -78,7 +79,7 @@ def test_a_run_that_only_gets_worse_returns_its_start_and_stops_early(tmp_path: 
     trained(tmp_path, inputs, params(epochs=6), "good")
     wreck = params(learning_rate=0.5, epochs=20, n_evaluations=20, patience=2)
     _, receipt = trained(tmp_path, inputs | {"start": tmp_path / "good"}, wreck, "wrecked")
-    assert receipt["best_step"] == 0
+    assert receipt["kept_step"] == 0
     assert receipt["n_steps"] < 20 * 9
     good, kept = (load_file(tmp_path / name / "5" / "model.safetensors") for name in ("good", "wrecked"))
     assert all(good[name].equal(kept[name]) for name in good)
@@ -88,7 +89,7 @@ def test_the_last_encoder_is_kept_where_that_is_asked(tmp_path: Path, inputs: di
     """Wrecked as it is, and without an early stop: what a report has to call overfitted."""
     wreck = params(learning_rate=0.5, epochs=6, n_evaluations=6, patience=1, keep="last")
     _, receipt = trained(tmp_path, inputs, wreck, "wrecked")
-    assert receipt["best_step"] == receipt["n_steps"] == 6 * 9
+    assert receipt["kept_step"] == receipt["n_steps"] == 6 * 9
     base, kept = (load_file(folder / "model.safetensors") for folder in (inputs["base"], tmp_path / "wrecked" / "5"))
     assert not all(base[name].equal(kept[name]) for name in base)
 
@@ -197,6 +198,13 @@ def test_a_checkpoint_of_another_run_is_never_continued(inputs: dict[str, Path])
     names.add(folder(params(), threads=2))
     files[0].write_bytes(files[0].read_bytes() + b" ")
     assert len(names | {folder(params())}) == len(other) + 3
+
+
+def test_other_code_is_another_run() -> None:
+    """Every file that stage train reads names its scratch folder."""
+    source = Path(__file__).resolve().parent.parent / "src" / "attune"
+    files = {Path(file).stem for file in closure(source / "stages" / "train.py")}
+    assert files == {"train", *CODE}
 
 
 def test_the_curve_has_loss_and_dev_score_by_step() -> None:

@@ -51,7 +51,8 @@ def mixed(
     return rows, Rows(
         clusters=[*batching.clusters, *(("general", own) for own in chosen)],
         negative_clusters=[*batching.negative_clusters, *([("general", n) for n in others] for others in negatives)],
-        lengths=[*batching.lengths, *(len(unique[own].passage) for own in chosen)],
+        # the length of some row of the domain, whatever their own: batched by it, they would come in lumps
+        lengths=[*batching.lengths, *random.choice(batching.lengths, n_general).tolist()],
     )
 
 

@@ -20,7 +20,7 @@ class Outcome:
     """What came of a run: the trainer's log, the step whose weights the model now has, and the steps taken."""
 
     log: list[dict[str, float]]
-    best_step: int
+    kept_step: int
     n_steps: int
 
     def curve(self) -> list[Point]:
@@ -34,13 +34,13 @@ class Outcome:
         return list(points.values())
 
     def figures(self) -> dict[str, int | float]:
-        """The run in numbers; `base_dev_ndcg@10` is that of the encoder it started from."""
+        """The run in numbers; dev scores are of the encoders it started with and kept."""
         dev = {point.step: point.dev for point in self.curve() if point.dev is not None}
         return {
             "n_steps": self.n_steps,
-            "best_step": self.best_step,
-            "base_dev_ndcg@10": dev.get(0, 0.0),
-            "best_dev_ndcg@10": dev.get(self.best_step, 0.0),
+            "kept_step": self.kept_step,
+            "start_dev_ndcg@10": dev[0],
+            "kept_dev_ndcg@10": dev[self.kept_step],
         }
 
 

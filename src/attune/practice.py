@@ -1,14 +1,19 @@
 """General text that training may see: half of it is trained on, the other half says what tuning costs.
 
 The probe (data/general, stage `probe`) is scored in every report, so nothing may be trained on or chosen by it; this is
-what is there instead. A line is {"query", "passage"}; a hash of the query decides its half, so added lines move none.
+what is there instead. A line is {"query", "passage"}. Lines that share a query or a passage hang together; a hash of
+the first of their texts decides on the half of them all: no half knows a text of the other.
 """
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from attune.clusters import components
 from attune.errors import BadInput
 
 
@@ -39,7 +44,11 @@ def read_practice(path: Path) -> Practice:
     except UnicodeDecodeError as error:
         raise BadInput(f"{path}: not UTF-8 ({error}); save it as UTF-8") from None
     pairs = [_pair(line, f"{path}:{n}") for n, line in enumerate(lines, start=1) if line.strip()]
-    halves = Practice([p for p in pairs if not _is_held_out(p)], [p for p in pairs if _is_held_out(p)])
+    held_out = _held_out(pairs)
+    halves = Practice(
+        [pair for pair, out in zip(pairs, held_out, strict=True) if not out],
+        [pair for pair, out in zip(pairs, held_out, strict=True) if out],
+    )
     for name, half in zip(Practice._fields, halves, strict=True):
         if not half:
             raise BadInput(f"{path}: {len(pairs)} pairs leave none for {name}; add some")
@@ -57,5 +66,10 @@ def _pair(line: str, where: str) -> Pair:
     return pair
 
 
-def _is_held_out(pair: Pair) -> bool:
-    return hashlib.sha256(pair.query.encode()).digest()[0] % 2 == 1
+def _held_out(pairs: Sequence[Pair]) -> list[bool]:
+    """Which pairs are held out."""
+    texts = sorted({text for pair in pairs for text in pair})
+    place = {text: n for n, text in enumerate(texts)}
+    ties = np.array([[place[pair.query], place[pair.passage]] for pair in pairs], dtype=np.int64).reshape(-1, 2)
+    first = components(len(texts), ties)
+    return [hashlib.sha256(texts[first[place[pair.query]]].encode()).digest()[0] % 2 == 1 for pair in pairs]

@@ -23,6 +23,7 @@ from attune.errors import BadInput
 
 Out = Annotated[Path, "out"]
 Receipt = Mapping[str, int | float | str | bool]
+_afterwards: list[Callable[[], None]] = []
 
 PARAMS_FILE = Path("params.yaml")
 # What is no fault of the program: bad data, and files that cannot be read or written. safetensors has a type of its own
@@ -108,6 +109,11 @@ def _rounded(value: Any) -> Any:
     return value
 
 
+def afterwards(clean_up: Callable[[], None]) -> None:
+    """Has this done once the running stage's outputs have their names: what a killed stage would go on from is kept."""
+    _afterwards.append(clean_up)
+
+
 def call(function: Callable[..., Receipt | None], params: Params, receipt: Path | None, **arguments: Any) -> None:
     """Runs a stage with its outputs all or nothing: partial names first, renamed only when everything is written."""
     hints = get_type_hints(function, include_extras=True)
@@ -115,6 +121,7 @@ def call(function: Callable[..., Receipt | None], params: Params, receipt: Path 
     finals = {partial(arguments[name]): arguments[name] for name in outs}
     if receipt is not None:
         finals[partial(receipt)] = receipt
+    _afterwards.clear()
     try:
         for path in finals:
             discard(path)
@@ -125,6 +132,8 @@ def call(function: Callable[..., Receipt | None], params: Params, receipt: Path 
         for path, final in finals.items():
             discard(final)
             path.replace(final)
+        for clean_up in _afterwards:
+            clean_up()
     finally:
         for path in finals:
             discard(path)

@@ -1,7 +1,8 @@
 """How far tuning moved the space, what that cost elsewhere, and whether old vectors still serve.
 
 Measured on texts of the domain (a sample of the corpus, the dev queries) and on general ones (the probe's), from
-embeddings that were made before: no encoder runs here. The test split is not looked at.
+embeddings that were made before: no encoder runs here. No query or judgment of test is looked at (the sample of the
+corpus has documents of every split).
 """
 
 from collections.abc import Mapping
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -19,8 +19,9 @@ from attune.errors import BadInput
 from attune.measures import measure
 from attune.receipts import read_receipts
 from attune.retrieval import load_embeddings, top_k
+from attune.splits import load_split
 from attune.stage import Params, Receipt, run
-from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, read
+from attune.tables import CORPUS, read
 
 Vectors = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -37,22 +38,6 @@ class DriftParams(Params):
     n_sample: int = Field(ge=2, le=20_000)
     seed: int = Field(ge=0, lt=2**32)
     threads: int = Field(ge=1, le=1024)
-
-
-def judgments_of(split: Path, corpus: pl.DataFrame) -> tuple[int, Rows]:
-    """How many queries a split has, and its judgments as rows, (n, 3): query, document, relevance.
-
-    Raises:
-        BadInput: a table is missing, or a judgment names an unknown query or document.
-    """
-    queries = read(split / "queries.parquet", CLUSTERED_QUERIES).select("query_id").with_row_index("query_row")
-    documents = corpus.select("document_id").with_row_index("document_row")
-    qrels = read(split / "qrels.parquet", QRELS)
-    judged = qrels.join(queries, on="query_id").join(documents, on="document_id").sort("query_row", "document_row")
-    if judged.height < qrels.height:
-        n = qrels.height - judged.height
-        raise BadInput(f"{split / 'qrels.parquet'}: {n} judgments of unknown queries or documents; run `dvc repro`")
-    return queries.height, judged.select(pl.col("query_row", "document_row", "relevance").cast(pl.Int64)).to_numpy()
 
 
 def load_pair(folder: Path, file: str, n_rows: int, table: str) -> tuple[Vectors, Vectors]:
@@ -123,11 +108,11 @@ def drift(
 ) -> Receipt:
     """Compares base and tuned; the receipt is all there is."""
     corpus = read(prepared / "corpus.parquet", CORPUS)
-    n_queries, judgments = judgments_of(dev_split, corpus)
+    dev = load_split(dev_split, corpus)
     documents = load_pair(embeddings, "corpus.npy", corpus.height, "the corpus")
-    queries = load_pair(embeddings, "dev.npy", n_queries, "the dev queries")
+    queries = load_pair(embeddings, "dev.npy", len(dev.texts), "the dev queries")
     receipts = read_receipts(metrics, SYSTEMS, ())
-    figures = domain(params, documents, queries, judgments) | general(probed, receipts["base"])
+    figures = domain(params, documents, queries, dev.judgments) | general(probed, receipts["base"])
     lost = cost(receipts["base"], receipts["tuned"])
     limits = Thresholds(**params.model_dump(include=set(Thresholds.__dataclass_fields__)))
     return figures | {

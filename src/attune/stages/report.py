@@ -132,7 +132,7 @@ def report(
     clean = outcome_of(params, base.filter(is_clean), tuned.filter(is_clean)) if is_clean.sum() > 1 else None
     summary = summarise(params, receipts, whole, clean, crossing)
     summary["without_leaks"] = without_leaks(base["query_id"].to_list(), sides, leaked)
-    points = Curve.of(curve_of(metrics / "plots" / f"{curve}.csv"), receipts["train"]["best_step"])
+    points = Curve.of(curve_of(metrics / "plots" / f"{curve}.csv"), receipts["train"]["kept_step"])
     gains = Gains.of(receipts["base"], receipts["tuned"])
     summary["overfitting"] = judge(gains, points, params.min_carried_share, params.max_dev_decline)
     shown = stories(runs, prepared, splits, params.n_examples, params.seed)

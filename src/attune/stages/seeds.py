@@ -18,11 +18,10 @@ from attune.errors import BadInput
 from attune.measures import MEASURES, RECALL_AT, measure
 from attune.retrieval import top_k
 from attune.significance import Interval, compare_seeds
+from attune.splits import load_split
 from attune.stage import Out, Params, Receipt, run
 from attune.tables import (
-    CLUSTERED_QUERIES,
     CORPUS,
-    QRELS,
     full_texts,
     read,
     scores_columns,
@@ -68,14 +67,6 @@ def read_seeds(models: Path) -> tuple[int, dict[int, Path]]:
         raise BadInput(f"{path}: not what merge writes ({error!r}); delete it and run `dvc repro`") from None
 
 
-def judgments_of(queries: pl.DataFrame, qrels: pl.DataFrame, corpus: pl.DataFrame) -> NDArray[np.int64]:
-    """Query row, document row, relevance: (n_judgments, 3). That all ids are known was checked by evaluate."""
-    query_row = dict(zip(queries["query_id"], range(queries.height), strict=True))
-    document_row = dict(zip(corpus["document_id"], range(corpus.height), strict=True))
-    rows = [(query_row[query], document_row[document], relevance) for query, document, relevance in qrels.iter_rows()]
-    return np.array(rows, dtype=np.int64).reshape(-1, 3)
-
-
 def load(folder: Path, params: SeedsParams) -> "TorchEncoder":
     """An encoder as embed runs it."""
     # torch takes seconds to import, which a single seed does without
@@ -93,11 +84,11 @@ def score(encoder: "TorchEncoder", corpus: pl.DataFrame, splits: Path, threads: 
     documents = encoder.encode_document(full_texts(corpus), show_progress=True)
     tables = []
     for split in SPLITS_SCORED:
-        queries = read(splits / split / "queries.parquet", CLUSTERED_QUERIES)
-        vectors = encoder.encode_query(queries["text"].to_list(), show_progress=True)
+        asked = load_split(splits / split, corpus)
+        vectors = encoder.encode_query(asked.texts, show_progress=True)
         _, rows = top_k(vectors, documents, DEPTH, threads)
-        values = measure(rows, judgments_of(queries, read(splits / split / "qrels.parquet", QRELS), corpus))
-        tables.append(queries.select("query_id", split=pl.lit(split)).with_columns(**values))
+        values = measure(rows, asked.judgments)
+        tables.append(pl.DataFrame({"query_id": asked.query_ids}).with_columns(split=pl.lit(split), **values))
     return pl.concat(tables)
 
 

@@ -5,9 +5,8 @@ Each seed has an ignored scratch folder of its own, whose name is a hash of ever
 stage goes on where it stopped, keeps the seeds that are finished, and no run ever continues another's.
 """
 
-import inspect
-import sys
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,21 +15,7 @@ import torch
 from datasets import Dataset
 from pydantic import Field, field_validator
 
-from attune import (
-    adapters,
-    batches,
-    checkpoints,
-    dev,
-    dev_split,
-    distillation,
-    encoders,
-    fitting,
-    losses,
-    mixing,
-    outcome,
-    practice,
-    recipe,
-)
+from attune import checkpoints, encoders, fitting
 from attune.batches import Rows
 from attune.dev_split import read_dev
 from attune.fitting import Material
@@ -38,14 +23,29 @@ from attune.mixing import mixed
 from attune.outcome import Outcome, figures
 from attune.practice import read_practice
 from attune.recipe import Recipe, check, check_dimensions
-from attune.stage import Out, Params, Receipt, run
+from attune.stage import Out, Params, Receipt, afterwards, run
 from attune.tables import CORPUS, TRIPLETS, full_texts, read
 
 SCRATCH = Path("scratch/train")
-LIBRARIES = ("torch", "transformers", "sentence-transformers", "accelerate", "peft")
+LIBRARIES = (
+    *("torch", "transformers", "sentence-transformers", "accelerate", "peft", "tokenizers"),
+    *("numpy", "datasets", "safetensors"),
+)
+# the files that decide on a model's bytes, beside this one: all that it imports, at any depth (a test compares)
 CODE = (
-    *(adapters, batches, checkpoints, dev, dev_split, distillation, encoders),
-    *(fitting, losses, mixing, outcome, practice, recipe),
+    *(
+        "adapters",
+        "batches",
+        "checkpoints",
+        "clusters",
+        "dev",
+        "dev_split",
+        "distillation",
+        "encoders",
+        "errors",
+        "fitting",
+    ),
+    *("losses", "mixing", "outcome", "practice", "recipe", "stage", "tables"),
 )
 CURVE = {"seed": pl.Int64, "step": pl.Int64, "loss": pl.Float64, "dev_ndcg@10": pl.Float64}
 
@@ -120,7 +120,8 @@ def batching_of(triplets: pl.DataFrame, cluster_of: dict[str, str], positives: S
 def scratch_of(knobs: Recipe, threads: int, inputs: Iterable[Path]) -> Path:
     """The scratch folder of a run; the code that it depends on is among what names it."""
     files = sorted(path for path in inputs if path.is_file())
-    code = [Path(inspect.getfile(module)) for module in (*CODE, sys.modules[__name__])]
+    own = Path(__file__)
+    code = [own, *(own.parent.parent / f"{name}.py" for name in CODE)]
     return SCRATCH / checkpoints.fingerprint((knobs, threads), LIBRARIES, [*files, *code])
 
 
@@ -181,8 +182,8 @@ def train(
         outcomes[seed] = run_seed(knobs, base, starts[seed], material, scratches[seed])
     write_models(scratches, base, out)
     write_curve(outcomes, curve_file)
-    for scratch in scratches.values():  # last of all: until here a killed stage goes on from what is there
-        checkpoints.remove(scratch)
+    for scratch in scratches.values():
+        afterwards(partial(checkpoints.remove, scratch))
     n_rows = len(material.rows)
     sizes = {"n_rows": n_rows, "n_general_rows": n_rows - len(triplets)}
     return sizes | figures(outcomes) | {"precision": first.precision}
