@@ -63,12 +63,13 @@ def attune(folder: Path, *arguments: str, **environment: str) -> subprocess.Comp
 
 
 def write_as_run(file: Path, text: str, folder: Path) -> None:
-    """Changes a file in git as a run would: dvc.lock gets its new hash, wherever it had the old one."""
-    old, new = (hashlib.md5(content).hexdigest() for content in (file.read_bytes(), text.encode()))
+    """Changes a file in git as a run would: dvc.lock gets its new hash, as an output and where it is read."""
+    new = hashlib.md5(text.encode()).hexdigest()
     file.write_text(text)
     lock = folder / "dvc.lock"
-    pattern = rf"md5: {old}\n( *)size: \d+"
-    changed, n = re.subn(pattern, rf"md5: {new}\n\g<1>size: {len(text.encode())}", lock.read_text())
+    name = re.escape(file.relative_to(folder).as_posix())
+    pattern = rf"(path: {name}\n +hash: md5\n +md5: )\w+(\n +size: )\d+"
+    changed, n = re.subn(pattern, rf"\g<1>{new}\g<2>{len(text.encode())}", lock.read_text())
     assert n > 0, f"{file} is not in dvc.lock"
     lock.write_text(changed)
 
@@ -81,18 +82,16 @@ def rewrite(folder: Path, receipt: str, change: Callable[[dict[str, Any]], objec
     write_as_run(file, json.dumps(content, indent=2) + "\n", folder)
 
 
-def shift(folder: Path, system: str, by: float, every: int = 1) -> None:
-    """Makes a system score higher or lower on the test queries of every n-th group, in all that is kept of it."""
+def shift(folder: Path, system: str, by: float, n_groups: int | None = None) -> None:
+    """Makes a system score higher or lower on the test queries of some groups, in all that is kept of it."""
     file = folder / "metrics" / "plots" / "groups" / f"{system}.csv"
     rows = list(csv.DictReader(io.StringIO(file.read_text())))
     total = sum(int(row["n"]) for row in rows)
     moved = 0.0
-    for place, row in enumerate(rows):
-        if place % every == 0:
-            # not by the same everywhere, or there is no spread to judge it by
-            step = by * (0.5 + place / len(rows))
-            moved += int(row["n"]) * step / total
-            row.update({key: f"{float(row[key]) + step:.6f}" for key in KEPT})
+    for place, row in enumerate(rows[:n_groups]):
+        step = by * (0.5 + place / len(rows))  # not the same everywhere, or there is no spread to judge it by
+        moved += int(row["n"]) * step / total
+        row.update({key: f"{float(row[key]) + step:.6f}" for key in KEPT})
     lines = [",".join(COLUMNS), *(",".join(row[name] for name in COLUMNS) for row in rows)]
     write_as_run(file, "\n".join(lines) + "\n", folder)
     rewrite(folder, system, lambda receipt: receipt.update({key: round(receipt[key] + moved, 6) for key in KEPT}))

@@ -7,6 +7,7 @@ corpus or about nothing: another test split has other figures, whatever the enco
 import json
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any
 
 from pydantic import Field
@@ -52,6 +53,7 @@ def _other_inputs(old: Revision, read: Read) -> list[str]:
     return [path for path in TESTED_ON if here[path] != there[path]]
 
 
+@lru_cache(maxsize=2)  # a lock of thousands of lines takes a second to parse
 def _inputs(lock: str | None, where: str) -> dict[str, str]:
     """Hashes of what the tuned encoder was scored on, by path."""
     content = YAML(typ="safe", pure=True).load(lock) if lock else {}

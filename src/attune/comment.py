@@ -4,17 +4,18 @@ The tables are `dvc metrics diff` and `dvc params diff`, laid out here so that r
 parameter cannot break a table or become markup.
 """
 
-import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+
 from attune.errors import BadInput
 from attune.findings import Figures, Finding, Missing
 from attune.gate import reader, review
+from attune.revision import Revision
 
 MARKER = "<!-- attune: what changed -->"  # by which the comment is found again
 HEADLINE = "metrics/tuned.json"
@@ -74,12 +75,12 @@ def _findings(findings: list[Finding]) -> str:
 def _section(folder: Path, revision: str, title: str) -> Iterator[str]:
     yield f"### {title}"
     try:
-        changes = diff(folder, "metrics", revision, "--targets", HEADLINE)
+        changes = diff(folder, "metrics", revision)
     except BadInput as error:
         yield plain(str(error))
         return
-    rows = [row[1:] for row in _rows(changes)]
-    yield (table(("figure", "before", "here", "change"), rows) if rows else "No measure of the tuned encoder changed.")
+    rows = [row[1:] for row in _rows({path: found for path, found in changes.items() if path == HEADLINE})]
+    yield table(("figure", "before", "here", "change"), rows) if rows else "No figure of the tuned encoder changed."
 
 
 def _params(folder: Path, revision: str) -> Iterator[str]:
@@ -98,27 +99,25 @@ def _all_figures(folder: Path, revision: str) -> Iterator[str]:
     except BadInput:
         return  # said above
     if rows:
-        yield _folded(
-            f"all {len(rows)} figures that changed", table(("file", "figure", "before", "here", "change"), rows)
-        )
+        head = ("file", "figure", "before", "here", "change")
+        yield _folded(f"all {len(rows)} figures that changed", table(head, rows))
 
 
-def diff(folder: Path, kind: str, revision: str, *options: str) -> Changes:
+def diff(folder: Path, kind: str, revision: str) -> Changes:
     """What `dvc metrics diff` or `dvc params diff` finds between a revision and the project's files: by file and key.
 
     Raises:
-        BadInput: DVC fails, such as for a revision that is not there.
+        BadInput: the revision is not there, or DVC cannot read a file there or here.
     """
-    command = [sys.executable, "-m", "dvc", kind, "diff", "--json", *options, "--", revision]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    try:
-        found = json.loads(done.stdout)
-    except ValueError:
-        found = None
-    if done.returncode or not isinstance(found, dict):
-        words = " ".join(done.stderr.split()) or "no output"
-        raise BadInput(f"dvc {kind} diff {revision}: {words.removeprefix('ERROR: ')}")
-    changes: Changes = found.get("diff", found)
+    with Repo(str(folder)) as repo:
+        Revision(repo, revision)  # says what is wrong with it
+        try:
+            found = getattr(repo, kind).diff(revision)
+        except DvcException as error:
+            raise BadInput(f"dvc {kind} diff {revision}: {error}") from None
+    if errors := found.get("errors"):
+        raise BadInput(f"dvc {kind} diff {revision}: files cannot be read: {errors}")
+    changes: Changes = found.get("diff", {})
     return changes
 
 
