@@ -124,3 +124,14 @@ def tiny_onnx(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def onnx_copy(tiny_onnx: Path, tmp_path: Path) -> Path:
     """A copy of the exported tiny encoder, to be damaged."""
     return Path(shutil.copytree(tiny_onnx, tmp_path / "onnx"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The miniature pipeline, run from nothing to the report (two minutes; treat as read-only: all tests share it)."""
+    import miniature
+
+    folder = tmp_path_factory.mktemp("miniature") / "one"
+    miniature.make(folder)
+    miniature.dvc(folder, "repro")
+    return folder

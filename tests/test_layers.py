@@ -14,6 +14,7 @@ LAYERS = {
     "cli": 3,
     "check": 3,
     "gate": 3,
+    "comment": 3,
     "guess": 3,
     "sources": 1,
     "runtime": 0,

@@ -1,6 +1,7 @@
 """The few commands that are not stages: look at the result of the pipeline, and check what is about to be shipped."""
 
 import json
+import os
 import sys
 import textwrap
 from pathlib import Path
@@ -130,20 +131,47 @@ def verify(folder: Annotated[Path, typer.Argument(help="an exported model folder
 
 
 @app.command()
-def gate(metrics: Annotated[Path, typer.Argument(help="the folder with the receipts")] = Path("metrics")) -> None:
-    """Says whether this model may be merged, by the floors in params.yaml; exits with 1 if not, 2 if it cannot tell."""
-    from attune.gate import GateParams, judge  # noqa: PLC0415
+def gate(
+    folder: Annotated[Path, typer.Argument(help="the project's root")] = Path(),
+    against: Annotated[str, typer.Option(help="a revision it must not be worse than, such as main")] = "",
+) -> None:
+    """Says whether this model may be merged: exits with 0 if so, 1 if a rule fails, 2 if it cannot tell."""
+    from attune.gate import review  # noqa: PLC0415
 
     try:
-        findings = judge(load_params(GateParams, "gate"), metrics)
+        findings = review(folder, against)
     except EXPECTED as error:
         print(f"attune gate: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from None
     for found in findings:
         print(f"{'pass' if found.is_kept else 'FAIL'}  {found.rule}: {found.figures}")
     n_failed = sum(not found.is_kept for found in findings)
-    print(f"attune gate: {f'{n_failed} of {len(findings)} rules fail' if n_failed else 'all rules hold'}")
+    print(f"attune gate: {f'{n_failed} of {len(findings)} checks fail' if n_failed else 'every rule holds'}")
     raise SystemExit(bool(n_failed))
+
+
+@app.command()
+def comment(
+    folder: Annotated[Path, typer.Argument(help="the project's root")] = Path(),
+    against: Annotated[str, typer.Option(help="the revision that the change is to be merged into")] = "main",
+    baseline: Annotated[str, typer.Option(help="the revision whose tuned encoder is the base")] = "baseline",
+) -> None:
+    """Prints what a pull request is told about its model; in its workflow, writes it there and to the summary.
+
+    The workflow hands its token over in GITHUB_TOKEN; without it nothing is written to the pull request.
+    """
+    from attune.comment import MARKER, comment  # noqa: PLC0415
+    from attune.posting import post, pull_request  # noqa: PLC0415
+
+    request = pull_request(os.environ)
+    text = comment(folder, against, baseline, request.link if request else "")
+    print(text)
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(summary).open("a", encoding="utf-8") as file:
+            file.write(text)
+    token = os.environ.get("GITHUB_TOKEN")
+    if request and token:
+        print(f"attune comment: {post(request, token, MARKER, text)}", file=sys.stderr)
 
 
 def main() -> None:
