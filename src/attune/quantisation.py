@@ -2,172 +2,93 @@
 
 The ranges come from texts of the train split. So nothing is measured while encoding, which is faster, and a text's
 embedding does not depend on the texts beside it. Fixed ranges lose quality where few channels are far larger than the
-others; before quantising, part of that size moves into the weights (SmoothQuant, Xiao et al. 2023, arXiv:2211.10438).
-The result holds standard operators only, in the QuantizeLinear/DequantizeLinear form that runtimes turn into integer
-products when they load it.
+others; before quantising, part of that size moves into the weights (`smoothing.py`).
+The products are MatMulIntegerToFloat of the domain com.microsoft, which every standard build of onnxruntime has: it
+adds the bias in the same pass, which no standard operator does.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 
 import numpy as np
 import onnx
-import onnxruntime
-from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-Floats = NDArray[np.float32]
-Features = Mapping[str, NDArray[np.int64]]  # what one run of the graph takes
-
-SAMPLED = 1024  # tokens at most that stand for all when a range is chosen
-LOWS = (1.0, 0.8, 0.6)  # shares of the least value seen that are tried as a range's lower end ...
-HIGHS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)  # ... and of the largest, as its upper end
-WEIGHT_CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)  # shares of an output's largest weight that are tried
-ACTIVATION_STEPS = 255
-LEAST = 1e-6  # of a channel that is always 0
+from attune.products import Parts, Site
+from attune.rounding import ACTIVATION_STEPS, LEAST, best_range, round_weight
+from attune.smoothing import Features, observe, smooth
 
 
 @dataclass(frozen=True)
-class Site:
-    """A tensor that weight matrices multiply, and how large it gets.
+class Scheme:
+    """How the int8 graph is made.
 
     Attributes:
-        tensor: its name in the graph.
-        peaks: (channels,) the largest absolute value of each channel.
-        sample: (tokens, channels) some of its values.
+        smoothing: 0..1, how much of the activations' range moves into the weights; 0 leaves all as it is.
+        unsmoothed: patterns (fnmatch) of node names whose input is not smoothed.
+        keep_fp32: patterns of node names that stay in fp32, such as `*[0-9].output.dense/*`.
+        reduce_range: 7-bit weights. CPUs without VNNI add pairs of products in 16 bits, which 8 bits overflow.
     """
 
-    tensor: str
-    peaks: Floats
-    sample: Floats
+    smoothing: float
+    unsmoothed: Sequence[str]
+    keep_fp32: Sequence[str]
+    reduce_range: bool
 
 
-class Parts:
-    """A graph's products with weight matrices, by the tensor that is multiplied, and its initializers by name."""
-
-    def __init__(self, model: onnx.ModelProto, keep_fp32: Sequence[str] = ()) -> None:
-        self.graph = model.graph
-        self.initializers = {tensor.name: tensor for tensor in self.graph.initializer}
-        self.products: dict[str, list[onnx.NodeProto]] = {}
-        for node in self.graph.node:
-            kept = any(fnmatch(node.name, pattern) for pattern in keep_fp32)
-            if node.op_type == "MatMul" and not kept and len(self.dims(node.input[1])) == 2:
-                self.products.setdefault(node.input[0], []).append(node)
-
-    def dims(self, name: str) -> list[int]:
-        """The shape of an initializer; [] for what is none."""
-        return list(self.initializers[name].dims) if name in self.initializers else []
-
-    def weight(self, node: onnx.NodeProto) -> Floats:
-        """(inputs, outputs) the matrix of a product."""
-        return numpy_helper.to_array(self.initializers[node.input[1]])
-
-    def add(self, name: str, values: NDArray[np.generic]) -> str:
-        """A new initializer; returns its name."""
-        self.graph.initializer.append(numpy_helper.from_array(values, name))
-        return name
-
-    def insert(self, before: Mapping[int, Sequence[onnx.NodeProto]]) -> None:
-        """Puts nodes in front of those at the given places."""
-        nodes = list(self.graph.node)
-        del self.graph.node[:]
-        for place, node in enumerate(nodes):
-            self.graph.node.extend([*before.get(place, ()), node])
-
-    def sweep(self) -> None:
-        """Removes the initializers that no node reads any more."""
-        read = {name for node in self.graph.node for name in node.input}
-        kept = [tensor for tensor in self.graph.initializer if tensor.name in read]
-        del self.graph.initializer[:]
-        self.graph.initializer.extend(kept)
-
-
-def observe(model: onnx.ModelProto, batches: Iterable[Features]) -> list[Site]:
-    """Runs the graph and looks at every tensor that a weight matrix multiplies.
+def to_int8(model: onnx.ModelProto, batches: Iterable[Features], scheme: Scheme) -> onnx.ModelProto:
+    """The int8 graph of an fp32 one.
 
     Args:
         model: the fp32 graph.
-        batches: inputs without padding, which would count like tokens.
+        batches: inputs of train texts, without padding; ranges and factors are taken from them.
+        scheme: how.
     """
-    names = list(Parts(model).products)
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
-    watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    session = onnxruntime.InferenceSession(watched.SerializeToString(), providers=["CPUExecutionProvider"])
-    peaks: dict[str, Floats] = {}
-    rows: dict[str, list[Floats]] = {name: [] for name in names}
-    for features in batches:
-        for name, values in zip(names, session.run(names, features), strict=True):
-            tokens = values.reshape(-1, values.shape[-1])
-            peaks[name] = np.maximum(peaks.get(name, LEAST), np.abs(tokens).max(axis=0))
-            rows[name].append(tokens)
-    return [Site(name, peaks[name], _thinned(np.concatenate(rows[name]))) for name in names]
+    sites = observe(model, batches, scheme.keep_fp32)
+    products = Parts(model, scheme.keep_fp32).products
+    smoothed = [site for site in sites if scheme.smoothing and not _is_any(products[site.tensor], scheme.unsmoothed)]
+    left = [site for site in sites if not any(site is other for other in smoothed)]
+    model, smoothed = smooth(model, smoothed, scheme.smoothing)
+    return quantise(model, [*smoothed, *left], 7 if scheme.reduce_range else 8, scheme.keep_fp32)
 
 
-def _thinned(tokens: Floats) -> Floats:
-    return tokens[:: -(-len(tokens) // SAMPLED)]
+def _is_any(nodes: Sequence[onnx.NodeProto], patterns: Sequence[str]) -> bool:
+    return any(fnmatch(node.name, pattern) for node in nodes for pattern in patterns)
 
 
-def smooth(model: onnx.ModelProto, sites: Sequence[Site], strength: float) -> tuple[onnx.ModelProto, list[Site]]:
-    """Divides each channel by a factor and multiplies the weights that read it by the same: fp32 stays as it is.
-
-    The factor is peak ** strength / largest weight ** (1 - strength), times a number that makes their geometric mean 1.
-    """
-    smoothed = onnx.ModelProto()
-    smoothed.CopyFrom(model)
-    parts = Parts(smoothed)
-    before: dict[int, list[onnx.NodeProto]] = {}
-    found = []
-    for site in sites:
-        products = parts.products[site.tensor]
-        weights = {node.input[1]: parts.weight(node) for node in products}
-        largest = np.maximum(np.max([np.abs(weight).max(axis=1) for weight in weights.values()], axis=0), LEAST)
-        factors = site.peaks**strength / largest ** (1 - strength)
-        factors = (factors / np.exp(np.log(factors).mean())).astype(np.float32)
-        for name, weight in weights.items():
-            parts.initializers[name].CopyFrom(numpy_helper.from_array(weight * factors[:, None], name))
-        inverse = parts.add(f"{site.tensor}_smoothing", 1 / factors)
-        scale = helper.make_node("Mul", [site.tensor, inverse], [f"{site.tensor}_smooth"], f"{site.tensor}/smooth")
-        before[min(list(parts.graph.node).index(node) for node in products)] = [scale]
-        for node in products:
-            node.input[0] = scale.output[0]
-        found.append(Site(scale.output[0], site.peaks / factors, site.sample / factors))
-    parts.insert(before)
-    return smoothed, found
-
-
-def quantise(model: onnx.ModelProto, sites: Sequence[Site], bits: int) -> onnx.ModelProto:
+def quantise(
+    model: onnx.ModelProto, sites: Sequence[Site], bits: int, keep_fp32: Sequence[str] = ()
+) -> onnx.ModelProto:
     """Replaces the products with integer ones, and embedding tables by int8 tables with a scale per row.
 
     Args:
         model: the fp32 graph, smoothed or not.
         sites: what is multiplied; a product whose tensor is not among them stays in fp32.
-        bits: of weights, 8 or 7. CPUs without VNNI add pairs of products in 16 bits, which 8 bits overflow.
+        bits: of weights, 8 or 7.
+        keep_fp32: patterns (fnmatch) of node names that stay in fp32.
     """
     quantised = onnx.ModelProto()
     quantised.CopyFrom(model)
-    parts = Parts(quantised)
-    before: dict[int, list[onnx.NodeProto]] = {}
-    places = {node.name: place for place, node in enumerate(parts.graph.node)}
+    parts = Parts(quantised, keep_fp32)
+    before: dict[str, list[onnx.NodeProto]] = {}
+    after: dict[str, list[onnx.NodeProto]] = {}
     for site in sites:
         products = parts.products[site.tensor]
-        first = min(places[node.name] for node in products)
-        rounded, scale_and_zero = _rounded_activation(parts, site, products)
-        before.setdefault(first, []).append(rounded)
+        rounded = _rounded_activation(parts, site, products)
+        before[products[0].name] = [rounded]
         for node in products:
-            before.setdefault(places[node.name], []).extend(_integer_product(parts, node, rounded, scale_and_zero, bits))
+            _make_integer(parts, node, rounded, bits)
     for node in [n for n in parts.graph.node if n.op_type == "Gather"]:
         if len(parts.dims(node.input[0])) == 2:
-            before.setdefault(places[node.name] + 1, []).extend(_integer_table(parts, node))
-    parts.insert(before)
+            after[node.name] = _integer_table(parts, node)
+    parts.insert(before, after)
     parts.sweep()
+    quantised.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     return quantised
 
 
-def _rounded_activation(
-    parts: Parts, site: Site, products: Sequence[onnx.NodeProto]
-) -> tuple[onnx.NodeProto, list[str]]:
+def _rounded_activation(parts: Parts, site: Site, products: Sequence[onnx.NodeProto]) -> onnx.NodeProto:
     importance = np.sum([np.square(parts.weight(node)).sum(axis=1) for node in products], axis=0)
     low, high = best_range(site.sample, importance)
     scale = np.float32((high - low) / ACTIVATION_STEPS)
@@ -175,27 +96,20 @@ def _rounded_activation(
         parts.add(f"{site.tensor}_scale", np.array(scale)),
         parts.add(f"{site.tensor}_zero_point", np.array(round(-low / scale), dtype=np.uint8)),
     ]
-    node = helper.make_node("QuantizeLinear", [site.tensor, *names], [f"{site.tensor}_u8"], f"{site.tensor}/quantise")
-    return node, names
+    return helper.make_node("QuantizeLinear", [site.tensor, *names], [f"{site.tensor}_u8"], f"{site.tensor}/quantise")
 
 
-def _integer_product(
-    parts: Parts, node: onnx.NodeProto, rounded: onnx.NodeProto, scale_and_zero: list[str], bits: int
-) -> list[onnx.NodeProto]:
-    name = node.input[1]
+def _make_integer(parts: Parts, node: onnx.NodeProto, rounded: onnx.NodeProto, bits: int) -> None:
     values, scales = round_weight(parts.weight(node), bits)
     weight = [
         parts.add(f"{node.name}_int8", values),
         parts.add(f"{node.name}_scale", scales),
         parts.add(f"{node.name}_zero_point", np.zeros(len(scales), dtype=np.int8)),
     ]
-    outputs = [f"{node.name}_input", f"{name}_{node.name}"]
-    node.input[:] = outputs
-    return [
-        # one for each product, though some read the same tensor: what runtimes fuse reads nobody else's output
-        helper.make_node("DequantizeLinear", [rounded.output[0], *scale_and_zero], outputs[:1], f"{node.name}/input"),
-        helper.make_node("DequantizeLinear", weight, outputs[1:], f"{node.name}/weight", axis=1),
-    ]
+    _, scale, zero_point = rounded.input
+    bias = parts.take_bias(node)
+    node.op_type, node.domain = "MatMulIntegerToFloat", "com.microsoft"
+    node.input[:] = [rounded.output[0], weight[0], scale, weight[1], zero_point, weight[2], *bias]
 
 
 def _integer_table(parts: Parts, node: onnx.NodeProto) -> list[onnx.NodeProto]:
@@ -210,34 +124,3 @@ def _integer_table(parts: Parts, node: onnx.NodeProto) -> list[onnx.NodeProto]:
         helper.make_node("Cast", node.output[:1], [f"{result}_cast"], f"{node.name}/cast", to=onnx.TensorProto.FLOAT),
         helper.make_node("Mul", [f"{result}_cast", f"{result}_scale"], [result], f"{node.name}/scaled"),
     ]
-
-
-def best_range(sample: Floats, importance: Floats) -> tuple[float, float]:
-    """The range around 0 that rounds a tensor to 8 bits with the least squared error of what is computed from it.
-
-    Args:
-        sample: (tokens, channels) values of the tensor.
-        importance: (channels,) what an error in a channel weighs: the squares of the weights that read it, added up.
-    """
-    least, most = min(float(sample.min()), 0.0), max(float(sample.max()), LEAST)
-    ranges = ((least * low, most * high) for low in LOWS for high in HIGHS)
-    return min(ranges, key=lambda ends: float((np.square(_rounded(sample, *ends) - sample).sum(axis=0) @ importance)))
-
-
-def _rounded(values: Floats, low: float, high: float) -> Floats:
-    scale = np.float32((high - low) / ACTIVATION_STEPS)
-    zero_point = np.float32(round(-low / scale))
-    return (np.clip(np.rint(values / scale) + zero_point, 0, ACTIVATION_STEPS) - zero_point) * scale
-
-
-def round_weight(weight: Floats, bits: int) -> tuple[NDArray[np.int8], Floats]:
-    """A matrix (inputs, outputs) in integers of so many bits, and its scale per output, (outputs,).
-
-    Of several clips of each output's largest weight the one with the least squared error is taken.
-    """
-    steps = 2 ** (bits - 1) - 1
-    largest = np.maximum(np.abs(weight).max(axis=0), LEAST)
-    tried = np.stack([largest * np.float32(clip / steps) for clip in WEIGHT_CLIPS])
-    errors = [np.square(np.clip(np.rint(weight / s), -steps, steps) * s - weight).sum(axis=0) for s in tried]
-    scales = np.take_along_axis(tried, np.argmin(errors, axis=0)[None], axis=0)[0]
-    return np.clip(np.rint(weight / scales), -steps, steps).astype(np.int8), scales
