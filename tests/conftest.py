@@ -20,6 +20,12 @@ SHARED = ("finished", "project")
 TINY_DIMENSION = 32
 TINY_MAX_LENGTH = 32
 
+TRAIN_TEXTS = (
+    "stack arrays vertically",
+    "the shortest path between two nodes of a graph",
+    "sort the rows of a matrix and return the largest element",
+    "in summer we swim in the sea and look at the stars at night",
+)
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 VOCABULARY = """
 a about above across add after again air all along also always an and animal another answer any are area around array
@@ -108,15 +114,36 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_tiny_encoder(tmp_path_factory.mktemp("tiny_encoder"))
 
 
+def write_train_tables(folder: Path) -> dict[str, Path]:
+    """Four train queries and their documents, as stage export takes them."""
+    import polars as pl
+
+    from attune.tables import CORPUS, TRIPLETS, write
+
+    rows = [(f"q{i}", f"d{i}", text) for i, text in enumerate(TRAIN_TEXTS)]
+    triplets = pl.DataFrame([(q, text, q, d, []) for q, d, text in rows], schema=dict(TRIPLETS), orient="row")
+    corpus = pl.DataFrame([(d, "title", text * 3, d, d) for _, d, text in rows], schema=dict(CORPUS), orient="row")
+    paths = {"triplets": folder / "triplets.parquet", "corpus": folder / "corpus.parquet"}
+    write(triplets, paths["triplets"], TRIPLETS)
+    write(corpus, paths["corpus"], CORPUS)
+    return paths
+
+
 @pytest.fixture(scope="session")
-def tiny_onnx(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def train_tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The tables that the int8 graph is calibrated with (treat as read-only)."""
+    return write_train_tables(tmp_path_factory.mktemp("train_tables"))
+
+
+@pytest.fixture(scope="session")
+def tiny_onnx(tiny_encoder: Path, train_tables: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny encoder as the export stage ships it, with the project's own parameters (treat as read-only)."""
     from attune.stage import call, load_params
     from attune.stages.export import ExportParams, export
 
     out = tmp_path_factory.mktemp("tiny_onnx") / "onnx"
     params = load_params(ExportParams, "export", Path(__file__).resolve().parent.parent / "params.yaml")
-    call(export, params, out.with_name("export.json"), model=tiny_encoder, out=out)
+    call(export, params, out.with_name("export.json"), model=tiny_encoder, out=out, **train_tables)
     return out
 
 

@@ -121,7 +121,7 @@ def test_a_second_run_runs_nothing(finished: Path) -> None:
         ({"train": {"learning_rate": 2e-5}}, AFTER_TRAIN),
         ({"mine": {"n_negatives": 2}}, AFTER_TRAIN | {"mine"}),
         ({"merge": {"min_retention": 0.5}}, AFTER_TRAIN - {"train"}),
-        ({"export": {"int8_per_channel": False}}, AFTER_TRAIN - AFTER_MERGE_NOT_EXPORT),
+        ({"export": {"int8_smoothing": 0.5}}, AFTER_TRAIN - AFTER_MERGE_NOT_EXPORT),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, Mapping) else "",
 )
