@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from attune.encoders import TorchEncoder, load_torch
 from attune.errors import BadInput
 from attune.retrieval import load_embeddings
 from attune.runtime import Embedder
@@ -165,6 +164,9 @@ def load(root: Path, params: DemoParams, answers: Mapping[str, set[str]]) -> Sid
         BadInput: the pipeline has not run yet, or its outputs do not belong together.
     """
     corpus = read(root / "data/prepared/corpus.parquet", CORPUS)
+    # torch takes seconds to import: what is missing is said before
+    from attune.encoders import TorchEncoder, load_torch  # noqa: PLC0415
+
     documents = {row[0]: row[1:] for row in corpus.select("document_id", "title", "text").iter_rows()}
     base = TorchEncoder(load_torch(root / "models/base"), "fp32", batch_tokens=4096)
     tuned = Embedder(root / MODEL)
