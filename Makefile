@@ -80,7 +80,7 @@ bench-recipe: .venv/ready  ## attune against the plain recipe, 3 seeds, in FOLDE
 clean:  ## remove the environment and scratch space; outputs and the DVC cache stay
 	rm -rf .venv scratch
 
-.venv/ready: EXTRAS := pipeline,dev
+.venv/ready: EXTRAS := pipeline,demo,dev
 .venv/review: EXTRAS := review
 .venv/ready .venv/review: constraints.txt pyproject.toml
 	@command -v git >/dev/null || { echo "attune: git is missing; install it (Debian: apt-get install git)" >&2; exit 1; }
