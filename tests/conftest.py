@@ -92,6 +92,16 @@ def build_tiny_encoder(folder: Path, pooling: str = "mean", seed: int = 0) -> Pa
     return folder / "model"
 
 
+def export_tiny(model: Path, out: Path) -> Path:
+    """Runs the export stage with the project's own parameters."""
+    from attune.stage import call, load_params
+    from attune.stages.export import ExportParams, export
+
+    params = load_params(ExportParams, "export", Path(__file__).resolve().parent.parent / "params.yaml")
+    call(export, params, out.with_name("export.json"), model=model, out=out)
+    return out
+
+
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved sentence-transformers folder with random weights (treat as read-only: all tests share it)."""
@@ -100,14 +110,8 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_onnx(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny encoder as the export stage ships it, with the project's own parameters (treat as read-only)."""
-    from attune.stage import call, load_params
-    from attune.stages.export import ExportParams, export
-
-    out = tmp_path_factory.mktemp("tiny_onnx") / "onnx"
-    params = load_params(ExportParams, "export", Path(__file__).resolve().parent.parent / "params.yaml")
-    call(export, params, out.with_name("export.json"), model=tiny_encoder, out=out)
-    return out
+    """The tiny encoder as the export stage ships it (treat as read-only)."""
+    return export_tiny(tiny_encoder, tmp_path_factory.mktemp("tiny_onnx") / "onnx")
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def pull(url: str, revision: str, store: Store, path: str = "models/onnx", remot
         remote: a DVC remote of the repository; None takes its default.
 
     Raises:
-        BadInput: the repository, the revision, the path or an object cannot be had, or what came is not what it should be.
+        BadInput: the repository, revision, path or an object cannot be had, or what came is not what it should be.
     """
     with store.arriving() as folder:
         arrived = folder / "model"

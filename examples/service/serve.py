@@ -165,8 +165,7 @@ def main() -> None:
         sys.exit(f"serve: {' '.join(str(error).split())}")
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: threading.Thread(target=server.shutdown).start())
-    host, port = server.server_address[:2]
-    print(f"serve: http://{host}:{port}, version {server.service.health()['version']}", flush=True)
+    print(f"serve: http://127.0.0.1:{server.server_port}, version {server.service.health()['version']}", flush=True)
     with server:
         server.serve_forever(poll_interval=0.1)
 

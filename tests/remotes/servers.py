@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from programs import CONSUMER, SWIFT, run
 
@@ -80,7 +81,7 @@ def _version(*command: str) -> str:
     return (done.stdout + done.stderr).strip()
 
 
-def _on_disk(folder: Path) -> dict[str, Callable[..., object]]:
+def _on_disk(folder: Path) -> dict[str, Any]:
     return {
         "read": lambda name: (folder / name).read_bytes(),
         "write": lambda name, data: _replace(folder / name, data),
