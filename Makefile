@@ -1,6 +1,6 @@
 # Every target makes the environment it needs. Nothing but python3 (>= 3.11, with venv), make and git has to be there.
 .DEFAULT_GOAL := help
-.PHONY: help repro smoke example test test-slow check gate comment experiments baseline diff demo readme bench bench-scale bench-recipe clean
+.PHONY: help repro smoke example test test-slow test-remotes check gate comment experiments baseline diff demo readme bench bench-scale bench-recipe clean
 SHELL := /bin/sh
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -28,6 +28,11 @@ test: .venv/ready  ## all tests, the miniature pipeline among them; under 10 min
 
 test-slow: .venv/ready  ## minutes more: published figures on data sets in $$ATTUNE_DATASETS (skipped without)
 	@python -m pytest -m slow
+
+test-remotes: .venv/ready  ## the model pulled by version from a folder, ssh, http and S3, on loopback; installs what that takes (root once)
+	@PYTHON=$(PYTHON) tests/remotes/setup
+	@echo "attune: pulling from real servers on loopback, about 8 minutes on 2 cores"
+	@python -m pytest -n 0 -m remotes tests/remotes
 
 check: .venv/ready  ## lint and types
 	@ruff check . && ruff format --check . && mypy

@@ -108,6 +108,16 @@ def settled_heap() -> Iterator[None]:
     gc.unfreeze()
 
 
+def export_tiny(model: Path, out: Path, tables: dict[str, Path]) -> Path:
+    """Runs the export stage with the project's own parameters."""
+    from attune.stage import call, load_params
+    from attune.stages.export import ExportParams, export
+
+    params = load_params(ExportParams, "export", Path(__file__).resolve().parent.parent / "params.yaml")
+    call(export, params, out.with_name("export.json"), model=model, out=out, **tables)
+    return out
+
+
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved sentence-transformers folder with random weights (treat as read-only: all tests share it)."""
@@ -137,14 +147,8 @@ def train_tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def tiny_onnx(tiny_encoder: Path, train_tables: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny encoder as the export stage ships it, with the project's own parameters (treat as read-only)."""
-    from attune.stage import call, load_params
-    from attune.stages.export import ExportParams, export
-
-    out = tmp_path_factory.mktemp("tiny_onnx") / "onnx"
-    params = load_params(ExportParams, "export", Path(__file__).resolve().parent.parent / "params.yaml")
-    call(export, params, out.with_name("export.json"), model=tiny_encoder, out=out, **train_tables)
-    return out
+    """The tiny encoder as the export stage ships it (treat as read-only)."""
+    return export_tiny(tiny_encoder, tmp_path_factory.mktemp("tiny_onnx") / "onnx", train_tables)
 
 
 @pytest.fixture
