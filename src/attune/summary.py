@@ -99,6 +99,6 @@ def of_slices(rows: Sequence[SliceRow], worse: Sequence[SliceRow]) -> dict[str, 
         found.setdefault(figures.pop("slice"), {})[figures.pop("bin")] = figures
     return {
         "n_worse_slices": len(worse),
-        "worse_slices": "; ".join(f"{row.slice} {row.bin}" for row in worse),
+        "worse_slices": "; ".join(f"{row.slice}: {row.bin}" for row in worse),
         "slices": found,
     }
