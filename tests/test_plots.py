@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
-
 from miniature import ROOT, dvc
 from page_inputs import COMPARISONS, write_plots
+from ruamel.yaml import YAML
 
 GAIN = "test,ndcg@10,8,0.5,0.625,0.125,-0.1,0.3,0.2,0.9,5,2,1,0.4"
 
