@@ -4,6 +4,7 @@ import textwrap
 from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
 from attune.changed_queries import ChangedQueries
 from attune.side_by_side import MAX_QUERY, Comparison, direction, moved
@@ -18,8 +19,19 @@ def start_of(text: str) -> str:
     return textwrap.shorten(text, SHOWN, placeholder=" …")
 
 
+def breakable(name: str) -> Markup:
+    """A dotted name that a narrow column may break after a dot rather than within a word; everything is escaped."""
+    return Markup(".<wbr>").join(name.split("."))
+
+
 _ENVIRONMENT = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-_ENVIRONMENT.globals |= {"moved": moved, "direction": direction, "start_of": start_of, "max_query": MAX_QUERY}
+_ENVIRONMENT.globals |= {
+    "moved": moved,
+    "direction": direction,
+    "start_of": start_of,
+    "breakable": breakable,
+    "max_query": MAX_QUERY,
+}
 _PAGE = _ENVIRONMENT.from_string((TEMPLATES / "demo.html.j2").read_text(encoding="utf-8"))
 
 
