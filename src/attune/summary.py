@@ -57,10 +57,14 @@ def outcomes(
 
 
 def headline(
-    receipts: Receipts, systems: Sequence[str], whole: Outcome, clean: Outcome | None, leaks: str
+    receipts: Receipts,
+    systems: Sequence[str],
+    outcomes: tuple[Outcome, Outcome | None],
+    leaks: str,
+    worse: Sequence[SliceRow],
 ) -> dict[str, Any]:
     """The first part of report.json: the four headline figures on top; a leaking test split is part of the verdict."""
-    base, tuned = receipts["base"], receipts["tuned"]
+    (whole, clean), base, tuned = outcomes, receipts["base"], receipts["tuned"]
     kept = {name: receipts[name]["ndcg@10"] / (tuned["ndcg@10"] or 1) for name in ("onnx", "onnx_int8")}
     counted = clean if leaks and clean else whole
     return {
@@ -71,6 +75,8 @@ def headline(
         "n_test_queries": tuned["n_queries"],
         "verdict": verdict_despite_leaks(whole, clean, leaks) if leaks else verdict(whole),
         "too_few_queries": too_few(counted),
+        "n_worse_slices": len(worse),
+        "worse_slices": "; ".join(f"{row.slice}: {row.bin}" for row in worse),
         "smallest_detectable": counted.sensitivity.smallest_detectable,
         "systems": {system: {measure: receipts[system][measure] for measure in MEASURES} for system in systems},
         "paired": asdict(whole)["paired"],
@@ -91,14 +97,10 @@ def add_comparisons(summary: dict[str, Any], rows: Sequence[Row]) -> None:
             summary["tasks"].setdefault(row.task, {})[row.measure] = {"n": row.n} | asdict(comparison_of(row)) | told
 
 
-def of_slices(rows: Sequence[SliceRow], worse: Sequence[SliceRow]) -> dict[str, Any]:
-    """The slices by trait and values, after the names of those that got worse."""
+def of_slices(rows: Sequence[SliceRow]) -> dict[str, Any]:
+    """The slices' figures by trait and values."""
     found: dict[str, Any] = {}
     for row in rows:
         figures = asdict(row)
         found.setdefault(figures.pop("slice"), {})[figures.pop("bin")] = figures
-    return {
-        "n_worse_slices": len(worse),
-        "worse_slices": "; ".join(f"{row.slice}: {row.bin}" for row in worse),
-        "slices": found,
-    }
+    return found

@@ -121,9 +121,9 @@ def report(
     rows = compare_tasks({task: (one.base, one.tuned) for task, one in scores.items()}, params.care, params.power)
     found = outcomes(rows, test, leaked["lexical"], seeds / "scores.parquet", params.care, params.power)
     cut = sliced(params, test, traits_of(test.query_ids, raw, prepared, splits))
-    summary = headline(receipts, SYSTEMS, *found, crossing)
+    summary = headline(receipts, SYSTEMS, found, crossing, cut["worse"])
     add_comparisons(summary, rows)
-    summary |= of_slices(cut["slices"], cut["worse"])
+    summary["slices"] = of_slices(cut["slices"])
     sides = {"baseline": test.base[HEADLINE], "tuned": test.tuned[HEADLINE]}
     summary["without_leaks"] = without_leaks(test.query_ids, sides, leaked)
     summary["overfitting"] = overfitting(params, receipts, metrics, round)
