@@ -25,11 +25,12 @@ AFTER_TRAIN = {
     "probe@tuned",
     "drift",
     "report",
+    "page",
     *(f"{s}@{x}" for s in ("embed", "evaluate") for x in ("tuned", "onnx", "onnx_int8")),
 }
 AFTER_MERGE_NOT_EXPORT = {"train", "merge", "seeds", "embed@tuned", "evaluate@tuned", "probe@tuned", "drift"}
 PROBED = {"probe@base", "probe@tuned", "drift"}
-AFTER_EVALUATE = {"report", "seeds", *(f"evaluate@{system}" for system in SYSTEMS)}
+AFTER_EVALUATE = {"report", "page", "seeds", *(f"evaluate@{system}" for system in SYSTEMS)}
 
 
 @pytest.fixture
@@ -116,7 +117,8 @@ def test_a_second_run_runs_nothing(finished: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"report": {"n_examples": 2}}, {"report"}),
+        ({"report": {"n_examples": 2}}, {"report", "page"}),
+        ({"page": {"n_examples": 2}}, {"page"}),
         ({"evaluate": {"bm25_k1": 1.5}}, AFTER_EVALUATE),
         ({"train": {"learning_rate": 2e-5}}, AFTER_TRAIN),
         ({"mine": {"n_negatives": 2}}, AFTER_TRAIN | {"mine"}),
@@ -140,7 +142,9 @@ def test_a_parameter_wakes_its_stage_and_what_comes_after(
         ("src/attune/demo.py", set()),
         ("src/attune/measures.py", AFTER_EVALUATE | PROBED),
         ("src/attune/fitting.py", AFTER_TRAIN),
-        ("src/attune/templates/report.md.j2", {"report"}),
+        ("src/attune/templates/report.md.j2", {"report", "page"}),
+        ("src/attune/templates/page.css", {"page"}),
+        ("src/attune/charts.py", {"page"}),
     ],
 )
 def test_a_source_file_wakes_the_stages_that_import_it(copy: Path, file: str, expected: set[str]) -> None:
