@@ -1,4 +1,4 @@
-"""The comment of a pull request is written once and then updated, through the code host's API; a loopback server plays it."""
+"""A comment is written once and then updated, through the code host's API; a loopback server plays it."""
 
 import json
 import threading
@@ -35,6 +35,8 @@ class Host(ThreadingHTTPServer):
 
 
 class Answers(BaseHTTPRequestHandler):
+    """What the host answers."""
+
     server: Host
 
     def answer(self, status: int, content: object, **headers: str) -> None:
