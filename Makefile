@@ -60,8 +60,11 @@ baseline: $(READY)  ## (re)create the git tag `baseline`: the commit whose tuned
 diff: baseline  ## baseline against tuned, as dvc metrics diff
 	@dvc metrics diff baseline --targets metrics/tuned.json
 
-experiments: .venv/ready  ## the experiments of this commit in one table: changed parameters and the dev figures to choose by
-	@dvc exp show --no-pager --only-changed --hide-workspace --drop '.*' --keep '$(or $(KEEP),$(KEPT_COLUMNS))' \
+# all columns but these: parameters, what choices are made by (dev, general text kept), and the name
+COLUMNS := Experiment$$|[a-z]+\.[a-z0-9_.]+$$|metrics/[a-z0-9_]+\.json:dev_(recall|ndcg)@10$$|metrics/merge\.json:retention$$
+
+experiments: .venv/ready  ## the experiments of this commit in one table: changed parameters, and the dev figures to choose by
+	@dvc exp show --md --no-pager --only-changed --hide-workspace --drop '^(?!$(COLUMNS))' \
 	    --sort-by metrics/tuned.json:dev_ndcg@10 --sort-order desc
 
 demo: .venv/ready  ## a search page on this machine, base and tuned side by side; needs a finished make repro, Ctrl-C stops it

@@ -1,4 +1,4 @@
-"""The comment of a pull request is written once and then updated, through an API that a loopback server plays."""
+"""A comment is written once and then updated, through the code host's API; a loopback server plays it."""
 
 import json
 import threading
@@ -35,7 +35,7 @@ class Host(ThreadingHTTPServer):
 
 
 class Answers(BaseHTTPRequestHandler):
-    """The code host, as far as comments go."""
+    """What the host answers."""
 
     server: Host
 

@@ -139,7 +139,10 @@ def test_a_change_that_makes_nothing_worse_passes(clone: Path, change: Callable[
             {"files": r"metrics/tuned\.json: not as dvc\.lock has it \(edited by hand", "dvc.lock": "report"},
         ),
         (stale_by_parameter, {"dvc.lock": r"dvc\.lock is stale: train \(params\.yaml: train modified\) would run"}),
-        (stale_by_code, {"dvc.lock": r"evaluate@base \(src/attune/measures\.py modified\), .* and \d would run again"}),
+        (
+            stale_by_code,
+            {"dvc.lock": r"drift \(src/attune/measures\.py modified\), evaluate@base .* and \d more would run again"},
+        ),
         (stale_by_command, {"dvc.lock": r"audit \(its command changed\), .* and \d+ more would run again"}),
         (
             key_deleted,

@@ -1,0 +1,68 @@
+"""A fresh clone, without data, cache or remote, answers what a reviewer asks: what changed, and may it be merged."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from branches import GIT, ROOT, git
+
+BIN = str(Path(sys.executable).parent)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This repository's HEAD, in another folder."""
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("not a git checkout")
+    folder = tmp_path_factory.mktemp("fresh") / "clone"
+    git(folder.parent, "clone", "-q", str(ROOT), str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def before(clone: Path) -> str:
+    """The last commit but one that changed the figures of the tuned encoder."""
+    commits = git(clone, "log", "-2", "--format=%H", "--", "metrics/tuned.json").split()
+    if len(commits) < 2:
+        pytest.skip("a shallow clone: no earlier figures")
+    return commits[1]
+
+
+def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    path = {"PATH": os.pathsep.join([BIN, os.environ.get("PATH", "")]), "PYTHONPATH": "src"}
+    return subprocess.run(command, cwd=folder, env=os.environ | GIT | path, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("metrics", r"metrics/tuned\.json +ndcg@10 +\d"),
+        ("params", r"params\.yaml +\w+\.\w+"),
+        ("plots", r"index\.html"),
+    ],
+)
+def test_dvc_shows_what_changed(clone: Path, before: str, kind: str, words: str) -> None:
+    done = run(clone, sys.executable, "-m", "dvc", kind, "diff", before)
+    assert done.returncode == 0, done.stderr
+    assert re.search(words, done.stdout), done.stdout
+    assert not (clone / "data" / "raw").exists() and not (clone / ".dvc" / "cache").exists()
+
+
+def test_the_gate_and_the_comment_run_as_the_workflow_calls_them(clone: Path, before: str) -> None:
+    """`make gate` and `make comment`, with the environment there; a revision's name runs nothing."""
+    done = run(clone, "make", "gate", "READY=Makefile", f"AGAINST={before}")
+    assert "attune gate: " in done.stdout, done.stdout + done.stderr
+    # which rules hold is the matter of the commit; all were asked
+    asked = {line.split()[1].rstrip(":") for line in done.stdout.splitlines() if line.startswith(("pass", "FAIL"))}
+    assert {"gain", "leakage", "parity", "dvc.lock", "files", "same", "figures"} <= asked
+    assert (done.returncode == 0) == ("FAIL" not in done.stdout)
+    done = run(
+        clone, "env", "AGAINST=main$(touch made)`touch made`$(shell touch made)", "make", "comment", "READY=Makefile"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "cannot tell whether this model may be merged" in done.stdout
+    assert not (clone / "made").exists()
