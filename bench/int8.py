@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -46,27 +45,27 @@ def n_bits(source: Path, path: Path) -> None:
     quantiser.model.save_model_to_file(str(path))
 
 
-def own(chosen: Scheme, batches: list[Features], source: Path, path: Path, **changes: Any) -> None:
-    """attune's scheme, with changes."""
-    onnx.save(to_int8(onnx.load(source), batches, replace(chosen, **changes)), path)
+def own(batches: list[Features], scheme: Scheme, source: Path, path: Path) -> None:
+    """A scheme of attune's own."""
+    onnx.save(to_int8(onnx.load(source), batches, scheme), path)
 
 
 def schemes(chosen: Scheme, batches: list[Features]) -> dict[str, Callable[[Path, Path], object]]:
     """All that is tried, by name."""
-    ours = partial(own, chosen, batches)
+    ours = partial(own, batches)
     dynamic = partial(quantize_dynamic, per_channel=True, op_types_to_quantize=["MatMul", "Gather"])
     return {
         "ONNX fp32": lambda source, path: path.write_bytes(source.read_bytes()),
         "dynamic, one scale per matrix": quantize_dynamic,
         "dynamic per channel": dynamic,
-        "fixed ranges, no smoothing": partial(ours, smoothing=0.0),
-        **{f"fixed, smoothing {share}": partial(ours, smoothing=share) for share in (0.5, 0.7, 0.9)},
-        "fixed, smoothed everywhere": partial(ours, unsmoothed=()),
-        "fixed, FFN's input unsmoothed": partial(ours, unsmoothed=("*intermediate*", "*attention*")),
-        "fixed, FFN's output in fp32": partial(ours, keep_fp32=("*[0-9].output.dense/*",)),
-        "fixed, 7-bit weights": partial(ours, reduce_range=True),
+        "fixed ranges, no smoothing": partial(ours, replace(chosen, smoothing=0.0)),
+        **{f"fixed, smoothing {share}": partial(ours, replace(chosen, smoothing=share)) for share in (0.5, 0.7, 0.9)},
+        "fixed, smoothed everywhere": partial(ours, replace(chosen, unsmoothed=())),
+        "fixed, FFN's input unsmoothed": partial(ours, replace(chosen, unsmoothed=("*intermediate*", "*attention*"))),
+        "fixed, FFN's output in fp32": partial(ours, replace(chosen, keep_fp32=("*[0-9].output.dense/*",))),
+        "fixed, 7-bit weights": partial(ours, replace(chosen, reduce_range=True)),
         "MatMulNBits, 8 bit": n_bits,
-        "chosen": ours,
+        "chosen": partial(ours, chosen),
     }
 
 
