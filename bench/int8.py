@@ -1,115 +1,174 @@
-"""What int8 schemes cost and keep: speed, size, cosine to fp32 and the share of nDCG@10, of the base encoder.
-Reads models/base and data/prepared of a finished pipeline; EXPERIMENTS.md has the figures that decided."""
+"""What int8 schemes cost and keep: speed beside torch and fastembed, size, cosine to fp32, the share of nDCG@10.
+Reads models/tuned and data of a finished pipeline; dev queries over all documents. EXPERIMENTS.md has the figures that
+decided. fastembed joins where it can be imported; it wants another huggingface_hub, so give it a folder of its own:
+pip install --no-deps --target F fastembed loguru mmh3 py-rust-stemmers; PYTHONPATH=F python bench/int8.py"""
 
 import argparse
 import logging
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import onnx
 import polars as pl
-from onnxruntime.quantization import QuantType, quantize_dynamic
-from scipy.stats import bootstrap
+import torch
+from numpy.typing import NDArray
+from onnxruntime.quantization import quantize_dynamic
 
 from attune.errors import BadInput
 from attune.measures import IntArray, measure
-from attune.model_folder import FP32, write_settings
-from attune.onnx_graph import export_graph, quantise
+from attune.model_folder import FP32, Description, write_settings
+from attune.onnx_graph import export_graph
+from attune.quantisation import Scheme, to_int8
 from attune.retrieval import top_k
 from attune.runtime import Embedder
 from attune.runtime.manifest import MANIFEST
-from attune.stage import fail, write_json
-from attune.stages.export import describe, load, manifest
-from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, full_texts, read
+from attune.smoothing import Features
+from attune.stage import fail, load_params, write_json
+from attune.stages.export import ExportParams, calibration_texts, describe, load, manifest, single_texts
+from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, TRIPLETS, full_texts, read
 
-BASE, PREPARED = Path("models/base"), Path("data/prepared")
+MODEL, DATA, SHOWN = Path("models/tuned"), Path("data"), "onnx/shown.onnx"
+Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
 def n_bits(source: Path, path: Path) -> None:
-    """Weights in blocks of 8-bit integers, activations in fp32. Imported late: it switches on every library's log."""
+    """Weights in blocks of 8-bit integers, activations per token. Imported late: it switches on every library's log."""
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer as Quantiser  # noqa: PLC0415
 
-    quantiser = Quantiser(str(source), bits=8, is_symmetric=True)
+    quantiser = Quantiser(str(source), bits=8, is_symmetric=True, accuracy_level=4)
     quantiser.process()
     quantiser.model.save_model_to_file(str(path))
 
 
-matmul = partial(quantize_dynamic, per_channel=True, op_types_to_quantize=["MatMul"])
-chosen = partial(quantise, per_channel=True, reduce_range=False, keep_fp32=())
-SCHEMES: dict[str, Callable[[Path, Path], object]] = {
-    "fp32": lambda source, path: path.write_bytes(source.read_bytes()),
-    "int8, default settings": quantize_dynamic,
-    "int8 per channel, MatMul": matmul,
-    "int8 per channel, MatMul and Gather (chosen)": chosen,
-    "... FFN output in fp32": partial(chosen, keep_fp32=["*[0-9].output.dense/*"]),
-    "... reduce_range": partial(chosen, reduce_range=True),
-    "... unsigned weights": partial(matmul, op_types_to_quantize=["MatMul", "Gather"], weight_type=QuantType.QUInt8),
-    "MatMulNBits, 8 bit": n_bits,
-}
+def own(batches: list[Features], scheme: Scheme, source: Path, path: Path) -> None:
+    """A scheme of attune's own."""
+    onnx.save(to_int8(onnx.load(source), batches, scheme), path)
 
 
-def draw(n: int) -> tuple[list[str], list[str], IntArray]:
-    """At most n judged documents, the queries that they answer, and judgments (query row, document row, relevance)."""
-    qrels, corpus = read(PREPARED / "qrels.parquet", QRELS), read(PREPARED / "corpus.parquet", CORPUS)
-    documents = corpus.join(qrels, on="document_id", how="semi", maintain_order="left")
-    documents = documents.sample(min(n, documents.height), seed=13).with_row_index("document_row")
-    judged = qrels.join(documents, on="document_id", maintain_order="left")
-    queries = read(PREPARED / "queries.parquet", CLUSTERED_QUERIES)
-    queries = queries.join(judged, on="query_id", how="semi", maintain_order="left").with_row_index("query_row")
-    rows = judged.join(queries, on="query_id").select(pl.col("query_row", "document_row", "relevance").cast(pl.Int64))
-    return queries["text"].to_list(), full_texts(documents), rows.to_numpy()
+def schemes(chosen: Scheme, batches: list[Features]) -> dict[str, Callable[[Path, Path], object]]:
+    """All that is tried, by name."""
+    ours = partial(own, batches)
+    dynamic = partial(quantize_dynamic, per_channel=True, op_types_to_quantize=["MatMul", "Gather"])
+    return {
+        "ONNX fp32": lambda source, path: path.write_bytes(source.read_bytes()),
+        "dynamic, one scale per matrix": quantize_dynamic,
+        "dynamic per channel": dynamic,
+        "fixed ranges, no smoothing": partial(ours, replace(chosen, smoothing=0.0)),
+        **{f"fixed, smoothing {share}": partial(ours, replace(chosen, smoothing=share)) for share in (0.5, 0.7, 0.9)},
+        "fixed, smoothed everywhere": partial(ours, replace(chosen, unsmoothed=())),
+        "fixed, FFN's input unsmoothed": partial(ours, replace(chosen, unsmoothed=("*intermediate*", "*attention*"))),
+        "fixed, FFN's output in fp32": partial(ours, replace(chosen, keep_fp32=("*[0-9].output.dense/*",))),
+        "fixed, 7-bit weights": partial(ours, replace(chosen, reduce_range=True)),
+        "MatMulNBits, 8 bit": n_bits,
+        "chosen": partial(ours, chosen),
+    }
 
 
-class Tried:
-    """What one graph does on one thread: all embeddings, nDCG@10 per query, and what it costs."""
+def task(n: int) -> tuple[list[str], list[str], IntArray]:
+    """The dev queries, n documents at least theirs, and judgments (query row, document row, relevance)."""
+    corpus, qrels = read(DATA / "prepared/corpus.parquet", CORPUS), read(DATA / "splits/dev/qrels.parquet", QRELS)
+    answers = corpus.join(qrels, on="document_id", how="semi", maintain_order="left")
+    others = corpus.join(qrels, on="document_id", how="anti", maintain_order="left")
+    others = others.sample(min(max(n - answers.height, 0), others.height), seed=13)
+    documents = pl.concat([answers, others]).with_row_index("document_row")
+    queries = read(DATA / "splits/dev/queries.parquet", CLUSTERED_QUERIES).with_row_index("query_row")
+    rows = qrels.join(queries, on="query_id").join(documents, on="document_id")
+    judgments = rows.select(pl.col("query_row", "document_row", "relevance").cast(pl.Int64)).to_numpy()
+    return queries["text"].to_list(), full_texts(documents), judgments
 
-    def __init__(self, folder: Path, graph: str, task: tuple[list[str], list[str], IntArray]) -> None:
-        queries, documents, judgments = task
-        embedder = Embedder(folder, graph, threads=1)
-        alone, together = (embedder.encode_document(documents[:256], batch_size=size) for size in (1, 32))
-        self.cosine_alone = (alone * together).sum(axis=1).mean()  # of a document alone to itself in a batch of 32
-        start = time.process_time()
-        found = embedder.encode_document(documents)
-        self.rate = len(documents) / (time.process_time() - start)
-        self.embeddings = np.vstack([asked := embedder.encode_query(queries), found])
-        self.ndcg = measure(top_k(asked, found, 10, 1)[1], judgments)["ndcg@10"]
-        self.megabytes = (folder / graph).stat().st_size / 1e6
 
-    def row(self, fp32: "Tried") -> list[str]:
-        """The cells of the table; the interval of the nDCG@10 kept is a 95% bootstrap over queries."""
-        settings = {"paired": True, "method": "percentile", "n_resamples": 2000, "rng": np.random.default_rng(13)}
-        share = bootstrap((self.ndcg, fp32.ndcg), lambda x, y, axis: x.mean(axis=axis) / y.mean(axis=axis), **settings)
-        low, high = share.confidence_interval
-        cosines = [(self.embeddings * fp32.embeddings).sum(axis=1).mean(), self.cosine_alone]
-        kept = f"{self.ndcg.mean() / fp32.ndcg.mean():.3f} [{low:.3f}, {high:.3f}]"
-        return [f"{self.rate:.1f}", f"{self.megabytes:.1f}", *(f"{cosine:.4f}" for cosine in cosines), kept]
+def fastembed(folder: Path, about: Description, threads: int) -> Iterator[tuple[str, Encode]]:
+    """fastembed over the fp32 graph, if it can be imported."""
+    try:
+        from fastembed import TextEmbedding  # type: ignore[import-not-found]  # noqa: PLC0415
+        from fastembed.common.model_description import (  # type: ignore[import-not-found]  # noqa: PLC0415
+            ModelSource,
+            PoolingType,
+        )
+    except ImportError as error:
+        print(f"fastembed is left out: {error}")
+        return
+    source = ModelSource(url="https://localhost/none")  # never asked: the path below is given
+    TextEmbedding.add_custom_model("attune", PoolingType.MEAN, True, source, about.dim, model_file=FP32)
+    model = TextEmbedding("attune", specific_model_path=str(folder), threads=threads)
+    yield "fastembed fp32", lambda texts: np.stack(list(model.embed(texts, batch_size=32)))
+
+
+def speeds(systems: dict[str, Encode], texts: Sequence[str], rounds: int) -> dict[str, tuple[float, float]]:
+    """Texts per CPU-second, and the median over rounds of the ratio to the first system; all in turn."""
+    seconds = np.empty((rounds + 1, len(systems)))
+    for trial in range(rounds + 1):
+        for place, encode in enumerate(systems.values()):
+            start = time.process_time()
+            encode(texts)
+            seconds[trial, place] = time.process_time() - start
+    kept = seconds[1:]  # the first round warms up
+    ratios = np.median(kept[:, :1] / kept, axis=0)
+    rates = len(texts) / np.median(kept, axis=0)
+    return dict(zip(systems, zip(rates.tolist(), ratios.tolist(), strict=True), strict=True))
+
+
+class Quality:
+    """What a graph's embeddings are worth: all of them, nDCG@10 on dev, and what the batch does to a text."""
+
+    def __init__(self, embedder: Embedder, sought: tuple[list[str], list[str], IntArray]) -> None:
+        queries, documents, judgments = sought
+        found, asked = embedder.encode_document(documents), embedder.encode_query(queries)
+        self.embeddings = np.vstack([asked, found])
+        self.ndcg = measure(top_k(asked, found, 10, 1)[1], judgments)["ndcg@10"].mean()
+        alone = embedder.encode_document(documents[:128], batch_size=1)
+        self.alone = (alone * embedder.encode_document(documents[:128])).sum(axis=1).mean()
+
+    def cells(self, fp32: "Quality") -> list[str]:
+        """Mean cosine to fp32, of a text alone to itself in a batch of 32, and the share of fp32's nDCG@10."""
+        cosine = (self.embeddings * fp32.embeddings).sum(axis=1).mean()
+        return [f"{cosine:.4f}", f"{self.alone:.5f}", f"{self.ndcg / fp32.ndcg:.4f}"]
 
 
 def main() -> None:
-    """Prints one row per scheme."""
+    """Prints one row per scheme, all of one run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, default=1200)
-    parser.add_argument("--max-length", type=int, default=96)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    task, encoder = draw(options.documents), load(BASE)
-    about = replace(describe(encoder, BASE), max_length=options.max_length)
-    print(f"{len(task[1])} documents, {len(task[0])} queries, cut at {about.max_length} tokens, one thread")
-    print("| scheme | documents per CPU-second | MB | cosine to fp32 | cosine, alone to batch of 32 | nDCG@10 kept |")
-    print("|---|---:|---:|---:|---:|---:|")
+    torch.set_num_threads(options.threads)
+    params, encoder, sought = (
+        load_params(ExportParams, "export", Path("params.yaml")),
+        load(MODEL),
+        task(options.documents),
+    )
+    about = describe(encoder, MODEL)
+    systems: dict[str, Encode] = {"torch fp32": lambda texts: encoder.encode(texts, show_progress_bar=False)}
+    quality: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory() as name:
-        folder, tried = Path(name), "onnx/tried.onnx"
-        write_settings(BASE, folder, about)
-        write_json(folder / MANIFEST, manifest(about, BASE, None, {}))
-        export_graph(encoder, folder / FP32, opset=18)
-        fp32 = Tried(folder, FP32, task)
-        for scheme, make in SCHEMES.items():
-            logging.disable(logging.WARNING)  # the quantisers report on every node; ours lifts this at its end
-            make(folder / FP32, folder / tried)
-            print(f"| {scheme} | {' | '.join(Tried(folder, tried, task).row(fp32))} |", flush=True)
+        folder = Path(name)
+        write_settings(MODEL, folder, about)
+        write_json(folder / MANIFEST, manifest(about, MODEL, None, {}))
+        export_graph(encoder, folder / FP32, params.opset)
+        triplets = read(DATA / "mined/r1/triplets.parquet", TRIPLETS)
+        corpus = read(DATA / "prepared/corpus.parquet", CORPUS)
+        texts = calibration_texts(triplets, corpus, params.int8_calibration_rows, params.int8_seed, about)
+        batches = list(single_texts(encoder, texts, onnx.load(folder / FP32)))
+        fp32 = Quality(Embedder(folder, FP32, options.threads), sought)
+        systems.update(fastembed(folder, about, options.threads))
+        for scheme, make in schemes(params.scheme(), batches).items():
+            logging.disable(logging.WARNING)  # the quantisers report on every node
+            make(folder / FP32, folder / SHOWN)
+            embedder = Embedder(folder, SHOWN, options.threads)
+            systems[scheme] = embedder.encode
+            size = f"{(folder / SHOWN).stat().st_size / 1e6:.1f}"
+            quality[scheme] = [size, *Quality(embedder, sought).cells(fp32)]
+        print(f"{len(sought[1])} documents, {len(sought[0])} dev queries, {options.threads} thread(s)")
+        print("| scheme | texts per CPU-second | times torch | MB | cosine to fp32 | alone to batch | nDCG@10 kept |")
+        print("|---|---:|---:|---:|---:|---:|---:|")
+        for system, (rate, ratio) in speeds(systems, sought[1][:96], options.rounds).items():
+            print(f"| {system} | {rate:.1f} | {ratio:.2f} | {' | '.join(quality.get(system, [''] * 4))} |")
 
 
 if __name__ == "__main__":

@@ -45,7 +45,8 @@ class Parts:
 
     def weight(self, node: onnx.NodeProto) -> Floats:
         """(inputs, outputs) the matrix of a product."""
-        return numpy_helper.to_array(self.initializers[node.input[1]])
+        matrix: Floats = numpy_helper.to_array(self.initializers[node.input[1]])
+        return matrix
 
     def add(self, name: str, values: NDArray[np.generic]) -> str:
         """A new initializer; returns its name."""

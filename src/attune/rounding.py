@@ -27,7 +27,8 @@ def best_range(sample: Floats, importance: Floats) -> tuple[float, float]:
 def _rounded(values: Floats, low: float, high: float) -> Floats:
     scale = np.float32((high - low) / ACTIVATION_STEPS)
     zero_point = np.float32(round(-low / scale))
-    return (np.clip(np.rint(values / scale) + zero_point, 0, ACTIVATION_STEPS) - zero_point) * scale
+    rounded: Floats = (np.clip(np.rint(values / scale) + zero_point, 0, ACTIVATION_STEPS) - zero_point) * scale
+    return rounded
 
 
 def round_weight(weight: Floats, bits: int) -> tuple[NDArray[np.int8], Floats]:
