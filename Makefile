@@ -1,6 +1,6 @@
 # Every target makes the environment it needs. Nothing but python3 (>= 3.11, with venv), make and git has to be there.
 .DEFAULT_GOAL := help
-.PHONY: help repro smoke example test test-slow test-remotes check gate comment experiments baseline diff demo readme bench bench-scale bench-recipe clean
+.PHONY: help repro smoke example test test-slow test-remotes check gate comment experiments baseline diff demo readme bench bench-serve bench-scale bench-recipe clean
 SHELL := /bin/sh
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -78,6 +78,9 @@ bench: .venv/ready  ## EXPERIMENTS.md's int8 schemes and training steps, measure
 	@python bench/int8.py
 	@echo "attune: training steps, about 2 minutes on 2 cores"
 	@python bench/train_step.py
+
+bench-serve: .venv/ready  ## one query in torch and in ONNX, and attune alone in an empty environment; about 2 minutes
+	@python bench/serve.py
 
 bench-scale: .venv/ready  ## what collect, prepare and split cost at 10^4, 10^5 and 10^6 documents; about 10 minutes and 8 GB of disk
 	@python bench/scale.py

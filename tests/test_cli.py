@@ -24,15 +24,15 @@ DOCUMENTS = {
 }
 
 
-def system(folder: Path, name: str, scores: list[float]) -> System:
-    np.save(folder / f"{name}.npy", np.array([[score] for score in scores], dtype=np.float32))
+def system(name: str, scores: list[float]) -> System:
+    vectors = np.array([[score] for score in scores], dtype=np.float32)
     encode = lambda texts: np.ones((len(texts), 1), dtype=np.float32)  # noqa: E731
-    return System(name, "numpy", encode, Search(folder / f"{name}.npy", list(DOCUMENTS)))
+    return System(name, "numpy", encode, Search.build(vectors, list(DOCUMENTS)))
 
 
-def test_search_shows_both_rankings_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_shows_both_rankings_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     """Best first in each column, with scores, how far a document moved, and what was judged; markup is text."""
-    systems = (system(tmp_path, "base", [0.1, 0.9, 0.5]), system(tmp_path, "tuned", [0.9, 0.8, 0.1]))
+    systems = (system("base", [0.1, 0.9, 0.5]), system("tuned", [0.9, 0.8, 0.1]))
     monkeypatch.setattr("attune.changed_queries.read_answers", lambda root: {"stack arrays": {"d0"}})
     monkeypatch.setattr(
         "attune.side_by_side.load", lambda root, params, answers: SideBySide(systems, DOCUMENTS, answers, params.depth)

@@ -101,7 +101,7 @@ def test_a_graph_that_differs_from_torch_is_refused_and_nothing_is_written(
 
 def test_a_figure_that_is_not_a_number_is_refused(params: ExportParams) -> None:
     """NaN compares false with everything, so a careless check would let it pass."""
-    broken = parity.Parity(float("nan"), float("nan"), 1.0, 1.0, 0.0)
+    broken = parity.Parity(0, float("nan"), float("nan"), 1.0, 1.0, 0.0)
     with pytest.raises(BadInput, match="differs from torch"):
         stage.check(broken, params, Path("models/tuned"))
 
@@ -137,12 +137,16 @@ def test_a_missing_or_damaged_encoder_gets_one_line_and_nothing_is_written(
 
 
 def test_encoders_with_other_parts_are_refused(tiny_encoder: Path) -> None:
-    """A Dense layer, two poolings at once, or a similarity that needs lengths would be lost without a word."""
+    """A residual, two poolings at once, or a similarity that needs lengths would be lost without a word."""
     from sentence_transformers.sentence_transformer.modules import Dense, Pooling
 
     encoder = load_torch(tiny_encoder)
-    encoder.insert(2, Dense(32, 16))
+    encoder.insert(2, Dense(32, 16, use_residual=True))
     with pytest.raises(BadInput, match="modules are Transformer, Pooling, Dense, Normalize; export knows"):
+        stage.describe(encoder, tiny_encoder)
+    encoder = load_torch(tiny_encoder)
+    encoder.insert(1, Dense(32, 32, module_input_name="token_embeddings"))
+    with pytest.raises(BadInput, match="modules are Transformer, Dense, Pooling, Normalize; export knows"):
         stage.describe(encoder, tiny_encoder)
     encoder = load_torch(tiny_encoder)
     encoder[1] = Pooling(32, pooling_mode=("mean", "max"))

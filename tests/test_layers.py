@@ -12,6 +12,7 @@ FILES = sorted(path for path in SOURCE.rglob("*.py"))
 LAYERS = {
     "stages": 3,
     "cli": 3,
+    "__main__": 3,
     "check": 3,
     "gate": 3,
     "comment": 3,
@@ -117,7 +118,9 @@ def test_heavy_libraries_stay_where_they_belong(file: Path) -> None:
         assert used - set(sys.stdlib_module_names) <= RUNTIME
 
 
-@pytest.mark.parametrize("name", ["drift", "evaluate", "page", "report", "seeds", "split", "mine", "prepare"])
+@pytest.mark.parametrize(
+    "name", ["drift", "evaluate", "page", "release", "report", "seeds", "split", "mine", "prepare"]
+)
 def test_stages_without_an_encoder_never_load_torch(name: str) -> None:
     """Changing a measure costs seconds, so nothing on the way may import torch; checked in a process of its own."""
     program = f"import sys, attune.stages.{name}; sys.exit('torch' in sys.modules)"

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src"
 STAGES = (
     *("base", "collect", "prepare", "split", "embed", "audit", "mine", "train", "merge", "export", "evaluate"),
-    *("seeds", "probe", "drift", "report", "page"),
+    *("seeds", "probe", "drift", "report", "page", "release"),
 )
 # what later rounds do again, as stages of their own: the same program and parameters, other inputs and outputs
 AGAIN = {"embed_round": "embed", "mine_round": "mine", "train_round": "train"}

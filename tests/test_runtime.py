@@ -117,16 +117,60 @@ def test_a_batch_size_below_1_is_refused(embedder: Embedder, method: str, size: 
             getattr(embedder, method)(texts, batch_size=size)
 
 
-EXTRAS = ("typer", "rich", "click", "pydantic", "ruamel.yaml", "safetensors", "torch", "polars", "faiss", "jinja2")
+# an importer before all others, which refuses whatever is neither the standard library nor a base dependency (or
+# what those bring along): what an empty environment with attune alone would do
+BLOCK = """
+import sys
+class Blocker:
+    ALLOWED = set(sys.stdlib_module_names) | {"attune", "numpy", "onnxruntime", "tokenizers"}
+    NEEDED = {"flatbuffers", "google", "packaging", "sympy", "mpmath"}
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] not in self.ALLOWED | self.NEEDED:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Blocker())
+"""
+
+
+def run_blocked(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs code where nothing but the base dependencies can be imported."""
+    return subprocess.run([sys.executable, "-c", BLOCK + code, *arguments], capture_output=True, text=True, check=False)
 
 
 def run_module(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """`python -m attune.runtime` where nothing but the base dependencies can be imported."""
-    code = (
-        f"import runpy, sys; sys.modules.update(dict.fromkeys({EXTRAS!r})); "
-        "runpy.run_module('attune.runtime', run_name='__main__', alter_sys=True)"
+    """`python -m attune.runtime` there."""
+    return run_blocked(
+        "import runpy; runpy.run_module('attune.runtime', run_name='__main__', alter_sys=True)", *arguments
     )
-    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_a_service_embeds_with_the_base_dependencies_alone(tiny_onnx: Path, embedder: Embedder) -> None:
+    """To the same vectors, and a search without FAISS says what is missing; torch cannot be imported there."""
+    code = """
+import json
+from attune.runtime import Embedder
+from attune.runtime.search import Search
+embedder = Embedder(sys.argv[1], threads=1)
+missing = []
+for attempt in (lambda: __import__("torch"), lambda: Search.build(embedder.encode(["a"]), ["a"])):
+    try:
+        attempt()
+    except ImportError as error:
+        missing.append(str(error))
+print(json.dumps([embedder.encode_query(["a cat"]).tolist(), missing]))
+"""
+    done = run_blocked(code, str(tiny_onnx))
+    assert (done.returncode, done.stderr) == (0, "")
+    vectors, missing = json.loads(done.stdout)
+    np.testing.assert_allclose(vectors, embedder.encode_query(["a cat"]), atol=1e-7)
+    assert missing == ["No module named 'torch'", "attune.runtime.search needs FAISS; pip install 'attune[search]'"]
+
+
+def test_the_command_tells_a_base_install_what_it_lacks() -> None:
+    """One line in place of a traceback."""
+    done = run_blocked("from attune.__main__ import main; main()")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("attune: the command needs ") and "attune[pipeline]" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_service_verifies_with_the_base_dependencies_alone(onnx_copy: Path) -> None:
@@ -151,6 +195,14 @@ def test_progress_shows_on_a_terminal_only(
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     embedder.encode(["a", "b", "c"], batch_size=2, show_progress=True)
     assert capsys.readouterr().err == "\rencode: 2/3 texts\rencode: 3/3 texts\n"
+
+
+def test_progress_goes_to_whoever_asks(embedder: Embedder) -> None:
+    """After each batch, how many are done of how many; also from the methods with prompts."""
+    for method in (embedder.encode, embedder.encode_query, embedder.encode_document):
+        calls: list[tuple[int, int]] = []
+        method(["a", "b", "c"], batch_size=2, progress=lambda *counts: calls.append(counts))  # noqa: B023
+        assert calls == [(2, 3), (3, 3)]
 
 
 def one_line(error: pytest.ExceptionInfo[BadInput]) -> str:

@@ -1,47 +1,128 @@
-"""The search that ships is exact, in the order that sorting all scores gives."""
+"""The search that ships is exact where it says so, is saved and loaded whole, and refuses what does not fit."""
 
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attune.errors import BadInput
-from attune.runtime import search
+from attune.runtime import Embedder
 from attune.runtime.search import Search
+
+VECTORS = np.array([[1, 0], [0, 1], [0.6, 0.8]], dtype=np.float32)
+IDS = ["x", "y", "both"]
 
 
 @given(
-    values=st.lists(st.integers(-2, 2), min_size=3, max_size=60),
-    queries=st.lists(st.lists(st.integers(-2, 2), min_size=3, max_size=3), min_size=1, max_size=3),
+    values=st.lists(st.integers(-50, 50), min_size=3, max_size=60),
+    queries=st.lists(st.lists(st.integers(-9, 9), min_size=3, max_size=3), min_size=1, max_size=3),
     k=st.integers(1, 25),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_search_equals_sorting_all_scores(
-    tmp_path_factory: pytest.TempPathFactory, values: list[int], queries: list[list[int]], k: int
-) -> None:
-    """Over slices of 4 rows, with many ties (small integers), the earlier document first among equals."""
+@settings(max_examples=60, deadline=None)
+def test_a_flat_index_equals_sorting_all_scores(values: list[int], queries: list[list[int]], k: int) -> None:
+    """The scores are those of the definition, best first, each with a document that has it, none twice."""
     vectors = np.array(values[: len(values) // 3 * 3], dtype=np.float32).reshape(-1, 3)
-    path = tmp_path_factory.getbasetemp() / "search.npy"
-    np.save(path, vectors)
     ids = [f"d{row}" for row in range(len(vectors))]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search, "ROWS_AT_ONCE", 4)
-        got = Search(path, ids).top(np.array(queries, dtype=np.float32), k)
+    got = Search.build(vectors, ids).top(np.array(queries, dtype=np.float32), k)
     for query, hits in zip(queries, got, strict=True):
-        scores = [sum(q * v for q, v in zip(query, vector, strict=True)) for vector in vectors.tolist()]
-        order = sorted(range(len(ids)), key=lambda row: (-scores[row], row))[:k]
-        assert hits == [(ids[row], scores[row]) for row in order]
+        scores = {
+            name: sum(q * v for q, v in zip(query, row, strict=True)) for name, row in zip(ids, vectors, strict=True)
+        }
+        assert [score for _, score in hits] == sorted(scores.values(), reverse=True)[:k]
+        assert all(scores[name] == score for name, score in hits) and len({name for name, _ in hits}) == len(hits)
 
 
-def test_search_refuses_files_that_do_not_fit(tmp_path: Path) -> None:
-    """One line for each: missing, not an array, another number of rows."""
-    with pytest.raises(BadInput, match="not a readable .npy"):
-        Search(tmp_path / "missing.npy", [])
-    (tmp_path / "text.npy").write_text("text")
-    with pytest.raises(BadInput, match="not a readable .npy"):
-        Search(tmp_path / "text.npy", [])
-    np.save(tmp_path / "two.npy", np.zeros((2, 3), dtype=np.float32))
-    with pytest.raises(BadInput, match=r"shape is \(2, 3\), expected \(3 ids, dim\)"):
-        Search(tmp_path / "two.npy", ["a", "b", "c"])
+def test_equals_come_in_the_order_of_their_rows() -> None:
+    """Not in that of a heap."""
+    hits = Search.build(np.ones((5, 2), dtype=np.float32), list("edcba")).top(VECTORS[:1], 5)
+    assert [name for name, _ in hits[0]] == list("edcba")
+
+
+@pytest.mark.parametrize("factory", ["Flat", "HNSW8", "IVF1,Flat"])
+def test_what_is_saved_is_loaded(tmp_path: Path, factory: str) -> None:
+    """The same hits, ids and encoder, from exact and approximate indexes; more asked for than there are is all."""
+    made = Search.build(VECTORS, IDS, "abc", factory)
+    made.save(tmp_path / "index")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index"]
+    found = Search.load(tmp_path / "index", "abc")
+    assert (len(found), found.encoder) == (3, "abc")
+    query = np.array([[1, 0.1]], dtype=np.float32)
+    assert found.top(query, 9) == made.top(query, 9)
+    assert [(name, round(score, 4)) for name, score in found.top(query, 9)[0]] == [
+        ("x", 1.0),
+        ("both", 0.68),
+        ("y", 0.1),
+    ]
+
+
+def test_an_index_serves_many_threads(tmp_path: Path) -> None:
+    """Sixteen searches at once give what each gives alone."""
+    vectors = np.random.default_rng(0).standard_normal((500, 16)).astype(np.float32)
+    Search.build(vectors, [str(row) for row in range(500)]).save(tmp_path / "index")
+    index = Search.load(tmp_path / "index")
+    parts = [vectors[start : start + 5] for start in range(0, 80, 5)]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda part: index.top(part, 10), parts))
+    assert together == [index.top(part, 10) for part in parts]
+    assert together[0][3][0][0] == "3"
+
+
+def test_an_index_of_another_encoder_is_refused(tmp_path: Path, tiny_onnx: Path, onnx_copy: Path) -> None:
+    """Graph and prompts make the encoder; fp32 and int8 are one."""
+    embedder = Embedder(tiny_onnx, threads=1)
+    Search.build(embedder.encode_document(["a cat"]), ["cat"], embedder.fingerprint).save(tmp_path / "index")
+    int8 = Embedder(tiny_onnx, "onnx/model_quantized.onnx", threads=1)
+    assert Search.load(tmp_path / "index", int8.fingerprint).top(int8.encode_query(["a cat"]), 1)[0][0][0] == "cat"
+    manifest = json.loads((onnx_copy / "manifest.json").read_text())
+    (onnx_copy / "manifest.json").write_text(json.dumps(manifest | {"prompts": {"query": "find "}}))
+    other = Embedder(onnx_copy, threads=1)
+    with pytest.raises(
+        BadInput, match=f"made by encoder {embedder.fingerprint[:12]}, expected {other.fingerprint[:12]}"
+    ):
+        Search.load(tmp_path / "index", other.fingerprint)
+
+
+@pytest.mark.parametrize("name", ["index.faiss", "ids.json", "search.json"])
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_a_missing_or_damaged_file_gets_one_line_that_names_it(tmp_path: Path, name: str, damage: str) -> None:
+    """As after a download that broke off."""
+    Search.build(VECTORS, IDS).save(tmp_path / "index")
+    path = tmp_path / "index" / name
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(BadInput) as error:
+        Search.load(tmp_path / "index")
+    assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
+
+
+def test_an_index_that_a_service_may_be_reading_is_not_written_over(tmp_path: Path) -> None:
+    """It is memory-mapped there."""
+    made = Search.build(VECTORS, IDS)
+    made.save(tmp_path / "index")
+    with pytest.raises(BadInput, match="is there already; save to a new folder"):
+        made.save(tmp_path / "index")
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    """Another number of ids, nothing at all, another dimension, no hits asked for."""
+    with pytest.raises(ValueError, match=r"embeddings are \(3, 2\) for 1 ids"):
+        Search.build(VECTORS, ["x"])
+    with pytest.raises(ValueError, match=r"embeddings are \(0, 2\) for 0 ids"):
+        Search.build(VECTORS[:0], [])
+    for queries, k in ((np.ones((1, 3), dtype=np.float32), 1), (VECTORS, 0)):
+        with pytest.raises(ValueError, match=r"expected \(m, 2\), and k of 1 or more"):
+            Search.build(VECTORS, IDS).top(queries, k)
+
+
+def test_without_faiss_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an extra."""
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ImportError, match=r"pip install 'attune\[search\]'"):
+        Search.build(VECTORS, IDS)

@@ -1,7 +1,5 @@
 """Two rankings of one corpus beside each other: order, ranks by the other system, and how a document moved."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,22 +12,22 @@ from attune.side_by_side import MAX_QUERY, Hit, SideBySide, System, checked, dir
 IDS = ["a", "b", "c", "d"]
 
 
-def system(folder: Path, name: str, scores: list[float]) -> System:
+def system(name: str, scores: list[float]) -> System:
     """A system that scores the documents a, b, c, d so, whatever the query."""
-    np.save(folder / f"{name}.npy", np.array([[score] for score in scores], dtype=np.float32))
-    index = Search(folder / f"{name}.npy", IDS)
+    vectors = np.array([[score] for score in scores], dtype=np.float32)
+    index = Search.build(vectors, IDS)
     return System(name, "numpy", lambda texts: np.ones((len(texts), 1), dtype=np.float32), index)
 
 
-def two(folder: Path, depth: int) -> SideBySide:
+def two(depth: int) -> SideBySide:
     """Base ranks a b c d, tuned c a b d; b answers the query `asked`."""
-    systems = (system(folder, "base", [0.9, 0.8, 0.7, 0.1]), system(folder, "tuned", [0.5, 0.4, 0.6, 0.1]))
+    systems = (system("base", [0.9, 0.8, 0.7, 0.1]), system("tuned", [0.5, 0.4, 0.6, 0.1]))
     return SideBySide(systems, {id_: (f"title {id_}", f"text {id_}") for id_ in IDS}, {"asked": {"b"}}, depth)
 
 
-def test_each_hit_has_its_ranks_by_both_systems(tmp_path: Path) -> None:
+def test_each_hit_has_its_ranks_by_both_systems() -> None:
     """Worked out by hand; the two best of each are shown, the depth of three is enough to place them all."""
-    found = two(tmp_path, 3).search("asked", 2)
+    found = two(3).search("asked", 2)
     shown = [
         [(hit.rank, hit.document_id, hit.base_rank, hit.tuned_rank) for hit in side.hits] for side in found.systems
     ]
@@ -39,19 +37,19 @@ def test_each_hit_has_its_ranks_by_both_systems(tmp_path: Path) -> None:
     assert found.systems[0].hits[0].title == "title a" and found.systems[0].hits[0].text == "text a"
 
 
-def test_only_what_was_judged_an_answer_to_this_query_is_marked(tmp_path: Path) -> None:
+def test_only_what_was_judged_an_answer_to_this_query_is_marked() -> None:
     """An unjudged query has no answers, and then nothing is marked."""
-    sides = two(tmp_path, 3)
+    sides = two(3)
     marked = [[hit.document_id for hit in side.hits if hit.is_answer] for side in sides.search("asked", 3).systems]
     assert marked == [["b"], ["b"]]
     assert not any(hit.is_answer for side in sides.search("not asked", 3).systems for hit in side.hits)
 
 
-def test_a_document_below_the_depth_has_no_rank(tmp_path: Path) -> None:
+def test_a_document_below_the_depth_has_no_rank() -> None:
     """Two are looked at: c is tuned's first and base's third. Asking for more results looks deeper."""
-    found = two(tmp_path, 2).search("x", 1)
+    found = two(2).search("x", 1)
     assert found.systems[1].hits[0].base_rank is None and found.depth == 2
-    deeper = two(tmp_path, 2).search("x", 4)
+    deeper = two(2).search("x", 4)
     assert deeper.depth == 4
     assert {hit.document_id: hit.base_rank for hit in deeper.systems[1].hits} == {"c": 3, "a": 1, "b": 2, "d": 4}
 

@@ -7,6 +7,7 @@ Embeddings Inference refuse; fastembed, transformers.js and Spring AI find what 
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -26,16 +27,21 @@ POOLING_FLAGS = {
     "weightedmean": "pooling_mode_weightedmean_tokens",
     "lasttoken": "pooling_mode_lasttoken",
 }
-MODULES = (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize"))
+DENSE_KEYS = ("in_features", "out_features", "bias", "activation_function")  # all that versions before 5 accept
 LIBRARIES = ("sentence-transformers", "transformers", "torch", "tokenizers", "onnx", "onnxruntime")
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a consumer must know to use an encoder's graph: its size, its cut, its pooling, its prompts."""
+    """What a consumer must know to use an encoder's graph: its size, its cut, its pooling, its prompts.
+
+    `n_dense` linear layers stand between the pooling and the vector. Where there is one, a consumer that pools the
+    tokens itself gets something else, of `hidden_size` numbers: it must take the output `sentence_embedding`.
+    """
 
     dim: int
     hidden_size: int
+    n_dense: int
     max_length: int
     pooling: str
     prompts: dict[str, str]
@@ -47,17 +53,22 @@ def write_settings(source: Path, out: Path, about: Description) -> None:
     """Writes every file of the folder but the graphs, the manifest and the golden vectors.
 
     Raises:
-        BadInput: the source has no config.json, tokenizer.json or tokenizer_config.json.
+        BadInput: the source lacks config.json, modules.json, tokenizer.json or tokenizer_config.json.
     """
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+    for name in ("config.json", "modules.json", "tokenizer.json", "tokenizer_config.json"):
         if not (source / name).is_file():
             raise BadInput(f"{source / name}: not found; the export needs it, so train or fetch the encoder again")
     out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source / "config.json", out / "config.json")
     _write_tokenizer(source, out, about.max_length)
-    _write(out / "modules.json", _modules())
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling")]
+    modules += [(f"{place}_Dense", "Dense") for place in range(2, 2 + about.n_dense)]
+    modules.append((f"{len(modules)}_Normalize", "Normalize"))
+    _write(out / "modules.json", _modules(modules))
     _write(out / "1_Pooling" / "config.json", _pooling(about))
-    _write(out / "2_Normalize" / "config.json", {})  # it has no settings, but git and DVC keep no empty folders
+    for (path, _), origin in zip(modules[2:-1], _dense_folders(source), strict=True):
+        _write_dense(source / origin, out / path)
+    _write(out / modules[-1][0] / "config.json", {})  # it has no settings, but git and DVC keep no empty folders
     _write(out / "sentence_bert_config.json", {"max_seq_length": about.max_length, "do_lower_case": False})
     settings = {"prompts": about.prompts, "default_prompt_name": about.default_prompt_name}
     versions = {name.replace("-", "_"): version(name) for name in LIBRARIES[:3]}
@@ -65,12 +76,23 @@ def write_settings(source: Path, out: Path, about: Description) -> None:
     _write(out / "config_sentence_transformers.json", {"__version__": versions} | settings | similarity)
 
 
-def _modules() -> list[dict[str, Any]]:
+def _modules(modules: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
     kind = "sentence_transformers.models"
     return [
         {"idx": place, "name": str(place), "path": path, "type": f"{kind}.{name}"}
-        for place, (path, name) in enumerate(MODULES)
+        for place, (path, name) in enumerate(modules)
     ]
+
+
+def _dense_folders(source: Path) -> list[str]:
+    modules = json.loads((source / "modules.json").read_text(encoding="utf-8"))
+    return [module["path"] for module in modules if module["type"].endswith(".Dense")]
+
+
+def _write_dense(source: Path, out: Path) -> None:
+    settings = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    _write(out / "config.json", {key: settings[key] for key in DENSE_KEYS})
+    shutil.copyfile(source / "model.safetensors", out / "model.safetensors")
 
 
 def _pooling(about: Description) -> dict[str, Any]:

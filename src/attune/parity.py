@@ -1,7 +1,7 @@
 """Does a graph compute what torch computes? The texts that would show it if not, and the figures."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,13 +47,23 @@ def parity_texts(tokenizer: Tokenizer, max_length: int) -> list[str]:
 
 @dataclass(frozen=True)
 class Parity:
-    """How far the graphs are from torch, over all texts and all batch sizes."""
+    """How far the graphs are from torch, over all texts and all batch sizes, and of fp32 over the grid's batches."""
 
+    n_grid_batches: int
     fp32_min_cosine: float
     fp32_max_abs_diff: float
     int8_mean_cosine: float
     int8_min_cosine: float
     int8_batch_max_abs_diff: float  # what the other texts of a batch do to a text's int8 embedding, at most
+
+    def with_grid(self, n_batches: int, min_cosine: float, max_abs_diff: float) -> "Parity":
+        """The same, with fp32 as far from torch as the worse of the texts and of a grid of batches; NaN is worst."""
+        return replace(
+            self,
+            n_grid_batches=n_batches,
+            fp32_min_cosine=float(np.min([self.fp32_min_cosine, min_cosine])),
+            fp32_max_abs_diff=float(np.max([self.fp32_max_abs_diff, max_abs_diff])),
+        )
 
 
 def by_batch_size(embedder: Embedder, texts: Sequence[str], name: str) -> NDArray[np.float32]:
@@ -66,6 +76,7 @@ def compare(fp32: NDArray[np.float32], int8: NDArray[np.float32], truth: NDArray
     """Compares both graphs' embeddings, (n sizes, n texts, dim), with torch's of each text alone, (n texts, dim)."""
     fp32_cosines, int8_cosines = (fp32 * truth).sum(axis=2), (int8 * truth).sum(axis=2)
     return Parity(
+        n_grid_batches=0,
         fp32_min_cosine=float(fp32_cosines.min()),
         fp32_max_abs_diff=float(np.abs(fp32 - truth).max()),
         int8_mean_cosine=float(int8_cosines.mean()),

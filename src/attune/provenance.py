@@ -13,7 +13,7 @@ from ruamel.yaml.error import YAMLError
 
 from attune.errors import BadInput
 
-NOT_RUN = ("gate",)  # sections of params.yaml that shape no output
+NOT_RUN = ("demo", "gate")  # sections of params.yaml that shape no output
 
 
 def parameters(file: Path) -> dict[str, dict[str, Any]]:

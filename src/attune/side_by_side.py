@@ -181,7 +181,9 @@ def load(root: Path, params: DemoParams, answers: Mapping[str, set[str]]) -> Sid
 def _index(folder: Path, encode_query: Encode, ids: Sequence[str]) -> Search:
     """The search over embeddings as wide as this encoder's; warms the encoder up, since the first query is slow."""
     path = folder / "corpus.npy"
-    dim, expected = load_embeddings(path, len(ids), "the corpus").shape[1], encode_query(["warm up"]).shape[1]
-    if dim != expected:
-        raise BadInput(f"{path}: {dim} dimensions, expected {expected} as the encoder makes; run `dvc repro`")
-    return Search(path, ids)
+    vectors, expected = load_embeddings(path, len(ids), "the corpus"), encode_query(["warm up"]).shape[1]
+    if vectors.shape[1] != expected:
+        raise BadInput(
+            f"{path}: {vectors.shape[1]} dimensions, expected {expected} as the encoder makes; run `dvc repro`"
+        )
+    return Search.build(vectors, ids)

@@ -1,7 +1,7 @@
 """Texts in, L2-normalised embeddings out: the code a service runs, and the code the pipeline scores."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from attune.errors import BadInput
 from attune.runtime.manifest import read_manifest
 
+Progress = Callable[[int, int], None]  # how many texts are done, of how many
 TOKENISED_AT_ONCE = 4096  # texts; the library's records of a text are far larger than its token ids
 
 
@@ -40,13 +41,25 @@ class Embedder:
         self._session = _load_session(folder / file, threads)
         self._inputs = [node.name for node in self._session.get_inputs()]
 
-    def encode(self, texts: Sequence[str], batch_size: int = 32, show_progress: bool = False) -> NDArray[np.float32]:
+    @property
+    def fingerprint(self) -> str:
+        """Names the encoder; `Search` compares it, so that an index is not searched with another encoder's queries."""
+        return self.manifest.fingerprint()
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        batch_size: int = 32,
+        show_progress: bool = False,
+        progress: Progress | None = None,
+    ) -> NDArray[np.float32]:
         """Embeds texts, with the default prompt if the encoder has one, as SentenceTransformer.encode does.
 
         Args:
             texts: any number, in any order; longer ones are cut at the encoder's maximum length.
             batch_size: texts per run of the graph; they are sorted by length first, so little is spent on padding.
             show_progress: counts on stderr, if that is a terminal.
+            progress: called after each batch with how many texts are done, and of how many; for a bar of your own.
 
         Returns:
             (n texts, dim), in the order of the texts; rows have length 1.
@@ -56,22 +69,32 @@ class Embedder:
             TypeError: one string was given instead of several.
             ValueError: batch_size is below 1.
         """
-        return self._encode(texts, self.manifest.default_prompt_name, batch_size, show_progress)
+        return self._encode(
+            texts, self.manifest.default_prompt_name, batch_size, progress or (_show if show_progress else None)
+        )
 
     def encode_query(
-        self, texts: Sequence[str], batch_size: int = 32, show_progress: bool = False
+        self,
+        texts: Sequence[str],
+        batch_size: int = 32,
+        show_progress: bool = False,
+        progress: Progress | None = None,
     ) -> NDArray[np.float32]:
         """Embeds queries, with the query prompt if the encoder has one; otherwise as `encode`."""
-        return self._encode(texts, "query", batch_size, show_progress)
+        return self._encode(texts, "query", batch_size, progress or (_show if show_progress else None))
 
     def encode_document(
-        self, texts: Sequence[str], batch_size: int = 32, show_progress: bool = False
+        self,
+        texts: Sequence[str],
+        batch_size: int = 32,
+        show_progress: bool = False,
+        progress: Progress | None = None,
     ) -> NDArray[np.float32]:
         """Embeds documents, with the document prompt if the encoder has one; otherwise as `encode`."""
-        return self._encode(texts, "document", batch_size, show_progress)
+        return self._encode(texts, "document", batch_size, progress or (_show if show_progress else None))
 
     def _encode(
-        self, texts: Sequence[str], prompt_name: str | None, batch_size: int, show_progress: bool
+        self, texts: Sequence[str], prompt_name: str | None, batch_size: int, progress: Progress | None
     ) -> NDArray[np.float32]:
         if isinstance(texts, str):
             raise TypeError("texts is one string; give a list of strings")
@@ -84,8 +107,8 @@ class Embedder:
         for start in range(0, len(rows), batch_size):
             batch = order[start : start + batch_size]
             embeddings[batch] = self._session.run(["sentence_embedding"], self._features([rows[i] for i in batch]))[0]
-            if show_progress:
-                _show(start + len(batch), len(rows))
+            if progress:
+                progress(start + len(batch), len(rows))
         return embeddings
 
     def _token_ids(self, texts: Sequence[str], prompt: str) -> list[NDArray[np.int64]]:

@@ -23,14 +23,7 @@ def verify(folder: Path | str, threads: int | None = None) -> None:
         BadInput: names the first file that is missing, differs, or computes something else on this machine.
     """
     folder = Path(folder)
-    for name, expected in sorted(read_manifest(folder).files.items()):
-        path = folder / name
-        if not path.is_file():
-            raise BadInput(f"{path}: not found, but listed in the manifest; fetch the encoder again")
-        with path.open("rb") as file:
-            got = hashlib.file_digest(file, "sha256").hexdigest()
-        if got != expected["sha256"]:
-            raise BadInput(f"{path}: sha256 is {got}, expected {expected['sha256']}; fetch the encoder again")
+    verify_files(folder)
     golden = json.loads((folder / GOLDEN).read_text(encoding="utf-8"))
     vectors = np.array(golden["vectors"], dtype=np.float32)
     for name, limit in golden["min_cosine"].items():
@@ -40,3 +33,19 @@ def verify(folder: Path | str, threads: int | None = None) -> None:
                 f"{folder / name}: least cosine to the golden vectors is {least:.6f}, expected {limit} or more; "
                 "this machine or this onnxruntime computes something else: use another graph or version"
             )
+
+
+def verify_files(folder: Path) -> None:
+    """Checks every file's sha256 against the manifest, and computes nothing.
+
+    Raises:
+        BadInput: names the first file that is missing or differs.
+    """
+    for name, expected in sorted(read_manifest(folder).files.items()):
+        path = folder / name
+        if not path.is_file():
+            raise BadInput(f"{path}: not found, but listed in the manifest; fetch the encoder again")
+        with path.open("rb") as file:
+            got = hashlib.file_digest(file, "sha256").hexdigest()
+        if got != expected["sha256"]:
+            raise BadInput(f"{path}: sha256 is {got}, expected {expected['sha256']}; fetch the encoder again")

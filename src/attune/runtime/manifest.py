@@ -1,12 +1,13 @@
 """The manifest of an exported encoder: what a service must know of it, and every file's size and sha256."""
 
+import hashlib
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from attune.errors import BadInput
 
-MANIFEST = "manifest.json"
+MANIFEST, GRAPH, TOKENIZER = "manifest.json", "onnx/model.onnx", "tokenizer.json"
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,15 @@ class Manifest:
     prompts: dict[str, str]
     default_prompt_name: str | None
     files: dict[str, dict[str, str | int]]
+
+    def fingerprint(self) -> str:
+        """What an index must know of the encoder of its rows: a sha256 over graph, tokenizer, cut and prompts.
+
+        fp32 and int8 have one fingerprint: either's queries may search the other's documents.
+        """
+        hashes = [self.files.get(name, {}).get("sha256") for name in (GRAPH, TOKENIZER)]
+        parts = [*hashes, self.max_length, self.prompts, self.default_prompt_name]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def read_manifest(folder: Path) -> Manifest:

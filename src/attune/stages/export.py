@@ -18,12 +18,14 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense
 
 from attune.encoders import load_torch
 from attune.errors import BadInput
 from attune.model_folder import FP32, INT8, LIBRARIES, POOLING_FLAGS, Description, file_records, write_settings
 from attune.onnx_graph import OUTPUTS, export_graph
 from attune.parity import Parity, by_batch_size, compare, parity_texts
+from attune.parity_grid import Truth, run_grid
 from attune.quantisation import Scheme, to_int8
 from attune.runtime import Embedder
 from attune.runtime.integrity import GOLDEN
@@ -32,7 +34,7 @@ from attune.smoothing import Features
 from attune.stage import Out, Params, Receipt, run, write_json
 from attune.tables import CORPUS, TRIPLETS, full_texts, read
 
-SUPPORTED = (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
+KNOWN = "Transformer, Pooling, any number of Dense, Normalize"
 GOLDEN_STEP = 4  # every fourth of the parity texts
 FP32_ELSEWHERE = 0.9999  # cosine to torch that fp32 must reach on a service's machine
 INT8_SLACK = 0.01  # by how much int8 may fall short there of the cosine that it reaches here
@@ -71,6 +73,13 @@ def load(model: Path) -> SentenceTransformer:
     return load_torch(model).to("cpu").float().eval()
 
 
+def is_plain_dense(module: torch.nn.Module) -> bool:
+    """Is it a linear layer from the pooled vector to the pooled vector, as all versions of the library know it?"""
+    if not isinstance(module, Dense) or module.use_residual:
+        return False
+    return {module.module_input_name, module.module_output_name} == {"sentence_embedding"}
+
+
 def describe(encoder: SentenceTransformer, model: Path) -> Description:
     """Reads off the encoder what its consumers must know.
 
@@ -78,25 +87,48 @@ def describe(encoder: SentenceTransformer, model: Path) -> Description:
         BadInput: it has parts that the exported folder cannot express.
     """
     kinds = [type(module).__name__ for module in encoder]
-    if kinds not in SUPPORTED:
-        raise BadInput(f"{model}: modules are {', '.join(kinds)}; export knows {', '.join(SUPPORTED[1])} only")
+    has_length_1 = kinds[-1] == "Normalize"
+    layers = list(encoder)[2 : len(kinds) - has_length_1]
+    if kinds[:2] != ["Transformer", "Pooling"] or not all(is_plain_dense(layer) for layer in layers):
+        raise BadInput(
+            f"{model}: modules are {', '.join(kinds)}; export knows {KNOWN} only, and no Dense with a residual"
+        )
     pooling = encoder[1]
     if pooling.pooling_mode not in POOLING_FLAGS or not pooling.include_prompt:
         raise BadInput(
             f"{model}: pooling {pooling.get_config_dict()} cannot be exported; use one mode, prompt included"
         )
-    if kinds == SUPPORTED[0] and encoder.similarity_fn_name != "cosine":
+    if not has_length_1 and encoder.similarity_fn_name != "cosine":
         raise BadInput(f"{model}: similarity is {encoder.similarity_fn_name} without Normalize; export needs cosine")
     prompts = {name: encoder.prompts[name] for name in sorted(encoder.prompts)}
     return Description(
         dim=encoder.get_embedding_dimension(),
         hidden_size=pooling.embedding_dimension,
+        n_dense=len(layers),
         max_length=encoder.max_seq_length,
         pooling=pooling.pooling_mode,
         prompts=prompts,
         default_prompt_name=encoder.default_prompt_name,
         similarity=encoder.similarity_fn_name,
     )
+
+
+def torch_truth(encoder: SentenceTransformer) -> Truth:
+    """A function that embeds one text in torch, cut to so many tokens, without a prompt."""
+
+    def embed(text: str, n_tokens: int) -> NDArray[np.float32]:
+        encoder.max_seq_length = n_tokens
+        found: NDArray[np.float32] = encoder.encode(text, prompt="", normalize_embeddings=True, show_progress_bar=False)
+        return found
+
+    return embed
+
+
+def n_positions(encoder: SentenceTransformer) -> int:
+    """The most tokens that a row may be padded to; RoBERTa and its kin begin to count after the id of their padding."""
+    settings = encoder.transformers_model.config
+    known: int | None = getattr(settings, "max_position_embeddings", None)
+    return encoder.max_seq_length if known is None else known - 1 - (settings.pad_token_id or 0)
 
 
 def check(parity: Parity, params: ExportParams, model: Path) -> None:
@@ -181,6 +213,8 @@ def export(params: ExportParams, model: Path, triplets: Path, corpus: Path, out:
     write_json(out / MANIFEST, manifest(about, model, None, {}))  # the runtime reads it; figures and hashes come after
     fp32, int8 = (Embedder(out, graph, params.threads) for graph in (FP32, INT8))
     parity = compare(by_batch_size(fp32, texts, "fp32"), by_batch_size(int8, texts, "int8"), truth)
+    grid = run_grid(out, FP32, about.max_length, n_positions(encoder), torch_truth(encoder), params.threads)
+    parity = parity.with_grid(grid.n_cells, grid.min_cosine, grid.max_abs_diff)
     check(parity, params, model)
     few = slice(None, None, GOLDEN_STEP)
     write_json(out / GOLDEN, golden(texts[few], truth[few], int8))

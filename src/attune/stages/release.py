@@ -1,0 +1,73 @@
+"""Makes the folder that ships: the exported one, with a model card and the scores in its manifest.
+
+A stage of its own because export comes before the scores: they are those of the exported files. The graphs are copied
+byte for byte, after a check of their hashes, so what was scored is what ships.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from attune.errors import BadInput
+from attune.model_card import SYSTEMS, card, metric_figures
+from attune.model_folder import file_records
+from attune.receipts import read_receipts
+from attune.runtime.integrity import verify_files
+from attune.runtime.manifest import MANIFEST
+from attune.shaping import params_sha256, shaping_params
+from attune.stage import PARAMS_FILE, Out, Params, Receipt, run, write_json
+
+RECEIPTS = (*SYSTEMS, "collect", "prepare", "split", "merge", "drift", "export", "report")
+CARD = "README.md"
+KEPT = ("format", "name", "licence", "base", "params_sha256")  # first in the manifest, in this order
+
+
+class ReleaseParams(Params):
+    """What the model says of itself that no figure says."""
+
+    name: str = Field(min_length=1, max_length=96, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    languages: tuple[str, ...] = Field(min_length=1)
+    licence: str = Field(max_length=96)
+    data: str
+    intended_use: str
+    limits: str
+
+
+def describe(params: ReleaseParams, exported: Mapping[str, Any], sections: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest of the exported folder, with a name, a licence and the hash of all parameters that shaped it.
+
+    Raises:
+        BadInput: neither section `release` nor the base encoder names a licence, or the base encoder is unknown.
+    """
+    licence = params.licence or exported["base"].get("licence", "")
+    if not licence:
+        raise BadInput("release: the base encoder names no licence; set release.licence or base.licence in params.yaml")
+    if "model" not in exported["base"]:
+        raise BadInput("release: the exported manifest names no base encoder; run `dvc repro` from stage base on")
+    about = dict(exported) | {"name": params.name, "licence": licence, "params_sha256": params_sha256(sections)}
+    return {key: about[key] for key in KEPT} | {
+        key: value for key, value in about.items() if key not in (*KEPT, "files")
+    }
+
+
+def release(params: ReleaseParams, exported: Path, metrics: Path, out: Out) -> Receipt:
+    """Writes the folder that ships."""
+    verify_files(exported)
+    receipts, sections = read_receipts(metrics, RECEIPTS, list(SYSTEMS)), shaping_params(PARAMS_FILE)
+    before = json.loads((exported / MANIFEST).read_text(encoding="utf-8"))
+    about = describe(params, before, sections)
+    shutil.copytree(exported, out)
+    page = card(about, sections | {"release": params.model_dump()}, receipts)
+    (out / CARD).write_text(page, encoding="utf-8")
+    (out / MANIFEST).unlink()  # it lists every file but itself
+    files = file_records(out)
+    write_json(out / MANIFEST, about | {"metrics": metric_figures(receipts), "files": files})
+    return {"n_files": len(files) + 1, "n_bytes": sum(int(record["size"]) for record in files.values())}
+
+
+if __name__ == "__main__":
+    run(release)

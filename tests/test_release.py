@@ -1,0 +1,187 @@
+"""What ships says what it is and how well it does, in the same bytes wherever it is made; and is what was scored."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import ModelCard
+from markdown_it import MarkdownIt
+from ruamel.yaml import YAML
+
+from attune.errors import BadInput
+from attune.measures import MEASURES
+from attune.model_card import SYSTEMS, card
+from attune.runtime import verify
+from attune.shaping import SHAPING, params_sha256, shaping_params
+from attune.stage import call, load_params
+from attune.stages.release import RECEIPTS, ReleaseParams, describe, release
+
+ROOT = Path(__file__).resolve().parent.parent
+BASE = {"model": "a/b", "revision": "0" * 40, "licence": "Apache-2.0"}
+
+
+@pytest.fixture(scope="module")
+def params() -> ReleaseParams:
+    return load_params(ReleaseParams, "release", ROOT / "params.yaml")
+
+
+@pytest.fixture(scope="module")
+def metrics(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The receipts of this revision, with the tiny encoder's export."""
+    folder = Path(tmp_path_factory.mktemp("metrics"))
+    for name in RECEIPTS:
+        shutil.copy(ROOT / "metrics" / f"{name}.json", folder)
+    shutil.copy(tiny_onnx.with_name("export.json"), folder)
+    return folder
+
+
+@pytest.fixture
+def exported(onnx_copy: Path) -> Path:
+    """The tiny encoder as exported, from a base that has a name."""
+    manifest = json.loads((onnx_copy / "manifest.json").read_text())
+    (onnx_copy / "manifest.json").write_text(json.dumps(manifest | {"base": BASE}))
+    return onnx_copy
+
+
+@pytest.fixture
+def released(params: ReleaseParams, exported: Path, metrics: Path, tmp_path: Path) -> Path:
+    out = tmp_path / "released" / "onnx"
+    call(release, params, out.with_name("release.json"), exported=exported, metrics=metrics, out=out)
+    return out
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_what_ships_is_what_was_scored_with_a_card_and_passes_verify(exported: Path, released: Path) -> None:
+    """All files of the export byte for byte but the manifest, which lists the card too."""
+    before, after = contents(exported), contents(released)
+    assert set(after) == {*before, "README.md"}
+    assert {name for name in before if before[name] != after[name]} == {"manifest.json"}
+    assert {*read(released / "manifest.json")["files"], "manifest.json"} == set(after)
+    verify(released)
+
+
+def test_the_manifest_says_where_the_model_comes_from_and_how_well_it_does(released: Path, metrics: Path) -> None:
+    """Base, licence, parameters' hash, library versions, parity; the scores on test of all systems."""
+    manifest = read(released / "manifest.json")
+    assert (manifest["base"], manifest["licence"], manifest["dim"]) == (BASE, "Apache-2.0", 32)
+    assert manifest["params_sha256"] == params_sha256(shaping_params(ROOT / "params.yaml"))
+    assert {"torch", "onnxruntime"} < set(manifest["libraries"]) and manifest["parity"]["n_grid_batches"] > 100
+    figures = manifest["metrics"]
+    assert figures["n_queries"] == read(metrics / "tuned.json")["n_queries"]
+    for system in SYSTEMS:
+        receipt = read(metrics / f"{system}.json")
+        assert figures["systems"][system] == {name: receipt[name] for name in MEASURES}
+
+
+def test_a_model_hub_reads_the_card(released: Path, metrics: Path) -> None:
+    """Its own client finds base, licence, language and every figure of the fp32 file; the header is plain YAML."""
+    found = ModelCard((released / "README.md").read_text(encoding="utf-8"))
+    assert (found.data.base_model, found.data.license, found.data.language) == ("a/b", "apache-2.0", ["en"])
+    assert (found.data.library_name, found.data.pipeline_tag) == ("sentence-transformers", "sentence-similarity")
+    receipt = read(metrics / "onnx.json")
+    assert {result.metric_name: result.metric_value for result in found.data.eval_results or []} == {
+        name: receipt[name] for name in MEASURES
+    }
+    assert "!!" not in found.content.split("---")[1]
+
+
+def test_the_card_has_the_parts_that_people_look_for(released: Path, metrics: Path) -> None:
+    """A table of scores, data, use, limits, licence."""
+    page = (released / "README.md").read_text(encoding="utf-8")
+    parts = ("How well it does", "How to use it", "What it was tuned on", "What it is for", "Limits", "Licence")
+    assert [line.removeprefix("## ") for line in page.splitlines() if line.startswith("## ")] == list(parts)
+    tokens = MarkdownIt().enable("table").parse(page.split("---", 2)[2])
+    rows = [token.content for token in tokens if token.type == "inline"]
+    for system, words in SYSTEMS.items():
+        place = rows.index(words)
+        receipt = read(metrics / f"{system}.json")
+        assert rows[place + 2] == f"{receipt['recall@10']:.3f}", system
+    assert "Apache-2.0, that of the base encoder." in page
+
+
+def test_another_folder_and_another_run_give_the_same_bytes(exported: Path, released: Path, metrics: Path) -> None:
+    """Another process, another checkout, the command line: dvc.lock must not notice."""
+    checkout = exported.parent / "checkout"
+    shutil.copytree(ROOT / "src", checkout / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "params.yaml", checkout)
+    shutil.copytree(exported, checkout / "exported")
+    shutil.copytree(metrics, checkout / "metrics")
+    command = [sys.executable, "-m", "attune.stages.release", "--exported", "exported", "--metrics", "metrics"]
+    command += ["--out", "onnx", "--receipt", "r.json"]
+    environment = os.environ | {"PYTHONPATH": "src", "PYTHONHASHSEED": "7"}
+    subprocess.run(command, cwd=checkout, env=environment, check=True)
+    assert contents(checkout / "onnx") == contents(released)
+
+
+def test_no_file_tells_where_it_was_made(exported: Path, released: Path) -> None:
+    """Neither card nor manifest holds a path."""
+    for name in ("README.md", "manifest.json"):
+        for trace in (ROOT, sys.prefix, exported.parent, "site-packages"):
+            assert str(trace) not in (released / name).read_text(encoding="utf-8")
+
+
+def test_an_export_that_is_not_the_scored_one_is_refused(
+    params: ReleaseParams, exported: Path, metrics: Path, tmp_path: Path
+) -> None:
+    """One byte more in a graph, and nothing is written."""
+    with (exported / "onnx" / "model.onnx").open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(BadInput, match=f"^{exported / 'onnx' / 'model.onnx'}: sha256 is "):
+        call(release, params, tmp_path / "r.json", exported=exported, metrics=metrics, out=tmp_path / "out" / "onnx")
+    assert not (tmp_path / "out" / "onnx").exists() and not (tmp_path / "r.json").exists()
+
+
+def test_a_model_without_a_licence_or_a_base_is_refused(params: ReleaseParams) -> None:
+    """Nobody may use a model whose licence is unknown; the licence of params.yaml goes before the base's."""
+    with pytest.raises(BadInput, match=r"names no licence; set release\.licence"):
+        describe(params, {"format": 1, "base": {"model": "a/b", "licence": ""}}, {})
+    own = params.model_copy(update={"licence": "MIT"})
+    assert describe(own, {"format": 1, "base": BASE}, {})["licence"] == "MIT"
+    with pytest.raises(BadInput, match="names no base encoder"):
+        describe(own, {"format": 1, "base": {}}, {})
+
+
+def test_prompts_and_dense_layers_are_on_the_card_whatever_they_hold(released: Path, metrics: Path) -> None:
+    """A prompt with marks and a line break stays one cell; with a dense layer, clients learn which output to take."""
+    about = read(released / "manifest.json") | {"prompts": {"query": "a|`b`\nc: "}, "n_dense": 1}
+    receipts = {name: read(metrics / f"{name}.json") for name in RECEIPTS}
+    own = {"name": "n", "languages": ["en"], "licence": "", "data": "", "intended_use": "", "limits": "Not for law."}
+    page = card(about, shaping_params(ROOT / "params.yaml") | {"release": own}, receipts)
+    tokens = [token.content for token in MarkdownIt().enable("table").parse(page) if token.type == "inline"]
+    assert tokens[tokens.index("prompt of query") + 1] == "`a|'b'↵c: `"
+    assert "Take `sentence_embedding`" in page and "- Not for law." in page
+
+
+def test_the_hash_of_parameters_knows_every_value_that_shapes_a_model_and_nothing_else(tmp_path: Path) -> None:
+    """Another learning rate is another hash; another order of keys, a comment, a floor of the gate is not."""
+    sections = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+    expected = params_sha256(shaping_params(ROOT / "params.yaml"))
+
+    def hashed(changed: dict[str, Any]) -> str:
+        (tmp_path / "params.yaml").write_text(json.dumps(changed))
+        return params_sha256(shaping_params(tmp_path / "params.yaml"))
+
+    assert hashed(dict(reversed(sections.items()))) == expected
+    assert hashed(sections | {"gate": {}}) == expected
+    for name in SHAPING:
+        assert hashed(sections | {name: {**sections[name], "more": 1}}) != expected
+    with pytest.raises(BadInput, match="section 'merge' is missing"):
+        hashed({name: value for name, value in sections.items() if name != "merge"})
+
+
+def test_dvc_watches_the_parameters_whose_hash_ships() -> None:
+    """Otherwise a manifest would keep the hash of parameters that are no more."""
+    body = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]["release"]
+    assert body["params"][1]["params.yaml"] == list(SHAPING)
