@@ -263,5 +263,5 @@ def test_the_artifact_names_files_that_the_export_writes(tiny_onnx: Path) -> Non
 
     content = YAML(typ="safe").load((Path(__file__).resolve().parent.parent / "dvc.yaml").read_text())
     artifact = content["artifacts"]["embedder-onnx"]
-    assert artifact["path"] in content["stages"]["export"]["outs"]
+    assert any(artifact["path"] in stage.get("outs", ()) for stage in content["stages"].values())
     assert all((tiny_onnx / name).is_file() for name in artifact["meta"]["files"].values())

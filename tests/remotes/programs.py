@@ -2,11 +2,14 @@
 
 import os
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CONSUMER = ROOT / "scratch" / "remotes" / "consumer" / "bin"  # dvc, its remotes, attune without extras: no torch
 SWIFT = ROOT / "scratch" / "remotes" / "swift" / "bin"
+SERVICE = ROOT / "examples" / "service"
 SECONDS = 300
 
 
@@ -25,9 +28,11 @@ def attempt(
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=SECONDS)
 
 
-def environment(home: Path) -> dict[str, str]:
+def environment(home: Path, keys: Path | None) -> dict[str, str]:
     """A user of the consumer's environment with a home of their own: no settings or caches of this machine's user."""
     home.mkdir(parents=True, exist_ok=True)
+    if keys:
+        (home / ".ssh").symlink_to(keys)
     (home / ".gitconfig").write_text(
         "[user]\n\tname = tester\n\temail = tester@example.com\n[init]\n\tdefaultBranch = main\n"
     )
@@ -40,3 +45,25 @@ def environment(home: Path) -> dict[str, str]:
         "DVC_NO_ANALYTICS": "1",
         "DVC_SITE_CACHE_DIR": str(home / "site"),
     }
+
+
+def same_files(folder: Path, model: Path) -> bool:
+    """The same names with the same bytes, at any depth."""
+
+    def content(root: Path) -> dict[str, bytes]:
+        return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+    return content(folder) == content(model)
+
+
+def pull(url: str, revision: str, store: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """What the service's puller does."""
+    return attempt(str(CONSUMER / "python"), str(SERVICE / "pull.py"), url, revision, str(store), env=env)
+
+
+def until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    """Waits; fails if it takes too long."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "not within a minute"
+        time.sleep(0.05)

@@ -4,12 +4,14 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from programs import ROOT, environment, run
 from ruamel.yaml import YAML
-from servers import Remote
+
+from remotes.programs import ROOT, environment, run
+from remotes.serving import Remote
 
 MODEL = "models/onnx"
 ARTIFACT = "embedder-onnx"
+OLD, NEW = "v0.1.0", "v0.2.0"
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def publish(place: Path, remote: Remote, models: dict[str, Path]) -> Published:
 
     The artifact is declared as in this project's dvc.yaml; the stage that makes it is a copy in place of a training.
     """
-    env = environment(place / "publisher") | remote.environment
+    env = environment(place / "publisher", remote.keys) | remote.environment
     bare, work = place / "models.git", place / "work"
     run("git", "init", "-q", "--bare", str(bare), env=env)
     run("git", "clone", "-q", str(bare), str(work), env=env)

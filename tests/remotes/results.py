@@ -1,7 +1,7 @@
 """What came of each command on each remote, as tables for a README."""
 
-from programs import CONSUMER, run
-from servers import KINDS
+from remotes.programs import CONSUMER, run
+from remotes.servers import KINDS
 
 PACKAGES = ("dvc", "dvc-s3", "dvc-ssh", "dvc-http", "s3fs", "sshfs", "gto")
 

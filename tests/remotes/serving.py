@@ -1,0 +1,61 @@
+"""A server as a process of these tests: from the moment that it listens to the end of a block; and what a remote is."""
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+START_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Remote:
+    """What a repository's .dvc/config says of its storage, and a way to its objects behind DVC's back."""
+
+    server: str  # name and version, for the table
+    settings: dict[str, str]  # everyone's, in .dvc/config
+    read: Callable[[str], bytes]  # an object, by its path under the remote's
+    write: Callable[[str, bytes], object]
+    writers: dict[str, str] = field(default_factory=dict)  # those of who pushes, in .dvc/config.local
+    environment: dict[str, str] = field(default_factory=dict)  # credentials
+    keys: Path | None = None  # what a user has in ~/.ssh
+    slow: str = ""  # an address with the same objects, at 20 kB a second
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serving(command: list[str], port: int, log: Path) -> Iterator[None]:
+    """Runs a server from the moment that it listens to the end of the block."""
+    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
+        try:
+            _wait_for(process, port, log)
+            yield
+        finally:
+            process.terminate()
+            process.wait(timeout=START_SECONDS)
+
+
+def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{process.args} does not listen on {port}:\n{log.read_text()}")
+        time.sleep(0.1)
+
+
+def version(*command: str) -> str:
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False
+    )  # these print to stderr, with any status
+    return (done.stdout + done.stderr).strip()

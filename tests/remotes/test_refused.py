@@ -1,0 +1,116 @@
+"""What is damaged, cut off or of another version in the remote: who refuses it; the service keeps what it has."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from remotes.programs import CONSUMER, SERVICE, attempt, pull, run, same_files, until
+from remotes.publishing import MODEL, NEW, OLD, Published
+from remotes.results import Results
+
+pytestmark = pytest.mark.remotes
+GRAPH = "onnx/model.onnx"
+
+
+def flip(data: bytes, _: bytes) -> bytes:
+    place = len(data) // 2
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+WHOLE = "the whole of another version"
+FAULTS = {
+    "one bit of the graph flipped": (GRAPH, flip),
+    "the graph cut in half": (GRAPH, lambda data, _: data[: len(data) // 2]),
+    "the graph of another version": (GRAPH, lambda _, old: old),
+    WHOLE: ("", lambda _, old: old),
+}
+
+
+@pytest.fixture(params=FAULTS)
+def fault(request: pytest.FixtureRequest, published: Published) -> Iterator[str]:
+    """An object of the new version is replaced, behind DVC's back, for the length of a test."""
+    name, change = FAULTS[request.param]
+    remote, place = published.remote, published.object(NEW, name)
+    whole = remote.read(place)
+    remote.write(place, change(whole, remote.read(published.object(OLD, name))))
+    yield str(request.param)
+    remote.write(place, whole)
+
+
+def test_dvc_pull_refuses_it_by_its_hash(
+    kind: str, published: Published, fault: str, env: dict[str, str], results: Results, tmp_path: Path
+) -> None:
+    """In a clone, as the remote's setting `verify` is on; but DVC does not compare the listing of a folder's files."""
+    clone = tmp_path / "clone"
+    run("git", "clone", "-q", published.url, str(clone), env=env)
+    done = attempt("dvc", "pull", cwd=clone, env=env)
+    if fault == WHOLE:
+        assert done.returncode == 0 and same_files(clone / MODEL, published.models[OLD])
+        results.refused(fault, "`dvc pull`", kind, "nobody")
+        return
+    assert done.returncode != 0, done.stdout + done.stderr
+    assert not (clone / MODEL / GRAPH).exists()
+    results.refused(fault, "`dvc pull`", kind, "DVC")
+
+
+def test_what_dvc_get_lets_through_verify_refuses(
+    kind: str, published: Published, fault: str, env: dict[str, str], results: Results, tmp_path: Path
+) -> None:
+    """But for a version that is whole and only not the one that was asked for."""
+    got = attempt(
+        "dvc", "get", published.url, MODEL, "--rev", f"embedder-onnx@{NEW}", "-o", "model", cwd=tmp_path, env=env
+    )
+    checked = attempt("python", "-m", "attune.runtime", str(tmp_path / "model"), env=env)
+    if fault == WHOLE:
+        assert got.returncode == 0 and checked.returncode == 0
+        assert same_files(tmp_path / "model", published.models[OLD])
+        results.refused(fault, "`dvc get`, then `verify`", kind, "nobody")
+        return
+    assert checked.returncode == 1 and len(checked.stderr.splitlines()) == 1, checked.stderr
+    who = "DVC" if got.returncode else "verify"
+    results.refused(fault, "`dvc get`, then `verify`", kind, who)
+
+
+def test_the_service_refuses_it_and_keeps_what_it_has(
+    kind: str, published: Published, fault: str, env: dict[str, str], results: Results, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    assert pull(published.url, f"embedder-onnx@{OLD}", store, env).returncode == 0
+    before = (store / "current").resolve()
+    done = pull(published.url, f"embedder-onnx@{NEW}", store, env)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert (store / "current").resolve() == before
+    assert same_files(before, published.models[OLD])
+    assert sorted(path.name for path in store.iterdir()) == ["current", "lock", "versions"]
+    assert [path.name for path in (store / "versions").iterdir()] == [before.name]
+    results.refused(fault, "`pull.py`", kind, "dvc.lock" if "as in dvc.lock" in done.stderr else "DVC")
+
+
+def test_a_transfer_that_breaks_off_leaves_the_version_before(
+    published: Published, kind: str, env: dict[str, str], results: Results, tmp_path: Path
+) -> None:
+    """The puller is killed in the middle of a download that takes seconds; the next pull works."""
+    if kind != "http":
+        pytest.skip("the slow server is nginx")
+    store = tmp_path / "store"
+    assert pull(published.url, f"embedder-onnx@{OLD}", store, env).returncode == 0
+    before = (store / "current").resolve()
+    program = f"""if True:
+        import pull, store
+        from dvc.api import DVCFileSystem
+        def slowly(url, **kwargs):
+            return DVCFileSystem(url, **kwargs, remote_config={{"url": {published.remote.slow!r}}})
+        pull.DVCFileSystem = slowly
+        pull.pull({published.url!r}, "embedder-onnx@{NEW}", store.Store({str(store)!r}))
+    """
+    with subprocess.Popen([str(CONSUMER / "python"), "-c", program], cwd=SERVICE, env=env) as process:
+        until(lambda: any(path.stat().st_size for path in store.glob(f"arriving-*/model/**/*{Path(GRAPH).name}*")))
+        process.kill()
+    assert (store / "current").resolve() == before
+    assert list(store.glob("arriving-*"))
+    assert pull(published.url, f"embedder-onnx@{NEW}", store, env).returncode == 0
+    assert same_files((store / "current").resolve(), published.models[NEW])
+    assert not list(store.glob("arriving-*"))
+    results.refused("puller killed in mid-transfer", "`pull.py`", kind, "never adopted")
