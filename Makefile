@@ -1,6 +1,6 @@
 # Every target makes the environment it needs. Nothing but python3 (>= 3.11, with venv), make and git has to be there.
 .DEFAULT_GOAL := help
-.PHONY: help repro smoke example test test-slow check gate baseline diff demo readme bench bench-scale bench-recipe clean
+.PHONY: help repro smoke example test test-slow test-consumers check gate baseline diff demo readme bench bench-scale bench-recipe clean
 SHELL := /bin/sh
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -28,6 +28,11 @@ test: .venv/ready  ## all tests, the miniature pipeline among them; under 10 min
 
 test-slow: .venv/ready  ## minutes more: published figures on data sets in $$ATTUNE_DATASETS (skipped without)
 	@python -m pytest -m slow
+
+test-consumers: .venv/ready  ## models/onnx in sentence-transformers, fastembed, transformers.js and others; 10 minutes, 5 GB
+	@echo "attune: installing each consumer into scratch/consumers, and asking it for vectors"
+	@rm -f scratch/consumers/table.md; python -m pytest -m consumers -n 0; code=$$?; \
+	    cat scratch/consumers/table.md 2>/dev/null; exit $$code
 
 check: .venv/ready  ## lint and types
 	@ruff check . && ruff format --check . && mypy
