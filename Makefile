@@ -1,6 +1,6 @@
 # Every target makes the environment it needs. Nothing but python3 (>= 3.11, with venv), make and git has to be there.
 .DEFAULT_GOAL := help
-.PHONY: help repro smoke example test test-slow test-consumers check gate baseline diff demo readme bench bench-scale bench-recipe clean
+.PHONY: help repro smoke example test test-slow test-remotes test-consumers check gate comment experiments baseline diff demo readme bench bench-scale bench-recipe clean
 SHELL := /bin/sh
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -12,7 +12,7 @@ help:  ## list the targets
 repro: .venv/ready  ## data to tuned ONNX model and report; about 20 minutes on 2 cores the first time, seconds after
 	@echo "attune: running the pipeline (dvc repro); only what changed runs, the first time about 20 minutes on 2 cores"
 	@dvc repro
-	@echo "attune: done; read metrics/report.md"
+	@echo "attune: done; open metrics/report.html in a browser, or read metrics/report.md"
 
 smoke: .venv/ready  ## the same pipeline on 300 documents, in scratch/smoke; under 2 minutes
 	@echo "attune: running the miniature pipeline in scratch/smoke, under 2 minutes"
@@ -29,6 +29,11 @@ test: .venv/ready  ## all tests, the miniature pipeline among them; under 10 min
 test-slow: .venv/ready  ## minutes more: published figures on data sets in $$ATTUNE_DATASETS (skipped without)
 	@python -m pytest -m slow
 
+test-remotes: .venv/ready  ## the model pulled by version from a folder, ssh, http and S3, on loopback; installs what that takes (root once)
+	@PYTHON=$(PYTHON) tests/remotes/setup
+	@echo "attune: pulling from real servers on loopback, about 8 minutes on 2 cores"
+	@python -m pytest -n 0 -m remotes tests/remotes
+
 test-consumers: .venv/ready  ## models/onnx in sentence-transformers, fastembed, transformers.js and others; 10 minutes, 5 GB
 	@echo "attune: installing each consumer into scratch/consumers, and asking it for vectors"
 	@rm -f scratch/consumers/table.md; python -m pytest -m consumers -n 0; code=$$?; \
@@ -37,10 +42,17 @@ test-consumers: .venv/ready  ## models/onnx in sentence-transformers, fastembed,
 check: .venv/ready  ## lint and types
 	@ruff check . && ruff format --check . && mypy
 
-gate: .venv/ready  ## may this model be merged? metrics/ against the floors in params.yaml; a second, exit 1 if not
-	@attune gate
+# where they need no torch (a pull request's job), READY=.venv/review is enough for these; AGAINST goes through the
+# environment, because make and the shell would run what a branch's name may hold
+READY ?= .venv/ready
 
-baseline: .venv/ready  ## (re)create the git tag `baseline`: the commit whose tuned encoder is the base (train.epochs: 0)
+gate: $(READY)  ## may this model be merged? figures, dvc.lock, and with AGAINST=main no worse than there; seconds, exit 1 if not
+	@attune gate $${AGAINST:+--against "$$AGAINST"}
+
+comment: $(READY)  ## what a pull request is told about its model (against AGAINST=main); in its workflow also written there
+	@attune comment $${AGAINST:+--against "$$AGAINST"}
+
+baseline: $(READY)  ## (re)create the git tag `baseline`: the commit whose tuned encoder is the base (train.epochs: 0)
 	@for commit in $$(git log --format=%H -- params.yaml); do \
 	    if git show $$commit:params.yaml | grep -Eq '^  epochs: 0( |$$)'; then \
 	        git tag --force baseline $$commit >/dev/null && git log -1 --format='attune: tag baseline is %h %s' $$commit; \
@@ -53,8 +65,12 @@ baseline: .venv/ready  ## (re)create the git tag `baseline`: the commit whose tu
 diff: baseline  ## baseline against tuned, as dvc metrics diff
 	@dvc metrics diff baseline --targets metrics/tuned.json
 
-demo: .venv/ready  ## search the corpus with the base and the tuned encoder, side by side
-	@attune search "stack arrays vertically"
+experiments: .venv/ready  ## the experiments of this commit in one table: changed parameters and the dev figures to choose by
+	@dvc exp show --no-pager --only-changed --hide-workspace --drop '.*' --keep '$(or $(KEEP),$(KEPT_COLUMNS))' \
+	    --sort-by metrics/tuned.json:dev_ndcg@10 --sort-order desc
+
+demo: .venv/ready  ## a search page on this machine, base and tuned side by side; needs a finished make repro, Ctrl-C stops it
+	@attune demo
 
 readme: .venv/ready  ## put the figures of metrics/ into the README's tables; a few seconds
 	@python bench/readme.py
@@ -74,12 +90,14 @@ bench-recipe: .venv/ready  ## attune against the plain recipe, 3 seeds, in FOLDE
 clean:  ## remove the environment and scratch space; outputs and the DVC cache stay
 	rm -rf .venv scratch
 
-.venv/ready: constraints.txt pyproject.toml
+.venv/ready: EXTRAS := pipeline,demo,dev
+.venv/review: EXTRAS := review
+.venv/ready .venv/review: constraints.txt pyproject.toml
 	@command -v git >/dev/null || { echo "attune: git is missing; install it (Debian: apt-get install git)" >&2; exit 1; }
 	@command -v $(PYTHON) >/dev/null || { echo "attune: $(PYTHON) is missing; install Python 3.11 or newer, or make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "attune: $(PYTHON) is $$($(PYTHON) -V 2>&1), expected 3.11 or newer; make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "attune: $(PYTHON) lacks venv; install it (Debian: apt-get install python3-venv)" >&2; exit 1; }
 	@echo "attune: installing into .venv, about 2 minutes"
 	@$(PYTHON) -m venv .venv
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,dev]'
-	@touch .venv/ready
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@

@@ -1,8 +1,10 @@
 """What several tests share: a tiny random encoder, built in memory in seconds, offline, the same in every run."""
 
+import gc
 import os
 import shutil
 import string
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,12 @@ SHARED = ("finished", "project")
 TINY_DIMENSION = 32
 TINY_MAX_LENGTH = 32
 
+TRAIN_TEXTS = (
+    "stack arrays vertically",
+    "the shortest path between two nodes of a graph",
+    "sort the rows of a matrix and return the largest element",
+    "in summer we swim in the sea and look at the stars at night",
+)
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 VOCABULARY = """
 a about above across add after again air all along also always an and animal another answer any are area around array
@@ -92,25 +100,69 @@ def build_tiny_encoder(folder: Path, pooling: str = "mean", seed: int = 0) -> Pa
     return folder / "model"
 
 
+@pytest.fixture(scope="module")
+def settled_heap() -> Iterator[None]:
+    """Garbage collection passes over what is there already: statsmodels' Holm collects at every call."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+def export_tiny(model: Path, out: Path, tables: dict[str, Path]) -> Path:
+    """Runs the export stage with the project's own parameters."""
+    from attune.stage import call, load_params
+    from attune.stages.export import ExportParams, export
+
+    params = load_params(ExportParams, "export", Path(__file__).resolve().parent.parent / "params.yaml")
+    call(export, params, out.with_name("export.json"), model=model, out=out, **tables)
+    return out
+
+
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved sentence-transformers folder with random weights (treat as read-only: all tests share it)."""
     return build_tiny_encoder(tmp_path_factory.mktemp("tiny_encoder"))
 
 
-@pytest.fixture(scope="session")
-def tiny_onnx(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny encoder as the export stage ships it, with the project's own parameters (treat as read-only)."""
-    from attune.stage import call, load_params
-    from attune.stages.export import ExportParams, export
+def write_train_tables(folder: Path) -> dict[str, Path]:
+    """Four train queries and their documents, as stage export takes them."""
+    import polars as pl
 
-    out = tmp_path_factory.mktemp("tiny_onnx") / "onnx"
-    params = load_params(ExportParams, "export", Path(__file__).resolve().parent.parent / "params.yaml")
-    call(export, params, out.with_name("export.json"), model=tiny_encoder, out=out)
-    return out
+    from attune.tables import CORPUS, TRIPLETS, write
+
+    rows = [(f"q{i}", f"d{i}", text) for i, text in enumerate(TRAIN_TEXTS)]
+    triplets = pl.DataFrame([(q, text, q, d, []) for q, d, text in rows], schema=dict(TRIPLETS), orient="row")
+    corpus = pl.DataFrame([(d, "title", text * 3, d, d) for _, d, text in rows], schema=dict(CORPUS), orient="row")
+    paths = {"triplets": folder / "triplets.parquet", "corpus": folder / "corpus.parquet"}
+    write(triplets, paths["triplets"], TRIPLETS)
+    write(corpus, paths["corpus"], CORPUS)
+    return paths
+
+
+@pytest.fixture(scope="session")
+def train_tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The tables that the int8 graph is calibrated with (treat as read-only)."""
+    return write_train_tables(tmp_path_factory.mktemp("train_tables"))
+
+
+@pytest.fixture(scope="session")
+def tiny_onnx(tiny_encoder: Path, train_tables: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny encoder as the export stage ships it (treat as read-only)."""
+    return export_tiny(tiny_encoder, tmp_path_factory.mktemp("tiny_onnx") / "onnx", train_tables)
 
 
 @pytest.fixture
 def onnx_copy(tiny_onnx: Path, tmp_path: Path) -> Path:
     """A copy of the exported tiny encoder, to be damaged."""
     return Path(shutil.copytree(tiny_onnx, tmp_path / "onnx"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The miniature pipeline, run from nothing to the report (two minutes; treat as read-only: all tests share it)."""
+    import miniature
+
+    folder = tmp_path_factory.mktemp("miniature") / "one"
+    miniature.make(folder)
+    miniature.dvc(folder, "repro")
+    return folder

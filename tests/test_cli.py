@@ -10,49 +10,45 @@ import pytest
 from typer.testing import CliRunner
 
 from attune import cli
-from attune.demo import System
 from attune.errors import BadInput
+from attune.runtime.search import Search
+from attune.side_by_side import SideBySide, System
 
 runner = CliRunner()
 
 
-def system(name: str, vectors: list[list[float]]) -> System:
-    documents = [
-        ("d0", "numpy.vstack", "def vstack(tup): ..."),
-        ("d1", "[b]markup[/b]", "<i>x</i>"),
-        ("d2", "", "no title"),
-    ]
-    return System(
-        name,
-        lambda texts: np.array([[1.0, 0.0]] * len(texts), dtype=np.float32),
-        np.array(vectors, np.float32),
-        documents,
+DOCUMENTS = {
+    "d0": ("numpy.vstack", "def vstack(tup): ..."),
+    "d1": ("[b]markup[/b]", "<i>x</i>"),
+    "d2": ("", "no title"),
+}
+
+
+def system(folder: Path, name: str, scores: list[float]) -> System:
+    np.save(folder / f"{name}.npy", np.array([[score] for score in scores], dtype=np.float32))
+    encode = lambda texts: np.ones((len(texts), 1), dtype=np.float32)  # noqa: E731
+    return System(name, "numpy", encode, Search(folder / f"{name}.npy", list(DOCUMENTS)))
+
+
+def test_search_shows_both_rankings_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Best first in each column, with scores, how far a document moved, and what was judged; markup is text."""
+    systems = (system(tmp_path, "base", [0.1, 0.9, 0.5]), system(tmp_path, "tuned", [0.9, 0.8, 0.1]))
+    monkeypatch.setattr("attune.changed_queries.read_answers", lambda root: {"stack arrays": {"d0"}})
+    monkeypatch.setattr(
+        "attune.side_by_side.load", lambda root, params, answers: SideBySide(systems, DOCUMENTS, answers, params.depth)
     )
-
-
-@pytest.fixture
-def two_systems(monkeypatch: pytest.MonkeyPatch) -> None:
-    systems = [system("base", [[0.1, 0], [0.9, 0], [0.5, 0]]), system("tuned (ONNX)", [[0.9, 0], [0.8, 0], [0.1, 0]])]
-    monkeypatch.setattr("attune.demo.load_systems", lambda root: systems)
-
-
-def test_search_shows_both_rankings_side_by_side(two_systems: None) -> None:
-    """Best first in each column, scores shown, what only the tuned encoder found is marked, markup is text."""
     done = runner.invoke(cli.app, ["search", "stack arrays", "--k", "2"], env={"COLUMNS": "140"})
     assert done.exit_code == 0, done.output
-    first = next(line for line in done.output.splitlines() if "numpy.vstack" in line)
-    assert first.index("[b]markup[/b]") < first.index("+ numpy.vstack")
-    assert "0.900" in first
+    lines = done.output.splitlines()
+    first = next(line for line in lines if "numpy.vstack" in line)
+    assert first.index("[b]markup[/b]") < first.index("numpy.vstack answer")
+    below = lines[lines.index(first) + 1]
+    assert below.index("0.900  down 1, from 1 to 2") < below.index("0.900  up 2, from 3 to 1")
     assert "<i>x</i>" in done.output
 
 
-def test_search_without_a_query_or_a_finished_pipeline_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It says what to do."""
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(BadInput, match="corpus.parquet: not found; run `dvc repro`"):
-        runner.invoke(cli.app, ["search", "x"], catch_exceptions=False)
+def test_search_without_a_query_is_one_line() -> None:
+    """It says what to do; test_demo.py tells of a pipeline that has not run."""
     with pytest.raises(BadInput, match="the query is empty"):
         runner.invoke(cli.app, ["search", " "], catch_exceptions=False)
 

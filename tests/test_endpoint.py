@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from attune.errors import BadInput
 from attune.generation import collect_documents, queries_from_endpoint, query_in
-from attune.sources import endpoint as module
+from attune.sources import retrying as module
 from attune.sources.columns import Columns
 from attune.sources.documents import Entry
 from attune.sources.endpoint import KEY, Endpoint, ask
@@ -107,7 +107,7 @@ def corpus(n: int) -> list[Document]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pauses between tries, no proxy on the way to loopback, no key but the test's own."""
-    monkeypatch.setattr(module, "_BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr(module, "BACKOFF_SECONDS", 0.01)
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, "127.0.0.1")
     monkeypatch.delenv(KEY, raising=False)
@@ -288,7 +288,7 @@ def test_retry_after_is_honoured(tmp_path: Path) -> None:
 
 
 def test_retry_after_cannot_hold_a_run_for_hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MAX_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(module, "MAX_WAIT_SECONDS", 0.1)
     with Model(lambda n, body: (429, b"", {"Retry-After": "7200"}) if n == 0 else echo(n, body)).serving() as model:
         started = time.monotonic()
         ask(corpus(1), settings(tmp_path, model.url))

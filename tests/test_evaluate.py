@@ -12,11 +12,14 @@ import pytest
 from ir_measures import AP, RR, R, nDCG
 
 from attune.errors import BadInput
+from attune.groups import COLUMNS, KEPT
 from attune.measures import MEASURES
 from attune.stages.evaluate import SCORES, EvaluateParams, evaluate
 from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, RUN, read, write
 
-PARAMS = EvaluateParams(depth=100, n_train_sample=100, seed=0, truncate_dims=[], threads=1, bm25_k1=1.2, bm25_b=0.75)
+PARAMS = EvaluateParams(
+    depth=100, n_train_sample=100, seed=0, n_groups=5, truncate_dims=[], threads=1, bm25_k1=1.2, bm25_b=0.75
+)
 N_DOCUMENTS = 150
 
 
@@ -36,6 +39,7 @@ class Case:
         self, system: str = "base", source: str = "embeddings", out: str = "out", **changes: object
     ) -> dict[str, Any]:
         paths = {"prepared": self.root / "prepared", "splits": self.root / "splits", "out": self.root / out}
+        paths["groups"] = self.root / f"{out}.csv"
         return dict(evaluate(PARAMS.model_copy(update=changes), system=system, input=self.root / source, **paths))
 
 
@@ -107,6 +111,14 @@ def test_every_query_of_dev_and_test_has_its_scores_and_their_mean_is_the_receip
     assert scores["query_id"].to_list() == sorted([f"dev{i:02}" for i in range(7)] + [f"test{i:02}" for i in range(12)])
     test = scores.filter(pl.col("split") == "test")
     assert {name: test[name].mean() for name in MEASURES} == pytest.approx({name: receipt[name] for name in MEASURES})
+
+
+def test_the_groups_hold_every_test_query_and_their_mean_is_the_receipt(case: Case) -> None:
+    receipt = case.run()
+    kept = pl.read_csv(case.root / "out.csv")
+    assert kept.columns == list(COLUMNS) and kept["n"].sum() == 12
+    for name in KEPT:
+        assert (kept["n"] * kept[name]).sum() / 12 == pytest.approx(receipt[name], abs=1e-6)
 
 
 def test_the_run_ranks_the_top_100_of_every_query_without_gaps(case: Case) -> None:

@@ -36,13 +36,15 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_second_export_from_another_place_gives_the_same_bytes(
-    tiny_encoder: Path, tiny_onnx: Path, tmp_path: Path
+    tiny_encoder: Path, tiny_onnx: Path, train_tables: dict[str, Path], tmp_path: Path
 ) -> None:
     """Another process, another checkout, another working directory, the command line: dvc.lock must not notice."""
     shutil.copytree(ROOT / "src", tmp_path / "checkout" / "src", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "params.yaml", tmp_path / "checkout")
     shutil.copytree(tiny_encoder, tmp_path / "checkout" / "tuned")
-    command = [sys.executable, "-m", "attune.stages.export", "--model", "tuned", "--out", "onnx", "--receipt", "r.json"]
+    options = ["--model", "tuned", "--out", "onnx", "--receipt", "r.json"]
+    options += [word for name, path in train_tables.items() for word in (f"--{name}", str(path))]
+    command = [sys.executable, "-m", "attune.stages.export", *options]
     environment = os.environ | {"PYTHONPATH": "src", "PYTHONHASHSEED": "7"}
     subprocess.run(command, cwd=tmp_path / "checkout", env=environment, check=True)
     assert contents(tmp_path / "checkout" / "onnx") == contents(tiny_onnx)
@@ -72,7 +74,12 @@ def test_the_manifest_says_what_the_encoder_is(tiny_onnx: Path, tiny_encoder: Pa
 
 
 def test_a_graph_that_differs_from_torch_is_refused_and_nothing_is_written(
-    params: ExportParams, tiny_encoder: Path, tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    params: ExportParams,
+    tiny_encoder: Path,
+    tiny_onnx: Path,
+    train_tables: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One weight of one matrix off by a hundredth is enough."""
     model = onnx.load(tiny_onnx / "onnx" / "model.onnx")
@@ -87,7 +94,7 @@ def test_a_graph_that_differs_from_torch_is_refused_and_nothing_is_written(
 
     monkeypatch.setattr(stage, "export_graph", wrong)
     with pytest.raises(BadInput, match=f"^{tiny_encoder}: the ONNX graph differs from torch: cosine 0.99") as error:
-        call(export, params, tmp_path / "r.json", model=tiny_encoder, out=tmp_path / "onnx")
+        call(export, params, tmp_path / "r.json", model=tiny_encoder, out=tmp_path / "onnx", **train_tables)
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -118,13 +125,13 @@ def break_config(model: Path) -> None:
 
 @pytest.mark.parametrize("damage", [shutil.rmtree, break_modules, break_weights, break_tokenizer, break_config])
 def test_a_missing_or_damaged_encoder_gets_one_line_and_nothing_is_written(
-    params: ExportParams, tiny_encoder: Path, tmp_path: Path, damage: Any
+    params: ExportParams, tiny_encoder: Path, train_tables: dict[str, Path], tmp_path: Path, damage: Any
 ) -> None:
     """It names the folder, and never guesses in place of what is missing."""
     model = Path(shutil.copytree(tiny_encoder, tmp_path / "tuned"))
     damage(model)
     with pytest.raises(BadInput) as error:
-        call(export, params, tmp_path / "r.json", model=model, out=tmp_path / "onnx")
+        call(export, params, tmp_path / "r.json", model=model, out=tmp_path / "onnx", **train_tables)
     assert str(error.value).startswith(str(model))
     assert not (tmp_path / "onnx").exists() and not (tmp_path / "r.json").exists()
 

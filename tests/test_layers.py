@@ -14,6 +14,7 @@ LAYERS = {
     "cli": 3,
     "check": 3,
     "gate": 3,
+    "comment": 3,
     "guess": 3,
     "sources": 1,
     "runtime": 0,
@@ -34,6 +35,7 @@ TORCH = {
     "attune.stages.train",
     "attune.stages.export",
 }
+POLARS = {f"attune.{name}" for name in ("asked", "check", "rankings", "scored", "splits", "stories", "tables")}
 RUNTIME = {"numpy", "onnxruntime", "tokenizers", "attune"}
 
 
@@ -105,22 +107,17 @@ def test_the_layer_test_can_fail(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=module)
 def test_heavy_libraries_stay_where_they_belong(file: Path) -> None:
-    """torch with encoders, training and export; polars with stages and what reads tables; the runtime on three."""
+    """torch with encoders, training and export; polars with stages and those that read tables; the runtime on three."""
     own, used = module(file), {name.split(".")[0] for name in imports(file)}
     if own not in TORCH:
         assert "torch" not in used
-    if not own.startswith("attune.stages") and own not in (
-        "attune.tables",
-        "attune.check",
-        "attune.splits",
-        "attune.stories",
-    ):
+    if not own.startswith("attune.stages") and own not in POLARS:
         assert "polars" not in used
     if own.startswith("attune.runtime"):
         assert used - set(sys.stdlib_module_names) <= RUNTIME
 
 
-@pytest.mark.parametrize("name", ["drift", "evaluate", "report", "seeds", "split", "mine", "prepare"])
+@pytest.mark.parametrize("name", ["drift", "evaluate", "page", "report", "seeds", "split", "mine", "prepare"])
 def test_stages_without_an_encoder_never_load_torch(name: str) -> None:
     """Changing a measure costs seconds, so nothing on the way may import torch; checked in a process of its own."""
     program = f"import sys, attune.stages.{name}; sys.exit('torch' in sys.modules)"

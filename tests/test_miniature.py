@@ -32,15 +32,6 @@ PROBED = {"probe@base", "probe@tuned", "drift"}
 AFTER_EVALUATE = {"report", "seeds", *(f"evaluate@{system}" for system in SYSTEMS)}
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pipeline that has run from nothing to the report; treat as read-only."""
-    folder = tmp_path_factory.mktemp("miniature") / "one"
-    miniature.make(folder)
-    miniature.dvc(folder, "repro")
-    return folder
-
-
 @pytest.fixture
 def copy(finished: Path, tmp_path: Path) -> Path:
     """The finished pipeline, to be changed."""
@@ -110,7 +101,7 @@ def test_a_ruined_run_is_called_overfitted_and_drifted_and_stopped_by_the_gate(c
     assert drift["is_drifted"] and "**Drifted." in page
     done = gate(copy)
     assert done.returncode == 1
-    assert {"regression", "overfitting", "drift"} <= {
+    assert {"gain", "overfitting", "drift"} <= {
         line.split()[1].rstrip(":") for line in done.stdout.splitlines() if line.startswith("FAIL")
     }
 
@@ -130,7 +121,7 @@ def test_a_second_run_runs_nothing(finished: Path) -> None:
         ({"train": {"learning_rate": 2e-5}}, AFTER_TRAIN),
         ({"mine": {"n_negatives": 2}}, AFTER_TRAIN | {"mine"}),
         ({"merge": {"min_retention": 0.5}}, AFTER_TRAIN - {"train"}),
-        ({"export": {"int8_per_channel": False}}, AFTER_TRAIN - AFTER_MERGE_NOT_EXPORT),
+        ({"export": {"int8_smoothing": 0.5}}, AFTER_TRAIN - AFTER_MERGE_NOT_EXPORT),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, Mapping) else "",
 )

@@ -11,8 +11,7 @@ from conftest import build_tiny_encoder
 from onnx import numpy_helper
 
 from attune.encoders import load_torch
-from attune.onnx_graph import anonymous, export_graph, quantise
-from attune.runtime import Embedder
+from attune.onnx_graph import anonymous, export_graph
 from attune.stages.export import describe
 
 TEXTS = ["stack arrays vertically", "", "Sort the rows of a matrix by their norm, then look at them.", "日本", "x" * 99]
@@ -102,20 +101,3 @@ def test_token_types_are_an_input_only_where_the_encoder_has_them(tmp_path: Path
     inputs = [node.name for node in onnx.load(tmp_path / "model.onnx").graph.input]
     assert inputs == ["input_ids", "attention_mask"]
     np.testing.assert_allclose(run_graph(tmp_path / "model.onnx", encoder, TEXTS)[1], expected, atol=1e-6)
-
-
-def test_int8_is_smaller_and_near_and_what_is_kept_stays_fp32(tiny_onnx: Path, truth: Any, tmp_path: Path) -> None:
-    """Every weight matrix is int8, but for the nodes that the patterns name."""
-
-    def fp32_matrices(path: Path) -> int:
-        graph = onnx.load(path).graph
-        weights = {weight.name for weight in graph.initializer}
-        return sum(node.op_type == "MatMul" and node.input[1] in weights for node in graph.node)
-
-    fp32, int8 = tiny_onnx / "onnx" / "model.onnx", tiny_onnx / "onnx" / "model_quantized.onnx"
-    assert (fp32_matrices(fp32), fp32_matrices(int8)) == (12, 0)
-    assert int8.stat().st_size < 0.5 * fp32.stat().st_size
-    cosines = (Embedder(tiny_onnx, "onnx/model_quantized.onnx").encode(TEXTS) * truth).sum(axis=1)
-    assert 0.99 < cosines.min() < 0.9999999
-    quantise(fp32, tmp_path / "kept.onnx", True, False, ["*[0-9].output.dense/*"])
-    assert fp32_matrices(tmp_path / "kept.onnx") == 2

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src"
 STAGES = (
     *("base", "collect", "prepare", "split", "embed", "audit", "mine", "train", "merge", "export", "evaluate"),
-    *("seeds", "probe", "drift", "report"),
+    *("seeds", "probe", "drift", "report", "page"),
 )
 # what later rounds do again, as stages of their own: the same program and parameters, other inputs and outputs
 AGAIN = {"embed_round": "embed", "mine_round": "mine", "train_round": "train"}
@@ -21,7 +21,7 @@ OF_ROUND_ONE = {
     "data/mined/${key}": "data/mined/r1",
     "data/embeddings/${key}": "data/embeddings/base",
 }
-NOT_A_STAGE = {"rounds", "gate"}  # sections of params.yaml that no stage reads
+NOT_A_STAGE = {"rounds", "gate", "demo"}  # sections of params.yaml that no stage reads
 
 
 def pipeline() -> dict[str, Any]:
@@ -154,6 +154,6 @@ def test_the_libraries_that_stages_track_are_the_pinned_ones() -> None:
         for stage in pipeline().values()
         for entry in stage.get("do", stage)["params"]
         if isinstance(entry, dict)
-        for name in entry["libraries.yaml"]
+        for name in entry.get("libraries.yaml", ())
     }
     assert listed == set(tracked)

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,29 @@ from markdown_it import MarkdownIt
 
 from attune.errors import BadInput
 from attune.measures import MEASURES, measure
-from attune.significance import Comparison
+from attune.power import Sensitivity
+from attune.scored import SCORES, SEED_SCORES
+from attune.significance import Comparison, compare_seeds
 from attune.stage import call, write_json
-from attune.stages.report import RECEIPTS, SCORES, SYSTEMS, ReportParams, report
+from attune.stages.report import RECEIPTS, SYSTEMS, ReportParams, report
+from attune.stages.seeds import values_on_test
 from attune.stories import largest_changes
-from attune.tables import CLUSTERED_QUERIES, CORPUS, LEAKS, NEGATIVE_SAMPLE, QRELS, RUN, write
-from attune.verdict import Outcome, verdict
+from attune.tables import CLUSTERED_QUERIES, CORPUS, LEAKS, NEGATIVE_SAMPLE, QRELS, RUN, read, write
+from attune.verdict import Outcome, too_few, verdict
+
+pytestmark = pytest.mark.usefixtures("settled_heap")
 
 PARAMS = ReportParams(
-    n_resamples=1000, confidence=0.95, seed=0, n_examples=2, min_carried_share=0.25, max_dev_decline=0.02
+    n_resamples=1000,
+    confidence=0.95,
+    seed=0,
+    power=0.8,
+    n_bins=2,
+    n_names=3,
+    min_slice_queries=3,
+    n_examples=2,
+    min_carried_share=0.25,
+    max_dev_decline=0.02,
 )
 
 # The rank of each of eight queries' one relevant document (0: not ranked), among ten documents.
@@ -52,6 +66,8 @@ class Case:
         scores = pl.DataFrame({"query_id": ids, "split": ["test"] * n} | values)
         dev = scores.with_columns(query_id="dev" + pl.col("query_id"), split=pl.lit("dev"))
         write(pl.concat([dev, scores]), self.root / f"runs/{system}/scores.parquet", SCORES)
+        if system == "tuned":
+            self.write_seeds(scores)
         run = [
             (ids[i], rank + 1, f"d{d}", 1 - rank / 16)
             for i, row in enumerate(rows)
@@ -66,6 +82,11 @@ class Case:
             | {"n_queries": n, "n_documents": 20, "dev_recall@10": 0.5, "dev_ndcg@10": 0.4 if ranks == BASE else 0.6}
             | {"train_ndcg@10": 0.5 if ranks == BASE else 0.9},
         )
+
+    def write_seeds(self, *scores: pl.DataFrame) -> None:
+        """The scores of each seed's encoder on test, the first one's those of tuned."""
+        frames = [frame.select(pl.lit(13 + n).cast(pl.Int64).alias("seed"), *SCORES) for n, frame in enumerate(scores)]
+        write(pl.concat(frames), self.root / "seeds/scores.parquet", SEED_SCORES)
 
     def write_receipt(self, name: str, figures: dict[str, Any]) -> None:
         path = self.root / f"metrics/{name}.json"
@@ -93,12 +114,25 @@ class Case:
         sample |= {"text": [f"wish {NASTY}"], "source": ["dense"], "positive_score": [0.61], "negative_score": [0.52]}
         write(pl.DataFrame(sample).select(list(NEGATIVE_SAMPLE)), self.root / "mined/sample.parquet", NEGATIVE_SAMPLE)
 
+    def write_raw(self, n: int = 8, group: Callable[[int], str] = lambda _: "") -> None:
+        """The queries as collect leaves them, with the user's groups."""
+        (self.root / "raw").mkdir(exist_ok=True)
+        queries = [{"_id": f"q{i}", "text": f"query {i}", "group": group(i), "stratum": ""} for i in range(n)]
+        documents = [{"_id": "d0", "title": "", "text": "body"}]
+        for name, rows in (("queries", queries), ("corpus", documents)):
+            (self.root / f"raw/{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
     def write_leaks(self, *leaks: tuple[str, str, str, str, float]) -> None:
         write(pl.DataFrame(leaks, LEAKS, orient="row"), self.root / "audit/leaks.parquet", LEAKS)
 
     def paths(self) -> dict[str, Path]:
-        inputs = {name: self.root / name for name in ("runs", "prepared", "splits", "audit", "mined", "metrics")}
-        return inputs | {"out": self.root / "metrics/report.json", "page": self.root / "metrics/report.md"}
+        inputs = {
+            name: self.root / name
+            for name in ("runs", "seeds", "raw", "prepared", "splits", "audit", "mined", "metrics")
+        }
+        outs = {"out": "report.json", "page": "report.md"}
+        outs |= {name: f"plots/{name}.csv" for name in ("comparisons", "slices")}
+        return inputs | {name: self.root / "metrics" / file for name, file in outs.items()}
 
     def report(self) -> tuple[dict[str, Any], str]:
         call(report, PARAMS, None, round="r1", **self.paths())
@@ -138,6 +172,11 @@ def case(tmp_path: Path) -> Case:
         write(filled(queries, CLUSTERED_QUERIES), tmp_path / table, CLUSTERED_QUERIES)
     qrels = pl.DataFrame([(f"q{i}", f"d{i}", 1) for i in range(8)], schema=QRELS, orient="row")
     write(qrels, tmp_path / "splits/test/qrels.parquet", QRELS)
+    trained = {"query_id": ["q8"], "text": ["query of train"]}
+    write(filled(trained, CLUSTERED_QUERIES), tmp_path / "splits/train/queries.parquet", CLUSTERED_QUERIES)
+    answer = pl.DataFrame([("q8", "d8", 1)], schema=QRELS, orient="row")
+    write(answer, tmp_path / "splits/train/qrels.parquet", QRELS)
+    case.write_raw()
     return case
 
 
@@ -263,6 +302,175 @@ def test_a_tuned_model_equal_to_base_is_no_change_and_nothing_more(case: Case) -
     assert "### Losses" not in page
 
 
+def with_seeds(case: Case, *ranks: list[int]) -> None:
+    """Two and more seeds: tuned as it is, and others that rank the answers like this."""
+    tuned = read(case.root / "runs/tuned/scores.parquet", SCORES).filter(pl.col("split") == "test")
+    for_each = []
+    for one in ranks:
+        values = measure(
+            np.array([ranking(i, rank) for i, rank in enumerate(one)]), np.array([(i, i, 1) for i in range(8)])
+        )
+        for_each.append(tuned.with_columns(**values))
+    case.write_seeds(tuned, *for_each)
+
+
+def test_with_several_seeds_the_verdict_goes_by_the_interval_over_queries_and_seeds(case: Case) -> None:
+    """The shipped seed gains on four queries of eight, the other one loses all: together no clear change."""
+    case.write_system("tuned", [1] * 8)
+    with_seeds(case, [0] * 8)
+    summary, page = case.report()
+    found = summary["paired_over_seeds"]["recall@10"]
+    assert found["delta"] == pytest.approx((0.25 - 0.75) / 2)
+    assert summary["verdict"].startswith(
+        "No clear change: recall@10 went from 0.750 to 1.000 (+0.250; -0.250 on average over 2 seeds, "
+        f"95% interval over queries and seeds {found['ci_low']:+.3f} to {found['ci_high']:+.3f}, p = "
+    )
+    assert f"**{summary['verdict']}**" in page
+
+
+def test_the_interval_over_seeds_is_that_of_stage_seeds(case: Case) -> None:
+    """Which the gate goes by: same draws, same figures."""
+    with_seeds(case, [1, 1, 2, 0, 4, 1, 1, 3], [2, 1, 1, 1, 0, 1, 3, 0])
+    summary, _ = case.report()
+    sides = {
+        13 + n: table
+        for n, table in enumerate(read(case.root / "seeds/scores.parquet", SEED_SCORES).partition_by("seed"))
+    }
+    of_base, of_seeds = values_on_test(sides, read(case.root / "runs/base/scores.parquet", SCORES))
+    expected = compare_seeds(of_base, of_seeds, *PARAMS.care)
+    assert list(summary["paired_over_seeds"]) == list(expected)
+    for name, interval in expected.items():
+        assert summary["paired_over_seeds"][name] == pytest.approx(asdict(interval), abs=1e-6)
+
+
+def test_with_one_seed_there_is_no_second_interval(case: Case) -> None:
+    summary, _ = case.report()
+    assert summary["paired_over_seeds"] == {}
+    assert "seeds" not in summary["verdict"]
+
+
+def test_the_verdict_of_a_leaking_test_covers_seeds_on_its_clean_queries(case: Case) -> None:
+    """Both seeds find q3 and q4, which leak; on the others the second seed is as base."""
+    leak(case, exact_queries=2)
+    case.write_leaks(("test", "exact_queries", "q3", "q5", 1.0), ("test", "exact_queries", "q4", "q5", 1.0))
+    with_seeds(case, [*BASE[:3], 1, 1, *BASE[5:]])
+    summary, _ = case.report()
+    assert summary["paired_over_seeds"]["recall@10"]["delta"] == pytest.approx(-1 / 6 / 2, abs=1e-6)
+    assert "on average over 2 seeds" in summary["verdict"]
+
+
+def test_seeds_scored_on_other_queries_are_refused(case: Case) -> None:
+    table = read(case.root / "seeds/scores.parquet", SEED_SCORES)
+    write(table.filter(pl.col("query_id") != "q3"), case.root / "seeds/scores.parquet", SEED_SCORES)
+    with pytest.raises(BadInput, match="base and the seeds were scored on different test queries"):
+        case.report()
+
+
+def test_a_test_too_small_for_the_change_that_it_shows_is_told_on_top(case: Case) -> None:
+    """Three of eight differ by 1, 1 and -1: sd .641 and a delta of .125, which takes about 200 queries."""
+    summary, page = case.report()
+    test = Sensitivity(8, float(np.std([1, 1, -1, 0, 0, 0, 0, 0], ddof=1)), 0.95, 0.8)
+    assert summary["smallest_detectable"] == pytest.approx(test.smallest_detectable, abs=1e-6)
+    assert 150 < test.queries_for(0.125) < 250
+    said = summary["too_few_queries"]
+    assert said.startswith("The test set is too small for a change of +0.125 in recall@10: 8 queries find a change of ")
+    assert said.endswith(f"About {test.queries_for(0.125)} test queries would do.")
+    assert f"**Warning.** {said}" in page.split("## ")[0]
+
+
+@pytest.mark.parametrize(("delta", "is_told"), [(0.0, False), (0.05, True), (-0.05, True), (0.2, False), (-0.2, False)])
+def test_the_warning_depends_on_the_size_of_the_change(delta: float, is_told: bool) -> None:
+    """100 queries with an sd of .3 find .085 in 80% of cases."""
+    found = Comparison(delta, delta - 0.1, delta + 0.1, p_value=0.1, wins=20, ties=70, losses=10)
+    outcome = Outcome({"recall@10": found}, 0.5, 0.5 + delta, Sensitivity(100, 0.3, 0.95, 0.8), {}, 1)
+    assert bool(too_few(outcome)) == is_told
+    assert not is_told or "only one of 0.085 or more in 80%" in too_few(outcome)
+
+
+def test_a_slice_that_got_worse_is_named_on_top_and_in_the_json(case: Case) -> None:
+    """A hundred queries: tuning loses those of one customer and gains the others'; a customer's name is no markup."""
+    many(case)
+    summary, page = case.report()
+    assert summary["verdict"].startswith("Better: ")
+    assert summary["n_worse_slices"] == 1
+    assert summary["worse_slices"] == f"group: {NASTY}"
+    (found,) = (row for name, row in summary["slices"]["group"].items() if name == NASTY)
+    assert found["n"] == 30 and found["delta"] < 0 and found["p_holm"] < 0.05 and found["high"] < 0
+    top = page.split("## ")[0]
+    assert (
+        "**Worse for some:** *group: &lt;script&gt;" in top and f"({found['delta']:+.3f} nDCG@10 on 30 queries, " in top
+    )
+    assert "**Significantly worse: 1 of " in page
+
+
+def many(case: Case) -> None:
+    """A hundred test queries of two customers instead of eight of none; as many documents, one relevant to each."""
+    n = 100
+    hurt = [i < 30 for i in range(n)]
+    for system in SYSTEMS:
+        is_base = system in ("bm25", "base")
+        case.write_system(system, [(1 if is_hurt == is_base else i % 3 * 4) for i, is_hurt in enumerate(hurt)])
+    ids = [f"q{i}" for i in range(n)]
+    queries = {"query_id": ids, "text": [f"query number {i}" for i in range(n)]}
+    for table in ("splits/test/queries.parquet", "prepared/queries.parquet"):
+        write(filled(queries, CLUSTERED_QUERIES), case.root / table, CLUSTERED_QUERIES)
+    documents = {"document_id": [f"d{i}" for i in range(n)], "text": [f"body of {i}" for i in range(n)]}
+    write(filled(documents, CORPUS), case.root / "prepared/corpus.parquet", CORPUS)
+    qrels = pl.DataFrame([(f"q{i}", f"d{i}", 1) for i in range(n)], schema=QRELS, orient="row")
+    write(qrels, case.root / "splits/test/qrels.parquet", QRELS)
+    case.write_raw(n, lambda i: NASTY if hurt[i] else "other")
+
+
+def test_slices_and_comparisons_are_in_the_csv_files_as_on_the_page(case: Case) -> None:
+    many(case)
+    summary, page = case.report()
+    slices = pl.read_csv(case.paths()["slices"])
+    assert slices.columns == ["slice", "bin", "n", "base", "tuned", "delta", "low", "high", "p_holm"]
+    # the queries are alike in every other trait, and a trait that all share makes no slice
+    assert slices["slice"].unique().sort().to_list() == ["group"]
+    assert slices.filter(pl.col("bin") == "other").row(0)[2:6] == pytest.approx((70, *side_means(case)), abs=1e-6)
+    comparisons = pl.read_csv(case.paths()["comparisons"])
+    assert comparisons["task"].unique().to_list() == ["test"]
+    assert comparisons["measure"].to_list() == list(MEASURES)
+    for row in comparisons.iter_rows(named=True):
+        told = summary["paired"][row["measure"]]
+        assert (row["delta"], row["low"], row["high"]) == (told["delta"], told["ci_low"], told["ci_high"])
+        assert (row["p"], row["p_holm"]) == (told["p_value"], told["p_holm"])
+        assert row["smallest_detectable"] == told["smallest_detectable"]
+    base, tuned, delta = side_means(case)
+    assert f"| group: other | 70 | {base:.3f} | {tuned:.3f} | {delta:+.3f} | " in page
+
+
+def side_means(case: Case) -> tuple[float, float, float]:
+    """nDCG@10 of base and of tuned, and the difference, of the queries from the 31st on."""
+    others = [f"q{i}" for i in range(30, 100)]
+    base, tuned = (
+        read(case.root / f"runs/{system}/scores.parquet", SCORES)
+        .filter(pl.col("query_id").is_in(others))["ndcg@10"]
+        .mean()
+        for system in ("base", "tuned")
+    )
+    return base, tuned, tuned - base
+
+
+def test_paraphrases_are_a_task_of_their_own_and_count_for_the_correction(case: Case) -> None:
+    alone, _ = case.report()
+    for system in ("base", "tuned"):
+        file = case.root / f"runs/{system}/scores.parquet"
+        table = read(file, SCORES)
+        again = table.filter(pl.col("split") == "test").with_columns(
+            query_id="p" + pl.col("query_id"), split=pl.lit("paraphrases")
+        )
+        write(pl.concat([table, again]), file, SCORES)
+    summary, page = case.report()
+    assert summary["tasks"]["paraphrases"]["mrr@10"]["n"] == 8
+    assert summary["tasks"]["paraphrases"]["mrr@10"]["delta"] == summary["paired"]["mrr@10"]["delta"]
+    p = {name: report["paired"]["mrr@10"]["p_holm"] for name, report in (("alone", alone), ("both", summary))}
+    assert p["alone"] < p["both"] <= 1
+    assert "| paraphrases | mrr@10 |" in page and "*paraphrases* are 8 queries" in page
+    assert alone["tasks"] == {}
+
+
 @pytest.mark.parametrize(
     ("low", "high", "beginning"),
     [
@@ -274,7 +482,8 @@ def test_a_tuned_model_equal_to_base_is_no_change_and_nothing_more(case: Case) -
 )
 def test_the_verdict_follows_the_interval(low: float, high: float, beginning: str) -> None:
     found = Comparison((low + high) / 2, low, high, p_value=0.0001, wins=20, ties=70, losses=10)
-    sentence = verdict(Outcome({"recall@10": found}, 0.5, 0.5 + found.delta, 100), confidence=0.95)
+    outcome = Outcome({"recall@10": found}, 0.5, 0.5 + found.delta, Sensitivity(100, 0.3, 0.95, 0.8), {}, 1)
+    sentence = verdict(outcome)
     assert sentence.startswith(beginning)
     assert "p < 0.001" in sentence
     assert f"95% interval {low:+.3f} to {high:+.3f}" in sentence
@@ -316,6 +525,7 @@ def test_no_text_of_the_data_becomes_markup(case: Case) -> None:
     assert {child.attrs["href"] for child in inner if child.type == "link_open"} == {
         "report.json",
         "plots/training.csv",
+        "plots/comparisons.csv",
     }
     shown = ["".join(child.content for child in token.children or []) for token in tokens if token.type == "inline"]
     assert " ".join(NASTY.split()) in shown

@@ -60,9 +60,16 @@ class Case:
         model = self.encoders[encoder]
         embed(EmbedParams(precision="fp32", batch_tokens=512, threads=1), "tuned", model, out=vectors, **common)
         settings = EvaluateParams(
-            depth=100, n_train_sample=10, seed=0, truncate_dims=[], threads=1, bm25_k1=1.2, bm25_b=0.75
+            depth=100, n_train_sample=10, seed=0, n_groups=5, truncate_dims=[], threads=1, bm25_k1=1.2, bm25_b=0.75
         )
-        evaluate(settings, system=name, input=vectors, out=self.root / "runs" / name, **common)
+        evaluate(
+            settings,
+            system=name,
+            input=vectors,
+            out=self.root / "runs" / name,
+            groups=self.root / f"{name}.csv",
+            **common,
+        )
 
     def give(self, first: int, others: list[int]) -> None:
         """What merge leaves in models/seeds."""

@@ -1,6 +1,7 @@
 """The few commands that are not stages: look at the result of the pipeline, and check what is about to be shipped."""
 
 import json
+import os
 import sys
 import textwrap
 from pathlib import Path
@@ -13,10 +14,10 @@ from rich.table import Table
 
 from attune.errors import BadInput
 from attune.runtime import verify as verify_folder
-from attune.stage import EXPECTED, fail
+from attune.stage import EXPECTED, fail, load_params
 
 if TYPE_CHECKING:
-    from attune.demo import Hit, System
+    from attune.side_by_side import Comparison, Hit
 
 app = typer.Typer(help="Fine-tune your own embedding model, and know that it worked.", no_args_is_help=True)
 
@@ -27,33 +28,61 @@ def search(
     k: Annotated[int, typer.Option(min=1, max=100, help="how many documents to show")] = 5,
 ) -> None:
     """Searches the corpus with the base and the tuned encoder, side by side."""
-    # torch, polars and faiss: seconds that only this command should cost
-    from attune.demo import load_systems  # noqa: PLC0415
+    # torch, polars and faiss: seconds that only this command and the demo should cost
+    from attune.changed_queries import read_answers  # noqa: PLC0415
+    from attune.side_by_side import DemoParams, checked, load  # noqa: PLC0415
 
-    if not query.strip():
-        raise BadInput("the query is empty; say what to look for")
-    systems = load_systems(Path())
-    results = [system.search(query, k) for system in systems]
-    Console().print(side_by_side(systems, results))
+    query = checked(query)
+    params = load_params(DemoParams, "demo")
+    sides = load(Path(), params, read_answers(Path()))
+    Console().print(comparison_table(sides.search(query, k)))
 
 
-def side_by_side(systems: "list[System]", results: "list[list[Hit]]") -> Table:
-    """One column per system, one row per rank; a document that the first system lacks is marked."""
+def comparison_table(found: "Comparison") -> Table:
+    """One column per system, one row per rank: title, score, and how the document moved."""
     table = Table(show_lines=True)
     table.add_column("rank", justify="right")
-    for system in systems:
-        table.add_column(system.name, ratio=1)
-    known = {hit.document_id for hit in results[0]}
-    for rank, hits in enumerate(zip(*results, strict=True), start=1):
-        cells = [_cell(hit, is_new=column > 0 and hit.document_id not in known) for column, hit in enumerate(hits)]
-        table.add_row(str(rank), *cells)
+    for ranking in found.systems:
+        encode, look_up = 1000 * ranking.encode_seconds, 1000 * ranking.search_seconds
+        head = f"{ranking.system} ({ranking.runs_in}: encoded in {encode:.0f} ms, searched in {look_up:.0f} ms)"
+        table.add_column(head, ratio=1)
+    for rank, hits in enumerate(zip(*(ranking.hits for ranking in found.systems), strict=True), start=1):
+        table.add_row(str(rank), *(_cell(hit, found.depth) for hit in hits))
     return table
 
 
-def _cell(hit: "Hit", is_new: bool) -> str:
-    mark = "[green]+[/green] " if is_new else ""
-    head = f"{mark}[bold]{escape(hit.title or hit.document_id)}[/bold]  {hit.score:.3f}"
-    return f"{head}\n[dim]{escape(textwrap.shorten(hit.text, 160))}[/dim]"
+def _cell(hit: "Hit", depth: int) -> str:
+    from attune.side_by_side import direction, moved  # noqa: PLC0415
+
+    colour = {"up": "green", "down": "red", "same": "dim"}[direction(hit)]
+    mark = " [bold green]answer[/bold green]" if hit.is_answer else ""
+    head = f"[bold]{escape(hit.title or hit.document_id)}[/bold]{mark}"
+    facts = f"{hit.score:.3f}  [{colour}]{moved(hit, depth)}[/{colour}]"
+    return f"{head}\n{facts}\n[dim]{escape(textwrap.shorten(hit.text, 160))}[/dim]"
+
+
+@app.command()
+def demo(
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0: any that is free; else params.yaml's")] = None,
+    no_open: Annotated[bool, typer.Option("--no-open", help="do not open a browser")] = False,
+) -> None:
+    """Serves a search page on this machine, base beside tuned, and the tuned model behind OpenAI's embeddings API."""
+    try:
+        from attune import demo, loopback  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise BadInput(f"demo: {error.name} is not installed; pip install 'attune[pipeline,demo]'") from None
+    from attune.side_by_side import DemoParams  # noqa: PLC0415
+
+    params = load_params(DemoParams, "demo")
+    with loopback.listen(params.port if port is None else port) as listening:
+        print("attune demo: loading the encoders and the corpus", flush=True)
+        application = demo.load_application(Path(), params)
+        url = loopback.address(listening)
+        print(f"attune demo: {url} (Ctrl-C stops it)", flush=True)
+        if not no_open:
+            loopback.open_browser(url)
+        loopback.serve(application, listening)
+    print("attune demo: stopped")
 
 
 @app.command()
@@ -102,21 +131,47 @@ def verify(folder: Annotated[Path, typer.Argument(help="an exported model folder
 
 
 @app.command()
-def gate(metrics: Annotated[Path, typer.Argument(help="the folder with the receipts")] = Path("metrics")) -> None:
-    """Says whether this model may be merged, by the floors in params.yaml; exits with 1 if not, 2 if it cannot tell."""
-    from attune.gate import GateParams, judge  # noqa: PLC0415
-    from attune.stage import load_params  # noqa: PLC0415
+def gate(
+    folder: Annotated[Path, typer.Argument(help="the project's root")] = Path(),
+    against: Annotated[str, typer.Option(help="a revision it must not be worse than, such as main")] = "",
+) -> None:
+    """Says whether this model may be merged: exits with 0 if so, 1 if a rule fails, 2 if it cannot tell."""
+    from attune.gate import review  # noqa: PLC0415
 
     try:
-        findings = judge(load_params(GateParams, "gate"), metrics)
+        findings = review(folder, against)
     except EXPECTED as error:
         print(f"attune gate: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from None
     for found in findings:
         print(f"{'pass' if found.is_kept else 'FAIL'}  {found.rule}: {found.figures}")
     n_failed = sum(not found.is_kept for found in findings)
-    print(f"attune gate: {f'{n_failed} of {len(findings)} rules fail' if n_failed else 'all rules hold'}")
+    print(f"attune gate: {f'{n_failed} of {len(findings)} checks fail' if n_failed else 'every rule holds'}")
     raise SystemExit(bool(n_failed))
+
+
+@app.command()
+def comment(
+    folder: Annotated[Path, typer.Argument(help="the project's root")] = Path(),
+    against: Annotated[str, typer.Option(help="the revision that the change is to be merged into")] = "main",
+    baseline: Annotated[str, typer.Option(help="the revision whose tuned encoder is the base")] = "baseline",
+) -> None:
+    """Prints what a pull request is told about its model; in its workflow, writes it there and to the summary.
+
+    The workflow hands its token over in GITHUB_TOKEN; without it nothing is written to the pull request.
+    """
+    from attune.comment import MARKER, comment  # noqa: PLC0415
+    from attune.posting import post, pull_request  # noqa: PLC0415
+
+    request = pull_request(os.environ)
+    text = comment(folder, against, baseline, request.link if request else "")
+    print(text)
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(summary).open("a", encoding="utf-8") as file:
+            file.write(text)
+    token = os.environ.get("GITHUB_TOKEN")
+    if request and token:
+        print(f"attune comment: {post(request, token, MARKER, text)}", file=sys.stderr)
 
 
 def main() -> None:

@@ -1,24 +1,26 @@
 """May this model be merged? Floors from params.yaml against the figures in metrics/; a figure that is missing fails.
 
-The gate reads what the pipeline left and computes nothing anew, so it needs neither data nor models: it runs in a
-fresh clone, in a pull request, in a second.
+The gate reads what the pipeline left in git and computes nothing anew, so it needs neither data nor models: it runs in
+a fresh clone, in a pull request, in seconds. Nor does it believe everything: figures must be those that dvc.lock has
+the hashes of, dvc.lock that of the code, and nothing may be worse than at the revision that the result is merged into.
 """
 
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
+from attune import against as against_rules
+from attune import locked
 from attune.errors import BadInput
-from attune.stage import Params
+from attune.findings import Figures, Finding, Verdicts, applied
+from attune.revision import Revision
+from attune.stage import PARAMS_FILE, load_params
 
 COMPARED = ("recall@10", "mrr@10", "ndcg@10")
 
 
-class GateParams(Params):
+class GateParams(against_rules.AgainstParams):
     """What a model must keep to; figures beyond these fail the gate."""
 
     min_delta: float = Field(ge=-1, le=1)
@@ -30,78 +32,44 @@ class GateParams(Params):
     min_int8_kept: float = Field(ge=0, le=2)
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What a rule found: its name, whether it holds, and the figures that say so."""
-
-    rule: str
-    is_kept: bool
-    figures: str
-
-
-class Missing(Exception):
-    """A figure that a rule needs is not there."""
-
-
-class Figures:
-    """The figures in metrics/, by file and key."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def of(self, file: str, *keys: str) -> Any:  # noqa: ANN401
-        """One figure, such as of("report", "paired", "recall@10", "delta").
-
-        Raises:
-            Missing: the file or the key is not there, or the file is not JSON.
-        """
-        path = self.folder / f"{file}.json"
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise Missing(f"{path} is missing") from None
-        except ValueError as error:
-            raise Missing(f"{path} is not JSON ({error})") from None
-        for key in keys:
-            if not isinstance(found, Mapping) or key not in found:
-                raise Missing(f"{path} has no {' > '.join(keys)}")
-            found = found[key]
-        return found
-
-    def number(self, file: str, *keys: str) -> float:
-        """One figure that has to be a number.
-
-        Raises:
-            Missing: it is not there or not a number.
-        """
-        found = self.of(file, *keys)
-        if isinstance(found, bool) or not isinstance(found, int | float):
-            raise Missing(f"{self.folder / file}.json: {' > '.join(keys)} is {found!r}, not a number")
-        return float(found)
-
-
 def judge(params: GateParams, folder: Path) -> list[Finding]:
-    """Applies every rule to the figures in a folder.
+    """Applies every rule about figures to the receipts in a folder.
 
     Raises:
         BadInput: there is no such folder.
     """
     if not folder.is_dir():
-        raise BadInput(f"{folder}: not found; run `dvc repro`, or name the folder that holds the receipts")
-    figures = Figures(folder)
-    findings: list[Finding] = []
-    for name, rule in RULES.items():
-        try:
-            findings += [Finding(name, kept, words) for kept, words in rule(figures, params)]
-        except Missing as missing:
-            findings.append(Finding(name, False, f"{missing}; run `dvc repro` and commit metrics/"))
+        raise BadInput(f"{folder}: not found; run `dvc repro`, or name the folder of a project that has metrics/")
+    return applied(RULES, Figures(reader(folder), str(folder)), params)
+
+
+def reader(folder: Path) -> Callable[[str], str | None]:
+    """Reads a folder's files by their paths in it; None where there is no such file."""
+
+    def read(path: str) -> str | None:
+        file = folder / path
+        return file.read_text(encoding="utf-8") if file.is_file() else None
+
+    return read
+
+
+def review(folder: Path, against: str) -> list[Finding]:
+    """Everything that the gate asks of a project: its figures, its lock, and what a revision had, if one is named.
+
+    Raises:
+        BadInput: it cannot be told: no project there, no such revision, parameters out of bounds.
+    """
+    params = load_params(GateParams, "gate", folder / PARAMS_FILE)
+    findings = judge(params, folder / against_rules.METRICS)
+    with locked.opened(folder) as repo:
+        findings += applied(locked.RULES, repo)
+        if against:
+            old = Revision(repo, against)
+            findings += applied(against_rules.RULES, params, old, reader(folder))
     return findings
 
 
-Verdicts = Iterator[tuple[bool, str]]
-
-
-def _regression(figures: Figures, params: GateParams) -> Verdicts:
+def _gain(figures: Figures, params: GateParams) -> Verdicts:
     """No measure significantly below the baseline's; where the test split leaks, on the queries that do not."""
     n, n_clean = (figures.number("report", *keys) for keys in (("n_test_queries",), _clean()))
     paired = "paired" if n == n_clean else "paired_without_leaks"
@@ -159,7 +127,7 @@ def _kept(figures: Figures, params: GateParams) -> Verdicts:
 
 
 RULES = {
-    "regression": _regression,
+    "gain": _gain,
     "leakage": _leaks,
     "overfitting": _overfitting,
     "drift": _drift,

@@ -9,14 +9,14 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from fnmatch import fnmatch
 from pathlib import Path
 
 import onnx
 import torch
-from onnxruntime.quantization import QuantType, quantize_dynamic
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize
+
+from attune.fast_forms import part_layer_norms, reorder_gelu
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 OUTPUTS = ("last_hidden_state", "sentence_embedding")
@@ -64,7 +64,10 @@ def export_graph(encoder: SentenceTransformer, path: Path, opset: int) -> None:
     if program is None:
         raise TypeError("torch.onnx.export returned no program; dynamo=True always does")
     path.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(anonymous(program.model_proto), path)
+    model = anonymous(program.model_proto)
+    reorder_gelu(model)
+    part_layer_norms(model)
+    onnx.save(model, path)
 
 
 def anonymous(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -84,31 +87,6 @@ def anonymous(model: onnx.ModelProto) -> onnx.ModelProto:
             part.ClearField("metadata_props")
             part.ClearField("doc_string")
     return model
-
-
-def quantise(source: Path, path: Path, per_channel: bool, reduce_range: bool, keep_fp32: Sequence[str]) -> None:
-    """Writes the int8 graph: weights rounded once, activations by their range in each batch.
-
-    Embedding tables are rounded too: most of a small encoder's bytes, and next to nothing of its quality.
-
-    Args:
-        source: the fp32 graph.
-        path: where the int8 graph goes.
-        per_channel: one scale per output of a matrix instead of one for all; without it quality suffers badly.
-        reduce_range: 7-bit weights, for CPUs without VNNI, whose 16-bit sums saturate.
-        keep_fp32: patterns (fnmatch) of node names that stay as they are, such as `*[0-9].output.dense/*`.
-    """
-    names = [node.name for node in onnx.load(source).graph.node]
-    with _quiet():
-        quantize_dynamic(
-            source,
-            path,
-            op_types_to_quantize=["MatMul", "Gather"],
-            weight_type=QuantType.QInt8,
-            per_channel=per_channel,
-            reduce_range=reduce_range,
-            nodes_to_exclude=[name for name in names if any(fnmatch(name, pattern) for pattern in keep_fp32)],
-        )
 
 
 @contextmanager

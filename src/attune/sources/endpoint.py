@@ -6,36 +6,28 @@ for documents that are new or changed. A key, if the endpoint wants one, comes f
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from email.utils import parsedate, parsedate_to_datetime
 from hashlib import sha256
 from itertools import islice
-from math import isfinite
 from pathlib import Path
 from string import Formatter
 from threading import Event
-from time import sleep, time
 from typing import Annotated
 
 import requests
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from requests.adapters import HTTPAdapter
-from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 from tqdm import tqdm
-from urllib3.exceptions import HTTPError, NewConnectionError, TimeoutError
+from urllib3.exceptions import HTTPError
 
 from attune.errors import BadInput
 from attune.sources.answers import Answers
 from attune.sources.lines import shown
 from attune.sources.raw import Document
+from attune.sources.retrying import post, reason
 
 KEY = "ATTUNE_API_KEY"
-_BACKOFF_SECONDS = 1.0  # doubled after each try
-_MAX_WAIT_SECONDS = 60  # between two tries, whatever the endpoint asks for
-_PASSING = (408, 425, 429, 500, 502, 503, 504)  # faults that may be gone at the next try
-_JSON = {"Content-Type": "application/json"}
-Auth = Callable[[requests.PreparedRequest], requests.PreparedRequest]
 _ADVICE = {
     400: "see whether it knows collect.endpoint.model and takes seed, temperature and max_tokens",
     401: f"set {KEY} in the environment",
@@ -148,39 +140,6 @@ def _session(endpoint: Endpoint) -> requests.Session:
     return session
 
 
-def _post(session: requests.Session, url: str, endpoint: Endpoint, auth: Auth, body: bytes) -> requests.Response:
-    """The whole answer, after as many tries as it takes; the last one, good or bad, if it takes too many.
-
-    Not by urllib3's Retry, which is over once the head of an answer is there: bodies break, too.
-    """
-    for n_tried in range(1, endpoint.retries + 2):
-        is_last = n_tried > endpoint.retries
-        wanted = 0.0
-        try:
-            response = session.post(
-                url, body, headers=_JSON, auth=auth, timeout=endpoint.timeout_seconds, allow_redirects=False
-            )
-            if is_last or response.status_code not in _PASSING:
-                break
-            wanted = _retry_after(response.headers.get("Retry-After", ""))
-        except (requests.ConnectionError, requests.Timeout, ChunkedEncodingError, ContentDecodingError):
-            if is_last:
-                raise
-        # the first pause is short: most faults are over at once
-        sleep(min(_MAX_WAIT_SECONDS, max(wanted, _BACKOFF_SECONDS * (2**n_tried - 2) / 2)))
-    return response
-
-
-def _retry_after(header: str) -> float:
-    """The seconds that an endpoint asks to wait, by their number or by a date; 0 where it says nothing of use."""
-    try:
-        seconds = float(header)
-    except ValueError:
-        date = parsedate_to_datetime(header) if parsedate(header) else None
-        seconds = date.timestamp() - time() if date else 0.0
-    return seconds if isfinite(seconds) else 0.0
-
-
 def _answer(session: requests.Session, key: str, body: bytes, endpoint: Endpoint) -> str:
     """One answer, after as many tries as it takes."""
     url = f"{endpoint.url.rstrip('/')}/chat/completions"
@@ -196,9 +155,11 @@ def _answer(session: requests.Session, key: str, body: bytes, endpoint: Endpoint
         return BadInput(f"{url}: {what}; {advice}, then run again: answers so far are kept in {endpoint.cache}")
 
     try:
-        response = _post(session, url, endpoint, bearer, body)
+        response = post(session, url, bearer, body, endpoint.timeout_seconds, endpoint.retries)
     except (requests.RequestException, HTTPError) as error:
-        raise refusal(_reason(error, endpoint), "start the server or mend collect.endpoint") from None
+        raise refusal(
+            reason(error, endpoint.timeout_seconds, endpoint.retries), "start the server or mend collect.endpoint"
+        ) from None
     if response.status_code != 200:
         said = " ".join(response.text.split())
         raise refusal(f"HTTP {response.status_code} {said}", _ADVICE.get(response.status_code, "see the server's log"))
@@ -208,12 +169,3 @@ def _answer(session: requests.Session, key: str, body: bytes, endpoint: Endpoint
         return content.encode("utf-8", "replace").decode()
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         raise refusal(f"got {response.text}", "expected a chat completion; see the server's log") from None
-
-
-def _reason(error: Exception, endpoint: Endpoint) -> str:
-    """What lies under the layers of requests and urllib3, without the addresses of their objects."""
-    cause = getattr(error.args[0], "reason", error) if error.args else error
-    is_slow = isinstance(cause, (TimeoutError, requests.Timeout)) or "Read timed out" in str(cause)
-    if is_slow and not isinstance(cause, NewConnectionError):
-        return f"no answer within {endpoint.timeout_seconds:g} seconds, tried {endpoint.retries + 1} times"
-    return str(cause).rpartition(": ")[2] or type(cause).__name__

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from attune.dimensions import truncated
+from attune.groups import grouped
 from attune.lexical import bm25_top_k
 from attune.measures import MEASURES, measure
 from attune.retrieval import load_embeddings, top_k
@@ -38,6 +39,7 @@ class EvaluateParams(Params):
     depth: int = Field(ge=100, le=10_000)
     n_train_sample: int = Field(ge=1)
     seed: int = Field(ge=0)
+    n_groups: int = Field(ge=2, le=1000)
     truncate_dims: list[Annotated[int, Field(ge=1)]]
     threads: int = Field(ge=1, le=1024)
     bm25_k1: float = Field(ge=0, le=10)
@@ -120,7 +122,9 @@ def scored_by_dimensions(params: EvaluateParams, source: Path, splits: list[Spli
     return figures
 
 
-def evaluate(params: EvaluateParams, *, system: str, input: Path, prepared: Path, splits: Path, out: Out) -> Receipt:
+def evaluate(
+    params: EvaluateParams, *, system: str, input: Path, prepared: Path, splits: Path, out: Out, groups: Out
+) -> Receipt:
     """Scores a system from its embeddings, or by BM25 from the texts."""
     corpus = read(prepared / "corpus.parquet", CORPUS)
     ranker = bm25_ranker(params, corpus) if system == BM25 else dense_ranker(params, input, corpus.height)
@@ -131,6 +135,8 @@ def evaluate(params: EvaluateParams, *, system: str, input: Path, prepared: Path
         values = measure(rows, split.judgments)
         runs.append(run_table(split, corpus, scores, rows))
         tables.append(score_table(split, values))
+        if split.name == "test":
+            groups.write_text(grouped(split.query_ids.to_list(), values, params.n_groups))
         means[split.name] = {key: float(column.mean()) for key, column in values.items()}
     write(pl.concat(runs).sort("query_id", "rank"), out / "run.parquet", RUN)
     write(pl.concat(tables).sort("query_id"), out / "scores.parquet", SCORES)

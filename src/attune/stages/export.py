@@ -5,12 +5,15 @@ is made to break it. int8 is only measured here; how much retrieval it keeps is 
 """
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import polars as pl
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
@@ -19,12 +22,15 @@ from sentence_transformers import SentenceTransformer
 from attune.encoders import load_torch
 from attune.errors import BadInput
 from attune.model_folder import FP32, INT8, LIBRARIES, POOLING_FLAGS, Description, file_records, write_settings
-from attune.onnx_graph import OUTPUTS, export_graph, quantise
+from attune.onnx_graph import OUTPUTS, export_graph
 from attune.parity import Parity, by_batch_size, compare, parity_texts
+from attune.quantisation import Scheme, to_int8
 from attune.runtime import Embedder
 from attune.runtime.integrity import GOLDEN
 from attune.runtime.manifest import MANIFEST
+from attune.smoothing import Features
 from attune.stage import Out, Params, Receipt, run, write_json
+from attune.tables import CORPUS, TRIPLETS, full_texts, read
 
 SUPPORTED = (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
 GOLDEN_STEP = 4  # every fourth of the parity texts
@@ -36,9 +42,17 @@ class ExportParams(Params):
     """How the graphs are made, and how near to torch fp32 must be."""
 
     opset: int = Field(ge=18, le=24)
-    int8_per_channel: bool
-    int8_reduce_range: bool
+    int8_smoothing: float = Field(ge=0, le=1)
+    int8_unsmoothed: tuple[str, ...]
     int8_keep_fp32: tuple[str, ...]
+    int8_reduce_range: bool
+    int8_calibration_rows: int = Field(ge=1, le=10_000)
+    int8_seed: int = Field(ge=0)
+
+    def scheme(self) -> Scheme:
+        """How the int8 graph is made."""
+        return Scheme(self.int8_smoothing, self.int8_unsmoothed, self.int8_keep_fp32, self.int8_reduce_range)
+
     parity_min_cosine: float = Field(gt=0, le=1)
     parity_max_abs_diff: float = Field(gt=0, le=2)
     threads: int = Field(ge=1, le=1024)
@@ -130,15 +144,40 @@ def golden(texts: list[str], truth: NDArray[np.float32], int8: Embedder) -> dict
     return {"texts": texts, "vectors": truth.tolist(), "min_cosine": limits}
 
 
-def export(params: ExportParams, model: Path, out: Out) -> Receipt:
-    """Writes the ONNX folder."""
+def calibration_texts(triplets: pl.DataFrame, corpus: pl.DataFrame, n: int, seed: int, about: Description) -> list[str]:
+    """Texts that show how large activations get: at most n train queries and their documents, with their prompts."""
+    rows = triplets.select("text", "document_id").sample(min(n, triplets.height), seed=seed)
+    documents = corpus.join(rows, on="document_id", how="semi", maintain_order="left")
+    prompts = about.prompts
+    queries = [prompts.get("query", "") + text for text in rows["text"]]
+    return [*queries, *(prompts.get("document", "") + text for text in full_texts(documents))]
+
+
+def single_texts(encoder: SentenceTransformer, texts: Sequence[str], graph: onnx.ModelProto) -> Iterator[Features]:
+    """Each text as a batch of its own, as the graph takes it: without padding, which would count like tokens."""
+    names = [node.name for node in graph.graph.input]
+    for text in texts:
+        features = encoder.preprocess([text])
+        yield {name: features[name].numpy() for name in names}
+
+
+def write_int8(out: Path, encoder: SentenceTransformer, texts: Sequence[str], scheme: Scheme) -> None:
+    """Writes the int8 graph beside the fp32 one."""
+    graph = onnx.load(out / FP32)
+    onnx.save(to_int8(graph, single_texts(encoder, texts, graph), scheme), out / INT8)
+
+
+def export(params: ExportParams, model: Path, triplets: Path, corpus: Path, out: Out) -> Receipt:
+    """Writes the ONNX folder; the activations' ranges come from the train queries and documents of the triplets."""
     torch.set_num_threads(params.threads)
     encoder = load(model)
     about = describe(encoder, model)
     texts, truth = reference(encoder, about.max_length)
     write_settings(model, out, about)
     export_graph(encoder, out / FP32, params.opset)
-    quantise(out / FP32, out / INT8, params.int8_per_channel, params.int8_reduce_range, params.int8_keep_fp32)
+    seen = read(triplets, TRIPLETS), read(corpus, CORPUS)
+    calibrating = calibration_texts(*seen, params.int8_calibration_rows, params.int8_seed, about)
+    write_int8(out, encoder, calibrating, params.scheme())
     write_json(out / MANIFEST, manifest(about, model, None, {}))  # the runtime reads it; figures and hashes come after
     fp32, int8 = (Embedder(out, graph, params.threads) for graph in (FP32, INT8))
     parity = compare(by_batch_size(fp32, texts, "fp32"), by_batch_size(int8, texts, "int8"), truth)

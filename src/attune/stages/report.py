@@ -5,31 +5,31 @@ they need no history to be read.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 from pydantic import Field
 
-from attune.errors import BadInput
+from attune.asked import traits_of
+from attune.comparisons import Care, Row, compare_tasks, csv_of
 from attune.leaks import Leak, leaked_queries, without_leaks
-from attune.markdown import render, signed
-from attune.measures import MEASURES
+from attune.markdown import render
 from attune.overfitting import Curve, Gains, judge
 from attune.panels import curve_of, dimensions_of, domain_tasks, negatives, tasks_of, trade_off
 from attune.receipts import read_receipts
-from attune.significance import compare
+from attune.scored import Paired, paired_scores
+from attune.slices import SliceRow, Traits, by_trait, compare_slices, worse
 from attune.stage import Out, Params, run, write_json
 from attune.stories import closest, stories
-from attune.tables import LEAKS, QRELS, read, scores_columns
-from attune.verdict import HEADLINE, Outcome, leaks_of_test, verdict, verdict_despite_leaks
+from attune.summary import add_comparisons, headline, of_slices, outcomes
+from attune.tables import LEAKS, QRELS, read
+from attune.verdict import HEADLINE, leaks_of_test
 
 SYSTEMS = ("bm25", "base", "tuned", "onnx", "onnx_int8")
 RECEIPTS = (*SYSTEMS, "prepare", "split", "audit", "mine", "train", "merge", "seeds", "drift", "export")
 PROBED = ("base", "tuned")
 KEPT_BY_INT8 = 0.99  # the share of tuned nDCG@10 below which the report warns
-SCORES = scores_columns(MEASURES)
+SLICED = "ndcg@10"
 
 
 class ReportParams(Params):
@@ -38,55 +38,39 @@ class ReportParams(Params):
     n_resamples: int = Field(ge=100, le=1_000_000)
     confidence: float = Field(gt=0.5, lt=1)
     seed: int = Field(ge=0)
+    power: float = Field(gt=0.5, lt=1)
+    n_bins: int = Field(ge=2, le=20)
+    n_names: int = Field(ge=2, le=100)
+    min_slice_queries: int = Field(ge=2)
     n_examples: int = Field(ge=0, le=50)
     min_carried_share: float = Field(ge=-1, le=1)
     max_dev_decline: float = Field(ge=0, le=1)
 
+    @property
+    def care(self) -> Care:
+        """Of all comparisons."""
+        return Care(self.n_resamples, self.confidence, self.seed)
 
-def paired_scores(runs: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The test scores of base and of tuned, in the same order of queries.
+
+def receipts_of(metrics: Path, round: str) -> dict[str, dict[str, Any]]:
+    """The receipts by name; of a round after the first, what was trained and mined then.
 
     Raises:
-        BadInput: they were not scored on the same queries.
+        BadInput: one is missing or damaged.
     """
-    base, tuned = (
-        read(runs / system / "scores.parquet", SCORES).filter(pl.col("split") == "test").sort("query_id")
-        for system in ("base", "tuned")
-    )
-    if not base["query_id"].equals(tuned["query_id"]):
-        raise BadInput("report: base and tuned were scored on different test queries; run `dvc repro`")
-    return base, tuned
+    receipts = read_receipts(metrics, RECEIPTS, SYSTEMS)
+    if round != "r1":
+        again = read_receipts(metrics, [f"train_{round}", f"mine_{round}"], ())
+        receipts |= {name: again[f"{name}_{round}"] for name in ("train", "mine")}
+    return receipts
 
 
-def outcome_of(params: ReportParams, base: pl.DataFrame, tuned: pl.DataFrame) -> Outcome:
-    """Compares the scores of two systems, query by query and measure by measure."""
-    values = [{name: side[name].to_numpy() for name in MEASURES} for side in (base, tuned)]
-    means = [float(side[HEADLINE].mean()) for side in values]
-    paired = compare(values[0], values[1], params.n_resamples, params.confidence, params.seed)
-    return Outcome(paired, means[0], means[1], base.height)
-
-
-def summarise(
-    params: ReportParams, receipts: Mapping[str, Mapping[str, Any]], whole: Outcome, clean: Outcome | None, leaks: str
-) -> dict[str, Any]:
-    """The content of report.json: the four headline figures first; a leaking test split is part of the verdict."""
-    base, tuned = receipts["base"], receipts["tuned"]
-    kept = {name: receipts[name]["ndcg@10"] / (tuned["ndcg@10"] or 1) for name in ("onnx", "onnx_int8")}
-    found = (
-        verdict_despite_leaks(whole, clean, leaks, params.confidence) if leaks else verdict(whole, params.confidence)
-    )
-    return {
-        "baseline_recall@10": base[HEADLINE],
-        "tuned_recall@10": tuned[HEADLINE],
-        "mrr": tuned["mrr@10"],
-        "delta": signed(tuned[HEADLINE] - base[HEADLINE]),
-        "n_test_queries": tuned["n_queries"],
-        "verdict": found,
-        "systems": {system: {measure: receipts[system][measure] for measure in MEASURES} for system in SYSTEMS},
-        "paired": asdict(whole)["paired"],
-        "paired_without_leaks": asdict(clean)["paired"] if clean and leaks else {},
-        "ndcg@10_kept_share": kept,
-    }
+def sliced(params: ReportParams, scores: Paired, traits: Traits) -> dict[str, Any]:
+    """The slices of the test queries, those that got worse, and how many were too small to tell."""
+    slices = by_trait(traits, params.n_bins, params.n_names)
+    base, tuned = scores.base[SLICED], scores.tuned[SLICED]
+    rows, n_small = compare_slices(slices, base, tuned, params.care, params.min_slice_queries)
+    return {"slices": rows, "worse": worse(rows, params.confidence), "n_small_slices": n_small}
 
 
 def panels(metrics: Path, receipts: Mapping[str, Mapping[str, Any]], mined: Path) -> dict[str, Any]:
@@ -101,10 +85,22 @@ def panels(metrics: Path, receipts: Mapping[str, Mapping[str, Any]], mined: Path
     }
 
 
+def overfitting(
+    params: ReportParams, receipts: Mapping[str, Mapping[str, Any]], metrics: Path, round: str
+) -> dict[str, Any]:
+    """The verdict on overfitting, from the figures of train, dev and test and from the curve of what ships."""
+    file = metrics / "plots" / ("training.csv" if round == "r1" else f"training_{round}.csv")
+    curve = Curve.of(curve_of(file), receipts["train"]["kept_step"])
+    gains = Gains.of(receipts["base"], receipts["tuned"])
+    return judge(gains, curve, params.min_carried_share, params.max_dev_decline)
+
+
 def report(
     params: ReportParams,
     *,
     runs: Path,
+    seeds: Path,
+    raw: Path,
     prepared: Path,
     splits: Path,
     audit: Path,
@@ -113,33 +109,31 @@ def report(
     metrics: Path,
     out: Out,
     page: Out,
+    comparisons: Out,
+    slices: Out,
 ) -> None:
     """Compares base and tuned and writes the report, for programs and for people."""
-    receipts = read_receipts(metrics, RECEIPTS, SYSTEMS)
-    if round != "r1":  # what ships was trained later: its curve, its negatives
-        receipts |= {
-            name: read_receipts(metrics, [f"{name}_{round}"], ())[f"{name}_{round}"] for name in ("train", "mine")
-        }
-    curve = "training" if round == "r1" else f"training_{round}"
-    base, tuned = paired_scores(runs)
+    receipts, scores = receipts_of(metrics, round), paired_scores(runs)
+    crossing = leaks_of_test(receipts["split"])
     leaks = [Leak(*row) for row in read(audit / "leaks.parquet", LEAKS).iter_rows()]
     answers = read(splits / "test/qrels.parquet", QRELS).select("query_id", "document_id").iter_rows()
-    leaked = leaked_queries(leaks, answers)
-    sides = {name: side[HEADLINE].to_numpy() for name, side in (("baseline", base), ("tuned", tuned))}
-    is_clean = ~base["query_id"].is_in(leaked["lexical"])
-    whole = outcome_of(params, base, tuned)
-    crossing = leaks_of_test(receipts["split"])
-    clean = outcome_of(params, base.filter(is_clean), tuned.filter(is_clean)) if is_clean.sum() > 1 else None
-    summary = summarise(params, receipts, whole, clean, crossing)
-    summary["without_leaks"] = without_leaks(base["query_id"].to_list(), sides, leaked)
-    points = Curve.of(curve_of(metrics / "plots" / f"{curve}.csv"), receipts["train"]["kept_step"])
-    gains = Gains.of(receipts["base"], receipts["tuned"])
-    summary["overfitting"] = judge(gains, points, params.min_carried_share, params.max_dev_decline)
-    shown = stories(runs, prepared, splits, params.n_examples, params.seed)
+    leaked, test = leaked_queries(leaks, answers), scores["test"]
+    rows = compare_tasks({task: (one.base, one.tuned) for task, one in scores.items()}, params.care, params.power)
+    found = outcomes(rows, test, leaked["lexical"], seeds / "scores.parquet", params.care, params.power)
+    cut = sliced(params, test, traits_of(test.query_ids, raw, prepared, splits))
+    summary = headline(receipts, SYSTEMS, *found, crossing)
+    add_comparisons(summary, rows)
+    summary |= of_slices(cut["slices"], cut["worse"])
+    sides = {"baseline": test.base[HEADLINE], "tuned": test.tuned[HEADLINE]}
+    summary["without_leaks"] = without_leaks(test.query_ids, sides, leaked)
+    summary["overfitting"] = overfitting(params, receipts, metrics, round)
     write_json(out, summary)
+    comparisons.write_text(csv_of(rows, Row), encoding="utf-8")
+    slices.write_text(csv_of(cut["slices"], SliceRow), encoding="utf-8")
     told = {"summary": summary, "receipts": receipts, "params": params, "leaks": crossing, "kept_by_int8": KEPT_BY_INT8}
+    shown = stories(runs, prepared, splits, params.n_examples, params.seed)
+    shown |= panels(metrics, receipts, mined) | cut | {"comparisons": rows}
     shown["closest"] = closest(leaks, prepared, params.n_examples)
-    shown |= panels(metrics, receipts, mined)
     page.write_text(render("report.md.j2", **told, **shown), encoding="utf-8")
 
 

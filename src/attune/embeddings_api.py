@@ -1,0 +1,132 @@
+"""OpenAI's embeddings API over the shipped model: what a request may hold, what comes back, and how errors look.
+
+Source: https://platform.openai.com/docs/api-reference/embeddings. Pure: no server here.
+"""
+
+import base64
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, StringConstraints, ValidationError
+from tokenizers import Tokenizer
+
+from attune.errors import BadInput
+from attune.runtime import Embedder
+
+MAX_INPUTS = 2048  # of one request, as OpenAI's
+OWNER = "attune"
+Text = Annotated[StrictStr, StringConstraints(min_length=1)]
+
+
+class EmbeddingRequest(BaseModel):
+    """The body of POST /v1/embeddings; token ids as input are not supported, for they would be another tokenizer's."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: StrictStr
+    input: Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_INPUTS)]
+    encoding_format: Literal["float", "base64"] = "float"  # defaults are the API's, not ours
+    dimensions: StrictInt | None = None
+    user: StrictStr | None = None
+
+
+class ApiError(Exception):
+    """An error as OpenAI's clients expect it: an HTTP status and an error object."""
+
+    def __init__(self, status: int, message: str, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.content = error_object(message, param, code)
+
+
+def error_object(message: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
+    """The body of an error response."""
+    return {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}}
+
+
+class EmbeddingsApi:
+    """Answers requests with the shipped model.
+
+    Its name is `tuned`; the API has no notion of queries and documents, so an encoder with prompts is also reached as
+    `tuned-query` and `tuned-document`. Texts are cut at the encoder's maximum length, as everywhere in the pipeline.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._embedder = Embedder(folder)
+        prompts, default = self._embedder.manifest.prompts, self._embedder.manifest.default_prompt_name
+        self._models: Mapping[str, tuple[Callable[[list[str]], NDArray[np.float32]], str]] = {
+            "tuned": (self._embedder.encode, prompts.get(default or "", "")),
+            "tuned-query": (self._embedder.encode_query, prompts.get("query", "")),
+            "tuned-document": (self._embedder.encode_document, prompts.get("document", "")),
+        }
+        # cuts, but does not pad, as the embedder does: the tokens that were read are what is counted
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.no_padding()
+
+    def models(self) -> dict[str, Any]:
+        """The body of GET /v1/models."""
+        data = [{"id": name, "object": "model", "created": 0, "owned_by": OWNER} for name in self._models]
+        return {"object": "list", "data": data}
+
+    def embeddings(self, body: bytes) -> dict[str, Any]:
+        """The body of the response to POST /v1/embeddings.
+
+        Raises:
+            ApiError: the request is not valid, or names a model that is not there.
+        """
+        request = parse(body)
+        if request.model not in self._models:
+            known = ", ".join(self._models)
+            raise ApiError(
+                404, f"The model '{request.model}' does not exist; use one of: {known}", "model", "model_not_found"
+            )
+        if request.dimensions not in (None, self._embedder.dim):
+            got, dim = request.dimensions, self._embedder.dim
+            raise ApiError(400, f"dimensions is {got}; this model makes {dim} and no other number", "dimensions")
+        encode, prompt = self._models[request.model]
+        texts = [request.input] if isinstance(request.input, str) else request.input
+        try:
+            vectors = encode(texts)
+        except BadInput as error:
+            raise ApiError(400, str(error), "input") from None
+        n_tokens = sum(len(row.ids) for row in self._tokenizer.encode_batch_fast([prompt + text for text in texts]))
+        data = [
+            {"object": "embedding", "index": index, "embedding": _encoded(vector, request.encoding_format)}
+            for index, vector in enumerate(vectors)
+        ]
+        usage = {"prompt_tokens": n_tokens, "total_tokens": n_tokens}
+        return {"object": "list", "data": data, "model": request.model, "usage": usage}
+
+
+def parse(body: bytes) -> EmbeddingRequest:
+    """Reads a request's body.
+
+    Raises:
+        ApiError: it is not JSON, or not such a request; names the first key that is wrong.
+    """
+    try:
+        return EmbeddingRequest.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        if not first["loc"]:
+            raise ApiError(400, f"the body is not a JSON object of an embeddings request: {first['msg']}") from None
+        param = str(first["loc"][0])
+        raise ApiError(400, f"{param}: {_explain(first, param)}", param) from None
+
+
+def _explain(error: Mapping[str, Any], param: str) -> str:
+    if error["type"] == "extra_forbidden":
+        return "unknown argument; remove it"
+    if error["type"] == "missing":
+        return "missing; every request needs it"
+    if param == "input":
+        return f"expected a text that is not empty, or a list of 1 to {MAX_INPUTS} of them; token ids are not supported"
+    return f"{error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _encoded(vector: NDArray[np.float32], encoding_format: str) -> list[float] | str:
+    """base64: the little-endian float32 bytes."""
+    return base64.b64encode(vector.astype("<f4").tobytes()).decode() if encoding_format == "base64" else vector.tolist()

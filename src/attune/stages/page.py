@@ -1,0 +1,169 @@
+"""Draws the report's page: what the report, its neighbours and the runs say, for people, in one file that needs none.
+
+A stage of its own: another look must not run the statistics again.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from attune import at_a_glance, charts, training_charts
+from attune.csv_rows import COMPARISONS, SLICES, read_rows
+from attune.html_page import render_page
+from attune.measures import MEASURES
+from attune.panels import curve_of, dimensions_of, negatives, tasks_of, trade_off
+from attune.provenance import fingerprints, parameters, shipped, versions
+from attune.rank_curves import bubbles, gains_by_size
+from attune.rankings import Rankings, examples, paired_scores, read_rankings, recall_curves
+from attune.receipts import read_receipts
+from attune.stage import Out, Params, run
+from attune.svg import Chart
+from attune.verdict import HEADLINE, leaks_of_test
+
+SYSTEMS = ("bm25", "base", "tuned", "onnx", "onnx_int8")
+RECEIPTS = (*SYSTEMS, "base_encoder", "prepare", "split", "audit", "mine", "train", "merge", "seeds", "drift", "export")
+DRAWN = "ndcg@10"  # of the charts by query
+OTHERS = ("dev", "paraphrases", "train")  # sets of queries that evaluate scores besides test
+TOLD = ("recall@10", "ndcg@10")  # ... by these measures
+
+Receipts = Mapping[str, Mapping[str, Any]]
+Rows = Sequence[Mapping[str, Any]]
+
+
+class PageParams(Params):
+    """How much of the data the page shows."""
+
+    n_examples: int = Field(ge=0, le=50)
+    seed: int = Field(ge=0)
+    max_characters: int = Field(ge=40, le=10_000)
+
+
+def scores_of(receipts: Receipts) -> list[dict[str, Any]]:
+    """A row per set of queries and measure: task, measure, best, and each system's score (None where it has none)."""
+    asked = [("test", measure, measure) for measure in MEASURES]
+    asked += [(task, measure, f"{task}_{measure}") for task in OTHERS for measure in TOLD]
+    rows = []
+    for task, measure, key in asked:
+        found = {system: receipts[system].get(key) for system in SYSTEMS}
+        best = max((value for value in found.values() if value is not None), default=None)
+        if best is not None:
+            rows.append({"task": task, "measure": measure, "best": best} | found)
+    return rows
+
+
+def receipts_of(metrics: Path, round: str) -> dict[str, dict[str, Any]]:
+    """The receipts that the page shows; training's and mining's are those of the round that ships."""
+    receipts = read_receipts(metrics, RECEIPTS, SYSTEMS)
+    if round != "r1":
+        later = read_receipts(metrics, [f"train_{round}", f"mine_{round}"], ())
+        receipts |= {name: later[f"{name}_{round}"] for name in ("train", "mine")}
+    return receipts
+
+
+def drawn(rankings: Rankings, runs: Path, compared: Rows, slices: Rows) -> list[Chart]:
+    """The charts of the scores: by depth, by query, by measure, by slice."""
+    scored = paired_scores(runs, DRAWN)
+    measured = [{**row, "label": row["measure"]} for row in compared if row["task"] == "test"]
+    sliced = [{**row, "label": f"{row['slice']}: {row['bin']}".replace("_", " ")} for row in slices]
+    return [
+        charts.recall_curves(recall_curves(rankings)),
+        charts.gains(gains_by_size(*scored), DRAWN),
+        charts.scatter(bubbles(*scored), DRAWN),
+        charts.forest(measured, "measures", "By measure, on test", "tuned minus base"),
+        charts.forest(sliced, "slices", "By slice of the test queries", f"{DRAWN}, tuned minus base"),
+    ]
+
+
+def made_of(metrics: Path, round: str, best_step: int) -> list[Chart]:
+    """The charts of how the encoder came about."""
+    curve = metrics / "plots" / ("training.csv" if round == "r1" else f"training_{round}.csv")
+    return [
+        training_charts.training(curve_of(curve), best_step),
+        training_charts.trade_off(trade_off(metrics / "plots/merge.csv")),
+    ]
+
+
+def answers(
+    summary: Mapping[str, Any], receipts: Receipts, compared: Rows, slices: Rows, max_p: float
+) -> list[at_a_glance.Answer]:
+    """What the page says first."""
+    return [
+        at_a_glance.gain(summary["verdict"], compared, max_p),
+        at_a_glance.for_whom(slices, max_p),
+        at_a_glance.leakage(receipts["audit"], leaks_of_test(receipts["split"])),
+        at_a_glance.by_heart(summary["overfitting"]),
+        at_a_glance.elsewhere(receipts["drift"]),
+        at_a_glance.shipping(summary["ndcg@10_kept_share"]),
+    ]
+
+
+def panels(metrics: Path, mined: Path, receipts: Receipts) -> dict[str, Any]:
+    """The tables and examples beside the charts."""
+    probed = read_receipts(metrics / "probe", ("base", "tuned"), ())
+    return {
+        "receipts": receipts,
+        "crossing": leaks_of_test(receipts["split"]),
+        "scores": scores_of(receipts),
+        "tasks": tasks_of(probed["base"], probed["tuned"]),
+        "dimensions": dimensions_of(receipts["base"], receipts["tuned"]),
+        "negatives": negatives(mined),
+    }
+
+
+def sources(inputs: Sequence[Path], onnx: Path, settings: Mapping[str, Any], libraries: Path) -> dict[str, Any]:
+    """The provenance: hashes, parameters, versions."""
+    manifest = read_receipts(onnx, ["manifest"], ())["manifest"]
+    return {
+        "files": fingerprints(inputs) + shipped(manifest),
+        "encoder": manifest["base"],
+        "parameters": settings,
+        "versions": versions(libraries),
+    }
+
+
+def page(
+    params: PageParams,
+    *,
+    runs: Path,
+    prepared: Path,
+    splits: Path,
+    mined: Path,
+    round: str,
+    metrics: Path,
+    onnx: Path,
+    settings: Path,
+    libraries: Path,
+    out: Out,
+) -> None:
+    """Puts the page together and writes it."""
+    receipts, summary = receipts_of(metrics, round), read_receipts(metrics, ["report"], ())["report"]
+    compared = read_rows(metrics / "plots/comparisons.csv", COMPARISONS)
+    slices = read_rows(metrics / "plots/slices.csv", SLICES)
+    rankings = read_rankings(runs, splits / "test", SYSTEMS)
+    shown = drawn(rankings, runs, compared, slices) + made_of(metrics, round, receipts["train"]["best_step"])
+    run_with = parameters(settings)
+    confidence = run_with["report"]["confidence"]
+    max_p = float(f"{1 - confidence:.6g}")
+    inputs = [prepared / "corpus.parquet", splits, mined, *(runs / system for system in SYSTEMS)]
+    html = render_page(
+        params=params,
+        systems=SYSTEMS,
+        headline=HEADLINE,
+        summary=summary,
+        confidence=confidence,
+        answers=answers(summary, receipts, compared, slices, max_p),
+        charts={chart.name: chart for chart in shown},
+        compared=compared,
+        slices=slices,
+        depth=rankings.depth,
+        **panels(metrics, mined, receipts),
+        **examples(rankings, prepared / "corpus.parquet", params.n_examples, params.seed),
+        **sources(inputs, onnx, run_with, libraries),
+    )
+    out.write_text(html, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(page)

@@ -1,0 +1,104 @@
+"""What report.json says of scores: headline figures, comparisons and slices, under keys that stay as they are."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attune.comparisons import Care, Row, Scores
+from attune.markdown import signed
+from attune.measures import MEASURES
+from attune.power import Sensitivity
+from attune.scored import Paired, seed_scores
+from attune.significance import Comparison, Interval, compare, compare_seeds
+from attune.slices import SliceRow
+from attune.verdict import HEADLINE, OVER_SEEDS, Outcome, too_few, verdict, verdict_despite_leaks
+
+Receipts = Mapping[str, Mapping[str, Any]]
+
+
+def comparison_of(row: Row) -> Comparison:
+    """A row without its task's and measure's own figures."""
+    return Comparison(row.delta, row.low, row.high, row.p, row.wins, row.ties, row.losses)
+
+
+def outcome_of(
+    paired: Mapping[str, Comparison], scores: Paired, of_seeds: Sequence[Scores], care: Care, power: float
+) -> Outcome:
+    """What the comparisons of these test queries come to, with one set of scores for each trained seed."""
+    base, tuned = scores.base[HEADLINE], scores.tuned[HEADLINE]
+    intervals: dict[str, Interval] = {}
+    if len(of_seeds) > 1:
+        stacked = {name: np.stack([values[name] for values in of_seeds]) for name in OVER_SEEDS}
+        intervals = compare_seeds({name: scores.base[name] for name in OVER_SEEDS}, stacked, *care)
+    sensitivity = Sensitivity.of(tuned - base, care.confidence, power)
+    return Outcome(paired, float(base.mean()), float(tuned.mean()), sensitivity, intervals, len(of_seeds))
+
+
+def outcomes(
+    rows: Sequence[Row], scores: Paired, leaked: Collection[str], seeds: Path, care: Care, power: float
+) -> tuple[Outcome, Outcome | None]:
+    """The outcome on all test queries, and that on those that do not leak (None where fewer than two are left).
+
+    Raises:
+        BadInput: the seeds were not scored on the same queries.
+    """
+    paired = {row.measure: comparison_of(row) for row in rows if row.task == "test"}
+    whole = outcome_of(paired, scores, seed_scores(seeds, scores.query_ids), care, power)
+    if not leaked:
+        return whole, whole
+    clean = scores.without(leaked)
+    if len(clean.query_ids) < 2:
+        return whole, None
+    paired = compare(clean.base, clean.tuned, *care)
+    return whole, outcome_of(paired, clean, seed_scores(seeds, clean.query_ids), care, power)
+
+
+def headline(
+    receipts: Receipts, systems: Sequence[str], whole: Outcome, clean: Outcome | None, leaks: str
+) -> dict[str, Any]:
+    """The first part of report.json: the four headline figures on top; a leaking test split is part of the verdict."""
+    base, tuned = receipts["base"], receipts["tuned"]
+    kept = {name: receipts[name]["ndcg@10"] / (tuned["ndcg@10"] or 1) for name in ("onnx", "onnx_int8")}
+    counted = clean if leaks and clean else whole
+    return {
+        "baseline_recall@10": base[HEADLINE],
+        "tuned_recall@10": tuned[HEADLINE],
+        "mrr": tuned["mrr@10"],
+        "delta": signed(tuned[HEADLINE] - base[HEADLINE]),
+        "n_test_queries": tuned["n_queries"],
+        "verdict": verdict_despite_leaks(whole, clean, leaks) if leaks else verdict(whole),
+        "too_few_queries": too_few(counted),
+        "smallest_detectable": counted.sensitivity.smallest_detectable,
+        "systems": {system: {measure: receipts[system][measure] for measure in MEASURES} for system in systems},
+        "paired": asdict(whole)["paired"],
+        "paired_over_seeds": asdict(counted)["over_seeds"],
+        "paired_without_leaks": asdict(clean)["paired"] if clean and leaks else {},
+        "ndcg@10_kept_share": kept,
+    }
+
+
+def add_comparisons(summary: dict[str, Any], rows: Sequence[Row]) -> None:
+    """Adds what was corrected for all comparisons to those of test, and the other tasks."""
+    summary["tasks"] = {}
+    for row in rows:
+        told = {"p_holm": row.p_holm, "smallest_detectable": row.smallest_detectable}
+        if row.task == "test":
+            summary["paired"][row.measure] |= told
+        else:
+            summary["tasks"].setdefault(row.task, {})[row.measure] = {"n": row.n} | asdict(comparison_of(row)) | told
+
+
+def of_slices(rows: Sequence[SliceRow], worse: Sequence[SliceRow]) -> dict[str, Any]:
+    """The slices by trait and values, after the names of those that got worse."""
+    found: dict[str, Any] = {}
+    for row in rows:
+        figures = asdict(row)
+        found.setdefault(figures.pop("slice"), {})[figures.pop("bin")] = figures
+    return {
+        "n_worse_slices": len(worse),
+        "worse_slices": "; ".join(f"{row.slice}: {row.bin}" for row in worse),
+        "slices": found,
+    }

@@ -1,0 +1,54 @@
+"""A headless Chromium for tests of pages, and axe-core's verdict on a page; whoever lacks either skips those tests."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+
+AXE = "ATTUNE_AXE"  # the path of a newer axe.min.js (npm pack axe-core), if not that of PyPI's axe-core-python
+NO_CHROMIUM = "needs Chromium and its driver (Debian: apt-get install chromium chromium-driver)"
+
+
+@contextmanager
+def browser(width: int = 1280, height: int = 900, dark: bool = False) -> Iterator["Chrome"]:
+    """A driver whose window shows pages of this size, in CSS pixels; it logs requests and the console."""
+    binary = shutil.which("chromium") or shutil.which("google-chrome")
+    driver_file = shutil.which("chromedriver")
+    if not binary or not driver_file:
+        pytest.skip(NO_CHROMIUM)
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    # without a sandbox, as containers need it; the rest keeps Chromium from calling home
+    for flag in "headless=new no-sandbox disable-dev-shm-usage disable-gpu disable-background-networking".split():
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver_file))
+    try:
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
+        yield driver
+    finally:
+        driver.quit()
+
+
+def serious_violations(driver: "Chrome") -> list[str]:
+    """What axe-core calls serious or critical on the page that is shown, one line each."""
+    path = Path(os.environ.get(AXE) or Path(pytest.importorskip("axe_core_python").__file__).with_name("axe.min.js"))
+    # through the debugger's side, which the page's own Content-Security-Policy does not bind
+    driver.execute_cdp_cmd("Runtime.evaluate", {"expression": path.read_text(encoding="utf-8")})
+    found: dict[str, Any] = driver.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+    return [
+        f"{each['id']}: {each['help']}: {[node['target'] for node in each['nodes']]}"
+        for each in found["violations"]
+        if each["impact"] in ("serious", "critical")
+    ]

@@ -1,0 +1,78 @@
+"""A finished pipeline's outputs, as far as the demo reads them: tiny encoders, seven documents, three test queries."""
+
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from ruamel.yaml import YAML
+
+from attune.encoders import TorchEncoder, load_torch
+from attune.measures import MEASURES
+from attune.runtime import Embedder
+from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, full_texts, scores_columns, write
+
+ROOT = Path(__file__).resolve().parent.parent
+HOSTILE = "<script>document.title = 'owned'</script><img src=x onerror=\"document.title = 'owned'\"> & <b>bold</b>"
+DOCUMENTS = {
+    "d0": ("stack arrays", "def stack(arrays): join vertical rows"),
+    "d1": ("sort a table", "def sort(table): rows in ascending order"),
+    "d2": ("<i>hostile</i>", HOSTILE),
+    "d3": ("", "a document without a title: mean of the column"),
+    "d4": ("fourier transform", "signal and frequency of a wave"),
+    "d5": ("shortest path", "graph nodes and edges, nearest neighbor"),
+    "d6": ("matrix inverse", "solve a linear system of rows"),
+}
+# nDCG@10 by base and by onnx: one better, one worse, one as it was
+QUERIES = {"q0": ("stack rows", 0.5, 1.0), "q1": ("sort rows & <columns>", 1.0, 0.25), "q2": ("graph", 1.0, 1.0)}
+ANSWERS = {"q0": "d0", "q1": "d1", "q2": "d5"}
+
+
+def finished_pipeline(folder: Path, base: Path, onnx: Path) -> Path:
+    """Writes the outputs; the embeddings are what the two encoders make of the documents."""
+    rows = [(id_, title, text, id_, id_) for id_, (title, text) in DOCUMENTS.items()]
+    corpus = pl.DataFrame(rows, schema=dict(CORPUS), orient="row")
+    write(corpus, folder / "data/prepared/corpus.parquet", CORPUS)
+    queries = [(id_, text, id_, "", "") for id_, (text, _, _) in QUERIES.items()]
+    test = folder / "data/splits/test"
+    write(pl.DataFrame(queries, dict(CLUSTERED_QUERIES), orient="row"), test / "queries.parquet", CLUSTERED_QUERIES)
+    judged = [(query_id, document_id, 1) for query_id, document_id in ANSWERS.items()] + [("q0", "d6", 0)]
+    write(pl.DataFrame(judged, dict(QRELS), orient="row"), test / "qrels.parquet", QRELS)
+    columns = scores_columns(MEASURES)
+    for place, system in ((1, "base"), (2, "onnx")):
+        scores = [(id_, "test", *([each[place]] * len(MEASURES))) for id_, each in QUERIES.items()]
+        scores.append(("of train", "train", *([1.0 - place] * len(MEASURES))))
+        frame = pl.DataFrame(scores, dict(columns), orient="row")
+        write(frame, folder / f"data/runs/{system}/scores.parquet", columns)
+    (folder / "models").mkdir()
+    shutil.copytree(base, folder / "models/base")
+    shutil.copytree(onnx, folder / "models/onnx")
+    encoders = {"base": TorchEncoder(load_torch(base), "fp32", 4096), "onnx": Embedder(onnx)}
+    for system, encoder in encoders.items():
+        (folder / "data/embeddings" / system).mkdir(parents=True)
+        np.save(folder / "data/embeddings" / system / "corpus.npy", encoder.encode_document(full_texts(corpus)))
+    shutil.copy(ROOT / "params.yaml", folder)
+    return folder
+
+
+@contextmanager
+def served(project: Path) -> Iterator[str]:
+    """The demo of a project, served by a thread as `attune demo` serves it; its address."""
+    from attune.demo import load_application
+    from attune.loopback import address, listen, server
+    from attune.side_by_side import DemoParams
+
+    params = DemoParams.model_validate(YAML(typ="safe").load((project / "params.yaml").read_text())["demo"])
+    running = server(load_application(project, params))
+    with listen(0) as listening:
+        thread = threading.Thread(target=running.run, args=([listening],))
+        thread.start()
+        try:
+            yield address(listening)
+        finally:
+            running.should_exit = True
+            thread.join(timeout=10)
+    assert not thread.is_alive()
