@@ -1,13 +1,13 @@
 # Every target makes the environment it needs. Nothing but python3 (>= 3.11, with venv), make and git has to be there.
 .DEFAULT_GOAL := help
-.PHONY: help repro smoke example test test-slow test-remotes check gate comment experiments baseline diff demo readme bench bench-serve bench-scale bench-recipe clean
+.PHONY: help repro smoke example test test-slow test-remotes test-consumers check gate comment experiments baseline diff demo readme bench bench-serve bench-scale bench-recipe clean
 SHELL := /bin/sh
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONPATH := src
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
 repro: .venv/ready  ## data to tuned ONNX model and report; about 20 minutes on 2 cores the first time, seconds after
 	@echo "attune: running the pipeline (dvc repro); only what changed runs, the first time about 20 minutes on 2 cores"
@@ -33,6 +33,11 @@ test-remotes: .venv/ready  ## the model pulled by version from a folder, ssh, ht
 	@PYTHON=$(PYTHON) tests/remotes/setup
 	@echo "attune: pulling from real servers on loopback, about 8 minutes on 2 cores"
 	@python -m pytest -n 0 -m remotes tests/remotes
+
+test-consumers: .venv/ready  ## models/onnx in sentence-transformers, fastembed, transformers.js and others; 10 minutes, 5 GB
+	@echo "attune: installing each consumer into scratch/consumers, and asking it for vectors"
+	@rm -f scratch/consumers/table.md; python -m pytest -m consumers -n 0; code=$$?; \
+	    cat scratch/consumers/table.md 2>/dev/null; exit $$code
 
 check: .venv/ready  ## lint and types
 	@ruff check . && ruff format --check . && mypy
