@@ -148,7 +148,7 @@ def main() -> None:
     quality: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_settings(MODEL, folder, about)
+        write_settings(MODEL, folder, about, torch_weights=False)
         write_json(folder / MANIFEST, manifest(about, MODEL, None, {}))
         export_graph(encoder, folder / FP32, params.opset)
         triplets = read(DATA / "mined/r1/triplets.parquet", TRIPLETS)

@@ -11,6 +11,9 @@ import pytest
 from tokenizers import Tokenizer
 
 from attune.encoders import load_torch
+from attune.errors import BadInput
+from attune.model_folder import write_settings
+from attune.stages.export import describe
 
 TEXTS = ["stack arrays vertically", "", "Sort the rows of a matrix by their norm, then look at them.", "日本", "x" * 99]
 
@@ -49,13 +52,9 @@ def test_a_client_with_tokenizers_and_numpy_alone_gets_the_same_vectors(
         np.testing.assert_allclose(row[: len(tokens_of_one)], tokens_of_one.numpy(), atol=1e-5)
 
 
-def test_sentence_transformers_loads_the_folder_with_the_weights_put_beside(
-    tiny_encoder: Path, tiny_onnx: Path, truth: Any, tmp_path: Path
-) -> None:
+def test_sentence_transformers_loads_the_folder(tiny_onnx: Path, truth: Any) -> None:
     """The older schema says the same as the one that the trained encoder was saved in: length, pooling, prompts."""
-    folder = Path(shutil.copytree(tiny_onnx, tmp_path / "onnx"))
-    shutil.copy(tiny_encoder / "model.safetensors", folder)
-    encoder = load_torch(folder)
+    encoder = load_torch(tiny_onnx)
     assert encoder.max_seq_length == 32
     assert encoder.prompts == {"document": "", "query": ""}
     np.testing.assert_array_equal(encoder.encode(TEXTS, batch_size=1), truth)
@@ -105,3 +104,30 @@ def test_fastembed_and_clients_of_one_file_find_length_and_padding(tiny_onnx: Pa
     assert (tokenizer["padding"]["pad_id"], tokenizer["padding"]["pad_token"]) == (0, "[PAD]")
     words = (tiny_onnx / "vocab.txt").read_text().splitlines()
     assert {word: place for place, word in enumerate(words)} == tokenizer["model"]["vocab"]
+
+
+def test_the_cut_of_the_base_does_not_outlive_another_maximum_length(tiny_encoder: Path, tmp_path: Path) -> None:
+    """fastembed cuts at the smaller of model_max_length and max_length; the side of the cut is the encoder's own."""
+    source = Path(shutil.copytree(tiny_encoder, tmp_path / "tuned"))
+    settings = read(source, "tokenizer_config.json") | {"max_length": 8, "truncation_side": "left"}
+    (source / "tokenizer_config.json").write_text(json.dumps(settings))
+    write_settings(source, tmp_path / "onnx", describe(load_torch(source), source), torch_weights=False)
+    assert not list((tmp_path / "onnx").glob("*.safetensors"))
+    written = read(tmp_path / "onnx", "tokenizer_config.json")
+    assert "max_length" not in written and written["model_max_length"] == 32
+    truncation = read(tmp_path / "onnx", "tokenizer.json")["truncation"]
+    assert (truncation["max_length"], truncation["direction"]) == (32, "Left")
+
+
+def test_weights_in_several_files_are_all_copied_and_their_lack_is_said(tiny_encoder: Path, tmp_path: Path) -> None:
+    """Large encoders are saved in parts, with an index beside them."""
+    source = Path(shutil.copytree(tiny_encoder, tmp_path / "tuned"))
+    about = describe(load_torch(source), source)
+    (source / "model.safetensors").unlink()
+    with pytest.raises(BadInput, match=r"no model.safetensors; save the encoder again, or set export.torch_weights"):
+        write_settings(source, tmp_path / "onnx", about, torch_weights=True)
+    names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"]
+    for name in names:
+        (source / name).write_text(name)
+    write_settings(source, tmp_path / "onnx", about, torch_weights=True)
+    assert sorted(path.name for path in (tmp_path / "onnx").glob("model*")) == names

@@ -19,6 +19,7 @@ from attune.errors import BadInput
 
 FP32, INT8 = "onnx/model.onnx", "onnx/model_quantized.onnx"  # the names transformers.js looks for
 SPECIAL_TOKENS = ("cls_token", "sep_token", "pad_token", "unk_token", "mask_token", "bos_token", "eos_token")
+STALE = ("is_local", "local_files_only", "max_length")  # the last is the base's own cut, which fastembed would obey
 POOLING_FLAGS = {
     "cls": "pooling_mode_cls_token",
     "mean": "pooling_mode_mean_tokens",
@@ -49,17 +50,19 @@ class Description:
     similarity: str
 
 
-def write_settings(source: Path, out: Path, about: Description) -> None:
-    """Writes every file of the folder but the graphs, the manifest and the golden vectors.
+def write_settings(source: Path, out: Path, about: Description, torch_weights: bool) -> None:
+    """Writes every file of the folder but the graphs, the manifest and the golden vectors; the torch weights if asked.
 
     Raises:
-        BadInput: the source lacks config.json, modules.json, tokenizer.json or tokenizer_config.json.
+        BadInput: the source lacks config.json, modules.json, tokenizer.json or tokenizer_config.json, or has no weights.
     """
     for name in ("config.json", "modules.json", "tokenizer.json", "tokenizer_config.json"):
         if not (source / name).is_file():
             raise BadInput(f"{source / name}: not found; the export needs it, so train or fetch the encoder again")
     out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source / "config.json", out / "config.json")
+    if torch_weights:
+        _copy_weights(source, out)
     _write_tokenizer(source, out, about.max_length)
     modules = [("", "Transformer"), ("1_Pooling", "Pooling")]
     modules += [(f"{place}_Dense", "Dense") for place in range(2, 2 + about.n_dense)]
@@ -108,10 +111,10 @@ def _write_tokenizer(source: Path, out: Path, max_length: int) -> None:
     if pad_id is None:
         raise BadInput(f"{source / 'tokenizer_config.json'}: no pad_token of its vocabulary; set one and save again")
     # clients that know only this file must cut and pad as the encoder was trained
-    tokenizer.enable_truncation(max_length)
+    tokenizer.enable_truncation(max_length, direction=settings.get("truncation_side") or "right")
     tokenizer.enable_padding(pad_id=pad_id, pad_token=tokens["pad_token"])
     tokenizer.save(str(out / "tokenizer.json"))
-    kept = {name: value for name, value in settings.items() if name not in ("is_local", "local_files_only")}
+    kept = {name: value for name, value in settings.items() if name not in STALE}
     _write(out / "tokenizer_config.json", kept | {"model_max_length": max_length})
     _write(out / "special_tokens_map.json", tokens)
     if json.loads(tokenizer.to_str())["model"]["type"] == "WordPiece":
@@ -129,6 +132,14 @@ def _content(token: str | dict[str, Any]) -> str:
 def _write(path: Path, content: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _copy_weights(source: Path, out: Path) -> None:
+    weights = sorted(source.glob("model*.safetensors*"))
+    if not weights:
+        raise BadInput(f"{source}: no model.safetensors; save the encoder again, or set export.torch_weights to false")
+    for path in weights:
+        shutil.copyfile(path, out / path.name)
 
 
 def file_records(folder: Path) -> dict[str, dict[str, str | int]]:

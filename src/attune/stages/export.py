@@ -55,6 +55,7 @@ class ExportParams(Params):
         """How the int8 graph is made."""
         return Scheme(self.int8_smoothing, self.int8_unsmoothed, self.int8_keep_fp32, self.int8_reduce_range)
 
+    torch_weights: bool
     parity_min_cosine: float = Field(gt=0, le=1)
     parity_max_abs_diff: float = Field(gt=0, le=2)
     threads: int = Field(ge=1, le=1024)
@@ -205,7 +206,7 @@ def export(params: ExportParams, model: Path, triplets: Path, corpus: Path, out:
     encoder = load(model)
     about = describe(encoder, model)
     texts, truth = reference(encoder, about.max_length)
-    write_settings(model, out, about)
+    write_settings(model, out, about, params.torch_weights)
     export_graph(encoder, out / FP32, params.opset)
     seen = read(triplets, TRIPLETS), read(corpus, CORPUS)
     calibrating = calibration_texts(*seen, params.int8_calibration_rows, params.int8_seed, about)
