@@ -54,7 +54,7 @@ def write_settings(source: Path, out: Path, about: Description, torch_weights: b
     """Writes every file of the folder but the graphs, the manifest and the golden vectors; the torch weights if asked.
 
     Raises:
-        BadInput: the source lacks config.json, modules.json, tokenizer.json or tokenizer_config.json, or has no weights.
+        BadInput: the source lacks weights, config.json, modules.json, tokenizer.json or tokenizer_config.json.
     """
     for name in ("config.json", "modules.json", "tokenizer.json", "tokenizer_config.json"):
         if not (source / name).is_file():
