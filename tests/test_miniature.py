@@ -25,11 +25,13 @@ AFTER_TRAIN = {
     "probe@tuned",
     "drift",
     "report",
+    "release",
     *(f"{s}@{x}" for s in ("embed", "evaluate") for x in ("tuned", "onnx", "onnx_int8")),
 }
 AFTER_MERGE_NOT_EXPORT = {"train", "merge", "seeds", "embed@tuned", "evaluate@tuned", "probe@tuned", "drift"}
 PROBED = {"probe@base", "probe@tuned", "drift"}
-AFTER_EVALUATE = {"report", "seeds", *(f"evaluate@{system}" for system in SYSTEMS)}
+AFTER_REPORT = {"report", "release"}
+AFTER_EVALUATE = {*AFTER_REPORT, "seeds", *(f"evaluate@{system}" for system in SYSTEMS)}
 
 
 @pytest.fixture(scope="session")
@@ -125,7 +127,8 @@ def test_a_second_run_runs_nothing(finished: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"report": {"n_examples": 2}}, {"report"}),
+        ({"release": {"name": "mine"}}, {"release"}),
+        ({"report": {"n_examples": 2}}, AFTER_REPORT),
         ({"evaluate": {"bm25_k1": 1.5}}, AFTER_EVALUATE),
         ({"train": {"learning_rate": 2e-5}}, AFTER_TRAIN),
         ({"mine": {"n_negatives": 2}}, AFTER_TRAIN | {"mine"}),
@@ -149,7 +152,7 @@ def test_a_parameter_wakes_its_stage_and_what_comes_after(
         ("src/attune/demo.py", set()),
         ("src/attune/measures.py", AFTER_EVALUATE | PROBED),
         ("src/attune/fitting.py", AFTER_TRAIN),
-        ("src/attune/templates/report.md.j2", {"report"}),
+        ("src/attune/templates/report.md.j2", AFTER_REPORT),
     ],
 )
 def test_a_source_file_wakes_the_stages_that_import_it(copy: Path, file: str, expected: set[str]) -> None:
