@@ -26,11 +26,13 @@ AFTER_TRAIN = {
     "drift",
     "report",
     "page",
+    "release",
     *(f"{s}@{x}" for s in ("embed", "evaluate") for x in ("tuned", "onnx", "onnx_int8")),
 }
 AFTER_MERGE_NOT_EXPORT = {"train", "merge", "seeds", "embed@tuned", "evaluate@tuned", "probe@tuned", "drift"}
 PROBED = {"probe@base", "probe@tuned", "drift"}
-AFTER_EVALUATE = {"report", "page", "seeds", *(f"evaluate@{system}" for system in SYSTEMS)}
+AFTER_REPORT = {"report", "page", "release"}
+AFTER_EVALUATE = {*AFTER_REPORT, "seeds", *(f"evaluate@{system}" for system in SYSTEMS)}
 
 
 @pytest.fixture
@@ -117,7 +119,8 @@ def test_a_second_run_runs_nothing(finished: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"report": {"n_examples": 2}}, {"report", "page"}),
+        ({"release": {"name": "mine"}}, {"release", "page"}),
+        ({"report": {"n_examples": 2}}, AFTER_REPORT),
         ({"page": {"n_examples": 2}}, {"page"}),
         ({"evaluate": {"bm25_k1": 1.5}}, AFTER_EVALUATE),
         ({"train": {"learning_rate": 2e-5}}, AFTER_TRAIN),
@@ -142,7 +145,7 @@ def test_a_parameter_wakes_its_stage_and_what_comes_after(
         ("src/attune/demo.py", set()),
         ("src/attune/measures.py", AFTER_EVALUATE | PROBED),
         ("src/attune/fitting.py", AFTER_TRAIN),
-        ("src/attune/templates/report.md.j2", {"report", "page"}),
+        ("src/attune/templates/report.md.j2", AFTER_REPORT),
         ("src/attune/templates/page.css", {"page"}),
         ("src/attune/charts.py", {"page"}),
     ],
