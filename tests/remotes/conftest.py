@@ -28,12 +28,12 @@ def results(request: pytest.FixtureRequest) -> Iterator[Results]:
         request.config.get_terminal_writer().write(results.tables())
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="session", params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def published(
     kind: str, models: dict[str, Path], results: Results, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Published]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from remotes.programs import CONSUMER, SERVICE, attempt, pull, run, same_files, until
+from remotes.programs import CONSUMER, SERVICE, attempt, environment, pull, run, same_files, until
 from remotes.publishing import MODEL, NEW, OLD, Published
 from remotes.results import Results
 
@@ -39,45 +39,21 @@ def fault(request: pytest.FixtureRequest, published: Published) -> Iterator[str]
     remote.write(place, whole)
 
 
-def test_dvc_pull_refuses_it_by_its_hash(
-    kind: str, published: Published, fault: str, env: dict[str, str], results: Results, tmp_path: Path
+@pytest.fixture(scope="session")
+def store(published: Published, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A service's, with the old version in use; all refusals have to leave it so."""
+    place = tmp_path_factory.mktemp("service")
+    env = environment(place / "home", published.remote.keys) | published.remote.environment
+    assert pull(published.url, f"embedder-onnx@{OLD}", place / "store", env).returncode == 0
+    return place / "store"
+
+
+def test_a_fault_is_refused_and_the_service_keeps_what_it_has(
+    kind: str, published: Published, fault: str, env: dict[str, str], results: Results, store: Path, tmp_path: Path
 ) -> None:
-    """In a clone, as the remote's setting `verify` is on; but DVC does not compare the listing of a folder's files."""
-    clone = tmp_path / "clone"
-    run("git", "clone", "-q", published.url, str(clone), env=env)
-    done = attempt("dvc", "pull", cwd=clone, env=env)
-    if fault == WHOLE:
-        assert done.returncode == 0 and same_files(clone / MODEL, published.models[OLD])
-        results.refused(fault, "`dvc pull`", kind, "nobody")
-        return
-    assert done.returncode != 0, done.stdout + done.stderr
-    assert not (clone / MODEL / GRAPH).exists()
-    results.refused(fault, "`dvc pull`", kind, "DVC")
-
-
-def test_what_dvc_get_lets_through_verify_refuses(
-    kind: str, published: Published, fault: str, env: dict[str, str], results: Results, tmp_path: Path
-) -> None:
-    """But for a version that is whole and only not the one that was asked for."""
-    got = attempt(
-        "dvc", "get", published.url, MODEL, "--rev", f"embedder-onnx@{NEW}", "-o", "model", cwd=tmp_path, env=env
-    )
-    checked = attempt("python", "-m", "attune.runtime", str(tmp_path / "model"), env=env)
-    if fault == WHOLE:
-        assert got.returncode == 0 and checked.returncode == 0
-        assert same_files(tmp_path / "model", published.models[OLD])
-        results.refused(fault, "`dvc get`, then `verify`", kind, "nobody")
-        return
-    assert checked.returncode == 1 and len(checked.stderr.splitlines()) == 1, checked.stderr
-    who = "DVC" if got.returncode else "verify"
-    results.refused(fault, "`dvc get`, then `verify`", kind, who)
-
-
-def test_the_service_refuses_it_and_keeps_what_it_has(
-    kind: str, published: Published, fault: str, env: dict[str, str], results: Results, tmp_path: Path
-) -> None:
-    store = tmp_path / "store"
-    assert pull(published.url, f"embedder-onnx@{OLD}", store, env).returncode == 0
+    """By DVC's hash in a clone, by `verify` after `dvc get`; by the service, also a version under another's name."""
+    results.refused(fault, "`dvc pull`", kind, _after_pull(published, fault, env, tmp_path / "clone"))
+    results.refused(fault, "`dvc get`, then `verify`", kind, _after_get(published, fault, env, tmp_path / "model"))
     before = (store / "current").resolve()
     done = pull(published.url, f"embedder-onnx@{NEW}", store, env)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, done.stderr
@@ -86,6 +62,29 @@ def test_the_service_refuses_it_and_keeps_what_it_has(
     assert sorted(path.name for path in store.iterdir()) == ["current", "lock", "versions"]
     assert [path.name for path in (store / "versions").iterdir()] == [before.name]
     results.refused(fault, "`pull.py`", kind, "dvc.lock" if "as in dvc.lock" in done.stderr else "DVC")
+
+
+def _after_pull(published: Published, fault: str, env: dict[str, str], clone: Path) -> str:
+    """The remote's setting `verify` is on; but DVC does not compare the listing of a folder's files."""
+    run("git", "clone", "-q", published.url, str(clone), env=env)
+    done = attempt("dvc", "pull", cwd=clone, env=env)
+    if fault == WHOLE:
+        assert done.returncode == 0 and same_files(clone / MODEL, published.models[OLD])
+        return "nobody"
+    assert done.returncode != 0, done.stdout + done.stderr
+    assert not (clone / MODEL / GRAPH).exists()
+    return "DVC"
+
+
+def _after_get(published: Published, fault: str, env: dict[str, str], model: Path) -> str:
+    """What DVC lets through, verify refuses; but for a version that is whole and only not the one asked for."""
+    got = attempt("dvc", "get", published.url, MODEL, "--rev", f"embedder-onnx@{NEW}", "-o", str(model), env=env)
+    checked = attempt("python", "-m", "attune.runtime", str(model), env=env)
+    if fault == WHOLE:
+        assert got.returncode == checked.returncode == 0 and same_files(model, published.models[OLD])
+        return "nobody"
+    assert checked.returncode == 1 and len(checked.stderr.splitlines()) == 1, checked.stderr
+    return "DVC" if got.returncode else "verify"
 
 
 def test_a_transfer_that_breaks_off_leaves_the_version_before(
