@@ -92,14 +92,15 @@ def print_empty_environment(folder: Path) -> None:
         python = place / "venv" / "bin" / "python"
         packages = next((place / "venv" / "lib").glob("python*")) / "site-packages"
         before = size(packages)
+        # without PYTHONPATH, by which pip would find this checkout and take it for installed
+        bare = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
         command = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-compile"]
-        subprocess.run([*command, "-c", str(ROOT / "constraints.txt"), str(wheel)], check=True)
+        subprocess.run([*command, "-c", str(ROOT / "constraints.txt"), str(wheel)], env=bare, check=True)
         installed = sorted({path.name.split("-")[0] for path in packages.glob("*.dist-info")} - {"pip"})
         print(
             f"\nwheel {wheel.stat().st_size / 1000:.0f} kB; installed {size(packages) - before:.0f} MB, of which attune"
         )
         print(f"itself {size(packages / 'attune'):.1f} MB; packages: {', '.join(installed)}")
-        bare = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
         for when in ("first run (compiles)", "second run"):
             done = subprocess.run(
                 [python, "-c", FIRST, folder.resolve()], cwd=place, env=bare, capture_output=True, text=True, check=True
