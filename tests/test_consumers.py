@@ -24,6 +24,7 @@ from attune.parity import SENTENCES, parity_texts
 from attune.runtime import Embedder
 
 MAX_ABS_DIFF = 1e-5  # of an fp32 embedding to torch's
+INT8_SLACK = 0.01  # by how much another machine may fall short of the manifest's cosine; golden.json grants as much
 MIN_INT8_COSINE = 0.9999  # mean, to what attune's runtime makes of the same graph with the same onnxruntime
 
 Vectors = NDArray[np.float64]
@@ -127,13 +128,13 @@ def test_a_consumer_makes_the_vectors_of_torch(consumer: Consumer, reference: Re
 
 @pytest.mark.parametrize("consumer", [c for c in CONSUMERS if c.graphs], ids=lambda consumer: consumer.name)
 def test_a_consumer_makes_the_int8_vectors_of_attune(consumer: Consumer, reference: Reference, table: Table) -> None:
-    """With the same onnxruntime nearly the same vectors; with another one, as near to torch as golden.json demands."""
+    """With the same onnxruntime nearly the same vectors; with any, as near to torch as the manifest says."""
     answer = asked(consumer, reference.texts)
     row, found = table.setdefault(consumer.name, {}), answer.vectors[INT8, 1]
-    golden = json.loads((MODEL / "golden.json").read_text(encoding="utf-8"))
-    least, limit = float(cosines(found, reference.torch).min()), golden["min_cosine"][INT8]
+    measured = json.loads((MODEL / "manifest.json").read_text(encoding="utf-8"))["parity"]["int8_min_cosine"]
+    least, limit = float(cosines(found, reference.torch).min()), measured - INT8_SLACK
     row["int8"] = f"cosine to torch {least:.4f} or more"
-    assert least >= limit, f"{consumer.name}: least int8 cosine to torch is {least:.4f}, golden.json demands {limit}"
+    assert least >= limit, f"{consumer.name}: least int8 cosine to torch is {least:.4f}, expected {limit:.4f} or more"
     if answer.versions["onnxruntime"] == version("onnxruntime"):
         mean = float(cosines(found, reference.int8).mean())
         row["int8"] = f"mean cosine to attune.runtime {mean:.7f}"
