@@ -91,7 +91,7 @@ def write_receipts(folder: Path) -> None:
     write_json(metrics, "base_encoder", {"model": "some/encoder", "revision": "0123abcd"})
     write_json(metrics, "prepare", {"n_documents": 20})
     write_json(metrics, "mine", {"n_triplets": 9, "scored_by": "cosine"})
-    write_json(metrics, "train", {"n_steps": 20, "best_step": 10})
+    write_json(metrics, "train", {"n_steps": 20, "kept_step": 10})
     write_json(metrics, "merge", {"share": 0.8, "retention": 0.97, "is_retention_met": True})
     write_json(metrics, "seeds", {"n_seeds": 1})
     write_json(metrics, "export", {"fp32_min_cosine": 0.999999})

@@ -170,7 +170,7 @@ def test_a_test_that_leaks_is_not_called_clean(copied: Path) -> None:
 def test_a_later_round_shows_its_own_training(copied: Path) -> None:
     """Its curve, its receipts."""
     (copied / "metrics/plots/training_r2.csv").write_text("seed,step,loss,dev_ndcg@10\n13,0,,0.1\n13,7,0.9,0.2\n")
-    (copied / "metrics/train_r2.json").write_text('{"n_steps": 7, "best_step": 7}')
+    (copied / "metrics/train_r2.json").write_text('{"n_steps": 7, "kept_step": 7}')
     (copied / "metrics/mine_r2.json").write_text('{"n_triplets": 4321, "scored_by": "reranker"}')
     texts = Reader(make_page(copied, round="r2")).texts
     assert any(text.startswith("The encoder of step 7 is kept. dev nDCG@10 0.100 at step 0") for text in texts)

@@ -76,11 +76,11 @@ def drawn(rankings: Rankings, runs: Path, compared: Rows, slices: Rows) -> list[
     ]
 
 
-def made_of(metrics: Path, round: str, best_step: int) -> list[Chart]:
+def made_of(metrics: Path, round: str, kept_step: int) -> list[Chart]:
     """The charts of how the encoder came about."""
     curve = metrics / "plots" / ("training.csv" if round == "r1" else f"training_{round}.csv")
     return [
-        training_charts.training(curve_of(curve), best_step),
+        training_charts.training(curve_of(curve), kept_step),
         training_charts.trade_off(trade_off(metrics / "plots/merge.csv")),
     ]
 
@@ -142,7 +142,7 @@ def page(
     compared = read_rows(metrics / "plots/comparisons.csv", COMPARISONS)
     slices = read_rows(metrics / "plots/slices.csv", SLICES)
     rankings = read_rankings(runs, splits / "test", SYSTEMS)
-    shown = drawn(rankings, runs, compared, slices) + made_of(metrics, round, receipts["train"]["best_step"])
+    shown = drawn(rankings, runs, compared, slices) + made_of(metrics, round, receipts["train"]["kept_step"])
     run_with = parameters(settings)
     confidence = run_with["report"]["confidence"]
     max_p = float(f"{1 - confidence:.6g}")
