@@ -58,7 +58,8 @@ def test_search_answers_with_both_rankings(url: str, tiny_onnx: Path) -> None:
 @pytest.mark.parametrize(
     ("params", "why"),
     [({}, "empty"), ({"q": " "}, "empty"), ({"q": "x" * 2001}, "2001 characters"), ({"q": "x", "k": "0"}, "k is '0'"),
-     ({"q": "x", "k": "١"}, "expected a whole number"), ({"q": "x", "k": "1e9"}, "k is '1e9'")],
+     ({"q": "x", "k": "١"}, "expected a whole number"), ({"q": "x", "k": "1e9"}, "k is '1e9'"),
+     ({"q": "x", "k": "0000000019"}, "k is"), ({"q": "x", "k": "9" * 5000}, "k is")],
 )  # fmt: skip
 def test_a_wrong_search_is_one_line_of_json(url: str, params: dict[str, str], why: str) -> None:
     answer = requests.get(f"{url}search", params=params, timeout=30)

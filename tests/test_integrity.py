@@ -1,6 +1,7 @@
 """A service finds out that an encoder is damaged, or computes something else on its machine."""
 
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ FILES = [
     "config.json",
     "config_sentence_transformers.json",
     "golden.json",
+    "model.safetensors",
     "modules.json",
     "onnx/model.onnx",
     "onnx/model_quantized.onnx",
@@ -63,8 +65,28 @@ def test_verify_finds_a_graph_that_computes_something_else(onnx_copy: Path, name
     golden["vectors"][-1] = golden["vectors"][0]
     (onnx_copy / "golden.json").write_text(json.dumps(golden))
     manifest = json.loads((onnx_copy / "manifest.json").read_text())
-    del manifest["files"]["golden.json"]
+    manifest["files"]["golden.json"]["sha256"] = sha256((onnx_copy / "golden.json").read_bytes()).hexdigest()
     (onnx_copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(BadInput) as error:
         verify(onnx_copy)
     assert one_line(error).startswith(f"{onnx_copy / name}: least cosine to the golden vectors is ")
+
+
+@pytest.mark.parametrize("name", ["onnx/model.onnx", "golden.json", "config_sentence_transformers.json"])
+def test_verify_accepts_no_file_that_the_manifest_does_not_list(onnx_copy: Path, name: str) -> None:
+    """One struck from it, to be changed at will, is found, and so is one that was put beside the others."""
+    manifest = json.loads((onnx_copy / "manifest.json").read_text())
+    del manifest["files"][name]
+    (onnx_copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BadInput, match="not in the manifest"):
+        verify(onnx_copy)
+
+
+def test_verify_names_golden_vectors_that_cannot_be_read(onnx_copy: Path) -> None:
+    """As one line, like any other damage."""
+    (onnx_copy / "golden.json").write_text("{}")
+    manifest = json.loads((onnx_copy / "manifest.json").read_text())
+    manifest["files"]["golden.json"]["sha256"] = sha256(b"{}").hexdigest()
+    (onnx_copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BadInput, match=r"golden\.json: not golden vectors"):
+        verify(onnx_copy)

@@ -212,6 +212,7 @@ def test_a_version_that_does_not_verify_is_named_and_not_used(
         ("/search?q=x&k=101", 400),
         ("/search?q=x&k=-1", 400),
         ("/search?q=x&k=many", 400),
+        (f"/search?q=x&k={'9' * 5000}", 400),
         ("/", 404),
         ("/../store/lock", 404),
     ],

@@ -24,6 +24,7 @@ from attune.errors import BadInput
 from attune.runtime import Embedder, verify
 
 MOST_HITS = 100
+HOSTS = ("127.0.0.1", "localhost")
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Service:
             return
         try:
             self._model, self.refused = Model.load(folder, self._documents), None  # one assignment: no lock is needed
-        except (BadInput, OSError) as error:
+        except Exception as error:
             self.refused = " ".join(str(error).split())
 
     def health(self) -> dict[str, Any]:
@@ -89,6 +90,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Routes; what the client can mend is 400 with a reason."""
+        if (
+            self.headers.get("Host", "").rpartition(":")[0] not in HOSTS
+        ):  # a web page that has its name resolved to here
+            return self._answer(HTTPStatus.MISDIRECTED_REQUEST, {"error": f"expected Host {' or '.join(HOSTS)}"})
         address = urlsplit(self.path)
         asked = parse_qs(address.query)
         if address.path == "/health":
@@ -96,7 +101,7 @@ class Handler(BaseHTTPRequestHandler):
         if address.path != "/search":
             return self._answer(HTTPStatus.NOT_FOUND, {"error": "there is GET /search?q=TEXT&k=10 and GET /health"})
         query, k = asked.get("q", [""])[0], asked.get("k", ["10"])[0]
-        if not query.strip() or not k.isdecimal() or not 1 <= int(k) <= MOST_HITS:
+        if not query.strip() or len(k) > 3 or not k.isdecimal() or not 1 <= int(k) <= MOST_HITS:
             return self._answer(HTTPStatus.BAD_REQUEST, {"error": f"expected q=TEXT and k=1..{MOST_HITS}"})
         return self._answer(HTTPStatus.OK, self.server.service.search(query, int(k)))
 

@@ -71,7 +71,7 @@ class Demo:
 
 
 def _count(value: str) -> int:
-    if not value.isascii() or not value.isdigit() or not 1 <= int(value[:9]) <= 100:
+    if len(value) > 3 or not (value.isascii() and value.isdigit()) or not 1 <= int(value) <= 100:
         raise BadInput(f"k is {value[:20]!r}, expected a whole number from 1 to 100; leave it out or change it")
     return int(value)
 

@@ -31,7 +31,9 @@ def observe(model: onnx.ModelProto, batches: Iterable[Features], keep_fp32: Sequ
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    session = onnxruntime.InferenceSession(watched.SerializeToString(), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # the same sums on every machine
+    session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
     peaks: dict[str, Floats] = {}
     rows: dict[str, list[Floats]] = {name: [] for name in names}
     for features in batches:

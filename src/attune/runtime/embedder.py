@@ -23,8 +23,8 @@ class Embedder:
 
     Args:
         folder: what the export stage wrote (`models/onnx`).
-        file: which graph; `onnx/model.onnx` is fp32, `onnx/model_quantized.onnx` int8. An int8 embedding depends
-            slightly on the texts it shares a batch with; one of fp32 does not.
+        file: which graph; `onnx/model.onnx` is fp32, `onnx/model_quantized.onnx` int8. The texts that share
+            a batch do not change each other's embeddings, but for rounding.
         threads: CPU threads for one batch; None takes one per physical core.
 
     Raises:

@@ -5,12 +5,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attune.errors import BadInput
 from attune.runtime.embedder import Embedder
-from attune.runtime.manifest import read_manifest
+from attune.runtime.manifest import GRAPH, MANIFEST, read_manifest
 
 GOLDEN = "golden.json"
+NEEDED = ("config.json", GOLDEN, GRAPH, "tokenizer.json")  # without one of them there is nothing to check, or to run
 
 
 def verify(folder: Path | str, threads: int | None = None) -> None:
@@ -24,10 +26,9 @@ def verify(folder: Path | str, threads: int | None = None) -> None:
     """
     folder = Path(folder)
     verify_files(folder)
-    golden = json.loads((folder / GOLDEN).read_text(encoding="utf-8"))
-    vectors = np.array(golden["vectors"], dtype=np.float32)
-    for name, limit in golden["min_cosine"].items():
-        least = float((Embedder(folder, name, threads).encode(golden["texts"]) * vectors).sum(axis=1).min())
+    texts, vectors, limits = _golden(folder / GOLDEN)
+    for name, limit in limits.items():
+        least = float((Embedder(folder, name, threads).encode(texts) * vectors).sum(axis=1).min())
         if not least >= limit:
             raise BadInput(
                 f"{folder / name}: least cosine to the golden vectors is {least:.6f}, expected {limit} or more; "
@@ -35,13 +36,28 @@ def verify(folder: Path | str, threads: int | None = None) -> None:
             )
 
 
+def _golden(path: Path) -> tuple[list[str], NDArray[np.float32], dict[str, float]]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found["texts"], np.array(found["vectors"], dtype=np.float32), dict(found["min_cosine"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path}: not golden vectors ({error!r}); fetch the encoder again") from None
+
+
 def verify_files(folder: Path) -> None:
-    """Checks every file's sha256 against the manifest, and computes nothing.
+    """Checks that the folder holds the files of its manifest and no others, each with its sha256; computes nothing.
+
+    The manifest itself vouches for no version: whoever must know which one it is compares its hash with dvc.lock, or
+    with what was noted when the version was released.
 
     Raises:
-        BadInput: names the first file that is missing or differs.
+        BadInput: names the first file that is missing, differs, or is not in the manifest.
     """
-    for name, expected in sorted(read_manifest(folder).files.items()):
+    files = read_manifest(folder).files
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    for name in sorted({*present, *NEEDED} - {MANIFEST, *files}):
+        raise BadInput(f"{folder / name}: not in the manifest, which lists every file; fetch the encoder again")
+    for name, expected in sorted(files.items()):
         path = folder / name
         if not path.is_file():
             raise BadInput(f"{path}: not found, but listed in the manifest; fetch the encoder again")

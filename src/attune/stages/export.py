@@ -215,7 +215,7 @@ def export(params: ExportParams, model: Path, triplets: Path, corpus: Path, out:
     fp32, int8 = (Embedder(out, graph, params.threads) for graph in (FP32, INT8))
     parity = compare(by_batch_size(fp32, texts, "fp32"), by_batch_size(int8, texts, "int8"), truth)
     grid = run_grid(out, FP32, about.max_length, n_positions(encoder), torch_truth(encoder), params.threads)
-    parity = parity.with_grid(grid.n_cells, grid.min_cosine, grid.max_abs_diff)
+    parity = parity.with_grid(grid.n_batches, grid.min_cosine, grid.max_abs_diff)
     check(parity, params, model)
     few = slice(None, None, GOLDEN_STEP)
     write_json(out / GOLDEN, golden(texts[few], truth[few], int8))

@@ -10,18 +10,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import Field
 
 from attune.errors import BadInput
 from attune.model_card import SYSTEMS, card, metric_figures
 from attune.model_folder import file_records
 from attune.receipts import read_receipts
+from attune.retrieval import load_embeddings
 from attune.runtime.integrity import verify_files
 from attune.runtime.manifest import MANIFEST
 from attune.shaping import params_sha256, shaping_params
 from attune.stage import PARAMS_FILE, Out, Params, Receipt, run, write_json
 
-RECEIPTS = (*SYSTEMS, "collect", "prepare", "split", "merge", "drift", "export", "report")
+RECEIPTS = (*SYSTEMS, "collect", "prepare", "split", "audit", "merge", "drift", "export", "report")
 CARD = "README.md"
 KEPT = ("format", "name", "licence", "base", "params_sha256")  # first in the manifest, in this order
 
@@ -54,19 +56,33 @@ def describe(params: ReleaseParams, exported: Mapping[str, Any], sections: Mappi
     }
 
 
-def release(params: ReleaseParams, exported: Path, metrics: Path, out: Out) -> Receipt:
+def int8_to_fp32(embeddings: Path, n_documents: int) -> dict[str, float]:
+    """How near the int8 file's vectors of the corpus are to the fp32 file's: mean and least cosine."""
+    files = [embeddings / system / "corpus.npy" for system in ("onnx", "onnx_int8")]
+    fp32, int8 = (load_embeddings(file, n_documents, "the corpus") for file in files)
+    cosines = np.einsum("ij,ij->i", fp32, int8, dtype=np.float64)
+    return {
+        "int8_corpus_mean_cosine": round(float(cosines.mean()), 6),
+        "int8_corpus_min_cosine": round(float(cosines.min()), 6),
+    }
+
+
+def release(params: ReleaseParams, exported: Path, embeddings: Path, metrics: Path, out: Out) -> Receipt:
     """Writes the folder that ships."""
     verify_files(exported)
     receipts, sections = read_receipts(metrics, RECEIPTS, list(SYSTEMS)), shaping_params(PARAMS_FILE)
     before = json.loads((exported / MANIFEST).read_text(encoding="utf-8"))
+    near = int8_to_fp32(embeddings, receipts["tuned"]["n_documents"])
     about = describe(params, before, sections)
+    about["parity"] = {**about["parity"], **near}
     shutil.copytree(exported, out)
     page = card(about, sections | {"release": params.model_dump()}, receipts)
     (out / CARD).write_text(page, encoding="utf-8")
     (out / MANIFEST).unlink()  # it lists every file but itself
     files = file_records(out)
     write_json(out / MANIFEST, about | {"metrics": metric_figures(receipts), "files": files})
-    return {"n_files": len(files) + 1, "n_bytes": sum(int(record["size"]) for record in files.values())}
+    n_bytes = sum(int(record["size"]) for record in files.values())
+    return {"n_files": len(files) + 1, "n_bytes": n_bytes, **near}
 
 
 if __name__ == "__main__":
