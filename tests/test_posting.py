@@ -25,6 +25,7 @@ class Host(ThreadingHTTPServer):
         self.comments: list[dict[str, Any]] = []
         self.asked: list[str] = []
         self.failures = 0  # how many requests are answered with 503 first
+        self.refusal: tuple[int, dict[str, str]] = (403, {})  # what a token that only reads is answered
 
     @property
     def address(self) -> str:
@@ -62,7 +63,8 @@ class Answers(BaseHTTPRequestHandler):
             is_last = page * 2 >= len(self.server.comments)
             self.answer(200, self.server.comments[page * 2 - 2 : page * 2], **({} if is_last else {"Link": following}))
         elif token == "Bearer reads":
-            self.answer(403, {"message": "Resource not accessible by integration"})
+            status, headers = self.server.refusal
+            self.answer(status, {"message": "Resource not accessible by integration"}, **headers)
         elif self.command == "POST" and path.path == "/repos/o/r/issues/7/comments":
             self.server.add(sent["body"], BOT)
             self.answer(201, {"html_url": "https://host.example/new"})
@@ -89,8 +91,8 @@ def host() -> Iterator[Host]:
         thread.join()
 
 
-def to(host: Host) -> PullRequest:
-    return PullRequest(host.address, "o/r", 7, "")
+def to(host: Host, repository: str = "o/r", *, is_fork: bool = False) -> PullRequest:
+    return PullRequest(host.address, repository, 7, "", is_fork)
 
 
 def test_a_comment_is_written_once_and_then_updated_wherever_it_is(host: Host) -> None:
@@ -112,6 +114,24 @@ def test_a_comment_is_written_once_and_then_updated_wherever_it_is(host: Host) -
 def test_a_token_that_may_only_read_is_said_and_no_failure(host: Host) -> None:
     assert "not commented: the token may not write here" in post(to(host), "reads", MARKER, MARKER)
     assert host.comments == []
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"), [(403, {"x-ratelimit-remaining": "0"}), (403, {"Retry-After": "60"}), (404, {})]
+)
+def test_a_rate_limit_and_a_wrong_address_are_no_token_that_may_only_read(
+    host: Host, status: int, headers: dict[str, str]
+) -> None:
+    host.refusal = (status, headers)
+    with pytest.raises(BadInput, match=rf"{status} Client Error.*the comment was not written, run the job again"):
+        post(to(host), "reads", MARKER, MARKER)
+    with pytest.raises(BadInput, match="404 Client Error"):
+        post(to(host, "o/wrong"), "writes", MARKER, MARKER)
+
+
+def test_a_fork_s_token_may_be_told_that_nothing_is_there(host: Host) -> None:
+    host.refusal = (404, {})
+    assert "not commented: the token may not write here" in post(to(host, is_fork=True), "reads", MARKER, MARKER)
 
 
 def test_a_host_that_is_busy_is_asked_again(host: Host) -> None:
@@ -136,10 +156,13 @@ def test_the_workflow_says_which_pull_request_this_is(tmp_path: Path) -> None:
     head = {"sha": "abc", "repo": {"full_name": "fork/r"}}
     event.write_text(json.dumps({"pull_request": {"number": 7, "head": head}}))
     link = "https://host.example/fork/r/blob/abc/metrics"
-    assert pull_request(environment) == PullRequest("https://api.example", "o/r", 7, link)
+    assert pull_request(environment) == PullRequest("https://api.example", "o/r", 7, link, is_fork=True)
     event.write_text(json.dumps({"pull_request": {"number": 7, "head": head | {"repo": None}}}))  # the fork is gone
     found = pull_request(environment)
-    assert found is not None and found.link == "https://host.example/o/r/blob/abc/metrics"
+    assert found is not None and found.link == "https://host.example/o/r/blob/abc/metrics" and found.is_fork
+    event.write_text(json.dumps({"pull_request": {"number": 7, "head": head | {"repo": {"full_name": "o/r"}}}}))
+    found = pull_request(environment)
+    assert found is not None and not found.is_fork
     event.write_text(json.dumps({"ref": "refs/heads/main"}))
     assert pull_request(environment) is None
     assert pull_request({}) is None

@@ -132,7 +132,7 @@ def test_a_change_that_makes_nothing_worse_passes(clone: Path, change: Callable[
             worse,
             {"regression": r"tuned ndcg@10 -0\.0\d+ against main, interval -0\.\d+ to -0\.\d+; a loss beyond chance"},
         ),
-        (leaky_split, {"leakage": r"5 of \d+ test queries leak \(\d.*; at most 0\.0% \(gate\.max_leak_share\)"}),
+        (leaky_split, {"leakage": r"5 of \d+ test queries leak \(\d.*; at most 0% \(gate\.max_leak_share\)"}),
         (other_split, {"same test": r"not those of main: data/splits/test; .*gate\.allow_other_test"}),
         (
             hand_edited,
@@ -161,7 +161,7 @@ def test_a_change_that_makes_nothing_worse_passes(clone: Path, change: Callable[
         ),
         (
             bad_quantisation,
-            {"what ships": r"onnx_int8 keeps 95\.0% of tuned nDCG@10; at least 99\.0% \(gate\.min_int8"},
+            {"what ships": r"onnx_int8 keeps 95\.00% of tuned nDCG@10; at least 99\.00% \(gate\.min_int8"},
         ),
         (quantisation_worse_than_before, {"regression": r"onnx_int8 ndcg@10 -0\.0\d+ against main, interval"}),
     ],
@@ -244,6 +244,16 @@ def test_the_comment_says_what_changed_and_whether_it_may_be_merged(clone: Path)
     assert "| params.yaml | gate.min_delta | 0 | 0.001 |" in text
     assert "[report.md](https://host.example/o/r/blob/abc/metrics/report.md)" in text
     assert comment(clone, "origin/main", "baseline", "") == comment(clone, "origin/main", "baseline", "")
+
+
+def test_a_limit_loosened_in_the_same_change_is_named_on_top(clone: Path) -> None:
+    worse(clone)
+    miniature.change(clone, {"gate": {"max_loss": 0.5}})
+    words = "limits: looser here than at main: gate.max_loss 0 → 0.5; merge only if that is meant"
+    done = attune(clone, "gate", "--against", "main")
+    assert done.returncode == 0 and f"note  {words}" in done.stdout, done.stdout + done.stderr
+    text = comment(clone, "main", "main", "")
+    assert text.index("gate.max_loss 0 → 0.5") < text.index("checks pass</summary>")
 
 
 def read_tuned(folder: Path) -> str:

@@ -73,6 +73,10 @@ def regression_rule(params: AgainstParams, old: Revision, read: Read) -> Verdict
     now = Figures(lambda path: read(f"{METRICS}/{path}"), METRICS)
     for system in SYSTEMS:
         tables = _groups(old, read, system)
+        if tables and (reason := _unlike(*tables)):
+            words = f"{system} cannot be compared with {old.name}: {reason}"
+            yield params.allow_other_test, f"{words}, or set gate.allow_other_test for this once"
+            continue
         for measure in KEPT:
             words = f"{system} {measure} %+.4f against {old.name}"
             if tables is None:
@@ -90,15 +94,24 @@ def regression_rule(params: AgainstParams, old: Revision, read: Read) -> Verdict
 
 
 def _groups(old: Revision, read: Read, system: str) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
-    """A system's scores by group at the revision and here, if both kept them for the same groups."""
+    """A system's scores by group at the revision and here; None where the revision kept none."""
     path = f"{METRICS}/plots/groups/{system}.csv"
     texts = old.read(path), read(path)
     if texts[1] is None:
         raise Missing(f"{path} is missing")
     if texts[0] is None:
         return None
-    tables = read_groups(texts[0], f"{path} at {old.name}"), read_groups(texts[1], path)
-    return tables if are_paired(*tables) else None
+    return read_groups(texts[0], f"{path} at {old.name}"), read_groups(texts[1], path)
+
+
+def _unlike(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Why two tables of scores by group cannot be paired, and what to do; "" where they can."""
+    if are_paired(old, new):
+        return ""
+    n_old, n_new = (f"{len(table['n'])} groups of {table['n'].sum():.0f} test queries" for table in (old, new))
+    if n_old == n_new and len(old["n"]) < 2:
+        return f"{n_old} have no spread; set evaluate.n_groups to 2 or more"
+    return f"{n_new} here, {n_old} there, not the same ones; set evaluate.n_groups and the test split as there"
 
 
 def keys_rule(params: AgainstParams, old: Revision, read: Read) -> Verdicts:

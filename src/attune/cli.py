@@ -144,9 +144,9 @@ def gate(
         print(f"attune gate: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from None
     for found in findings:
-        print(f"{'pass' if found.is_kept else 'FAIL'}  {found.rule}: {found.figures}")
-    n_failed = sum(not found.is_kept for found in findings)
-    print(f"attune gate: {f'{n_failed} of {len(findings)} checks fail' if n_failed else 'every rule holds'}")
+        print(f"{'note' if found.is_note else 'pass' if found.is_kept else 'FAIL'}  {found.rule}: {found.figures}")
+    n_failed, n_rules = sum(not found.is_kept for found in findings), sum(not found.is_note for found in findings)
+    print(f"attune gate: {f'{n_failed} of {n_rules} checks fail' if n_failed else 'every rule holds'}")
     raise SystemExit(bool(n_failed))
 
 

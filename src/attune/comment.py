@@ -5,23 +5,18 @@ parameter cannot break a table or become markup.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dvc.exceptions import DvcException
-from dvc.repo import Repo
-
+from attune.differences import Changes, diff
 from attune.errors import BadInput
 from attune.findings import Figures, Finding, Missing
 from attune.gate import reader, review
-from attune.revision import Revision
 
 MARKER = "<!-- attune: what changed -->"  # by which the comment is found again
 HEADLINE = "metrics/tuned.json"
 LIMIT = 60_000  # characters; a code host refuses comments above 65,536
-
-Changes = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
 def comment(folder: Path, against: str, baseline: str, link: str) -> str:
@@ -39,13 +34,26 @@ def comment(folder: Path, against: str, baseline: str, link: str) -> str:
         *_section(folder, against, f"`{against}` → this pull request"),
         *_section(folder, baseline, f"base encoder (`{baseline}`) → this pull request"),
         *_params(folder, against),
-        f"Read [report.md]({link}/report.md) for intervals, examples and side effects." if link else "",
-        *_all_figures(folder, against),
+        _links(folder, link) if link else "",
     ]
-    text = "\n\n".join(part for part in parts if part)
-    if len(text) > LIMIT:
-        text = "\n\n".join(part for part in parts[:-1] if part) + "\n\nToo many figures changed to list them all here."
-    return text[:LIMIT] + "\n"
+    text, figures = "\n\n".join(part for part in parts if part), "\n\n".join(_all_figures(folder, against))
+    if len(text) + len(figures) > LIMIT - 100:
+        figures = "Too many figures changed to list them all here."
+    return cut("\n\n".join(part for part in (text, figures) if part)) + "\n"
+
+
+def cut(text: str) -> str:
+    """What of a comment the host takes: whole lines, and a last one that says that more was there."""
+    if len(text) <= LIMIT:
+        return text
+    kept = text[: LIMIT - 200].rpartition("\n")[0]
+    kept += "\n\n</details>" * (kept.count("<details>") - kept.count("</details>"))
+    return f"{kept}\n\nThis comment was cut: a host takes no longer one. `make comment` prints what it is made of."
+
+
+def _links(folder: Path, link: str) -> str:
+    page = f", or download [report.html]({link}/report.html)" if (folder / "metrics" / "report.html").is_file() else ""
+    return f"Read [report.md]({link}/report.md){page}, for intervals, examples and side effects."
 
 
 def _verdict(folder: Path, against: str) -> Iterator[str]:
@@ -61,10 +69,12 @@ def _verdict(folder: Path, against: str) -> Iterator[str]:
         yield f"**{plain(Figures(reader(folder / 'metrics'), 'metrics').of('report', 'verdict'))}**"
     except Missing as missing:
         yield plain(str(missing))
+    for note in (found for found in findings if found.is_note):
+        yield f"**Note: {plain(note.rule)} {plain(note.figures)}.**"
     if failed:
         yield _findings(failed)
-    passed = [found for found in findings if found.is_kept]
-    yield _folded(f"{len(passed)} of {len(findings)} checks pass", _findings(passed))
+    passed = [found for found in findings if found.is_kept and not found.is_note]
+    yield _folded(f"{len(passed)} of {len(passed) + len(failed)} checks pass", _findings(passed))
 
 
 def _findings(findings: list[Finding]) -> str:
@@ -75,50 +85,38 @@ def _findings(findings: list[Finding]) -> str:
 def _section(folder: Path, revision: str, title: str) -> Iterator[str]:
     yield f"### {title}"
     try:
-        changes = diff(folder, "metrics", revision)
+        found = diff(folder, "metrics", revision, HEADLINE)
     except BadInput as error:
         yield plain(str(error))
         return
-    rows = [row[1:] for row in _rows({path: found for path, found in changes.items() if path == HEADLINE})]
-    yield table(("figure", "before", "here", "change"), rows) if rows else "No figure of the tuned encoder changed."
+    yield from map(plain, found.unread)
+    rows = [row[1:] for row in _rows(found.changes)]
+    if rows or not found.unread:
+        yield table(("figure", "before", "here", "change"), rows) if rows else "No figure of the tuned encoder changed."
 
 
 def _params(folder: Path, revision: str) -> Iterator[str]:
     yield "### Parameters"
     try:
-        rows = [row[:4] for row in _rows(diff(folder, "params", revision))]
+        found = diff(folder, "params", revision)
     except BadInput as error:
         yield plain(str(error))
         return
-    yield table(("file", "parameter", "before", "here"), rows) if rows else "None changed."
+    yield from map(plain, found.unread)
+    rows = [row[:4] for row in _rows(found.changes)]
+    if rows or not found.unread:
+        yield table(("file", "parameter", "before", "here"), rows) if rows else "None changed."
 
 
 def _all_figures(folder: Path, revision: str) -> Iterator[str]:
     try:
-        rows = _rows(diff(folder, "metrics", revision))
+        found = diff(folder, "metrics", revision)
     except BadInput:
         return  # said above
-    if rows:
+    yield "\n".join(f"- {plain(line)}" for line in found.unread)
+    if rows := _rows(found.changes):
         head = ("file", "figure", "before", "here", "change")
         yield _folded(f"all {len(rows)} figures that changed", table(head, rows))
-
-
-def diff(folder: Path, kind: str, revision: str) -> Changes:
-    """What `dvc metrics diff` or `dvc params diff` finds between a revision and the project's files: by file and key.
-
-    Raises:
-        BadInput: the revision is not there, or DVC cannot read a file there or here.
-    """
-    with Repo(str(folder)) as repo:
-        Revision(repo, revision)  # says what is wrong with it
-        try:
-            found = getattr(repo, kind).diff(revision)
-        except DvcException as error:
-            raise BadInput(f"dvc {kind} diff {revision}: {error}") from None
-    if errors := found.get("errors"):
-        raise BadInput(f"dvc {kind} diff {revision}: files cannot be read: {errors}")
-    changes: Changes = found.get("diff", {})
-    return changes
 
 
 def _rows(changes: Changes) -> list[tuple[str, ...]]:

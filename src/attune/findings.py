@@ -12,11 +12,12 @@ REPRO = "run `dvc repro` and commit dvc.lock and metrics/"
 
 @dataclass(frozen=True)
 class Finding:
-    """What a rule found: its name, whether it holds, and the figures that say so."""
+    """What a rule found: its name, whether it holds, and the figures that say so; a note never fails."""
 
     rule: str
     is_kept: bool
     figures: str
+    is_note: bool = False
 
 
 class Missing(Exception):

@@ -13,7 +13,9 @@ from pydantic import Field
 from attune import against as against_rules
 from attune import locked
 from attune.errors import BadInput
-from attune.findings import Figures, Finding, Verdicts, applied
+from attune.findings import Figures, Finding, Missing, Verdicts, applied
+from attune.loosened import loosened
+from attune.markdown import percent
 from attune.revision import Revision
 from attune.stage import PARAMS_FILE, load_params
 
@@ -66,31 +68,42 @@ def review(folder: Path, against: str) -> list[Finding]:
         if against:
             old = Revision(repo, against)
             findings += applied(against_rules.RULES, params, old, reader(folder))
+            findings += _notes(old, reader(folder))
     return findings
+
+
+def _notes(old: Revision, read: against_rules.Read) -> list[Finding]:
+    try:
+        return [Finding("limits", True, words, is_note=True) for _, words in loosened(old, read)]
+    except Missing as missing:
+        return [Finding("limits", False, f"{missing}; compare with a revision whose parameters can be read")]
 
 
 def _gain(figures: Figures, params: GateParams) -> Verdicts:
     """No measure significantly below the baseline's; where the test split leaks, on the queries that do not."""
-    n, n_clean = (figures.number("report", *keys) for keys in (("n_test_queries",), _clean()))
-    paired = "paired" if n == n_clean else "paired_without_leaks"
-    has_seeds = figures.number("seeds", "n_seeds") > 1 and n == n_clean
+    intervals = _intervals(figures)
     for measure in COMPARED:
-        keys = ("delta", "ci_low", "ci_high")
-        if has_seeds:  # the interval then covers other seeds, too
-            delta, low, high = (figures.number("seeds", f"{key}_{measure}") for key in keys)
-        else:
-            delta, low, high = (figures.number("report", paired, measure, key) for key in keys)
+        delta, low, high = (figures.number("report", intervals, measure, key) for key in ("delta", "ci_low", "ci_high"))
         words = f"{measure} {delta:+.3f}, interval {low:+.3f} to {high:+.3f}"
         yield high >= 0, f"{words}; the interval must not lie below 0"
         if measure == COMPARED[0]:
             yield delta >= params.min_delta, f"{words}; delta at least {params.min_delta:+g} (gate.min_delta)"
 
 
+def _intervals(figures: Figures) -> str:
+    """Which of the report's intervals its verdict goes by."""
+    n, n_clean = (figures.number("report", *keys) for keys in (("n_test_queries",), _clean()))
+    paired = "paired" if n == n_clean else "paired_without_leaks"
+    # those over seeds cover other seeds, too, and leave out what leaks; with hardly a clean query they would not
+    has_any = n == n_clean or bool(figures.of("report", paired))
+    return "paired_over_seeds" if has_any and figures.number("seeds", "n_seeds") > 1 else paired
+
+
 def _leaks(figures: Figures, params: GateParams) -> Verdicts:
     n, n_clean = (figures.number("report", *keys) for keys in (("n_test_queries",), _clean()))
     share = (n - n_clean) / n if n else 1.0
-    words = f"{n - n_clean:.0f} of {n:.0f} test queries leak ({share:.1%})"
-    yield share <= params.max_leak_share, f"{words}; at most {params.max_leak_share:.1%} (gate.max_leak_share)"
+    words = f"{n - n_clean:.0f} of {n:.0f} test queries leak ({100 * share:.3g}%)"
+    yield share <= params.max_leak_share, f"{words}; at most {100 * params.max_leak_share:.3g}% (gate.max_leak_share)"
 
 
 def _clean() -> tuple[str, ...]:
@@ -109,7 +122,7 @@ def _drift(figures: Figures, params: GateParams) -> Verdicts:
 
 def _retention(figures: Figures, _params: GateParams) -> Verdicts:
     kept = figures.number("merge", "retention")
-    words = f"the merged encoder keeps {kept:.1%} of the base's nDCG@10 on held-out practice pairs"
+    words = f"the merged encoder keeps {percent(kept)} of the base's nDCG@10 on held-out practice pairs"
     yield figures.of("merge", "is_retention_met") is True, f"{words}; the floor is merge.min_retention"
 
 
@@ -123,7 +136,7 @@ def _kept(figures: Figures, params: GateParams) -> Verdicts:
     for system, floor in (("onnx", params.min_onnx_kept), ("onnx_int8", params.min_int8_kept)):
         share = figures.number("report", "ndcg@10_kept_share", system)
         key = f"gate.min_{system.removeprefix('onnx_') if '_' in system else system}_kept"
-        yield share >= floor, f"{system} keeps {share:.1%} of tuned nDCG@10; at least {floor:.1%} ({key})"
+        yield share >= floor, f"{system} keeps {percent(share)} of tuned nDCG@10; at least {percent(floor)} ({key})"
 
 
 RULES = {

@@ -17,7 +17,6 @@ from urllib3.util import Retry
 from attune.errors import BadInput
 
 TIMEOUT = 30  # seconds, for the connection and for each answer
-READ_ONLY = (403, 404)  # what a token that may not write is answered
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,7 @@ class PullRequest:
     repository: str
     number: int
     link: str
+    is_fork: bool = False  # or of a fork that is gone
 
     @property
     def comments(self) -> str:
@@ -51,8 +51,9 @@ def pull_request(environment: Mapping[str, str]) -> PullRequest | None:
         repository = environment["GITHUB_REPOSITORY"]
         # a fork that is gone has no name
         source = (found["head"]["repo"] or {"full_name": repository})["full_name"]
+        is_fork = source != repository or not found["head"]["repo"]
         link = f"{environment['GITHUB_SERVER_URL']}/{source}/blob/{found['head']['sha']}/metrics"
-        return PullRequest(environment["GITHUB_API_URL"], repository, int(found["number"]), link)
+        return PullRequest(environment["GITHUB_API_URL"], repository, int(found["number"]), link, is_fork)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"GITHUB_EVENT_PATH ({path}): not the event of a pull request ({error!r})") from None
 
@@ -71,12 +72,18 @@ def post(request: PullRequest, token: str, marker: str, text: str) -> str:
             address = f"{request.api}/repos/{request.repository}/issues/comments/{known['id']}" if known else None
             method, where = ("PATCH", address) if address else ("POST", request.comments)
             answer = session.request(method, where, json={"body": text}, timeout=TIMEOUT)
-            if answer.status_code in READ_ONLY:
+            if _may_only_read(answer, request):
                 return "not commented: the token may not write here (as for a fork's pull request); see the job summary"
             answer.raise_for_status()
             return f"{'updated' if known else 'wrote'} the comment {answer.json().get('html_url', '')}".strip()
     except requests.RequestException as error:
-        raise BadInput(f"{request.comments}: {error}; the comment was not written") from None
+        raise BadInput(f"{request.comments}: {error}; the comment was not written, run the job again") from None
+
+
+def _may_only_read(answer: requests.Response, request: PullRequest) -> bool:
+    """Whether it is the token that may not write, as opposed to a rate limit or a wrong repository."""
+    is_limited = answer.headers.get("x-ratelimit-remaining") == "0" or "retry-after" in answer.headers
+    return (answer.status_code == 403 and not is_limited) or (answer.status_code == 404 and request.is_fork)
 
 
 def _session(token: str) -> requests.Session:
