@@ -167,6 +167,7 @@ def page(
         charts={chart.name: chart for chart in shown},
         compared=compared,
         slices=slices,
+        power=care["power"],
         depth=rankings.depth,
         **panels(metrics, mined, receipts),
         **examples(rankings, prepared / "corpus.parquet", params.n_examples, params.seed),
