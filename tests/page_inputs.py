@@ -17,6 +17,7 @@ PARAMS = PageParams(n_examples=2, seed=0, max_characters=140)
 # The rank of each query's one relevant document (0: not ranked), among ten documents; query i wants document i.
 BASE = [1, 2, 2, 0, 0, 5, 3, 4]
 TUNED = [1, 1, 1, 1, 3, 1, 2, 0]
+WITHOUT_ANY = {"n_queries": 6, "baseline": 0.7, "tuned": 0.8, "delta": 0.1, "ci_low": -0.2, "ci_high": 0.4}
 NASTY = "<script>planted = 1</script><img src=x onerror='planted = 2'> & \"$x$\" {{ 7 * 6 }}"
 COMPARISONS = "task,measure,n,base,tuned,delta,low,high,p,p_holm,wins,ties,losses,smallest_detectable"
 SLICES = "slice,bin,n,base,tuned,delta,low,high,p_holm"
@@ -75,7 +76,11 @@ def write_receipts(folder: Path) -> None:
             "losses": 1,
         }
     report = {"verdict": "No clear change: recall@10 went from 0.750 to 0.875.", "paired": paired, "systems": systems}
-    report |= {"paired_without_leaks": {}, "without_leaks": {}, "ndcg@10_kept_share": {"onnx": 1.0, "onnx_int8": 0.985}}
+    report |= {
+        "paired_without_leaks": {},
+        "without_leaks": {"any": WITHOUT_ANY},
+        "ndcg@10_kept_share": {"onnx": 1.0, "onnx_int8": 0.985},
+    }
     gains = {"train_gain": 0.4, "dev_gain": 0.2, "test_gain": 0.1, "is_overfitted": False}
     write_json(
         metrics, "report", report | {"overfitting": gains | {"verdict": "Not overfitted. Dev was best at the end."}}
@@ -140,7 +145,12 @@ def write_inputs(folder: Path) -> None:
     write_tables(folder)
     graph = {"onnx/model.onnx": {"sha256": "ab" * 32, "size": 90_322_828}, "config.json": {"sha256": "cd", "size": 3}}
     write_json(folder / "models/onnx", "manifest", {"base": {"model": "some/encoder"}, "files": graph})
-    settings = {"report": {"confidence": 0.95}, "collect": {"prompt": NASTY}, "gate": {"min_delta": 0.0}, "rounds": {}}
+    settings = {
+        "report": {"confidence": 0.95, "n_resamples": 10_000, "power": 0.8},
+        "collect": {"prompt": NASTY},
+        "gate": {"min_delta": 0.0},
+        "rounds": {},
+    }
     with (folder / "params.yaml").open("w") as file:
         YAML(typ="safe").dump(settings, file)
     (folder / "libraries.yaml").write_text("numpy: 2.4.6\n")

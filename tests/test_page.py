@@ -12,6 +12,7 @@ from page_inputs import COMPARISONS, NASTY, SLICES, make_page, write_inputs
 from ruamel.yaml import YAML
 
 from attune.errors import BadInput
+from attune.html_page import passage
 from attune.provenance import NOT_RUN, parameters
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -165,6 +166,66 @@ def test_a_test_that_leaks_is_not_called_clean(copied: Path) -> None:
     texts = Reader(make_page(copied)).texts
     assert "✗ Leaks" in texts and "3 exact queries of test are also in train or dev." in texts
     assert not any("nothing was trained" in text for text in texts)
+
+
+def headline(html: str) -> str:
+    """What stands in large letters, and beside it."""
+    return " ".join(Reader(html.partition('<ul class="answers">')[0].partition("<header>")[2]).texts)
+
+
+def test_a_test_that_leaks_whole_has_no_large_number(copied: Path) -> None:
+    """Nor queries won and lost: what could be told would be of queries that were trained on."""
+    split = json.loads((copied / "metrics/split.json").read_text())
+    changed(copied, "split", **split | {"test_leaks.exact_queries": 8})
+    changed(copied, "report", paired_without_leaks={}, without_leaks={"lexical": {"n_queries": 0}})
+    html = make_page(copied)
+    told = re.sub(r"\s+", " ", headline(html))
+    assert "– recall@10 on test, where hardly a query is clean" in told and "+0.125 recall" not in told
+    assert "queries won" not in told and "<title>recall@10 –: base" in html
+
+
+def test_a_test_that_leaks_in_part_shows_the_figures_of_its_clean_queries(copied: Path) -> None:
+    """Their gain, their number, their wins; and what is over all queries is said to be."""
+    split = json.loads((copied / "metrics/split.json").read_text())
+    changed(copied, "split", **split | {"test_leaks.exact_queries": 2})
+    clean = {"delta": 0.333, "ci_low": 0.1, "ci_high": 0.5, "p_value": 0.2, "wins": 3, "ties": 2, "losses": 1}
+    counts = {"lexical": {"n_queries": 6, "baseline": 0.5, "tuned": 0.833}}
+    changed(copied, "report", paired_without_leaks={"recall@10": clean}, without_leaks=counts)
+    html = make_page(copied)
+    told = re.sub(r"\s+", " ", headline(html))
+    assert "+0.333 recall@10 on the test queries that do not leak, tuned minus base" in told
+    assert "6 of 8 test queries, those that do not leak" in told and "3 queries won, 2 tied, 1 lost" in told
+    assert html.count("Over all test queries, those that leak included.") == 3
+
+
+def test_too_few_resamples_are_said_to_be(copied: Path) -> None:
+    """With 50, no p-value corrected for two slices is below 0.05: that none lost says nothing."""
+    settings = YAML(typ="safe").load((copied / "params.yaml").read_text())
+    settings["report"]["n_resamples"] = 50
+    with (copied / "params.yaml").open("w") as file:
+        YAML(typ="safe").dump(settings, file)
+    texts = Reader(make_page(copied)).texts
+    assert "– Too few resamples to tell" in texts and "✓ No slice lost" not in texts
+    assert any("raise report.n_resamples to 100 or more" in text for text in texts)
+
+
+def test_a_p_value_at_the_floor_is_an_upper_bound(copied: Path) -> None:
+    """10,000 resamples find none below 2 / 10,001: corrected for nine rows, 0.0018 is told as at most 0.002."""
+    rows = [f"test,m{i},8,0,0,0.1,0,0,0.0002,{p},1,1,1,0" for i, p in enumerate([0.0018] * 8 + [0.02])]
+    (copied / "metrics/plots/comparisons.csv").write_text("\n".join([COMPARISONS, *rows]) + "\n")
+    texts = Reader(make_page(copied)).texts
+    assert texts.count("≤ 0.002") == 8 and "0.020" in texts
+
+
+def test_the_gain_without_what_lies_near_in_meaning_stands_on_the_card(html: str) -> None:
+    text = " ".join(Reader(html).texts)
+    assert "recall@10 +0.100 (-0.200 to +0.400) without the 2 near in meaning, by themselves or by an answer." in text
+
+
+def test_lines_of_code_stay_lines() -> None:
+    """Indents, too; other control characters and what is too long go."""
+    assert passage("def f():\n\treturn 1\n\n\n# \u202eend", 99) == "def f():\n    return 1\n\n#  end"
+    assert passage("a\nbcdef", 4) == "a\nb…"
 
 
 def test_a_later_round_shows_its_own_training(copied: Path) -> None:

@@ -268,11 +268,12 @@ def test_scores_are_told_again_without_the_leaked_queries(case: Case) -> None:
     )
     summary, page = case.report()
     found = {"baseline": 4 / 6, "tuned": 1.0}  # of q1 to q6 base misses q3 and q4
-    assert summary["without_leaks"]["lexical"] == {"n_queries": 6} | {
-        k: pytest.approx(v, abs=1e-6) for k, v in found.items()
-    }
-    assert summary["without_leaks"]["any"] == {"n_queries": 5, "baseline": 0.8, "tuned": 1.0}
-    assert "| without any, semantic too | 5 | 0.800 | 1.000 | +0.200 |" in page
+    lexical, without = summary["without_leaks"]["lexical"], summary["without_leaks"]["any"]
+    assert lexical["n_queries"] == 6 and {k: lexical[k] for k in found} == pytest.approx(found, abs=1e-6)
+    assert (without["n_queries"], without["baseline"], without["tuned"]) == (5, 0.8, 1.0)
+    assert without["ci_low"] <= without["delta"] == 0.2 <= without["ci_high"]
+    between = f"{without['ci_low']:+.3f} to {without['ci_high']:+.3f}"
+    assert f"| without any, semantic too | 5 | 0.800 | 1.000 | +0.200 | {between} |" in page
     assert "| title\\_7 | title\\_7 | 1.000 |" in page and page.count("| 0.830 |") == 1 and "| 0.990 |" not in page
 
 
@@ -401,6 +402,25 @@ def test_a_slice_that_got_worse_is_named_on_top_and_in_the_json(case: Case) -> N
         "**Worse for some:** *group: &lt;script&gt;" in top and f"({found['delta']:+.3f} nDCG@10 on 30 queries, " in top
     )
     assert "**Significantly worse: 1 of " in page
+
+
+def test_too_few_resamples_are_not_called_no_loss(case: Case) -> None:
+    """A slice of thirty lost all, and a test of 50 resamples cannot tell: report.json and the page say so."""
+    many(case)
+    few = PARAMS.model_copy(update={"n_resamples": 50})
+    call(report, few, None, round="r1", **case.paths())
+    summary, page = json.loads(case.paths()["out"].read_text()), case.paths()["page"].read_text()
+    assert summary["n_worse_slices"] == 0
+    assert summary["too_few_resamples"].startswith("Too few resamples to tell: with 50 no corrected p-value of 2 ")
+    assert f"**{summary['too_few_resamples']}**" in page and "got significantly worse" not in page
+    assert case.report()[0]["too_few_resamples"] == ""
+
+
+def test_the_p_value_of_the_headline_is_said_to_be_of_one_comparison(case: Case) -> None:
+    many(case)
+    summary, page = case.report()
+    assert summary["verdict"].endswith(" for this one comparison).")
+    assert "p ≤ 0.0" in page  # at the floor: 2 / 1,001 times the number of comparisons
 
 
 def many(case: Case) -> None:

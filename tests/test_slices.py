@@ -1,13 +1,16 @@
 """Slices part the queries by what they have in common, and name those that lost; none by luck alone."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from attune.chance import worse
 from attune.comparisons import Care, holm
 from attune.significance import compare
-from attune.slices import by_name, by_number, by_trait, compare_slices, worse
+from attune.slices import by_name, by_number, by_trait, compare_slices
 
 pytestmark = pytest.mark.usefixtures("settled_heap")
 
@@ -62,7 +65,8 @@ def test_a_slice_that_lost_is_named_though_the_whole_won() -> None:
         ("odd", 200),
     ]
     assert n_small == 0
-    (lost,) = worse(rows, 0.95)
+    (found,) = worse([asdict(row) for row in rows], 0.95)
+    (lost,) = (row for row in rows if asdict(row) == found)
     assert lost.bin == "2"
     alone = compare({"m": base[:100]}, {"m": tuned[:100]}, *CARE)["m"]
     assert (lost.delta, lost.low, lost.high) == (alone.delta, alone.ci_low, alone.ci_high)
@@ -76,7 +80,7 @@ def test_the_largest_loss_comes_first_and_a_loss_within_chance_is_not_told() -> 
     kind = np.repeat(["a", "b", "c"], 80)
     loss = np.repeat([-0.1, -0.2, -0.001], 80)
     rows, _ = compare_slices(by_name("kind", kind.tolist(), 5), np.zeros(240), loss + rng.normal(0, 0.1, 240), CARE, 10)
-    assert [row.bin for row in worse(rows, 0.95)] == ["b", "a"]
+    assert [row["bin"] for row in worse([asdict(row) for row in rows], 0.95)] == ["b", "a"]
 
 
 def test_small_slices_are_counted_and_left_out_and_so_is_the_whole() -> None:

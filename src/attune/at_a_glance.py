@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from attune.chance import max_p, worse
 from attune.markdown import number, percent, signed
-
-PROMISED_BY_INT8 = 0.99  # the share of tuned nDCG@10 that the int8 file is said to keep
+from attune.verdict import HEADLINE, KEPT_BY_INT8
 
 Receipt = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -32,48 +32,68 @@ def _tone(is_good: bool) -> str:
     return "good" if is_good else "bad"
 
 
-def gain(verdict: str, compared: Sequence[Row], max_p: float) -> Answer:
-    """Whether tuned is better, from the verdict in words and the comparisons on test."""
+def gain(verdict: str, compared: Sequence[Row], confidence: float, too_few: str) -> Answer:
+    """Whether tuned is better, from the verdict in words and the comparisons on test.
+
+    Args:
+        verdict: in words.
+        compared: all comparisons.
+        confidence: at which a difference is significant.
+        too_few: what to say where no comparison could have been significant, for lack of resamples; else empty.
+    """
+    level = max_p(confidence)
     answer = verdict.partition(": ")[0]
     rows = [row for row in compared if row["task"] == "test"]
-    sure = [row["delta"] for row in rows if row["p_holm"] is not None and row["p_holm"] < max_p]
+    sure = [row["delta"] for row in rows if row["p_holm"] is not None and row["p_holm"] < level]
     gained, lost = sum(delta > 0 for delta in sure), sum(delta < 0 for delta in sure)
-    told = f"On test {gained} of {len(rows)} measures gained and {lost} lost (p < {max_p:g} after Holm's correction)."
+    told = f"On test {gained} of {len(rows)} measures gained and {lost} lost (p < {level:g} after Holm's correction)."
     tones = {"Better": "good", "Worse": "bad", "Not measurable": "bad"}
-    return Answer("Is it better?", answer, told, tones.get(answer, "even"))
+    return Answer("Is it better?", answer, too_few or told, tones.get(answer, "even"))
 
 
-def worse_slices(slices: Sequence[Row], max_p: float) -> list[Row]:
-    """The slices that lost more than chance explains, largest loss first."""
-    lost = [row for row in slices if row["delta"] < 0 and row["p_holm"] is not None and row["p_holm"] < max_p]
-    return sorted(lost, key=lambda row: row["delta"])
-
-
-def for_whom(slices: Sequence[Row], max_p: float) -> Answer:
-    """Whether a slice of the queries lost."""
-    worse = worse_slices(slices, max_p)
+def for_whom(slices: Sequence[Row], confidence: float, too_few: str) -> Answer:
+    """Whether a slice of the queries lost; `too_few` says that none could have been found to, or is empty."""
+    if too_few:
+        why = too_few.partition(": ")[2]
+        return Answer("For everyone?", "Too few resamples to tell", why[:1].upper() + why[1:], "even")
+    lost, level = worse(slices, confidence), max_p(confidence)
     tested = sum(row["p_holm"] is not None for row in slices)
-    if not worse:
+    if not lost:
         told = (
-            f"None of {tested} slices of the test queries lost significantly (p < {max_p:g} after Holm's correction)."
+            f"None of {tested} slices of the test queries lost significantly (p < {level:g} after Holm's correction)."
         )
         return Answer("For everyone?", "No slice lost", told, "good" if tested else "even")
-    told = "; ".join(f"{row['slice']}: {row['bin']} {signed(row['delta'], 3)}" for row in worse)
-    return Answer("For everyone?", f"{len(worse)} slices lost" if len(worse) > 1 else "1 slice lost", f"{told}.", "bad")
+    told = "; ".join(f"{row['slice']}: {row['bin']} {signed(row['delta'], 3)}" for row in lost)
+    return Answer("For everyone?", f"{len(lost)} slices lost" if len(lost) > 1 else "1 slice lost", f"{told}.", "bad")
 
 
-def leakage(audit: Receipt, crossing: str) -> Answer:
-    """Whether training saw the test; `crossing` says what of it, in words, by their words."""
+def _far(clean: Receipt | None, n: int) -> str:
+    """The gain on the queries that lie far from train and dev in meaning."""
+    if not clean or "delta" not in clean or clean["n_queries"] == n:
+        return ""
+    between = f"{signed(clean['ci_low'], 3)} to {signed(clean['ci_high'], 3)}"
+    told = f"{signed(clean['delta'], 3)} ({between}) without the {number(n - clean['n_queries'])} near in meaning"
+    return f"{HEADLINE} {told}, by themselves or by an answer."
+
+
+def leakage(audit: Receipt, crossing: str, clean: Receipt | None) -> Answer:
+    """Whether training saw the test.
+
+    Args:
+        audit: its receipt.
+        crossing: what of test is in train or dev by its words, in words.
+        clean: the gain on the queries that neither leak nor lie near in meaning, by themselves or by their documents.
+    """
     n = number(audit["n_test_queries"])
     near = number(audit["test_leaks.semantic_queries"])
-    meaning = (
-        f"By meaning, which counts paraphrases and mere siblings alike, {near} lie near one: scored without them, too."
-    )
+    far = _far(clean, audit["n_test_queries"])
+    meaning = f"By meaning, which counts paraphrases and mere siblings alike, {near} queries lie near one."
+    meaning = f"{meaning} {far}".strip()
     if crossing:
         told = f"{crossing} of test are also in train or dev."
-        return Answer("Did test leak?", "Leaks", told, "bad", f"{told} {meaning}")
+        return Answer("Did test leak?", "Leaks", f"{told} {far}".strip(), "bad", f"{told} {meaning}")
     told = f"By words none of the {n} test queries or their documents is in train or dev, exactly or nearly."
-    return Answer("Did test leak?", "No leak", told, "good", f"{told} {meaning}")
+    return Answer("Did test leak?", "No leak", f"{told} {far}".strip(), "good", f"{told} {meaning}")
 
 
 def by_heart(overfitting: Receipt) -> Answer:
@@ -98,5 +118,5 @@ def shipping(kept: Mapping[str, float]) -> Answer:
     """Whether the files that ship are as good as the encoder that was scored."""
     share = kept["onnx_int8"]
     told = f"The fp32 file keeps {percent(kept['onnx'])} of tuned nDCG@10, the int8 file {percent(share)}; "
-    told += f"{percent(PROMISED_BY_INT8, 0)} is what int8 is to keep."
-    return Answer("What ships?", f"int8 keeps {percent(share)}", told, _tone(share >= PROMISED_BY_INT8))
+    told += f"{percent(KEPT_BY_INT8, 0)} is what int8 is to keep."
+    return Answer("What ships?", f"int8 keeps {percent(share)}", told, _tone(share >= KEPT_BY_INT8))

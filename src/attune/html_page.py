@@ -17,6 +17,14 @@ def excerpt(text: str, limit: int) -> str:
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
+def passage(text: str, limit: int) -> str:
+    """A text with its lines and indents, without other control characters, cut to `limit` characters."""
+    lines = ["".join(c if c.isprintable() else " " for c in line.expandtabs(4)).rstrip() for line in text.splitlines()]
+    kept = [line for place, line in enumerate(lines) if line or (place and lines[place - 1])]
+    told = "\n".join(kept).strip("\n")
+    return told if len(told) <= limit else told[: limit - 1].rstrip() + "…"
+
+
 def figure(value: object) -> str:
     """A figure of a receipt or a parameter: numbers grouped and rounded, anything else as it is."""
     if isinstance(value, str):
@@ -45,6 +53,6 @@ def render_page(**values: Any) -> str:  # noqa: ANN401
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (excerpt, figure, megabytes, number, p_value, percent, score, signed, spoken, zip)
+    filters = (excerpt, figure, megabytes, number, p_value, passage, percent, score, signed, spoken, zip)
     environment.filters |= {f.__name__: f for f in filters}
     return environment.get_template(PAGE).render(values)

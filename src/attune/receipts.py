@@ -28,3 +28,16 @@ def read_receipts(folder: Path, names: Sequence[str], systems: Sequence[str]) ->
         if lacking:
             raise BadInput(f"{path}: no {', '.join(lacking)}; run `dvc repro`")
     return receipts
+
+
+def receipts_of(folder: Path, names: Sequence[str], systems: Sequence[str], round: str) -> dict[str, dict[str, Any]]:
+    """The same; of a round after the first, what was trained and mined then.
+
+    Raises:
+        BadInput: one is missing or damaged.
+    """
+    receipts = read_receipts(folder, names, systems)
+    if round != "r1":
+        later = read_receipts(folder, [f"train_{round}", f"mine_{round}"], ())
+        receipts |= {name: later[f"{name}_{round}"] for name in ("train", "mine")}
+    return receipts

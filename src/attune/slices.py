@@ -115,12 +115,6 @@ def compare_slices(
     return rows, len(parts) - len(large)
 
 
-def worse(rows: Sequence[SliceRow], confidence: float) -> list[SliceRow]:
-    """The slices that lost, beyond chance and beyond having looked at many; the largest loss first."""
-    lost = [row for row in rows if row.delta < 0 and row.p_holm < 1 - confidence]
-    return sorted(lost, key=lambda row: row.delta)
-
-
 def _between(values: Numbers) -> str:
     """The range of some values, in words."""
     low, high = (f"{value:.2f}" if values.dtype.kind == "f" else str(value) for value in (values.min(), values.max()))

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from attune.chance import floor
 from attune.comparisons import Care, Row, Scores
+from attune.leaks import without_leaks
 from attune.markdown import signed
 from attune.measures import MEASURES
 from attune.power import Sensitivity
@@ -34,7 +36,8 @@ def outcome_of(
         stacked = {name: np.stack([values[name] for values in of_seeds]) for name in OVER_SEEDS}
         intervals = compare_seeds({name: scores.base[name] for name in OVER_SEEDS}, stacked, *care)
     sensitivity = Sensitivity.of(tuned - base, care.confidence, power)
-    return Outcome(paired, float(base.mean()), float(tuned.mean()), sensitivity, intervals, len(of_seeds))
+    means = float(base.mean()), float(tuned.mean())
+    return Outcome(paired, *means, sensitivity, intervals, len(of_seeds), floor(care.n_resamples))
 
 
 def outcomes(
@@ -61,9 +64,17 @@ def headline(
     systems: Sequence[str],
     outcomes: tuple[Outcome, Outcome | None],
     leaks: str,
-    worse: Sequence[SliceRow],
+    cut: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The first part of report.json: the four headline figures on top; a leaking test split is part of the verdict."""
+    """The first part of report.json: the four headline figures on top; a leaking test split is part of the verdict.
+
+    Args:
+        receipts: by name.
+        systems: whose scores are told.
+        outcomes: on all test queries, and on those that do not leak.
+        leaks: what of test is also in train or dev, in words.
+        cut: the slices that got worse, and whether any could have been found to.
+    """
     (whole, clean), base, tuned = outcomes, receipts["base"], receipts["tuned"]
     kept = {name: receipts[name]["ndcg@10"] / (tuned["ndcg@10"] or 1) for name in ("onnx", "onnx_int8")}
     counted = clean if leaks and clean else whole
@@ -75,8 +86,9 @@ def headline(
         "n_test_queries": tuned["n_queries"],
         "verdict": verdict_despite_leaks(whole, clean, leaks) if leaks else verdict(whole),
         "too_few_queries": too_few(counted),
-        "n_worse_slices": len(worse),
-        "worse_slices": "; ".join(f"{row.slice}: {row.bin}" for row in worse),
+        "too_few_resamples": cut["too_few_resamples"],
+        "n_worse_slices": len(cut["worse"]),
+        "worse_slices": "; ".join(f"{row['slice']}: {row['bin']}" for row in cut["worse"]),
         "smallest_detectable": counted.sensitivity.smallest_detectable,
         "systems": {system: {measure: receipts[system][measure] for measure in MEASURES} for system in systems},
         "paired": asdict(whole)["paired"],
@@ -103,4 +115,16 @@ def of_slices(rows: Sequence[SliceRow]) -> dict[str, Any]:
     for row in rows:
         figures = asdict(row)
         found.setdefault(figures.pop("slice"), {})[figures.pop("bin")] = figures
+    return found
+
+
+def gains_without_leaks(scores: Paired, leaked: Mapping[str, Collection[str]], care: Care) -> dict[str, dict[str, Any]]:
+    """The headline measure on the queries that do not leak, by definition of leaking; with an interval from two on."""
+    sides = {"baseline": scores.base[HEADLINE], "tuned": scores.tuned[HEADLINE]}
+    found = without_leaks(scores.query_ids, sides, {name: set(ids) for name, ids in leaked.items()})
+    for name, figures in found.items():
+        if figures["n_queries"] > 1:
+            clean = scores.without(leaked[name])
+            gain = compare({HEADLINE: clean.base[HEADLINE]}, {HEADLINE: clean.tuned[HEADLINE]}, *care)[HEADLINE]
+            figures |= {"delta": gain.delta, "ci_low": gain.ci_low, "ci_high": gain.ci_high}
     return found

@@ -27,22 +27,23 @@ def training(points: Sequence[Point], kept_step: int) -> Chart:
 
 
 def trade_off(points: Sequence[Mapping[str, Any]]) -> Chart:
-    """Dev score against general score between base and tuned, the share that ships marked."""
+    """Dev and general score by share of the tuned weights, the share that ships marked."""
     ordered = sorted(points, key=lambda point: point["share"])
+    shares = [point["share"] for point in ordered]
     with styled():
         figure = canvas()
         axes = figure.add_subplot()
-        x, y = [point["general"] for point in ordered], [point["dev"] for point in ordered]
-        axes.plot(x, y, color=COLOURS["tuned"], linewidth=1.4, marker="o", markersize=4.5)
-        for point in ordered:
-            at = (point["general"], point["dev"])
-            if point["is_chosen"]:
-                axes.plot(*at, "D", color=COLOURS["base"], markersize=9)
-            if point["is_chosen"] or point["share"] in (0, 1):
-                label = f"{point['share']:g}{' ships' if point['is_chosen'] else ''}"
-                axes.annotate(label, at, (-9, -14), textcoords="offset points", ha="right")
-        axes.set(xlabel="nDCG@10 on general text", ylabel="nDCG@10 on dev")
-        axes.margins(0.12)
+        for key, label, colour, marker, dashes in (
+            ("dev", "dev", "tuned", "o", "solid"),
+            ("general", "general text", "base", "s", (0, (5, 1.8))),
+        ):
+            values = [point[key] for point in ordered]
+            axes.plot(shares, values, color=COLOURS[colour], linestyle=dashes, marker=marker, markersize=5, label=label)
+        for share in (point["share"] for point in ordered if point["is_chosen"]):
+            axes.axvline(share, color=COLOURS["muted"], linewidth=1, linestyle=(0, (3, 2)), label=f"ships: {share:g}")
+        axes.set(xlabel="share of the tuned weights", ylabel="nDCG@10", xticks=[0, 0.2, 0.4, 0.6, 0.8, 1])
+        axes.margins(y=0.12)
+        axes.legend(loc="best", handlelength=3.2)
     told = "; ".join(
         f"share {point['share']:g}: dev {point['dev']:.3f}, general {point['general']:.3f}"
         f"{' (ships)' if point['is_chosen'] else ''}"

@@ -10,6 +10,7 @@ from attune.power import Sensitivity
 from attune.significance import Comparison, Interval
 
 HEADLINE = "recall@10"
+KEPT_BY_INT8 = 0.99  # the share of tuned nDCG@10 below which report and page warn
 OVER_SEEDS = ("recall@10", "mrr@10", "ndcg@10")  # what stage seeds compares over seeds, in its order
 
 
@@ -25,6 +26,7 @@ class Outcome:
         over_seeds: by measure, where several seeds were trained: the mean over seeds, and an interval that covers
             other seeds, too. Empty with one seed.
         n_seeds: how many were trained.
+        p_floor: below which the test finds no p-value.
     """
 
     paired: Mapping[str, Comparison]
@@ -33,6 +35,7 @@ class Outcome:
     sensitivity: Sensitivity
     over_seeds: Mapping[str, Interval]
     n_seeds: int
+    p_floor: float = 0.0
 
     @property
     def n_queries(self) -> int:
@@ -59,8 +62,9 @@ def verdict(outcome: Outcome) -> str:
     seeds = f"; {signed(interval.delta, 3)} on average over {outcome.n_seeds} seeds" if outcome.over_seeds else ""
     covered = "interval over queries and seeds" if outcome.over_seeds else "interval"
     between = f"{signed(interval.ci_low, 3)} to {signed(interval.ci_high, 3)}"
+    told = p_value(found.p_value, outcome.p_floor)
     level = number(100 * outcome.sensitivity.confidence)
-    moved = f"{outcome.moved()}{seeds}, {level}% {covered} {between}, {p_value(found.p_value)})"
+    moved = f"{outcome.moved()}{seeds}, {level}% {covered} {between}, {told} for this one comparison)"
     if interval.ci_low > 0:
         return f"Better: {moved}."
     if interval.ci_high < 0:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from attune import at_a_glance, charts, training_charts
+from attune.chance import floor, too_few_resamples
 from attune.csv_rows import COMPARISONS, SLICES, read_rows
 from attune.html_page import render_page
 from attune.measures import MEASURES
@@ -17,7 +18,7 @@ from attune.panels import curve_of, dimensions_of, negatives, tasks_of, trade_of
 from attune.provenance import fingerprints, parameters, shipped, versions
 from attune.rank_curves import bubbles, gains_by_size
 from attune.rankings import Rankings, examples, paired_scores, read_rankings, recall_curves
-from attune.receipts import read_receipts
+from attune.receipts import read_receipts, receipts_of
 from attune.stage import Out, Params, run
 from attune.svg import Chart
 from attune.verdict import HEADLINE, leaks_of_test
@@ -53,15 +54,6 @@ def scores_of(receipts: Receipts) -> list[dict[str, Any]]:
     return rows
 
 
-def receipts_of(metrics: Path, round: str) -> dict[str, dict[str, Any]]:
-    """The receipts that the page shows; training's and mining's are those of the round that ships."""
-    receipts = read_receipts(metrics, RECEIPTS, SYSTEMS)
-    if round != "r1":
-        later = read_receipts(metrics, [f"train_{round}", f"mine_{round}"], ())
-        receipts |= {name: later[f"{name}_{round}"] for name in ("train", "mine")}
-    return receipts
-
-
 def drawn(rankings: Rankings, runs: Path, compared: Rows, slices: Rows) -> list[Chart]:
     """The charts of the scores: by depth, by query, by measure, by slice."""
     scored = paired_scores(runs, DRAWN)
@@ -85,14 +77,30 @@ def made_of(metrics: Path, round: str, kept_step: int) -> list[Chart]:
     ]
 
 
+def tested(rows: Rows) -> int:
+    """How many comparisons the p-values of these rows are corrected for."""
+    return sum(row["p_holm"] is not None for row in rows)
+
+
+def headline_of(summary: Mapping[str, Any], crossing: str) -> Mapping[str, Any]:
+    """The comparison in large letters: of the clean queries where test leaks; empty where hardly one is clean."""
+    found: Mapping[str, Any] = summary["paired_without_leaks" if crossing else "paired"].get(HEADLINE, {})
+    if not found:
+        return {}
+    clean = summary["without_leaks"]["lexical"]["n_queries"] if crossing else None
+    return {**found, "n_clean": clean}
+
+
 def answers(
-    summary: Mapping[str, Any], receipts: Receipts, compared: Rows, slices: Rows, max_p: float
+    summary: Mapping[str, Any], receipts: Receipts, compared: Rows, slices: Rows, care: Mapping[str, Any]
 ) -> list[at_a_glance.Answer]:
-    """What the page says first."""
+    """What the page says first; `care` holds the parameters of the comparisons."""
+    n, confidence = care["n_resamples"], care["confidence"]
+    few = [too_few_resamples(n, tested(rows), confidence) for rows in (compared, slices)]
     return [
-        at_a_glance.gain(summary["verdict"], compared, max_p),
-        at_a_glance.for_whom(slices, max_p),
-        at_a_glance.leakage(receipts["audit"], leaks_of_test(receipts["split"])),
+        at_a_glance.gain(summary["verdict"], compared, confidence, few[0]),
+        at_a_glance.for_whom(slices, confidence, few[1]),
+        at_a_glance.leakage(receipts["audit"], leaks_of_test(receipts["split"]), summary["without_leaks"].get("any")),
         at_a_glance.by_heart(summary["overfitting"]),
         at_a_glance.elsewhere(receipts["drift"]),
         at_a_glance.shipping(summary["ndcg@10_kept_share"]),
@@ -138,25 +146,28 @@ def page(
     out: Out,
 ) -> None:
     """Puts the page together and writes it."""
-    receipts, summary = receipts_of(metrics, round), read_receipts(metrics, ["report"], ())["report"]
+    receipts, summary = receipts_of(metrics, RECEIPTS, SYSTEMS, round), read_receipts(metrics, ["report"], ())["report"]
     compared = read_rows(metrics / "plots/comparisons.csv", COMPARISONS)
     slices = read_rows(metrics / "plots/slices.csv", SLICES)
     rankings = read_rankings(runs, splits / "test", SYSTEMS)
     shown = drawn(rankings, runs, compared, slices) + made_of(metrics, round, receipts["train"]["kept_step"])
     run_with = parameters(settings)
-    confidence = run_with["report"]["confidence"]
-    max_p = float(f"{1 - confidence:.6g}")
+    care = run_with["report"]
+    counts = {"one": 1, "compared": tested(compared), "slices": tested(slices)}
     inputs = [prepared / "corpus.parquet", splits, mined, *(runs / system for system in SYSTEMS)]
     html = render_page(
         params=params,
         systems=SYSTEMS,
         headline=HEADLINE,
         summary=summary,
-        confidence=confidence,
-        answers=answers(summary, receipts, compared, slices, max_p),
+        found=headline_of(summary, leaks_of_test(receipts["split"])),
+        confidence=care["confidence"],
+        floors={name: floor(care["n_resamples"], n) for name, n in counts.items()},
+        answers=answers(summary, receipts, compared, slices, care),
         charts={chart.name: chart for chart in shown},
         compared=compared,
         slices=slices,
+        power=care["power"],
         depth=rankings.depth,
         **panels(metrics, mined, receipts),
         **examples(rankings, prepared / "corpus.parquet", params.n_examples, params.seed),

@@ -5,30 +5,31 @@ they need no history to be read.
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from attune.asked import traits_of
+from attune.chance import floor, too_few_resamples, worse
 from attune.comparisons import Care, Row, compare_tasks, csv_of
-from attune.leaks import Leak, leaked_queries, without_leaks
+from attune.leaks import Leak, leaked_queries
 from attune.markdown import render
 from attune.overfitting import Curve, Gains, judge
 from attune.panels import curve_of, dimensions_of, domain_tasks, negatives, tasks_of, trade_off
-from attune.receipts import read_receipts
+from attune.receipts import read_receipts, receipts_of
 from attune.scored import Paired, paired_scores
-from attune.slices import SliceRow, Traits, by_trait, compare_slices, worse
+from attune.slices import SliceRow, Traits, by_trait, compare_slices
 from attune.stage import Out, Params, run, write_json
 from attune.stories import closest, stories
-from attune.summary import add_comparisons, headline, of_slices, outcomes
+from attune.summary import add_comparisons, gains_without_leaks, headline, of_slices, outcomes
 from attune.tables import LEAKS, QRELS, read
-from attune.verdict import HEADLINE, leaks_of_test
+from attune.verdict import KEPT_BY_INT8, leaks_of_test
 
 SYSTEMS = ("bm25", "base", "tuned", "onnx", "onnx_int8")
 RECEIPTS = (*SYSTEMS, "prepare", "split", "audit", "mine", "train", "merge", "seeds", "drift", "export")
 PROBED = ("base", "tuned")
-KEPT_BY_INT8 = 0.99  # the share of tuned nDCG@10 below which the report warns
 SLICED = "ndcg@10"
 
 
@@ -52,25 +53,18 @@ class ReportParams(Params):
         return Care(self.n_resamples, self.confidence, self.seed)
 
 
-def receipts_of(metrics: Path, round: str) -> dict[str, dict[str, Any]]:
-    """The receipts by name; of a round after the first, what was trained and mined then.
-
-    Raises:
-        BadInput: one is missing or damaged.
-    """
-    receipts = read_receipts(metrics, RECEIPTS, SYSTEMS)
-    if round != "r1":
-        again = read_receipts(metrics, [f"train_{round}", f"mine_{round}"], ())
-        receipts |= {name: again[f"{name}_{round}"] for name in ("train", "mine")}
-    return receipts
-
-
 def sliced(params: ReportParams, scores: Paired, traits: Traits) -> dict[str, Any]:
-    """The slices of the test queries, those that got worse, and how many were too small to tell."""
+    """The slices of the test queries, those that got worse, how many were too small to tell, and the floor of p."""
     slices = by_trait(traits, params.n_bins, params.n_names)
     base, tuned = scores.base[SLICED], scores.tuned[SLICED]
     rows, n_small = compare_slices(slices, base, tuned, params.care, params.min_slice_queries)
-    return {"slices": rows, "worse": worse(rows, params.confidence), "n_small_slices": n_small}
+    return {
+        "slices": rows,
+        "worse": worse([asdict(row) for row in rows], params.confidence),
+        "n_small_slices": n_small,
+        "slices_floor": floor(params.n_resamples, len(rows)),
+        "too_few_resamples": too_few_resamples(params.n_resamples, len(rows), params.confidence),
+    }
 
 
 def panels(metrics: Path, receipts: Mapping[str, Mapping[str, Any]], mined: Path) -> dict[str, Any]:
@@ -113,7 +107,7 @@ def report(
     slices: Out,
 ) -> None:
     """Compares base and tuned and writes the report, for programs and for people."""
-    receipts, scores = receipts_of(metrics, round), paired_scores(runs)
+    receipts, scores = receipts_of(metrics, RECEIPTS, SYSTEMS, round), paired_scores(runs)
     crossing = leaks_of_test(receipts["split"])
     leaks = [Leak(*row) for row in read(audit / "leaks.parquet", LEAKS).iter_rows()]
     answers = read(splits / "test/qrels.parquet", QRELS).select("query_id", "document_id").iter_rows()
@@ -121,18 +115,20 @@ def report(
     rows = compare_tasks({task: (one.base, one.tuned) for task, one in scores.items()}, params.care, params.power)
     found = outcomes(rows, test, leaked["lexical"], seeds / "scores.parquet", params.care, params.power)
     cut = sliced(params, test, traits_of(test.query_ids, raw, prepared, splits))
-    summary = headline(receipts, SYSTEMS, found, crossing, cut["worse"])
+    summary = headline(receipts, SYSTEMS, found, crossing, cut)
     add_comparisons(summary, rows)
     summary["slices"] = of_slices(cut["slices"])
-    sides = {"baseline": test.base[HEADLINE], "tuned": test.tuned[HEADLINE]}
-    summary["without_leaks"] = without_leaks(test.query_ids, sides, leaked)
+    summary["without_leaks"] = gains_without_leaks(test, leaked, params.care)
     summary["overfitting"] = overfitting(params, receipts, metrics, round)
     write_json(out, summary)
     comparisons.write_text(csv_of(rows, Row), encoding="utf-8")
     slices.write_text(csv_of(cut["slices"], SliceRow), encoding="utf-8")
     told = {"summary": summary, "receipts": receipts, "params": params, "leaks": crossing, "kept_by_int8": KEPT_BY_INT8}
     shown = stories(runs, prepared, splits, params.n_examples, params.seed)
-    shown |= panels(metrics, receipts, mined) | cut | {"comparisons": rows}
+    shown |= (
+        panels(metrics, receipts, mined) | cut | {"comparisons": rows}
+    shown["p_floor"] = floor(params.n_resamples, len(rows))
+    )
     shown["closest"] = closest(leaks, prepared, params.n_examples)
     page.write_text(render("report.md.j2", **told, **shown), encoding="utf-8")
 
