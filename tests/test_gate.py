@@ -131,7 +131,7 @@ def test_a_planted_fault_fails_its_rule_alone(
 
 
 def test_a_split_that_really_leaks_fails_by_the_queries_that_its_audit_names(tmp_path: Path) -> None:
-    """One query of ten in test is also in train: the split stage finds it, the report counts it, the gate refuses it."""
+    """One of ten test queries is in train, too: the split finds it, the report counts it, the gate refuses it."""
     table = test_split.queries([f"c{i}" for i in range(40)], test_split.GIVEN)
     texts = table["text"].to_list()
     texts[0], texts[15] = "alpha beta gamma delta epsilon!", "ALPHA beta gamma delta epsilon"
