@@ -15,7 +15,7 @@ TUNED, RELEASE = "metrics/tuned.json", "metrics/release.json"
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """Two files of metrics in git, tuned.json changed since; the tag `early` has only that one of the two."""
+    """Two files of metrics in git, tuned.json changed since; tag `early` lacks the other, though dvc.yaml has both."""
     (tmp_path / "metrics").mkdir()
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc" / "config").write_text("[core]\n    analytics = false\n")

@@ -5,11 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
+import test_split
 
 from attune.errors import BadInput
 from attune.gate import RULES, GateParams, judge
+from attune.leaks import Leak, leaked_queries, without_leaks
 from attune.stage import load_params
+from attune.tables import CLUSTERED_QUERIES, LEAKS, QRELS, read
 
 ROOT = Path(__file__).resolve().parent.parent
 Receipts = dict[str, dict[str, Any]]
@@ -124,6 +128,28 @@ def test_a_planted_fault_fails_its_rule_alone(
     found = failing(tmp_path / "m", receipts)
     assert list(found) == [rule]
     assert words in found[rule]
+
+
+def test_a_split_that_really_leaks_fails_by_the_queries_that_its_audit_names(tmp_path: Path) -> None:
+    """One of ten test queries is in train, too: the split finds it, the report counts it, the gate refuses it."""
+    table = test_split.queries([f"c{i}" for i in range(40)], test_split.GIVEN)
+    texts = table["text"].to_list()
+    texts[0], texts[15] = "alpha beta gamma delta epsilon!", "ALPHA beta gamma delta epsilon"
+    folder = test_split.prepared(tmp_path / "prepared", table.with_columns(text=pl.Series(texts)))
+    assert test_split.leaks(tmp_path, folder)["test_leaks.exact_queries"] == 1
+    leaks = [Leak(*row) for row in read(tmp_path / "splits/leaks.parquet", LEAKS).iter_rows()]
+    answers = list(read(tmp_path / "splits/test/qrels.parquet", QRELS).select("query_id", "document_id").iter_rows())
+    query_ids = read(tmp_path / "splits/test/queries.parquet", CLUSTERED_QUERIES)["query_id"].to_list()
+    receipts = healthy()
+    found = {
+        "n_test_queries": len(query_ids),
+        "without_leaks": without_leaks(query_ids, {}, leaked_queries(leaks, answers)),
+        "paired_without_leaks": receipts["report"]["paired"],
+    }
+    receipts["report"] |= found
+    assert failing(tmp_path / "m", receipts) == {
+        "leakage": "1 of 10 test queries leak (10%); at most 0% (gate.max_leak_share)"
+    }
 
 
 def test_a_leaking_split_is_judged_by_the_queries_that_do_not_leak(tmp_path: Path) -> None:
