@@ -125,10 +125,8 @@ def report(
     slices.write_text(csv_of(cut["slices"], SliceRow), encoding="utf-8")
     told = {"summary": summary, "receipts": receipts, "params": params, "leaks": crossing, "kept_by_int8": KEPT_BY_INT8}
     shown = stories(runs, prepared, splits, params.n_examples, params.seed)
-    shown |= (
-        panels(metrics, receipts, mined) | cut | {"comparisons": rows}
+    shown |= panels(metrics, receipts, mined) | cut | {"comparisons": rows}
     shown["p_floor"] = floor(params.n_resamples, len(rows))
-    )
     shown["closest"] = closest(leaks, prepared, params.n_examples)
     page.write_text(render("report.md.j2", **told, **shown), encoding="utf-8")
 
