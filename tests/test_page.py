@@ -164,7 +164,9 @@ def test_a_test_that_leaks_is_not_called_clean(copied: Path) -> None:
     split = json.loads((copied / "metrics/split.json").read_text())
     changed(copied, "split", **split | {"test_leaks.exact_queries": 3})
     texts = Reader(make_page(copied)).texts
-    assert "✗ Leaks" in texts and "3 exact queries of test are also in train or dev." in texts
+    assert "✗ Leaks" in texts and any(
+        text.startswith("3 exact queries of test are also in train or dev.") for text in texts
+    )
     assert not any("nothing was trained" in text for text in texts)
 
 
