@@ -13,6 +13,8 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# two processes of two threads each on two cores: a thread that waits must not spin, or all take several times as long
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # fixtures that take minutes; each test that uses one runs in the process that has made it
 SHARED = ("finished", "project")
