@@ -36,7 +36,7 @@ AFTER_EVALUATE = {*AFTER_REPORT, "seeds", *(f"evaluate@{system}" for system in S
 
 
 def copy_or_link(source: str, target: str) -> None:
-    """Copies a small file; links a large one, of which a pipeline has a gigabyte. Stages and DVC replace, never edit."""
+    """Copies a small file; links a large one, of which there is a gigabyte. Stages and DVC replace, never edit."""
     if Path(source).stat().st_size > 100_000:
         os.link(source, target)
     else:
