@@ -270,7 +270,7 @@ def test_a_path_that_is_not_there_is_said(tmp_path: Path) -> None:
 
 def test_a_name_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     write(tmp_path, {"a\udcff.txt": "x"})
-    with pytest.raises(BadInput, match=r"a\\udcff.txt'?: a path of 6 characters, expected"):
+    with pytest.raises(BadInput, match="a path of 6 characters, expected"):
         read_documents(tmp_path, columns())
 
 

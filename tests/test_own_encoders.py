@@ -1,7 +1,6 @@
 """Encoders that users choose: every family, pooling and module that attune promises goes through the whole export."""
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import _vocabulary
+from conftest import _vocabulary, write_train_tables
 
 from attune.encoders import load_torch
 from attune.runtime import Embedder, verify
@@ -121,7 +120,7 @@ def check(folder: Path, family: str, pooling: str, has_prompts: bool, has_dense:
     """Exports an encoder and compares what a service gets with torch: the stage itself refuses what is not equal."""
     model, out = build(folder, family, pooling, has_prompts, has_dense), folder / "exported"
     params = load_params(ExportParams, "export", ROOT / "params.yaml")
-    call(export, params, folder / "export.json", model=model, out=out)
+    call(export, params, folder / "export.json", model=model, out=out, **write_train_tables(folder / "tables"))
     assert json.loads((folder / "export.json").read_text())["n_grid_batches"] >= 60
     embedder, encoder = Embedder(out, threads=1), load_torch(model)
     assert embedder.dim == (8 if has_dense else 16)
@@ -131,8 +130,7 @@ def check(folder: Path, family: str, pooling: str, has_prompts: bool, has_dense:
     changed = not np.allclose(embedder.encode_query(TEXTS), embedder.encode_document(TEXTS), atol=1e-3)
     assert changed == has_prompts
     verify(out, threads=1)
-    # the folder, with the weights beside it, is the same encoder to sentence-transformers, its Dense layers too
-    shutil.copy(model / "model.safetensors", out)
+    # the folder is the same encoder to sentence-transformers, its Dense layers too
     np.testing.assert_array_equal(load_torch(out).encode(TEXTS, batch_size=1), encoder.encode(TEXTS, batch_size=1))
 
 
