@@ -22,8 +22,8 @@ example: .venv/ready  ## a recipe on its data: make example RECIPE=nl2bash DATA=
 	@test -n "$(RECIPE)" -a -n "$(DATA)" || { echo "attune: say which: make example RECIPE=nl2bash DATA=folder" >&2; exit 1; }
 	@python tests/miniature.py scratch/$(RECIPE) examples/$(RECIPE).yaml "$(DATA)"
 
-test: .venv/ready  ## all tests, the miniature pipeline among them; under 10 minutes on 2 cores
-	@echo "attune: running the tests, under 10 minutes on 2 cores"
+test: .venv/ready  ## all tests, the miniature pipeline among them; about 13 minutes on 2 cores
+	@echo "attune: running the tests, about 13 minutes on 2 cores"
 	@python -m pytest
 
 test-slow: .venv/ready  ## minutes more: published figures on data sets in $$ATTUNE_DATASETS (skipped without)
