@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from onnxruntime.quantization import quantize_dynamic
 
+from attune.calibration import calibration_texts, single_texts
 from attune.errors import BadInput
 from attune.measures import IntArray, measure
 from attune.model_folder import FP32, Description, write_settings
@@ -29,7 +30,7 @@ from attune.runtime import Embedder
 from attune.runtime.manifest import MANIFEST
 from attune.smoothing import Features
 from attune.stage import fail, load_params, write_json
-from attune.stages.export import ExportParams, calibration_texts, describe, load, manifest, single_texts
+from attune.stages.export import ExportParams, describe, load, manifest
 from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, TRIPLETS, full_texts, read
 
 MODEL, DATA, SHOWN = Path("models/tuned"), Path("data"), "onnx/shown.onnx"

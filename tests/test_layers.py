@@ -36,7 +36,9 @@ TORCH = {
     "attune.stages.train",
     "attune.stages.export",
 }
-POLARS = {f"attune.{name}" for name in ("asked", "check", "rankings", "scored", "splits", "stories", "tables")}
+POLARS = {
+    f"attune.{name}" for name in ("asked", "calibration", "check", "rankings", "scored", "splits", "stories", "tables")
+}
 RUNTIME = {"numpy", "onnxruntime", "tokenizers", "attune"}
 
 

@@ -53,7 +53,7 @@ def recall_curves(rankings: Rankings) -> dict[str, Values]:
     return curves
 
 
-def paired_scores(runs: Path, measure: str) -> tuple[Values, Values]:
+def before_and_after(runs: Path, measure: str) -> tuple[Values, Values]:
     """The test scores of base and of tuned in one measure, (n_queries,) each, in one order."""
     base, tuned = (
         read(runs / system / "scores.parquet", scores_columns(MEASURES)).filter(pl.col("split") == "test")

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from attune.products import Floats, Parts, Site
+from attune.rounding import LEAST
 
 Features = Mapping[str, NDArray[np.int64]]  # what one run of the graph takes
 
 SAMPLED = 1024  # tokens at most that stand for all when a range is chosen
-LEAST = 1e-6  # of a channel that is always 0
 
 
 def observe(model: onnx.ModelProto, batches: Iterable[Features], keep_fp32: Sequence[str] = ()) -> list[Site]:

@@ -5,7 +5,7 @@ is made to break it. int8 is only measured here; how much retrieval it keeps is 
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-import polars as pl
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense
 
+from attune.calibration import calibration_texts, single_texts
 from attune.encoders import load_torch
 from attune.errors import BadInput
 from attune.model_folder import FP32, INT8, LIBRARIES, POOLING_FLAGS, Description, file_records, write_settings
@@ -30,9 +30,8 @@ from attune.quantisation import Scheme, to_int8
 from attune.runtime import Embedder
 from attune.runtime.integrity import GOLDEN
 from attune.runtime.manifest import MANIFEST
-from attune.smoothing import Features
 from attune.stage import Out, Params, Receipt, run, write_json
-from attune.tables import CORPUS, TRIPLETS, full_texts, read
+from attune.tables import CORPUS, TRIPLETS, read
 
 KNOWN = "Transformer, Pooling, any number of Dense, Normalize"
 GOLDEN_STEP = 4  # every fourth of the parity texts
@@ -51,14 +50,14 @@ class ExportParams(Params):
     int8_calibration_rows: int = Field(ge=1, le=10_000)
     int8_seed: int = Field(ge=0)
 
-    def scheme(self) -> Scheme:
-        """How the int8 graph is made."""
-        return Scheme(self.int8_smoothing, self.int8_unsmoothed, self.int8_keep_fp32, self.int8_reduce_range)
-
     torch_weights: bool
     parity_min_cosine: float = Field(gt=0, le=1)
     parity_max_abs_diff: float = Field(gt=0, le=2)
     threads: int = Field(ge=1, le=1024)
+
+    def scheme(self) -> Scheme:
+        """How the int8 graph is made."""
+        return Scheme(self.int8_smoothing, self.int8_unsmoothed, self.int8_keep_fp32, self.int8_reduce_range)
 
 
 def load(model: Path) -> SentenceTransformer:
@@ -175,23 +174,6 @@ def golden(texts: list[str], truth: NDArray[np.float32], int8: Embedder) -> dict
     least = float((int8.encode(texts) * truth).sum(axis=1).min())
     limits = {FP32: FP32_ELSEWHERE, INT8: round(least - INT8_SLACK, 3)}
     return {"texts": texts, "vectors": truth.tolist(), "min_cosine": limits}
-
-
-def calibration_texts(triplets: pl.DataFrame, corpus: pl.DataFrame, n: int, seed: int, about: Description) -> list[str]:
-    """Texts that show how large activations get: at most n train queries and their documents, with their prompts."""
-    rows = triplets.select("text", "document_id").sample(min(n, triplets.height), seed=seed)
-    documents = corpus.join(rows, on="document_id", how="semi", maintain_order="left")
-    prompts = about.prompts
-    queries = [prompts.get("query", "") + text for text in rows["text"]]
-    return [*queries, *(prompts.get("document", "") + text for text in full_texts(documents))]
-
-
-def single_texts(encoder: SentenceTransformer, texts: Sequence[str], graph: onnx.ModelProto) -> Iterator[Features]:
-    """Each text as a batch of its own, as the graph takes it: without padding, which would count like tokens."""
-    names = [node.name for node in graph.graph.input]
-    for text in texts:
-        features = encoder.preprocess([text])
-        yield {name: features[name].numpy() for name in names}
 
 
 def write_int8(out: Path, encoder: SentenceTransformer, texts: Sequence[str], scheme: Scheme) -> None:

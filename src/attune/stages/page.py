@@ -17,7 +17,7 @@ from attune.measures import MEASURES
 from attune.panels import curve_of, dimensions_of, negatives, tasks_of, trade_off
 from attune.provenance import fingerprints, parameters, shipped, versions
 from attune.rank_curves import bubbles, gains_by_size
-from attune.rankings import Rankings, examples, paired_scores, read_rankings, recall_curves
+from attune.rankings import Rankings, before_and_after, examples, read_rankings, recall_curves
 from attune.receipts import read_receipts, receipts_of
 from attune.stage import Out, Params, run
 from attune.svg import Chart
@@ -56,7 +56,7 @@ def scores_of(receipts: Receipts) -> list[dict[str, Any]]:
 
 def drawn(rankings: Rankings, runs: Path, compared: Rows, slices: Rows) -> list[Chart]:
     """The charts of the scores: by depth, by query, by measure, by slice."""
-    scored = paired_scores(runs, DRAWN)
+    scored = before_and_after(runs, DRAWN)
     measured = [{**row, "label": row["measure"]} for row in compared if row["task"] == "test"]
     sliced = [{**row, "label": f"{row['slice']}: {row['bin']}".replace("_", " ")} for row in slices]
     return [
