@@ -29,6 +29,7 @@ TORCH = {
     "attune.distillation",
     "attune.encoders",
     "attune.fitting",
+    "attune.gathering",
     "attune.interpolation",
     "attune.losses",
     "attune.onnx_graph",

@@ -17,10 +17,11 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from transformers.trainer_utils import get_last_checkpoint
 
+from attune import processes
 from attune.errors import BadInput
 from attune.outcome import DEV_MEASURE, Outcome
 
-CHECKPOINT = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
+CHECKPOINT = ("model.safetensors", "optimizer.pt", "scheduler.pt")
 FINISHED = "finished"  # in a scratch folder: model/ and outcome.json
 
 
@@ -53,12 +54,18 @@ def last_whole_checkpoint(scratch: Path) -> str | None:
     for folder in scratch.glob("checkpoint-*"):
         try:
             json.loads((folder / "trainer_state.json").read_text())  # the trainer writes it last
-            whole = all((folder / name).is_file() for name in CHECKPOINT)
+            whole = all((folder / name).is_file() for name in (*CHECKPOINT, *_random_states()))
         except (OSError, ValueError):
             whole = False
         if not whole:
             shutil.rmtree(folder)
     return get_last_checkpoint(str(scratch)) if scratch.is_dir() else None
+
+
+def _random_states() -> list[str]:
+    """What the processes drew from, one file for each."""
+    n = processes.count()
+    return ["rng_state.pth"] if n == 1 else [f"rng_state_{number}.pth" for number in range(n)]
 
 
 def is_last(checkpoint: Path) -> bool:

@@ -4,7 +4,7 @@ The recipe's loss over in-batch negatives and mined ones, judged on dev as it go
 out, step 0 included: a run that never beats the encoder it started from returns that encoder.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,12 +14,13 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainerState
 
-from attune import adapters, losses
-from attune.batches import ClusterBatchSampler, Rows
+from attune import adapters, losses, processes, shared_batches
+from attune.batches import Rows
 from attune.checkpoints import is_last, last_whole_checkpoint, restore_best
 from attune.dev import Bar, Dev, DevEvaluator
 from attune.distillation import Clock, Distilled, lesson
 from attune.errors import BadInput
+from attune.gathering import Whole
 from attune.outcome import DEV_MEASURE, Outcome
 from attune.practice import Pair
 from attune.recipe import Recipe
@@ -60,7 +61,7 @@ def fit(
     _make_ready(model, recipe.dropout)
     adapted = adapters.add(model, recipe) if recipe.lora_rank else None
     loss, callbacks = _objective(model, base, material.general, recipe)
-    checkpoint = last_whole_checkpoint(scratch)
+    checkpoint = processes.agreed(partial(last_whole_checkpoint, scratch))
     trainer = (adapters.AdapterTrainer if adapted else SentenceTransformerTrainer)(
         model=model,
         args=_arguments(recipe, _prompts(model, material.rows), material, scratch, checkpoint),
@@ -71,6 +72,8 @@ def fit(
     )
     start = {name: value.clone() for name, value in model.state_dict().items()}
     trainer.remove_callback(PrinterCallback)
+    if processes.count() > 1:
+        torch.manual_seed(recipe.seed + processes.number())  # else all would drop the same places out
     _run(trainer, checkpoint, recipe.keep)
     kept_step = restore_best(trainer, start) if recipe.keep == "best" else trainer.state.global_step
     if adapted:
@@ -102,10 +105,11 @@ def _objective(
     if base is not None:
         base.requires_grad_(False).eval()
     loss = losses.build(model, recipe, base)
-    if base is None or not recipe.distill_weight:
-        return loss, []
-    distilled = Distilled(model, loss, recipe, lesson(base, general))
-    return distilled, [Clock(distilled)]
+    callbacks: list[TrainerCallback] = []
+    if base is not None and recipe.distill_weight:
+        loss = Distilled(model, loss, recipe, lesson(base, general))
+        callbacks = [Clock(loss)]
+    return (Whole(model, loss) if processes.count() > 1 else loss), callbacks
 
 
 def _prompts(model: SentenceTransformer, rows: Dataset) -> dict[str, str]:
@@ -137,8 +141,7 @@ def _arguments(
     on_gpu = torch.cuda.is_available()
     n_batches = max(1, len(material.rows) // recipe.batch_size)
     every = max(1, recipe.epochs * n_batches // recipe.n_evaluations)
-    sampler: Callable[..., ClusterBatchSampler] = partial(ClusterBatchSampler, rows=material.batching)
-    return SentenceTransformerTrainingArguments(
+    arguments = SentenceTransformerTrainingArguments(
         output_dir=str(scratch),
         num_train_epochs=recipe.epochs,
         per_device_train_batch_size=recipe.batch_size,
@@ -151,7 +154,8 @@ def _arguments(
         full_determinism=True,
         use_cpu=not on_gpu,
         bf16=recipe.precision == "bf16",
-        batch_sampler=sampler,
+        dataloader_drop_last=processes.count() > 1,  # no batch is ever dropped; the library insists on it
+        batch_sampler=partial(shared_batches.batches, rows=material.batching),
         prompts=prompts,
         eval_strategy="steps",
         eval_steps=every,
@@ -167,3 +171,5 @@ def _arguments(
         report_to="none",
         disable_tqdm=True,  # the trainer's bar prints every log entry over itself
     )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # one per process; the trainer would share a batch out by itself
+    return arguments
