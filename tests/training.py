@@ -78,9 +78,13 @@ def sha256(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def arguments(folder: Path, name: str) -> dict[str, Path]:
+    """The stage's arguments for a task in a folder."""
+    inputs = {argument: folder / argument for argument in ("base", "prepared", "mined", "dev_split")}
+    return inputs | {"start": folder / "base", "out": folder / name, "curve_file": folder / f"{name}.csv"}
+
+
 def trained(folder: Path, inputs: dict[str, Path], settings: TrainParams, name: str) -> tuple[str, dict[str, float]]:
     """Runs the stage; the sha256 of all models, and the receipt."""
-    launch.call(
-        train, settings, folder / f"{name}.json", **inputs, out=folder / name, curve_file=folder / f"{name}.csv"
-    )
+    launch.call(train, settings, folder / f"{name}.json", **arguments(folder, name) | inputs)
     return sha256(folder / name), json.loads((folder / f"{name}.json").read_text())

@@ -1,0 +1,83 @@
+"""What several processes do together in tests; to `attune.launch` these are stages, as train and embed are."""
+
+import json
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from sentence_transformers import SentenceTransformer
+from training import arguments, params
+
+from attune import launch, losses, processes
+from attune.distillation import Distilled, Lesson
+from attune.errors import BadInput
+from attune.gathering import Whole
+from attune.launch import SharedParams
+from attune.recipe import Recipe
+from attune.stage import Out, Receipt
+from attune.stages.train import train
+
+
+def recipe(changes: dict[str, Any]) -> Recipe:
+    (only,) = params(**changes).recipes().values()
+    return only
+
+
+def loss_and_gradient(
+    encoder: Path, columns: Sequence[Sequence[str]], changes: dict[str, Any]
+) -> tuple[float, torch.Tensor]:
+    """Of a batch of which each process embeds its part; gradients are averaged as DistributedDataParallel does."""
+    model, guide = (SentenceTransformer(str(encoder), device="cpu").eval() for _ in range(2))
+    loss = losses.build(model, recipe(changes), guide)
+    if changes.get("distill_weight"):
+        texts = [text for column in columns for text in column]
+        lesson = Lesson(texts, torch.roll(torch.from_numpy(model.encode(texts)), 1, 0))
+        loss = Distilled(model, loss, recipe(changes), lesson)
+    parts = [model.preprocess(list(processes.part(column))) for column in columns]
+    value = Whole(model, loss)(parts, None)
+    value.backward()
+    gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    if processes.count() > 1:
+        dist.all_reduce(gradient)
+    return value.item(), gradient / processes.count()
+
+
+def losses_of(encoder: Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """The loss and gradient of each variant."""
+    return {name: loss_and_gradient(encoder, asked["columns"], changes) for name, changes in asked["variants"].items()}
+
+
+def work(params: SharedParams, folder: Path, job: Path, out: Out) -> Receipt:
+    """Does what a file says: {"trainings": {name: changes}, "columns": [[text]], "variants": {name: changes}}."""
+    asked = json.loads(job.read_text())
+    found = losses_of(folder / "base", asked)
+    if processes.is_first():
+        torch.save(found, out)
+    for name, changes in asked["trainings"].items():
+        settings = settings_of(changes | {"processes": params.processes})
+        launch.take_part(train, settings, folder / f"{name}.json", arguments(folder, name))
+    return {}
+
+
+def settings_of(changes: dict[str, Any]) -> Any:
+    return params(**changes)
+
+
+def fail(params: SharedParams, how: str, pids: Path, out: Out) -> Receipt:
+    """The second process fails while the first, which has begun to write, waits for it."""
+    (pids / str(processes.number())).write_text(str(os.getpid()))
+    if processes.is_first():
+        out.write_text("half")
+    processes.wait()
+    if how == "orphaned" and processes.is_first():
+        os.kill(os.getppid(), signal.SIGKILL)
+    if how == "killed" and not processes.is_first():
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "bad input" and not processes.is_first():
+        raise BadInput("rows.csv:3: got 'x', expected a number; mend it")
+    signal.pause()
+    return {}
