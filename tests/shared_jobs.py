@@ -1,8 +1,6 @@
 """What several processes do together in tests; to `attune.launch` these are stages, as train and embed are."""
 
 import json
-import os
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,6 @@ from training import arguments, params
 
 from attune import launch, losses, processes
 from attune.distillation import Distilled, Lesson
-from attune.errors import BadInput
 from attune.gathering import Whole
 from attune.launch import SharedParams
 from attune.recipe import Recipe
@@ -65,19 +62,3 @@ def work(params: SharedParams, folder: Path, job: Path, out: Out) -> Receipt:
 
 def settings_of(changes: dict[str, Any]) -> Any:
     return params(**changes)
-
-
-def fail(params: SharedParams, how: str, pids: Path, out: Out) -> Receipt:
-    """The second process fails while the first, which has begun to write, waits for it."""
-    (pids / str(processes.number())).write_text(str(os.getpid()))
-    if processes.is_first():
-        out.write_text("half")
-    processes.wait()
-    if how == "orphaned" and processes.is_first():
-        os.kill(os.getppid(), signal.SIGKILL)
-    if how == "killed" and not processes.is_first():
-        os.kill(os.getpid(), signal.SIGKILL)
-    if how == "bad input" and not processes.is_first():
-        raise BadInput("rows.csv:3: got 'x', expected a number; mend it")
-    signal.pause()
-    return {}

@@ -6,14 +6,15 @@ import time
 from pathlib import Path
 
 import pytest
-from shared_jobs import fail
-from training import params
+from failing_stage import fail
 
 from attune import launch
 from attune.errors import BadInput
+from attune.launch import SharedParams
 
 TESTS = Path(__file__).resolve().parent
 SOURCE = TESTS.parent / "src"
+TWO = SharedParams(processes=2, threads=1)
 
 
 def is_alive(pid: int) -> bool:
@@ -36,7 +37,7 @@ def pids(folder: Path) -> list[int]:
 )
 def test_one_process_fails_and_all_end_with_its_line(tmp_path: Path, how: str, line: str) -> None:
     with pytest.raises(BadInput, match=line) as failed:
-        launch.call(fail, params(processes=2), None, how=how, pids=tmp_path, out=tmp_path / "out")
+        launch.call(fail, TWO, None, how=how, pids=tmp_path, out=tmp_path / "out")
     assert len(failed.value.args) == 1
     assert not any(is_alive(pid) for pid in pids(tmp_path))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
@@ -46,12 +47,12 @@ PROGRAM = """
 import sys
 from pathlib import Path
 sys.path[:0] = {paths}
-from shared_jobs import fail
-from training import params
+from failing_stage import fail
 from attune import launch
+from attune.launch import SharedParams
 if __name__ == "__main__":
     folder = Path({folder!r})
-    launch.call(fail, params(processes=2), None, how="orphaned", pids=folder, out=folder / "out")
+    launch.call(fail, SharedParams(processes=2, threads=1), None, how="orphaned", pids=folder, out=folder / "out")
 """
 
 
@@ -75,8 +76,8 @@ def test_torchrun_with_another_number_of_processes_is_refused(monkeypatch: pytes
     arguments = {"how": "", "pids": tmp_path, "out": tmp_path / "out"}
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(BadInput, match=r"fail.processes: got 2, but torchrun started 4; set it to 4"):
-        launch.call(fail, params(processes=2), None, **arguments)
+        launch.call(fail, TWO, None, **arguments)
     monkeypatch.setenv("RANK", "3")
     with pytest.raises(SystemExit):
-        launch.call(fail, params(processes=2), None, **arguments)
+        launch.call(fail, TWO, None, **arguments)
     assert not list(tmp_path.iterdir())
