@@ -18,6 +18,7 @@ from pydantic import Field, field_validator
 from attune import checkpoints, encoders, fitting
 from attune.batches import Rows
 from attune.dev_split import read_dev
+from attune.fingerprint import fingerprint
 from attune.fitting import Material
 from attune.mixing import mixed
 from attune.outcome import Outcome, figures
@@ -43,6 +44,7 @@ CODE = (
         "distillation",
         "encoders",
         "errors",
+        "fingerprint",
         "fitting",
     ),
     *("losses", "mixing", "outcome", "practice", "recipe", "stage", "tables"),
@@ -122,7 +124,8 @@ def scratch_of(knobs: Recipe, threads: int, inputs: Iterable[Path]) -> Path:
     files = sorted(path for path in inputs if path.is_file())
     own = Path(__file__)
     code = [own, *(own.parent.parent / f"{name}.py" for name in CODE)]
-    return SCRATCH / checkpoints.fingerprint((knobs, threads), LIBRARIES, [*files, *code])
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return SCRATCH / fingerprint((knobs, threads, device), LIBRARIES, [*files, *code])
 
 
 def run_seed(knobs: Recipe, base: Path, start: Path, material: Material, scratch: Path) -> Outcome:
