@@ -31,6 +31,7 @@ TORCH = {
     "attune.fitting",
     "attune.interpolation",
     "attune.losses",
+    "attune.narrowing",
     "attune.onnx_graph",
     "attune.stages.probe",
     "attune.stages.train",

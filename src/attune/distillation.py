@@ -18,6 +18,7 @@ from transformers import TrainerCallback, TrainerState
 
 from attune.encoders import TorchEncoder
 from attune.errors import BadInput
+from attune.narrowing import Narrow
 from attune.practice import Pair
 from attune.recipe import Recipe
 
@@ -59,7 +60,7 @@ class Distilled(torch.nn.Module):
                 f"train: the base encoder has {lesson.embeddings.shape[1]} dimensions, the tuned one {dimension}; "
                 "set train.distill_weight to 0, or start from an encoder that came of this base"
             )
-        self.model, self.loss, self.distance = model, loss, EmbedDistillLoss(model, distance_metric="cosine")
+        self.model, self.loss, self.distance = model, loss, EmbedDistillLoss(Narrow(model), distance_metric="cosine")
         self.recipe, self.lesson = recipe, lesson
         self.step = 0
 

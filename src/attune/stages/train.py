@@ -47,7 +47,7 @@ CODE = (
         "fingerprint",
         "fitting",
     ),
-    *("losses", "mixing", "outcome", "practice", "recipe", "stage", "tables"),
+    *("losses", "mixing", "narrowing", "outcome", "practice", "recipe", "stage", "tables"),
 )
 CURVE = {"seed": pl.Int64, "step": pl.Int64, "loss": pl.Float64, "dev_ndcg@10": pl.Float64}
 
