@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attune.encoders import TorchEncoder, load_torch, token_batches
+from attune.encoders import TorchEncoder, load_torch, token_batches, with_bf16_products
 from attune.errors import BadInput
 
 TEXTS = [
@@ -30,10 +31,23 @@ def test_embeddings_equal_the_librarys_in_the_order_of_the_texts(tiny_encoder: P
 
 
 def test_bf16_stays_close_to_fp32(tiny_encoder: Path) -> None:
-    """Autocast changes vectors by less than the third digit of the cosine."""
+    """It changes vectors by less than the third digit of the cosine."""
     model = load_torch(tiny_encoder)
     exact, fast = (TorchEncoder(model, precision, 512).encode_query(TEXTS) for precision in ("fp32", "bf16"))
     assert (exact * fast).sum(axis=1).min() > 0.999
+
+
+def test_bf16_leaves_the_encoder_as_it_is(tiny_encoder: Path) -> None:
+    """Only the copy that multiplies in bf16 has its matrices rounded; the rest of it is shared, not copied."""
+    model = load_torch(tiny_encoder)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    fast = TorchEncoder(model, "bf16", 512)
+    fast.encode_query(TEXTS)
+    after = model.state_dict()
+    assert all(after[name].dtype == value.dtype and after[name].equal(value) for name, value in before.items())
+    halved = {name for name, value in with_bf16_products(model).state_dict().items() if value.dtype == torch.bfloat16}
+    assert halved == {name for name in before if (".layer." in name and "LayerNorm" not in name) or "pooler" in name}
+    assert with_bf16_products(model).tokenizer is model.tokenizer
 
 
 def test_prompts_reach_the_texts(tiny_encoder: Path) -> None:

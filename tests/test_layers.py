@@ -32,6 +32,7 @@ TORCH = {
     "attune.gathering",
     "attune.interpolation",
     "attune.losses",
+    "attune.narrowing",
     "attune.onnx_graph",
     "attune.stages.probe",
     "attune.stages.train",

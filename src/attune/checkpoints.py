@@ -4,12 +4,9 @@ A run may be killed between any two instructions. So whatever is there is either
 writes in place) or has been renamed to its name when it was finished; and what is removed loses that name first.
 """
 
-import hashlib
 import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -23,16 +20,6 @@ from attune.outcome import DEV_MEASURE, Outcome
 
 CHECKPOINT = ("model.safetensors", "optimizer.pt", "scheduler.pt")
 FINISHED = "finished"  # in a scratch folder: model/ and outcome.json
-
-
-def fingerprint(knobs: object, libraries: Sequence[str], files: Sequence[Path]) -> str:
-    """What tells a run from every other: its knobs, the libraries, the device, the bytes of data and code."""
-    versions = [f"{name}={version(name)}" for name in libraries]
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    digest = hashlib.sha256(repr((knobs, versions, device)).encode())
-    for file in files:
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()[:16]
 
 
 def start_of(start: Path, seed: int) -> Path:

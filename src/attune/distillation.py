@@ -20,6 +20,7 @@ from attune import processes
 from attune.encoders import TorchEncoder
 from attune.errors import BadInput
 from attune.gathering import over_all_processes
+from attune.narrowing import Narrow
 from attune.practice import Pair
 from attune.recipe import Recipe
 
@@ -61,11 +62,8 @@ class Distilled(torch.nn.Module):
                 f"train: the base encoder has {lesson.embeddings.shape[1]} dimensions, the tuned one {dimension}; "
                 "set train.distill_weight to 0, or start from an encoder that came of this base"
             )
-        self.model, self.loss, self.distance = (
-            model,
-            loss,
-            over_all_processes(EmbedDistillLoss)(model, distance_metric="cosine"),
-        )
+        self.model, self.loss = model, loss
+        self.distance = over_all_processes(EmbedDistillLoss)(Narrow(model), distance_metric="cosine")
         self.recipe, self.lesson = recipe, lesson
         self.step = 0
 

@@ -27,7 +27,10 @@ from torch.nn import Module
 
 from attune import processes
 from attune.gathering import over_all_processes
+from attune.narrowing import Narrow
 from attune.recipe import Recipe
+
+AT_ONCE = ("mnrl", "triplet", "contrastive")  # losses that ask the encoder for the embeddings of a batch, no more
 
 
 class EveryNegative(TripletLoss):
@@ -61,14 +64,15 @@ class LabelledPairs(ContrastiveLoss):
 
 def build(model: SentenceTransformer, recipe: Recipe, guide: SentenceTransformer | None) -> Module:
     """The loss that a recipe asks for; the guide is needed for gist only."""
-    loss = _plain(model, recipe, guide)
+    encoder = Narrow(model) if recipe.loss in AT_ONCE else model
+    loss = _plain(encoder, recipe, guide)
     if recipe.matryoshka_dims:
         # Kusupati et al. 2022, arXiv 2205.13147; the whole embedding stays one of the dimensions
-        loss = MatryoshkaLoss(model, loss, [model.get_embedding_dimension(), *recipe.matryoshka_dims])
+        loss = MatryoshkaLoss(encoder, loss, [model.get_embedding_dimension(), *recipe.matryoshka_dims])
     return loss
 
 
-def _plain(model: SentenceTransformer, recipe: Recipe, guide: SentenceTransformer | None) -> Module:
+def _plain(model: Module, recipe: Recipe, guide: SentenceTransformer | None) -> Module:
     """The library's loss and its settings, by name; one that embeds in parts takes their size besides."""
     losses: dict[str, tuple[type[Module], dict[str, object]]] = {
         "mnrl": (MultipleNegativesRankingLoss, _ranking(recipe)),

@@ -14,6 +14,8 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any, TypeVar
 
+from attune.errors import BadInput
+
 # Who waits does so for a whole evaluation or a model being written, which may take long. A process that died is not
 # waited for: its connections close, which the others see at once, and whoever started them ends them.
 PATIENCE = timedelta(hours=12)
@@ -58,6 +60,20 @@ def agreed(decide: Callable[[], T]) -> T:
     told = [decide() if is_first() else None]
     dist.broadcast_object_list(told, src=0)
     return told[0]  # type: ignore[return-value]
+
+
+def same_for_all(run: T) -> T:
+    """What names a run, if it names the same one in all processes.
+
+    Raises:
+        BadInput: this process would do another run than the first.
+    """
+    if agreed(lambda: run) != run:
+        raise BadInput(
+            f"process {number() + 1} has other data, code, libraries or hardware than process 1; "
+            "give all hosts the same folder and environment, and set precision to fp32 or bf16"
+        )
+    return run
 
 
 def wait() -> None:

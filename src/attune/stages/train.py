@@ -18,7 +18,7 @@ from pydantic import Field, field_validator
 from attune import checkpoints, encoders, fitting, launch, processes
 from attune.batches import Rows
 from attune.dev_split import read_dev
-from attune.errors import BadInput
+from attune.fingerprint import fingerprint
 from attune.fitting import Material
 from attune.launch import SharedParams
 from attune.mixing import mixed
@@ -36,8 +36,8 @@ LIBRARIES = (
 # the files that decide on a model's bytes, beside this one: all that it imports, at any depth (a test compares)
 CODE = (
     *("adapters", "batches", "checkpoints", "clusters", "dev", "dev_split", "distillation", "encoders", "errors"),
-    *("fitting", "gathering", "launch", "losses", "mixing", "outcome", "practice", "processes", "recipe"),
-    *("shared_batches", "stage", "tables"),
+    *("fingerprint", "fitting", "gathering", "launch", "losses", "mixing", "narrowing", "outcome", "practice"),
+    *("processes", "recipe", "shared_batches", "stage", "tables"),
 )
 CURVE = {"seed": pl.Int64, "step": pl.Int64, "loss": pl.Float64, "dev_ndcg@10": pl.Float64}
 
@@ -117,14 +117,9 @@ def scratch_of(knobs: Recipe, params: SharedParams, inputs: Iterable[Path]) -> P
     files = sorted(path for path in inputs if path.is_file())
     own = Path(__file__)
     code = [own, *(own.parent.parent / f"{name}.py" for name in CODE)]
-    work = (knobs, params.threads, params.processes)
-    scratch = SCRATCH / checkpoints.fingerprint(work, LIBRARIES, [*files, *code])
-    if processes.agreed(lambda: scratch) != scratch:
-        raise BadInput(
-            f"train: process {processes.number()} has other data, code, libraries or hardware than process 0; "
-            "give all hosts the same folder and environment, and set train.precision to fp32 or bf16"
-        )
-    return scratch
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    work = (knobs, params.threads, params.processes, device)
+    return processes.same_for_all(SCRATCH / fingerprint(work, LIBRARIES, [*files, *code]))
 
 
 def run_seed(knobs: Recipe, base: Path, start: Path, material: Material, scratch: Path) -> Outcome:
