@@ -10,12 +10,13 @@ import torch.distributed as dist
 from sentence_transformers import SentenceTransformer
 from training import arguments, params
 
-from attune import launch, losses, processes
+from attune import launch, losses, processes, shards
 from attune.distillation import Distilled, Lesson
 from attune.gathering import Whole
 from attune.launch import SharedParams
 from attune.recipe import Recipe
 from attune.stage import Out, Receipt
+from attune.stages.embed import EmbedParams, embed
 from attune.stages.train import train
 
 
@@ -57,7 +58,19 @@ def work(params: SharedParams, folder: Path, job: Path, out: Out) -> Receipt:
     for name, changes in asked["trainings"].items():
         settings = settings_of(changes | {"processes": params.processes})
         launch.take_part(train, settings, folder / f"{name}.json", arguments(folder, name))
+    shards.SIZE = 16  # several for each process
+    launch.take_part(embed, embed_params(params.processes), None, embed_arguments(folder, "embedded_by_two"))
     return {}
+
+
+def embed_params(n_processes: int) -> EmbedParams:
+    return EmbedParams(precision="fp32", batch_tokens=64, processes=n_processes, threads=1)
+
+
+def embed_arguments(folder: Path, name: str) -> dict[str, Any]:
+    """Stage embed for a task's base encoder."""
+    of_folder = {argument: folder / argument for argument in ("prepared", "splits")}
+    return of_folder | {"system": "round", "model": folder / "base", "out": folder / name}
 
 
 def settings_of(changes: dict[str, Any]) -> Any:

@@ -1,6 +1,7 @@
 """Two processes train what one does, repeat themselves to the byte, share every loss, and end together."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from shared_jobs import losses_of, work
+from shared_jobs import embed_arguments, embed_params, losses_of, work
 from training import params, sha256, task, trained
 
-from attune import launch, processes, shared_batches
+from attune import launch, processes, shards, shared_batches
 from attune.batches import Rows
 from attune.errors import BadInput
+from attune.stages.embed import embed
 
 # 5 rows of 2 processes: parts of 3 and 2
 QUERIES = ["find sum and mean", "sort the tree", "spline of an edge", "filter the column", "a vector"]
@@ -45,6 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path
     """A task, trained on by two processes that were started once."""
     folder = tmp_path_factory.mktemp("processes")
     task(folder, tiny_encoder)
+    shutil.copytree(folder / "dev_split", folder / "splits" / "train")
     (folder / "job.json").write_text(
         json.dumps(
             {
@@ -89,6 +92,18 @@ def test_two_processes_repeat_themselves_to_the_byte(folder: Path) -> None:
     assert sha256(folder / "dropout") == sha256(folder / "again")
     assert (folder / "dropout.csv").read_text() == (folder / "again.csv").read_text()
     assert not list((folder / "scratch" / "train").iterdir())
+
+
+def test_embeddings_of_two_processes_are_those_of_one_to_the_byte(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Corpus and queries; nothing is left in scratch."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(shards, "SIZE", 16)
+    launch.call(embed, embed_params(1), None, **embed_arguments(folder, "embedded_by_one"))
+    assert sha256(folder / "embedded_by_one") == sha256(folder / "embedded_by_two")
+    assert {path.name for path in (folder / "embedded_by_two").iterdir()} == {"corpus.npy", "train.npy"}
+    assert not list((folder / "scratch" / "embed").iterdir())
 
 
 @given(st.lists(st.integers(), max_size=50), st.integers(1, 9))
