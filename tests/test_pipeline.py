@@ -163,7 +163,7 @@ def test_the_libraries_that_stages_track_are_the_pinned_ones() -> None:
 
 @pytest.mark.parametrize("file", ["params.yaml", "libraries.yaml", "dvc.yaml", "dvc.lock", "examples/miniature.yaml"])
 def test_the_fast_parser_reads_what_the_exact_one_reads(file: str) -> None:
-    """DVC and stages read YAML with libyaml's parser, several times as fast; nothing in our files means other things."""
+    """DVC and stages read YAML with libyaml's parser, several times as fast; nothing in our files reads otherwise."""
     text = (ROOT / file).read_text()
     fast, exact = YAML(typ="safe"), YAML(typ="safe", pure=True)
     assert fast.Parser is CParser is not exact.Parser
@@ -171,7 +171,7 @@ def test_the_fast_parser_reads_what_the_exact_one_reads(file: str) -> None:
 
 
 def test_the_fast_parser_knows_yaml_1_2_and_refuses_what_it_cannot_read() -> None:
-    """In 1.1, which libyaml was written for, 2e-5 is a string and `no` a truth value; a colon in braces wants quotes."""
+    """In YAML 1.1, 2e-5 is a string and `no` a truth value; a colon in braces needs quotes."""
     assert YAML(typ="safe").load("{a: 2e-5, b: no, c: 0o17}") == {"a": 2e-5, "b": "no", "c": 15}
     assert YAML(typ="safe").load("{url: 'http://localhost'}") == {"url": "http://localhost"}
     with pytest.raises(YAMLError, match="unexpected ':'"):
