@@ -3,9 +3,8 @@
 FAISS proposes candidates in float32; they are scored again in float64 and rounded to 6 digits, so that duplicates in
 the corpus tie exactly, and ties go to the earlier corpus row. Where a tie (or float32 noise) could reach over the last
 candidate, all that can tie is scored: the result is exact at the cut-off too. Meant for embeddings of about unit
-length, where float32 errors stay below the rounding.
-
-The corpus is read in blocks and never copied whole, so it may be a memory-mapped file larger than memory.
+length, where float32 errors stay below the rounding. The corpus is read in blocks and never copied whole: it may be a
+memory-mapped file larger than memory.
 """
 
 from collections.abc import Iterator
@@ -53,7 +52,7 @@ def top_k(
     k = min(k, len(corpus) if among is None else len(among))
     scores = np.empty((len(queries), k), dtype=np.float32)
     rows = np.empty((len(queries), k), dtype=np.int64)
-    # delay: a bar only for a search that takes a while; disable=None: none where nobody watches
+    # delay: a bar only where it takes a while; disable=None: none where nobody watches
     for start in tqdm(range(0, len(queries), BATCH), desc="search", unit="batch", delay=3, disable=None):
         batch = slice(start, start + BATCH)
         asked = np.ascontiguousarray(queries[batch], dtype=np.float32)
@@ -165,10 +164,10 @@ def check(queries: FloatArray, corpus: FloatArray) -> None:
             "embed both with the same encoder"
         )
     for name, array in (("query", queries), ("corpus", corpus)):
-        bad = np.concatenate([rows[~_finite(block)] for rows, block in _blocks(array, None)] or [[]])
-        if bad.size:
+        bad = [row for rows, block in _blocks(array, None) for row in rows[~_finite(block)].tolist()]
+        if bad:
             raise BadInput(
-                f"retrieval: {bad.size} {name} embeddings hold NaN or infinity (first: row {bad[0]}); "
+                f"retrieval: {len(bad)} {name} embeddings hold NaN or infinity (first: row {bad[0]}); "
                 "check the encoder and embed again"
             )
 
