@@ -28,8 +28,10 @@ KINDS = ("flat", "ivf", "hnsw", "sq8", "pq")
 PER_CELL = 39  # points that FAISS asks for to train each centre; with fewer it warns
 FEWEST = 16 * PER_CELL  # rows below which ivf and pq cannot be trained
 AT_MOST = 64  # points per centre that are used: more make k-means slower, not better
+ROUNDS = 10  # of k-means: more change the cells, hardly what is found
 PROBED = 16  # one cell in so many is read
 EF_SEARCH = 64  # candidates that HNSW keeps while it looks
+N_SAMPLE = 200  # queries that recall is measured on
 BLOCK_BYTES = 2**26  # of rows copied at a time
 
 
@@ -81,9 +83,44 @@ def blocks(vectors: Vectors, among: Rows) -> Iterator[Vectors]:
 
 
 def recall(found: Rows, exact: Rows) -> float:
-    """The share of the exact neighbours that were found, over all queries; both (n_queries, k), none twice in a row."""
+    """The share of the exact neighbours that were found, over all queries.
+
+    Args:
+        found, exact: (n_queries, k) rows, none twice for a query; what is below 0 is no neighbour.
+    """
     query = np.arange(len(exact))[:, None] << 32
-    return float(np.isin(query + exact, query + found).mean())
+    hits = np.isin(query + exact, query + found)[exact >= 0]
+    return float(hits.mean()) if hits.size else 1.0
+
+
+def measured_recall(index: Any, vectors: Vectors, queries: Vectors | None, k: int) -> float:  # noqa: ANN401  no types
+    """Recall@k of an index against exact search, on a sample of queries.
+
+    Args:
+        index: holds all the vectors.
+        vectors: (n, dim).
+        queries: (m, dim) to draw from; None draws from the vectors, which do not count as neighbours of themselves.
+        k: how many neighbours.
+    """
+    asked = vectors if queries is None else queries
+    own = _drawn(len(asked), N_SAMPLE, 0)
+    asked = np.ascontiguousarray(asked[own], dtype=np.float32)
+    k = min(k + (queries is None), len(vectors))
+    found, exact = index.search(asked, k)[1], _exact(asked, vectors, k)
+    if queries is None:
+        found, exact = (np.where(rows == own[:, None], -1, rows) for rows in (found, exact))
+    return recall(found, exact)
+
+
+def _exact(queries: Vectors, vectors: Vectors, k: int) -> Rows:
+    faiss = load_faiss()
+    scores, rows, first = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64), 0
+    for block in blocks(vectors, np.arange(len(vectors))):
+        found, places = faiss.knn(queries, block, min(k, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
+        scores, rows, first = np.hstack([scores, found]), np.hstack([rows, places + first]), first + len(block)
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        scores, rows = np.take_along_axis(scores, best, axis=1), np.take_along_axis(rows, best, axis=1)
+    return rows
 
 
 def load_faiss() -> ModuleType:
@@ -105,6 +142,7 @@ def _tuned(faiss: ModuleType, index: Any) -> int:  # noqa: ANN401  faiss has no 
     ivf = faiss.try_extract_index_ivf(index)
     if ivf:
         ivf.nprobe = max(1, ivf.nlist // PROBED)
+        ivf.cp.niter = ROUNDS
         ivf.cp.max_points_per_centroid = AT_MOST
         return int(ivf.nlist)
     if isinstance(index, faiss.IndexHNSW):
