@@ -1,6 +1,6 @@
 # Every target makes the environment it needs. Nothing but python3 (>= 3.11, with venv), make and git has to be there.
 .DEFAULT_GOAL := help
-.PHONY: help repro smoke example test test-slow test-remotes test-consumers check gate comment experiments baseline diff demo readme bench bench-serve bench-scale bench-recipe clean
+.PHONY: help repro smoke example test test-slow test-remotes test-consumers check gate comment experiments baseline diff demo readme bench bench-serve bench-scale bench-search bench-recipe clean
 SHELL := /bin/sh
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -89,6 +89,9 @@ bench-serve: .venv/ready  ## one query in torch and in ONNX, and attune alone in
 
 bench-scale: .venv/ready  ## what collect, prepare and split cost at 10^4, 10^5 and 10^6 documents; about 10 minutes and 8 GB of disk
 	@python bench/scale.py
+
+bench-search: .venv/ready  ## search, mining, evaluation and each index from 10^4, 10^5 and 10^6 embeddings; 10 minutes, 4 GB of memory
+	@python bench/scale_search.py
 
 bench-recipe: .venv/ready  ## attune against the plain recipe, 3 seeds, in FOLDERS with a finished pipeline; an hour on 2 cores
 	@python bench/recipe.py $(or $(FOLDERS),.)

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attune.candidates import NOT_RANKED, Pairs, Pool, answers_of_same_queries, cosines
+from attune import candidates
+from attune.candidates import NOT_RANKED, Pairs, Pool, answers_same_query, cosines, nearest_other_asker
 
 X = NOT_RANKED
 
@@ -57,18 +58,46 @@ def angles(*degrees: float) -> np.ndarray:
     return np.stack([np.cos(radians), np.sin(radians)], axis=1).astype(np.float32)
 
 
+def judged_so(vectors: np.ndarray, positives: Pairs, same_query: float) -> list[tuple[int, int]]:
+    """Of all queries with documents 0 to 9, the pairs of which it is said."""
+    pairs = Pairs(*(part.ravel() for part in np.indices((len(vectors), 10))))
+    answers = answers_same_query(vectors, positives, same_query)(pairs)
+    return list(zip(pairs.queries[answers].tolist(), pairs.rows[answers].tolist(), strict=True))
+
+
 def test_queries_of_the_same_meaning_lend_each_other_their_answers() -> None:
     """Queries at 0, 10 and 25 degrees: cos 10 is .985, cos 15 is .966, cos 25 is .906."""
     positives = Pairs(np.array([0, 1, 1, 2]), np.array([4, 5, 6, 7]))
     cases = {1.01: [], 1.0: [], 0.98: [(0, 5), (0, 6), (1, 4)], 0.95: [(0, 5), (0, 6), (1, 4), (1, 7), (2, 5), (2, 6)]}
     for same_query, expected in cases.items():
-        found = answers_of_same_queries(angles(0, 10, 25), positives, same_query, threads=1)
-        assert list(zip(*(part.tolist() for part in found), strict=True)) == expected
+        assert judged_so(angles(0, 10, 25), positives, same_query) == expected
 
 
 def test_identical_queries_are_the_same_at_one_and_at_no_setting_above() -> None:
     """1 is the highest cosine, so 1.01 switches the rule off; a shared answer is listed all the same."""
     positives = Pairs(np.array([0, 1]), np.array([4, 4]))
-    for same_query, expected in ((1.0, [[0, 1], [4, 4]]), (1.01, [[], []])):
-        found = answers_of_same_queries(angles(30, 30), positives, same_query, threads=1)
-        assert [part.tolist() for part in found] == expected
+    for same_query, expected in ((1.0, [(0, 4), (1, 4)]), (1.01, [])):
+        assert judged_so(angles(30, 30), positives, same_query) == expected
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40))
+@settings(max_examples=30, deadline=None)
+def test_the_likest_other_query_that_a_document_answers_is_found(seed: int, looked_up: int) -> None:
+    """By looking at all queries, however few pairs are looked up at a time; -1 where nobody else has asked."""
+    random = np.random.default_rng(seed)
+    vectors = random.normal(size=(12, 3)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    positives = Pairs(np.sort(random.integers(12, size=20)), random.integers(15, size=20))
+    pairs = Pairs(random.integers(12, size=30), random.integers(15, size=30))
+    known = list(zip(*positives, strict=True))
+    expected = [
+        max(
+            [round(float(vectors[q].astype(float) @ vectors[a]), 6) for a, r in known if r == row and a != q],
+            default=-1,
+        )
+        for q, row in zip(*pairs, strict=True)
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(candidates, "LOOKED_UP", looked_up)
+        found = nearest_other_asker(pairs, positives, cosines(vectors, vectors))
+    assert found.tolist() == pytest.approx(expected, abs=2e-6)

@@ -143,8 +143,9 @@ def filled(
     seed: int = 1,
 ) -> list[list[int]]:
     documents = Documents(np.arange(len(clusters)) * 10, np.array(clusters))  # rows 0, 10, 20, ... of the corpus
+    lists = np.array(chosen).reshape(len(wanted), -1)
     return fill(
-        np.array(chosen).reshape(len(wanted), -1), np.array(wanted), documents, np.array(own), never, last, seed
+        lists, np.array(wanted), documents, np.array(own), lambda pairs: np.isin(pairs.keys(), never.keys()), last, seed
     ).tolist()
 
 
@@ -176,6 +177,21 @@ def test_answers_of_like_queries_never_come_back(seed: int) -> None:
     assert filled([[-1]], [1], [0, 0, 1], [1], of_first(0), of_first(10), seed) == [[10]]
     with pytest.raises(BadInput, match="1 train documents outside .* 2 needed; lower .*, or raise mine.same_query"):
         filled([[-1, -1]], [2], [0, 0, 1], [1], never=of_first(0), seed=seed)
+
+
+def test_what_a_query_is_filled_with_does_not_hang_on_the_others() -> None:
+    """Query 1 gets the same whether query 0 is short or not, among so many documents that not all are looked at."""
+    clusters = list(range(5000))
+    alone = filled([[0, 10], [-1, -1]], [2, 2], clusters, [1, 2])[1]
+    assert filled([[-1, -1], [-1, -1]], [2, 2], clusters, [1, 2])[1] == alone
+    assert len(set(alone)) == 2 and set(alone) <= set(range(0, 50_000, 10)) - {20}
+
+
+def test_all_documents_are_as_likely_to_be_drawn() -> None:
+    """6,000 draws from 6 of 8 documents, 1,000 each but for chance (binomial: three in a million lie beyond 135)."""
+    lists = filled([[-1]] * 6000, [1] * 6000, [0, 0, 1, 2, 3, 4, 5, 6], [0] * 6000)
+    counts = np.bincount(np.array(lists).ravel() // 10, minlength=8)
+    assert counts[:2].tolist() == [0, 0] and (abs(counts[2:] - 1000) < 135).all()
 
 
 def test_too_few_documents_are_an_error() -> None:

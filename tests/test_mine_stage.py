@@ -20,7 +20,14 @@ WORDS = "stack split sort merge".split()
 
 
 def params(**changes: object) -> MineParams:
-    values = {"n_negatives": 2, "max_own_negatives": 2, "depth": 6, "first_rank": 0, "max_share_of_positive": 0.9}
+    values = {
+        "n_negatives": 2,
+        "max_own_negatives": 2,
+        "depth": 6,
+        "index": "flat",
+        "first_rank": 0,
+        "max_share_of_positive": 0.9,
+    }
     values |= {"lexical_share": 0.0, "min_margin": 0.0, "same_query": 1.01, "reranker": "", "n_sample": 5}
     values |= {"seed": 1, "threads": 1}
     return MineParams.model_validate(values | changes)

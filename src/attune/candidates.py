@@ -4,11 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
-
-from attune.retrieval import SLACK
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -16,6 +13,7 @@ BoolArray = NDArray[np.bool_]
 
 NOT_RANKED = 2**31 - 1  # the place in a list that lacks the candidate
 BATCH = 8192  # pairs scored at a time: bounds memory
+LOOKED_UP = 2**20  # pairs whose documents' queries are looked up at a time: likewise
 
 
 class Pairs(NamedTuple):
@@ -31,6 +29,8 @@ class Pairs(NamedTuple):
 
 # what scores pairs of a query and a document, (n_pairs,): higher is nearer; rounded to 6 digits, so that ties are ties
 Scorer = Callable[[Pairs], FloatArray]
+# what is true or not of each pair, (n_pairs,)
+Judge = Callable[[Pairs], BoolArray]
 
 
 def keys(queries: IntArray, rows: IntArray) -> IntArray:
@@ -71,6 +71,12 @@ class Pool:
         """Which candidates are among the pairs."""
         return np.isin(keys(np.arange(len(self.rows))[:, None], self.rows), pairs.keys())
 
+    def which(self, judge: Judge) -> BoolArray:
+        """The candidates of which it is true."""
+        true = self.rows >= 0
+        true[true] = judge(Pairs(np.nonzero(true)[0], self.rows[true]))
+        return true
+
     def take(self, queries: IntArray) -> "Pool":
         """The candidates of some queries, which may repeat."""
         return Pool(self.rows[queries], self.dense_rank[queries], self.lexical_rank[queries])
@@ -94,38 +100,50 @@ def cosines(queries: FloatArray, corpus: FloatArray) -> Scorer:
     return score
 
 
-def answers_of_same_queries(vectors: FloatArray, positives: Pairs, same_query: float, threads: int) -> Pairs:
-    """What answers the other train queries that mean the same as a query, as far as their embeddings can tell.
+def nearest_other_asker(pairs: Pairs, positives: Pairs, query_cosines: Scorer) -> FloatArray:
+    """How like a query is the likest of the other train queries that its document answers.
+
+    Looks from each document to who asked for it, so that the work grows with the pairs, not with all queries squared.
 
     Args:
-        vectors: (n_queries, dim) embeddings of length 1.
-        positives: the relevant documents of each query, sorted by query.
-        same_query: queries with at least this cosine mean the same; above 1 none do.
-        threads: how many threads FAISS may use.
+        pairs: train queries and documents.
+        positives: the relevant documents of all train queries.
+        query_cosines: scores pairs of train queries.
 
     Returns:
-        The queries, with the documents that are relevant to another query of the same meaning; sorted, each pair once.
+        The greatest cosine for each pair, (n_pairs,); -1 where nobody else has asked for the document.
     """
-    first, second = _same(vectors, same_query, threads) if same_query <= 1 else (np.empty(0, np.int64),) * 2
-    start = np.searchsorted(positives.queries, second)
-    count = np.searchsorted(positives.queries, second, side="right") - start
-    # for each pair of queries, all places of the second one's documents
-    place = np.repeat(start - np.cumsum(count) + count, count) + np.arange(count.sum())
-    found = np.unique(keys(np.repeat(first, count), positives.rows[place]))
-    return Pairs(found >> 32, found & (2**32 - 1))
+    order = np.argsort(positives.rows, kind="stable")
+    asked, rows = positives.queries[order], positives.rows[order]
+    nearest = np.full(len(pairs.rows), -1, dtype=np.float32)
+    for begin in range(0, len(nearest), LOOKED_UP):
+        part = slice(begin, begin + LOOKED_UP)
+        start = np.searchsorted(rows, pairs.rows[part])
+        count = np.searchsorted(rows, pairs.rows[part], side="right") - start
+        # for each pair, all places of its document's queries
+        pair = np.repeat(np.arange(len(count)), count)
+        first, second = (
+            pairs.queries[part][pair],
+            asked[np.repeat(start - np.cumsum(count) + count, count) + np.arange(count.sum())],
+        )
+        other = first != second
+        np.maximum.at(nearest[part], pair[other], query_cosines(Pairs(first[other], second[other])))
+    return nearest
 
 
-def _same(vectors: FloatArray, same_query: float, threads: int) -> tuple[IntArray, IntArray]:
-    """All pairs of different queries of the same meaning, both ways round."""
-    faiss.omp_set_num_threads(threads)
-    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    index = faiss.IndexFlatIP(vectors.shape[1])
-    index.add(vectors)
-    # FAISS proposes in float32 what is decided in float64, as in retrieval
-    limits, _, second = index.range_search(vectors, same_query - SLACK)
-    n_found: IntArray = limits[1:].astype(np.int64) - limits[:-1].astype(np.int64)
-    first = np.repeat(np.arange(len(vectors)), n_found)
-    first, second = first[first != second], second[first != second]
-    # rounded up to six digits, as scores are, in float32: so is the threshold
-    keep = cosines(vectors, vectors)(Pairs(first, second)) >= np.float32(same_query)
-    return first[keep], second[keep]
+def answers_same_query(vectors: FloatArray, positives: Pairs, same_query: float) -> Judge:
+    """Judges whether a document answers another train query that means the same, as far as embeddings can tell.
+
+    Args:
+        vectors: (n_queries, dim) embeddings of length 1 of the train queries.
+        positives: the relevant documents of each.
+        same_query: queries with at least this cosine mean the same; above 1 none do.
+    """
+
+    def does(pairs: Pairs) -> BoolArray:
+        if same_query > 1:
+            return np.zeros(len(pairs.rows), dtype=np.bool_)
+        # rounded up to six digits, as scores are, in float32: so is the threshold
+        return nearest_other_asker(pairs, positives, cosines(vectors, vectors)) >= np.float32(same_query)
+
+    return does

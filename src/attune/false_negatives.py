@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attune.candidates import BoolArray, FloatArray, IntArray, Pairs, Scorer, keys
+from attune.candidates import BoolArray, FloatArray, IntArray, Pairs, Scorer, keys, nearest_other_asker
 from attune.negatives import Found, Rules, Slots, judge
 
 MOST = 20_000  # hidden answers; more would not make the shares steadier by a thousandth, only slower
@@ -106,15 +106,7 @@ def answering_like_queries(negatives: Pairs, positives: Pairs, query_cosines: Sc
         positives: the relevant documents of all train queries.
         query_cosines: scores pairs of train queries.
     """
-    order = np.argsort(positives.rows, kind="stable")
-    asked, rows = positives.queries[order], positives.rows[order]
-    start = np.searchsorted(rows, negatives.rows)
-    count = np.searchsorted(rows, negatives.rows, side="right") - start
-    negative = np.repeat(np.arange(len(count)), count)
-    place = np.repeat(start - np.cumsum(count) + count, count) + np.arange(count.sum())
-    cosine = query_cosines(Pairs(negatives.queries[negative], asked[place]))
-    nearest = np.full(len(count), -1.0)
-    np.maximum.at(nearest, negative, cosine)
+    nearest = nearest_other_asker(negatives, positives, query_cosines)
     return {f"negatives_answering_like_query_share@{like}": _share(nearest >= np.float32(like)) for like in LIKE}
 
 

@@ -1,11 +1,14 @@
 """Random negatives, for queries of which too few candidates are left."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from attune.candidates import BoolArray, IntArray, Pairs
+from attune.candidates import BoolArray, IntArray, Judge, Pairs
 from attune.errors import BadInput
+
+TRIED = 16  # random documents that are looked at before all are
 
 
 @dataclass(frozen=True)
@@ -26,18 +29,20 @@ def fill(
     wanted: IntArray,
     documents: Documents,
     own_clusters: IntArray,
-    never: Pairs,
+    never: Judge,
     last: Pairs,
     seed: int,
 ) -> IntArray:
     """Tops up short lists with random documents, seeded; documents beyond the ranked ones are not scored first.
+
+    Each query has a stream of random numbers of its own: what it gets does not hang on which others are short.
 
     Args:
         chosen: the negatives found, rows of the corpus, (n_queries, most); -1 where there is none.
         wanted: how many each query needs, (n_queries,).
         documents: what may be drawn.
         own_clusters: each query's cluster, of which nothing is drawn, (n_queries,).
-        never: what is not drawn either, sorted by query.
+        never: says what is not drawn either.
         last: what is drawn only where nothing else is left, sorted by query.
         seed: of the draws.
 
@@ -47,19 +52,33 @@ def fill(
     Raises:
         BadInput: there are not enough documents for a query.
     """
-    random = np.random.default_rng(seed)
     filled = chosen.copy()
     n_chosen = (chosen >= 0).sum(axis=1)
     for query in np.flatnonzero(n_chosen < wanted).tolist():
         n_missing = int(wanted[query] - n_chosen[query])
-        others = documents.clusters != own_clusters[query]
-        for rows in (chosen[query][: n_chosen[query]], _of(never, query)):
-            others[_places(documents, rows)] = False
-        clean = others.copy()
-        clean[_places(documents, _of(last, query))] = False
-        drawn = _draw(random, clean, others & ~clean, n_missing)
-        filled[query, n_chosen[query] : wanted[query]] = documents.rows[drawn]
+        random = np.random.default_rng([seed, query])
+
+        def open_to(rows: IntArray, query: int = query) -> BoolArray:
+            refused: BoolArray = np.isin(rows, chosen[query]) | never(Pairs(np.full(len(rows), query), rows))
+            refused |= documents.clusters[np.searchsorted(documents.rows, rows)] == own_clusters[query]
+            return ~refused
+
+        drawn = _guess(random, documents.rows, open_to, _of(last, query), n_missing)
+        if len(drawn) < n_missing:
+            able = open_to(documents.rows)
+            clean = able & ~np.isin(documents.rows, _of(last, query))
+            drawn = documents.rows[_draw(random, clean, able & ~clean, n_missing)]
+        filled[query, n_chosen[query] : wanted[query]] = drawn
     return filled
+
+
+def _guess(
+    random: np.random.Generator, rows: IntArray, open_to: Callable[[IntArray], BoolArray], last: IntArray, n: int
+) -> IntArray:
+    """Draws up to n rows by trying some: nearly all are open, and to look at all for each query would be quadratic."""
+    tried = rows[random.integers(len(rows), size=TRIED + 2 * n)] if len(rows) else rows
+    tried = tried[np.sort(np.unique(tried, return_index=True)[1])]  # each once, in the order of the draws
+    return tried[open_to(tried) & ~np.isin(tried, last)][:n]
 
 
 def _draw(random: np.random.Generator, first: BoolArray, then: BoolArray, n: int) -> IntArray:
@@ -79,10 +98,3 @@ def _draw(random: np.random.Generator, first: BoolArray, then: BoolArray, n: int
 def _of(pairs: Pairs, query: int) -> IntArray:
     first, last = np.searchsorted(pairs.queries, [query, query + 1])
     return pairs.rows[first:last]
-
-
-def _places(documents: Documents, rows: IntArray) -> IntArray:
-    """Where rows of the corpus are among the documents; those that are not there are left out."""
-    places = np.searchsorted(documents.rows, rows)
-    places = places[places < len(documents.rows)] if len(rows) else places
-    return places[np.isin(documents.rows[places], rows)]

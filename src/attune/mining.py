@@ -1,18 +1,16 @@
-"""Finds every train query's hard negatives, and says how far they can be trusted."""
+"""Finds every train query's hard negatives."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from attune.candidates import BoolArray, FloatArray, IntArray, Pairs, Pool, Scorer, answers_of_same_queries, cosines
-from attune.false_negatives import Hidden, answering_like_queries, hidden_answers
+from attune.approximate import Neighbours, near
+from attune.candidates import BoolArray, FloatArray, IntArray, Pairs, Pool, Scorer, answers_same_query
 from attune.filling import Documents, fill
 from attune.lexical import bm25_top_k
-from attune.negatives import REASONS, Found, Rules, Slots, Verdicts, ceilings, judge
-from attune.retrieval import top_k
+from attune.negatives import Found, Rules, Slots, Verdicts, judge
 
 K1, B = 1.2, 0.75  # of BM25: Lucene's own
-PERCENTILES = (5, 25, 50, 75, 95)
 
 
 @dataclass(frozen=True)
@@ -22,6 +20,7 @@ class Recipe:
     n_negatives: int
     lexical_share: float
     depth: int
+    index: str
     first_rank: int
     max_share_of_positive: float
     min_margin: float
@@ -39,7 +38,7 @@ class Task:
     """The train queries and the corpus, in the order of their embeddings, and what is known of them.
 
     Attributes:
-        query_texts, document_texts: what they say; documents with their titles.
+        query_texts, document_texts: what they say, documents with their titles; empty where nothing reads them.
         query_vectors, document_vectors: embeddings of length 1, (n_queries, dim) and (n_documents, dim).
         query_clusters, document_clusters: the cluster of each, as a number.
         duplicate_of: for each document the first of its near-identical ones, as a row.
@@ -61,7 +60,7 @@ class Task:
 
     def n_queries(self) -> int:
         """How many train queries there are."""
-        return len(self.query_texts)
+        return len(self.query_vectors)
 
     def wanted(self, n_negatives: int) -> IntArray:
         """How many negatives to mine for each query: all rows are of one length, so who brings fewer gets more."""
@@ -80,6 +79,7 @@ class Mined:
         verdicts: what became of the candidates.
         negatives: rows of the corpus, (n_queries, most), the mined ones before the random ones; -1 beyond the wanted.
         slots: how many each query needed, and from which list.
+        dense: the list by embeddings, and how it was made.
     """
 
     found: Found
@@ -87,6 +87,7 @@ class Mined:
     verdicts: Verdicts
     negatives: IntArray
     slots: Slots
+    dense: Neighbours
 
     def is_random(self) -> BoolArray:
         """Which of the negatives were drawn at random."""
@@ -117,8 +118,10 @@ def mine_negatives(task: Task, recipe: Recipe, score: Scorer, is_reranked: bool)
         BadInput: there are too few documents, or none with a word for a lexical share.
     """
     positive_scores = score(task.positives)
-    same = answers_of_same_queries(task.query_vectors, task.positives, recipe.same_query, recipe.threads)
-    pool, scores = _candidates(task, recipe, score, is_reranked)
+    same = answers_same_query(task.query_vectors, task.positives, recipe.same_query)
+    ask = task.query_vectors, task.document_vectors, recipe.depth, task.candidates
+    dense = near(*ask, kind=recipe.index, seed=recipe.seed, threads=recipe.threads)
+    pool, scores = _candidates(task, recipe, dense, score, is_reranked)
     lowest = np.full(task.n_queries(), np.inf, dtype=np.float32)
     np.minimum.at(lowest, task.positives.queries, positive_scores)
     found = Found(
@@ -127,7 +130,7 @@ def mine_negatives(task: Task, recipe: Recipe, score: Scorer, is_reranked: bool)
         is_positive=pool.holds(task.positives),
         is_own_negative=pool.holds(task.own),
         in_own_cluster=task.document_clusters[pool.rows] == task.query_clusters[:, None],
-        answers_same_query=pool.holds(same),
+        answers_same_query=pool.which(same),
         lowest_positive=lowest,
     )
     slots = Slots.of(task.wanted(recipe.n_negatives), recipe.lexical_share)
@@ -141,7 +144,7 @@ def mine_negatives(task: Task, recipe: Recipe, score: Scorer, is_reranked: bool)
         last=_avoided(task.own, pool, verdicts),
         seed=recipe.seed,
     )
-    return Mined(found, positive_scores, verdicts, negatives, slots)
+    return Mined(found, positive_scores, verdicts, negatives, slots, dense)
 
 
 def _avoided(own: Pairs, pool: Pool, verdicts: Verdicts) -> Pairs:
@@ -152,49 +155,21 @@ def _avoided(own: Pairs, pool: Pool, verdicts: Verdicts) -> Pairs:
     return Pairs(queries[order], rows[order])
 
 
-def _candidates(task: Task, recipe: Recipe, score: Scorer, is_reranked: bool) -> tuple[Pool, FloatArray]:
+def _candidates(
+    task: Task, recipe: Recipe, dense: Neighbours, score: Scorer, is_reranked: bool
+) -> tuple[Pool, FloatArray]:
     """The lists, joined, and the score of each candidate; 0 where there is none."""
-    documents = task.document_vectors[task.candidates]
-    dense_scores, places = top_k(task.query_vectors, documents, recipe.depth, recipe.threads)
-    lexical = np.empty((len(places), 0), dtype=np.int64)
+    lexical = np.empty((task.n_queries(), 0), dtype=np.int64)
     if recipe.lexical_share:
         texts = [task.document_texts[row] for row in task.candidates.tolist()]
         _, found = bm25_top_k(task.query_texts, texts, recipe.depth, K1, B)
         lexical = np.where(found < 0, -1, task.candidates[found])
-    pool = Pool.of(task.candidates[places], lexical)
+    pool = Pool.of(dense.rows, lexical)
     scores = np.zeros(pool.rows.shape, dtype=np.float32)
     unscored = pool.rows >= 0
-    if not is_reranked:  # what FAISS has found is scored already, and in the same way
-        scores[:, : places.shape[1]] = dense_scores
-        unscored[:, : places.shape[1]] = False
+    if not is_reranked:  # what was found by embeddings is scored already, and in the same way
+        scores[:, : dense.rows.shape[1]] = dense.scores
+        unscored[:, : dense.rows.shape[1]] = False
     query, column = np.nonzero(unscored)
     scores[query, column] = score(Pairs(query, pool.rows[query, column]))
     return pool, scores
-
-
-def figures(task: Task, recipe: Recipe, mined: Mined, score: Scorer) -> dict[str, int | float]:
-    """What was kept and rejected by which rule, how the scores lie, and how many negatives may be answers."""
-    found, verdicts = mined.found, mined.verdicts
-    kept = found.scores[verdicts.has("kept")]
-    random = mined.random()
-    ceiling = np.minimum(*ceilings(found.lowest_positive, recipe.rules()))[random.queries]
-    hidden = Hidden.of(task.positives, mined.positive_scores, task.duplicate_of, recipe.seed)
-    return {
-        "n_candidates": int((found.pool.rows >= 0).sum()),
-        **{f"n_{reason}": verdicts.count(reason) for reason in REASONS},
-        "n_kept_from_lexical": int(verdicts.from_lexical.sum()),
-        "n_filled_at_random": len(random.rows),
-        "n_filled_too_close": int((score(random) > ceiling).sum()),
-        "n_given_by_user": len(task.own.rows),
-        "mean_lowest_positive_score": float(found.lowest_positive.mean()),
-        "mean_negative_score": float(kept.mean()) if kept.size else 0.0,
-        **_percentiles("lowest_positive_score", found.lowest_positive),
-        **_percentiles("negative_score", kept),
-        **hidden_answers(found, recipe.rules(), mined.slots, hidden, task.duplicate_of),
-        **answering_like_queries(mined.kept(), task.positives, cosines(task.query_vectors, task.query_vectors)),
-    }
-
-
-def _percentiles(name: str, scores: FloatArray) -> dict[str, float]:
-    values = np.percentile(scores, PERCENTILES) if scores.size else np.zeros(len(PERCENTILES))
-    return {f"{name}_p{percentile:02}": float(value) for percentile, value in zip(PERCENTILES, values, strict=True)}

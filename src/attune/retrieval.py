@@ -2,10 +2,13 @@
 
 FAISS proposes candidates in float32; they are scored again in float64 and rounded to 6 digits, so that duplicates in
 the corpus tie exactly, and ties go to the earlier corpus row. Where a tie (or float32 noise) could reach over the last
-candidate, more are fetched, up to the whole corpus: the result is exact at the cut-off too. Meant for embeddings of
-about unit length, where float32 errors stay below the rounding.
+candidate, all that can tie is scored: the result is exact at the cut-off too. Meant for embeddings of about unit
+length, where float32 errors stay below the rounding. The corpus is read in blocks and never copied whole: it may be a
+memory-mapped file larger than memory.
 """
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import faiss
@@ -18,19 +21,25 @@ from attune.errors import BadInput
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
-BATCH = 1024  # queries per FAISS call: bounds memory, long enough to keep every thread busy
-EXTRA = 16  # candidates beyond k at the first attempt
+BATCH = 8192  # queries that go through the corpus together: bounds memory, and the corpus is read seldom
+BLOCK_BYTES = 2**28  # of the corpus at a time: bounds memory, and is large enough for fast matrix products
+FEW = 256  # queries whose last place is unsure, scored together
+SCORED = 2  # queries scored again at a time: their candidates stay in the processor's cache
+EXTRA = 16  # candidates beyond k
 SLACK = 2e-6  # a candidate this far below the k-th cannot round to the same score
 
 
-def top_k(queries: FloatArray, corpus: FloatArray, k: int, threads: int) -> tuple[FloatArray, IntArray]:
+def top_k(
+    queries: FloatArray, corpus: FloatArray, k: int, threads: int, among: IntArray | None = None
+) -> tuple[FloatArray, IntArray]:
     """Finds the k corpus rows with the greatest inner product for each query.
 
     Args:
         queries: (n_queries, dim) embeddings.
         corpus: (n_documents, dim) embeddings.
         k: how many rows to return; all of them when the corpus is smaller.
-        threads: how many threads FAISS may use.
+        threads: how many threads may be used.
+        among: the rows of the corpus that count, ascending; None for all.
 
     Returns:
         Scores (n_queries, min(k, n_documents)), descending, and their corpus rows, ascending where scores are equal.
@@ -38,44 +47,115 @@ def top_k(queries: FloatArray, corpus: FloatArray, k: int, threads: int) -> tupl
     Raises:
         BadInput: the corpus is empty, the dimensions differ, or a value is NaN or infinite.
     """
-    _check(queries, corpus)
+    check(queries, corpus)
     faiss.omp_set_num_threads(threads)
-    index = faiss.IndexFlatIP(corpus.shape[1])
-    index.add(np.ascontiguousarray(corpus, dtype=np.float32))
-    k = min(k, len(corpus))
+    k = min(k, len(corpus) if among is None else len(among))
     scores = np.empty((len(queries), k), dtype=np.float32)
     rows = np.empty((len(queries), k), dtype=np.int64)
-    # delay: a bar only for a search that takes a while; disable=None: none where nobody watches
+    # delay: a bar only where it takes a while; disable=None: none where nobody watches
     for start in tqdm(range(0, len(queries), BATCH), desc="search", unit="batch", delay=3, disable=None):
         batch = slice(start, start + BATCH)
-        scores[batch], rows[batch] = _search(index, queries[batch], corpus, k, k + EXTRA)
+        asked = np.ascontiguousarray(queries[batch], dtype=np.float32)
+        scores[batch], rows[batch] = _search(asked, corpus, k, threads, among)
     return scores, rows
 
 
 def _search(
-    index: faiss.Index, queries: FloatArray, corpus: FloatArray, k: int, fetch: int
+    queries: FloatArray, corpus: FloatArray, k: int, threads: int, among: IntArray | None
 ) -> tuple[FloatArray, IntArray]:
-    """One batch; queries whose k-th place is not yet certain are searched again with twice as many candidates."""
-    fetch = min(fetch, len(corpus))
-    proposed, candidates = index.search(np.ascontiguousarray(queries, dtype=np.float32), fetch)
-    ranked = [_rank(query, corpus, found, k) for query, found in zip(queries, candidates, strict=True)]
-    scores = np.array([score for score, _ in ranked], dtype=np.float32)
-    rows = np.array([row for _, row in ranked], dtype=np.int64)
-    if fetch < len(corpus):
+    """One batch; queries whose k-th place is not yet certain are searched again with all that can be there."""
+    proposed, candidates = _propose(queries, corpus, k + EXTRA, among)
+    scores, rows = rescored(queries, corpus, candidates, k, threads)
+    if candidates.shape[1] == k + EXTRA:  # else these were all there are
         unsure = np.flatnonzero(proposed[:, -1] + SLACK >= scores[:, -1])
-        if unsure.size:
-            scores[unsure], rows[unsure] = _search(index, queries[unsure], corpus, k, 2 * fetch)
+        for start in range(0, len(unsure), FEW):
+            few = unsure[start : start + FEW]
+            scores[few], rows[few] = _scored_in_full(queries[few], corpus, k, scores[few, -1], among)
     return scores, rows
 
 
-def _rank(query: FloatArray, corpus: FloatArray, candidates: IntArray, k: int) -> tuple[NDArray[np.float64], IntArray]:
-    """Scores candidates in float64 and keeps the k best, ties by ascending row."""
-    scores = np.round(corpus[candidates].astype(np.float64) @ query.astype(np.float64), 6)
-    best = np.lexsort((candidates, -scores))[:k]
-    return scores[best], candidates[best]
+def _propose(queries: FloatArray, corpus: FloatArray, n: int, among: IntArray | None) -> tuple[FloatArray, IntArray]:
+    """The n best rows in float32, (n_queries, n) or as many as there are: FAISS's of each block, merged."""
+    scores, rows = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+    for block_rows, block in _blocks(corpus, among):
+        found, places = faiss.knn(queries, block, min(n, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
+        scores, rows = np.hstack([scores, found]), np.hstack([rows, block_rows[places]])
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :n]
+        scores, rows = np.take_along_axis(scores, best, axis=1), np.take_along_axis(rows, best, axis=1)
+    return scores, rows
 
 
-def _check(queries: FloatArray, corpus: FloatArray) -> None:
+def rescored(
+    queries: FloatArray, corpus: FloatArray, candidates: IntArray, k: int, threads: int
+) -> tuple[FloatArray, IntArray]:
+    """Scores candidates in float64, rounds, and keeps each query's k best, ties by ascending row.
+
+    Args:
+        queries: (n_queries, dim).
+        corpus: (n_documents, dim).
+        candidates: (n_queries, n) rows of the corpus, none twice for a query.
+        k: at most n.
+        threads: how many score.
+    """
+    exact = np.empty(candidates.shape)
+
+    def score(start: int) -> None:
+        some = slice(start, start + SCORED)
+        documents, asked = corpus[candidates[some]].astype(np.float64), queries[some].astype(np.float64)
+        # not by BLAS, which adds up differently from place to place: what is equal shall score equal
+        np.einsum("qkd,qd->qk", documents, asked, out=exact[some])
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(score, range(0, len(queries), SCORED)))
+    scores = np.round(exact, 6)
+    best = np.lexsort((candidates, -scores))[:, :k]
+    kept = np.take_along_axis(scores, best, axis=1).astype(np.float32)
+    return kept, np.take_along_axis(candidates, best, axis=1)
+
+
+def _scored_in_full(
+    queries: FloatArray, corpus: FloatArray, k: int, floor: FloatArray, among: IntArray | None
+) -> tuple[FloatArray, IntArray]:
+    """The k best of all rows, where k are known that score at least the floor, (n_queries,)."""
+    exactly = queries.astype(np.float64)
+    scores, rows = np.empty((len(queries), 0)), np.empty((len(queries), 0), np.int64)
+    for block_rows, block in _blocks(corpus, among):
+        able = np.flatnonzero((queries @ block.T >= (floor - SLACK)[:, None]).any(axis=0))
+        found = np.round(exactly @ block[able].astype(np.float64).T, 6)
+        scores = np.hstack([scores, found])
+        rows = np.hstack([rows, np.broadcast_to(block_rows[able], found.shape)])
+        best = _first(scores, min(k, scores.shape[1]))
+        scores, rows = np.take_along_axis(scores, best, axis=1), np.take_along_axis(rows, best, axis=1)
+    order = np.argsort(-scores, axis=1, kind="stable")  # rows are ascending among equals
+    return np.take_along_axis(scores, order, axis=1).astype(np.float32), np.take_along_axis(rows, order, axis=1)
+
+
+def _first(scores: NDArray[np.float64], k: int) -> IntArray:
+    """Places of the k greatest of each row, ascending; among equals the first. Without sorting: a row may be long."""
+    if k == 0:
+        return np.empty((len(scores), 0), np.int64)
+    last = np.partition(scores, -k, axis=1)[:, [-k]]
+    above, equal = scores > last, scores == last
+    needed = k - above.sum(axis=1, keepdims=True)
+    return np.nonzero(above | (equal & (np.cumsum(equal, axis=1) <= needed)))[1].reshape(len(scores), k)
+
+
+def _blocks(corpus: FloatArray, among: IntArray | None) -> Iterator[tuple[IntArray, FloatArray]]:
+    """The corpus in pieces, with their rows; a memory-mapped float32 one is not copied where all of it counts."""
+    size = max(1, BLOCK_BYTES // (4 * max(1, corpus.shape[1])))
+    n = len(corpus) if among is None else len(among)
+    for start in range(0, n, size):
+        place = slice(start, min(start + size, n))
+        rows = np.arange(place.start, place.stop) if among is None else among[place]
+        yield rows, np.ascontiguousarray(corpus[place if among is None else rows], dtype=np.float32)
+
+
+def check(queries: FloatArray, corpus: FloatArray) -> None:
+    """Refuses what has no neighbours.
+
+    Raises:
+        BadInput: the corpus is empty, the dimensions differ, or a value is NaN or infinite.
+    """
     if len(corpus) == 0:
         raise BadInput("retrieval: the corpus has no embeddings; at least one document is needed")
     if queries.shape[1] != corpus.shape[1]:
@@ -84,12 +164,21 @@ def _check(queries: FloatArray, corpus: FloatArray) -> None:
             "embed both with the same encoder"
         )
     for name, array in (("query", queries), ("corpus", corpus)):
-        bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
-        if bad.size:
+        bad = [row for rows, block in _blocks(array, None) for row in rows[~_finite(block)].tolist()]
+        if bad:
             raise BadInput(
-                f"retrieval: {bad.size} {name} embeddings hold NaN or infinity (first: row {bad[0]}); "
+                f"retrieval: {len(bad)} {name} embeddings hold NaN or infinity (first: row {bad[0]}); "
                 "check the encoder and embed again"
             )
+
+
+def _finite(block: FloatArray) -> NDArray[np.bool_]:
+    """Which rows are finite, (n,): a sum that is finite has finite terms, and is read off many times faster."""
+    sums: NDArray[np.bool_] = np.isfinite(block @ np.ones(block.shape[1], np.float32))
+    if not sums.all():
+        doubted = np.flatnonzero(~sums)  # large values may overflow a sum
+        sums[doubted] = np.isfinite(block[doubted]).all(axis=1)
+    return sums
 
 
 def load_embeddings(path: Path, n_rows: int, table: str) -> FloatArray:

@@ -8,15 +8,16 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attune.errors import BadInput
+from attune.runtime import indexes
 
 INDEX, IDS, ABOUT = "index.faiss", "ids.json", "search.json"
+RECALL_AT = 10
 
 
 class Search:
@@ -27,10 +28,19 @@ class Search:
     Make one with `build` or `load`; `save` writes a folder that `load` reads back.
     """
 
-    def __init__(self, index: Any, ids: Sequence[str], encoder: str) -> None:  # noqa: ANN401  faiss has no types
+    def __init__(
+        self,
+        index: Any,  # noqa: ANN401  faiss has no types
+        ids: Sequence[str],
+        encoder: str,
+        description: str,
+        recall: float | None,
+    ) -> None:
         self._index = index
         self._ids = ids
         self.encoder = encoder
+        self.description = description  # in the language of faiss.index_factory; empty in folders saved without
+        self.recall = recall  # at 10, against exact search when it was built; None likewise
 
     def __len__(self) -> int:
         """How many documents it holds."""
@@ -38,29 +48,35 @@ class Search:
 
     @classmethod
     def build(
-        cls, embeddings: NDArray[np.float32], ids: Sequence[str], encoder: str = "", factory: str = "Flat"
+        cls,
+        embeddings: NDArray[np.float32],
+        ids: Sequence[str],
+        encoder: str = "",
+        factory: str = "Flat",
+        queries: NDArray[np.float32] | None = None,
     ) -> "Search":
-        """Indexes embeddings.
+        """Indexes embeddings, and measures how many of the ten nearest the index finds: `recall`, saved with it.
 
         Args:
             embeddings: (n, dim), rows of length 1, as `Embedder.encode_document` makes them.
             ids: n document ids, in the order of the rows.
             encoder: `Embedder.fingerprint`; an index that knows it is not searched with another encoder's queries.
-            factory: which index, in the language of faiss.index_factory: `Flat` is exact; `HNSW32` answers from
-                millions of rows in a millisecond and misses a few; `IVF1024,Flat` and `SQ8` are trained on the rows.
+            factory: which index: `flat` is exact; `ivf`, `hnsw`, `sq8` and `pq` miss some, and need less time or
+                memory (`attune.runtime.indexes` has what each costs); too few rows to train one give `flat`. Or
+                any other, in the language of faiss.index_factory: `IVF1024,SQ8`.
+            queries: (m, dim) embeddings as users will ask them, to measure recall on a sample of them; without any a
+                sample of the documents asks for the others.
 
         Raises:
             ValueError: embeddings and ids do not fit, or there is nothing to index.
         """
         if embeddings.ndim != 2 or not len(embeddings) or len(embeddings) != len(ids):
             raise ValueError(f"embeddings are {embeddings.shape} for {len(ids)} ids; expected (n ids, dim), n above 0")
-        faiss = _faiss()
-        index = faiss.index_factory(embeddings.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
-        rows = np.ascontiguousarray(embeddings, dtype=np.float32)
-        if not index.is_trained:
-            index.train(rows)
-        index.add(rows)
-        return cls(index, list(ids), encoder)
+        description = indexes.factory(factory, *embeddings.shape)
+        threads = indexes.load_faiss().omp_get_max_threads()
+        index = indexes.build(description, embeddings, np.arange(len(ids)), seed=0, threads=threads)
+        recall = 1.0 if description == "Flat" else indexes.measured_recall(index, embeddings, queries, RECALL_AT)
+        return cls(index, list(ids), encoder, description, recall)
 
     def save(self, folder: Path | str) -> None:
         """Writes the folder whole or not at all.
@@ -73,10 +89,11 @@ class Search:
             raise BadInput(f"{folder}: is there already; save to a new folder, then let the service load that one")
         partial = folder.with_name(f"{folder.name}.partial")
         partial.mkdir(parents=True, exist_ok=True)
-        _faiss().write_index(self._index, str(partial / INDEX))
+        indexes.load_faiss().write_index(self._index, str(partial / INDEX))
         (partial / IDS).write_text(json.dumps(self._ids, ensure_ascii=False), encoding="utf-8")
         files = {name: _sha256(partial / name) for name in (INDEX, IDS)}
         about = {"format": 1, "encoder": self.encoder, "n_documents": len(self), "dim": self._index.d, "files": files}
+        about |= {"index": self.description, f"recall@{RECALL_AT}": self.recall}
         (partial / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         partial.rename(folder)
 
@@ -104,8 +121,9 @@ class Search:
                 f"{folder}: made by encoder {made_by[:12] or 'unknown'}, expected {encoder[:12]}; "
                 "vectors of two encoders cannot be compared: build the index again"
             )
-        faiss = _faiss()
-        return cls(faiss.read_index(str(folder / INDEX), faiss.IO_FLAG_MMAP_IFC), ids, made_by)
+        faiss = indexes.load_faiss()
+        index = faiss.read_index(str(folder / INDEX), faiss.IO_FLAG_MMAP_IFC)
+        return cls(index, ids, made_by, about.get("index", ""), about.get(f"recall@{RECALL_AT}"))
 
     def top(self, queries: NDArray[np.float32], k: int) -> list[list[tuple[str, float]]]:
         """The k best documents of each query with their scores, best first; among equals the earlier row comes first.
@@ -129,15 +147,6 @@ class Search:
         rows, scores = rows[found], scores[found]
         order = np.lexsort((rows, -scores))
         return [(self._ids[row], float(score)) for row, score in zip(rows[order], scores[order], strict=True)]
-
-
-def _faiss() -> ModuleType:
-    try:
-        import faiss  # noqa: PLC0415  an extra, and slow to import
-    except ImportError:
-        raise ImportError("attune.runtime.search needs FAISS; pip install 'attune[search]'") from None
-    module: ModuleType = faiss
-    return module
 
 
 def _sha256(path: Path) -> str:

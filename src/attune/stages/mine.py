@@ -7,13 +7,14 @@ many of those taken are answers after all is estimated.
 """
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
 from pydantic import Field
 
 from attune.candidates import IntArray, Pairs, Scorer, cosines
-from attune.mining import Mined, Recipe, Task, figures, mine_negatives
+from attune.mining import Mined, Recipe, Task, mine_negatives
 from attune.reranking import reranker
 from attune.retrieval import load_embeddings
 from attune.stage import Out, Params, Receipt, run
@@ -29,6 +30,7 @@ from attune.tables import (
     read,
     write,
 )
+from attune.trust import figures
 
 
 class MineParams(Params):
@@ -38,6 +40,7 @@ class MineParams(Params):
     max_own_negatives: int = Field(ge=0, le=16)
     lexical_share: float = Field(ge=0, le=1)
     depth: int = Field(ge=1, le=1000)
+    index: Literal["flat", "ivf", "hnsw", "sq8", "pq"]
     first_rank: int = Field(ge=0, le=1000)
     max_share_of_positive: float = Field(gt=0, le=1)
     min_margin: float = Field(ge=0, le=1)
@@ -76,11 +79,13 @@ def own_negatives(train: Path, queries: pl.DataFrame, corpus: pl.DataFrame, most
     return Pairs(given.queries[few], given.rows[few])
 
 
-def read_task(train: Path, queries: pl.DataFrame, corpus: pl.DataFrame, embeddings: Path, max_own: int) -> Task:
+def read_task(
+    train: Path, queries: pl.DataFrame, corpus: pl.DataFrame, embeddings: Path, max_own: int, *, with_texts: bool
+) -> Task:
     """Lines up the tables of the train split with the embeddings."""
     return Task(
-        query_texts=queries["text"].to_list(),
-        document_texts=full_texts(corpus),
+        query_texts=queries["text"].to_list() if with_texts else [],
+        document_texts=full_texts(corpus) if with_texts else [],
         query_vectors=load_embeddings(embeddings / "train.npy", queries.height, "the train queries"),
         document_vectors=load_embeddings(embeddings / "corpus.npy", corpus.height, "the corpus"),
         query_clusters=places(queries["cluster_id"], corpus["cluster_id"]),
@@ -96,11 +101,13 @@ def read_task(train: Path, queries: pl.DataFrame, corpus: pl.DataFrame, embeddin
 
 def triplets_of(task: Task, queries: pl.DataFrame, corpus: pl.DataFrame, mined: Mined) -> pl.DataFrame:
     """One row per query and positive, with the query's negatives, the user's own first."""
-    found = [row[row >= 0].tolist() for row in mined.negatives]
-    own = np.split(task.own.rows, np.searchsorted(task.own.queries, np.arange(1, task.n_queries())))
-    ids = corpus["document_id"].to_list()
-    negatives = [[ids[row] for row in first.tolist() + rest] for first, rest in zip(own, found, strict=True)]
-    mined_for = queries.with_columns(pl.Series("negative_ids", negatives, TRIPLETS["negative_ids"]))
+    query, slot = np.nonzero(mined.negatives >= 0)
+    owner = np.concatenate([task.own.queries, query])
+    rows = np.concatenate([task.own.rows, mined.negatives[query, slot]])
+    listed = pl.DataFrame({"place": owner, "negative_ids": corpus["document_id"].gather(rows)}).group_by("place")
+    places = pl.DataFrame({"place": np.arange(task.n_queries())})
+    lists = places.join(listed.agg("negative_ids"), on="place", how="left", maintain_order="left")["negative_ids"]
+    mined_for = queries.with_columns(negative_ids=lists.fill_null([]))
     positives = corpus["document_id"].gather(task.positives.rows)
     triplets = mined_for[task.positives.queries].with_columns(document_id=positives).select(list(TRIPLETS))
     return triplets.sort("query_id", "document_id")
@@ -139,7 +146,9 @@ def mine(params: MineParams, prepared: Path, train: Path, embeddings: Path, rera
     """Writes one row per train query and positive: query, positive and the query's negatives, the user's own first."""
     corpus = read(prepared / "corpus.parquet", CORPUS)
     queries = read(train / "queries.parquet", CLUSTERED_QUERIES)
-    task = read_task(train, queries, corpus, embeddings, params.max_own_negatives)
+    # at a million documents, texts that nobody reads would take more memory than all else
+    with_texts = bool(params.lexical_share or params.reranker)
+    task = read_task(train, queries, corpus, embeddings, params.max_own_negatives, with_texts=with_texts)
     score = cosines(task.query_vectors, task.document_vectors)
     if params.reranker:
         score = reranker(rerankers / params.reranker, task.query_texts, task.document_texts, params.threads)
@@ -149,8 +158,8 @@ def mine(params: MineParams, prepared: Path, train: Path, embeddings: Path, rera
     write(triplets, out / "triplets.parquet", TRIPLETS)
     sample = sample_of(task, queries, corpus, mined, score, params.n_sample, params.seed)
     write(sample, out / "sample.parquet", NEGATIVE_SAMPLE)
-    scored_by = {"scored_by": params.reranker or "cosine"}
-    return {"n_triplets": triplets.height} | figures(task, recipe, mined, score) | scored_by
+    made_by = {"scored_by": params.reranker or "cosine", "index": mined.dense.index}
+    return {"n_triplets": triplets.height} | figures(task, recipe, mined, score) | made_by
 
 
 if __name__ == "__main__":

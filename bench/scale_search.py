@@ -1,0 +1,200 @@
+"""What search, mining and evaluation cost from embeddings as the corpus grows: 10^4, 10^5 and 10^6 of them.
+
+    python bench/scale_search.py [N ...]
+
+Makes clustered embeddings of 384 numbers in a file, whose spectrum falls as that of a small sentence encoder does, and
+runs on them, memory-mapped and each in a process of its own: exact search (top 100), the mining function, evaluation
+(search and measures), and each type of index. Times are CPU seconds per thread: on a machine that does nothing else
+they are what a clock shows, and on a busy one they still are comparable. The last rows are arithmetic, no measurement.
+"""
+
+import json
+import math
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import faiss
+import numpy as np
+
+from attune.candidates import Pairs, cosines
+from attune.measures import measure
+from attune.mining import Recipe, Task, mine_negatives
+from attune.retrieval import top_k
+from attune.runtime.indexes import KINDS, build, factory, recall
+
+DIM, THREADS, DEPTH, SEED = 384, 2, 100, 13
+SIZES = (10_000, 100_000, 1_000_000)
+N_QUERIES, N_ASKED = 10_000, 200  # for search, mining and evaluation; for each index
+PER_CLUSTER = 20
+HNSW_UP_TO = 100_000  # it is built by one thread: at 10^6 that alone would take longer than all else
+DECAY = 0.45  # the i-th direction's share of the spread falls as i^-.9, about as MiniLM's does on code
+DOCUMENTS_PER_SECOND = (60, 130)  # encoding texts of 97 tokens on two cores, the slowest and fastest way of ours
+TASKS = ("search", "mine", "evaluate", *KINDS)
+
+
+def write_embeddings(folder: Path, n: int) -> None:
+    """n documents in clusters, and queries near a document each, in blocks."""
+    random = np.random.default_rng(SEED)
+    spread = ((1 + np.arange(DIM)) ** -DECAY).astype(np.float32)
+    centres = random.standard_normal((n // PER_CLUSTER, DIM), dtype=np.float32)
+    corpus = np.lib.format.open_memmap(folder / "corpus.npy", "w+", np.float32, (n, DIM))
+    for start in range(0, n, 50_000):
+        size = min(50_000, n - start)
+        noise = random.standard_normal((size, DIM), dtype=np.float32)
+        corpus[start : start + size] = unit((centres[random.integers(len(centres), size=size)] + noise) * spread)
+    answers = np.sort(random.choice(n, N_QUERIES, replace=n < N_QUERIES))
+    noise = 0.8 * random.standard_normal((N_QUERIES, DIM), dtype=np.float32) * spread / np.linalg.norm(spread)
+    np.save(folder / "queries.npy", unit(corpus[answers] + noise))
+    np.save(folder / "answers.npy", answers)
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows of length 1."""
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def clocked(work: Callable[[], object]) -> float:
+    """CPU seconds per thread."""
+    start = time.process_time()
+    work()
+    return (time.process_time() - start) / THREADS
+
+
+def mine(corpus: np.ndarray, queries: np.ndarray, answers: np.ndarray) -> None:
+    """The mine stage's function, with the knobs of params.yaml."""
+    documents, asked = np.arange(len(corpus)), np.arange(len(queries))
+    nothing = Pairs(np.empty(0, np.int64), np.empty(0, np.int64))
+    recipe = Recipe(
+        n_negatives=1, lexical_share=0, depth=50, index="flat", first_rank=0, max_share_of_positive=0.95,
+        min_margin=0, same_query=0.95, seed=SEED, threads=THREADS,
+    )  # fmt: skip
+    task = Task([], [], queries, corpus, answers, documents, documents, documents, Pairs(asked, answers), nothing)
+    mine_negatives(task, recipe, cosines(queries, corpus), is_reranked=False)
+
+
+def evaluate(corpus: np.ndarray, queries: np.ndarray, answers: np.ndarray) -> None:
+    """Search and measures."""
+    _, rows = top_k(queries, corpus, DEPTH, THREADS)
+    measure(rows, np.column_stack([np.arange(len(queries)), answers, np.ones_like(answers)]))
+
+
+def plain(corpus: np.ndarray, queries: np.ndarray) -> None:
+    """FAISS alone, in blocks: what search, mining and evaluation cannot do without."""
+    for start in range(0, len(corpus), 100_000):
+        faiss.knn(queries, np.ascontiguousarray(corpus[start : start + 100_000]), DEPTH, faiss.METRIC_INNER_PRODUCT)
+
+
+def index(kind: str, corpus: np.ndarray, queries: np.ndarray) -> dict[str, object]:
+    """Seconds to build and to search, and recall@10."""
+    description, asked, found = factory(kind, *corpus.shape), queries[:: len(queries) // N_ASKED], []
+    made: list[object] = []
+    seconds = clocked(lambda: made.append(build(description, corpus, np.arange(len(corpus)), SEED, THREADS)))
+    searching = clocked(lambda: found.append(made[0].search(asked, 10)[1]))  # type: ignore[attr-defined]
+    exact = top_k(asked, corpus, 10, THREADS)[1]
+    alone = 1 if kind == "hnsw" else THREADS  # one thread builds it
+    return {
+        "seconds": seconds * THREADS / alone,
+        "milliseconds": searching / len(asked) * 1000,
+        "recall": recall(found[0], exact),
+        "index": description,
+    }
+
+
+def task(name: str, folder: Path) -> dict[str, object]:
+    """One measurement, with its peak memory in GB (the pages of the mapped file that were read are part of it)."""
+    corpus = np.load(folder / "corpus.npy", mmap_mode="r")
+    queries, answers = np.load(folder / "queries.npy"), np.load(folder / "answers.npy")
+    faiss.omp_set_num_threads(THREADS)
+    if name in KINDS:
+        found = index(name, corpus, queries)
+    elif name == "search":
+        found = {"seconds": clocked(lambda: top_k(queries, corpus, DEPTH, THREADS))}
+    else:
+        work = {"mine": mine, "evaluate": evaluate}[name]
+        found = {"seconds": clocked(lambda: work(corpus, queries, answers))}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found["gigabytes"] = peak * (1 if sys.platform == "darwin" else 1024) / 1e9
+    if name == "search":  # after the peak was read
+        found["plain"] = clocked(lambda: plain(corpus, queries))
+    return found
+
+
+def measured(n: int) -> dict[str, dict[str, float]]:
+    """Every measurement at one size."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_embeddings(Path(folder), n)
+        found = {}
+        for name in TASKS:
+            if name == "hnsw" and n > HNSW_UP_TO:
+                continue
+            ran = subprocess.run([sys.executable, __file__, name, folder], check=True, capture_output=True, text=True)
+            found[name] = json.loads(ran.stdout.splitlines()[-1])
+            print(n, name, found[name], file=sys.stderr, flush=True)
+        return found
+
+
+def exponent(now: float, before: float | None, growth: float) -> str:
+    """How the time grows: 1 is linear."""
+    return f"{math.log(now / before) / math.log(growth):.2f}" if before else ""
+
+
+def print_work(found: dict[int, dict[str, dict[str, float]]]) -> None:
+    """Search, mining and evaluation; last what 10^7 would take if time and the mapped file go on growing so."""
+    print(f"| embeddings | what, {N_QUERIES:,} queries | seconds | of which FAISS alone | peak GB | growth exponent |")
+    print("|---:|---|---:|---:|---:|---:|")
+    sizes = list(found)
+    for place, n in enumerate(sizes):
+        for name in ("search", "mine", "evaluate"):
+            row = found[n][name]
+            before = found[sizes[place - 1]][name]["seconds"] if place else None
+            grown = exponent(row["seconds"], before, n / sizes[place - 1])
+            alone = f"{row['plain']:.2f}" if name == "search" else ""
+            print(f"| {n:,} | {name} | {row['seconds']:.2f} | {alone} | {row['gigabytes']:.2f} | {grown} |")
+    last = sizes[-1]
+    times, grown_gb = 10_000_000 / last, (10_000_000 - last) * DIM * 4 / 1e9
+    for name in ("search", "mine", "evaluate"):
+        row = found[last][name]
+        print(
+            f"| 10,000,000 (plan) | {name} | {row['seconds'] * times:.0f} | | {row['gigabytes']:.1f}, "
+            f"and {grown_gb:.0f} GB of file that may leave memory | |"
+        )
+    mid = found.get(100_000)
+    if mid:
+        extra = mid["mine"]["seconds"] + mid["evaluate"]["seconds"]
+        shares = [extra / (100_000 / speed) for speed in DOCUMENTS_PER_SECOND]
+        print(
+            f"\nMining and evaluation at 100,000 documents: {extra:.1f} s, {shares[0]:.1%} of encoding the documents "
+            f"at {DOCUMENTS_PER_SECOND[0]} a second, {shares[1]:.1%} at {DOCUMENTS_PER_SECOND[1]}."
+        )
+
+
+def print_indexes(found: dict[int, dict[str, dict[str, float]]]) -> None:
+    """What each type of index costs and finds."""
+    print(f"\n| embeddings | index | | build, seconds | a query of {N_ASKED}, ms | recall@10 | peak GB |")
+    print("|---:|---|---|---:|---:|---:|---:|")
+    for n, rows in found.items():
+        for kind in (kind for kind in KINDS if kind in rows):
+            row = rows[kind]
+            print(
+                f"| {n:,} | {kind} | {row['index']} | {row['seconds']:.1f} | {row['milliseconds']:.2f} | "
+                f"{row['recall']:.3f} | {row['gigabytes']:.2f} |"
+            )
+
+
+def main() -> None:
+    """Prints the tables."""
+    if sys.argv[1:2] and sys.argv[1] in TASKS:
+        print(json.dumps(task(sys.argv[1], Path(sys.argv[2]))))
+        return
+    found = {n: measured(n) for n in [int(size) for size in sys.argv[1:]] or SIZES}
+    print_work(found)
+    print_indexes(found)
+
+
+if __name__ == "__main__":
+    main()
