@@ -42,7 +42,7 @@ def machine() -> str:
         "AMX": torch.cpu._is_amx_tile_supported(),
         "VNNI": torch.cpu._is_vnni_supported(),
     }
-    return f"{threads} CPU threads; {', '.join(f'{name}: {"yes" if it else "no"}' for name, it in has.items())}"
+    return f"{threads} CPU threads; " + ", ".join(f"{name}: {'yes' if it else 'no'}" for name, it in has.items()) + "."
 
 
 def page(found: list[Section], about: str) -> str:
@@ -50,9 +50,9 @@ def page(found: list[Section], about: str) -> str:
     targets = [target.cells() for section in found for target in section.targets]
     parts = [
         "# What attune costs, beside its rivals",
-        "Made by `make bench`; not written by hand. All competitors of a table run in turn on one machine in one run: "
-        "ratios hold elsewhere, times do not. Each figure is minimum / **median** / maximum over the rounds; a ratio is "
-        "taken within a round.",
+        "Made by `make bench`; not written by hand. All competitors of a table run in turn, on one machine, in one "
+        "run: ratios hold elsewhere, times do not. Figures are minimum / **median** / maximum over the rounds; a "
+        "ratio is taken within a round.",
         about,
         "## Targets",
         table(TARGETS, targets, 2),

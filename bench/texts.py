@@ -113,15 +113,24 @@ def _lines(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def encoder(folder: Path, max_length: int, copy: Path) -> Path:
-    """The same encoder, reading so many tokens: a copy, with the number changed wherever a program looks for it.
+    """An exported encoder that reads so many tokens; 0 leaves it as it is.
 
     Raises:
         BadInput: there is no exported encoder.
     """
     if not (folder / "onnx/model.onnx").is_file():
         raise BadInput(f"{folder}: no exported encoder; run `make repro`")
-    if not max_length:
-        return folder
+    return cut(folder, max_length, copy) if max_length else folder
+
+
+def cut(folder: Path, max_length: int, copy: Path) -> Path:
+    """A copy of an encoder, with the number of tokens changed wherever a program looks for it.
+
+    Raises:
+        BadInput: there is no encoder.
+    """
+    if not (folder / "modules.json").is_file():
+        raise BadInput(f"{folder}: no encoder; run `make repro`")
     shutil.copytree(folder, copy)
     places: dict[str, tuple[str, ...]] = {
         "sentence_bert_config.json": ("max_seq_length",),
@@ -130,10 +139,12 @@ def encoder(folder: Path, max_length: int, copy: Path) -> Path:
         "tokenizer.json": ("truncation", "max_length"),
     }
     for name, keys in places.items():
+        if not (copy / name).is_file():
+            continue
         content = json.loads((copy / name).read_text(encoding="utf-8"))
         inner = content
         for key in keys[:-1]:
-            inner = inner[key]
+            inner = inner[key] or {}
         inner[keys[-1]] = max_length
         (copy / name).write_text(json.dumps(content), encoding="utf-8")
     return copy
