@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONPATH := src
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
+	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
 repro: .venv/ready  ## data to tuned ONNX model and report; about 20 minutes on 2 cores the first time, seconds after
 	@echo "attune: running the pipeline (dvc repro); only what changed runs, the first time about 20 minutes on 2 cores"

@@ -13,7 +13,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import torch
 from section import KEPT, ROOT, TARGETS, Section, table
 
 PARTS = {  # and what each takes on two cores, in words
@@ -35,6 +34,8 @@ def sections() -> list[Section]:
 
 def machine() -> str:
     """What the figures depend on, without naming the machine."""
+    import torch  # noqa: PLC0415
+
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     has = {
         "AVX-512": torch.cpu._is_avx512_supported(),

@@ -9,6 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+from workers import Gone
+
+from attune.errors import BadInput
+from attune.stage import fail
+
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / "scratch" / "bench"
 
@@ -101,13 +106,20 @@ class Section:
 
 
 def show(part: str, title: str, parser: argparse.ArgumentParser, measure: Callable[..., None]) -> None:
-    """Runs a part as a program: reads its options, measures into a section, prints it, keeps it in scratch/bench."""
+    """Runs a part as a program: reads its options, measures into a section, prints it, keeps it in scratch/bench.
+
+    Raises:
+        SystemExit: what it needs is not there; one line on stderr says what.
+    """
     given = parser.parse_args()
     # sys.argv[0] would be a path of this machine
     command = " ".join([f"python bench/{part}.py", *sys.argv[1:]])
     section = Section(title, command, datetime.now(UTC).date().isoformat())
     print(f"## {title}", flush=True)
-    measure(section, given)
+    try:
+        measure(section, given)
+    except (BadInput, Gone, OSError) as error:
+        fail("bench", error)
     if section.targets:
         print(f"\n{table(TARGETS, [target.cells() for target in section.targets], 2)}", flush=True)
     section.write(KEPT / f"{part}.json")

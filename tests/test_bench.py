@@ -1,13 +1,21 @@
 """The bench takes turns, counts by hand what an encoder needs, and leaves out in one line what is not there."""
 
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import texts
 from alternating import Run, Spread, alternate, rates, ratios, timed
 from ceilings import Shape
-from section import Section, Target, table
+from results import PARTS, page
+from section import ROOT, Section, Target, table
+from texts import cut
 from workers import Gone, Worker
+
+from attune.errors import BadInput
 
 
 def test_competitors_take_turns_and_nobody_always_comes_second() -> None:
@@ -103,3 +111,60 @@ def test_a_worker_that_fails_is_missed_and_not_waited_for(tmp_path: Path) -> Non
             worker.ready()
         with pytest.raises(Gone):
             worker.ask()
+
+
+def test_the_page_has_every_target_first_and_every_part_under_its_own_date() -> None:
+    first, second = (
+        Section("Encode", "python bench/encode.py", "2026-01-02"),
+        Section("Train", "python x", "2026-01-03"),
+    )
+    second.targets.append(Target("train", ">= 2", "1 / **1** / 1", is_met=False, note="busy"))
+    shown = page([first, second], "2 CPU threads.")
+    targets = shown.partition("## Targets")[2].partition("## Encode")[0]
+    assert "| train | >= 2 | **no** | 1 / **1** / 1 | busy |" in targets
+    assert shown.index("`python bench/encode.py`, 2026-01-02") < shown.index("`python x`, 2026-01-03")
+
+
+def test_every_part_of_the_bench_is_a_program() -> None:
+    assert [part for part in PARTS if not (ROOT / "bench" / f"{part}.py").is_file()] == []
+
+
+def test_an_encoder_is_cut_wherever_a_program_looks_for_its_length(tmp_path: Path) -> None:
+    """The original keeps its own; files that a folder lacks are no fault."""
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    (whole / "modules.json").write_text("[]")
+    (whole / "sentence_bert_config.json").write_text('{"max_seq_length": 96}')
+    (whole / "tokenizer.json").write_text('{"truncation": {"max_length": 96, "stride": 0}}')
+    copy = cut(whole, 256, tmp_path / "copy")
+    assert json.loads((copy / "sentence_bert_config.json").read_text()) == {"max_seq_length": 256}
+    assert json.loads((copy / "tokenizer.json").read_text()) == {"truncation": {"max_length": 256, "stride": 0}}
+    assert "96" in (whole / "tokenizer.json").read_text()
+    with pytest.raises(BadInput, match="no encoder; run `make repro`"):
+        cut(tmp_path / "none", 256, tmp_path / "other")
+
+
+def test_pairs_and_documents_of_a_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Titles come first, judgments of 0 are no answers, and the same seed draws the same."""
+    folder = tmp_path / "nl2bash"
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "corpus.jsonl").write_text(
+        '{"_id": "d1", "title": "t", "text": "x"}\n{"_id": "d2", "title": "", "text": "y"}'
+    )
+    (folder / "queries.jsonl").write_text('{"_id": "q1", "text": "a"}\n{"_id": "q2", "text": "b"}')
+    (folder / "qrels" / "all.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\nq2\td2\t0\n")
+    monkeypatch.setattr(texts, "DATASETS", tmp_path)
+    assert sorted(texts.documents(texts.KINDS["short"], 9)) == ["t\nx", "y"]
+    assert texts.pairs(texts.KINDS["short"], 1) == (["a"], ["t\nx"])
+    with pytest.raises(BadInput, match="short texts: 1 queries, expected 2"):
+        texts.pairs(texts.KINDS["short"], 2)
+    assert texts.present(texts.KINDS["long"]) == "long texts: $ATTUNE_DATASETS has no medquad"
+
+
+def test_a_part_without_what_it_needs_says_so_in_one_line(tmp_path: Path) -> None:
+    """No traceback, exit code 1, so that the bench goes on with the next part."""
+    command = [sys.executable, ROOT / "bench" / "ceilings.py", "--model", tmp_path]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 1
+    assert done.stderr.startswith("attune bench: ") and done.stderr.count("\n") == 1
