@@ -9,16 +9,14 @@ the one that `make test-consumers` uses; it is made if it is not there.
 """
 
 import argparse
-import importlib.util
 import json
-import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
+import rivals
 from alternating import Run, Spread, alternate, rates, ratios
 from ceilings import PRECISIONS, THREADS, Ceiling, Shape
 from encode_worker import COMPETITORS
@@ -31,24 +29,6 @@ PLAIN, OURS = "SentenceTransformer.encode", "attune, torch auto"
 WANTED_RATIO, WANTED_COSINE = 2.2, 0.9999
 FASTEMBED = ROOT / "tests/consumers/fastembed_0_9.txt"
 HEAD = ["system", "documents/s", "times plain", "share of ceiling", "peak MB", "mean cosine", "least cosine"]
-
-
-def fastembed_python(section: Section) -> Path | None:
-    """The interpreter of fastembed's environment, if there can be one."""
-    try:
-        return Path(_environments().python_environment(FASTEMBED, ROOT / "scratch/consumers"))
-    except (OSError, subprocess.CalledProcessError) as error:
-        section.leave_out(f"fastembed, whose environment cannot be made ({error})")
-        return None
-
-
-def _environments() -> ModuleType:
-    """tests/consumers/environments.py, which is no package's module."""
-    spec = importlib.util.spec_from_file_location("environments", ROOT / "tests/consumers/environments.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 class Race:
@@ -143,7 +123,7 @@ def measure_kind(section: Section, kind: Kind, given: argparse.Namespace, fastem
 def measure(section: Section, given: argparse.Namespace) -> None:
     """A table for each kind of text that is here."""
     section.add(f"{given.threads} threads; minimum / **median** / maximum of {given.rounds} rounds.")
-    fastembed = fastembed_python(section)
+    fastembed = rivals.python(section, "fastembed", FASTEMBED)
     for name in given.kinds:
         if reason := present(KINDS[name]):
             section.leave_out(reason)

@@ -4,72 +4,34 @@
 
 Embeddings are drawn at random, queries near their answers. From embeddings, everything counts; from rankings, the
 others get dictionaries that were made before. All measure the same (recall, MRR, nDCG, MAP), and their nDCG@10 must
-agree. ranx needs numba, so it is no dependency: it joins where it can be imported (pip install ranx).
+agree. ranx needs numba, so it is no dependency, but has an environment of its own (bench/ranx.txt), made once.
 """
 
 import argparse
+import json
+import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 
 import numpy as np
+import rivals
 import torch
 from alternating import Spread, alternate, ratios, timed
 from ceilings import THREADS
-from numpy.typing import NDArray
+from ranked import Rows, Task, run_of
 from section import Section, Target, show, table
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 from sentence_transformers.util import cos_sim
+from workers import Gone, Worker
 
 from attune.measures import RECALL_AT, measure
 from attune.retrieval import top_k
 
-DEPTH, DIM, WANTED_SECONDS = 100, 384, 2.0
+DEPTH, WANTED_SECONDS = 100, 2.0
 MEASURES = (*(f"recall.{k}" for k in RECALL_AT), "recip_rank", "ndcg_cut.10", "map")  # as trec_eval calls them
-Vectors = NDArray[np.float32]
-Rows = NDArray[np.int64]
 Score = Callable[[], float]  # does all the work; nDCG@10
-
-
-@dataclass(frozen=True)
-class Task:
-    """Queries, documents, and judgments (query row, document row, 1)."""
-
-    queries: Vectors
-    documents: Vectors
-    judgments: Rows
-
-    @classmethod
-    def drawn(cls, n_queries: int, n_documents: int, seed: int = 7) -> "Task":
-        """One to three answers for each query, which lies near the first of them."""
-        random = np.random.default_rng(seed)
-        documents = _unit(random.standard_normal((n_documents, DIM), dtype=np.float32))
-        answers = np.stack([random.choice(n_documents, 3, replace=False) for _ in range(n_queries)])
-        noise = random.standard_normal((n_queries, DIM), dtype=np.float32) / DIM**0.5
-        queries = _unit(0.4 * documents[answers[:, 0]] + 2.5 * noise)
-        kept = np.arange(3) < random.integers(1, 4, (n_queries, 1))
-        rows = np.nonzero(kept)[0]
-        return cls(queries, documents, np.column_stack([rows, answers[kept], np.ones_like(rows)]))
-
-    def qrels(self) -> dict[str, dict[str, int]]:
-        """The judgments as the others read them."""
-        found: dict[str, dict[str, int]] = {}
-        for query, document, relevance in self.judgments.tolist():
-            found.setdefault(f"q{query}", {})[f"d{document}"] = relevance
-        return found
-
-
-def _unit(vectors: Vectors) -> Vectors:
-    unit: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return unit
-
-
-def run_of(scores: Vectors, rows: Rows) -> dict[str, dict[str, float]]:
-    """A ranking as the others read it."""
-    return {
-        f"q{query}": {f"d{row}": score for row, score in zip(found, values, strict=True)}
-        for query, (found, values) in enumerate(zip(rows.tolist(), scores.tolist(), strict=True))
-    }
 
 
 class Evaluator(InformationRetrievalEvaluator):
@@ -124,17 +86,26 @@ def with_search(task: Task, threads: int, score: Callable[..., float]) -> float:
     return score(task.qrels(), run_of(*top_k(task.queries, task.documents, DEPTH, threads)))
 
 
-def ranx(task: Task, scores: Vectors, rows: Rows) -> Score:
-    """By ranx, if it is here.
-
-    Raises:
-        ImportError: it is not.
-    """
-    from ranx import Qrels, Run, evaluate  # type: ignore[import-not-found]  # noqa: PLC0415
-
-    qrels, run = Qrels(task.qrels()), Run(run_of(scores, rows))
+def ranx(section: Section, qrels: object, run: object, stack: ExitStack) -> dict[str, Score]:
+    """By ranx, in an environment of its own; nothing if that cannot be."""
+    python = rivals.python(section, "ranx", Path(__file__).with_name("ranx.txt"))
+    if python is None:
+        return {}
     wanted = [*(f"recall@{k}" for k in RECALL_AT), "mrr@10", "ndcg@10", "map@100"]
-    return lambda: float(evaluate(qrels, run, wanted)["ndcg@10"])
+    file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "ranked.json"
+    file.write_text(json.dumps({"qrels": qrels, "run": run, "measures": wanted}), encoding="utf-8")
+    worker = stack.enter_context(Worker("ranx", Path(__file__).with_name("ranx_worker.py"), str(file), python=python))
+    try:
+        worker.ready()
+    except Gone as error:
+        section.leave_out(str(error))
+        return {}
+
+    def score() -> float:
+        worker.ask()
+        return float(worker.facts["ndcg@10"])
+
+    return {"ranx": score}
 
 
 def compare(section: Section, competitors: dict[str, Score], rounds: int, what: str) -> dict[str, list[float]]:
@@ -176,11 +147,9 @@ def measure_all(section: Section, given: argparse.Namespace) -> None:
         "pytrec_eval": partial(trec_eval, qrels, run),
         "ir-measures": partial(ir_measures, qrels, run),
     }
-    try:
-        competitors["ranx"] = ranx(task, scores, rows)
-    except ImportError as error:
-        section.leave_out(f"ranx ({error})")
-    compare(section, competitors, given.rounds, "**From rankings**, the measures alone.")
+    with ExitStack() as stack:
+        competitors |= ranx(section, qrels, run, stack)
+        compare(section, competitors, given.rounds, "**From rankings**, the measures alone.")
 
 
 def main() -> None:

@@ -18,9 +18,9 @@ from alternating import Spread, alternate, ratios, timed
 from ceilings import THREADS
 from datasets import Dataset
 from encode_worker import Encode, attune_torch
-from evaluate import Task as Asked
 from evaluate import own as evaluate_own
 from numpy.typing import NDArray
+from ranked import Task as Asked
 from section import ROOT, Section, Target, show, table
 from sentence_transformers import SentenceTransformer, mine_hard_negatives
 from texts import KINDS, documents, pairs, present

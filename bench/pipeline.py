@@ -7,31 +7,21 @@ earlier bench. --cold begins with an empty folder and so times the whole pipelin
 """
 
 import argparse
-import importlib.util
 import re
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 from alternating import Spread, timed
-from section import KEPT, ROOT, Section, Target, show, table
+from rivals import module
+from section import KEPT, Section, Target, show, table
 
 WANTED_SECONDS = 1.5
 RAN = re.compile(r"Running stage '([^']+)'")
 
 
-def _miniature() -> ModuleType:
-    """tests/miniature.py, which is no package's module."""
-    spec = importlib.util.spec_from_file_location("miniature", ROOT / "tests/miniature.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-miniature = _miniature()
+miniature = module("tests/miniature.py")
 Edit = Callable[[Path], None]
 
 

@@ -35,7 +35,8 @@ class Worker:
         self.peak_bytes = 0
         self.facts: dict[str, Any] = {}
         command: Sequence[str] = [str(python), str(script), *arguments]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        quiet = os.environ | {"TQDM_DISABLE": "1"}  # no bars between the tables
+        self._process = subprocess.Popen(command, env=quiet, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __enter__(self) -> Self:
         return self

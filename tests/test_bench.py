@@ -6,10 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import texts
 from alternating import Run, Spread, alternate, rates, ratios, timed
 from ceilings import Shape
+from ranked import Task, run_of
 from results import PARTS, page
 from section import ROOT, Section, Target, table
 from texts import cut
@@ -168,3 +170,14 @@ def test_a_part_without_what_it_needs_says_so_in_one_line(tmp_path: Path) -> Non
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 1
     assert done.stderr.startswith("attune bench: ") and done.stderr.count("\n") == 1
+
+
+def test_random_embeddings_make_a_task_that_others_read_alike() -> None:
+    """One to three answers for each query, no document twice, unit vectors; a ranking keeps its scores and order."""
+    task = Task.drawn(20, 50)
+    assert all(1 <= len(answers) <= 3 for answers in task.qrels().values()) and len(task.qrels()) == 20
+    assert sum(map(len, task.qrels().values())) == len(task.judgments)
+    assert task.queries.dtype == np.float32
+    assert np.linalg.norm(task.queries, axis=1) == pytest.approx(np.ones(20), abs=1e-6)
+    ranking = run_of(np.array([[0.5, 0.25]], dtype=np.float32), np.array([[7, 3]]))
+    assert ranking == {"q0": {"d7": 0.5, "d3": 0.25}}
