@@ -48,7 +48,11 @@ class Race:
                 self.workers[name] = Worker(name, script, *arguments, python=python)
 
     def ready(self, section: Section) -> None:
-        """Waits for all; who fails is left out. What each finds is kept for the cosines."""
+        """Waits for all; who fails is left out. What each finds is kept for the cosines.
+
+        Raises:
+            Gone: plain or attune failed, so that there is nothing to compare.
+        """
         self.ceiling.worker.ready()
         for place, (name, worker) in enumerate(list(self.workers.items())):
             try:
@@ -58,6 +62,8 @@ class Race:
                 section.leave_out(str(error))
                 worker.close()
                 del self.workers[name]
+        if missing := {PLAIN, OURS} - set(self.workers):
+            raise Gone(f"encode: nothing to compare without {', '.join(sorted(missing))}")
 
     def close(self) -> None:
         """Ends all."""
