@@ -4,11 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from argparse import Namespace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pipeline
 import pytest
 import texts
+import train
 from alternating import Run, Spread, alternate, rates, ratios, timed
 from ceilings import Shape
 from ranked import Task, run_of
@@ -90,9 +94,9 @@ def test_a_section_is_read_as_it_was_written(tmp_path: Path, capsys: pytest.Capt
     assert capsys.readouterr().err == "attune bench: left out: fastembed is not here\n"
 
 
-def script(folder: Path, body: str) -> Path:
+def script(folder: Path, body: str, name: str = "worker.py") -> Path:
     """A worker."""
-    file = folder / "worker.py"
+    file = folder / name
     path = Path(__file__).resolve().parent.parent / "bench"
     file.write_text(f"import sys\nsys.path.insert(0, {str(path)!r})\nfrom workers import obey\n{body}\n")
     return file
@@ -181,3 +185,42 @@ def test_random_embeddings_make_a_task_that_others_read_alike() -> None:
     assert np.linalg.norm(task.queries, axis=1) == pytest.approx(np.ones(20), abs=1e-6)
     ranking = run_of(np.array([[0.5, 0.25]], dtype=np.float32), np.array([[7, 3]]))
     assert ranking == {"q0": {"d7": 0.5, "d3": 0.25}}
+
+
+def test_training_compares_turns_with_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Trainers that say they take 4, 2, 1 and 8 s for a turn of 6 steps of 2 pairs; who fails is left out."""
+    body = "from workers import Line\nline = Line()\nline.tell(0.0)\nwhile line.wait() is not None: line.tell({})"
+    seconds = dict(zip(train.NAMES, (4.0, 2.0, 1.0, 8.0), strict=True))
+    scripts = {name: script(tmp_path, body.format(taken), f"{taken}.py") for name, taken in seconds.items()}
+    scripts[train.NAMES[-1]] = script(tmp_path, "raise SystemExit(3)", "broken.py")
+    monkeypatch.setattr(train, "cut", lambda *_: tmp_path)
+    monkeypatch.setattr(train, "start", lambda *_: {name: Worker(name, file) for name, file in scripts.items()})
+    section = Section("Train", "python x", "2026-01-03")
+    train.measure_kind(section, texts.KINDS["short"], Namespace(model=tmp_path, rounds=2, batch_size=2, threads=1))
+    assert "| attune | 12.0 / **12.0** / 12.0 | 4.00 / **4.00** / 4.00 | 4.00 |" in section.body[-1]
+    assert "| plain trainer, bf16 | 6.0 / **6.0** / 6.0 | 2.00 / **2.00** / 2.00 | 2.00 |" in section.body[-1]
+    assert [target.is_met for target in section.targets] == [True]
+    assert "whole recipe ended with exit code 3" in section.left_out[0] and "left out" in capsys.readouterr().err
+
+
+def test_the_pipelines_edits_change_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each edit changes one file of the miniature, so that DVC has something to wake for; no-op comes first."""
+    folder = tmp_path / "miniature"
+    pipeline.miniature.make(folder)
+    seen: list[dict[str, bytes]] = []
+
+    def repro(where: Path) -> tuple[float, list[str]]:
+        watched = ("params.yaml", "src/attune/measures.py")
+        seen.append({name: (where / name).read_bytes() for name in watched})
+        return 1.0, ["evaluate@base", "report"]
+
+    monkeypatch.setattr(pipeline, "repro", repro)
+    section = Section("Pipeline", "python x", "2026-01-03")
+    pipeline.measure(section, Namespace(folder=folder, cold=False, rounds=2))
+    before, *after = seen[3:]  # cold, warm, two that are timed, then an edit each
+    changed = [[name for name in one if one[name] != other[name]] for one, other in pairwise([before, *after])]
+    assert changed == [["params.yaml"], ["src/attune/measures.py"], *[["params.yaml"]] * 3]
+    assert "| a measure's code (measures.py) | 2 | evaluate@base, report | 1.0 |" in section.body[-1]
+    assert section.body[0] == "Cold, 300 documents: 2 stages in 1 s."
