@@ -20,7 +20,6 @@ from attune import processes
 from attune.encoders import TorchEncoder
 from attune.errors import BadInput
 from attune.gathering import over_all_processes
-from attune.narrowing import Narrow
 from attune.practice import Pair
 from attune.recipe import Recipe
 
@@ -63,7 +62,7 @@ class Distilled(torch.nn.Module):
                 "set train.distill_weight to 0, or start from an encoder that came of this base"
             )
         self.model, self.loss = model, loss
-        self.distance = over_all_processes(EmbedDistillLoss)(Narrow(model), distance_metric="cosine")
+        self.distance = over_all_processes(EmbedDistillLoss)(model, distance_metric="cosine")
         self.recipe, self.lesson = recipe, lesson
         self.step = 0
 

@@ -14,7 +14,7 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainerState
 
-from attune import adapters, losses, processes, shared_batches
+from attune import adapters, losses, packing, processes, shared_batches
 from attune.batches import Rows
 from attune.checkpoints import is_last, last_whole_checkpoint, restore_best
 from attune.dev import Bar, Dev, DevEvaluator
@@ -24,6 +24,8 @@ from attune.gathering import Whole
 from attune.outcome import DEV_MEASURE, Outcome
 from attune.practice import Pair
 from attune.recipe import Recipe
+
+SAMPLE = 4  # rows whose texts show whether an encoder can do without padding
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def fit(
     Raises:
         BadInput: a checkpoint cannot be written, or the best one cannot be restored.
     """
-    _make_ready(model, recipe.dropout)
+    _make_ready(model, recipe, material.rows)
     adapted = adapters.add(model, recipe) if recipe.lora_rank else None
     loss, callbacks = _objective(model, base, material.general, recipe)
     checkpoint = processes.agreed(partial(last_whole_checkpoint, scratch))
@@ -87,14 +89,17 @@ def _stopping(recipe: Recipe) -> list[TrainerCallback]:
     return [EarlyStoppingCallback(early_stopping_patience=recipe.patience)]
 
 
-def _make_ready(model: SentenceTransformer, dropout: float) -> None:
+def _make_ready(model: SentenceTransformer, recipe: Recipe, rows: Dataset) -> None:
     """Sets the dropout of every layer, and the attention that trains fastest; neither is saved with the model."""
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = dropout
     if model.device.type == "cpu":
         # torch's fused attention has a slow backward pass on CPUs: half of a training step (EXPERIMENTS.md)
         model.transformers_model.set_attn_implementation("eager")
+        if recipe.loss in losses.PACKED and not recipe.matryoshka_dims:
+            texts = [text for column in rows[:SAMPLE].values() for text in column]
+            packing.pack(model, [*texts, max(rows["positive"], key=len)])
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = recipe.dropout
     model.model_card_data.widget = [{}]  # else the trainer computes examples for a model card that is never written
 
 
@@ -105,6 +110,8 @@ def _objective(
     if base is not None:
         base.requires_grad_(False).eval()
     loss = losses.build(model, recipe, base)
+    if getattr(model[0], "can_flatten_inputs", False):
+        loss = packing.Together(model, loss)
     callbacks: list[TrainerCallback] = []
     if base is not None and recipe.distill_weight:
         loss = Distilled(model, loss, recipe, lesson(base, general))

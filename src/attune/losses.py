@@ -27,10 +27,9 @@ from torch.nn import Module
 
 from attune import processes
 from attune.gathering import over_all_processes
-from attune.narrowing import Narrow
 from attune.recipe import Recipe
 
-AT_ONCE = ("mnrl", "triplet", "contrastive")  # losses that ask the encoder for the embeddings of a batch, no more
+PACKED = ("mnrl", "triplet", "contrastive")  # losses that need no more of a batch than its embeddings
 
 
 class EveryNegative(TripletLoss):
@@ -64,15 +63,14 @@ class LabelledPairs(ContrastiveLoss):
 
 def build(model: SentenceTransformer, recipe: Recipe, guide: SentenceTransformer | None) -> Module:
     """The loss that a recipe asks for; the guide is needed for gist only."""
-    encoder = Narrow(model) if recipe.loss in AT_ONCE else model
-    loss = _plain(encoder, recipe, guide)
+    loss = _plain(model, recipe, guide)
     if recipe.matryoshka_dims:
         # Kusupati et al. 2022, arXiv 2205.13147; the whole embedding stays one of the dimensions
-        loss = MatryoshkaLoss(encoder, loss, [model.get_embedding_dimension(), *recipe.matryoshka_dims])
+        loss = MatryoshkaLoss(model, loss, [model.get_embedding_dimension(), *recipe.matryoshka_dims])
     return loss
 
 
-def _plain(model: Module, recipe: Recipe, guide: SentenceTransformer | None) -> Module:
+def _plain(model: SentenceTransformer, recipe: Recipe, guide: SentenceTransformer | None) -> Module:
     """The library's loss and its settings, by name; one that embeds in parts takes their size besides."""
     losses: dict[str, tuple[type[Module], dict[str, object]]] = {
         "mnrl": (MultipleNegativesRankingLoss, _ranking(recipe)),
