@@ -104,12 +104,11 @@ def fastembed(folder: Path, threads: int) -> Encode:
 def attune_torch(folder: Path, threads: int, precision: str) -> Encode:
     """As stage embed encodes a corpus in torch; the one place that knows how."""
     from attune.stage import load_params  # noqa: PLC0415
-    from attune.stages.embed import EmbedParams, load  # noqa: PLC0415
+    from attune.stages.embed import EmbedParams, load, precision_of  # noqa: PLC0415
 
     params = load_params(EmbedParams, "embed", ROOT / "params.yaml")
     params = params.model_copy(update={"precision": precision, "threads": threads})
-    encoder = load("tuned", folder, params)
-    return lambda texts: encoder.encode_document(texts, show_progress=False)
+    return load("tuned", folder, precision_of("tuned", params), params).encode_document
 
 
 def attune_onnx(folder: Path, threads: int, file: str) -> Encode:

@@ -76,13 +76,16 @@ def main() -> None:
     given = parser.parse_args()
     if unknown := set(given.parts) - set(PARTS):
         parser.error(f"got {', '.join(sorted(unknown))}, expected some of {', '.join(PARTS)}")
+    failed = []
     for part in [] if given.dry else given.parts or PARTS:
         print(f"attune: bench {part}, about {PARTS[part]} on 2 cores", flush=True)
         if not run(part):
+            failed.append(part)
             print(f"attune bench: {part} failed, see above; the page keeps what it found before", file=sys.stderr)
     found = sections()
     PAGE.write_text(page(found, machine()), encoding="utf-8")
     print(f"attune: {PAGE.relative_to(ROOT)} has {len(found)} parts; commit it with the code that it measured")
+    raise SystemExit(1 if failed else 0)
 
 
 if __name__ == "__main__":

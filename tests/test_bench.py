@@ -1,5 +1,6 @@
 """The bench takes turns, counts by hand what an encoder needs, and leaves out in one line what is not there."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -22,6 +23,21 @@ from texts import cut
 from workers import Gone, Worker
 
 from attune.errors import BadInput
+
+
+@pytest.mark.parametrize("part", [*PARTS, "encode_worker", "train_worker", "int8", "recipe", "scale_search", "startup"])
+def test_every_part_finds_what_it_imports(part: str) -> None:
+    """From attune and from each other."""
+    importlib.import_module(part)
+
+
+def test_attunes_encoder_is_measured_as_stage_embed_loads_it(tiny_encoder: Path) -> None:
+    """In either precision; rows of length 1."""
+    from encode_worker import attune_torch
+
+    for precision in ("fp32", "bf16"):
+        vectors = attune_torch(tiny_encoder, 1, precision)(["stack the arrays", "sort"])
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
 def test_competitors_take_turns_and_nobody_always_comes_second() -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sentence_transformers import SentenceTransformer
 
 from attune.encoders import TorchEncoder, load_torch, token_batches, with_bf16_products
 from attune.errors import BadInput
@@ -66,6 +67,19 @@ def test_batches_hold_every_row_once_within_their_tokens(lengths: list[int], bat
     assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
     for batch in batches:
         assert len(batch) == 1 or max(lengths[row] for row in batch) * len(batch) <= batch_tokens
+
+
+def test_an_encoder_with_a_chat_template_is_refused(tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its texts would be embedded without their template, in torch and in ONNX."""
+    monkeypatch.setattr("attune.encoders.SentenceTransformer", _with_template)
+    with pytest.raises(BadInput, match="model: this encoder reads texts through a chat template"):
+        load_torch(tiny_encoder)
+
+
+def _with_template(folder: str, **settings: bool) -> SentenceTransformer:
+    model = SentenceTransformer(folder, **settings)
+    model[0].modality_config = {**model[0].modality_config, "message": model[0].modality_config["text"]}
+    return model
 
 
 def test_a_damaged_encoder_is_one_line(tmp_path: Path, tiny_encoder: Path) -> None:

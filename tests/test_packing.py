@@ -77,15 +77,34 @@ def test_a_packed_encoder_still_embeds_padded_texts(tiny_encoder: Path) -> None:
     torch.testing.assert_close(*map(torch.from_numpy, of_both), atol=1e-5, rtol=0)
 
 
+def test_a_batch_like_the_samples_can_be_trained_on(tiny_encoder: Path) -> None:
+    """What was worked out for them, without gradients, serves a step, too."""
+    model = loaded(tiny_encoder)
+    assert packing.pack(model, TEXTS)
+    model(packing.together([model.preprocess(TEXTS)]))["sentence_embedding"].sum().backward()
+
+
+@pytest.mark.parametrize("fault", ["window", "prompt"])
+def test_an_encoder_that_attends_in_windows_or_leaves_prompts_out_is_not_packed(tiny_encoder: Path, fault: str) -> None:
+    """Even where no sample is long enough, or has a prompt, to show the difference."""
+    model = load_torch(tiny_encoder)
+    if fault == "window":
+        model.transformers_model.encoder.layer[0].attention.self.sliding_window = 64
+    else:
+        model[1].include_prompt = False
+    assert not packing.pack(model, TEXTS)
+    assert "attention_mask" in model.preprocess(TEXTS)
+
+
 def test_an_encoder_whose_embeddings_would_change_stays_as_it_is(
     tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that attends only backwards, say: with every text blind to its last token, packing is refused."""
+    """One that cannot be told where a text ends: with two texts taken for one, packing is refused."""
     model = load_torch(tiny_encoder)
     before = model.encode(TEXTS)
 
     def blind(starts: tuple[int, ...]) -> object:
-        return layout(tuple(start for place, start in enumerate(starts) if place != 1))  # two texts taken for one
+        return layout(tuple(start for place, start in enumerate(starts) if place != 1))
 
     monkeypatch.setattr("attune.packed_attention.layout", blind)
     assert not packing.pack(model, TEXTS)

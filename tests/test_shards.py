@@ -8,9 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from test_pipeline import closure
 
 from attune import shards
+from attune.errors import BadInput
 from attune.shards import ALL, Part, distinct, encode_shards, write_vectors
+from attune.stages.embed import CODE
 
 Vectors = NDArray[np.float32]
 
@@ -50,6 +53,16 @@ def test_every_row_has_the_vector_of_its_text(tmp_path_factory: pytest.TempPathF
     np.testing.assert_array_equal(found, Encoder()(texts).reshape(-1, 2))
 
 
+def test_other_code_is_another_run() -> None:
+    """All files of ours that torch's and the runtime's embeddings come of name the scratch folder."""
+    source = Path(__file__).resolve().parent.parent / "src" / "attune"
+    files = (
+        closure(source / "encoders.py") | closure(source / "shards.py") | closure(source / "runtime" / "embedder.py")
+    )
+    needed = {file.removeprefix("src/attune/").removesuffix(".py") for file in files}
+    assert needed - {"errors", "runtime/integrity", "runtime/__init__"} <= set(CODE)
+
+
 def test_equal_texts_are_encoded_once(tmp_path: Path) -> None:
     """Ten rows of three texts cost three."""
     encoder, (unlike, places) = Encoder(), distinct(["b", "a", "b", "c", "a"] * 2)
@@ -75,6 +88,15 @@ def test_a_killed_run_keeps_its_shards(tmp_path: Path) -> None:
     encoder = Encoder()
     encode_shards(texts, encoder, tmp_path, ALL, "texts")
     assert encoder.seen == list("defgh")
+
+
+def test_a_damaged_shard_is_one_line(tmp_path: Path) -> None:
+    """A disk that lost its end, say: the file, and what to do."""
+    unlike, places = distinct(["a", "b"])
+    encode_shards(unlike, Encoder(), tmp_path, ALL, "texts")
+    (tmp_path / "0.npy").write_bytes((tmp_path / "0.npy").read_bytes()[:100])
+    with pytest.raises(BadInput, match=r"0\.npy: not a readable array .*delete its folder"):
+        write_vectors(tmp_path, places, 2, tmp_path / "out.npy")
 
 
 def _until(last: str) -> Encoder:

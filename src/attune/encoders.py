@@ -31,9 +31,16 @@ def load_torch(folder: Path) -> SentenceTransformer:
     if not sys.stderr.isatty():
         disable_progress_bar()
     try:
-        return SentenceTransformer(str(folder), local_files_only=True)
+        model = SentenceTransformer(str(folder), local_files_only=True)
     except Exception as error:  # the loaders of three libraries raise what they like
         raise BadInput(f"{folder}: cannot be loaded as an encoder ({error}); delete it and run `dvc repro`") from None
+    if "message" in getattr(model[0], "modality_config", {}) or getattr(model[0], "processing_kwargs", None):
+        # neither the ONNX folder nor its consumers could render it
+        raise BadInput(
+            f"{folder}: this encoder reads texts through a chat template or processing of its own, expected "
+            "one that reads them as they are; choose another base.model"
+        )
+    return model
 
 
 class TorchEncoder:

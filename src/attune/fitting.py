@@ -60,9 +60,9 @@ def fit(
     Raises:
         BadInput: a checkpoint cannot be written, or the best one cannot be restored.
     """
-    _make_ready(model, recipe, material.rows)
+    is_packed = _make_ready(model, recipe, material.rows)
     adapted = adapters.add(model, recipe) if recipe.lora_rank else None
-    loss, callbacks = _objective(model, base, material.general, recipe)
+    loss, callbacks = _objective(model, base, material.general, recipe, is_packed)
     checkpoint = processes.agreed(partial(last_whole_checkpoint, scratch))
     trainer = (adapters.AdapterTrainer if adapted else SentenceTransformerTrainer)(
         model=model,
@@ -89,28 +89,38 @@ def _stopping(recipe: Recipe) -> list[TrainerCallback]:
     return [EarlyStoppingCallback(early_stopping_patience=recipe.patience)]
 
 
-def _make_ready(model: SentenceTransformer, recipe: Recipe, rows: Dataset) -> None:
-    """Sets the dropout of every layer, and the attention that trains fastest; neither is saved with the model."""
+def _make_ready(model: SentenceTransformer, recipe: Recipe, rows: Dataset) -> bool:
+    """Sets the dropout of every layer, and the attention that trains fastest; neither is saved with the model.
+
+    Returns:
+        Whether texts are laid end to end.
+    """
+    is_packed = False
     if model.device.type == "cpu":
         # torch's fused attention has a slow backward pass on CPUs: half of a training step (EXPERIMENTS.md)
         model.transformers_model.set_attn_implementation("eager")
         if recipe.loss in losses.PACKED and not recipe.matryoshka_dims:
             texts = [text for column in rows[:SAMPLE].values() for text in column]
-            packing.pack(model, [*texts, max(rows["positive"], key=len)])
+            is_packed = packing.pack(model, [*texts, *(max(rows[name], key=len) for name in rows.column_names)])
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = recipe.dropout
     model.model_card_data.widget = [{}]  # else the trainer computes examples for a model card that is never written
+    return is_packed
 
 
 def _objective(
-    model: SentenceTransformer, base: SentenceTransformer | None, general: Sequence[Pair], recipe: Recipe
+    model: SentenceTransformer,
+    base: SentenceTransformer | None,
+    general: Sequence[Pair],
+    recipe: Recipe,
+    is_packed: bool,
 ) -> tuple[torch.nn.Module, list[TrainerCallback]]:
     """The loss, distillation included, and the callback that this needs."""
     if base is not None:
         base.requires_grad_(False).eval()
     loss = losses.build(model, recipe, base)
-    if getattr(model[0], "can_flatten_inputs", False):
+    if is_packed:
         loss = packing.Together(model, loss)
     callbacks: list[TrainerCallback] = []
     if base is not None and recipe.distill_weight:

@@ -84,10 +84,8 @@ class Whole(Module):
 
     def __init__(self, model: Module, loss: Module) -> None:
         super().__init__()
-        self.model, self.loss = (
-            model,
-            loss,
-        )  # the trainer looks for `model`, to put one that sums gradients in its place
+        # the trainer looks for `model`, to put one that sums gradients in its place
+        self.model, self.loss = model, loss
 
     def forward(self, features: Sequence[dict[str, Tensor]], labels: Tensor | None) -> Tensor:
         """The loss of a batch, of which this process has a part."""

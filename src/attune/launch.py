@@ -80,6 +80,10 @@ def _as_one_of_torchruns(
         if store.add("attune failures", 1) > 1:  # all of them met it: one line is enough
             raise SystemExit(1) from None
         raise
+    except RuntimeError:
+        if store.add("attune failures", 0):  # another process has said why, and closed its connections
+            raise SystemExit(1) from None
+        raise
     return None
 
 
@@ -100,6 +104,7 @@ def _start(function: Stage, params: SharedParams, receipt: Path | None, argument
         finally:
             for process in context.processes:
                 process.kill()
+                process.join()
             for path in stage.unfinished(function, receipt, arguments):
                 stage.discard(path)
 
@@ -132,7 +137,9 @@ def _work(
 
 
 def _leave_word(folder: Path, place: int, **word: str | list[str]) -> None:
-    (folder / f"{place}.json").write_text(json.dumps(word))
+    writing = folder / f"{place}.partial"
+    writing.write_text(json.dumps(word))
+    writing.replace(folder / f"{place}.json")
     os._exit(1)  # at once: a normal end could wait for the other processes
 
 

@@ -20,11 +20,11 @@ def pack(model: SentenceTransformer, samples: Sequence[str]) -> bool:
     """Has a model lay texts end to end, if its embeddings stay what they are; says whether they do.
 
     Not every architecture can be told where a text ends: some attend in windows, or only backwards, or count positions
-    in their own way. So the samples, the longest texts among them, are embedded in both ways.
+    in their own way. So the samples, which should hold the longest texts, are embedded in both ways.
     """
     transformer = model[0]
     model.transformers_model.set_attn_implementation("eager")
-    if not getattr(model.transformers_model, "is_backend_compatible", lambda: False)():
+    if not _may_be_packed(model):
         return False
     padded = _embedded(model, samples)
     is_named, named = transformer.model_forward_params is not None, transformer.model_forward_params
@@ -42,11 +42,20 @@ def pack(model: SentenceTransformer, samples: Sequence[str]) -> bool:
     return False
 
 
+def _may_be_packed(model: SentenceTransformer) -> bool:
+    """Whether all that attends is told of by attention's interface, over whole texts, and no prompt is left out."""
+    parts = list(model.modules())
+    has_window = any(getattr(part, "sliding_window", None) is not None for part in parts)
+    leaves_prompts_out = not all(getattr(part, "include_prompt", True) for part in parts)
+    is_compatible = getattr(model.transformers_model, "is_backend_compatible", lambda: False)()
+    return bool(is_compatible) and not has_window and not leaves_prompts_out
+
+
 def _embedded(model: SentenceTransformer, texts: Sequence[str]) -> Tensor:
     was_training = model.training
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             found: Tensor = model(model.preprocess(list(texts)))["sentence_embedding"]
     except (TypeError, ValueError, IndexError, KeyError, RuntimeError):  # what an architecture makes of the unforeseen
         return torch.full((1,), torch.nan)

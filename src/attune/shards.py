@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from attune.errors import BadInput
+
 SIZE = 1024  # texts: seconds of work on a CPU, and enough to sort by length
 
 Vectors = NDArray[np.float32]
@@ -83,4 +85,12 @@ def _by_shard(folder: Path, places: NDArray[np.int64]) -> Iterator[tuple[NDArray
     shards = places[order] // SIZE
     for number in range(int(shards[-1]) + 1):
         rows = order[np.searchsorted(shards, number) : np.searchsorted(shards, number, "right")]
-        yield rows, np.load(folder / f"{number}.npy")[places[rows] % SIZE]
+        yield rows, _read(folder / f"{number}.npy")[places[rows] % SIZE]
+
+
+def _read(file: Path) -> Vectors:
+    try:
+        vectors: Vectors = np.load(file)
+    except (ValueError, EOFError) as error:
+        raise BadInput(f"{file}: not a readable array ({error}); delete its folder and run again") from None
+    return vectors

@@ -34,7 +34,8 @@ SPLITS_OF = {
 
 SCRATCH = Path("scratch/embed")
 LIBRARIES = ("torch", "transformers", "sentence-transformers", "tokenizers", "onnxruntime", "numpy")
-CODE = ("encoders", "fingerprint", "shards", "tables", "runtime/embedder")  # that decides on the vectors
+# the files that decide on the vectors, beside this one
+CODE = ("encoders", "fingerprint", "shards", "tables", "runtime/embedder", "runtime/manifest")
 
 Vectors = NDArray[np.float32]
 
@@ -69,6 +70,15 @@ def precision_of(system: str, params: EmbedParams) -> str:
     return best_precision() if params.precision == "auto" else params.precision
 
 
+def device_of(system: str) -> str:
+    """What an encoder runs on, which its vectors' last digits depend on."""
+    if system.startswith("onnx"):
+        return "cpu"
+    import torch  # noqa: PLC0415
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def load(system: str, folder: Path, precision: str, params: EmbedParams) -> Encoder:
     """The encoder of a system: onnx and onnx_int8 run in the runtime that services use, all others in torch."""
     if system == "onnx":
@@ -89,7 +99,12 @@ def scratch_of(system: str, precision: str, params: EmbedParams, inputs: Iterabl
     own = Path(__file__)
     code = [own, *(own.parent.parent / f"{name}.py" for name in CODE)]
     files = sorted(path for path in inputs if path.is_file())
-    work = (system, precision, params.model_copy(update={"processes": 1}))  # any number makes the same shards
+    work = (
+        system,
+        device_of(system),
+        precision,
+        params.model_copy(update={"processes": 1}),
+    )  # any number makes the same shards
     return processes.same_for_all(SCRATCH / fingerprint(work, LIBRARIES, [*files, *code]))
 
 

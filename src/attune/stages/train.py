@@ -36,19 +36,8 @@ LIBRARIES = (
 # the files that decide on a model's bytes, beside this one: all that it imports, at any depth (a test compares)
 CODE = (
     *("adapters", "batches", "checkpoints", "clusters", "dev", "dev_split", "distillation", "encoders", "errors"),
-    *(
-        "fingerprint",
-        "fitting",
-        "gathering",
-        "launch",
-        "losses",
-        "mixing",
-        "packed_attention",
-        "packing",
-        "outcome",
-        "practice",
-    ),
-    *("processes", "recipe", "shared_batches", "stage", "tables"),
+    *("fingerprint", "fitting", "gathering", "launch", "losses", "mixing", "outcome", "packed_attention", "packing"),
+    *("practice", "processes", "recipe", "shared_batches", "stage", "tables"),
 )
 CURVE = {"seed": pl.Int64, "step": pl.Int64, "loss": pl.Float64, "dev_ndcg@10": pl.Float64}
 
