@@ -186,3 +186,16 @@ def test_the_users_own_negatives_come_first_and_mined_ones_fill_the_row(tmp_path
     assert negatives[1][0] == nearest
     assert all(len(rows) == len(set(rows)) == 3 for rows in negatives)
     assert receipt["n_given_by_user"] == 3
+
+
+@pytest.mark.parametrize("index", ["flat", "ivf", "hnsw", "sq8", "pq"])
+def test_every_index_mines_by_the_rules_and_says_what_it_finds(tmp_path: Path, index: str) -> None:
+    """So few documents give the exact search where an index needs training; the others find nearly all of them."""
+    data = Data.random(7)
+    negatives, receipt = mined(data, tmp_path, params(index=index))
+    exact = {"flat": "Flat", "ivf": "Flat", "pq": "Flat", "hnsw": "HNSW32", "sq8": "SQ8"}
+    assert receipt["index"] == exact[index]
+    assert receipt["index_recall"] == 1.0 if exact[index] == "Flat" else 0.9 <= receipt["index_recall"] <= 1.0
+    for query, rows in enumerate(negatives):
+        assert not set(rows) & set(data.positives[query])
+        assert all(data.in_train[row] and data.clusters[row] != data.cluster_of(query) for row in rows)

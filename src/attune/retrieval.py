@@ -174,7 +174,8 @@ def check(queries: FloatArray, corpus: FloatArray) -> None:
 
 def _finite(block: FloatArray) -> NDArray[np.bool_]:
     """Which rows are finite, (n,): a sum that is finite has finite terms, and is read off many times faster."""
-    sums: NDArray[np.bool_] = np.isfinite(block @ np.ones(block.shape[1], np.float32))
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums: NDArray[np.bool_] = np.isfinite(block @ np.ones(block.shape[1], np.float32))
     if not sums.all():
         doubted = np.flatnonzero(~sums)  # large values may overflow a sum
         sums[doubted] = np.isfinite(block[doubted]).all(axis=1)
