@@ -1,13 +1,13 @@
 # Every target makes the environment it needs. Nothing but python3 (>= 3.11, with venv), make and git has to be there.
 .DEFAULT_GOAL := help
-.PHONY: help repro smoke example test test-slow test-remotes test-consumers check gate comment experiments baseline diff demo readme bench bench-serve bench-scale bench-search bench-recipe clean
+.PHONY: help repro smoke example test test-slow test-remotes test-consumers check gate comment experiments baseline diff demo readme bench bench-int8 bench-steps bench-serve bench-scale bench-search bench-recipe clean
 SHELL := /bin/sh
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONPATH := src
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
+	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
 repro: .venv/ready  ## data to tuned ONNX model and report; about 20 minutes on 2 cores the first time, seconds after
 	@echo "attune: running the pipeline (dvc repro); only what changed runs, the first time about 20 minutes on 2 cores"
@@ -78,10 +78,14 @@ demo: .venv/ready  ## a search page on this machine, base and tuned side by side
 readme: .venv/ready  ## put the figures of metrics/ into the README's tables; a few seconds
 	@python bench/readme.py
 
-bench: .venv/ready  ## EXPERIMENTS.md's int8 schemes and training steps, measured here; about 6 minutes on 2 cores
-	@echo "attune: int8 schemes, about 4 minutes on 2 cores"
+bench: .venv/ready  ## attune beside its rivals: encode, train, mine, evaluate, serve, pipeline; half an hour, into bench/RESULTS.md
+	@echo "attune: measuring into bench/RESULTS.md, about half an hour on 2 cores; leave the machine alone meanwhile"
+	@python bench/results.py
+
+bench-int8: .venv/ready  ## EXPERIMENTS.md's int8 schemes, measured here; about 4 minutes on 2 cores
 	@python bench/int8.py
-	@echo "attune: training steps, about 2 minutes on 2 cores"
+
+bench-steps: .venv/ready  ## EXPERIMENTS.md's training steps, by attention and dropout; about 2 minutes on 2 cores
 	@python bench/train_step.py
 
 bench-serve: .venv/ready  ## one query in torch and in ONNX, and attune alone in an empty environment; about 2 minutes

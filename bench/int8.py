@@ -1,13 +1,13 @@
 """What int8 schemes cost and keep: speed beside torch and fastembed, size, cosine to fp32, the share of nDCG@10.
 Reads models/tuned and data of a finished pipeline; dev queries over all documents. EXPERIMENTS.md has the figures that
-decided. fastembed joins where it can be imported; it wants another huggingface_hub, so give it a folder of its own:
-pip install --no-deps --target F fastembed loguru mmh3 py-rust-stemmers; PYTHONPATH=F python bench/int8.py"""
+decided. fastembed wants another huggingface_hub, so it runs in the environment that `make test-consumers` has made."""
 
 import argparse
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,13 +16,15 @@ import numpy as np
 import onnx
 import polars as pl
 import torch
+from fastembed_process import Seconds, fastembed
 from numpy.typing import NDArray
 from onnxruntime.quantization import quantize_dynamic
 
 from attune.calibration import calibration_texts, single_texts
+from attune.encoder_modules import describe
 from attune.errors import BadInput
 from attune.measures import IntArray, measure
-from attune.model_folder import FP32, Description, write_settings
+from attune.model_folder import FP32, write_settings
 from attune.onnx_graph import export_graph
 from attune.quantisation import Scheme, to_int8
 from attune.retrieval import top_k
@@ -30,7 +32,7 @@ from attune.runtime import Embedder
 from attune.runtime.manifest import MANIFEST
 from attune.smoothing import Features
 from attune.stage import fail, load_params, write_json
-from attune.stages.export import ExportParams, describe, load, manifest
+from attune.stages.export import ExportParams, load, manifest
 from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, TRIPLETS, full_texts, read
 
 MODEL, DATA, SHOWN = Path("models/tuned"), Path("data"), "onnx/shown.onnx"
@@ -83,35 +85,24 @@ def task(n: int) -> tuple[list[str], list[str], IntArray]:
     return queries["text"].to_list(), full_texts(documents), judgments
 
 
-def fastembed(folder: Path, about: Description, threads: int) -> Iterator[tuple[str, Encode]]:
-    """fastembed over the fp32 graph, if it can be imported."""
-    try:
-        from fastembed import TextEmbedding  # type: ignore[import-not-found]  # noqa: PLC0415
-        from fastembed.common.model_description import (  # type: ignore[import-not-found]  # noqa: PLC0415
-            ModelSource,
-            PoolingType,
-        )
-    except ImportError as error:
-        print(f"fastembed is left out: {error}")
-        return
-    source = ModelSource(url="https://localhost/none")  # never asked: the path below is given
-    TextEmbedding.add_custom_model("attune", PoolingType.MEAN, True, source, about.dim, model_file=FP32)
-    model = TextEmbedding("attune", specific_model_path=str(folder), threads=threads)
-    yield "fastembed fp32", lambda texts: np.stack(list(model.embed(texts, batch_size=32)))
+def cpu(encode: Encode) -> Seconds:
+    """Of this process."""
+
+    def seconds(texts: Sequence[str]) -> float:
+        start = time.process_time()
+        encode(texts)
+        return time.process_time() - start
+
+    return seconds
 
 
-def speeds(systems: dict[str, Encode], texts: Sequence[str], rounds: int) -> dict[str, tuple[float, float]]:
-    """Texts per CPU-second, and the median over rounds of the ratio to the first system; all in turn."""
-    seconds = np.empty((rounds + 1, len(systems)))
-    for trial in range(rounds + 1):
-        for place, encode in enumerate(systems.values()):
-            start = time.process_time()
-            encode(texts)
-            seconds[trial, place] = time.process_time() - start
-    kept = seconds[1:]  # the first round warms up
-    ratios = np.median(kept[:, :1] / kept, axis=0)
+def speeds(systems: dict[str, Seconds], texts: Sequence[str], rounds: int) -> dict[str, list[float]]:
+    """Texts per CPU-second; least, median and largest over rounds of the ratio to the first system; all in turn."""
+    taken = np.array([[seconds(texts) for seconds in systems.values()] for _ in range(rounds + 1)])
+    kept = taken[1:]  # the first round warms up
+    ratios = np.quantile(kept[:, :1] / kept, (0, 0.5, 1), axis=0)
     rates = len(texts) / np.median(kept, axis=0)
-    return dict(zip(systems, zip(rates.tolist(), ratios.tolist(), strict=True), strict=True))
+    return dict(zip(systems, np.vstack([rates, ratios]).T.tolist(), strict=True))
 
 
 class Quality:
@@ -137,6 +128,7 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=1200)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="+", metavar="SCHEME", help="such as 'ONNX fp32' chosen; default: all")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     params, encoder, sought = (
@@ -145,31 +137,34 @@ def main() -> None:
         task(options.documents),
     )
     about = describe(encoder, MODEL)
-    systems: dict[str, Encode] = {"torch fp32": lambda texts: encoder.encode(texts, show_progress_bar=False)}
+    systems = {"torch fp32": cpu(lambda texts: encoder.encode(texts, show_progress_bar=False))}
     quality: dict[str, list[str]] = {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         write_settings(MODEL, folder, about, torch_weights=False)
-        write_json(folder / MANIFEST, manifest(about, MODEL, None, {}))
+        write_json(folder / MANIFEST, manifest(about, MODEL, {}, {}))
         export_graph(encoder, folder / FP32, params.opset)
         triplets = read(DATA / "mined/r1/triplets.parquet", TRIPLETS)
         corpus = read(DATA / "prepared/corpus.parquet", CORPUS)
         texts = calibration_texts(triplets, corpus, params.int8_calibration_rows, params.int8_seed, about)
         batches = list(single_texts(encoder, texts, onnx.load(folder / FP32)))
         fp32 = Quality(Embedder(folder, FP32, options.threads), sought)
-        systems.update(fastembed(folder, about, options.threads))
+        systems |= stack.enter_context(fastembed(folder, about.dim, options.threads))
         for scheme, make in schemes(params.scheme(), batches).items():
+            if options.only and scheme not in options.only:
+                continue
             logging.disable(logging.WARNING)  # the quantisers report on every node
             make(folder / FP32, folder / SHOWN)
             embedder = Embedder(folder, SHOWN, options.threads)
-            systems[scheme] = embedder.encode
+            systems[scheme] = cpu(embedder.encode)
             size = f"{(folder / SHOWN).stat().st_size / 1e6:.1f}"
             quality[scheme] = [size, *Quality(embedder, sought).cells(fp32)]
         print(f"{len(sought[1])} documents, {len(sought[0])} dev queries, {options.threads} thread(s)")
         print("| scheme | texts per CPU-second | times torch | MB | cosine to fp32 | alone to batch | nDCG@10 kept |")
         print("|---|---:|---:|---:|---:|---:|---:|")
-        for system, (rate, ratio) in speeds(systems, sought[1][:96], options.rounds).items():
-            print(f"| {system} | {rate:.1f} | {ratio:.2f} | {' | '.join(quality.get(system, [''] * 4))} |")
+        for system, (rate, least, median, most) in speeds(systems, sought[1][:96], options.rounds).items():
+            times = f"{median:.2f} ({least:.2f} to {most:.2f})"
+            print(f"| {system} | {rate:.1f} | {times} | {' | '.join(quality.get(system, [''] * 4))} |")
 
 
 if __name__ == "__main__":

@@ -29,9 +29,9 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraine
 from sentence_transformers.base.sampler import BatchSamplers
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
-from attune.checkpoints import fingerprint
 from attune.encoders import TorchEncoder, best_precision, load_torch
 from attune.errors import BadInput
+from attune.fingerprint import fingerprint
 from attune.measures import measure
 from attune.retrieval import top_k
 from attune.splits import load_split

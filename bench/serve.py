@@ -2,9 +2,10 @@
 
     python bench/serve.py [MODEL [FOLDER]]      default models/tuned models/onnx
 
-Both encoders and both graphs take turns, query by query, in one process with one number of threads: whatever else the
-machine does slows all alike, so ratios hold where times do not. The empty environment gets the wheel that this checkout
-builds, by pip, from the package index that pip is set up for.
+All take turns in one process, each with a run of queries, as a service gets them: the threads of both libraries go on
+spinning for a moment after a query, and query by query each would be waiting for the other's on few cores. Ratios are
+of one round, so whatever else the machine does slows all alike; their least, median and largest are shown. The empty
+environment gets the wheel that this checkout builds, by pip, from the package index that pip is set up for.
 """
 
 import json
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import time
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,8 @@ from attune.encoders import load_torch
 from attune.runtime import Embedder
 
 ROOT = Path(__file__).resolve().parent.parent
-N_ROUNDS, N_WARM, THREADS = 200, 10, 2
+N_ROUNDS, N_QUERIES, N_WARM, THREADS = 15, 20, 3, 2
+PAUSE_SECONDS = 0.05  # longer than a library's threads spin
 QUERIES = (
     "stack arrays in sequence vertically",
     "shortest path between two nodes of a weighted graph",
@@ -44,36 +46,49 @@ print(json.dumps([imported - start, time.perf_counter() - start]))
 """
 
 
-def latencies(encoders: dict[str, Callable[[list[str]], object]]) -> dict[str, np.ndarray]:
-    """Milliseconds of each query by each encoder, in turns: (n rounds,) each."""
-    taken: dict[str, list[float]] = {name: [] for name in encoders}
-    for place in range(N_WARM + N_ROUNDS):
+Encode = Callable[[list[str]], object]
+
+
+def timed(encode: Encode) -> list[float]:
+    """Milliseconds of each query of a run, once warm."""
+    taken = []
+    time.sleep(PAUSE_SECONDS)
+    for place in range(N_WARM + N_QUERIES):
         query = QUERIES[place % len(QUERIES)]
-        for name, encode in encoders.items():
-            start = time.perf_counter()
-            encode([query])
-            taken[name].append(1000 * (time.perf_counter() - start))
-    return {name: np.array(values[N_WARM:]) for name, values in taken.items()}
+        start = time.perf_counter()
+        encode([query])
+        taken.append(1000 * (time.perf_counter() - start))
+    return taken[N_WARM:]
+
+
+def latencies(encoders: Sequence[Encode]) -> np.ndarray:
+    """Milliseconds: (n encoders, n rounds, n queries); who is first changes by the round."""
+    found = np.empty((len(encoders), N_ROUNDS, N_QUERIES))
+    for place in range(N_ROUNDS):
+        for encoder in np.roll(np.arange(len(encoders)), place):
+            found[encoder, place] = timed(encoders[encoder])
+    return found
 
 
 def print_latencies(model: Path, folder: Path) -> None:
-    """The table of p50 and p95, with how many times as fast as torch."""
+    """The table of p50 and p95, with how many times as fast as torch the p50 is."""
     torch.set_num_threads(THREADS)
-    encoder = load_torch(model)
-    int8 = Embedder(folder, "onnx/model_quantized.onnx", THREADS)
-    found = latencies(
-        {
-            "SentenceTransformer.encode": lambda texts: encoder.encode(texts, show_progress_bar=False),
-            "attune.runtime, fp32": Embedder(folder, threads=THREADS).encode,
-            "attune.runtime, int8": int8.encode,
-        }
-    )
-    p50, p95 = ({name: float(np.percentile(ms, q)) for name, ms in found.items()} for q in (50, 95))
-    slow = next(iter(found))
-    print("| one query | p50, ms | p95, ms | times as fast, p50 | p95 |\n| --- | ---: | ---: | ---: | ---: |")
-    for name in found:
-        ratios = f"{p50[slow] / p50[name]:.1f} | {p95[slow] / p95[name]:.1f}"
-        print(f"| {name} | {p50[name]:.1f} | {p95[name]:.1f} | {ratios} |")
+    encoder, int8 = load_torch(model), "onnx/model_quantized.onnx"
+    encoders: dict[str, Encode] = {
+        "SentenceTransformer.encode": lambda texts: encoder.encode(texts, show_progress_bar=False),
+        "attune.runtime, fp32": Embedder(folder, threads=THREADS).encode_query,
+        "attune.runtime, int8": Embedder(folder, int8, THREADS).encode_query,
+        "attune.runtime, int8, 1 thread": Embedder(folder, int8, 1).encode_query,
+    }
+    found = latencies(list(encoders.values()))
+    medians = np.median(found, axis=2)  # of each round
+    ratios = medians[0] / medians
+    print(f"{N_ROUNDS} rounds of {N_QUERIES} queries, {THREADS} threads\n")
+    print("| one query | p50, ms | p95, ms | times as fast, p50: least | median | largest |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for name, every, ratio in zip(encoders, found, ratios, strict=True):
+        times = " | ".join(f"{value:.1f}" for value in (ratio.min(), np.median(ratio), ratio.max()))
+        print(f"| {name} | {np.median(every):.1f} | {np.percentile(every, 95):.1f} | {times} |")
 
 
 def size(folder: Path) -> float:

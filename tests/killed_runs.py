@@ -1,12 +1,14 @@
-"""Runs of stage train in processes of their own, some of which SIGKILL themselves: FOLDER JOBS (JSON), results out.
+"""Runs of stage train in processes of their own, some of which SIGKILL themselves; requests in, results out, as JSON.
 
 Python tells its audit hook of every file that is opened, renamed, removed or copied; a run counts those under its own
 folder, and its training steps. A job says at which count the process dies, so moments are chosen among all that change
-what is on disk, and are the same each time. One process loads the libraries; each run is a fork of it.
+what is on disk, and are the same each time. One process loads the libraries, once for all requests; each run is a fork
+of it. A request is a line {"folder", "jobs"}, its answer a line, too, with a result for each job.
 """
 
 import json
 import os
+import resource
 import signal
 import sys
 import traceback
@@ -49,23 +51,33 @@ def watch(folder: Path, kill_at: int, log: Path) -> None:
     sys.addaudithook(hook)
 
 
-def run(folder: Path, changes: dict[str, Any], kill_at: int) -> dict[str, Any]:
+def train(folder: Path, changes: dict[str, Any], kill_at: int, largest_file: int | None, log: Path) -> None:
+    """One run, in this process, which ends with it; an error is left in a file."""
+    os.chdir(folder)
+    inputs = {name: folder / name for name in ("base", "prepared", "mined", "dev_split")}
+    watch(folder, kill_at, log)
+    if largest_file is not None:  # stands in for a full disk
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    try:
+        trained(folder, inputs | {"start": folder / "base"}, params(**changes), "out")
+    except BaseException:
+        (folder / "error").write_text(traceback.format_exc())
+        os._exit(1)
+    os._exit(0)
+
+
+def run(folder: Path, changes: dict[str, Any], kill_at: int = 0, largest_file: int | None = None) -> dict[str, Any]:
     """One run, in a fork: how it ended, its events, models, receipt and curve."""
-    log = folder / "events"
-    log.unlink(missing_ok=True)
+    log, error = folder / "events", folder / "error"
+    for path in (log, error):
+        path.unlink(missing_ok=True)
     if (child := os.fork()) == 0:
-        os.chdir(folder)
-        inputs = {name: folder / name for name in ("base", "prepared", "mined", "dev_split")}
-        watch(folder, kill_at, log)
-        try:
-            trained(folder, inputs | {"start": folder / "base"}, params(**changes), "out")
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
+        train(folder, changes, kill_at, largest_file, log)
     _, status = os.waitpid(child, 0)
     if not os.WIFEXITED(status) or os.WEXITSTATUS(status):
-        return {"signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0}
+        signal_number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+        return {"signal": signal_number, "error": error.read_text() if error.exists() else ""}
     return {
         "signal": None,
         "events": log.read_text().split("\n"),
@@ -76,15 +88,18 @@ def run(folder: Path, changes: dict[str, Any], kill_at: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Does the jobs in turn."""
-    folder, jobs = Path(sys.argv[1]), json.loads(sys.argv[2])
+    """Answers requests until there are no more."""
     trainer_init = CallbackHandler.__init__
 
     def with_steps(self: CallbackHandler, callbacks: list[TrainerCallback], *args: Any) -> None:
         trainer_init(self, [*callbacks, Steps()], *args)
 
     CallbackHandler.__init__ = with_steps
-    sys.stdout.write(json.dumps([run(folder, job["changes"], job["kill_at"]) for job in jobs]))
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a run prints is no answer
+    for line in sys.stdin:
+        request = json.loads(line)
+        print(json.dumps([run(Path(request["folder"]), **job) for job in request["jobs"]]), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
-from roster import CONSUMERS, FP32, INT8, MODEL, SCRATCH, TUNED, Consumer, asked
+from roster import CONSUMERS, FP16, FP32, HAS_FP16, INT8, MODEL, SCRATCH, TUNED, Consumer, asked
 from rules import RULES
 from text_embeddings_inference import text_embeddings_inference
 from tokenizers import Tokenizer
@@ -66,7 +66,7 @@ def table() -> Iterator[Table]:
     """One row per consumer; written as Markdown at the end, whatever failed."""
     rows: Table = {}
     yield rows
-    columns = ("version", "checked", "fp32: largest difference to torch", "int8")
+    columns = ("version", "checked", "fp32: largest difference to torch", "int8", *["fp16"] * HAS_FP16)
     lines = [f"| consumer | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     lines += [f"| {name} | {' | '.join(row.get(column, '') for column in columns)} |" for name, row in rows.items()]
     SCRATCH.mkdir(parents=True, exist_ok=True)
@@ -108,6 +108,15 @@ def without_last_token(texts: list[str]) -> Vectors:
     return np.array(found, dtype=np.float64)
 
 
+def expected_of(consumer: Consumer, reference: Reference) -> Vectors:
+    """Torch's vectors; where the consumer cuts off the last special token, those of what it reads."""
+    expected = reference.torch.copy()
+    if consumer.cuts_last_token:
+        cut = [text for text, long in zip(reference.texts, reference.too_long, strict=True) if long]
+        expected[reference.too_long] = without_last_token(cut)
+    return expected
+
+
 @pytest.mark.parametrize("consumer", CONSUMERS, ids=lambda consumer: consumer.name)
 def test_a_consumer_makes_the_vectors_of_torch(consumer: Consumer, reference: Reference, table: Table) -> None:
     """Alone and in batches of mixed lengths; from the fp32 graph or, where it runs torch, from the weights."""
@@ -118,10 +127,7 @@ def test_a_consumer_makes_the_vectors_of_torch(consumer: Consumer, reference: Re
         "checked": "run",
         "fp32: largest difference to torch": "failed",
     }
-    expected = reference.torch.copy()
-    if consumer.cuts_last_token:
-        cut = [text for text, long in zip(reference.texts, reference.too_long, strict=True) if long]
-        expected[reference.too_long] = without_last_token(cut)
+    expected = expected_of(consumer, reference)
     diffs = [compare(consumer.name, answer.vectors[run], expected, reference.texts) for run in ((FP32, 1), (FP32, 8))]
     row["fp32: largest difference to torch"] = f"{max(diffs):.1g}" + " [^cut]" * consumer.cuts_last_token
 
@@ -139,6 +145,17 @@ def test_a_consumer_makes_the_int8_vectors_of_attune(consumer: Consumer, referen
         mean = float(cosines(found, reference.int8).mean())
         row["int8"] = f"mean cosine to attune.runtime {mean:.7f}"
         assert mean >= MIN_INT8_COSINE, f"{consumer.name}: mean cosine to attune's int8 is {mean:.7f}"
+
+
+@pytest.mark.skipif(not HAS_FP16, reason=f"no {FP16}: export.fp16 is false")
+@pytest.mark.parametrize("consumer", [c for c in CONSUMERS if c.graphs], ids=lambda consumer: consumer.name)
+def test_a_consumer_makes_the_fp16_vectors_of_torch(consumer: Consumer, reference: Reference, table: Table) -> None:
+    """In batches of mixed lengths, as near as golden.json demands of any machine."""
+    found = asked(consumer, reference.texts).vectors[FP16, 8]
+    least = float(cosines(found, expected_of(consumer, reference)).min())
+    limit = json.loads((MODEL / "golden.json").read_text(encoding="utf-8"))["min_cosine"][FP16]
+    table.setdefault(consumer.name, {})["fp16"] = f"cosine to torch {least:.6f} or more"
+    assert least >= limit, f"{consumer.name}: least fp16 cosine to torch is {least:.6f}, expected {limit} or more"
 
 
 @pytest.mark.parametrize("name", [*RULES, "Text Embeddings Inference"])

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sentence_transformers import SentenceTransformer
 
-from attune.encoders import TorchEncoder, load_torch, token_batches
+from attune.encoders import TorchEncoder, load_torch, token_batches, with_bf16_products
 from attune.errors import BadInput
 
 TEXTS = [
@@ -30,10 +32,23 @@ def test_embeddings_equal_the_librarys_in_the_order_of_the_texts(tiny_encoder: P
 
 
 def test_bf16_stays_close_to_fp32(tiny_encoder: Path) -> None:
-    """Autocast changes vectors by less than the third digit of the cosine."""
+    """It changes vectors by less than the third digit of the cosine."""
     model = load_torch(tiny_encoder)
     exact, fast = (TorchEncoder(model, precision, 512).encode_query(TEXTS) for precision in ("fp32", "bf16"))
     assert (exact * fast).sum(axis=1).min() > 0.999
+
+
+def test_bf16_leaves_the_encoder_as_it_is(tiny_encoder: Path) -> None:
+    """Only the copy that multiplies in bf16 has its matrices rounded; the rest of it is shared, not copied."""
+    model = load_torch(tiny_encoder)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    fast = TorchEncoder(model, "bf16", 512)
+    fast.encode_query(TEXTS)
+    after = model.state_dict()
+    assert all(after[name].dtype == value.dtype and after[name].equal(value) for name, value in before.items())
+    halved = {name for name, value in with_bf16_products(model).state_dict().items() if value.dtype == torch.bfloat16}
+    assert halved == {name for name in before if (".layer." in name and "LayerNorm" not in name) or "pooler" in name}
+    assert with_bf16_products(model).tokenizer is model.tokenizer
 
 
 def test_prompts_reach_the_texts(tiny_encoder: Path) -> None:
@@ -52,6 +67,19 @@ def test_batches_hold_every_row_once_within_their_tokens(lengths: list[int], bat
     assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
     for batch in batches:
         assert len(batch) == 1 or max(lengths[row] for row in batch) * len(batch) <= batch_tokens
+
+
+def test_an_encoder_with_a_chat_template_is_refused(tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its texts would be embedded without their template, in torch and in ONNX."""
+    monkeypatch.setattr("attune.encoders.SentenceTransformer", _with_template)
+    with pytest.raises(BadInput, match="model: this encoder reads texts through a chat template"):
+        load_torch(tiny_encoder)
+
+
+def _with_template(folder: str, **settings: bool) -> SentenceTransformer:
+    model = SentenceTransformer(folder, **settings)
+    model[0].modality_config = {**model[0].modality_config, "message": model[0].modality_config["text"]}
+    return model
 
 
 def test_a_damaged_encoder_is_one_line(tmp_path: Path, tiny_encoder: Path) -> None:

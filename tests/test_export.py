@@ -13,6 +13,7 @@ import pytest
 from onnx import numpy_helper
 
 from attune import parity
+from attune.encoder_modules import describe
 from attune.encoders import load_torch
 from attune.errors import BadInput
 from attune.stage import call, load_params
@@ -69,8 +70,8 @@ def test_the_manifest_says_what_the_encoder_is(tiny_onnx: Path, tiny_encoder: Pa
     assert manifest["parity"]["fp32_min_cosine"] >= 0.99999
     model = Path(shutil.copytree(tiny_encoder, tmp_path / "tuned"))
     (model / "attune.json").write_text('{"model": "a/b", "revision": "0", "licence": "MIT"}')
-    about = stage.describe(load_torch(model), model)
-    assert stage.manifest(about, model, None, {})["base"] == {"model": "a/b", "revision": "0", "licence": "MIT"}
+    about = describe(load_torch(model), model)
+    assert stage.manifest(about, model, {}, {})["base"] == {"model": "a/b", "revision": "0", "licence": "MIT"}
 
 
 def test_a_graph_that_differs_from_torch_is_refused_and_nothing_is_written(
@@ -143,17 +144,17 @@ def test_encoders_with_other_parts_are_refused(tiny_encoder: Path) -> None:
     encoder = load_torch(tiny_encoder)
     encoder.insert(2, Dense(32, 16, use_residual=True))
     with pytest.raises(BadInput, match="modules are Transformer, Pooling, Dense, Normalize; export knows"):
-        stage.describe(encoder, tiny_encoder)
+        describe(encoder, tiny_encoder)
     encoder = load_torch(tiny_encoder)
     encoder.insert(1, Dense(32, 32, module_input_name="token_embeddings"))
     with pytest.raises(BadInput, match="modules are Transformer, Dense, Pooling, Normalize; export knows"):
-        stage.describe(encoder, tiny_encoder)
+        describe(encoder, tiny_encoder)
     encoder = load_torch(tiny_encoder)
     encoder[1] = Pooling(32, pooling_mode=("mean", "max"))
     with pytest.raises(BadInput, match="use one mode"):
-        stage.describe(encoder, tiny_encoder)
+        describe(encoder, tiny_encoder)
     encoder = load_torch(tiny_encoder)
     del encoder[2]
     encoder.similarity_fn_name = "dot"
     with pytest.raises(BadInput, match="similarity is dot without Normalize"):
-        stage.describe(encoder, tiny_encoder)
+        describe(encoder, tiny_encoder)

@@ -1,8 +1,11 @@
 """Arrows point one way: stages, nouns, runtime, third parties; and heavy libraries stay where they belong."""
 
 import ast
+import json
+import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -29,8 +32,11 @@ TORCH = {
     "attune.distillation",
     "attune.encoders",
     "attune.fitting",
+    "attune.gathering",
     "attune.interpolation",
     "attune.losses",
+    "attune.packed_attention",
+    "attune.packing",
     "attune.onnx_graph",
     "attune.stages.probe",
     "attune.stages.train",
@@ -40,6 +46,15 @@ POLARS = {
     f"attune.{name}" for name in ("asked", "calibration", "check", "rankings", "scored", "splits", "stories", "tables")
 }
 RUNTIME = {"numpy", "onnxruntime", "tokenizers", "attune"}
+# what takes from a third of a second to five to import
+SLOW = """
+datasets matplotlib networkx onnx pandas peft scipy.stats sentence_transformers sklearn statsmodels torch transformers
+""".split()
+LIGHT = ("base", "collect", "prepare", "split", "embed", "audit", "mine", "evaluate", "drift", "release")
+# embed loads torch at its first use, where its encoder is one in torch
+COMMANDS = ("attune.cli", "attune.check", "attune.guess")
+# in this order: report needs for its tests what seeds needs, and more
+BRINGS = {"page": ["matplotlib"], "seeds": ["scipy.stats"], "report": ["pandas", "statsmodels"]}
 
 
 def module(file: Path, source: Path = SOURCE) -> str:
@@ -120,16 +135,37 @@ def test_heavy_libraries_stay_where_they_belong(file: Path) -> None:
         assert used - set(sys.stdlib_module_names) <= RUNTIME
 
 
-@pytest.mark.parametrize(
-    "name", ["drift", "evaluate", "page", "release", "report", "seeds", "split", "mine", "prepare"]
-)
-def test_stages_without_an_encoder_never_load_torch(name: str) -> None:
-    """Changing a measure costs seconds, so nothing on the way may import torch; checked in a process of its own."""
-    program = f"import sys, attune.stages.{name}; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+IMPORTING = """
+import importlib, json, sys
+found, heavy = {}, json.loads(sys.argv[1])
+for name in sys.argv[2:]:
+    before = {library for library in heavy if library in sys.modules}
+    importlib.import_module(name)
+    found[name] = sorted({library for library in heavy if library in sys.modules} - before)
+print(json.dumps(found))
+"""
 
 
-def test_the_torch_test_can_fail() -> None:
-    """The stage that trains does load it."""
-    program = "import sys, attune.stages.train; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 1
+def brought_in(modules: Sequence[str], path: Path = SOURCE) -> dict[str, list[str]]:
+    """The slow libraries that each module brings in beyond those before it, imported in a process of their own."""
+    command = [sys.executable, "-c", IMPORTING, json.dumps(SLOW), *modules]
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": str(path)}, capture_output=True, text=True, check=True
+    )
+    found: dict[str, list[str]] = json.loads(done.stdout)
+    return found
+
+
+def test_stages_without_an_encoder_start_without_slow_libraries() -> None:
+    """Changing a measure costs seconds: only what draws, and what tests for significance, loads a library for it."""
+    modules = [*(f"attune.stages.{name}" for name in LIGHT), *COMMANDS, *(f"attune.stages.{name}" for name in BRINGS)]
+    allowed = {f"attune.stages.{name}": libraries for name, libraries in BRINGS.items()}
+    assert brought_in(modules) == {name: allowed.get(name, []) for name in modules}
+
+
+def test_the_test_of_slow_libraries_can_fail(tmp_path: Path) -> None:
+    """An import two files down is found, and told of the module that brings it in."""
+    (tmp_path / "light.py").write_text("import json\n")
+    (tmp_path / "slow.py").write_text("import between\n")
+    (tmp_path / "between.py").write_text("from scipy.stats import bootstrap\n")
+    assert brought_in(["light", "slow"], tmp_path) == {"light": [], "slow": ["scipy.stats"]}

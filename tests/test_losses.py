@@ -173,10 +173,11 @@ def twice(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> list[
     for _ in range(2):
         folder = tmp_path_factory.mktemp("losses")
         task(folder, tiny_encoder)
-        jobs = json.dumps([{"changes": {"epochs": 2, **changes}, "kill_at": 0} for changes in VARIANTS.values()])
-        program = [sys.executable, str(Path(__file__).with_name("killed_runs.py")), str(folder), jobs]
+        jobs = [{"changes": {"epochs": 2, **changes}} for changes in VARIANTS.values()]
+        request = json.dumps({"folder": str(folder), "jobs": jobs}) + "\n"
+        program = [sys.executable, str(Path(__file__).with_name("killed_runs.py"))]
         source = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent / "src")}
-        done = subprocess.run(program, cwd=folder, env=source, capture_output=True, text=True, check=False)
+        done = subprocess.run(program, input=request, env=source, capture_output=True, text=True, check=False)
         assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
         results.append(dict(zip(VARIANTS, json.loads(done.stdout.splitlines()[-1]), strict=True)))
     return results

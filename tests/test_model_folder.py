@@ -10,10 +10,10 @@ import onnxruntime
 import pytest
 from tokenizers import Tokenizer
 
+from attune.encoder_modules import describe
 from attune.encoders import load_torch
 from attune.errors import BadInput
 from attune.model_folder import write_settings
-from attune.stages.export import describe
 
 TEXTS = ["stack arrays vertically", "", "Sort the rows of a matrix by their norm, then look at them.", "日本", "x" * 99]
 

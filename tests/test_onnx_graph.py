@@ -10,9 +10,9 @@ import pytest
 from conftest import build_tiny_encoder
 from onnx import numpy_helper
 
+from attune.encoder_modules import describe
 from attune.encoders import load_torch
 from attune.onnx_graph import anonymous, export_graph
-from attune.stages.export import describe
 
 TEXTS = ["stack arrays vertically", "", "Sort the rows of a matrix by their norm, then look at them.", "日本", "x" * 99]
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from conftest import _vocabulary, write_train_tables
+from onnx.reference import ReferenceEvaluator
 
 from attune.encoders import load_torch
 from attune.runtime import Embedder, verify
@@ -116,12 +118,21 @@ def build(folder: Path, family: str, pooling: str, has_prompts: bool, has_dense:
     return folder / "tuned"
 
 
+def in_half_precision(folder: Path, embedder: Embedder, texts: list[str]) -> np.ndarray:
+    """By ONNX's own reference, which rounds to fp16 after every operator as a GPU may; each text alone."""
+    graph = onnx.load(folder / "onnx" / "model_fp16.onnx")
+    onnx.checker.check_model(graph, full_check=True)
+    reference, rows = ReferenceEvaluator(graph), embedder.token_ids(texts)
+    return np.stack([reference.run(["sentence_embedding"], embedder._features([row]))[0][0] for row in rows])
+
+
 def check(folder: Path, family: str, pooling: str, has_prompts: bool, has_dense: bool) -> None:
     """Exports an encoder and compares what a service gets with torch: the stage itself refuses what is not equal."""
     model, out = build(folder, family, pooling, has_prompts, has_dense), folder / "exported"
-    params = load_params(ExportParams, "export", ROOT / "params.yaml")
+    params = load_params(ExportParams, "export", ROOT / "params.yaml").model_copy(update={"fp16": True})
     call(export, params, folder / "export.json", model=model, out=out, **write_train_tables(folder / "tables"))
-    assert json.loads((folder / "export.json").read_text())["n_grid_batches"] >= 60
+    receipt = json.loads((folder / "export.json").read_text())
+    assert receipt["n_grid_batches"] >= 60 and receipt["fp16_min_cosine"] >= 0.9999
     embedder, encoder = Embedder(out, threads=1), load_torch(model)
     assert embedder.dim == (8 if has_dense else 16)
     for method in ("encode", "encode_query", "encode_document"):
@@ -130,6 +141,9 @@ def check(folder: Path, family: str, pooling: str, has_prompts: bool, has_dense:
     changed = not np.allclose(embedder.encode_query(TEXTS), embedder.encode_document(TEXTS), atol=1e-3)
     assert changed == has_prompts
     verify(out, threads=1)
+    half = in_half_precision(out, embedder, TEXTS[:3])
+    np.testing.assert_allclose(np.linalg.norm(half, axis=1), 1, atol=1e-6)  # normalised in fp32
+    assert (half * encoder.encode(TEXTS[:3], prompt="", batch_size=1)).sum(axis=1).min() > 0.999
     # the folder is the same encoder to sentence-transformers, its Dense layers too
     np.testing.assert_array_equal(load_torch(out).encode(TEXTS, batch_size=1), encoder.encode(TEXTS, batch_size=1))
 

@@ -9,9 +9,10 @@ import pytest
 from tokenizers import Tokenizer
 
 from attune import parity_grid
+from attune.encoder_modules import n_positions
 from attune.encoders import load_torch
 from attune.parity_grid import Cell, cells, lengths, run_grid
-from attune.stages.export import n_positions, torch_truth
+from attune.stages.export import torch_truth
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,7 @@ def mapped(page: str) -> list[str]:
 def commands(page: str, program: str) -> set[str]:
     """The first words after a program's name, wherever the page shows code."""
     code = re.findall(r"```.*?```|`[^`\n]+`", page, re.DOTALL)
-    return {name for text in code for name in re.findall(rf"(?<![\w./-]){program} ([a-z][a-z-]*)", text)}
+    return {name for text in code for name in re.findall(rf"(?<![\w./-]){program} ([a-z][a-z0-9-]*)", text)}
 
 
 def broken_links(page: str, folder: Path) -> list[str]:
@@ -177,7 +177,7 @@ def test_the_rest_of_the_map_exists() -> None:
 def test_every_command_exists() -> None:
     """make targets and attune commands that the documents mention."""
     pages = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     known = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
     assert commands(README, "make") >= {"repro", "smoke", "test"} and "search" in commands(README, "attune")
     assert commands(pages, "make") - targets == set()

@@ -183,6 +183,18 @@ def test_prompts_and_dense_layers_are_on_the_card_whatever_they_hold(released: P
     assert "Take `sentence_embedding`" in page and "- Not for law." in page
 
 
+def test_the_card_knows_an_fp16_file_where_there_is_one(released: Path, metrics: Path) -> None:
+    """Its name, what it is for, how near it is to torch."""
+    about = read(released / "manifest.json")
+    assert "fp16" not in (released / "README.md").read_text(encoding="utf-8")
+    graphs, parity = about["graphs"] | {"fp16": "onnx/model_fp16.onnx"}, about["parity"] | {"fp16_min_cosine": 0.9987}
+    receipts = {name: read(metrics / f"{name}.json") for name in RECEIPTS}
+    own = {"name": "n", "languages": ["en"], "licence": "", "data": "", "intended_use": "", "limits": ""}
+    sections = shaping_params(ROOT / "params.yaml") | {"release": own}
+    page = card(about | {"graphs": graphs, "parity": parity}, sections, receipts)
+    assert "`onnx/model_fp16.onnx` (fp16, for GPUs" in page and "cosine of at least 0.9987 to torch" in page
+
+
 def test_the_hash_of_parameters_knows_every_value_that_shapes_a_model_and_nothing_else(tmp_path: Path) -> None:
     """Another learning rate is another hash; another order of keys, a comment, a floor of the gate is not."""
     sections = YAML(typ="safe").load((ROOT / "params.yaml").read_text())

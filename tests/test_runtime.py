@@ -228,3 +228,13 @@ def test_a_folder_that_is_no_encoder_gets_one_line(tmp_path: Path) -> None:
     with pytest.raises(BadInput) as error:
         Embedder(tmp_path / "nowhere")
     assert "give the folder of an exported encoder" in one_line(error)
+
+
+def test_tokens_can_be_had_once_and_embedded_after(tiny_onnx: Path) -> None:
+    """[CLS] stack array [SEP] is 4, [CLS] sort [SEP] is 3; cut at 32; the vectors are those of `encode`."""
+    embedder, texts = Embedder(tiny_onnx, threads=1), ["stack array", "sort", "sort " * 500]
+    rows = embedder.token_ids(texts)
+    assert [len(row) for row in rows] == [4, 3, 32]
+    np.testing.assert_array_equal(embedder.encode_tokens(rows), embedder.encode(texts))
+    with pytest.raises(TypeError, match="give a list"):
+        embedder.token_ids("sort")

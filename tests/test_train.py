@@ -134,6 +134,7 @@ REFUSED = [
     ({"loss": "triplet"}, 0, "loss: got triplet, but the rows have no negatives"),
     ({"loss": "contrastive"}, 0, "loss: got contrastive, but the rows have no negatives"),
     ({"loss": "gist"}, 2, "loss: got gist, but the rows have 2 negatives"),
+    ({"processes": 9}, 1, "train.processes: got 9, expected at most train.batch_size (8)"),
     ({"general_share": 0.5, "general": "none.jsonl"}, 1, "none.jsonl: not found"),
     ({"distill_weight": 1.0, "general": "none.jsonl"}, 1, "none.jsonl: not found"),
 ]
@@ -178,7 +179,7 @@ def test_seeds_and_dimensions_are_lists_without_doubles(changes: dict[str, objec
 
 
 def test_a_checkpoint_of_another_run_is_never_continued(inputs: dict[str, Path]) -> None:
-    """The scratch folder's name changes with every knob, the threads, and every input byte."""
+    """The scratch folder's name changes with every knob, the threads, the processes, and every input byte."""
     files = [inputs["mined"] / "triplets.parquet"]
     other = {
         "loss": "triplet", "epochs": 4, "batch_size": 9, "mini_batch_size": 1, "learning_rate": 3e-3,
@@ -188,16 +189,18 @@ def test_a_checkpoint_of_another_run_is_never_continued(inputs: dict[str, Path])
         "distill_batch_size": 5, "n_evaluations": 4, "patience": 4, "keep": "last", "precision": "bf16",
         "seeds": [6],
     }  # fmt: skip
-    assert {*other, "general", "threads"} == set(TrainParams.model_fields)  # `general` by its bytes, when it is read
+    assert {*other, "general", "threads", "processes"} == set(
+        TrainParams.model_fields
+    )  # `general` by its bytes, when it is read
 
-    def folder(settings: TrainParams, threads: int = 1) -> Path:
+    def folder(settings: TrainParams) -> Path:
         (knobs,) = settings.recipes().values()
-        return scratch_of(knobs, threads, files)
+        return scratch_of(knobs, settings, files)
 
     names = {folder(params(**{name: value})) for name, value in other.items()} | {folder(params())}
-    names.add(folder(params(), threads=2))
+    names |= {folder(params(threads=2)), folder(params(processes=2))}
     files[0].write_bytes(files[0].read_bytes() + b" ")
-    assert len(names | {folder(params())}) == len(other) + 3
+    assert len(names | {folder(params())}) == len(other) + 4
 
 
 def test_other_code_is_another_run() -> None:

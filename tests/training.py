@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from attune.stage import call
+from attune import launch
 from attune.stages.train import TrainParams, train
 from attune.tables import CLUSTERED_QUERIES, CORPUS, DOCUMENT_IDS, QRELS, TRIPLETS, write
 
@@ -25,7 +25,7 @@ def params(**changes: object) -> TrainParams:
         "guide_same_side": True, "triplet_margin": 0.2, "contrastive_margin": 0.5, "matryoshka_dims": [],
         "lora_rank": 0, "lora_alpha": 16.0, "dropout": 0.1, "general": "practice.jsonl", "general_share": 0.0,
         "distill_weight": 0.0, "distill_batch_size": 4, "n_evaluations": 3, "patience": 3, "keep": "best",
-        "precision": "fp32", "threads": 1,
+        "precision": "fp32", "processes": 1, "threads": 1,
     }  # fmt: skip
     return TrainParams.model_validate(values | changes)
 
@@ -78,7 +78,13 @@ def sha256(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def arguments(folder: Path, name: str) -> dict[str, Path]:
+    """The stage's arguments for a task in a folder."""
+    inputs = {argument: folder / argument for argument in ("base", "prepared", "mined", "dev_split")}
+    return inputs | {"start": folder / "base", "out": folder / name, "curve_file": folder / f"{name}.csv"}
+
+
 def trained(folder: Path, inputs: dict[str, Path], settings: TrainParams, name: str) -> tuple[str, dict[str, float]]:
     """Runs the stage; the sha256 of all models, and the receipt."""
-    call(train, settings, folder / f"{name}.json", **inputs, out=folder / name, curve_file=folder / f"{name}.csv")
+    launch.call(train, settings, folder / f"{name}.json", **arguments(folder, name) | inputs)
     return sha256(folder / name), json.loads((folder / f"{name}.json").read_text())

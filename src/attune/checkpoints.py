@@ -4,12 +4,9 @@ A run may be killed between any two instructions. So whatever is there is either
 writes in place) or has been renamed to its name when it was finished; and what is removed loses that name first.
 """
 
-import hashlib
 import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -17,21 +14,12 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from transformers.trainer_utils import get_last_checkpoint
 
+from attune import processes
 from attune.errors import BadInput
 from attune.outcome import DEV_MEASURE, Outcome
 
-CHECKPOINT = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
+CHECKPOINT = ("model.safetensors", "optimizer.pt", "scheduler.pt")
 FINISHED = "finished"  # in a scratch folder: model/ and outcome.json
-
-
-def fingerprint(knobs: object, libraries: Sequence[str], files: Sequence[Path]) -> str:
-    """What tells a run from every other: its knobs, the libraries, the device, the bytes of data and code."""
-    versions = [f"{name}={version(name)}" for name in libraries]
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    digest = hashlib.sha256(repr((knobs, versions, device)).encode())
-    for file in files:
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()[:16]
 
 
 def start_of(start: Path, seed: int) -> Path:
@@ -53,12 +41,18 @@ def last_whole_checkpoint(scratch: Path) -> str | None:
     for folder in scratch.glob("checkpoint-*"):
         try:
             json.loads((folder / "trainer_state.json").read_text())  # the trainer writes it last
-            whole = all((folder / name).is_file() for name in CHECKPOINT)
+            whole = all((folder / name).is_file() for name in (*CHECKPOINT, *_random_states()))
         except (OSError, ValueError):
             whole = False
         if not whole:
             shutil.rmtree(folder)
     return get_last_checkpoint(str(scratch)) if scratch.is_dir() else None
+
+
+def _random_states() -> list[str]:
+    """What the processes drew from, one file for each."""
+    n = processes.count()
+    return ["rng_state.pth"] if n == 1 else [f"rng_state_{number}.pth" for number in range(n)]
 
 
 def is_last(checkpoint: Path) -> bool:

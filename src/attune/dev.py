@@ -10,6 +10,7 @@ from sentence_transformers.util import cos_sim
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerState
 
+from attune import processes
 from attune.encoders import TorchEncoder
 from attune.outcome import DEV_MEASURE
 
@@ -62,7 +63,8 @@ class Bar(TrainerCallback):
 
     def on_train_begin(self, _args: object, state: TrainerState, _control: object, **_: object) -> None:
         """Starts at the step that a resumed run starts at."""
-        self.bar = tqdm(desc="train", unit="step", total=state.max_steps, initial=state.global_step, disable=None)
+        silent = None if processes.is_first() else True
+        self.bar = tqdm(desc="train", unit="step", total=state.max_steps, initial=state.global_step, disable=silent)
 
     def on_step_end(self, _args: object, _state: TrainerState, _control: object, **_: object) -> None:
         """One step further."""

@@ -16,8 +16,10 @@ from sentence_transformers.util import batch_to_device
 from torch import Tensor
 from transformers import TrainerCallback, TrainerState
 
+from attune import processes
 from attune.encoders import TorchEncoder
 from attune.errors import BadInput
+from attune.gathering import over_all_processes
 from attune.practice import Pair
 from attune.recipe import Recipe
 
@@ -59,7 +61,8 @@ class Distilled(torch.nn.Module):
                 f"train: the base encoder has {lesson.embeddings.shape[1]} dimensions, the tuned one {dimension}; "
                 "set train.distill_weight to 0, or start from an encoder that came of this base"
             )
-        self.model, self.loss, self.distance = model, loss, EmbedDistillLoss(model, distance_metric="cosine")
+        self.model, self.loss = model, loss
+        self.distance = over_all_processes(EmbedDistillLoss)(model, distance_metric="cosine")
         self.recipe, self.lesson = recipe, lesson
         self.step = 0
 
@@ -67,7 +70,8 @@ class Distilled(torch.nn.Module):
         """The loss of a batch of rows and of this step's general texts."""
         n = self.recipe.distill_batch_size
         rows = drawn(len(self.lesson.texts), n, self.recipe.seed, self.step)
-        taught = batch_to_device(self.model.preprocess([self.lesson.texts[row] for row in rows]), self.model.device)
+        own = processes.part(rows)
+        taught = batch_to_device(self.model.preprocess([self.lesson.texts[row] for row in own]), self.model.device)
         distance = self.distance([taught], self.lesson.embeddings[rows].to(self.model.device))
         value: Tensor = self.loss(features, labels) + self.recipe.distill_weight * distance
         return value

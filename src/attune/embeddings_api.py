@@ -4,14 +4,13 @@ Source: https://platform.openai.com/docs/api-reference/embeddings. Pure: no serv
 """
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, StringConstraints, ValidationError
-from tokenizers import Tokenizer
 
 from attune.errors import BadInput
 from attune.runtime import Embedder
@@ -56,15 +55,11 @@ class EmbeddingsApi:
 
     def __init__(self, folder: Path) -> None:
         self._embedder = Embedder(folder)
-        prompts, default = self._embedder.manifest.prompts, self._embedder.manifest.default_prompt_name
-        self._models: Mapping[str, tuple[Callable[[list[str]], NDArray[np.float32]], str]] = {
-            "tuned": (self._embedder.encode, prompts.get(default or "", "")),
-            "tuned-query": (self._embedder.encode_query, prompts.get("query", "")),
-            "tuned-document": (self._embedder.encode_document, prompts.get("document", "")),
+        self._models: Mapping[str, str | None] = {  # and the prompt of each
+            "tuned": self._embedder.manifest.default_prompt_name,
+            "tuned-query": "query",
+            "tuned-document": "document",
         }
-        # cuts, but does not pad, as the embedder does: the tokens that were read are what is counted
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.no_padding()
 
     def models(self) -> dict[str, Any]:
         """The body of GET /v1/models."""
@@ -86,13 +81,13 @@ class EmbeddingsApi:
         if request.dimensions not in (None, self._embedder.dim):
             got, dim = request.dimensions, self._embedder.dim
             raise ApiError(400, f"dimensions is {got}; this model makes {dim} and no other number", "dimensions")
-        encode, prompt = self._models[request.model]
         texts = [request.input] if isinstance(request.input, str) else request.input
         try:
-            vectors = encode(texts)
+            rows = self._embedder.token_ids(texts, self._models[request.model])
         except BadInput as error:
             raise ApiError(400, str(error), "input") from None
-        n_tokens = sum(len(row.ids) for row in self._tokenizer.encode_batch_fast([prompt + text for text in texts]))
+        vectors = self._embedder.encode_tokens(rows)
+        n_tokens = sum(len(row) for row in rows)  # prompt included, and without what was cut: what was read
         data = [
             {"object": "embedding", "index": index, "embedding": _encoded(vector, request.encoding_format)}
             for index, vector in enumerate(vectors)

@@ -1,5 +1,6 @@
 """Encoders in torch: texts in, L2-normalised embeddings out. The one that ships is `attune.runtime.Embedder`."""
 
+import copy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.util import batch_to_device
 from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
@@ -31,21 +31,34 @@ def load_torch(folder: Path) -> SentenceTransformer:
     if not sys.stderr.isatty():
         disable_progress_bar()
     try:
-        return SentenceTransformer(str(folder), local_files_only=True)
+        model = SentenceTransformer(str(folder), local_files_only=True)
     except Exception as error:  # the loaders of three libraries raise what they like
         raise BadInput(f"{folder}: cannot be loaded as an encoder ({error}); delete it and run `dvc repro`") from None
+    if "message" in getattr(model[0], "modality_config", {}) or getattr(model[0], "processing_kwargs", None):
+        # neither the ONNX folder nor its consumers could render it
+        raise BadInput(
+            f"{folder}: this encoder reads texts through a chat template or processing of its own, expected "
+            "one that reads them as they are; choose another base.model"
+        )
+    return model
 
 
 class TorchEncoder:
-    """A sentence-transformers folder, run in fp32 or under bf16 autocast, in batches bounded by their tokens.
+    """A sentence-transformers folder, run in fp32 or bf16, in batches bounded by their tokens.
 
     Texts are sorted by their number of tokens, so that a batch is as wide as its texts and nothing is spent on padding.
     """
 
     def __init__(self, model: SentenceTransformer, precision: str, batch_tokens: int) -> None:
         self.model = model.eval()
-        self.precision = precision
+        self.is_bf16 = precision == "bf16"
         self.batch_tokens = batch_tokens
+        self._compute = with_bf16_products(model) if self.is_bf16 else model
+
+    @property
+    def dim(self) -> int:
+        """Of the embeddings."""
+        return int(self.model.get_embedding_dimension())
 
     def encode_query(self, texts: Sequence[str], show_progress: bool = False) -> NDArray[np.float32]:
         """Embeds queries: (n texts) -> (n, dim)."""
@@ -55,22 +68,47 @@ class TorchEncoder:
         """Embeds documents: (n texts) -> (n, dim)."""
         return self._encode([self.model.prompts.get("document", "") + text for text in texts], show_progress)
 
-    def _encode(self, texts: Sequence[str], show_progress: bool) -> NDArray[np.float32]:
-        lengths = [len(ids) for ids in self.model.tokenizer(list(texts), truncation=True, padding=False)["input_ids"]]
-        out = np.empty((len(texts), self.model.get_embedding_dimension()), dtype=np.float32)
+    def _encode(self, texts: list[str], show_progress: bool) -> NDArray[np.float32]:
+        tokens = self.model.tokenizer(texts, truncation=True, padding=False)
+        batches = token_batches([len(ids) for ids in tokens["input_ids"]], self.batch_tokens)
+        out = np.empty((len(texts), self.dim), dtype=np.float32)
+        done = []
         # disable=None: no bar where nobody watches
         with tqdm(total=len(texts), desc="encode", unit="text", disable=None if show_progress else True) as bar:
-            for rows in token_batches(lengths, self.batch_tokens):
-                out[rows] = self._batch([texts[row] for row in rows])
+            for rows in batches:
+                done.append(self._batch({name: [values[row] for row in rows] for name, values in tokens.items()}))
                 bar.update(len(rows))
+        for rows, embeddings in zip(batches, done, strict=True):  # not before: reading one waits for a GPU
+            out[rows] = embeddings.cpu().numpy()
         return out
 
-    def _batch(self, texts: list[str]) -> NDArray[np.float32]:
+    def _batch(self, tokens: dict[str, list[list[int]]]) -> torch.Tensor:
         device = self.model.device
-        features = batch_to_device(self.model.preprocess(texts), device)
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            embeddings = self.model(features)["sentence_embedding"].float()
-        return torch.nn.functional.normalize(embeddings, dim=1).cpu().numpy()
+        padded = self.model.tokenizer.pad(tokens, return_tensors="pt")
+        if device.type == "cuda":
+            padded = {name: values.pin_memory() for name, values in padded.items()}
+        features = {name: values.to(device, non_blocking=True) for name, values in padded.items()}
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self.is_bf16):
+            embeddings = self._compute(features)["sentence_embedding"].float()
+        return torch.nn.functional.normalize(embeddings, dim=1)
+
+
+def with_bf16_products(model: SentenceTransformer) -> SentenceTransformer:
+    """The encoder with its matrices in bf16, for use under autocast, which else converts them anew for each batch.
+
+    All else is shared with the original, which stays as it is; matrices that change later do not change here.
+    """
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    for part in (model.tokenizer, model.model_card_data):  # nothing to compute with
+        shared[id(part)] = part
+    copied = copy.deepcopy(model, shared)
+    for module in copied.modules():
+        if type(module) is torch.nn.Linear:
+            module.weight, module.bias = (
+                value if value is None else torch.nn.Parameter(value.detach().bfloat16(), requires_grad=False)
+                for value in (module.weight, module.bias)
+            )
+    return copied
 
 
 def token_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:

@@ -4,7 +4,7 @@ The recipe's loss over in-batch negatives and mined ones, judged on dev as it go
 out, step 0 included: a run that never beats the encoder it started from returns that encoder.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,15 +14,18 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainerState
 
-from attune import adapters, losses
-from attune.batches import ClusterBatchSampler, Rows
+from attune import adapters, losses, packing, processes, shared_batches
+from attune.batches import Rows
 from attune.checkpoints import is_last, last_whole_checkpoint, restore_best
 from attune.dev import Bar, Dev, DevEvaluator
 from attune.distillation import Clock, Distilled, lesson
 from attune.errors import BadInput
+from attune.gathering import Whole
 from attune.outcome import DEV_MEASURE, Outcome
 from attune.practice import Pair
 from attune.recipe import Recipe
+
+SAMPLE = 4  # rows whose texts show whether an encoder can do without padding
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,10 @@ def fit(
     Raises:
         BadInput: a checkpoint cannot be written, or the best one cannot be restored.
     """
-    _make_ready(model, recipe.dropout)
+    is_packed = _make_ready(model, recipe, material.rows)
     adapted = adapters.add(model, recipe) if recipe.lora_rank else None
-    loss, callbacks = _objective(model, base, material.general, recipe)
-    checkpoint = last_whole_checkpoint(scratch)
+    loss, callbacks = _objective(model, base, material.general, recipe, is_packed)
+    checkpoint = processes.agreed(partial(last_whole_checkpoint, scratch))
     trainer = (adapters.AdapterTrainer if adapted else SentenceTransformerTrainer)(
         model=model,
         args=_arguments(recipe, _prompts(model, material.rows), material, scratch, checkpoint),
@@ -71,6 +74,8 @@ def fit(
     )
     start = {name: value.clone() for name, value in model.state_dict().items()}
     trainer.remove_callback(PrinterCallback)
+    if processes.count() > 1:
+        torch.manual_seed(recipe.seed + processes.number())  # else all would drop the same places out
     _run(trainer, checkpoint, recipe.keep)
     kept_step = restore_best(trainer, start) if recipe.keep == "best" else trainer.state.global_step
     if adapted:
@@ -84,28 +89,44 @@ def _stopping(recipe: Recipe) -> list[TrainerCallback]:
     return [EarlyStoppingCallback(early_stopping_patience=recipe.patience)]
 
 
-def _make_ready(model: SentenceTransformer, dropout: float) -> None:
-    """Sets the dropout of every layer, and the attention that trains fastest; neither is saved with the model."""
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = dropout
+def _make_ready(model: SentenceTransformer, recipe: Recipe, rows: Dataset) -> bool:
+    """Sets the dropout of every layer, and the attention that trains fastest; neither is saved with the model.
+
+    Returns:
+        Whether texts are laid end to end.
+    """
+    is_packed = False
     if model.device.type == "cpu":
         # torch's fused attention has a slow backward pass on CPUs: half of a training step (EXPERIMENTS.md)
         model.transformers_model.set_attn_implementation("eager")
+        if recipe.loss in losses.PACKED and not recipe.matryoshka_dims:
+            texts = [text for column in rows[:SAMPLE].values() for text in column]
+            is_packed = packing.pack(model, [*texts, *(max(rows[name], key=len) for name in rows.column_names)])
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = recipe.dropout
     model.model_card_data.widget = [{}]  # else the trainer computes examples for a model card that is never written
+    return is_packed
 
 
 def _objective(
-    model: SentenceTransformer, base: SentenceTransformer | None, general: Sequence[Pair], recipe: Recipe
+    model: SentenceTransformer,
+    base: SentenceTransformer | None,
+    general: Sequence[Pair],
+    recipe: Recipe,
+    is_packed: bool,
 ) -> tuple[torch.nn.Module, list[TrainerCallback]]:
     """The loss, distillation included, and the callback that this needs."""
     if base is not None:
         base.requires_grad_(False).eval()
     loss = losses.build(model, recipe, base)
-    if base is None or not recipe.distill_weight:
-        return loss, []
-    distilled = Distilled(model, loss, recipe, lesson(base, general))
-    return distilled, [Clock(distilled)]
+    if is_packed:
+        loss = packing.Together(model, loss)
+    callbacks: list[TrainerCallback] = []
+    if base is not None and recipe.distill_weight:
+        loss = Distilled(model, loss, recipe, lesson(base, general))
+        callbacks = [Clock(loss)]
+    return (Whole(model, loss) if processes.count() > 1 else loss), callbacks
 
 
 def _prompts(model: SentenceTransformer, rows: Dataset) -> dict[str, str]:
@@ -137,8 +158,7 @@ def _arguments(
     on_gpu = torch.cuda.is_available()
     n_batches = max(1, len(material.rows) // recipe.batch_size)
     every = max(1, recipe.epochs * n_batches // recipe.n_evaluations)
-    sampler: Callable[..., ClusterBatchSampler] = partial(ClusterBatchSampler, rows=material.batching)
-    return SentenceTransformerTrainingArguments(
+    arguments = SentenceTransformerTrainingArguments(
         output_dir=str(scratch),
         num_train_epochs=recipe.epochs,
         per_device_train_batch_size=recipe.batch_size,
@@ -151,7 +171,8 @@ def _arguments(
         full_determinism=True,
         use_cpu=not on_gpu,
         bf16=recipe.precision == "bf16",
-        batch_sampler=sampler,
+        dataloader_drop_last=processes.count() > 1,  # no batch is ever dropped; the library insists on it
+        batch_sampler=partial(shared_batches.batches, rows=material.batching),
         prompts=prompts,
         eval_strategy="steps",
         eval_steps=every,
@@ -167,3 +188,5 @@ def _arguments(
         report_to="none",
         disable_tqdm=True,  # the trainer's bar prints every log entry over itself
     )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # one per process; the trainer would share a batch out by itself
+    return arguments

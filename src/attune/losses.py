@@ -25,7 +25,11 @@ from sentence_transformers.sentence_transformer.losses.triplet import TripletDis
 from torch import Tensor
 from torch.nn import Module
 
+from attune import processes
+from attune.gathering import over_all_processes
 from attune.recipe import Recipe
+
+PACKED = ("mnrl", "triplet", "contrastive")  # losses that need no more of a batch than its embeddings
 
 
 class EveryNegative(TripletLoss):
@@ -80,7 +84,10 @@ def _plain(model: SentenceTransformer, recipe: Recipe, guide: SentenceTransforme
     }
     kind, settings = losses[recipe.loss]
     parts = {"mini_batch_size": recipe.mini_batch_size} if recipe.mini_batch_size else {}
-    return kind(model, **settings, **parts)
+    if processes.count() > 1 and kind is GISTEmbedLoss:
+        # the one loss that embeds and compares in one go; in a single part of all rows it is the same, at one more pass
+        kind, parts = CachedGISTEmbedLoss, {"mini_batch_size": recipe.batch_size}
+    return over_all_processes(kind)(model, **settings, **parts)
 
 
 def _ranking(recipe: Recipe) -> dict[str, object]:

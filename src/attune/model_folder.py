@@ -17,7 +17,9 @@ from tokenizers import Tokenizer
 
 from attune.errors import BadInput
 
-FP32, INT8 = "onnx/model.onnx", "onnx/model_quantized.onnx"  # the names transformers.js looks for
+# the names transformers.js looks for
+FP32, INT8, FP16 = "onnx/model.onnx", "onnx/model_quantized.onnx", "onnx/model_fp16.onnx"
+GRAPHS = {"fp32": FP32, "int8": INT8, "fp16": FP16}  # of which fp16 may be missing
 SPECIAL_TOKENS = ("cls_token", "sep_token", "pad_token", "unk_token", "mask_token", "bos_token", "eos_token")
 STALE = ("is_local", "local_files_only", "max_length")  # the last is the base's own cut, which fastembed would obey
 POOLING_FLAGS = {

@@ -83,3 +83,13 @@ def compare(fp32: NDArray[np.float32], int8: NDArray[np.float32], truth: NDArray
         int8_min_cosine=float(int8_cosines.min()),
         int8_batch_max_abs_diff=float(np.abs(int8 - int8[0]).max()),
     )
+
+
+def compare_fp16(fp16: NDArray[np.float32], truth: NDArray[np.float32]) -> dict[str, float]:
+    """The fp16 graph's embeddings, (n sizes, n texts, dim), beside torch's of each text alone, (n texts, dim)."""
+    cosines = (fp16 * truth).sum(axis=2)
+    return {
+        "fp16_mean_cosine": float(cosines.mean()),
+        "fp16_min_cosine": float(cosines.min()),
+        "fp16_max_abs_diff": float(np.abs(fp16 - truth).max()),
+    }

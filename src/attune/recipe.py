@@ -50,12 +50,13 @@ class Recipe:
         return self.general_share > 0 or self.distill_weight > 0
 
 
-def check(recipe: Recipe, n_negatives: int) -> None:
+def check(recipe: Recipe, n_negatives: int, n_processes: int) -> None:
     """Refuses what cannot work, before any encoder is loaded.
 
     Args:
         recipe: the knobs.
         n_negatives: how many negatives each training row has.
+        n_processes: how many share each batch.
 
     Raises:
         BadInput: one line per problem.
@@ -81,6 +82,14 @@ def check(recipe: Recipe, n_negatives: int) -> None:
             f"train.loss: got gist, but the rows have {n_negatives} negatives, and without parts it takes 1 at most; "
             "set train.mini_batch_size to 32, say, or mine.n_negatives to 1"
         )
+    shared = {"batch_size": recipe.batch_size} | (
+        {"distill_batch_size": recipe.distill_batch_size} if recipe.distill_weight else {}
+    )
+    problems += [
+        f"train.processes: got {n_processes}, expected at most train.{name} ({size}), of which each takes a part"
+        for name, size in shared.items()
+        if size < n_processes
+    ]
     if problems:
         raise BadInput(*(f"params.yaml: {problem}" for problem in problems))
 

@@ -114,19 +114,34 @@ def afterwards(clean_up: Callable[[], None]) -> None:
     _afterwards.append(clean_up)
 
 
+def _outs(function: Callable[..., Receipt | None], arguments: Mapping[str, Any]) -> list[str]:
+    hints = get_type_hints(function, include_extras=True)
+    return [name for name in arguments if hints[name] == Out]
+
+
+def unfinished(
+    function: Callable[..., Receipt | None], receipt: Path | None, arguments: Mapping[str, Any]
+) -> dict[Path, Path]:
+    """What a stage writes: the name while it is being written, and the final one."""
+    finals = [arguments[name] for name in _outs(function, arguments)] + ([] if receipt is None else [receipt])
+    return {partial(final): final for final in finals}
+
+
+def with_partial_names(function: Callable[..., Receipt | None], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A stage's arguments, its outputs under the names that they have while they are being written."""
+    outs = _outs(function, arguments)
+    return {name: partial(value) if name in outs else value for name, value in arguments.items()}
+
+
 def call(function: Callable[..., Receipt | None], params: Params, receipt: Path | None, **arguments: Any) -> None:
     """Runs a stage with its outputs all or nothing: partial names first, renamed only when everything is written."""
-    hints = get_type_hints(function, include_extras=True)
-    outs = [name for name in arguments if hints[name] == Out]
-    finals = {partial(arguments[name]): arguments[name] for name in outs}
-    if receipt is not None:
-        finals[partial(receipt)] = receipt
+    finals = unfinished(function, receipt, arguments)
     _afterwards.clear()
     try:
         for path in finals:
             discard(path)
             path.parent.mkdir(parents=True, exist_ok=True)
-        content = function(params, **{n: partial(a) if n in outs else a for n, a in arguments.items()})
+        content = function(params, **with_partial_names(function, arguments))
         if receipt is not None:
             write_json(partial(receipt), content)
         for path, final in finals.items():
@@ -139,15 +154,26 @@ def call(function: Callable[..., Receipt | None], params: Params, receipt: Path 
             discard(path)
 
 
+def lines(message: object) -> list[str]:
+    """A message as it is printed: one line for each problem."""
+    problems = message.args if isinstance(message, BadInput) else [message]
+    return [" ".join(str(problem).split()) for problem in problems]
+
+
 def fail(name: str, message: object) -> NoReturn:
     """Prints the message to stderr, one line for each problem, and exits with 1."""
-    for line in message.args if isinstance(message, BadInput) else [message]:
-        print(f"{f'attune {name}'.strip()}: {' '.join(str(line).split())}", file=sys.stderr)
+    for line in lines(message):
+        print(f"{f'attune {name}'.strip()}: {line}", file=sys.stderr)
     raise SystemExit(1)
 
 
-def run(function: Callable[..., Receipt | None]) -> None:
-    """Runs a stage from the command line; its name is the section of params.yaml."""
+def run(function: Callable[..., Receipt | None], call: Callable[..., None] = call) -> None:
+    """Runs a stage from the command line; its name is the section of params.yaml.
+
+    Args:
+        function: the stage.
+        call: what runs it, `launch.call` for a stage that several processes can share.
+    """
     name = function.__name__
     record = get_type_hints(function)["params"]
 

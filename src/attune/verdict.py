@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attune.errors import BadInput
 from attune.markdown import number, p_value, percent, signed
-from attune.power import Sensitivity
-from attune.significance import Comparison, Interval
+
+if TYPE_CHECKING:  # the page says what the report found; scipy.stats and statsmodels take longer than all else it does
+    from attune.power import Sensitivity
+    from attune.significance import Comparison, Interval
 
 HEADLINE = "recall@10"
 KEPT_BY_INT8 = 0.99  # the share of tuned nDCG@10 below which report and page warn
@@ -29,11 +31,11 @@ class Outcome:
         p_floor: below which the test finds no p-value.
     """
 
-    paired: Mapping[str, Comparison]
+    paired: Mapping[str, "Comparison"]
     base: float
     tuned: float
-    sensitivity: Sensitivity
-    over_seeds: Mapping[str, Interval]
+    sensitivity: "Sensitivity"
+    over_seeds: Mapping[str, "Interval"]
     n_seeds: int
     p_floor: float = 0.0
 
@@ -43,7 +45,7 @@ class Outcome:
         return self.sensitivity.n_queries
 
     @property
-    def interval(self) -> Comparison | Interval:
+    def interval(self) -> "Comparison | Interval":
         """What the verdict on recall@10 goes by."""
         return self.over_seeds.get(HEADLINE, self.paired[HEADLINE])
 

@@ -20,7 +20,8 @@ DRIVERS = Path(__file__).resolve().parent
 SCRATCH = ROOT / "scratch" / "consumers"
 MODEL = Path(os.environ.get("ATTUNE_MODEL", ROOT / "models" / "onnx")).resolve()
 TUNED = MODEL.parent / "tuned"
-FP32, INT8 = "onnx/model.onnx", "onnx/model_quantized.onnx"
+FP32, INT8, FP16 = "onnx/model.onnx", "onnx/model_quantized.onnx", "onnx/model_fp16.onnx"
+HAS_FP16 = (MODEL / FP16).is_file()  # export.fp16
 WEIGHTS = "model.safetensors"
 
 
@@ -79,7 +80,7 @@ def _ask(consumer: Consumer, texts: tuple[str, ...]) -> Answer:
     if not consumer.graphs and not (consumer.folder / WEIGHTS).is_file():
         pytest.skip(f"no {consumer.folder / WEIGHTS}: torch has nothing to load; export.torch_weights writes it")
     command, place = _command(consumer)
-    keys = [(FP32, 1), (FP32, 8), *[(INT8, 1)] * consumer.graphs]
+    keys = [(FP32, 1), (FP32, 8), *[(INT8, 1)] * consumer.graphs, *[(FP16, 8)] * (consumer.graphs and HAS_FP16)]
     runs = [
         {"folder": str(consumer.folder), "graph": graph if consumer.graphs else None, "batch_size": size}
         for graph, size in keys

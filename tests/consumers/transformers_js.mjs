@@ -6,7 +6,7 @@ import { basename, dirname, join } from "node:path";
 // the packages lie in the working directory, not beside this file
 const require = createRequire(join(process.cwd(), "/"));
 const { env, pipeline } = require("@huggingface/transformers");
-const DTYPES = { "onnx/model.onnx": "fp32", "onnx/model_quantized.onnx": "q8" };
+const DTYPES = { "onnx/model.onnx": "fp32", "onnx/model_quantized.onnx": "q8", "onnx/model_fp16.onnx": "fp16" };
 const POOLING = { mean: "mean", cls: "cls", lasttoken: "last_token" };
 
 env.allowRemoteModels = false;

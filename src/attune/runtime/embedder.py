@@ -23,8 +23,9 @@ class Embedder:
 
     Args:
         folder: what the export stage wrote (`models/onnx`).
-        file: which graph; `onnx/model.onnx` is fp32, `onnx/model_quantized.onnx` int8. The texts that share
-            a batch do not change each other's embeddings, but for rounding.
+        file: which graph; `onnx/model.onnx` is fp32, `onnx/model_quantized.onnx` int8; an
+            fp16 one, meant for GPUs, runs here no faster than fp32. The texts that share a batch do not change each
+            other's embeddings, but for rounding.
         threads: CPU threads for one batch; None takes one per physical core.
 
     Raises:
@@ -93,14 +94,40 @@ class Embedder:
         """Embeds documents, with the document prompt if the encoder has one; otherwise as `encode`."""
         return self._encode(texts, "document", batch_size, progress or (_show if show_progress else None))
 
-    def _encode(
-        self, texts: Sequence[str], prompt_name: str | None, batch_size: int, progress: Progress | None
-    ) -> NDArray[np.float32]:
+    def token_ids(self, texts: Sequence[str], prompt_name: str | None = None) -> list[NDArray[np.int64]]:
+        """What `encode_tokens` reads: one row per text, prompt and special tokens included, cut at the maximum length.
+
+        Args:
+            texts: any number.
+            prompt_name: a key of the manifest's prompts, such as "query"; one that is not there is an empty prompt.
+
+        Raises:
+            BadInput: a text is not valid Unicode.
+            TypeError: one string was given instead of several.
+        """
         if isinstance(texts, str):
             raise TypeError("texts is one string; give a list of strings")
+        prompt = self.manifest.prompts.get(prompt_name or "", "")
+        rows: list[NDArray[np.int64]] = []
+        for start in range(0, len(texts), TOKENISED_AT_ONCE):
+            some = [prompt + text for text in texts[start : start + TOKENISED_AT_ONCE]]
+            try:
+                encodings = self._tokenizer.encode_batch_fast(some)
+            except TypeError:
+                raise BadInput(_invalid(some, start)) from None
+            rows += [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
+        return rows
+
+    def encode_tokens(
+        self, rows: Sequence[NDArray[np.int64]], batch_size: int = 32, progress: Progress | None = None
+    ) -> NDArray[np.float32]:
+        """Embeds what `token_ids` gave, (n texts, dim): for whoever needs the tokens too, to count them, say.
+
+        Raises:
+            ValueError: batch_size is below 1.
+        """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be 1 or more")
-        rows = self._token_ids(texts, self.manifest.prompts.get(prompt_name or "", ""))
         # longest first: memory runs out at the start or not at all
         order = np.argsort([-len(row) for row in rows], kind="stable")
         embeddings = np.empty((len(rows), self.dim), dtype=np.float32)
@@ -111,16 +138,10 @@ class Embedder:
                 progress(start + len(batch), len(rows))
         return embeddings
 
-    def _token_ids(self, texts: Sequence[str], prompt: str) -> list[NDArray[np.int64]]:
-        rows: list[NDArray[np.int64]] = []
-        for start in range(0, len(texts), TOKENISED_AT_ONCE):
-            some = [prompt + text for text in texts[start : start + TOKENISED_AT_ONCE]]
-            try:
-                encodings = self._tokenizer.encode_batch_fast(some)
-            except TypeError:
-                raise BadInput(_invalid(some, start)) from None
-            rows += [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
-        return rows
+    def _encode(
+        self, texts: Sequence[str], prompt_name: str | None, batch_size: int, progress: Progress | None
+    ) -> NDArray[np.float32]:
+        return self.encode_tokens(self.token_ids(texts, prompt_name), batch_size, progress)
 
     def _features(self, rows: list[NDArray[np.int64]]) -> dict[str, NDArray[np.int64]]:
         shape = (len(rows), max(len(row) for row in rows))

@@ -4,7 +4,8 @@ Encoding is nearly the whole cost of the pipeline, so nothing else encodes. Quer
 own: a stage that must not see the test split does not have it among its inputs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -12,9 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from attune import launch, processes
 from attune.errors import BadInput
+from attune.fingerprint import fingerprint
+from attune.launch import SharedParams
 from attune.runtime import Embedder
-from attune.stage import Out, Params, Receipt, run
+from attune.shards import Part, distinct, encode_shards, write_vectors
+from attune.stage import Out, Receipt, afterwards, discard, run
 from attune.tables import CLUSTERED_QUERIES, CORPUS, full_texts, read
 
 # Train queries are embedded where mining needs them; the shipped models are only scored, those of a round never.
@@ -27,28 +32,54 @@ SPLITS_OF = {
     "onnx_int8": HELD_OUT,
 }
 
+SCRATCH = Path("scratch/embed")
+LIBRARIES = ("torch", "transformers", "sentence-transformers", "tokenizers", "onnxruntime", "numpy")
+# the files that decide on the vectors, beside this one
+CODE = ("encoders", "fingerprint", "shards", "tables", "runtime/embedder", "runtime/manifest")
+
 Vectors = NDArray[np.float32]
 
 
 class Encoder(Protocol):
     """What retrieval needs of an encoder; (n texts) -> float32 (n, dim), rows of length 1."""
 
-    def encode_query(self, texts: Sequence[str], *, show_progress: bool) -> Vectors:
+    @property
+    def dim(self) -> int:
+        """Of the embeddings."""
+
+    def encode_query(self, texts: Sequence[str]) -> Vectors:
         """Embeds queries, with the query prompt if the encoder has one."""
 
-    def encode_document(self, texts: Sequence[str], *, show_progress: bool) -> Vectors:
+    def encode_document(self, texts: Sequence[str]) -> Vectors:
         """Embeds documents, with the document prompt if the encoder has one."""
 
 
-class EmbedParams(Params):
+class EmbedParams(SharedParams):
     """How texts are encoded; what is encoded, and to how many tokens, belongs to the encoder."""
 
     precision: Literal["auto", "fp32", "bf16"]
     batch_tokens: int = Field(ge=64, le=1_000_000)
-    threads: int = Field(ge=1, le=1024)
 
 
-def load(system: str, folder: Path, params: EmbedParams) -> Encoder:
+def precision_of(system: str, params: EmbedParams) -> str:
+    """What the encoder multiplies in: the graphs are what they are, torch does as told or as the hardware likes."""
+    if system.startswith("onnx"):
+        return "int8" if system == "onnx_int8" else "fp32"
+    from attune.encoders import best_precision  # noqa: PLC0415
+
+    return best_precision() if params.precision == "auto" else params.precision
+
+
+def device_of(system: str) -> str:
+    """What an encoder runs on, which its vectors' last digits depend on."""
+    if system.startswith("onnx"):
+        return "cpu"
+    import torch  # noqa: PLC0415
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load(system: str, folder: Path, precision: str, params: EmbedParams) -> Encoder:
     """The encoder of a system: onnx and onnx_int8 run in the runtime that services use, all others in torch."""
     if system == "onnx":
         return Embedder(folder, threads=params.threads)
@@ -57,31 +88,55 @@ def load(system: str, folder: Path, params: EmbedParams) -> Encoder:
     # torch takes seconds to import, which the shipped models do without
     import torch  # noqa: PLC0415
 
-    from attune.encoders import TorchEncoder, best_precision, load_torch  # noqa: PLC0415
+    from attune.encoders import TorchEncoder, load_torch  # noqa: PLC0415
 
     torch.set_num_threads(params.threads)
-    precision = best_precision() if params.precision == "auto" else params.precision
     return TorchEncoder(load_torch(folder), precision, params.batch_tokens)
+
+
+def scratch_of(system: str, precision: str, params: EmbedParams, inputs: Iterable[Path]) -> Path:
+    """The scratch folder of a run; the code that it depends on is among what names it."""
+    own = Path(__file__)
+    code = [own, *(own.parent.parent / f"{name}.py" for name in CODE)]
+    files = sorted(path for path in inputs if path.is_file())
+    work = (
+        system,
+        device_of(system),
+        precision,
+        params.model_copy(update={"processes": 1}),
+    )  # any number makes the same shards
+    return processes.same_for_all(SCRATCH / fingerprint(work, LIBRARIES, [*files, *code]))
 
 
 def embed(params: EmbedParams, system: str, model: Path, prepared: Path, splits: Path, out: Out) -> Receipt:
     """Writes corpus.npy and a file per set of queries: float32, (n rows of the table, dim), rows of length 1."""
     if system not in SPLITS_OF:
         raise BadInput(f"embed: system is {system!r}, expected one of {', '.join(SPLITS_OF)}")
-    encoder = load(system, model, params)
-    corpus = read(prepared / "corpus.parquet", CORPUS)
+    tables = [splits / split / "queries.parquet" for split in SPLITS_OF[system]]
+    texts = {file.parent.name: read(file, CLUSTERED_QUERIES)["text"].to_list() for file in tables}
+    texts["corpus"] = full_texts(read(prepared / "corpus.parquet", CORPUS))
+    precision = precision_of(system, params)
+    encoder = load(system, model, precision, params)
+    inputs = [prepared / "corpus.parquet", *tables, *model.rglob("*")]
+    scratch = scratch_of(system, precision, params, inputs)
+    part = Part(processes.number(), processes.count())
+    places, n_encoded = {}, 0
+    for name, of_one in texts.items():
+        unlike, places[name] = distinct(of_one)
+        encode = encoder.encode_document if name == "corpus" else encoder.encode_query
+        encode_shards(unlike, encode, scratch / name, part, name)
+        n_encoded += len(unlike)
+    processes.wait()
+    if not processes.is_first():
+        return {}
     out.mkdir(parents=True)
-    embeddings = encoder.encode_document(full_texts(corpus), show_progress=True)
-    np.save(out / "corpus.npy", embeddings)
-    n_queries = 0
-    for split in SPLITS_OF[system]:
-        queries = read(splits / split / "queries.parquet", CLUSTERED_QUERIES)["text"].to_list()
-        # without paraphrases there is nothing to encode, but a file all the same
-        vectors = encoder.encode_query(queries, show_progress=True) if queries else embeddings[:0]
-        np.save(out / f"{split}.npy", vectors)
-        n_queries += len(queries)
-    return {"n_documents": corpus.height, "n_queries": n_queries, "dim": embeddings.shape[1]}
+    for name, its_places in places.items():
+        write_vectors(scratch / name, its_places, encoder.dim, out / f"{name}.npy")
+    afterwards(partial(discard, scratch))
+    n_queries = sum(map(len, texts.values())) - len(texts["corpus"])
+    sizes = {"n_documents": len(texts["corpus"]), "n_queries": n_queries, "n_encoded": n_encoded}
+    return sizes | {"dim": encoder.dim, "precision": precision}
 
 
 if __name__ == "__main__":
-    run(embed)
+    run(embed, launch.call)

@@ -1,11 +1,11 @@
-"""Turns the tuned encoder into what ships: one ONNX folder, fp32 and int8, that services load without torch.
+"""Turns the tuned encoder into what ships: one ONNX folder, fp32, int8 and on demand fp16, loaded without torch.
 
 Nothing is written unless the fp32 graph, run by the code that services run, equals torch on every text of a grid that
 is made to break it. int8 is only measured here; how much retrieval it keeps is scored later, like any other system.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -17,14 +17,16 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Dense
 
 from attune.calibration import calibration_texts, single_texts
+from attune.encoder_modules import describe, n_positions
 from attune.encoders import load_torch
 from attune.errors import BadInput
-from attune.model_folder import FP32, INT8, LIBRARIES, POOLING_FLAGS, Description, file_records, write_settings
+from attune.golden import FP16_ELSEWHERE, golden
+from attune.half_precision import to_fp16
+from attune.model_folder import FP16, FP32, GRAPHS, INT8, LIBRARIES, Description, file_records, write_settings
 from attune.onnx_graph import OUTPUTS, export_graph
-from attune.parity import Parity, by_batch_size, compare, parity_texts
+from attune.parity import Parity, by_batch_size, compare, compare_fp16, parity_texts
 from attune.parity_grid import Truth, run_grid
 from attune.quantisation import Scheme, to_int8
 from attune.runtime import Embedder
@@ -32,11 +34,6 @@ from attune.runtime.integrity import GOLDEN
 from attune.runtime.manifest import MANIFEST
 from attune.stage import Out, Params, Receipt, run, write_json
 from attune.tables import CORPUS, TRIPLETS, read
-
-KNOWN = "Transformer, Pooling, any number of Dense, Normalize"
-GOLDEN_STEP = 4  # every fourth of the parity texts
-FP32_ELSEWHERE = 0.9999  # cosine to torch that fp32 must reach on a service's machine
-INT8_SLACK = 0.01  # by how much int8 may fall short there of the cosine that it reaches here
 
 
 class ExportParams(Params):
@@ -49,7 +46,7 @@ class ExportParams(Params):
     int8_reduce_range: bool
     int8_calibration_rows: int = Field(ge=1, le=10_000)
     int8_seed: int = Field(ge=0)
-
+    fp16: bool
     torch_weights: bool
     parity_min_cosine: float = Field(gt=0, le=1)
     parity_max_abs_diff: float = Field(gt=0, le=2)
@@ -73,46 +70,6 @@ def load(model: Path) -> SentenceTransformer:
     return load_torch(model).to("cpu").float().eval()
 
 
-def is_plain_dense(module: torch.nn.Module) -> bool:
-    """Is it a linear layer from the pooled vector to the pooled vector, as all versions of the library know it?"""
-    if not isinstance(module, Dense) or module.use_residual:
-        return False
-    return {module.module_input_name, module.module_output_name} == {"sentence_embedding"}
-
-
-def describe(encoder: SentenceTransformer, model: Path) -> Description:
-    """Reads off the encoder what its consumers must know.
-
-    Raises:
-        BadInput: it has parts that the exported folder cannot express.
-    """
-    kinds = [type(module).__name__ for module in encoder]
-    has_length_1 = kinds[-1] == "Normalize"
-    layers = list(encoder)[2 : len(kinds) - has_length_1]
-    if kinds[:2] != ["Transformer", "Pooling"] or not all(is_plain_dense(layer) for layer in layers):
-        raise BadInput(
-            f"{model}: modules are {', '.join(kinds)}; export knows {KNOWN} only, and no Dense with a residual"
-        )
-    pooling = encoder[1]
-    if pooling.pooling_mode not in POOLING_FLAGS or not pooling.include_prompt:
-        raise BadInput(
-            f"{model}: pooling {pooling.get_config_dict()} cannot be exported; use one mode, prompt included"
-        )
-    if not has_length_1 and encoder.similarity_fn_name != "cosine":
-        raise BadInput(f"{model}: similarity is {encoder.similarity_fn_name} without Normalize; export needs cosine")
-    prompts = {name: encoder.prompts[name] for name in sorted(encoder.prompts)}
-    return Description(
-        dim=encoder.get_embedding_dimension(),
-        hidden_size=pooling.embedding_dimension,
-        n_dense=len(layers),
-        max_length=encoder.max_seq_length,
-        pooling=pooling.pooling_mode,
-        prompts=prompts,
-        default_prompt_name=encoder.default_prompt_name,
-        similarity=encoder.similarity_fn_name,
-    )
-
-
 def torch_truth(encoder: SentenceTransformer) -> Truth:
     """A function that embeds one text in torch, cut to so many tokens, without a prompt."""
 
@@ -122,13 +79,6 @@ def torch_truth(encoder: SentenceTransformer) -> Truth:
         return found
 
     return embed
-
-
-def n_positions(encoder: SentenceTransformer) -> int:
-    """The most tokens that a row may be padded to; RoBERTa and its kin begin to count after the id of their padding."""
-    settings = encoder.transformers_model.config
-    known: int | None = getattr(settings, "max_position_embeddings", None)
-    return encoder.max_seq_length if known is None else known - 1 - (settings.pad_token_id or 0)
 
 
 def check(parity: Parity, params: ExportParams, model: Path) -> None:
@@ -147,7 +97,21 @@ def check(parity: Parity, params: ExportParams, model: Path) -> None:
         )
 
 
-def manifest(about: Description, model: Path, parity: Parity | None, files: dict[str, Any]) -> dict[str, Any]:
+def check_fp16(figures: Mapping[str, float], model: Path) -> None:
+    """Refuses an fp16 graph in which a number was too large or too small for 16 bits.
+
+    Raises:
+        BadInput: it makes other vectors than torch, or none.
+    """
+    least = figures["fp16_min_cosine"]
+    if not least >= FP16_ELSEWHERE:  # written so that NaN fails
+        raise BadInput(
+            f"{model}: the fp16 graph's least cosine to torch is {least:.6f}, expected {FP16_ELSEWHERE} or more; "
+            "this encoder's numbers do not fit into 16 bits: set export.fp16 to false"
+        )
+
+
+def manifest(about: Description, model: Path, parity: Mapping[str, float], files: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest: what the encoder is, where it comes from, how near to torch it is, and each file's hash."""
     origin = model / "attune.json"
     return {
@@ -156,8 +120,8 @@ def manifest(about: Description, model: Path, parity: Parity | None, files: dict
         **asdict(about),
         "normalise": True,
         "outputs": list(OUTPUTS),
-        "graphs": {"fp32": FP32, "int8": INT8},
-        "parity": asdict(parity) if parity else {},
+        "graphs": {name: file for name, file in GRAPHS.items() if file in files},
+        "parity": parity,
         "libraries": {name: version(name) for name in LIBRARIES},
         "files": files,
     }
@@ -169,17 +133,14 @@ def reference(encoder: SentenceTransformer, max_length: int) -> tuple[list[str],
     return texts, encoder.encode(texts, batch_size=1, normalize_embeddings=True, show_progress_bar=False)
 
 
-def golden(texts: list[str], truth: NDArray[np.float32], int8: Embedder) -> dict[str, Any]:
-    """Texts with torch's vectors, and the least cosine to them that each graph must reach on any machine."""
-    least = float((int8.encode(texts) * truth).sum(axis=1).min())
-    limits = {FP32: FP32_ELSEWHERE, INT8: round(least - INT8_SLACK, 3)}
-    return {"texts": texts, "vectors": truth.tolist(), "min_cosine": limits}
-
-
-def write_int8(out: Path, encoder: SentenceTransformer, texts: Sequence[str], scheme: Scheme) -> None:
-    """Writes the int8 graph beside the fp32 one."""
+def write_graphs(params: ExportParams, encoder: SentenceTransformer, texts: Sequence[str], out: Path) -> dict[str, str]:
+    """Writes the graphs; returns their files by name. The ranges of int8's activations come from the texts."""
+    export_graph(encoder, out / FP32, params.opset)
     graph = onnx.load(out / FP32)
-    onnx.save(to_int8(graph, single_texts(encoder, texts, graph), scheme), out / INT8)
+    onnx.save(to_int8(graph, single_texts(encoder, texts, graph), params.scheme()), out / INT8)
+    if params.fp16:
+        onnx.save(to_fp16(graph), out / FP16)
+    return {name: file for name, file in GRAPHS.items() if (out / file).is_file()}
 
 
 def export(params: ExportParams, model: Path, triplets: Path, corpus: Path, out: Out) -> Receipt:
@@ -189,23 +150,25 @@ def export(params: ExportParams, model: Path, triplets: Path, corpus: Path, out:
     about = describe(encoder, model)
     texts, truth = reference(encoder, about.max_length)
     write_settings(model, out, about, params.torch_weights)
-    export_graph(encoder, out / FP32, params.opset)
     seen = read(triplets, TRIPLETS), read(corpus, CORPUS)
     calibrating = calibration_texts(*seen, params.int8_calibration_rows, params.int8_seed, about)
-    write_int8(out, encoder, calibrating, params.scheme())
-    write_json(out / MANIFEST, manifest(about, model, None, {}))  # the runtime reads it; figures and hashes come after
-    fp32, int8 = (Embedder(out, graph, params.threads) for graph in (FP32, INT8))
-    parity = compare(by_batch_size(fp32, texts, "fp32"), by_batch_size(int8, texts, "int8"), truth)
+    graphs = write_graphs(params, encoder, calibrating, out)
+    write_json(out / MANIFEST, manifest(about, model, {}, {}))  # the runtime reads it; figures and hashes come after
+    found = {file: by_batch_size(Embedder(out, file, params.threads), texts, name) for name, file in graphs.items()}
+    parity = compare(found[FP32], found[INT8], truth)
     grid = run_grid(out, FP32, about.max_length, n_positions(encoder), torch_truth(encoder), params.threads)
     parity = parity.with_grid(grid.n_batches, grid.min_cosine, grid.max_abs_diff)
     check(parity, params, model)
-    few = slice(None, None, GOLDEN_STEP)
-    write_json(out / GOLDEN, golden(texts[few], truth[few], int8))
+    figures = asdict(parity)
+    if params.fp16:
+        figures |= compare_fp16(found[FP16], truth)
+        check_fp16(figures, model)
+    write_json(out / GOLDEN, golden(texts, truth, {file: vectors[-1] for file, vectors in found.items()}))
     (out / MANIFEST).unlink()  # it lists every file but itself
     files = file_records(out)
-    write_json(out / MANIFEST, manifest(about, model, parity, files))
-    sizes = {"fp32_bytes": files[FP32]["size"], "int8_bytes": files[INT8]["size"]}
-    return {"dim": about.dim, "max_length": about.max_length, "n_texts": len(texts), **asdict(parity), **sizes}
+    write_json(out / MANIFEST, manifest(about, model, figures, files))
+    sizes = {f"{name}_bytes": files[file]["size"] for name, file in graphs.items()}
+    return {"dim": about.dim, "max_length": about.max_length, "n_texts": len(texts), **figures, **sizes}
 
 
 if __name__ == "__main__":

@@ -15,15 +15,17 @@ import torch
 from datasets import Dataset
 from pydantic import Field, field_validator
 
-from attune import checkpoints, encoders, fitting
+from attune import checkpoints, encoders, fitting, launch, processes
 from attune.batches import Rows
 from attune.dev_split import read_dev
+from attune.fingerprint import fingerprint
 from attune.fitting import Material
+from attune.launch import SharedParams
 from attune.mixing import mixed
 from attune.outcome import Outcome, figures
 from attune.practice import read_practice
 from attune.recipe import Recipe, check, check_dimensions
-from attune.stage import Out, Params, Receipt, afterwards, run
+from attune.stage import Out, Receipt, afterwards, run
 from attune.tables import CORPUS, TRIPLETS, full_texts, read
 
 SCRATCH = Path("scratch/train")
@@ -33,19 +35,9 @@ LIBRARIES = (
 )
 # the files that decide on a model's bytes, beside this one: all that it imports, at any depth (a test compares)
 CODE = (
-    *(
-        "adapters",
-        "batches",
-        "checkpoints",
-        "clusters",
-        "dev",
-        "dev_split",
-        "distillation",
-        "encoders",
-        "errors",
-        "fitting",
-    ),
-    *("losses", "mixing", "outcome", "practice", "recipe", "stage", "tables"),
+    *("adapters", "batches", "checkpoints", "clusters", "dev", "dev_split", "distillation", "encoders", "errors"),
+    *("fingerprint", "fitting", "gathering", "launch", "losses", "mixing", "outcome", "packed_attention", "packing"),
+    *("practice", "processes", "recipe", "shared_batches", "stage", "tables"),
 )
 CURVE = {"seed": pl.Int64, "step": pl.Int64, "loss": pl.Float64, "dev_ndcg@10": pl.Float64}
 
@@ -53,8 +45,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Dimension = Annotated[int, Field(ge=1)]
 
 
-class TrainParams(Params):
-    """The recipe of the run, and how it is judged as it goes."""
+class TrainParams(SharedParams):
+    """The recipe of the run, how it is judged as it goes, and how many processes share it."""
 
     seeds: list[Seed] = Field(min_length=1)
     loss: Literal["mnrl", "cached_mnrl", "gist", "triplet", "contrastive"]
@@ -82,7 +74,6 @@ class TrainParams(Params):
     patience: int = Field(ge=1, le=1000)
     keep: Literal["best", "last"]
     precision: Literal["auto", "fp32", "bf16"]
-    threads: int = Field(ge=1, le=1024)
 
     @field_validator("seeds", "matryoshka_dims")
     @classmethod
@@ -117,22 +108,30 @@ def batching_of(triplets: pl.DataFrame, cluster_of: dict[str, str], positives: S
     )
 
 
-def scratch_of(knobs: Recipe, threads: int, inputs: Iterable[Path]) -> Path:
-    """The scratch folder of a run; the code that it depends on is among what names it."""
+def scratch_of(knobs: Recipe, params: SharedParams, inputs: Iterable[Path]) -> Path:
+    """The scratch folder of a run; the code that it depends on is among what names it.
+
+    Raises:
+        BadInput: the first of several processes would do another run than this one.
+    """
     files = sorted(path for path in inputs if path.is_file())
     own = Path(__file__)
     code = [own, *(own.parent.parent / f"{name}.py" for name in CODE)]
-    return SCRATCH / checkpoints.fingerprint((knobs, threads), LIBRARIES, [*files, *code])
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    work = (knobs, params.threads, params.processes, device)
+    return processes.same_for_all(SCRATCH / fingerprint(work, LIBRARIES, [*files, *code]))
 
 
 def run_seed(knobs: Recipe, base: Path, start: Path, material: Material, scratch: Path) -> Outcome:
     """Fine-tunes one encoder into its scratch folder, unless an earlier process finished it there."""
-    if (done := checkpoints.finished(scratch)) is None:
+    if (done := processes.agreed(partial(checkpoints.finished, scratch))) is None:
         model = encoders.load_torch(start)
         check_dimensions(knobs, model.get_embedding_dimension())
         frozen = encoders.load_torch(base) if knobs.is_guided else None
         done = fitting.fit(model, frozen, material, knobs, scratch)
-        checkpoints.finish(scratch, model, done)
+        processes.wait()  # for those that still read a checkpoint, as they are removed now
+        if processes.is_first():
+            checkpoints.finish(scratch, model, done)
     return done
 
 
@@ -168,7 +167,7 @@ def train(
     batching = batching_of(triplets, dict(corpus.select("document_id", "cluster_id").iter_rows()), columns["positive"])
     recipes = params.recipes()
     first = recipes[params.seeds[0]]
-    check(first, n_negatives=len(columns) - 2)
+    check(first, len(columns) - 2, params.processes)
     starts = {seed: checkpoints.start_of(start, seed) for seed in recipes}
     general = read_practice(Path(params.general)).fit if first.reads_general_text else []
     judge = read_dev(dev_split, texts)
@@ -178,8 +177,10 @@ def train(
     for seed, knobs in recipes.items():
         rows, mixed_batching = mixed(columns, batching, general, knobs.general_share, seed)
         material = Material(Dataset.from_dict(rows), mixed_batching, judge, general)
-        scratches[seed] = scratch_of(knobs, params.threads, {*inputs, *starts[seed].rglob("*")})
+        scratches[seed] = scratch_of(knobs, params, {*inputs, *starts[seed].rglob("*")})
         outcomes[seed] = run_seed(knobs, base, starts[seed], material, scratches[seed])
+    if not processes.is_first():
+        return {}
     write_models(scratches, base, out)
     write_curve(outcomes, curve_file)
     for scratch in scratches.values():
@@ -190,4 +191,4 @@ def train(
 
 
 if __name__ == "__main__":
-    run(train)
+    run(train, launch.call)

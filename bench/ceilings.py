@@ -1,0 +1,191 @@
+"""What this machine's matrix products allow, in fp32, bf16 and int8, at the shapes of the encoder's layers.
+
+    python bench/ceilings.py [--model models/onnx] [--tokens 4096] [--threads N]
+
+The ceiling is a layer's six products one after another, in the library that is fastest here: torch for floats, and
+onnxruntime for int8. Attention's own products, softmax, layer norms and tokens are no part of it, so an encoder cannot
+reach it.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from alternating import Spread, alternate, rates
+from section import ROOT, Section, show, table
+from workers import Worker, obey
+
+PRECISIONS = ("fp32", "bf16", "int8")
+THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Shape(NamedTuple):
+    """What an encoder's cost depends on."""
+
+    n_layers: int
+    dim: int
+    wide: int  # of the feed-forward network
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """From the folder's config.json, as BERT and its relatives write it."""
+        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return cls(settings["num_hidden_layers"], settings["hidden_size"], settings["intermediate_size"])
+
+    def products(self) -> list[tuple[int, int, int]]:
+        """A layer's matrix products: how often, columns in, columns out."""
+        return [(4, self.dim, self.dim), (1, self.dim, self.wide), (1, self.wide, self.dim)]
+
+    def layer_flop(self, n_tokens: int) -> int:
+        """Of one layer's products, a multiplication and an addition for each weight and token."""
+        return sum(2 * times * n_tokens * rows * columns for times, rows, columns in self.products())
+
+    def flop(self, lengths: Sequence[int]) -> int:
+        """Of encoding texts of so many tokens, padding not counted: the products with weights, and attention's two.
+
+        Attention multiplies queries with keys and weights with values, 2 x 2 x length x length x dim in each layer.
+        """
+        attention = sum(4 * length * length * self.dim for length in lengths)
+        return self.n_layers * (self.layer_flop(sum(lengths)) + attention)
+
+
+def int8_product(n_tokens: int, n_rows: int, n_columns: int, threads: int) -> Callable[[], object]:
+    """Activations in uint8, weights in int8, sums in int32, as in a quantised graph."""
+    import numpy as np  # noqa: PLC0415
+    import onnxruntime  # noqa: PLC0415
+    from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415
+
+    random = np.random.default_rng(7)
+    weights = random.integers(-127, 128, (n_rows, n_columns)).astype(np.int8)
+    graph = helper.make_graph(
+        [helper.make_node("MatMulInteger", ["left", "right"], ["product"])],
+        "product",
+        [helper.make_tensor_value_info("left", TensorProto.UINT8, [n_tokens, n_rows])],
+        [helper.make_tensor_value_info("product", TensorProto.INT32, [n_tokens, n_columns])],
+        [numpy_helper.from_array(weights, "right")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    left = random.integers(0, 256, (n_tokens, n_rows)).astype(np.uint8)
+    return lambda: session.run(None, {"left": left})
+
+
+def float_product(n_tokens: int, n_rows: int, n_columns: int, precision: str) -> Callable[[], object]:
+    """Both sides and the result in one precision."""
+    import torch  # noqa: PLC0415
+
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    left, right = torch.randn(n_tokens, n_rows, dtype=dtype), torch.randn(n_columns, n_rows, dtype=dtype)
+    return lambda: torch.nn.functional.linear(left, right)
+
+
+def layer(shape: Shape, n_tokens: int, threads: int) -> dict[str, list[Callable[[], object]]]:
+    """A layer's products in each precision, in their order."""
+    import torch  # noqa: PLC0415
+
+    torch.set_num_threads(threads)
+    found: dict[str, list[Callable[[], object]]] = {}
+    for precision in PRECISIONS:
+        found[precision] = []
+        for times, rows, columns in shape.products():
+            if precision == "int8":
+                product = int8_product(n_tokens, rows, columns, threads)
+            else:
+                product = float_product(n_tokens, rows, columns, precision)
+            found[precision] += [product] * times
+    return found
+
+
+def work(shape: Shape, n_tokens: int, threads: int) -> Callable[..., object]:
+    """What the worker does: a layer's products, or one of them, so many times."""
+    products = layer(shape, n_tokens, threads)
+
+    def run(precision: str, times: int, which: int | None = None) -> None:
+        chosen = products[precision] if which is None else [products[precision][which]]
+        with_gradients_off(chosen * times)
+
+    return run
+
+
+def with_gradients_off(steps: Sequence[Callable[[], object]]) -> None:
+    """Does all of them, one after another."""
+    import torch  # noqa: PLC0415
+
+    with torch.inference_mode():
+        for step in steps:
+            step()
+
+
+class Ceiling:
+    """The worker that multiplies matrices."""
+
+    def __init__(self, shape: Shape, n_tokens: int, threads: int) -> None:
+        self.shape, self.n_tokens = shape, n_tokens
+        arguments = ["--worker", *map(str, (*shape, n_tokens, threads))]
+        self.worker = Worker("ceiling", Path(__file__), *arguments)
+
+    def rate(self, precision: str, times: int = 8) -> float:
+        """Floating-point operations per second of a layer's products."""
+        return times * self.shape.layer_flop(self.n_tokens) / self.worker.ask(precision=precision, times=times)
+
+
+def measure(section: Section, given: argparse.Namespace) -> None:
+    """A row for each product, and one for the layer."""
+    shape = Shape.read(given.model)
+    ceiling = Ceiling(shape, given.tokens, given.threads)
+    with ceiling.worker as worker:
+        worker.ready()
+        rows = []
+        for name, which, flop in _cases(shape, given.tokens):
+            runs = {
+                precision: lambda precision=precision, which=which: worker.ask(
+                    precision=precision, times=8, which=which
+                )
+                for precision in PRECISIONS
+            }
+            seconds = alternate(runs, given.rounds)
+            rows.append([name, *(rates(8 * flop / 1e9, seconds[precision]).cell(0) for precision in PRECISIONS)])
+    section.add(
+        f"Matrix products of {given.tokens} tokens in GFLOP/s (int8: operations), {given.threads} threads, "
+        f"minimum / **median** / maximum of {given.rounds} rounds.",
+        table(["product", *PRECISIONS], rows),
+    )
+
+
+def _cases(shape: Shape, n_tokens: int) -> list[tuple[str, int | None, int]]:
+    """What is multiplied: its name, its place in the layer, its operations."""
+    found: list[tuple[str, int | None, int]] = []
+    place = 0
+    for times, rows, columns in shape.products():
+        found.append((f"{rows} x {columns}", place, 2 * n_tokens * rows * columns))
+        place += times
+    return [*found, ("a whole layer", None, shape.layer_flop(n_tokens))]
+
+
+def gflops(values: Sequence[float]) -> Spread:
+    """Operations per second in thousands of millions."""
+    return Spread.of(value / 1e9 for value in values)
+
+
+def main() -> None:
+    """The worker, or the table."""
+    if sys.argv[1:2] == ["--worker"]:
+        n_layers, dim, wide, n_tokens, threads = map(int, sys.argv[2:])
+        obey(lambda: work(Shape(n_layers, dim, wide), n_tokens, threads))
+        return
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, default=ROOT / "models/onnx")
+    parser.add_argument("--tokens", type=int, default=4096)
+    parser.add_argument("--threads", type=int, default=THREADS)
+    parser.add_argument("--rounds", type=int, default=5)
+    show("ceilings", "Ceilings", parser, measure)
+
+
+if __name__ == "__main__":
+    main()

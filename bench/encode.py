@@ -1,0 +1,152 @@
+"""Encoding: attune in torch and in ONNX beside sentence-transformers, plain onnxruntime and fastembed; about 6 minutes.
+
+    python bench/encode.py [--kinds short code long] [--rounds 5] [--share 1.0]
+
+All encode the same documents with the same weights (models/onnx) in turn, each in a process of its own. The share of
+the ceiling is that of the matrix products in the same precision, measured in the same round (bench/ceilings.py): the
+operations that the texts' real tokens need, by the seconds that they took. fastembed has an environment of its own,
+the one that `make test-consumers` uses; it is made if it is not there.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import rivals
+from alternating import Run, Spread, alternate, rates, ratios
+from ceilings import PRECISIONS, THREADS, Ceiling, Shape
+from encode_worker import COMPETITORS
+from section import ROOT, Section, Target, show, table
+from texts import KINDS, Kind, documents, encoder, present
+from tokenizers import Tokenizer
+from workers import Gone, Worker
+
+PLAIN, OURS = "SentenceTransformer.encode", "attune, torch auto"
+WANTED_RATIO, WANTED_COSINE = 2.2, 0.9999
+FASTEMBED = ROOT / "tests/consumers/fastembed_0_9.txt"
+HEAD = ["system", "documents/s", "times plain", "share of ceiling", "peak MB", "mean cosine", "least cosine"]
+
+
+class Race:
+    """The competitors over one kind of text, loaded and waiting."""
+
+    def __init__(self, folder: Path, scratch: Path, texts: list[str], threads: int, fastembed: Path | None) -> None:
+        self.texts, self.scratch, self.shape = texts, scratch, Shape.read(folder)
+        self.ceiling = Ceiling(self.shape, 4096, threads)
+        file = scratch / "texts.json"
+        file.write_text(json.dumps(texts), encoding="utf-8")
+        script = Path(__file__).with_name("encode_worker.py")
+        self.workers = {}
+        for name in COMPETITORS:
+            python = fastembed if name == "fastembed" else sys.executable
+            if python:
+                arguments = (name, str(folder), str(file), str(threads))
+                self.workers[name] = Worker(name, script, *arguments, python=python)
+
+    def ready(self, section: Section) -> None:
+        """Waits for all; who fails is left out. What each finds is kept for the cosines.
+
+        Raises:
+            Gone: plain or attune failed, so that there is nothing to compare.
+        """
+        self.ceiling.worker.ready()
+        for place, (name, worker) in enumerate(list(self.workers.items())):
+            try:
+                worker.ready()
+                worker.ask(out=str(self.scratch / f"{place}.npy"))
+            except Gone as error:
+                section.leave_out(str(error))
+                worker.close()
+                del self.workers[name]
+        if missing := {PLAIN, OURS} - set(self.workers):
+            raise Gone(f"encode: nothing to compare without {', '.join(sorted(missing))}")
+
+    def close(self) -> None:
+        """Ends all."""
+        for worker in (self.ceiling.worker, *self.workers.values()):
+            worker.close()
+
+    def run(self, rounds: int) -> dict[str, list[float]]:
+        """Seconds of each competitor's rounds; of the ceilings, named by their precision, its operations per second."""
+        runs: dict[str, Run] = {precision: self._ceiling(precision) for precision in PRECISIONS}
+        runs |= {name: worker.ask for name, worker in self.workers.items()}
+        return alternate(runs, rounds, warm=0)  # `ready` has warmed them up
+
+    def _ceiling(self, precision: str) -> Run:
+        return lambda: self.ceiling.rate(precision)
+
+    def cosines(self) -> dict[str, np.ndarray]:
+        """Each competitor's embeddings against the plain one's, (n texts,) each."""
+        files = {name: self.scratch / f"{place}.npy" for place, name in enumerate(COMPETITORS)}
+        found = {name: np.load(files[name]).astype(np.float64) for name in self.workers}
+        unit = {name: rows / np.linalg.norm(rows, axis=1, keepdims=True) for name, rows in found.items()}
+        return {name: (rows * unit[PLAIN]).sum(axis=1) for name, rows in unit.items()}
+
+
+def lengths(folder: Path, texts: list[str]) -> list[int]:
+    """Tokens of each text, as far as the encoder reads."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    return [len(encoding.ids) for encoding in tokenizer.encode_batch(texts)]
+
+
+def measure_kind(section: Section, kind: Kind, given: argparse.Namespace, fastembed: Path | None) -> None:
+    """One table, and one target."""
+    texts = documents(kind, max(2, round(given.share * kind.n_documents)))
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = encoder(given.model, kind.max_length, Path(name) / "model")
+        race = Race(folder, Path(name), texts, given.threads, fastembed)
+        stack.callback(race.close)
+        race.ready(section)
+        seconds, cosines = race.run(given.rounds), race.cosines()
+        tokens = lengths(folder, texts)
+        peaks = {name: worker.peak_bytes for name, worker in race.workers.items()}
+        precisions = {name: str(worker.facts["precision"]) for name, worker in race.workers.items()}
+    flop, rows = race.shape.flop(tokens), []
+    for name in race.workers:
+        ceiling = seconds[precisions[name]]
+        share = Spread.of(flop / taken / rate for taken, rate in zip(seconds[name], ceiling, strict=True))
+        cells = [rates(len(texts), seconds[name]).cell(1), ratios(seconds[PLAIN], seconds[name]).cell()]
+        cells += [f"{share.median:.0%}", f"{peaks[name] / 1e6:,.0f}"]
+        rows.append([name, *cells, f"{cosines[name].mean():.6f}", f"{cosines[name].min():.5f}"])
+    section.add(
+        f"**{kind.name}**: {len(texts)} documents ({kind.source or 'the default data'}), "
+        f"{np.mean(tokens):.0f} tokens on average, {max(tokens)} at most; {flop / 1e9:,.1f} GFLOP; "
+        f"ceilings {', '.join(f'{name} {np.median(seconds[name]) / 1e9:,.0f} GFLOP/s' for name in PRECISIONS)}.",
+        table(HEAD, rows),
+    )
+    ratio, cosine = ratios(seconds[PLAIN], seconds[OURS]), cosines[OURS].mean()
+    is_met = ratio.median >= WANTED_RATIO and cosine >= WANTED_COSINE
+    note = f"{precisions[OURS]}, mean cosine {cosine:.6f}"
+    wanted = f">= {WANTED_RATIO} times plain fp32, mean cosine >= {WANTED_COSINE}"
+    section.targets.append(Target(f"encode, {kind.name} texts", wanted, ratio.cell(), is_met, note))
+
+
+def measure(section: Section, given: argparse.Namespace) -> None:
+    """A table for each kind of text that is here."""
+    section.add(f"{given.threads} threads; minimum / **median** / maximum of {given.rounds} rounds.")
+    fastembed = rivals.python(section, "fastembed", FASTEMBED)
+    for name in given.kinds:
+        if reason := present(KINDS[name]):
+            section.leave_out(reason)
+        else:
+            measure_kind(section, KINDS[name], given, fastembed)
+
+
+def main() -> None:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
+    parser.add_argument("--model", type=Path, default=ROOT / "models/onnx")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--share", type=float, default=1.0, help="of the documents: 0.1 for a quick look")
+    parser.add_argument("--threads", type=int, default=THREADS)
+    show("encode", "Encode", parser, measure)
+
+
+if __name__ == "__main__":
+    main()

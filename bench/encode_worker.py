@@ -1,0 +1,166 @@
+"""The competitors in encoding, each in a process of its own: encode_worker.py COMPETITOR FOLDER TEXTS THREADS.
+
+One function makes each of them from an exported encoder's folder, and imports what it needs: fastembed has packages of
+its own. A request {"out": FILE} also keeps the embeddings.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from workers import obey
+
+ROOT = Path(__file__).resolve().parent.parent
+BATCH_SIZE = 32  # sentence-transformers' default
+Encode = Callable[[Sequence[str]], Any]
+
+
+def sentence_transformers(folder: Path, threads: int) -> Encode:
+    """As most people run it."""
+    return _sentence_transformers(folder, threads)
+
+
+def sentence_transformers_autocast(folder: Path, threads: int) -> Encode:
+    """Weights in fp32, products in bf16."""
+    import torch  # noqa: PLC0415
+
+    encode = _sentence_transformers(folder, threads)
+
+    def under_autocast(texts: Sequence[str]) -> object:
+        with torch.autocast("cpu", torch.bfloat16):
+            return encode(texts)
+
+    return under_autocast
+
+
+def sentence_transformers_bf16(folder: Path, threads: int) -> Encode:
+    """All in bf16."""
+    import torch  # noqa: PLC0415
+
+    encode = _sentence_transformers(folder, threads, model_kwargs={"dtype": torch.bfloat16})
+    return lambda texts: encode(texts).float()
+
+
+def _sentence_transformers(folder: Path, threads: int, **settings: object) -> Encode:
+    import torch  # noqa: PLC0415
+    from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+
+    torch.set_num_threads(threads)
+    model = SentenceTransformer(str(folder), device="cpu", local_files_only=True, **settings)
+    # numpy has no bf16
+    kind = {"convert_to_numpy": False, "convert_to_tensor": True} if settings else {}
+    return lambda texts: model.encode(list(texts), batch_size=BATCH_SIZE, show_progress_bar=False, **kind)
+
+
+def plain_onnxruntime(folder: Path, threads: int) -> Encode:
+    """What a page on the web shows: batches in the order of the texts, each padded to its longest."""
+    import onnxruntime  # noqa: PLC0415
+    from tokenizers import Tokenizer  # noqa: PLC0415
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.enable_padding()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    file = str(folder / "onnx/model.onnx")
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    inputs = [node.name for node in session.get_inputs()]
+
+    def encode(texts: Sequence[str]) -> object:
+        found = []
+        for start in range(0, len(texts), BATCH_SIZE):
+            encodings = tokenizer.encode_batch(list(texts[start : start + BATCH_SIZE]))
+            ids = np.array([encoding.ids for encoding in encodings], dtype=np.int64)
+            mask = np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64)
+            features = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+            found.append(session.run(["sentence_embedding"], {name: features[name] for name in inputs})[0])
+        return np.concatenate(found)
+
+    return encode
+
+
+def fastembed(folder: Path, threads: int) -> Encode:
+    """Its defaults, but for the batch size of the others; its own is 256."""
+    from fastembed import TextEmbedding  # type: ignore[import-not-found]  # noqa: PLC0415
+    from fastembed.common.model_description import (  # type: ignore[import-not-found]  # noqa: PLC0415
+        ModelSource,
+        PoolingType,
+    )
+
+    TextEmbedding.add_custom_model(
+        model="local/bench",
+        pooling=PoolingType.MEAN,
+        normalization=True,
+        sources=ModelSource(hf="local/none"),  # not asked: the path below is given
+        dim=json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["dim"],
+        model_file="onnx/model.onnx",
+    )
+    model = TextEmbedding("local/bench", specific_model_path=str(folder), local_files_only=True, threads=threads)
+    return lambda texts: np.stack(list(model.embed(texts, batch_size=BATCH_SIZE)))
+
+
+def attune_torch(folder: Path, threads: int, precision: str) -> Encode:
+    """As stage embed encodes a corpus in torch; the one place that knows how."""
+    from attune.stage import load_params  # noqa: PLC0415
+    from attune.stages.embed import EmbedParams, load, precision_of  # noqa: PLC0415
+
+    params = load_params(EmbedParams, "embed", ROOT / "params.yaml")
+    params = params.model_copy(update={"precision": precision, "threads": threads})
+    return load("tuned", folder, precision_of("tuned", params), params).encode_document
+
+
+def attune_onnx(folder: Path, threads: int, file: str) -> Encode:
+    """The runtime that services use."""
+    from attune.runtime import Embedder  # noqa: PLC0415
+
+    return Embedder(folder, file, threads).encode_document
+
+
+# name: the function, and the precision of its products
+COMPETITORS: dict[str, tuple[Callable[[Path, int], Encode], str]] = {
+    "SentenceTransformer.encode": (sentence_transformers, "fp32"),
+    "SentenceTransformer.encode, bf16 autocast": (sentence_transformers_autocast, "bf16"),
+    "SentenceTransformer.encode, all bf16": (sentence_transformers_bf16, "bf16"),
+    "onnxruntime, plain": (plain_onnxruntime, "fp32"),
+    "fastembed": (fastembed, "fp32"),
+    "attune, torch fp32": (lambda folder, threads: attune_torch(folder, threads, "fp32"), "fp32"),
+    "attune, torch auto": (lambda folder, threads: attune_torch(folder, threads, "auto"), "auto"),
+    "attune, ONNX fp32": (lambda folder, threads: attune_onnx(folder, threads, "onnx/model.onnx"), "fp32"),
+    "attune, ONNX int8": (lambda folder, threads: attune_onnx(folder, threads, "onnx/model_quantized.onnx"), "int8"),
+}
+
+
+def precision_of(name: str) -> str:
+    """Of a competitor's products; auto is what attune takes on this machine."""
+    precision = COMPETITORS[name][1]
+    if precision != "auto":
+        return precision
+    from attune.encoders import best_precision  # noqa: PLC0415
+
+    return best_precision()
+
+
+def main() -> None:
+    """Loads, then encodes all texts at each request."""
+    name, folder, file, threads = sys.argv[1:]
+    texts = json.loads(Path(file).read_text(encoding="utf-8"))
+
+    def prepare() -> Callable[..., object]:
+        encode = COMPETITORS[name][0](Path(folder), int(threads))
+
+        def work(out: str | None = None) -> dict[str, str]:
+            embeddings = encode(texts)
+            if not out:
+                return {}
+            np.save(out, np.asarray(embeddings, dtype=np.float32))
+            return {"precision": precision_of(name)}
+
+        return work
+
+    obey(prepare)
+
+
+if __name__ == "__main__":
+    main()

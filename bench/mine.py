@@ -1,0 +1,166 @@
+"""Mining hard negatives: attune's stage beside mine_hard_negatives, encoding included; about 3 minutes.
+
+    python bench/mine.py [--queries 128] [--large 100000] [--rounds 3]
+
+Both get the same queries, answers and documents of the default data and the same encoder (models/base). Then what
+mining and evaluating cost beyond encoding in a large corpus of random embeddings, whose encoding is reckoned from the
+documents per second that attune's encoder just had.
+"""
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from alternating import Spread, alternate, ratios, timed
+from ceilings import THREADS
+from datasets import Dataset
+from encode_worker import Encode, attune_torch
+from evaluate import own as evaluate_own
+from numpy.typing import NDArray
+from ranked import Task as Asked
+from section import ROOT, Section, Target, show, table
+from sentence_transformers import SentenceTransformer, mine_hard_negatives
+from texts import KINDS, documents, pairs, present
+
+from attune.candidates import Pairs, cosines
+from attune.mining import Mined, Recipe, Task, mine_negatives
+from attune.stage import load_params
+from attune.stages.embed import EmbedParams
+from attune.stages.mine import MineParams
+from attune.trust import figures
+
+WANTED_SHARE = 0.05
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Queries, the place of each one's answer among the documents, and the documents."""
+
+    queries: list[str]
+    answers: NDArray[np.int64]
+    documents: list[str]
+
+    @classmethod
+    def drawn(cls, n: int) -> "Sample":
+        """n queries of the default data, their answers, and as many other documents, each text once."""
+        queries, answers = pairs(KINDS["code"], n)
+        texts = list(dict.fromkeys([*answers, *documents(KINDS["code"], n)]))
+        return cls(queries, np.array([texts.index(answer) for answer in answers]), texts)
+
+
+def task_of(queries: Vectors, found: Vectors, answers: NDArray[np.int64], texts: tuple[list[str], list[str]]) -> Task:
+    """As stage mine reads it from its tables, where nothing is a near-duplicate of anything."""
+    places, none = np.arange(len(found)), np.empty(0, dtype=np.int64)
+    return Task(*texts, queries, found, answers, places, places, places, _pairs(answers), Pairs(none, none))
+
+
+def _pairs(answers: NDArray[np.int64]) -> Pairs:
+    return Pairs(np.arange(len(answers)), answers)
+
+
+def recipe() -> Recipe:
+    """That of params.yaml."""
+    params = load_params(MineParams, "mine", ROOT / "params.yaml")
+    return Recipe(**params.model_dump(include=set(Recipe.__dataclass_fields__)))
+
+
+def mined(task: Task, how: Recipe) -> Mined:
+    """What stage mine does between reading and writing, its figures included."""
+    score = cosines(task.query_vectors, task.document_vectors)
+    found = mine_negatives(task, how, score, is_reranked=False)
+    figures(task, how, found, score)
+    return found
+
+
+def library(model: SentenceTransformer, sample: Sample, how: Recipe) -> Dataset:
+    """The same, as its documentation shows it, with FAISS and the same rule."""
+    rows = {"query": sample.queries, "answer": [sample.documents[row] for row in sample.answers]}
+    return mine_hard_negatives(
+        Dataset.from_dict(rows),
+        model,
+        corpus=sample.documents,
+        num_negatives=how.n_negatives,
+        range_max=how.depth,
+        relative_margin=1 - how.max_share_of_positive,
+        use_faiss=True,
+        verbose=False,
+    )
+
+
+def small(section: Section, given: argparse.Namespace, how: Recipe, encode: Encode, sample: Sample) -> None:
+    """Both on real texts."""
+    model = SentenceTransformer(str(given.model), device="cpu", local_files_only=True)
+    encoding: list[float] = []
+
+    def own() -> None:
+        start = time.perf_counter()
+        found, queries = encode(sample.documents), encode(sample.queries)
+        encoding.append(time.perf_counter() - start)
+        mined(task_of(queries, found, sample.answers, (sample.queries, sample.documents)), how)
+
+    runs = {"mine_hard_negatives": timed(lambda: library(model, sample, how)), "attune": timed(own)}
+    seconds = alternate(runs, given.rounds)
+    slow, fast = seconds.values()
+    share = Spread.of(part / whole for part, whole in zip(encoding[-given.rounds :], fast, strict=True))
+    rows = [[name, Spread.of(taken).cell(), ratios(slow, taken).cell()] for name, taken in seconds.items()]
+    section.add(
+        f"**{len(sample.queries)} queries, {len(sample.documents)} documents** of the default data, {given.threads} "
+        f"threads, {given.rounds} rounds; encoding is {share.median:.1%} of attune's time.",
+        table(["system", "seconds", "times mine_hard_negatives"], rows),
+    )
+
+
+def large(section: Section, given: argparse.Namespace, how: Recipe, encode: Encode, sample: Sample) -> None:
+    """What a corpus of random embeddings costs beyond its encoding, which is reckoned in each round from real texts."""
+    asked = Asked.drawn(given.large // 10, given.large)
+    first = asked.judgments[np.unique(asked.judgments[:, 0], return_index=True)[1], 1]
+    task = task_of(asked.queries, asked.documents, first, ([""] * len(asked.queries), [""] * given.large))
+    runs = {
+        "encode": timed(lambda: encode(sample.documents)),
+        "mine": timed(lambda: mined(task, how)),
+        "evaluate": timed(lambda: evaluate_own(asked, given.threads)),
+    }
+    seconds = alternate(runs, given.rounds)
+    times = given.large / len(sample.documents)
+    encoding = [times * taken for taken in seconds.pop("encode")]
+    sizes = f"{given.large:,} documents, {len(asked.queries):,} queries"
+    rows = [["encode, reckoned", Spread.of(encoding).cell(), ""]]
+    for name, taken in seconds.items():
+        share = Spread.of(100 * one / other for one, other in zip(taken, encoding, strict=True))
+        rows.append([name, Spread.of(taken).cell(), f"{share.cell()} %"])
+        is_met = share.median <= 100 * WANTED_SHARE
+        wanted = f"<= {WANTED_SHARE:.0%} of encoding"
+        section.targets.append(Target(f"{name} beyond encoding, {sizes}", wanted, rows[-1][2], is_met))
+    section.add(f"**{sizes}**, random embeddings.", table(["stage", "seconds", "of encoding"], rows))
+
+
+def measure(section: Section, given: argparse.Namespace) -> None:
+    """On real texts, then at scale."""
+    torch.set_num_threads(given.threads)
+    if reason := present(KINDS["code"]):
+        section.leave_out(reason)
+        return
+    precision = load_params(EmbedParams, "embed", ROOT / "params.yaml").precision
+    encode, sample, how = attune_torch(given.model, given.threads, precision), Sample.drawn(given.queries), recipe()
+    section.add(f"attune encodes in {precision} (embed.precision), as its pipeline does.")
+    small(section, given, how, encode, sample)
+    large(section, given, how, encode, sample)
+
+
+def main() -> None:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--queries", type=int, default=128)
+    parser.add_argument("--large", type=int, default=100_000)
+    parser.add_argument("--model", type=Path, default=ROOT / "models/base")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=THREADS)
+    show("mine", "Mine", parser, measure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""What a part of the bench has found: tables for people, a row for each target. Printed as Markdown, kept as JSON."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from workers import Gone
+
+from attune.errors import BadInput
+from attune.stage import fail
+
+ROOT = Path(__file__).resolve().parent.parent
+KEPT = ROOT / "scratch" / "bench"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], n_words: int = 1) -> str:
+    """A Markdown table; all columns but the first `n_words` are numbers, aligned to the right.
+
+    Raises:
+        ValueError: a row has another number of cells than the head.
+    """
+    lines = [list(head), ["---" if place < n_words else "---:" for place in range(len(head))], *map(list, rows)]
+    if wrong := [row for row in lines if len(row) != len(head)]:
+        raise ValueError(f"row {wrong[0]} has {len(wrong[0])} cells, expected {len(head)}")
+    return "\n".join(f"| {' | '.join(row)} |" for row in lines)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One of the figures that were asked for.
+
+    Attributes:
+        what: what is compared.
+        wanted: what was asked for, in words.
+        found: minimum, median and maximum, formatted.
+        is_met: whether the median meets it.
+        note: what else must be known of it.
+    """
+
+    what: str
+    wanted: str
+    found: str
+    is_met: bool
+    note: str = ""
+
+    def cells(self) -> list[str]:
+        """Of the table of targets."""
+        return [self.what, self.wanted, "yes" if self.is_met else "**no**", self.found, self.note]
+
+
+TARGETS = ["what", "target", "met", "min / **median** / max", "note"]
+
+
+@dataclass
+class Section:
+    """A part's findings.
+
+    Attributes:
+        title: its heading.
+        command: what makes it again.
+        date: of the day it was made, UTC.
+        body: paragraphs and tables, Markdown.
+        left_out: competitors that are not here, and why.
+    """
+
+    title: str
+    command: str
+    date: str
+    body: list[str] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    def add(self, *paragraphs: str) -> None:
+        """Adds to the body, and shows it at once."""
+        self.body += paragraphs
+        for paragraph in paragraphs:
+            print(f"\n{paragraph}", flush=True)
+
+    def leave_out(self, reason: str) -> None:
+        """Says what is missing, on stderr and in the section."""
+        print(f"attune bench: left out: {reason}", file=sys.stderr, flush=True)
+        if reason not in self.left_out:
+            self.left_out.append(reason)
+
+    def markdown(self) -> str:
+        """The section as it stands in the results, without its targets."""
+        head = [f"## {self.title}", f"`{self.command}`, {self.date}"]
+        missing = [f"Left out: {'; '.join(self.left_out)}."] if self.left_out else []
+        return "\n\n".join([*head, *self.body, *missing])
+
+    def write(self, file: Path) -> None:
+        """Keeps it."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """What `write` kept."""
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return cls(**content | {"targets": [Target(**target) for target in content["targets"]]})
+
+
+def show(part: str, title: str, parser: argparse.ArgumentParser, measure: Callable[..., None]) -> None:
+    """Runs a part as a program: reads its options, measures into a section, prints it, keeps it in scratch/bench.
+
+    Raises:
+        SystemExit: what it needs is not there; one line on stderr says what.
+    """
+    given = parser.parse_args()
+    # sys.argv[0] would be a path of this machine
+    command = " ".join([f"python bench/{part}.py", *sys.argv[1:]])
+    section = Section(title, command, datetime.now(UTC).date().isoformat())
+    print(f"## {title}", flush=True)
+    try:
+        measure(section, given)
+    except (BadInput, Gone, OSError) as error:
+        fail("bench", error)
+    if section.targets:
+        print(f"\n{table(TARGETS, [target.cells() for target in section.targets], 2)}", flush=True)
+    section.write(KEPT / f"{part}.json")

@@ -1,0 +1,150 @@
+"""What is encoded and trained on: short texts, code, long texts; and the encoder that reads them to a given length."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attune.errors import BadInput
+from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, full_texts, read
+
+ROOT = Path(__file__).resolve().parent.parent
+DATASETS = Path(os.environ.get("ATTUNE_DATASETS", ROOT / "../shared/datasets"))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of text.
+
+    Attributes:
+        name: short, code or long.
+        source: a folder of $ATTUNE_DATASETS; '' is the pipeline's own data.
+        max_length: tokens, after which texts are cut; 0 leaves the encoder as it is.
+        n_documents: encoded per round; about 3 seconds of plain fp32 on 2 cores.
+        train_length: tokens, after which training cuts.
+        turn: training steps per round.
+    """
+
+    name: str
+    source: str
+    max_length: int
+    n_documents: int
+    train_length: int
+    turn: int
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("short", "nl2bash", 0, 768, 64, 6),
+        Kind("code", "", 0, 144, 96, 2),
+        Kind("long", "medquad", 256, 48, 256, 2),
+    )
+}
+
+
+def present(kind: Kind) -> str:
+    """Why there are no such texts here; '' if there are."""
+    if kind.source:
+        folder = DATASETS / kind.source
+        return "" if folder.is_dir() else f"{kind.name} texts: $ATTUNE_DATASETS has no {kind.source}"
+    return "" if _corpus().is_file() else f"{kind.name} texts: no data/prepared/corpus.parquet; run `make repro`"
+
+
+def documents(kind: Kind, n: int, seed: int = 7) -> list[str]:
+    """n documents drawn at random, titles first, in random order."""
+    texts = list(_documents(kind).values()) if kind.source else full_texts(read(_corpus(), CORPUS))
+    return [texts[row] for row in np.random.default_rng(seed).permutation(len(texts))[:n]]
+
+
+def pairs(kind: Kind, n: int, seed: int = 7) -> tuple[list[str], list[str]]:
+    """n queries, each one once, and a document that answers each.
+
+    Raises:
+        BadInput: there are fewer.
+    """
+    texts, queries, answers = _pipeline() if not kind.source else _data_set(kind)
+    chosen = sorted(answers)
+    if len(chosen) < n:
+        raise BadInput(f"{kind.name} texts: {len(chosen)} queries, expected {n}; measure fewer steps")
+    drawn = [chosen[row] for row in np.random.default_rng(seed).permutation(len(chosen))[:n]]
+    return [queries[id_] for id_ in drawn], [texts[answers[id_]] for id_ in drawn]
+
+
+def _corpus() -> Path:
+    return ROOT / "data/prepared/corpus.parquet"
+
+
+def _pipeline() -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Documents and queries of the pipeline's own data by id, and a document for each query."""
+    corpus = read(_corpus(), CORPUS)
+    prepared = _corpus().parent
+    queries = dict(read(prepared / "queries.parquet", CLUSTERED_QUERIES).select("query_id", "text").iter_rows())
+    answers = dict(read(prepared / "qrels.parquet", QRELS).select("query_id", "document_id").iter_rows())
+    return dict(zip(corpus["document_id"], full_texts(corpus), strict=True)), queries, answers
+
+
+def _data_set(kind: Kind) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """The same of a data set in BEIR's layout."""
+    folder = DATASETS / kind.source
+    queries = {row["_id"]: row["text"] for row in _lines(folder / "queries.jsonl")}
+    answers = {}
+    for file in sorted((folder / "qrels").glob("*.tsv")):
+        for line in file.read_text(encoding="utf-8").splitlines()[1:]:
+            query_id, document_id, score = line.split("\t")
+            if int(score) > 0:
+                answers[query_id] = document_id
+    return _documents(kind), queries, answers
+
+
+def _documents(kind: Kind) -> dict[str, str]:
+    rows = _lines(DATASETS / kind.source / "corpus.jsonl")
+    return {row["_id"]: f"{row['title']}\n{row['text']}".strip() for row in rows}
+
+
+def _lines(file: Path) -> Iterator[dict[str, Any]]:
+    with file.open(encoding="utf-8") as lines:
+        yield from map(json.loads, lines)
+
+
+def encoder(folder: Path, max_length: int, copy: Path) -> Path:
+    """An exported encoder that reads so many tokens; 0 leaves it as it is.
+
+    Raises:
+        BadInput: there is no exported encoder.
+    """
+    if not (folder / "onnx/model.onnx").is_file():
+        raise BadInput(f"{folder}: no exported encoder; run `make repro`")
+    return cut(folder, max_length, copy) if max_length else folder
+
+
+def cut(folder: Path, max_length: int, copy: Path) -> Path:
+    """A copy of an encoder, with the number of tokens changed wherever a program looks for it.
+
+    Raises:
+        BadInput: there is no encoder.
+    """
+    if not (folder / "modules.json").is_file():
+        raise BadInput(f"{folder}: no encoder; run `make repro`")
+    shutil.copytree(folder, copy)
+    places: dict[str, tuple[str, ...]] = {
+        "sentence_bert_config.json": ("max_seq_length",),
+        "tokenizer_config.json": ("model_max_length",),
+        "manifest.json": ("max_length",),
+        "tokenizer.json": ("truncation", "max_length"),
+    }
+    for name, keys in places.items():
+        if not (copy / name).is_file():
+            continue
+        content = json.loads((copy / name).read_text(encoding="utf-8"))
+        inner = content
+        for key in keys[:-1]:
+            inner = inner[key] or {}
+        inner[keys[-1]] = max_length
+        (copy / name).write_text(json.dumps(content), encoding="utf-8")
+    return copy

@@ -1,0 +1,98 @@
+"""Training: attune's fitting beside the plain sentence-transformers trainer, in fp32 and in bf16; about 7 minutes.
+
+    python bench/train.py [--kinds short long] [--rounds 5] [--batch-size 32]
+
+All train the same pairs with in-batch negatives from the same encoder (models/base), at one batch size and one maximum
+length, in turns of a few steps, each in a process of its own; the first turn is not counted. Batches differ in their
+order, and so in their lengths: beside the ratio of each round stands that of all rounds together. attune's whole recipe
+is that of params.yaml, with what the plain one lacks (distillation, say). That both reach the same quality is shown by
+bench/recipe.py.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from alternating import Run, alternate, rates, ratios
+from ceilings import THREADS
+from section import ROOT, Section, Target, show, table
+from texts import KINDS, Kind, cut, pairs, present
+from workers import Gone, Worker
+
+NAMES = ("plain trainer", "plain trainer, bf16", "attune", "attune, its whole recipe")
+PLAIN, OURS = "plain trainer", "attune"
+WANTED = {"short": 2.0, "code": 1.6, "long": 1.6}
+HEAD = ["system", "pairs/s", "times plain fp32", "times, all rounds", "peak MB"]
+
+
+def start(folder: Path, scratch: Path, kind: Kind, given: argparse.Namespace) -> dict[str, Worker]:
+    """The competitors, loading."""
+    n_rounds = given.rounds + 2  # one to warm up, and one more that is never finished
+    queries, documents = pairs(kind, n_rounds * kind.turn * given.batch_size)
+    file = scratch / "pairs.json"
+    file.write_text(json.dumps({"query": queries, "positive": documents}), encoding="utf-8")
+    script = Path(__file__).with_name("train_worker.py")
+    arguments = [str(folder), str(file), *map(str, (given.batch_size, kind.turn, given.threads))]
+    return {name: Worker(name, script, name, *arguments, python=sys.executable) for name in NAMES}
+
+
+def measure_kind(section: Section, kind: Kind, given: argparse.Namespace) -> None:
+    """One table, and one target."""
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
+        folder = cut(given.model, kind.train_length, Path(scratch) / "model")
+        runs: dict[str, Run] = {}
+        workers = start(folder, Path(scratch), kind, given)
+        for name, worker in workers.items():
+            stack.callback(worker.close)
+            try:
+                worker.ready()
+                runs[name] = worker.ask
+            except Gone as error:
+                section.leave_out(f"{kind.name} texts: {error}")
+        if missing := {PLAIN, OURS} - set(runs):
+            raise Gone(f"train, {kind.name} texts: nothing to compare without {', '.join(sorted(missing))}")
+        seconds = alternate(runs, given.rounds)
+    n, plain = kind.turn * given.batch_size, seconds[PLAIN]
+    rows = []
+    for name, taken in seconds.items():
+        peak = f"{workers[name].peak_bytes / 1e6:,.0f}"
+        cells = [rates(n, taken).cell(1), ratios(plain, taken).cell(), f"{sum(plain) / sum(taken):.2f}", peak]
+        rows.append([name, *cells])
+    section.add(
+        f"**{kind.name}**: {kind.source or 'the default data'}, batch {given.batch_size}, at most {kind.train_length} "
+        f"tokens, {given.rounds} rounds of {kind.turn} steps.",
+        table(HEAD, rows),
+    )
+    ratio, wanted = ratios(plain, seconds[OURS]), WANTED[kind.name]
+    note = f"all rounds together {sum(plain) / sum(seconds[OURS]):.2f}"
+    what = f"train, {kind.name} texts"
+    target = Target(what, f">= {wanted} times plain fp32", ratio.cell(), ratio.median >= wanted, note)
+    section.targets.append(target)
+
+
+def measure(section: Section, given: argparse.Namespace) -> None:
+    """A table for each kind of text that is here."""
+    section.add(f"{given.threads} threads; minimum / **median** / maximum of {given.rounds} rounds.")
+    for name in given.kinds:
+        if reason := present(KINDS[name]):
+            section.leave_out(reason)
+        else:
+            measure_kind(section, KINDS[name], given)
+
+
+def main() -> None:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=["short", "long"])
+    parser.add_argument("--model", type=Path, default=ROOT / "models/base")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=THREADS)
+    show("train", "Train", parser, measure)
+
+
+if __name__ == "__main__":
+    main()

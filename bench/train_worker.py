@@ -1,0 +1,126 @@
+"""The competitors in training, each in a process of its own: train_worker.py COMPETITOR FOLDER PAIRS TURN THREADS.
+
+Each is a whole training run that stops after every TURN steps until it is asked to go on, so that competitors take
+turns within one run. All that happens between two steps counts: drawing rows, tokenising, the optimiser.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers.trainer
+from datasets import Dataset
+from transformers import TrainerCallback
+from workers import Line
+
+ROOT = Path(__file__).resolve().parent.parent
+Texts = dict[str, list[str]]  # columns query and positive
+
+
+class Turns(TrainerCallback):
+    """Waits after every `turn` steps. The first turn begins when the first step does, so it also warms up."""
+
+    turn, line = 0, None  # set once for the process: the trainers make the callback themselves
+
+    def __init__(self) -> None:
+        self.n_steps, self.start = 0, 0.0
+
+    def on_step_begin(self, *_: object, **__: object) -> None:
+        """The first step waits for the first request."""
+        if not self.n_steps:
+            self._wait(0.0)
+
+    def on_step_end(self, *_: object, **__: object) -> None:
+        """Counts, and waits if it was the turn's last."""
+        self.n_steps += 1
+        if self.n_steps % self.turn == 0:
+            self._wait(time.perf_counter() - self.start)
+
+    def _wait(self, seconds: float) -> None:
+        assert self.line is not None
+        self.line.tell(seconds)
+        if self.line.wait() is None:
+            raise SystemExit(0)  # nobody wants the trained encoder
+        self.start = time.perf_counter()
+
+
+def plain(folder: Path, texts: Texts, batch_size: int, scratch: str, bf16: bool) -> None:
+    """The recipe that everybody copies: in-batch negatives, batches in random order without duplicates."""
+    from sentence_transformers import (  # noqa: PLC0415
+        SentenceTransformer,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
+    from sentence_transformers.base.sampler import BatchSamplers  # noqa: PLC0415
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss  # noqa: PLC0415
+
+    model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    arguments = SentenceTransformerTrainingArguments(
+        output_dir=scratch,
+        num_train_epochs=1,
+        per_device_train_batch_size=batch_size,
+        warmup_steps=0.1,
+        bf16=bf16,
+        use_cpu=True,
+        batch_sampler=BatchSamplers.NO_DUPLICATES,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+    loss = MultipleNegativesRankingLoss(model)
+    SentenceTransformerTrainer(model=model, args=arguments, train_dataset=Dataset.from_dict(texts), loss=loss).train()
+
+
+def attune(folder: Path, texts: Texts, batch_size: int, scratch: str, whole_recipe: bool) -> None:
+    """As stage train fits an encoder, the one place that knows how; by default without what the plain recipe lacks."""
+    from attune import encoders, fitting  # noqa: PLC0415
+    from attune.batches import Rows  # noqa: PLC0415
+    from attune.dev import Dev  # noqa: PLC0415
+    from attune.fitting import Material  # noqa: PLC0415
+    from attune.practice import read_practice  # noqa: PLC0415
+    from attune.stage import load_params  # noqa: PLC0415
+    from attune.stages.train import TrainParams  # noqa: PLC0415
+
+    params = load_params(TrainParams, "train", ROOT / "params.yaml")
+    changes: dict[str, Any] = {"epochs": 1, "batch_size": batch_size, "n_evaluations": 1, "general_share": 0.0}
+    if not whole_recipe:
+        changes |= {"loss": "mnrl", "mini_batch_size": 0, "distill_weight": 0.0, "matryoshka_dims": [], "lora_rank": 0}
+    recipe = params.model_copy(update=changes).recipes()[params.seeds[0]]
+    n = len(texts["query"])
+    dev = Dev({"q": texts["query"][0]}, {"d": texts["positive"][0]}, {"q": {"d"}})  # judged once, before the first step
+    batching = Rows(list(range(n)), [[]] * n, [len(text) for text in texts["positive"]])
+    general = read_practice(ROOT / params.general).fit if recipe.reads_general_text else []
+    base = encoders.load_torch(folder) if recipe.is_guided else None
+    material = Material(Dataset.from_dict(texts), batching, dev, general)
+    fitting.fit(encoders.load_torch(folder), base, material, recipe, Path(scratch))
+
+
+COMPETITORS: dict[str, Callable[[Path, Texts, int, str], None]] = {
+    "plain trainer": lambda *given: plain(*given, bf16=False),
+    "plain trainer, bf16": lambda *given: plain(*given, bf16=True),
+    "attune": lambda *given: attune(*given, whole_recipe=False),
+    "attune, its whole recipe": lambda *given: attune(*given, whole_recipe=True),
+}
+
+
+def main() -> None:
+    """Trains, turn by turn, until nobody asks for more."""
+    name, folder, file, batch_size, turn, threads = sys.argv[1:]
+    torch.set_num_threads(int(threads))
+    Turns.turn, Turns.line = int(turn), Line()
+    # every trainer that is made from here on has the callback, attune's too
+    transformers.trainer.DEFAULT_CALLBACKS.append(Turns)
+    texts = json.loads(Path(file).read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory() as scratch:
+        COMPETITORS[name](Path(folder), texts, int(batch_size), scratch)
+    raise SystemExit("trained to the end before it was told to stop; more pairs are needed")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Training batches shared by processes: all draw the same ones, each takes its part of every one."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from datasets import Dataset
+
+from attune import processes
+from attune.batches import ClusterBatchSampler, Rows
+from attune.errors import BadInput
+
+
+class SharedBatches:
+    """The batches of a sampler cut into parts, one for each process, for accelerate, which deals them out in turn.
+
+    A step's parts together are the batch that one process would have taken: the same rows, free of the same conflicts.
+    """
+
+    batch_size = None  # parts differ in size; accelerate would pass over those that are not full
+    drop_last = False
+
+    def __init__(self, sampler: ClusterBatchSampler) -> None:
+        self.sampler = sampler  # accelerate looks for this name when it tells of a new epoch
+
+    def __len__(self) -> int:
+        """Parts per epoch."""
+        return len(self.sampler) * processes.count()
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """The parts of the current epoch's batches, as rows of the dataset.
+
+        Raises:
+            BadInput: a batch has fewer rows than there are processes.
+        """
+        for batch in self.sampler:
+            if len(batch) < processes.count():
+                raise BadInput(
+                    f"params.yaml: train.processes: got {processes.count()}, but too few clusters leave a batch of "
+                    f"{len(batch)} rows; expected at most so many processes, or a smaller train.batch_size"
+                )
+            yield from processes.parts(batch, processes.count())  # type: ignore[misc]
+
+
+def batches(dataset: Dataset, *, rows: Rows, **settings: Any) -> ClusterBatchSampler | SharedBatches:  # noqa: ANN401
+    """What a trainer draws from: whole batches, or parts of them where processes share the training."""
+    sampler = ClusterBatchSampler(dataset, rows=rows, **settings)
+    return sampler if processes.count() == 1 else SharedBatches(sampler)

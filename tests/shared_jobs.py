@@ -1,0 +1,77 @@
+"""What several processes do together in tests; to `attune.launch` these are stages, as train and embed are."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from sentence_transformers import SentenceTransformer
+from training import arguments, params
+
+from attune import launch, losses, processes, shards
+from attune.distillation import Distilled, Lesson
+from attune.gathering import Whole
+from attune.launch import SharedParams
+from attune.recipe import Recipe
+from attune.stage import Out, Receipt
+from attune.stages.embed import EmbedParams, embed
+from attune.stages.train import train
+
+
+def recipe(changes: dict[str, Any]) -> Recipe:
+    (only,) = params(**changes).recipes().values()
+    return only
+
+
+def loss_and_gradient(
+    encoder: Path, columns: Sequence[Sequence[str]], changes: dict[str, Any]
+) -> tuple[float, torch.Tensor]:
+    """Of a batch of which each process embeds its part; gradients are averaged as DistributedDataParallel does."""
+    model, guide = (SentenceTransformer(str(encoder), device="cpu").eval() for _ in range(2))
+    loss = losses.build(model, recipe(changes), guide)
+    if changes.get("distill_weight"):
+        texts = [text for column in columns for text in column]
+        lesson = Lesson(texts, torch.roll(torch.from_numpy(model.encode(texts)), 1, 0))
+        loss = Distilled(model, loss, recipe(changes), lesson)
+    parts = [model.preprocess(list(processes.part(column))) for column in columns]
+    value = Whole(model, loss)(parts, None)
+    value.backward()
+    gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    if processes.count() > 1:
+        dist.all_reduce(gradient)
+    return value.item(), gradient / processes.count()
+
+
+def losses_of(encoder: Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """The loss and gradient of each variant."""
+    return {name: loss_and_gradient(encoder, asked["columns"], changes) for name, changes in asked["variants"].items()}
+
+
+def work(params: SharedParams, folder: Path, job: Path, out: Out) -> Receipt:
+    """Does what a file says: {"trainings": {name: changes}, "columns": [[text]], "variants": {name: changes}}."""
+    asked = json.loads(job.read_text())
+    found = losses_of(folder / "base", asked)
+    if processes.is_first():
+        torch.save(found, out)
+    for name, changes in asked["trainings"].items():
+        settings = settings_of(changes | {"processes": params.processes})
+        launch.take_part(train, settings, folder / f"{name}.json", arguments(folder, name))
+    shards.SIZE = 16  # several for each process
+    launch.take_part(embed, embed_params(params.processes), None, embed_arguments(folder, "embedded_by_two"))
+    return {}
+
+
+def embed_params(n_processes: int) -> EmbedParams:
+    return EmbedParams(precision="fp32", batch_tokens=64, processes=n_processes, threads=1)
+
+
+def embed_arguments(folder: Path, name: str) -> dict[str, Any]:
+    """Stage embed for a task's base encoder."""
+    of_folder = {argument: folder / argument for argument in ("prepared", "splits")}
+    return of_folder | {"system": "round", "model": folder / "base", "out": folder / name}
+
+
+def settings_of(changes: dict[str, Any]) -> Any:
+    return params(**changes)
