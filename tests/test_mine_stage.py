@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
+from attune import candidates
 from attune.negatives import REASONS
 from attune.stage import call
 from attune.stages.mine import MineParams, mine
@@ -199,3 +200,16 @@ def test_every_index_mines_by_the_rules_and_says_what_it_finds(tmp_path: Path, i
     for query, rows in enumerate(negatives):
         assert not set(rows) & set(data.positives[query])
         assert all(data.in_train[row] and data.clusters[row] != data.cluster_of(query) for row in rows)
+
+
+@pytest.mark.parametrize("lexical_share", [0.0, 0.5])
+def test_a_few_queries_at_a_time_get_what_all_at_once_get(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lexical_share: float
+) -> None:
+    """Same negatives, same receipt, whatever the memory allows; like queries and own negatives among them."""
+    data, settings = Data.random(7), params(lexical_share=lexical_share, same_query=0.9)
+    refused = {3: [data.ranked(3, 1)[0]], 9: [int(np.flatnonzero(data.in_train)[0])]}
+    whole = mined(data, tmp_path / "whole", settings, refused)
+    for name_, few in (("PART", 3), ("LOOKED_UP", 5), ("BATCH", 4)):
+        monkeypatch.setattr(candidates, name_, few)
+    assert mined(data, tmp_path / "parts", settings, refused) == whole
