@@ -94,7 +94,8 @@ def index(kind: str, corpus: np.ndarray, queries: np.ndarray) -> dict[str, objec
     description, asked, found = factory(kind, *corpus.shape), queries[:: len(queries) // N_ASKED], []
     made: list[object] = []
     seconds = clocked(lambda: made.append(build(description, corpus, np.arange(len(corpus)), SEED, THREADS)))
-    searching = clocked(lambda: found.append(made[0].search(asked, 10)[1]))  # type: ignore[attr-defined]
+    search = made[0].search  # type: ignore[attr-defined]
+    searching = min(clocked(lambda: found.append(search(asked, 10)[1])) for _ in range(3))
     exact = top_k(asked, corpus, 10, THREADS)[1]
     alone = 1 if kind == "hnsw" else THREADS  # one thread builds it
     return {
@@ -175,7 +176,7 @@ def print_work(found: dict[int, dict[str, dict[str, float]]]) -> None:
 
 def print_indexes(found: dict[int, dict[str, dict[str, float]]]) -> None:
     """What each type of index costs and finds."""
-    print(f"\n| embeddings | index | | build, seconds | a query of {N_ASKED}, ms | recall@10 | peak GB |")
+    print(f"\n| embeddings | index | | build, seconds | one of {N_ASKED} queries, ms | recall@10 | peak GB |")
     print("|---:|---|---|---:|---:|---:|---:|")
     for n, rows in found.items():
         for kind in (kind for kind in KINDS if kind in rows):

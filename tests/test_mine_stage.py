@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
+from attune import candidates
 from attune.negatives import REASONS
 from attune.stage import call
 from attune.stages.mine import MineParams, mine
@@ -186,3 +187,29 @@ def test_the_users_own_negatives_come_first_and_mined_ones_fill_the_row(tmp_path
     assert negatives[1][0] == nearest
     assert all(len(rows) == len(set(rows)) == 3 for rows in negatives)
     assert receipt["n_given_by_user"] == 3
+
+
+@pytest.mark.parametrize("index", ["flat", "ivf", "hnsw", "sq8", "pq"])
+def test_every_index_mines_by_the_rules_and_says_what_it_finds(tmp_path: Path, index: str) -> None:
+    """So few documents give the exact search where an index needs training; the others find nearly all of them."""
+    data = Data.random(7)
+    negatives, receipt = mined(data, tmp_path, params(index=index))
+    exact = {"flat": "Flat", "ivf": "Flat", "pq": "Flat", "hnsw": "HNSW32", "sq8": "SQ8"}
+    assert receipt["index"] == exact[index]
+    assert receipt["index_recall"] == 1.0 if exact[index] == "Flat" else 0.9 <= receipt["index_recall"] <= 1.0
+    for query, rows in enumerate(negatives):
+        assert not set(rows) & set(data.positives[query])
+        assert all(data.in_train[row] and data.clusters[row] != data.cluster_of(query) for row in rows)
+
+
+@pytest.mark.parametrize("lexical_share", [0.0, 0.5])
+def test_a_few_queries_at_a_time_get_what_all_at_once_get(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lexical_share: float
+) -> None:
+    """Same negatives, same receipt, whatever the memory allows; like queries and own negatives among them."""
+    data, settings = Data.random(7), params(lexical_share=lexical_share, same_query=0.9)
+    refused = {3: [data.ranked(3, 1)[0]], 9: [int(np.flatnonzero(data.in_train)[0])]}
+    whole = mined(data, tmp_path / "whole", settings, refused)
+    for name_, few in (("PART", 3), ("LOOKED_UP", 5), ("BATCH", 4)):
+        monkeypatch.setattr(candidates, name_, few)
+    assert mined(data, tmp_path / "parts", settings, refused) == whole

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from attune import retrieval
 from attune.errors import BadInput
-from attune.retrieval import top_k
+from attune.retrieval import load_embeddings, top_k
 
 
 def unit(rng: np.random.Generator, n: int, dim: int) -> NDArray[np.float32]:
@@ -128,3 +129,39 @@ def test_different_dimensions_are_refused_with_both_numbers() -> None:
 def test_an_empty_corpus_is_refused() -> None:
     with pytest.raises(BadInput, match="no embeddings"):
         top_k(np.eye(3, dtype=np.float32), np.empty((0, 3), dtype=np.float32), k=1, threads=1)
+
+
+@pytest.mark.parametrize("block_rows", [1, 7, 64])
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), copies=st.integers(1, 40), k=st.integers(1, 40))
+def test_blocks_of_a_file_give_what_the_whole_gives(
+    tmp_path_factory: pytest.TempPathFactory, block_rows: int, seed: int, copies: int, k: int
+) -> None:
+    """Memory-mapped, a few rows and queries at a time, ties across blocks, and some rows only: as sorting has it."""
+    rng = np.random.default_rng(seed)
+    corpus, queries = rng.permutation(np.repeat(unit(rng, 6, 8), copies, axis=0)), unit(rng, 5, 8)
+    among = np.flatnonzero(rng.random(len(corpus)) < 0.7)
+    path = tmp_path_factory.mktemp("blocks") / "corpus.npy"
+    np.save(path, corpus)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("BLOCK_BYTES", 4 * 8 * block_rows), ("BATCH", 2), ("FEW", 1)):
+            patch.setattr(retrieval, name, value)
+        mapped = load_embeddings(path, len(corpus), "the corpus")
+        whole, some = (top_k(queries, mapped, k, 2, rows) for rows in (None, among))
+    assert whole[1].tolist() == by_sorting(queries, corpus, k)[1]
+    assert some[1].tolist() == [among[rows].tolist() for rows in by_sorting(queries, corpus[among], k)[1]]
+
+
+def test_a_corpus_of_one_document_many_times_is_no_trouble() -> None:
+    """All tie with all: the first rows are taken, without a list of all the ties."""
+    corpus = np.tile(unit(np.random.default_rng(0), 1, 16), (30_000, 1))
+    _, rows = top_k(corpus[:3], corpus, k=5, threads=2)
+    assert rows.tolist() == [[0, 1, 2, 3, 4]] * 3
+
+
+def test_large_finite_values_are_not_taken_for_infinite_ones() -> None:
+    """Their sum overflows float32; each is a number."""
+    corpus = np.full((3, 4), 2e38, dtype=np.float32)
+    corpus[1, 2] = np.inf
+    with pytest.raises(BadInput, match=r"1 corpus embeddings hold NaN or infinity \(first: row 1\)"):
+        top_k(np.zeros((1, 4), dtype=np.float32), corpus, k=1, threads=1)

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+Ranks = NDArray[np.int32]
 
 NOT_RANKED = 2**31 - 1  # the place in a list that lacks the candidate
 BATCH = 8192  # pairs scored at a time: bounds memory
+PART = 2**14  # queries whose candidates are looked at at a time: likewise
 LOOKED_UP = 2**20  # pairs whose documents' queries are looked up at a time: likewise
 
 
@@ -49,41 +51,56 @@ class Pool:
     """
 
     rows: IntArray
-    dense_rank: IntArray
-    lexical_rank: IntArray
+    dense_rank: Ranks
+    lexical_rank: Ranks
 
     @classmethod
     def of(cls, dense: IntArray, lexical: IntArray) -> "Pool":
         """Joins two lists of rows, (n_queries, depth) each; the lexical one may end early, with -1."""
+        if lexical.shape[1] == 0:  # ranks that are views of one row: no memory, however many queries
+            return cls(dense, _places(dense), np.broadcast_to(np.int32(NOT_RANKED), dense.shape))
         query = np.arange(len(dense))[:, None]
         _, in_dense, in_lexical = np.intersect1d(keys(query, dense), keys(query, lexical), return_indices=True)
-        of_dense = np.full(dense.size, NOT_RANKED)
+        of_dense = np.full(dense.size, NOT_RANKED, np.int32)
         of_dense[in_dense] = _places(lexical).ravel()[in_lexical]
         alone = lexical.copy()
         alone[np.unravel_index(in_lexical, lexical.shape)] = -1
+        not_ranked = np.full(lexical.shape, NOT_RANKED, np.int32)
         return cls(
             rows=np.hstack([dense, alone]),
-            dense_rank=np.hstack([_places(dense), np.full_like(lexical, NOT_RANKED)]),
-            lexical_rank=np.hstack([of_dense.reshape(dense.shape), np.where(alone < 0, NOT_RANKED, _places(lexical))]),
+            dense_rank=np.hstack([_places(dense), not_ranked]),
+            lexical_rank=np.hstack([of_dense.reshape(dense.shape), np.where(alone < 0, not_ranked, _places(lexical))]),
         )
 
     def holds(self, pairs: Pairs) -> BoolArray:
-        """Which candidates are among the pairs."""
-        return np.isin(keys(np.arange(len(self.rows))[:, None], self.rows), pairs.keys())
+        """Which candidates are among the pairs, which are sorted by query."""
+        held = np.empty(self.rows.shape, dtype=np.bool_)
+        for part in parts(len(held)):
+            first, last = np.searchsorted(pairs.queries, [part.start, part.stop])
+            some = Pairs(pairs.queries[first:last], pairs.rows[first:last])
+            held[part] = np.isin(keys(np.arange(part.start, part.stop)[:, None], self.rows[part]), some.keys())
+        return held
 
     def which(self, judge: Judge) -> BoolArray:
         """The candidates of which it is true."""
         true = self.rows >= 0
-        true[true] = judge(Pairs(np.nonzero(true)[0], self.rows[true]))
+        for part in parts(len(true)):
+            query, place = np.nonzero(true[part])
+            true[part][query, place] = judge(Pairs(query + part.start, self.rows[part][query, place]))
         return true
 
-    def take(self, queries: IntArray) -> "Pool":
+    def take(self, queries: IntArray | slice) -> "Pool":
         """The candidates of some queries, which may repeat."""
         return Pool(self.rows[queries], self.dense_rank[queries], self.lexical_rank[queries])
 
 
-def _places(list_: IntArray) -> IntArray:
-    return np.broadcast_to(np.arange(list_.shape[1]), list_.shape)
+def _places(list_: IntArray) -> Ranks:
+    return np.broadcast_to(np.arange(list_.shape[1], dtype=np.int32), list_.shape)
+
+
+def parts(n_queries: int) -> list[slice]:
+    """Some queries after others, so that what is made on the way fits into memory."""
+    return [slice(start, min(start + PART, n_queries)) for start in range(0, n_queries, PART)]
 
 
 def cosines(queries: FloatArray, corpus: FloatArray) -> Scorer:

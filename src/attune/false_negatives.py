@@ -8,7 +8,7 @@ Like queries: a kept negative that answers another train query of nearly the sam
 query, too.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -73,16 +73,12 @@ def hidden_answers(
         estimated_false_negative_share: of the negatives that these queries get, those that are the hidden answer: what
         to expect of a query that has one answer which nobody has judged. All 0 where no query has several answers.
     """
-    pool = found.pool.take(hidden.queries)
-    positive = found.is_positive[hidden.queries]
-    is_hidden = positive & (duplicate_of[pool.rows] == hidden.groups[:, None])
-    doctored = Found(
-        pool=pool,
-        scores=found.scores[hidden.queries],
-        is_positive=positive & ~is_hidden,
-        is_own_negative=found.is_own_negative[hidden.queries],
-        in_own_cluster=found.in_own_cluster[hidden.queries] & ~is_hidden,
-        answers_same_query=found.answers_same_query[hidden.queries],
+    asked = found.take(hidden.queries)
+    is_hidden = asked.is_positive & (duplicate_of[asked.pool.rows] == hidden.groups[:, None])
+    doctored = replace(
+        asked,
+        is_positive=asked.is_positive & ~is_hidden,
+        in_own_cluster=asked.in_own_cluster & ~is_hidden,
         lowest_positive=hidden.lowest_positive,
     )
     verdicts = judge(doctored, rules, slots.take(hidden.queries))

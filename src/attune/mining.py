@@ -8,7 +8,7 @@ from attune.approximate import Neighbours, near
 from attune.candidates import BoolArray, FloatArray, IntArray, Pairs, Pool, Scorer, answers_same_query
 from attune.filling import Documents, fill
 from attune.lexical import bm25_top_k
-from attune.negatives import Found, Rules, Slots, Verdicts, judge
+from attune.negatives import REASONS, RULES, Found, Rules, Slots, Verdicts, judge
 
 K1, B = 1.2, 0.75  # of BM25: Lucene's own
 
@@ -141,15 +141,20 @@ def mine_negatives(task: Task, recipe: Recipe, score: Scorer, is_reranked: bool)
         documents=Documents(task.candidates, task.document_clusters[task.candidates]),
         own_clusters=task.query_clusters,
         never=same,
-        last=_avoided(task.own, pool, verdicts),
+        last=_avoided(task.own, pool, verdicts, slots),
         seed=recipe.seed,
     )
     return Mined(found, positive_scores, verdicts, negatives, slots, dense)
 
 
-def _avoided(own: Pairs, pool: Pool, verdicts: Verdicts) -> Pairs:
-    """What is no negative, or is one already: rejected candidates and the user's own, sorted by query."""
-    query, column = np.nonzero(verdicts.rejected())
+def _avoided(own: Pairs, pool: Pool, verdicts: Verdicts, slots: Slots) -> Pairs:
+    """What is no negative, or is one already: rejected candidates and the user's own, sorted by query.
+
+    Only of queries that are to be filled up: of all queries, it would be as much as the candidates.
+    """
+    short = np.flatnonzero((verdicts.picks >= 0).sum(axis=1) < slots.wanted)
+    place, column = np.nonzero(np.isin(verdicts.reasons[short], [REASONS.index(rule) for rule in RULES]))
+    query = short[place]
     queries, rows = np.concatenate([own.queries, query]), np.concatenate([own.rows, pool.rows[query, column]])
     order = np.argsort(queries, kind="stable")
     return Pairs(queries[order], rows[order])
@@ -165,6 +170,8 @@ def _candidates(
         _, found = bm25_top_k(task.query_texts, texts, recipe.depth, K1, B)
         lexical = np.where(found < 0, -1, task.candidates[found])
     pool = Pool.of(dense.rows, lexical)
+    if not is_reranked and not recipe.lexical_share:
+        return pool, dense.scores
     scores = np.zeros(pool.rows.shape, dtype=np.float32)
     unscored = pool.rows >= 0
     if not is_reranked:  # what was found by embeddings is scored already, and in the same way

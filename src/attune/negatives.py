@@ -1,11 +1,11 @@
 """Which of the documents found near a query become its hard negatives, and why the others do not."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attune.candidates import NOT_RANKED, BoolArray, FloatArray, IntArray, Pool
+from attune.candidates import NOT_RANKED, BoolArray, FloatArray, IntArray, Pool, parts
 
 # The rules in the order in which they are asked; what passes all of them is kept, or not needed.
 RULES = ("positive", "own_negative", "positive_cluster", "same_query", "too_close", "within_margin", "passed_over")
@@ -44,7 +44,7 @@ class Slots:
         due = np.floor((number + 1) * lexical_share + 1e-9) > np.floor(number * lexical_share + 1e-9)
         return cls(wanted, due & (place < wanted[:, None]))
 
-    def take(self, queries: IntArray) -> "Slots":
+    def take(self, queries: IntArray | slice) -> "Slots":
         """The places of some queries, which may repeat."""
         return Slots(self.wanted[queries], self.is_lexical[queries])
 
@@ -60,6 +60,11 @@ class Found:
     in_own_cluster: BoolArray
     answers_same_query: BoolArray
     lowest_positive: FloatArray
+
+    def take(self, queries: IntArray | slice) -> "Found":
+        """The candidates of some queries, which may repeat."""
+        rest = {field.name: getattr(self, field.name)[queries] for field in fields(self) if field.name != "pool"}
+        return Found(self.pool.take(queries), **rest)
 
 
 @dataclass(frozen=True)
@@ -84,10 +89,6 @@ class Verdicts:
         """The candidates that have one of these reasons."""
         return np.isin(self.reasons, [REASONS.index(reason) for reason in reasons])
 
-    def rejected(self) -> BoolArray:
-        """The candidates that a rule has excluded."""
-        return self.has(*RULES)
-
     def rows(self, pool: Pool) -> IntArray:
         """The corpus rows of the negatives, (n_queries, most); -1 where none was found."""
         padded = np.hstack([pool.rows, np.full((len(pool.rows), 1), -1)])
@@ -103,6 +104,13 @@ def ceilings(lowest_positive: FloatArray, rules: Rules) -> tuple[FloatArray, Flo
 
 def judge(found: Found, rules: Rules, slots: Slots) -> Verdicts:
     """Gives every candidate a verdict; where several rules reject it, the first of RULES is the one counted."""
+    some = [_judge(found.take(part), rules, slots.take(part)) for part in parts(len(found.scores))]
+    if not some:
+        some = [_judge(found, rules, slots)]
+    return Verdicts(*(np.concatenate([getattr(part, field.name) for part in some]) for field in fields(Verdicts)))
+
+
+def _judge(found: Found, rules: Rules, slots: Slots) -> Verdicts:
     share, margin = ceilings(found.lowest_positive, rules)
     reasons = np.full(found.scores.shape, REASONS.index("not_needed"), dtype=np.int8)
     rejected = {
@@ -142,21 +150,22 @@ def _among_first(eligible: BoolArray, pool: Pool, n: int) -> BoolArray:
 
 def _pick(eligible: BoolArray, pool: Pool, slots: Slots) -> tuple[IntArray, BoolArray]:
     """Fills each place with the best eligible candidate of its list, or, where that has no more, of the other."""
+    dense, lexical = pool.dense_rank.astype(np.int64), pool.lexical_rank.astype(np.int64)  # sums go beyond 32 bits
     dense_first, lexical_first = (
         np.where(first != NOT_RANKED, first, NOT_RANKED + second)
-        for first, second in ((pool.dense_rank, pool.lexical_rank), (pool.lexical_rank, pool.dense_rank))
+        for first, second in ((dense, lexical), (lexical, dense))
     )
     in_lexical, only_lexical = pool.lexical_rank != NOT_RANKED, pool.dense_rank == NOT_RANKED
     picks = np.full_like(slots.is_lexical, -1, dtype=np.int64)
     from_lexical = np.zeros_like(slots.is_lexical)
     left = eligible.copy()
     for slot in range(slots.is_lexical.shape[1]):
-        lexical = slots.is_lexical[:, slot]
-        order = np.where(left, np.where(lexical[:, None], lexical_first, dense_first), 2 * NOT_RANKED + 1)
+        by_words = slots.is_lexical[:, slot]
+        order = np.where(left, np.where(by_words[:, None], lexical_first, dense_first), 2 * NOT_RANKED + 1)
         best = order.argmin(axis=1)
         query = np.flatnonzero((slot < slots.wanted) & left.any(axis=1))
         best = best[query]
         picks[query, slot] = best
-        from_lexical[query, slot] = np.where(lexical[query], in_lexical[query, best], only_lexical[query, best])
+        from_lexical[query, slot] = np.where(by_words[query], in_lexical[query, best], only_lexical[query, best])
         left[query, best] = False
     return picks, from_lexical
