@@ -22,7 +22,7 @@ WORDS = "array bird boat graph house moon river snow stone tree wind world".spli
 
 
 def params(**tasks: Any) -> ProbeParams:
-    settings = DEFAULTS.model_dump() | {"threads": 1, "n_folds": 2, "n_repeats": 1, "n_runs": 2}
+    settings = DEFAULTS.model_dump() | {"precision": "fp32", "threads": 1, "n_folds": 2, "n_repeats": 1, "n_runs": 2}
     return ProbeParams.model_validate(settings | {"tasks": tasks})
 
 
