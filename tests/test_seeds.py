@@ -58,7 +58,8 @@ class Case:
         vectors = self.root / "embeddings" / encoder
         common = {"prepared": self.root / "prepared", "splits": self.root / "splits"}
         model = self.encoders[encoder]
-        embed(EmbedParams(precision="fp32", batch_tokens=512, processes=1, threads=1), "tuned", model, out=vectors, **common)
+        encoding = EmbedParams(precision="fp32", batch_tokens=512, processes=1, threads=1)
+        embed(encoding, "tuned", model, out=vectors, **common)
         settings = EvaluateParams(
             depth=100, n_train_sample=10, seed=0, n_groups=5, truncate_dims=[], threads=1, bm25_k1=1.2, bm25_b=0.75
         )
