@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from section import KEPT, ROOT, TARGETS, Section, table
+from section import FIGURES, ROOT, TARGETS, Section, table
 
 PARTS = {  # and what each takes on two cores, in words
     "ceilings": "half a minute",
@@ -29,7 +29,7 @@ PAGE = Path(__file__).with_name("RESULTS.md")
 
 def sections() -> list[Section]:
     """What is kept of all parts, in their order."""
-    return [Section.read(KEPT / f"{part}.json") for part in PARTS if (KEPT / f"{part}.json").is_file()]
+    return [Section.read(FIGURES / f"{part}.json") for part in PARTS if (FIGURES / f"{part}.json").is_file()]
 
 
 def machine() -> str:
@@ -84,7 +84,7 @@ def main() -> None:
             print(f"attune bench: {part} failed, see above; the page keeps what it found before", file=sys.stderr)
     found = sections()
     PAGE.write_text(page(found, machine()), encoding="utf-8")
-    print(f"attune: {PAGE.relative_to(ROOT)} has {len(found)} parts; commit it with the code that it measured")
+    print(f"attune: {PAGE.relative_to(ROOT)} has {len(found)} parts; commit it and bench/figures")
     raise SystemExit(1 if failed else 0)
 
 

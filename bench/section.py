@@ -15,7 +15,8 @@ from attune.errors import BadInput
 from attune.stage import fail
 
 ROOT = Path(__file__).resolve().parent.parent
-KEPT = ROOT / "scratch" / "bench"
+KEPT = ROOT / "scratch" / "bench"  # what is made on the way
+FIGURES = ROOT / "bench" / "figures"  # each part's findings, in git: one part can be measured again without the others
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], n_words: int = 1) -> str:
@@ -106,7 +107,7 @@ class Section:
 
 
 def show(part: str, title: str, parser: argparse.ArgumentParser, measure: Callable[..., None]) -> None:
-    """Runs a part as a program: reads its options, measures into a section, prints it, keeps it in scratch/bench.
+    """Runs a part as a program: reads its options, measures into a section, prints it, keeps it in bench/figures.
 
     Raises:
         SystemExit: what it needs is not there; one line on stderr says what.
@@ -122,4 +123,4 @@ def show(part: str, title: str, parser: argparse.ArgumentParser, measure: Callab
         fail("bench", error)
     if section.targets:
         print(f"\n{table(TARGETS, [target.cells() for target in section.targets], 2)}", flush=True)
-    section.write(KEPT / f"{part}.json")
+    section.write(FIGURES / f"{part}.json")

@@ -165,3 +165,28 @@ def test_large_finite_values_are_not_taken_for_infinite_ones() -> None:
     corpus[1, 2] = np.inf
     with pytest.raises(BadInput, match=r"1 corpus embeddings hold NaN or infinity \(first: row 1\)"):
         top_k(np.zeros((1, 4), dtype=np.float32), corpus, k=1, threads=1)
+
+
+def test_a_gpu_that_faiss_has_proposes_the_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And changes nothing in the result: it stands in for faiss-gpu, whose sums are in float32 as well."""
+    asked = []
+
+    def knn_gpu(resources: object, queries: object, corpus: object, n: int, metric: int) -> object:
+        asked.append((resources, n))
+        return faiss.knn(queries, corpus, n, metric=metric)
+
+    rng = np.random.default_rng(7)
+    queries, corpus = unit(rng, 5, 8), unit(rng, 4000, 8)
+    expected = top_k(queries, corpus, 10, threads=1)
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1, raising=False)
+    monkeypatch.setattr(faiss, "StandardGpuResources", lambda: "gpu", raising=False)
+    monkeypatch.setattr(faiss, "knn_gpu", knn_gpu, raising=False)
+    retrieval._gpu.cache_clear()
+    try:
+        found = top_k(queries, corpus, 10, threads=1)
+        top_k(queries[:1], corpus, 3000, threads=1)  # more than faiss-gpu can find
+    finally:
+        retrieval._gpu.cache_clear()
+    assert asked == [("gpu", 10 + retrieval.EXTRA)]
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])

@@ -9,7 +9,9 @@ memory-mapped file.
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -26,6 +28,7 @@ BLOCK_BYTES = 2**28  # of the corpus at a time: bounds memory, and is large enou
 FEW = 256  # queries whose last place is unsure, scored together
 SCORED = 2  # queries scored again at a time: their candidates stay in the processor's cache
 EXTRA = 16  # candidates beyond k
+ON_GPU = 2048  # neighbours at most that faiss-gpu finds
 SLACK = 2e-6  # a candidate this far below the k-th cannot round to the same score
 
 
@@ -79,11 +82,28 @@ def _propose(queries: FloatArray, corpus: FloatArray, n: int, among: IntArray | 
     """The n best rows in float32, (n_queries, n) or as many as there are: FAISS's of each block, merged."""
     scores, rows = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
     for block_rows, block in _blocks(corpus, among):
-        found, places = faiss.knn(queries, block, min(n, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
+        found, places = _knn(queries, block, min(n, len(block)))
         scores, rows = np.hstack([scores, found]), np.hstack([rows, block_rows[places]])
         best = np.argsort(-scores, axis=1)[:, :n]
         scores, rows = np.take_along_axis(scores, best, axis=1), np.take_along_axis(rows, best, axis=1)
     return scores, rows
+
+
+def _knn(queries: FloatArray, block: FloatArray, n: int) -> tuple[FloatArray, IntArray]:
+    """The n best rows of a block in float32: on a GPU where faiss-gpu has one, else on the CPU."""
+    metric = faiss.METRIC_INNER_PRODUCT
+    if n <= ON_GPU and (gpu := _gpu()) is not None:
+        found: tuple[FloatArray, IntArray] = faiss.knn_gpu(gpu, queries, block, n, metric=metric)
+    else:
+        found = faiss.knn(queries, block, n, metric=metric)
+    return found
+
+
+@cache
+def _gpu() -> Any:  # noqa: ANN401  faiss has no types
+    """What faiss-gpu computes with, None where it is absent or sees no GPU; made once, it holds memory there."""
+    gpus = getattr(faiss, "get_num_gpus", lambda: 0)()
+    return faiss.StandardGpuResources() if gpus else None
 
 
 def rescored(
@@ -102,7 +122,7 @@ def rescored(
     def score(start: int) -> None:
         some = slice(start, start + SCORED)
         documents, asked = corpus[candidates[some]].astype(np.float64), queries[some].astype(np.float64)
-        # not by BLAS, which adds up differently from place to place: what is equal shall score equal
+        # equal texts add up equally here; BLAS's order depends on the place, and is used where rounding absorbs that
         np.einsum("qkd,qd->qk", documents, asked, out=exact[some])
 
     with ThreadPoolExecutor(threads) as pool:
@@ -116,7 +136,10 @@ def rescored(
 def _scored_in_full(
     queries: FloatArray, corpus: FloatArray, k: int, floor: FloatArray, among: IntArray | None
 ) -> tuple[FloatArray, IntArray]:
-    """The k best of all rows, where k are known that score at least the floor, (n_queries,)."""
+    """The k best of all rows, where k are known that score at least the floor, (n_queries,).
+
+    Where every row of a block can tie, its scores take FEW x block x 8 bytes: 0.4 GB at 384 dimensions, thrice over.
+    """
     exactly = queries.astype(np.float64)
     scores, rows = np.empty((len(queries), 0)), np.empty((len(queries), 0), np.int64)
     for block_rows, block in _blocks(corpus, among):
