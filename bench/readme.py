@@ -1,4 +1,4 @@
-"""Puts the figures of metrics/ into the README, between its markers; `make readme` runs it after a pipeline run."""
+"""Puts the figures of metrics/ and bench/figures into the README, between its markers; `make readme` runs it."""
 
 import json
 import re
@@ -13,6 +13,7 @@ from attune.stage import fail
 
 ROOT = Path(__file__).resolve().parent.parent
 BASELINE = "baseline"  # the git tag
+MEASURED = ("encode", "train", "mine", "evaluate", "pipeline")  # parts of the bench that have targets
 SHOWN = ("recall@10", "mrr@10", "ndcg@10")
 
 
@@ -57,18 +58,35 @@ def examples(folder: Path) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+def targets(figures: Path) -> str:
+    """The bench's targets, as bench/RESULTS.md has them."""
+    head = ["what", "target", "met", "min / **median** / max"]
+    rows = [head, ["---", "---", "---", "---:"]]
+    for part in MEASURED:
+        for target in _read(figures / f"{part}.json", "make bench")["targets"]:
+            met = "yes" if target["is_met"] else "**no**"
+            rows.append([target["what"], target["wanted"], met, target["found"]])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def serving(figures: Path) -> str:
+    """The bench's table of single queries."""
+    lines = "\n".join(_read(figures / "serve_rows.json", "make bench")["body"]).splitlines()
+    return "\n".join(line for line in lines if line.startswith("|"))
+
+
 def _delta(paired: dict[str, dict[str, float]]) -> str:
     found = paired["recall@10"]
     return f"**{signed(found['delta'], 3)}** [{signed(found['ci_low'], 3)}, {signed(found['ci_high'], 3)}]"
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, command: str = "make repro") -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BadInput(f"{path}: not found; run `make repro` first") from None
+        raise BadInput(f"{path}: not found; run `{command}` first") from None
     except ValueError as error:
-        raise BadInput(f"{path}: not JSON ({error}); delete it and run `make repro`") from None
+        raise BadInput(f"{path}: not JSON ({error}); delete it and run `{command}`") from None
     return content
 
 
@@ -118,13 +136,15 @@ def main() -> None:
     readme = ROOT / "README.md"
     page = put(readme.read_text(encoding="utf-8"), "results", results(ROOT / "metrics"))
     page = put(page, "examples", examples(ROOT / "examples"))
+    page = put(page, "targets", targets(ROOT / "bench/figures"))
+    page = put(page, "serving", serving(ROOT / "bench/figures"))
     changes = diff(ROOT)
     if changes is None:
         print(f"attune: no tag {BASELINE} here, so the README's diff table stays; make {BASELINE} restores the tag")
     else:
         page = put(page, "diff", changes)
     readme.write_text(page, encoding="utf-8")
-    print("attune: README.md has the figures of metrics/")
+    print("attune: README.md has the figures of metrics/ and bench/figures")
 
 
 if __name__ == "__main__":
