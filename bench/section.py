@@ -97,7 +97,8 @@ class Section:
     def write(self, file: Path) -> None:
         """Keeps it."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        content = json.dumps(asdict(self), indent=2, default=lambda number: number.item())  # NumPy's too
+        file.write_text(content + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, file: Path) -> Self:
