@@ -162,14 +162,14 @@ print(json.dumps([embedder.encode_query(["a cat"]).tolist(), missing]))
     assert (done.returncode, done.stderr) == (0, "")
     vectors, missing = json.loads(done.stdout)
     np.testing.assert_allclose(vectors, embedder.encode_query(["a cat"]), atol=1e-7)
-    assert missing == ["No module named 'torch'", "attune.runtime.search needs FAISS; pip install 'attune[search]'"]
+    assert missing == ["No module named 'torch'", "attune.runtime.search needs FAISS; pip install faiss-cpu"]
 
 
 def test_the_command_tells_a_base_install_what_it_lacks() -> None:
     """One line in place of a traceback."""
     done = run_blocked("from attune.__main__ import main; main()")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("attune: the command needs ") and "attune[pipeline]" in done.stderr
+    assert done.stderr.startswith("attune: the command needs ") and "make .venv/ready" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

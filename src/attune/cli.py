@@ -70,7 +70,7 @@ def demo(
     try:
         from attune import demo, loopback  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        raise BadInput(f"demo: {error.name} is not installed; pip install 'attune[pipeline,demo]'") from None
+        raise BadInput(f"demo: {error.name} is not installed; in a clone of attune: make .venv/ready") from None
     from attune.side_by_side import DemoParams  # noqa: PLC0415
 
     params = load_params(DemoParams, "demo")

@@ -132,7 +132,7 @@ def load_faiss() -> ModuleType:
     try:
         import faiss  # noqa: PLC0415  an extra, and slow to import
     except ImportError:
-        raise ImportError("attune.runtime.search needs FAISS; pip install 'attune[search]'") from None
+        raise ImportError("attune.runtime.search needs FAISS; pip install faiss-cpu") from None
     # numbers in a batch of queries from which FAISS multiplies matrices, in flat indexes and to find cells: so four
     # queries of 384 numbers take as long as one; its own 128,000 makes 300 queries slower than 1000
     faiss.cvar.distance_compute_blas_threshold = 1536

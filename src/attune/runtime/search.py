@@ -1,7 +1,7 @@
 """Search over a saved index: the documents whose embeddings have the largest inner product with a query's.
 
-Needs FAISS, an extra of its own: `pip install 'attune[search]'`. It is imported at the first use, so a service that
-only embeds does not have it.
+Needs FAISS (`pip install faiss-cpu`; the extra `search` names it), which is imported at the first use, so a service
+that only embeds does not have it.
 """
 
 import hashlib
