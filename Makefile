@@ -78,8 +78,8 @@ demo: .venv/ready  ## a search page on this machine, base and tuned side by side
 readme: .venv/ready  ## put the figures of metrics/ into the README's tables; a few seconds
 	@python bench/readme.py
 
-bench: .venv/ready  ## attune beside its rivals: encode, train, mine, evaluate, serve, pipeline; half an hour, into bench/RESULTS.md
-	@echo "attune: measuring into bench/RESULTS.md, about half an hour on 2 cores; leave the machine alone meanwhile"
+bench: .venv/ready  ## attune beside its rivals, and what grows how, into bench/RESULTS.md; 50 minutes; needs a finished make repro and $$ATTUNE_DATASETS
+	@echo "attune: measuring into bench/RESULTS.md, about 50 minutes on 2 cores; leave the machine alone meanwhile"
 	@python bench/results.py
 
 bench-int8: .venv/ready  ## EXPERIMENTS.md's int8 schemes, measured here; about 4 minutes on 2 cores
@@ -88,7 +88,7 @@ bench-int8: .venv/ready  ## EXPERIMENTS.md's int8 schemes, measured here; about 
 bench-steps: .venv/ready  ## EXPERIMENTS.md's training steps, by attention and dropout; about 2 minutes on 2 cores
 	@python bench/train_step.py
 
-bench-serve: .venv/ready  ## one query in torch and in ONNX, and attune alone in an empty environment; about 2 minutes
+bench-serve: .venv/ready  ## queries in torch and in ONNX, and attune alone in an empty environment; about 4 minutes
 	@python bench/serve.py
 
 bench-scale: .venv/ready  ## what collect, prepare and split cost at 10^4, 10^5 and 10^6 documents; about 10 minutes and 8 GB of disk

@@ -13,7 +13,15 @@ from attune.stage import fail
 
 ROOT = Path(__file__).resolve().parent.parent
 BASELINE = "baseline"  # the git tag
-MEASURED = ("encode", "train", "mine", "evaluate", "pipeline")  # parts of the bench that have targets
+MEASURED = (
+    "encode",
+    "train",
+    "mine",
+    "evaluate",
+    "serve",
+    "pipeline",
+    "startup",
+)  # parts of the bench that have targets
 SHOWN = ("recall@10", "mrr@10", "ndcg@10")
 
 
@@ -71,8 +79,8 @@ def targets(figures: Path) -> str:
 
 def serving(figures: Path) -> str:
     """The bench's table of single queries."""
-    lines = "\n".join(_read(figures / "serve_rows.json", "make bench")["body"]).splitlines()
-    return "\n".join(line for line in lines if line.startswith("|"))
+    body: list[str] = _read(figures / "serve.json", "make bench")["body"]
+    return next(part for part in body if part.startswith("| one query |"))
 
 
 def _delta(paired: dict[str, dict[str, float]]) -> str:

@@ -8,6 +8,7 @@ runs on them, memory-mapped and each in a process of its own: exact search (top 
 they are what a clock shows, and on a busy one they still are comparable. The last rows are arithmetic, no measurement.
 """
 
+import argparse
 import json
 import math
 import resource
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import faiss
 import numpy as np
+from section import Section, Target, show, table
 
 from attune.candidates import Pairs, cosines
 from attune.measures import measure
@@ -33,8 +35,10 @@ N_QUERIES, N_ASKED = 10_000, 200  # for search, mining and evaluation; for each 
 PER_CLUSTER = 20
 HNSW_UP_TO = 100_000  # it is built by one thread: at 10^6 that alone would take longer than all else
 DECAY = 0.45  # the i-th direction's share of the spread falls as i^-.9, about as MiniLM's does on code
-DOCUMENTS_PER_SECOND = (60, 130)  # encoding texts of 97 tokens on two cores, the slowest and fastest way of ours
 TASKS = ("search", "mine", "evaluate", *KINDS)
+WANTED_GB = 4
+
+Found = dict[int, dict[str, dict[str, float]]]  # by number of embeddings, then by measurement
 
 
 def write_embeddings(folder: Path, n: int) -> None:
@@ -144,10 +148,17 @@ def exponent(now: float, before: float | None, growth: float) -> str:
     return f"{math.log(now / before) / math.log(growth):.2f}" if before else ""
 
 
-def print_work(found: dict[int, dict[str, dict[str, float]]]) -> None:
+def work(found: Found) -> str:
     """Search, mining and evaluation; last what 10^7 would take if time and the mapped file go on growing so."""
-    print(f"| embeddings | what, {N_QUERIES:,} queries | seconds | of which FAISS alone | peak GB | growth exponent |")
-    print("|---:|---|---:|---:|---:|---:|")
+    head = [
+        f"what, {N_QUERIES:,} queries",
+        "embeddings",
+        "seconds",
+        "of which FAISS alone",
+        "peak GB",
+        "growth exponent",
+    ]
+    rows = []
     sizes = list(found)
     for place, n in enumerate(sizes):
         for name in ("search", "mine", "evaluate"):
@@ -155,46 +166,51 @@ def print_work(found: dict[int, dict[str, dict[str, float]]]) -> None:
             before = found[sizes[place - 1]][name]["seconds"] if place else None
             grown = exponent(row["seconds"], before, n / sizes[place - 1])
             alone = f"{row['plain']:.2f}" if name == "search" else ""
-            print(f"| {n:,} | {name} | {row['seconds']:.2f} | {alone} | {row['gigabytes']:.2f} | {grown} |")
+            rows.append([name, f"{n:,}", f"{row['seconds']:.2f}", alone, f"{row['gigabytes']:.2f}", grown])
     last = sizes[-1]
     times, grown_gb = 10_000_000 / last, (10_000_000 - last) * DIM * 4 / 1e9
     for name in ("search", "mine", "evaluate"):
         row = found[last][name]
-        print(
-            f"| 10,000,000 (plan) | {name} | {row['seconds'] * times:.0f} | | {row['gigabytes']:.1f}, "
-            f"and {grown_gb:.0f} GB of file that may leave memory | |"
-        )
-    mid = found.get(100_000)
-    if mid:
-        extra = mid["mine"]["seconds"] + mid["evaluate"]["seconds"]
-        shares = [extra / (100_000 / speed) for speed in DOCUMENTS_PER_SECOND]
-        print(
-            f"\nMining and evaluation at 100,000 documents: {extra:.1f} s, {shares[0]:.1%} of encoding the documents "
-            f"at {DOCUMENTS_PER_SECOND[0]} a second, {shares[1]:.1%} at {DOCUMENTS_PER_SECOND[1]}."
-        )
+        memory = f"{row['gigabytes']:.1f}, and {grown_gb:.0f} of file that may leave memory"
+        rows.append([name, "10,000,000 (plan)", f"{row['seconds'] * times:.0f}", "", memory, ""])
+    return table(head, rows)
 
 
-def print_indexes(found: dict[int, dict[str, dict[str, float]]]) -> None:
+def indexes(found: Found) -> str:
     """What each type of index costs and finds."""
-    print(f"\n| embeddings | index | | build, seconds | one of {N_ASKED} queries, ms | recall@10 | peak GB |")
-    print("|---:|---|---|---:|---:|---:|---:|")
-    for n, rows in found.items():
-        for kind in (kind for kind in KINDS if kind in rows):
-            row = rows[kind]
-            print(
-                f"| {n:,} | {kind} | {row['index']} | {row['seconds']:.1f} | {row['milliseconds']:.2f} | "
-                f"{row['recall']:.3f} | {row['gigabytes']:.2f} |"
-            )
+    head = ["index", "in FAISS's words", "embeddings", "build, seconds", f"one of {N_ASKED} queries, ms", "recall@10"]
+    rows = []
+    for n, measured in found.items():
+        for kind in (kind for kind in KINDS if kind in measured):
+            row = measured[kind]
+            cells = [f"{row['seconds']:.1f}", f"{row['milliseconds']:.2f}", f"{row['recall']:.3f}"]
+            rows.append([kind, str(row["index"]), f"{n:,}", *cells, f"{row['gigabytes']:.2f}"])
+    return table([*head, "peak GB"], rows, 2)
+
+
+def measure_all(section: Section, given: argparse.Namespace) -> None:
+    """Both tables, and a target for memory."""
+    if given.sizes != list(SIZES):
+        section.leave_out("the sizes that were not asked for")
+    found = {n: measured(n) for n in given.sizes}
+    section.add(
+        f"Clustered embeddings of {DIM} numbers; CPU seconds by {THREADS} threads. Plan is arithmetic, no measurement.",
+        work(found),
+        indexes(found),
+    )
+    peak = max(row["gigabytes"] for row in found[max(found)].values())
+    what, wanted = f"search, mine, evaluate, any index: {max(found):,} embeddings", f"within {WANTED_GB} GB"
+    section.targets.append(Target(what, wanted, f"**{peak:.1f}** GB at most", peak <= WANTED_GB))
 
 
 def main() -> None:
-    """Prints the tables."""
+    """One measurement in a process of its own, or the tables."""
     if sys.argv[1:2] and sys.argv[1] in TASKS:
         print(json.dumps(task(sys.argv[1], Path(sys.argv[2]))))
         return
-    found = {n: measured(n) for n in [int(size) for size in sys.argv[1:]] or SIZES}
-    print_work(found)
-    print_indexes(found)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sizes", nargs="*", type=int, default=list(SIZES))
+    show("scale_search", "Scale", parser, measure_all)
 
 
 if __name__ == "__main__":

@@ -95,7 +95,13 @@ class Section:
         return "\n\n".join([*head, *self.body, *missing])
 
     def write(self, file: Path) -> None:
-        """Keeps it."""
+        """Keeps it, unless what is kept there has more: nobody without a data set wipes what was measured with it.
+
+        Raises:
+            BadInput: this misses what the kept one has.
+        """
+        if file.is_file() and (missing := sorted(set(self.left_out) - set(self.read(file).left_out))):
+            raise BadInput(f"{file.name} stays as it was, for it has what is missing now: {'; '.join(missing)}")
         file.parent.mkdir(parents=True, exist_ok=True)
         content = json.dumps(asdict(self), indent=2, default=lambda number: number.item())  # NumPy's too
         file.write_text(content + "\n", encoding="utf-8")
@@ -120,8 +126,8 @@ def show(part: str, title: str, parser: argparse.ArgumentParser, measure: Callab
     print(f"## {title}", flush=True)
     try:
         measure(section, given)
+        if section.targets:
+            print(f"\n{table(TARGETS, [target.cells() for target in section.targets], 2)}", flush=True)
+        section.write(FIGURES / f"{part}.json")
     except (BadInput, Gone, OSError) as error:
         fail("bench", error)
-    if section.targets:
-        print(f"\n{table(TARGETS, [target.cells() for target in section.targets], 2)}", flush=True)
-    section.write(FIGURES / f"{part}.json")

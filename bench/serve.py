@@ -1,32 +1,32 @@
-"""What a service pays: one query at a time in torch and in ONNX, and attune alone in an empty environment.
+"""What a service pays: queries in torch and in ONNX, and attune alone in an empty environment; about 4 minutes.
 
-    python bench/serve.py [MODEL [FOLDER]]      default models/tuned models/onnx
+    python bench/serve.py [--model models/tuned] [--folder models/onnx] [--rounds 15]
 
-All take turns in one process, each with a run of queries, as a service gets them: the threads of both libraries go on
-spinning for a moment after a query, and query by query each would be waiting for the other's on few cores. Ratios are
-of one round, so whatever else the machine does slows all alike; their least, median and largest are shown. The empty
-environment gets the wheel that this checkout builds, by pip, from the package index that pip is set up for.
+All take turns in one process, each with a run of requests, as a service gets them: the threads of both libraries go on
+spinning for a moment after a request, and request by request each would be waiting for the other's on few cores.
+Ratios are of one round, so whatever else the machine does slows all alike. The empty environment gets the wheel that
+this checkout builds, by pip, from the package index that pip is set up for.
 """
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
+import argparse
 import time
-import venv
 from collections.abc import Callable, Sequence
+from itertools import cycle, islice
 from pathlib import Path
 
+import empty_environment
 import numpy as np
 import torch
+from alternating import Spread
+from ceilings import THREADS
+from section import ROOT, Section, Target, show, table
 
 from attune.encoders import load_torch
 from attune.runtime import Embedder
 
-ROOT = Path(__file__).resolve().parent.parent
-N_ROUNDS, N_QUERIES, N_WARM, THREADS = 15, 20, 3, 2
+N_REQUESTS, N_WARM = 20, 3
 PAUSE_SECONDS = 0.05  # longer than a library's threads spin
+BATCHES = (8, 32)
 QUERIES = (
     "stack arrays in sequence vertically",
     "shortest path between two nodes of a weighted graph",
@@ -34,103 +34,86 @@ QUERIES = (
     "fit a linear model by ordinary least squares",
     "how do I fill missing values with the mean of each column",
 )
-# what a service does first, timed inside the empty environment
-FIRST = """
-import json, sys, time
-start = time.perf_counter()
-from attune.runtime import Embedder
-imported = time.perf_counter()
-embedder = Embedder(sys.argv[1])
-embedder.encode_query(["stack arrays in sequence vertically"])
-print(json.dumps([imported - start, time.perf_counter() - start]))
-"""
-
-
+WANTED_FP32, INT8 = 3.0, "onnx/model_quantized.onnx"
 Encode = Callable[[list[str]], object]
 
 
-def timed(encode: Encode) -> list[float]:
-    """Milliseconds of each query of a run, once warm."""
+def requests(batch: int) -> list[list[str]]:
+    """Batches of queries, each beginning where the one before ended."""
+    texts = cycle(QUERIES)
+    return [list(islice(texts, batch)) for _ in range(N_WARM + N_REQUESTS)]
+
+
+def timed(encode: Encode, asked: Sequence[list[str]]) -> list[float]:
+    """Milliseconds of each request of a run, once warm."""
     taken = []
     time.sleep(PAUSE_SECONDS)
-    for place in range(N_WARM + N_QUERIES):
-        query = QUERIES[place % len(QUERIES)]
+    for texts in asked:
         start = time.perf_counter()
-        encode([query])
+        encode(texts)
         taken.append(1000 * (time.perf_counter() - start))
     return taken[N_WARM:]
 
 
-def latencies(encoders: Sequence[Encode]) -> np.ndarray:
-    """Milliseconds: (n encoders, n rounds, n queries); who is first changes by the round."""
-    found = np.empty((len(encoders), N_ROUNDS, N_QUERIES))
-    for place in range(N_ROUNDS):
+def latencies(encoders: Sequence[Encode], batch: int, n_rounds: int) -> np.ndarray:
+    """Milliseconds: (n encoders, n rounds, n requests); who is first changes by the round."""
+    found, asked = np.empty((len(encoders), n_rounds, N_REQUESTS)), requests(batch)
+    for place in range(n_rounds):
         for encoder in np.roll(np.arange(len(encoders)), place):
-            found[encoder, place] = timed(encoders[encoder])
+            found[encoder, place] = timed(encoders[encoder], asked)
     return found
 
 
-def print_latencies(model: Path, folder: Path) -> None:
-    """The table of p50 and p95, with how many times as fast as torch the p50 is."""
-    torch.set_num_threads(THREADS)
-    encoder, int8 = load_torch(model), "onnx/model_quantized.onnx"
-    encoders: dict[str, Encode] = {
+def competitors(given: argparse.Namespace) -> dict[str, Encode]:
+    """Torch as most services run it, and attune's runtime."""
+    torch.set_num_threads(given.threads)
+    encoder = load_torch(given.model)
+    return {
         "SentenceTransformer.encode": lambda texts: encoder.encode(texts, show_progress_bar=False),
-        "attune.runtime, fp32": Embedder(folder, threads=THREADS).encode_query,
-        "attune.runtime, int8": Embedder(folder, int8, THREADS).encode_query,
-        "attune.runtime, int8, 1 thread": Embedder(folder, int8, 1).encode_query,
+        "attune.runtime, fp32": Embedder(given.folder, threads=given.threads).encode_query,
+        "attune.runtime, int8": Embedder(given.folder, INT8, given.threads).encode_query,
+        "attune.runtime, int8, 1 thread": Embedder(given.folder, INT8, 1).encode_query,
     }
-    found = latencies(list(encoders.values()))
-    medians = np.median(found, axis=2)  # of each round
-    ratios = medians[0] / medians
-    print(f"{N_ROUNDS} rounds of {N_QUERIES} queries, {THREADS} threads\n")
-    print("| one query | p50, ms | p95, ms | times as fast, p50: least | median | largest |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
-    for name, every, ratio in zip(encoders, found, ratios, strict=True):
-        times = " | ".join(f"{value:.1f}" for value in (ratio.min(), np.median(ratio), ratio.max()))
-        print(f"| {name} | {np.median(every):.1f} | {np.percentile(every, 95):.1f} | {times} |")
 
 
-def size(folder: Path) -> float:
-    """Megabytes of all files."""
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
-
-
-def print_empty_environment(folder: Path) -> None:
-    """Builds the wheel, installs it where nothing else is, and times the first answer there."""
-    with tempfile.TemporaryDirectory() as name:
-        place = Path(name)
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
-        subprocess.run([*pip, "wheel", "--no-deps", "-w", str(place), str(ROOT)], check=True)
-        wheel = next(place.glob("attune-*.whl"))
-        venv.create(place / "venv", with_pip=True)
-        python = place / "venv" / "bin" / "python"
-        packages = next((place / "venv" / "lib").glob("python*")) / "site-packages"
-        before = size(packages)
-        # without PYTHONPATH, by which pip would find this checkout and take it for installed
-        bare = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-        command = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-compile"]
-        subprocess.run([*command, "-c", str(ROOT / "constraints.txt"), str(wheel)], env=bare, check=True)
-        installed = sorted({path.name.split("-")[0] for path in packages.glob("*.dist-info")} - {"pip"})
-        print(
-            f"\nwheel {wheel.stat().st_size / 1000:.0f} kB; installed {size(packages) - before:.0f} MB, of which attune"
-        )
-        print(f"itself {size(packages / 'attune'):.1f} MB; packages: {', '.join(installed)}")
-        for when in ("first run (compiles)", "second run"):
-            done = subprocess.run(
-                [python, "-c", FIRST, folder.resolve()], cwd=place, env=bare, capture_output=True, text=True, check=True
+def measure(section: Section, given: argparse.Namespace) -> None:
+    """Single queries, then batches, then the empty environment."""
+    if not (given.folder / "manifest.json").is_file():
+        section.leave_out("serve: no exported encoder; run `make repro`")
+        return
+    encoders = competitors(given)
+    section.add(f"{given.rounds} rounds of {N_REQUESTS} requests one after another, {given.threads} threads.")
+    for batch in (1, *BATCHES):
+        found = latencies(list(encoders.values()), batch, given.rounds)
+        medians = np.median(found, axis=2)  # of each round
+        ratios = [Spread.of(medians[0] / own) for own in medians]
+        rows = [
+            [name, *_cells(every, batch), ratio.cell(1)]
+            for name, every, ratio in zip(encoders, found, ratios, strict=True)
+        ]
+        what = "one query" if batch == 1 else f"{batch} queries at once"
+        section.add(table([what, "p50, ms", "p95, ms", "queries/s", "times as fast, p50"], rows))
+        if batch == 1:
+            fp32, is_met = ratios[1], ratios[1].median >= WANTED_FP32
+            section.targets.append(
+                Target("serve, one query, fp32", f">= {WANTED_FP32:g} times SentenceTransformer", fp32.cell(1), is_met)
             )
-            imported, answered = json.loads(done.stdout)
-            print(f"{when}: import {imported:.2f} s, first answer after {answered:.2f} s")
+    empty_environment.measure(section, given.folder)
+
+
+def _cells(milliseconds: np.ndarray, batch: int) -> list[str]:
+    p50, p95 = np.percentile(milliseconds, [50, 95])
+    return [f"{p50:.1f}", f"{p95:.1f}", f"{1000 * batch / milliseconds.mean():,.0f}"]
 
 
 def main() -> None:
-    """Prints both parts as Markdown."""
-    defaults = [ROOT / "models/tuned", ROOT / "models/onnx"]
-    given = [Path(argument) for argument in sys.argv[1:3]]
-    model, folder = [*given, *defaults[len(given) :]]
-    print_latencies(model, folder)
-    print_empty_environment(folder)
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, default=ROOT / "models/tuned")
+    parser.add_argument("--folder", type=Path, default=ROOT / "models/onnx")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=THREADS)
+    show("serve", "Serve", parser, measure)
 
 
 if __name__ == "__main__":

@@ -20,10 +20,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from attune.errors import BadInput
-from attune.stage import fail
+from alternating import Spread
+from section import ROOT, Section, Target, show, table
 
-ROOT = Path(__file__).resolve().parent.parent
+from attune.errors import BadInput
+
+WANTED_SECONDS = 1.5
 FLOOR = ("numpy", "polars", "scipy.stats", "torch", "sentence_transformers")
 # imported at their first use, which in the default pipeline comes
 AT_FIRST_USE = {"embed": ("attune.encoders",)}
@@ -105,23 +107,36 @@ def check_up_to_date() -> None:
         )
 
 
-def main() -> None:
-    """Prints the table as it is measured."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("names", nargs="*", help="stages, or repro; all of it without any")
-    parser.add_argument("--repetitions", type=int, default=3)
-    options = parser.parse_args()
-    measured = rows(options.names)
+def measure(section: Section, given: argparse.Namespace) -> None:
+    """The table, and a target for all stages."""
+    measured = rows(given.names)
     if REPRO in measured:
         check_up_to_date()
-    print("| | CPU, s | wall, s |\n|---|---:|---:|", flush=True)
-    for name, command in measured.items():
-        cost = median_cost(command, options.repetitions)
-        print(f"| {name} | {cost.cpu:.2f} | {cost.wall:.2f} |", flush=True)
+    if given.names:
+        section.leave_out("whatever was not asked for")
+    costs = {name: median_cost(command, given.repetitions) for name, command in measured.items()}
+    section.add(
+        f"Seconds until each could begin; medians of {given.repetitions}.",
+        table(
+            ["", "CPU, s", "wall, s"], [[name, f"{cost.cpu:.2f}", f"{cost.wall:.2f}"] for name, cost in costs.items()]
+        ),
+    )
+    stages = {name: cost.wall for name, cost in costs.items() if name.startswith("stage ")}
+    if not stages:
+        return
+    slow = sorted(name.removeprefix("stage ") for name, wall in stages.items() if wall > WANTED_SECONDS)
+    note = f"slower: {', '.join(slow)}" if slow else ""
+    found = Spread.of(stages.values()).cell(1)
+    section.targets.append(Target("start of each stage", f"<= {WANTED_SECONDS} s", f"{found} s", not slow, note))
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="stages, or repro; all of it without any")
+    parser.add_argument("--repetitions", type=int, default=3)
+    show("startup", "Start-up", parser, measure)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except BadInput as error:
-        fail("bench", error)
+    main()

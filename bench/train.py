@@ -1,12 +1,13 @@
-"""Training: attune's fitting beside the plain sentence-transformers trainer, in fp32 and in bf16; about 7 minutes.
+"""Training: attune's fitting beside the plain sentence-transformers trainer, in fp32 and in bf16; about 9 minutes.
 
     python bench/train.py [--kinds short long] [--rounds 5] [--batch-size 32]
 
 All train the same pairs with in-batch negatives from the same encoder (models/base), at one batch size and one maximum
-length, in turns of a few steps, each in a process of its own; the first turn is not counted. Batches differ in their
-order, and so in their lengths: beside the ratio of each round stands that of all rounds together. attune's whole recipe
-is that of params.yaml, with what the plain one lacks (distillation, say). That both reach the same quality is shown by
-bench/recipe.py.
+length, in turns of a few steps, each in a process of its own; the first turn is not counted. The plain trainer has the
+encoder's own dropout (0.1) and torch's fused attention, as whoever copies the recipe gets them; a row says what it does
+without both. Batches differ in their order, and so in their lengths: beside the ratio of each round stands that of all
+rounds together. attune's whole recipe is that of params.yaml, with what the plain one lacks (distillation, say). What
+quality each comes to is bench/recipe.py's.
 """
 
 import argparse
@@ -22,8 +23,8 @@ from section import ROOT, Section, Target, show, table
 from texts import KINDS, Kind, cut, pairs, present
 from workers import Gone, Worker
 
-NAMES = ("plain trainer", "plain trainer, bf16", "attune", "attune, its whole recipe")
-PLAIN, OURS = "plain trainer", "attune"
+PLAIN, OURS = "plain trainer", "attune: bf16, dropout 0, no padding"
+NAMES = (PLAIN, "plain trainer, bf16", "plain trainer, bf16, dropout 0, eager", OURS, "attune, its whole recipe")
 WANTED = {"short": 2.0, "code": 1.6, "long": 1.6}
 HEAD = ["system", "pairs/s", "times plain fp32", "times, all rounds", "peak MB"]
 

@@ -49,8 +49,11 @@ class Turns(TrainerCallback):
         self.start = time.perf_counter()
 
 
-def plain(folder: Path, texts: Texts, batch_size: int, scratch: str, bf16: bool) -> None:
-    """The recipe that everybody copies: in-batch negatives, batches in random order without duplicates."""
+def plain(folder: Path, texts: Texts, batch_size: int, scratch: str, bf16: bool, like_ours: bool = False) -> None:
+    """The recipe that everybody copies: in-batch negatives, batches in random order without duplicates.
+
+    `like_ours` takes what a user could set by hand: no dropout, and attention without torch's fused kernel.
+    """
     from sentence_transformers import (  # noqa: PLC0415
         SentenceTransformer,
         SentenceTransformerTrainer,
@@ -60,6 +63,11 @@ def plain(folder: Path, texts: Texts, batch_size: int, scratch: str, bf16: bool)
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss  # noqa: PLC0415
 
     model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    if like_ours:
+        model.transformers_model.set_attn_implementation("eager")
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
     arguments = SentenceTransformerTrainingArguments(
         output_dir=scratch,
         num_train_epochs=1,
@@ -104,7 +112,8 @@ def attune(folder: Path, texts: Texts, batch_size: int, scratch: str, whole_reci
 COMPETITORS: dict[str, Callable[[Path, Texts, int, str], None]] = {
     "plain trainer": lambda *given: plain(*given, bf16=False),
     "plain trainer, bf16": lambda *given: plain(*given, bf16=True),
-    "attune": lambda *given: attune(*given, whole_recipe=False),
+    "plain trainer, bf16, dropout 0, eager": lambda *given: plain(*given, bf16=True, like_ours=True),
+    "attune: bf16, dropout 0, no padding": lambda *given: attune(*given, whole_recipe=False),
     "attune, its whole recipe": lambda *given: attune(*given, whole_recipe=True),
 }
 

@@ -124,7 +124,7 @@ def test_what_does_not_fit_is_refused() -> None:
 def test_without_faiss_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is an extra."""
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(ImportError, match=r"pip install 'attune\[search\]'"):
+    with pytest.raises(ImportError, match=r"pip install faiss-cpu"):
         Search.build(VECTORS, IDS)
 
 
