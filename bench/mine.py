@@ -102,9 +102,17 @@ def small(section: Section, given: argparse.Namespace, how: Recipe, encode: Enco
         encoding.append(time.perf_counter() - start)
         mined(task_of(queries, found, sample.answers, (sample.queries, sample.documents)), how)
 
-    runs = {"mine_hard_negatives": timed(lambda: library(model, sample, how)), "attune": timed(own)}
+    def in_bf16() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            library(model, sample, how)
+
+    runs = {
+        "mine_hard_negatives": timed(lambda: library(model, sample, how)),
+        "mine_hard_negatives, bf16 autocast": timed(in_bf16),
+        "attune": timed(own),
+    }
     seconds = alternate(runs, given.rounds)
-    slow, fast = seconds.values()
+    slow, fast = seconds["mine_hard_negatives"], seconds["attune"]
     share = Spread.of(part / whole for part, whole in zip(encoding[-given.rounds :], fast, strict=True))
     rows = [[name, Spread.of(taken).cell(), ratios(slow, taken).cell()] for name, taken in seconds.items()]
     section.add(

@@ -44,6 +44,7 @@ ROOT = Path(__file__).resolve().parent.parent
 STSB = Path(os.environ.get("ATTUNE_DATASETS", ROOT / "../shared/datasets")) / "stsb" / "test.jsonl"
 RATES = (5e-5, 2e-5)
 BATCH_TOKENS = 4096
+SCORING = ("encoders", "measures", "retrieval", "splits")  # what all are scored by
 
 
 def scores(model: SentenceTransformer, folder: Path) -> dict[str, float]:
@@ -142,7 +143,9 @@ class Bench:
                     model = plain(self.folder, self.params, seed, rate, scratch)
                 case _:
                     model = attune(self.folder, self.params, seed, scratch)
-            kept.write_text(json.dumps(scores(model, self.folder)))
+            writing = kept.with_suffix(".partial")
+            writing.write_text(json.dumps(scores(model, self.folder)))
+            writing.replace(kept)
             shutil.rmtree(scratch, ignore_errors=True)
         found: dict[str, float] = json.loads(kept.read_text())
         print(f"{self.folder.name or ROOT.name} {system} seed {seed} lr {rate or '-'}: {found}", file=sys.stderr)
@@ -151,9 +154,12 @@ class Bench:
     def _key(self, system: str, seed: int, rate: float) -> str:
         """What tells the run from others: data, settings, libraries and, for attune's own, params and code."""
         split = sorted((self.folder / "data/splits").rglob("*.parquet"))
+        scoring = [Path(__file__), *(ROOT / f"src/attune/{name}.py" for name in SCORING)]
         data = [self.folder / "data/prepared/corpus.parquet", self.folder / "models/base/model.safetensors", *split]
+        data += scoring
         versions = [version(name) for name in ("torch", "transformers", "sentence-transformers")]
         own: tuple[object, ...] = (system, seed, rate, self.params.epochs, self.params.batch_size, *versions)
+        own = (*own, best_precision())
         if system == "attune":
             own = (*own, self.params.model_dump_json())
             triplets = self.folder / "data/mined/r1/triplets.parquet"

@@ -65,6 +65,7 @@ def stage(folder: Path, name: str, *options: str) -> tuple[float, float]:
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{name} failed in {folder}")
+    # no less than what this process had when it started that one: writing the data takes a few MB
     return time.perf_counter() - start, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 

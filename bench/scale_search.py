@@ -4,14 +4,13 @@
 
 Makes clustered embeddings of 384 numbers in a file, whose spectrum falls as that of a small sentence encoder does, and
 runs on them, memory-mapped and each in a process of its own: exact search (top 100), the mining function, evaluation
-(search and measures), and each type of index. Times are CPU seconds per thread: on a machine that does nothing else
-they are what a clock shows, and on a busy one they still are comparable. The last rows are arithmetic, no measurement.
+(search and measures), and each type of index. Seconds are the clock's: leave the machine alone. The last rows are
+arithmetic, no measurement.
 """
 
 import argparse
 import json
 import math
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 from section import Section, Target, show, table
+from workers import peak_bytes
 
 from attune.candidates import Pairs, cosines
 from attune.measures import measure
@@ -63,10 +63,10 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def clocked(work: Callable[[], object]) -> float:
-    """CPU seconds per thread."""
-    start = time.process_time()
+    """Seconds, by the clock."""
+    start = time.perf_counter()
     work()
-    return (time.process_time() - start) / THREADS
+    return time.perf_counter() - start
 
 
 def mine(corpus: np.ndarray, queries: np.ndarray, answers: np.ndarray) -> None:
@@ -101,9 +101,8 @@ def index(kind: str, corpus: np.ndarray, queries: np.ndarray) -> dict[str, objec
     search = made[0].search  # type: ignore[attr-defined]
     searching = min(clocked(lambda: found.append(search(asked, 10)[1])) for _ in range(3))
     exact = top_k(asked, corpus, 10, THREADS)[1]
-    alone = 1 if kind == "hnsw" else THREADS  # one thread builds it
     return {
-        "seconds": seconds * THREADS / alone,
+        "seconds": seconds,
         "milliseconds": searching / len(asked) * 1000,
         "recall": recall(found[0], exact),
         "index": description,
@@ -122,8 +121,7 @@ def task(name: str, folder: Path) -> dict[str, object]:
     else:
         work = {"mine": mine, "evaluate": evaluate}[name]
         found = {"seconds": clocked(lambda: work(corpus, queries, answers))}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found["gigabytes"] = peak * (1 if sys.platform == "darwin" else 1024) / 1e9
+    found["gigabytes"] = peak_bytes() / 1e9
     if name == "search":  # after the peak was read
         found["plain"] = clocked(lambda: plain(corpus, queries))
     return found
@@ -194,7 +192,7 @@ def measure_all(section: Section, given: argparse.Namespace) -> None:
         section.leave_out("the sizes that were not asked for")
     found = {n: measured(n) for n in given.sizes}
     section.add(
-        f"Clustered embeddings of {DIM} numbers; CPU seconds by {THREADS} threads. Plan is arithmetic, no measurement.",
+        f"Clustered embeddings of {DIM} numbers; {THREADS} threads, but HNSW, which one builds. Plan: arithmetic.",
         work(found),
         indexes(found),
     )

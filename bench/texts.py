@@ -25,7 +25,7 @@ class Kind:
         name: short, code or long.
         source: a folder of $ATTUNE_DATASETS; '' is the pipeline's own data.
         max_length: tokens, after which texts are cut; 0 leaves the encoder as it is.
-        n_documents: encoded per round; about 3 seconds of plain fp32 on 2 cores.
+        n_documents: encoded per round; 3 to 5 seconds of plain fp32 on 2 cores.
         train_length: tokens, after which training cuts.
         turn: training steps per round.
     """
@@ -42,8 +42,8 @@ KINDS = {
     kind.name: kind
     for kind in (
         Kind("short", "nl2bash", 0, 768, 64, 6),
-        Kind("code", "", 0, 144, 96, 2),
-        Kind("long", "medquad", 256, 48, 256, 2),
+        Kind("code", "", 0, 432, 96, 2),
+        Kind("long", "medquad", 256, 144, 256, 2),
     )
 }
 

@@ -22,6 +22,8 @@ def fail(_: SharedParams, how: str, pids: Path, out: Out) -> Receipt:
         os.kill(os.getpid(), signal.SIGKILL)
     if how == "bad input" and not processes.is_first():
         raise BadInput("rows.csv:3: got 'x', expected a number; mend it")
+    if how == "fault" and not processes.is_first():
+        raise KeyError("a fault of the program")
     if how == "orphaned":
         signal.pause()
     processes.wait()

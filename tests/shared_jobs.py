@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
+import transformers.trainer
 from sentence_transformers import SentenceTransformer
 from training import arguments, params
+from transformers import TrainerCallback
 
 from attune import launch, losses, processes, shards
 from attune.distillation import Distilled, Lesson
@@ -50,7 +53,7 @@ def losses_of(encoder: Path, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def work(params: SharedParams, folder: Path, job: Path, out: Out) -> Receipt:
-    """Does what a file says: {"trainings": {name: changes}, "columns": [[text]], "variants": {name: changes}}."""
+    """Does what a file says: trainings by name, one that stops at a step and goes on, and losses over columns."""
     asked = json.loads(job.read_text())
     found = losses_of(folder / "base", asked)
     if processes.is_first():
@@ -58,9 +61,43 @@ def work(params: SharedParams, folder: Path, job: Path, out: Out) -> Receipt:
     for name, changes in asked["trainings"].items():
         settings = settings_of(changes | {"processes": params.processes})
         launch.take_part(train, settings, folder / f"{name}.json", arguments(folder, name))
+    stop_and_resume(folder, params.processes, **asked["stopped"])
     shards.SIZE = 16  # several for each process
     launch.take_part(embed, embed_params(params.processes), None, embed_arguments(folder, "embedded_by_two"))
     return {}
+
+
+class Stopped(Exception):
+    """In place of a kill, which would end the test's processes."""
+
+
+class Stops(TrainerCallback):
+    """Stops the training at a step."""
+
+    at = 0  # set once for the process: the trainer makes the callback itself
+
+    def on_step_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
+        if state.global_step == self.at:
+            raise Stopped
+
+
+def stop_and_resume(folder: Path, n_processes: int, steps: int, changes: dict[str, Any]) -> None:
+    """Trains `resumed` in two goes, and says at which step each process stopped."""
+    settings = settings_of(changes | {"processes": n_processes})
+    go = partial(launch.take_part, train, settings, folder / "resumed.json", arguments(folder, "resumed"))
+    transformers.trainer.DEFAULT_CALLBACKS.append(Stops)
+    Stops.at, stopped = steps, 0
+    try:
+        go()
+    except Stopped:
+        stopped = steps
+    finally:
+        transformers.trainer.DEFAULT_CALLBACKS.remove(Stops)
+    everywhere: list[Any] = [None] * n_processes
+    dist.all_gather_object(everywhere, stopped)
+    if processes.is_first():
+        (folder / "stopped_at.json").write_text(json.dumps(everywhere))
+    go()
 
 
 def embed_params(n_processes: int) -> EmbedParams:

@@ -70,7 +70,8 @@ def test_groups_that_differ_fail_and_say_why(before: list[int], now: list[int], 
 
 BEFORE = (
     "gate: {min_delta: 0.01, max_leak_share: 0.0, allow_drift: false, confidence: 0.95, retired: [a]}\n"
-    "drift: {max_cost: 0.05}\nmerge: {min_retention: 0.98}\n"
+    "drift: {max_cost: 0.05}\nmerge: {min_retention: 0.98}\nreport: {confidence: 0.9}\nsplit: {near_query: 0.8}\n"
+    "probe: {tasks: {ours: {is_counted: true}, gone: {is_counted: true}}}\n"
 )
 
 
@@ -84,6 +85,9 @@ BEFORE = (
         ("retired: [a]", "retired: [a, b c, d]", "gate.retired also lists b c and d"),
         ("max_cost: 0.05", "max_cost: 0.06", "drift.max_cost 0.05 → 0.06"),
         ("min_retention: 0.98", "min_retention: 0.5", "merge.min_retention 0.98 → 0.5"),
+        ("confidence: 0.9}", "confidence: 0.99}", "report.confidence 0.9 → 0.99"),
+        ("near_query: 0.8", "near_query: 0.95", "split.near_query 0.8 → 0.95"),
+        ("ours: {is_counted: true}", "ours: {is_counted: false}", "probe.tasks.ours.is_counted true → false"),
     ],
 )
 def test_a_looser_limit_is_named_and_a_tighter_one_is_not(old: str, new: str, words: str) -> None:

@@ -43,6 +43,14 @@ def test_one_process_fails_and_all_end_with_its_line(tmp_path: Path, how: str, l
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
 
 
+def test_a_fault_is_told_by_the_process_that_had_it(tmp_path: Path) -> None:
+    """The first process fails later, for want of the second; its lost connection explains nothing."""
+    with pytest.raises(RuntimeError, match="KeyError: 'a fault of the program'"):
+        launch.call(fail, TWO, None, how="fault", pids=tmp_path, out=tmp_path / "out")
+    assert not any(is_alive(pid) for pid in pids(tmp_path))
+    assert not (tmp_path / "out").exists()
+
+
 PROGRAM = """
 import sys
 from pathlib import Path

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from shared_jobs import embed_arguments, embed_params, losses_of, work
 from training import params, sha256, task, trained
 
-from attune import launch, processes, shards, shared_batches
+from attune import launch, processes, shards
 from attune.batches import Rows
 from attune.errors import BadInput
+from attune.shared_batches import Epochs
 from attune.stages.embed import embed
 
 # 5 rows of 2 processes: parts of 3 and 2
@@ -40,6 +41,8 @@ TOGETHER: dict[str, Any] = {
     "n_evaluations": 2,
 }  # fmt: skip
 WITH_DROPOUT = {"epochs": 1, "lora_rank": 2, "learning_rate": 2e-2}
+# 9 steps in each epoch, a checkpoint at every fourth
+TWO_EPOCHS = {"epochs": 2, "n_evaluations": 4, "patience": 4}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +54,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path
     (folder / "job.json").write_text(
         json.dumps(
             {
-                "trainings": {"two": TOGETHER, "dropout": WITH_DROPOUT, "again": WITH_DROPOUT},
+                "trainings": {"two": TOGETHER, "dropout": WITH_DROPOUT, "again": WITH_DROPOUT, "whole": TWO_EPOCHS},
+                "stopped": {"steps": 14, "changes": TWO_EPOCHS},
                 "columns": [QUERIES, DOCUMENTS, NEGATIVES],
                 "variants": VARIANTS,
             }
@@ -94,6 +98,13 @@ def test_two_processes_repeat_themselves_to_the_byte(folder: Path) -> None:
     assert not list((folder / "scratch" / "train").iterdir())
 
 
+def test_two_processes_that_stopped_in_their_second_epoch_go_on_to_the_same_bytes(folder: Path) -> None:
+    """From the checkpoint of step 12, with the second epoch's batches and not the first's."""
+    assert json.loads((folder / "stopped_at.json").read_text()) == [14, 14]
+    assert sha256(folder / "resumed") == sha256(folder / "whole")
+    assert (folder / "resumed.csv").read_text() == (folder / "whole.csv").read_text()
+
+
 def test_embeddings_of_two_processes_are_those_of_one_to_the_byte(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,9 +128,9 @@ def test_the_parts_of_a_step_are_the_batch_of_one_process(monkeypatch: pytest.Mo
     """In both epochs; a batch too small to share is one line."""
     rows = Rows([str(i) for i in range(23)], [[]] * 23, list(range(23)))
     settings = {"rows": rows, "batch_size": 7, "drop_last": False, "seed": 3}
-    whole = shared_batches.batches(range(23), **settings)
+    whole = Epochs().batches(range(23), **settings)
     monkeypatch.setitem(processes._place, "count", 3)
-    shared = shared_batches.batches(range(23), **settings)
+    shared = Epochs().batches(range(23), **settings)
     assert len(shared) == 3 * len(whole)
     for epoch in (0, 1):
         whole.set_epoch(epoch)

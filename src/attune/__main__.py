@@ -9,7 +9,7 @@ def main() -> None:
         from attune.cli import main as run  # noqa: PLC0415  it needs what a base install does not have
     except ModuleNotFoundError as error:
         sys.exit(
-            f"attune: the command needs {error.name}, which a base install lacks; in a clone of attune: make .venv/ready. "
+            f"attune: the command needs {error.name}, which a base install lacks; in a clone: make .venv/ready. "
             "To check an exported encoder without it: python -m attune.runtime FOLDER"
         )
     run()

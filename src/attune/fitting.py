@@ -14,7 +14,7 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainerState
 
-from attune import adapters, losses, packing, processes, shared_batches
+from attune import adapters, losses, packing, processes
 from attune.batches import Rows
 from attune.checkpoints import is_last, last_whole_checkpoint, restore_best
 from attune.dev import Bar, Dev, DevEvaluator
@@ -24,6 +24,7 @@ from attune.gathering import Whole
 from attune.outcome import DEV_MEASURE, Outcome
 from attune.practice import Pair
 from attune.recipe import Recipe
+from attune.shared_batches import Epochs
 
 SAMPLE = 4  # rows whose texts show whether an encoder can do without padding
 
@@ -63,14 +64,14 @@ def fit(
     is_packed = _make_ready(model, recipe, material.rows)
     adapted = adapters.add(model, recipe) if recipe.lora_rank else None
     loss, callbacks = _objective(model, base, material.general, recipe, is_packed)
-    checkpoint = processes.agreed(partial(last_whole_checkpoint, scratch))
+    checkpoint, epochs = processes.agreed(partial(last_whole_checkpoint, scratch)), Epochs()
     trainer = (adapters.AdapterTrainer if adapted else SentenceTransformerTrainer)(
         model=model,
-        args=_arguments(recipe, _prompts(model, material.rows), material, scratch, checkpoint),
+        args=_arguments(recipe, _prompts(model, material.rows), material, scratch, checkpoint, epochs),
         train_dataset=material.rows,
         loss=loss,
         evaluator=DevEvaluator(material.dev, recipe.precision),
-        callbacks=[*_stopping(recipe), Bar(), *callbacks],
+        callbacks=[*_stopping(recipe), Bar(), epochs, *callbacks],
     )
     start = {name: value.clone() for name, value in model.state_dict().items()}
     trainer.remove_callback(PrinterCallback)
@@ -105,6 +106,8 @@ def _make_ready(model: SentenceTransformer, recipe: Recipe, rows: Dataset) -> bo
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = recipe.dropout
+        elif isinstance(getattr(module, "attention_dropout", None), float):  # ModernBERT's attention has no such layer
+            module.attention_dropout = recipe.dropout
     model.model_card_data.widget = [{}]  # else the trainer computes examples for a model card that is never written
     return is_packed
 
@@ -153,7 +156,7 @@ def _run(trainer: SentenceTransformerTrainer, checkpoint: str | None, keep: str)
 
 
 def _arguments(
-    recipe: Recipe, prompts: dict[str, str], material: Material, scratch: Path, checkpoint: str | None
+    recipe: Recipe, prompts: dict[str, str], material: Material, scratch: Path, checkpoint: str | None, epochs: Epochs
 ) -> SentenceTransformerTrainingArguments:
     on_gpu = torch.cuda.is_available()
     n_batches = max(1, len(material.rows) // recipe.batch_size)
@@ -172,7 +175,7 @@ def _arguments(
         use_cpu=not on_gpu,
         bf16=recipe.precision == "bf16",
         dataloader_drop_last=processes.count() > 1,  # no batch is ever dropped; the library insists on it
-        batch_sampler=partial(shared_batches.batches, rows=material.batching),
+        batch_sampler=partial(epochs.batches, rows=material.batching),
         prompts=prompts,
         eval_strategy="steps",
         eval_steps=every,

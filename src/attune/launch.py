@@ -150,7 +150,9 @@ def _reason(codes: list[int | None], folder: Path) -> Exception:
             name = signal.Signals(-code).name
             why = ", perhaps for want of memory" if -code == signal.SIGKILL else ""
             return BadInput(f"process {place + 1} of {len(codes)} was ended by {name}{why}; run again")
-    words = [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
+    # in the order in which they were left: what came first made the others lose their connections
+    files = sorted(folder.glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
+    words = [json.loads(file.read_text()) for file in files]
     for word in words:
         if "lines" in word:
             return BadInput(*word["lines"])

@@ -21,6 +21,15 @@ ELSEWHERE = (
     ("merge", "min_retention"),
     ("report", "max_dev_decline"),
     ("report", "min_carried_share"),
+    ("report", "confidence"),
+    ("seeds", "confidence"),
+    # what counts as a leak: the higher, the less does
+    ("split", "near_query"),
+    ("split", "near_document"),
+    ("split", "max_leak_share"),
+    ("audit", "semantic_query"),
+    ("audit", "semantic_document"),
+    ("audit", "max_leak_share"),
 )
 
 
@@ -49,6 +58,14 @@ def _looser(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{section}.{key} also lists {' and '.join(added)}"
         elif old is not None and new is not None and is_looser(key, old, new):
             yield f"{section}.{key} {_shown(old)} → {_shown(new)}"
+    yield from _uncounted(*((side.get("probe") or {}).get("tasks") or {} for side in (there, here)))
+
+
+def _uncounted(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
+    """Tasks whose loss counted as drift, and no longer does."""
+    for name, task in there.items():
+        if task.get("is_counted") and not (here.get(name) or {}).get("is_counted", True):
+            yield f"probe.tasks.{name}.is_counted true → false"
 
 
 def is_looser(key: str, old: Any, new: Any) -> bool:  # noqa: ANN401

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from datasets import Dataset
+from transformers import TrainerCallback, TrainerState
 
 from attune import processes
 from attune.batches import ClusterBatchSampler, Rows
@@ -20,7 +21,7 @@ class SharedBatches:
     drop_last = False
 
     def __init__(self, sampler: ClusterBatchSampler) -> None:
-        self.sampler = sampler  # accelerate looks for this name when it tells of a new epoch
+        self.sampler = sampler
 
     def __len__(self) -> int:
         """Parts per epoch."""
@@ -41,7 +42,27 @@ class SharedBatches:
             yield from processes.parts(batch, processes.count())  # type: ignore[misc]
 
 
-def batches(dataset: Dataset, *, rows: Rows, **settings: Any) -> ClusterBatchSampler | SharedBatches:  # noqa: ANN401
-    """What a trainer draws from: whole batches, or parts of them where processes share the training."""
-    sampler = ClusterBatchSampler(dataset, rows=rows, **settings)
-    return sampler if processes.count() == 1 else SharedBatches(sampler)
+class Epochs(TrainerCallback):
+    """Makes the batches, and tells them of each epoch.
+
+    The trainer tells them, too, but not through what a run that goes on in the middle of an epoch wraps around shared
+    ones: it would draw the first epoch's again.
+    """
+
+    sampler: ClusterBatchSampler | None = None
+
+    def batches(
+        self,
+        dataset: Dataset,
+        *,
+        rows: Rows,
+        **settings: Any,  # noqa: ANN401
+    ) -> ClusterBatchSampler | SharedBatches:
+        """What a trainer draws from: whole batches, or parts of them where processes share the training."""
+        self.sampler = ClusterBatchSampler(dataset, rows=rows, **settings)
+        return self.sampler if processes.count() == 1 else SharedBatches(self.sampler)
+
+    def on_epoch_begin(self, _args: object, state: TrainerState, _control: object, **_: object) -> None:
+        """The epoch by the steps taken so far, those before a kill included."""
+        assert self.sampler is not None
+        self.sampler.set_epoch(state.global_step // len(self.sampler))
