@@ -8,7 +8,6 @@ run `python bench/PART.py ...`, and then this with --dry, which measures nothing
 """
 
 import argparse
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,29 +33,14 @@ def sections() -> list[Section]:
     return [Section.read(FIGURES / f"{part}.json") for part in PARTS if (FIGURES / f"{part}.json").is_file()]
 
 
-def machine() -> str:
-    """What the figures depend on, without naming the machine."""
-    import torch  # noqa: PLC0415
-
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    has = {
-        "AVX-512": torch.cpu._is_avx512_supported(),
-        "its bf16": torch.cpu._is_avx512_bf16_supported(),
-        "AMX": torch.cpu._is_amx_tile_supported(),
-        "VNNI": torch.cpu._is_vnni_supported(),
-    }
-    return f"{threads} CPU threads; " + ", ".join(f"{name}: {'yes' if it else 'no'}" for name, it in has.items()) + "."
-
-
-def page(found: list[Section], about: str) -> str:
+def page(found: list[Section]) -> str:
     """The whole page."""
     targets = [target.cells() for section in found for target in section.targets]
     parts = [
         "# What attune costs, beside its rivals",
         "Made by `make bench`; not written by hand. All competitors of a table run in turn, on one machine, in one "
-        "run: ratios hold elsewhere, times do not. Figures are minimum / **median** / maximum over the rounds; a "
-        "ratio is taken within a round.",
-        about,
+        "run, which its heading names by what the CPU has: ratios hold on others like it, times do not. Figures are "
+        "minimum / **median** / maximum over the rounds; a ratio is taken within a round.",
         "## Targets",
         table(TARGETS, targets, 2),
         *(section.markdown() for section in found),
@@ -85,7 +69,7 @@ def main() -> None:
             failed.append(part)
             print(f"attune bench: {part} failed, see above; the page keeps what it found before", file=sys.stderr)
     found = sections()
-    PAGE.write_text(page(found, machine()), encoding="utf-8")
+    PAGE.write_text(page(found), encoding="utf-8")
     print(f"attune: {PAGE.relative_to(ROOT)} has {len(found)} parts; commit it and bench/figures")
     raise SystemExit(1 if failed else 0)
 

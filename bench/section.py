@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -75,6 +76,7 @@ class Section:
     body: list[str] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    machine: str = ""  # what its figures depend on, without naming it
 
     def add(self, *paragraphs: str) -> None:
         """Adds to the body, and shows it at once."""
@@ -90,7 +92,7 @@ class Section:
 
     def markdown(self) -> str:
         """The section as it stands in the results, without its targets."""
-        head = [f"## {self.title}", f"`{self.command}`, {self.date}"]
+        head = [f"## {self.title}", f"`{self.command}`, {self.date}; {self.machine}"]
         missing = [f"Left out: {'; '.join(self.left_out)}."] if self.left_out else []
         return "\n\n".join([*head, *self.body, *missing])
 
@@ -113,6 +115,20 @@ class Section:
         return cls(**content | {"targets": [Target(**target) for target in content["targets"]]})
 
 
+def machine() -> str:
+    """What the figures depend on, without naming the machine."""
+    import torch  # noqa: PLC0415
+
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    has = {
+        "AVX-512": torch.cpu._is_avx512_supported(),
+        "its bf16": torch.cpu._is_avx512_bf16_supported(),
+        "AMX": torch.cpu._is_amx_tile_supported(),
+        "VNNI": torch.cpu._is_vnni_supported(),
+    }
+    return f"{threads} CPU threads; " + ", ".join(f"{name}: {'yes' if it else 'no'}" for name, it in has.items()) + "."
+
+
 def show(part: str, title: str, parser: argparse.ArgumentParser, measure: Callable[..., None]) -> None:
     """Runs a part as a program: reads its options, measures into a section, prints it, keeps it in bench/figures.
 
@@ -122,7 +138,7 @@ def show(part: str, title: str, parser: argparse.ArgumentParser, measure: Callab
     given = parser.parse_args()
     # sys.argv[0] would be a path of this machine
     command = " ".join([f"python bench/{part}.py", *sys.argv[1:]])
-    section = Section(title, command, datetime.now(UTC).date().isoformat())
+    section = Section(title, command, datetime.now(UTC).date().isoformat(), machine=machine())
     print(f"## {title}", flush=True)
     try:
         measure(section, given)

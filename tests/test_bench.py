@@ -99,7 +99,7 @@ def test_a_table_has_numbers_to_the_right_and_no_ragged_row() -> None:
 
 def test_a_section_is_read_as_it_was_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its Markdown, its targets, and what was left out; the latter is said at once, in one line."""
-    section = Section("Encode", "python bench/encode.py", "2026-01-02")
+    section = Section("Encode", "python bench/encode.py", "2026-01-02", machine="2 CPU threads.")
     section.add("some words")
     section.leave_out("fastembed is not here")
     section.targets.append(
@@ -108,7 +108,9 @@ def test_a_section_is_read_as_it_was_written(tmp_path: Path, capsys: pytest.Capt
     section.write(tmp_path / "kept" / "encode.json")
     assert Section.read(tmp_path / "kept" / "encode.json") == section
     page = section.markdown()
-    assert page.startswith("## Encode\n\n`python bench/encode.py`, 2026-01-02\n\nsome words\n\nLeft out: fastembed")
+    assert page.startswith(
+        "## Encode\n\n`python bench/encode.py`, 2026-01-02; 2 CPU threads.\n\nsome words\n\nLeft out: fastembed"
+    )
     assert section.targets[0].cells() == ["encode", ">= 2", "yes", "1 / **2** / 3", ""]
     assert capsys.readouterr().err == "attune bench: left out: fastembed is not here\n"
 
@@ -155,15 +157,13 @@ def test_a_worker_that_fails_is_missed_and_not_waited_for(tmp_path: Path) -> Non
 
 
 def test_the_page_has_every_target_first_and_every_part_under_its_own_date() -> None:
-    first, second = (
-        Section("Encode", "python bench/encode.py", "2026-01-02"),
-        Section("Train", "python x", "2026-01-03"),
-    )
+    first = Section("Encode", "python bench/encode.py", "2026-01-02", machine="2 CPU threads.")
+    second = Section("Train", "python x", "2026-01-03", machine="8 CPU threads.")
     second.targets.append(Target("train", ">= 2", "1 / **1** / 1", is_met=False, note="busy"))
-    shown = page([first, second], "2 CPU threads.")
+    shown = page([first, second])
     targets = shown.partition("## Targets")[2].partition("## Encode")[0]
     assert "| train | >= 2 | **no** | 1 / **1** / 1 | busy |" in targets
-    assert shown.index("`python bench/encode.py`, 2026-01-02") < shown.index("`python x`, 2026-01-03")
+    assert shown.index("py`, 2026-01-02; 2 CPU threads.") < shown.index("x`, 2026-01-03; 8 CPU threads.")
 
 
 def test_every_part_of_the_bench_is_a_program() -> None:
