@@ -118,6 +118,24 @@ def build(folder: Path, family: str, pooling: str, has_prompts: bool, has_dense:
     return folder / "tuned"
 
 
+def test_dropout_also_reaches_attention_that_keeps_it_as_a_number(tmp_path: Path) -> None:
+    """ModernBERT's, where an encoder's own config has some: train.dropout counts in every layer."""
+    from datasets import Dataset
+    from training import params
+
+    from attune import fitting
+
+    encoder = load_torch(build(tmp_path, "modernbert", "mean", has_prompts=False, has_dense=False))
+    attention = [
+        module for module in encoder.modules() if isinstance(getattr(module, "attention_dropout", None), float)
+    ]
+    for module in attention:
+        module.attention_dropout = 0.5
+    (recipe,) = params(dropout=0.25).recipes().values()
+    fitting._make_ready(encoder, recipe, Dataset.from_dict({"query": ["sort"], "positive": ["sort the rows"]}))
+    assert [module.attention_dropout for module in attention] == [0.25, 0.25]
+
+
 def in_half_precision(folder: Path, embedder: Embedder, texts: list[str]) -> np.ndarray:
     """By ONNX's own reference, which rounds to fp16 after every operator as a GPU may; each text alone."""
     graph = onnx.load(folder / "onnx" / "model_fp16.onnx")
