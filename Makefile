@@ -9,8 +9,8 @@ export PYTHONPATH := src
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
-repro: .venv/ready  ## data to tuned ONNX model and report; about 20 minutes on 2 cores the first time, seconds after
-	@echo "attune: running the pipeline (dvc repro); only what changed runs, the first time about 20 minutes on 2 cores"
+repro: .venv/ready  ## data to tuned ONNX model and report; 20 to 30 minutes on 2 cores the first time, seconds after
+	@echo "attune: running the pipeline (dvc repro); only what changed runs, the first time 20 to 30 minutes on 2 cores"
 	@dvc repro
 	@echo "attune: done; open metrics/report.html in a browser, or read metrics/report.md"
 
