@@ -109,8 +109,8 @@ def test_the_results_table_by_hand(tmp_path: Path) -> None:
         "| its p-value | p < 0.001 | p < 0.001 | p < 0.001 |",
         "",
         "Better: so it is. Measured on 1,234 test queries. Nothing in test is alike in words to what training sees; "
-        "234 of these queries are near to it in meaning, by the base encoder's own judgment, and without them the gain in "
-        "recall@10 is +0.100 (-0.010 to +0.200).",
+        "234 of these queries are near to it in meaning, by the base encoder's own judgment, and without them the gain "
+        "in recall@10 is +0.100 (-0.010 to +0.200).",
     ]
 
 
