@@ -71,7 +71,7 @@ def test_archives_of_several_parts_are_read_whole(tmp_path: Path) -> None:
         ("ab\nb".encode("utf-16-le"), [], "x.txt:1: the file is UTF-16; save the file as UTF-8"),
         ("ab\nb".encode("utf-16-be"), [], "x.txt:1: the file is UTF-16; save the file as UTF-8"),
         ("a\nb".encode("utf-32"), [], "x.txt:1: the file is UTF-16 or UTF-32; save"),
-        (gzip.compress(b"a"), [], "x.txt:1: the file is compressed with gzip; end its name in .gz"),
+        (gzip.compress(b"a", mtime=0), [], "x.txt:1: the file is compressed with gzip; end its name in .gz"),
         (zst(b"a"), [], "x.txt:1: the file is compressed with Zstandard; end its name in .zst"),
         (b"PK\x03\x04rest", [], "x.txt:1: the file is a zip archive or a spreadsheet"),
         (b"PAR1rest", [], "x.txt:1: the file is parquet"),
@@ -92,9 +92,13 @@ NOISE = b"".join(b"%d\n" % (i * 7919 % 1_000_003) for i in range(100_000))
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("x.gz", gzip.compress(NOISE)[:-9], "Truncated compressed stream"),
-        ("x.gz", gzip.compress(NOISE)[:1000], "Truncated compressed stream"),
-        ("x.gz", gzip.compress(NOISE)[:-8] + b"0000" + gzip.compress(NOISE)[-4:], "incorrect data check"),
+        ("x.gz", gzip.compress(NOISE, mtime=0)[:-9], "Truncated compressed stream"),
+        ("x.gz", gzip.compress(NOISE, mtime=0)[:1000], "Truncated compressed stream"),
+        (
+            "x.gz",
+            gzip.compress(NOISE, mtime=0)[:-8] + b"0000" + gzip.compress(NOISE, mtime=0)[-4:],
+            "incorrect data check",
+        ),
         ("x.gz", NOISE, "incorrect header check"),
         ("x.zst", zst(NOISE)[:-9], "Truncated compressed stream"),
         ("x.zst", NOISE, "Unknown frame descriptor"),
