@@ -53,8 +53,8 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
         ("plots", r"index\.html"),
     ],
 )
-def test_dvc_shows_what_changed(clone: Path, before: str, kind: str, words: str) -> None:
-    done = run(clone, sys.executable, "-m", "dvc", kind, "diff", before)
+def test_dvc_shows_what_changed(clone: Path, baseline: str, kind: str, words: str) -> None:
+    done = run(clone, sys.executable, "-m", "dvc", kind, "diff", baseline)
     assert done.returncode == 0, done.stderr
     assert re.search(words, done.stdout), done.stdout
     assert not (clone / "data" / "raw").exists() and not (clone / ".dvc" / "cache").exists()
