@@ -161,7 +161,7 @@ def measure(section: Section, given: argparse.Namespace) -> None:
     encode, sample, how = attune_torch(given.model, given.threads, precision), Sample.drawn(given.queries), recipe()
     section.add(
         f"attune encodes in {precision} (embed.precision), as its pipeline does; "
-        "mine_hard_negatives in fp32, as it does by itself."
+        "mine_hard_negatives in fp32, as it does by itself, and under bf16 autocast."
     )
     small(section, given, how, encode, sample)
     large(section, given, how, encode, sample)

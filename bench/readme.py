@@ -84,9 +84,10 @@ def targets(figures: Path) -> str:
 
 
 def serving(figures: Path) -> str:
-    """The bench's table of single queries."""
+    """The bench's tables of single queries and of an empty environment."""
     body: list[str] = _read(figures / "serve.json", "make bench")["body"]
-    return next(part for part in body if part.startswith("| one query |"))
+    shown = ("| one query |", "**In an empty", "| from the start")
+    return "\n\n".join(part for part in body if part.startswith(shown))
 
 
 def _delta(paired: dict[str, dict[str, float]]) -> str:

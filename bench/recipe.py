@@ -22,12 +22,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import plain_recipe
 import torch
-from datasets import Dataset
 from scipy.stats import spearmanr
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-from sentence_transformers.base.sampler import BatchSamplers
-from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from sentence_transformers import SentenceTransformer
 
 from attune.encoders import TorchEncoder, best_precision, load_torch
 from attune.errors import BadInput
@@ -37,8 +35,8 @@ from attune.retrieval import top_k
 from attune.splits import load_split
 from attune.stage import call, fail, load_params
 from attune.stages.merge import MergeParams, merge
-from attune.stages.train import TrainParams, train, training_rows
-from attune.tables import CORPUS, TRIPLETS, full_texts, read
+from attune.stages.train import TrainParams, train
+from attune.tables import CORPUS, full_texts, read
 
 ROOT = Path(__file__).resolve().parent.parent
 STSB = Path(os.environ.get("ATTUNE_DATASETS", ROOT / "../shared/datasets")) / "stsb" / "test.jsonl"
@@ -62,37 +60,6 @@ def scores(model: SentenceTransformer, folder: Path) -> dict[str, float]:
         first, second = (encoder.encode_document([pair[key] for pair in pairs]) for key in ("sentence1", "sentence2"))
         found["stsb"] = float(spearmanr((first * second).sum(1), [pair["score"] for pair in pairs]).statistic)
     return found
-
-
-def plain(folder: Path, params: TrainParams, seed: int, rate: float, scratch: Path) -> SentenceTransformer:
-    """The encoder that the plain recipe trains, with as many steps as attune may take."""
-    corpus = read(folder / "data/prepared/corpus.parquet", CORPUS)
-    triplets = read(folder / "data/mined/r1/triplets.parquet", TRIPLETS)
-    texts = training_rows(triplets, dict(zip(corpus["document_id"], full_texts(corpus), strict=True)))
-    rows = Dataset.from_dict({name: texts[name] for name in ("query", "positive")})
-    model = load_torch(folder / "models/base")
-    if model.device.type == "cpu":
-        model.transformers_model.set_attn_implementation("eager")  # faster; the same function
-    model.model_card_data.widget = [{}]
-    arguments = SentenceTransformerTrainingArguments(
-        output_dir=str(scratch),
-        max_steps=params.epochs * max(1, len(rows) // params.batch_size),
-        per_device_train_batch_size=params.batch_size,
-        learning_rate=rate,
-        warmup_steps=0.1,
-        seed=seed,
-        data_seed=seed,
-        bf16=best_precision() == "bf16",
-        use_cpu=not torch.cuda.is_available(),
-        batch_sampler=BatchSamplers.NO_DUPLICATES,
-        save_strategy="no",
-        logging_strategy="no",
-        report_to="none",
-        disable_tqdm=not sys.stderr.isatty(),
-    )
-    loss = MultipleNegativesRankingLoss(model)
-    SentenceTransformerTrainer(model=model, args=arguments, train_dataset=rows, loss=loss).train()
-    return model
 
 
 def attune(folder: Path, params: TrainParams, seed: int, scratch: Path) -> SentenceTransformer:
@@ -140,7 +107,7 @@ class Bench:
                 case "base":
                     model = load_torch(self.folder / "models/base")
                 case "plain":
-                    model = plain(self.folder, self.params, seed, rate, scratch)
+                    model = plain_recipe.plain(self.folder, self.params, seed, rate, scratch)
                 case _:
                     model = attune(self.folder, self.params, seed, scratch)
             writing = kept.with_suffix(".partial")
@@ -154,12 +121,23 @@ class Bench:
     def _key(self, system: str, seed: int, rate: float) -> str:
         """What tells the run from others: data, settings, libraries and, for attune's own, params and code."""
         split = sorted((self.folder / "data/splits").rglob("*.parquet"))
-        scoring = [Path(__file__), *(ROOT / f"src/attune/{name}.py" for name in SCORING)]
-        data = [self.folder / "data/prepared/corpus.parquet", self.folder / "models/base/model.safetensors", *split]
-        data += scoring
+        scoring = [Path(__file__), Path(plain_recipe.__file__), *(ROOT / f"src/attune/{name}.py" for name in SCORING)]
+        data = [
+            self.folder / "data/prepared/corpus.parquet",
+            self.folder / "models/base/model.safetensors",
+            *split,
+            *scoring,
+        ]
         versions = [version(name) for name in ("torch", "transformers", "sentence-transformers")]
-        own: tuple[object, ...] = (system, seed, rate, self.params.epochs, self.params.batch_size, *versions)
-        own = (*own, best_precision())
+        own: tuple[object, ...] = (
+            system,
+            seed,
+            rate,
+            self.params.epochs,
+            self.params.batch_size,
+            best_precision(),
+            *versions,
+        )
         if system == "attune":
             own = (*own, self.params.model_dump_json())
             triplets = self.folder / "data/mined/r1/triplets.parquet"

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import faiss
 import numpy as np
+from clustered_embeddings import DIM, SEED, write_embeddings
 from section import Section, Target, show, table
 from workers import peak_bytes
 
@@ -29,37 +30,14 @@ from attune.mining import Recipe, Task, mine_negatives
 from attune.retrieval import top_k
 from attune.runtime.indexes import KINDS, build, factory, recall
 
-DIM, THREADS, DEPTH, SEED = 384, 2, 100, 13
+THREADS, DEPTH = 2, 100
 SIZES = (10_000, 100_000, 1_000_000)
 N_QUERIES, N_ASKED = 10_000, 200  # for search, mining and evaluation; for each index
-PER_CLUSTER = 20
 HNSW_UP_TO = 100_000  # it is built by one thread: at 10^6 that alone would take longer than all else
-DECAY = 0.45  # the i-th direction's share of the spread falls as i^-.9, about as MiniLM's does on code
 TASKS = ("search", "mine", "evaluate", *KINDS)
 WANTED_GB = 4
 
 Found = dict[int, dict[str, dict[str, float]]]  # by number of embeddings, then by measurement
-
-
-def write_embeddings(folder: Path, n: int) -> None:
-    """n documents in clusters, and queries near a document each, in blocks."""
-    random = np.random.default_rng(SEED)
-    spread = ((1 + np.arange(DIM)) ** -DECAY).astype(np.float32)
-    centres = random.standard_normal((n // PER_CLUSTER, DIM), dtype=np.float32)
-    corpus = np.lib.format.open_memmap(folder / "corpus.npy", "w+", np.float32, (n, DIM))
-    for start in range(0, n, 50_000):
-        size = min(50_000, n - start)
-        noise = random.standard_normal((size, DIM), dtype=np.float32)
-        corpus[start : start + size] = unit((centres[random.integers(len(centres), size=size)] + noise) * spread)
-    answers = np.sort(random.choice(n, N_QUERIES, replace=n < N_QUERIES))
-    noise = 0.8 * random.standard_normal((N_QUERIES, DIM), dtype=np.float32) * spread / np.linalg.norm(spread)
-    np.save(folder / "queries.npy", unit(corpus[answers] + noise))
-    np.save(folder / "answers.npy", answers)
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows of length 1."""
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def clocked(work: Callable[[], object]) -> float:
@@ -130,12 +108,14 @@ def task(name: str, folder: Path) -> dict[str, object]:
 def measured(n: int) -> dict[str, dict[str, float]]:
     """Every measurement at one size."""
     with tempfile.TemporaryDirectory() as folder:
-        write_embeddings(Path(folder), n)
+        write_embeddings(Path(folder), n, N_QUERIES)
         found = {}
         for name in TASKS:
             if name == "hnsw" and n > HNSW_UP_TO:
                 continue
-            ran = subprocess.run([sys.executable, __file__, name, folder], check=True, capture_output=True, text=True)
+            ran = subprocess.run(
+                [sys.executable, __file__, name, folder], check=True, stdout=subprocess.PIPE, text=True
+            )
             found[name] = json.loads(ran.stdout.splitlines()[-1])
             print(n, name, found[name], file=sys.stderr, flush=True)
         return found
@@ -188,8 +168,6 @@ def indexes(found: Found) -> str:
 
 def measure_all(section: Section, given: argparse.Namespace) -> None:
     """Both tables, and a target for memory."""
-    if given.sizes != list(SIZES):
-        section.leave_out("the sizes that were not asked for")
     found = {n: measured(n) for n in given.sizes}
     section.add(
         f"Clustered embeddings of {DIM} numbers; {THREADS} threads, but HNSW, which one builds. Plan: arithmetic.",

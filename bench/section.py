@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -97,16 +98,19 @@ class Section:
         return "\n\n".join([*head, *self.body, *missing])
 
     def write(self, file: Path) -> None:
-        """Keeps it, unless what is kept there has more: nobody without a data set wipes what was measured with it.
-
-        Raises:
-            BadInput: this misses what the kept one has.
-        """
-        if file.is_file() and (missing := sorted(set(self.left_out) - set(self.read(file).left_out))):
-            raise BadInput(f"{file.name} stays as it was, for it has what is missing now: {'; '.join(missing)}")
+        """Keeps it, unless what is kept there has more: nobody without a data set wipes what was measured with it."""
+        if file.is_file() and (missing := self._missing(self.read(file))):
+            print(f"attune bench: {file.name} stays as it was; missing now: {'; '.join(missing)}", file=sys.stderr)
+            return
         file.parent.mkdir(parents=True, exist_ok=True)
         content = json.dumps(asdict(self), indent=2, default=lambda number: number.item())  # NumPy's too
         file.write_text(content + "\n", encoding="utf-8")
+
+    def _missing(self, kept: Self) -> list[str]:
+        """What the kept one has and this has not: targets that were not measured, competitors that were left out."""
+        measured = {target.what for target in self.targets}
+        targets = [target.what for target in kept.targets if target.what not in measured]
+        return targets + [reason for reason in self.left_out if reason not in kept.left_out]
 
     @classmethod
     def read(cls, file: Path) -> Self:
@@ -145,5 +149,5 @@ def show(part: str, title: str, parser: argparse.ArgumentParser, measure: Callab
         if section.targets:
             print(f"\n{table(TARGETS, [target.cells() for target in section.targets], 2)}", flush=True)
         section.write(FIGURES / f"{part}.json")
-    except (BadInput, Gone, OSError) as error:
+    except (BadInput, Gone, OSError, subprocess.CalledProcessError) as error:
         fail("bench", error)
