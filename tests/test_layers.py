@@ -43,7 +43,8 @@ TORCH = {
     "attune.stages.export",
 }
 POLARS = {
-    f"attune.{name}" for name in ("asked", "calibration", "check", "rankings", "scored", "splits", "stories", "tables")
+    f"attune.{name}"
+    for name in ("asked", "calibration", "check", "rankings", "same_queries", "scored", "splits", "stories", "tables")
 }
 RUNTIME = {"numpy", "onnxruntime", "tokenizers", "attune"}
 # what takes from a third of a second to five to import

@@ -79,38 +79,65 @@ BASE = Point(0.0, 0.5, 0.8)
     ("points", "expected", "is_met"),
     [
         ([(0.6, 0.60, 0.80), (0.8, 0.70, 0.79), (1.0, 0.75, 0.70)], 0.8, True),  # 1.0 keeps .875
-        ([(0.6, 0.70, 0.80), (0.8, 0.70, 0.80), (1.0, 0.65, 0.80)], 0.6, True),  # a tie goes to the base's side
-        ([(0.8, 0.70, 0.80), (0.6, 0.70000004, 0.80)], 0.6, True),
+        (
+            [(0.6, 0.679, 0.80), (0.8, 0.681, 0.79), (1.0, 0.70, 0.80)],
+            0.8,
+            True,
+        ),  # of the gain of .2, .18 has to be left
+        ([(0.6, 0.68, 0.79), (0.8, 0.70, 0.80), (1.0, 0.69, 0.79)], 0.6, True),  # exactly; the smallest, whatever else
+        ([(0.6, 0.69, 0.80), (0.8, 0.70, 0.79), (1.0, 0.90, 0.70)], 0.6, True),  # the gain of those that keep enough
+        ([(0.6, 0.498, 0.80), (0.8, 0.502, 0.79)], 0.8, True),  # a small gain is not given away
+        ([(0.6, 0.45, 0.80), (1.0, 0.49, 0.79)], 1.0, True),  # without a gain the best on dev
+        ([(0.6, 0.49, 0.80), (0.8, 0.4900004, 0.80)], 0.6, True),  # equal to 6 digits
         ([(0.6, 0.60, 0.60), (0.8, 0.90, 0.55), (1.0, 0.95, 0.50)], 0.6, False),  # none keeps .98: the mildest
         ([(0.6, 0.60, 0.60), (1.0, 0.70, 0.60)], 1.0, False),  # as mild: then dev
+        ([(0.6, 0.60, 0.60), (1.0, 0.70, 0.5999999)], 1.0, False),
         ([(1.0, 0.40, 0.90)], 1.0, True),  # the only one is taken, worse than base as it is
     ],
 )
-def test_the_best_on_dev_that_keeps_enough_is_chosen(
+def test_the_smallest_share_that_keeps_enough_of_general_text_and_of_the_gain_is_chosen(
     points: list[tuple[float, float, float]], expected: float, is_met: bool
 ) -> None:
-    chosen = choose([Point(*point) for point in points], BASE, 0.98)
+    chosen = choose([Point(*point) for point in points], BASE, 0.98, 0.9)
     assert (chosen.point.share, chosen.is_retention_met) == (expected, is_met)
 
 
 def test_the_floor_is_met_by_a_score_that_is_exactly_there() -> None:
     same = Point(1.0, 0.6, BASE.general)
-    assert choose([same], BASE, 1.0) == Choice(same, True)
+    assert choose([same], BASE, 1.0, 1.0) == Choice(same, True)
     assert retention(Point(1.0, 0.6, 0.0), Point(0.0, 0.5, 0.0)) == 1.0  # nothing to lose
 
 
-@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=8), st.floats(0, 1))
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=8),
+    st.floats(0, 1),
+    st.floats(0, 1),
+)
 @settings(max_examples=200)
-def test_no_point_that_keeps_enough_beats_the_chosen_one(
-    points: list[tuple[float, float, float]], floor: float
+def test_what_is_chosen_keeps_the_gain_and_a_smaller_share_does_not(
+    points: list[tuple[float, float, float]], min_retention: float, min_gain_kept: float
 ) -> None:
     """Against a plain search."""
     candidates = [Point(*point) for point in points]
-    chosen = choose(candidates, BASE, floor)
-    keeping = [point for point in candidates if point.general / BASE.general >= floor]
+    chosen = choose(candidates, BASE, min_retention, min_gain_kept)
+    keeping = [point for point in candidates if point.general / BASE.general >= min_retention]
     assert chosen.is_retention_met == bool(keeping)
-    assert all(chosen.point.dev >= point.dev - 1e-6 for point in keeping)
-    assert keeping or all(chosen.point.general >= point.general - 1e-6 for point in candidates)
+    if keeping:
+        gain = max(point.dev for point in keeping) - BASE.dev
+        asked = BASE.dev + (min_gain_kept * gain if gain > 0 else gain)
+        assert chosen.point in keeping and chosen.point.dev >= asked - 2e-6
+        assert all(point.dev < asked for point in keeping if point.share < chosen.point.share)
+    else:
+        assert all(chosen.point.general >= point.general - 1e-6 for point in candidates)
+
+
+@pytest.mark.parametrize(("min_gain_kept", "share"), [(1.0, 1.0), (0.98, 0.5)])
+def test_the_stage_gives_up_as_much_of_the_gain_as_it_is_told(
+    case: "Case", monkeypatch: pytest.MonkeyPatch, min_gain_kept: float, share: float
+) -> None:
+    points = [Point(0.0, 0.5, 0.8), Point(0.5, 0.698, 0.79), Point(1.0, 0.70, 0.79)]
+    monkeypatch.setattr("attune.stages.merge.score", lambda *_: points)
+    assert case.run(shares=[0.5, 1.0], min_gain_kept=min_gain_kept)["share"] == share
 
 
 def test_held_out_queries_search_held_out_passages_and_equal_texts_are_one() -> None:
@@ -123,7 +150,16 @@ def test_held_out_queries_search_held_out_passages_and_equal_texts_are_one() -> 
 
 
 @pytest.mark.parametrize(
-    "change", [{"shares": []}, {"shares": [1.2]}, {"shares": [-0.1]}, {"round": "../r1"}, {"min_retention": 1.1}]
+    "change",
+    [
+        {"shares": []},
+        {"shares": [1.2]},
+        {"shares": [-0.1]},
+        {"round": "../r1"},
+        {"min_retention": 1.1},
+        {"min_gain_kept": -0.1},
+        {"min_gain_kept": 1.1},
+    ],
 )
 def test_parameters_out_of_range_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
@@ -131,7 +167,7 @@ def test_parameters_out_of_range_are_refused(change: dict[str, Any]) -> None:
 
 
 def params(**changes: object) -> MergeParams:
-    values = {"round": "r1", "shares": [1.0], "min_retention": 0.0, "general": "general.jsonl"}
+    values = {"round": "r1", "shares": [1.0], "min_retention": 0.0, "min_gain_kept": 1.0, "general": "general.jsonl"}
     return MergeParams.model_validate(values | {"precision": "fp32", "threads": 1} | changes)
 
 

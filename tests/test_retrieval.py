@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from attune import retrieval
+from attune import retrieval, vectors
 from attune.errors import BadInput
-from attune.retrieval import load_embeddings, top_k
+from attune.retrieval import top_k
+from attune.vectors import load_embeddings
 
 
 def unit(rng: np.random.Generator, n: int, dim: int) -> NDArray[np.float32]:
@@ -144,7 +145,8 @@ def test_blocks_of_a_file_give_what_the_whole_gives(
     path = tmp_path_factory.mktemp("blocks") / "corpus.npy"
     np.save(path, corpus)
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("BLOCK_BYTES", 4 * 8 * block_rows), ("BATCH", 2), ("FEW", 1)):
+        patch.setattr(vectors, "BLOCK_BYTES", 4 * 8 * block_rows)
+        for name, value in (("BATCH", 2), ("FEW", 1)):
             patch.setattr(retrieval, name, value)
         mapped = load_embeddings(path, len(corpus), "the corpus")
         whole, some = (top_k(queries, mapped, k, 2, rows) for rows in (None, among))

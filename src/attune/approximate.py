@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attune.retrieval import EXTRA, FloatArray, IntArray, check, rescored, top_k
+from attune.retrieval import EXTRA, rescored, top_k
 from attune.runtime.indexes import build, factory, recall
+from attune.vectors import FloatArray, IntArray, check
 
 N_SAMPLE = 500  # queries that recall is measured on: with 50 neighbours each, to about a hundredth
 BATCH = 8192  # queries per call of FAISS: bounds memory

@@ -13,13 +13,14 @@ from tokenizers import Tokenizer
 from attune.errors import BadInput
 from attune.leaks import LEXICAL, Leak
 from attune.likeness import alike
+from attune.same_queries import merged
 from attune.scripts import script_of
 from attune.shingles import WORD
 from attune.sources.raw import RawData
 from attune.stage import load_params
 from attune.stages.base import BaseParams, locate
 from attune.stages.collect import CollectParams, read_source, write_raw
-from attune.stages.prepare import PrepareParams, merged, tables_of
+from attune.stages.prepare import PrepareParams, tables_of
 from attune.stages.split import SplitParams, assign, assign_documents, crossing
 from attune.tables import SPLITS, full_texts
 

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from attune.errors import BadInput
-from attune.retrieval import load_embeddings
 from attune.runtime import Embedder
 from attune.runtime.search import Search
 from attune.stage import Params
 from attune.tables import CORPUS, read
+from attune.vectors import load_embeddings
 
 Encode = Callable[[list[str]], NDArray[np.float32]]
 MODEL = "models/onnx"  # what ships

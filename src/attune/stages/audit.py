@@ -13,9 +13,9 @@ import polars as pl
 from pydantic import Field
 
 from attune.leaks import SEMANTIC, Texts, count, semantic_leaks
-from attune.retrieval import load_embeddings
 from attune.stage import Out, Params, Receipt, run
 from attune.tables import CLUSTERED_QUERIES, CORPUS, LEAKS, QRELS, SPLITS, full_texts, read, write
+from attune.vectors import load_embeddings
 
 
 class AuditParams(Params):

@@ -18,10 +18,11 @@ from attune.drift_verdict import Thresholds, cost, is_drifted, is_reindex_needed
 from attune.errors import BadInput
 from attune.measures import measure
 from attune.receipts import read_receipts
-from attune.retrieval import load_embeddings, top_k
+from attune.retrieval import top_k
 from attune.splits import load_split
 from attune.stage import Params, Receipt, run
 from attune.tables import CORPUS, read
+from attune.vectors import load_embeddings
 
 Vectors = NDArray[np.float32]
 Rows = NDArray[np.int64]

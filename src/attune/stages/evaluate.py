@@ -20,10 +20,11 @@ from attune.dimensions import truncated
 from attune.groups import grouped
 from attune.lexical import bm25_top_k
 from attune.measures import MEASURES, measure
-from attune.retrieval import load_embeddings, top_k
+from attune.retrieval import top_k
 from attune.splits import Split, load_split
 from attune.stage import Out, Params, Receipt, run
 from attune.tables import CORPUS, RUN, full_texts, read, scores_columns, write
+from attune.vectors import load_embeddings
 
 BM25 = "bm25"
 SCORES = scores_columns(MEASURES)

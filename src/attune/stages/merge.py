@@ -1,7 +1,8 @@
 """Goes back from the tuned encoder towards the base as far as dev allows, and keeps what general text demands.
 
 Each share of the tuned weights is scored on dev and on general text that no training saw. Among the shares that keep
-enough of the base's general score, the best one on dev becomes models/tuned. All seeds get the share of the first one.
+enough of the base's general score, and enough of the gain that the best one of them has on dev, the smallest one
+becomes models/tuned: what is nearest to the base has moved least. All seeds get the share of the first one.
 """
 
 import shutil
@@ -24,17 +25,19 @@ from attune.stage import Out, Params, Receipt, run, write_json
 from attune.tables import CORPUS, full_texts, read
 
 MEASURE = DEV_MEASURE.removeprefix("eval_")  # as the evaluator itself calls it
+ROUNDING = 1e-6  # of nDCG@10: nearer scores are equal
 ENDS = (0.0, 1.0)  # base and tuned, scored always: the curve from one to the other
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class MergeParams(Params):
-    """Which round's encoders, which shares of their weights, and how much of the base's general score must be left."""
+    """Which round's encoders, which shares of their weights, and what must be left of general text and of the gain."""
 
     round: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
     shares: list[Share] = Field(min_length=1, max_length=100)
     min_retention: float = Field(ge=0, le=1)
+    min_gain_kept: float = Field(ge=0, le=1)
     general: str = Field(min_length=1)
     precision: Literal["auto", "fp32", "bf16"]
     threads: int = Field(ge=1, le=1024)
@@ -72,18 +75,25 @@ def retention(point: Point, base: Point) -> float:
     return point.general / base.general if base.general else 1.0
 
 
-def choose(points: Sequence[Point], base: Point, min_retention: float) -> Choice:
-    """The best on dev of those that keep enough, ties to the smaller share; if none does, the one that keeps most.
+def choose(points: Sequence[Point], base: Point, min_retention: float, min_gain_kept: float) -> Choice:
+    """The smallest share that keeps enough of the general score and of the gain; else the one that forgets least.
+
+    The gain is that of the best point on dev among those that keep enough of the general score. Where none does, the
+    one that keeps most of it is taken, ties to the better one on dev, then to the smaller share.
 
     Args:
         points: to choose from, at least one.
         base: the point at share 0.
         min_retention: the least share of the base's general score.
+        min_gain_kept: the least share of the gain over the base in nDCG@10 on dev.
     """
     kept = [point for point in points if retention(point, base) >= min_retention]
-    if kept:
-        return Choice(max(kept, key=lambda point: (round(point.dev, 6), -point.share)), True)
-    return Choice(max(points, key=lambda p: (round(p.general, 6), round(p.dev, 6), -p.share)), False)
+    if not kept:
+        return Choice(max(points, key=lambda p: (round(p.general, 6), round(p.dev, 6), -p.share)), False)
+    best = max(point.dev for point in kept)
+    floor = best - (1 - min_gain_kept) * max(best - base.dev, 0)
+    near = [point for point in kept if point.dev >= floor - ROUNDING]
+    return Choice(min(near, key=lambda point: point.share), True)
 
 
 def score(line: Line, shares: Sequence[float], dev: Dev, general: Dev, precision: str) -> list[Point]:
@@ -168,7 +178,8 @@ def merge(
     precision = best_precision() if params.precision == "auto" else params.precision
     shares = sorted({*params.shares, *ENDS})
     points = score(Line(base, folders[first], params.threads), shares, dev, general, precision)
-    chosen = choose([point for point in points if point.share in params.shares], points[0], params.min_retention)
+    allowed = [point for point in points if point.share in params.shares]
+    chosen = choose(allowed, points[0], params.min_retention, params.min_gain_kept)
     curve(points, chosen.point).write_csv(curve_file)
     save_all(base, folders, first, chosen.point.share, params.threads, out, seeds)
     return receipt(chosen, points[0], dev, general, len(folders))

@@ -16,7 +16,6 @@ from pydantic import Field
 from attune.candidates import IntArray, Pairs, Scorer, cosines
 from attune.mining import Mined, Recipe, Task, mine_negatives
 from attune.reranking import reranker
-from attune.retrieval import load_embeddings
 from attune.stage import Out, Params, Receipt, run
 from attune.tables import (
     CLUSTERED_QUERIES,
@@ -31,6 +30,7 @@ from attune.tables import (
     write,
 )
 from attune.trust import figures
+from attune.vectors import load_embeddings
 
 
 class MineParams(Params):
