@@ -97,7 +97,7 @@ bench-scale: .venv/ready  ## what collect, prepare and split cost at 10^4, 10^5 
 bench-search: .venv/ready  ## search, mining, evaluation and each index from 10^4, 10^5 and 10^6 embeddings; 10 minutes, 4 GB of memory
 	@python bench/scale_search.py
 
-bench-recipe: .venv/ready  ## attune against the plain recipe, 3 seeds, in FOLDERS with a finished pipeline; an hour on 2 cores
+bench-recipe: .venv/ready  ## attune against the plain recipe, 3 seeds, in FOLDERS with a finished pipeline; one to three hours each on 2 cores
 	@python bench/recipe.py $(or $(FOLDERS),.)
 
 clean:  ## remove the environment and scratch space; outputs and the DVC cache stay
