@@ -137,7 +137,7 @@ def precision_of(name: str) -> str:
     precision = COMPETITORS[name][1]
     if precision != "auto":
         return precision
-    from attune.encoders import best_precision  # noqa: PLC0415
+    from attune.encoding.encoders import best_precision  # noqa: PLC0415
 
     return best_precision()
 

@@ -26,8 +26,8 @@ from sentence_transformers.sentence_transformer.evaluation import InformationRet
 from sentence_transformers.util import cos_sim
 from workers import Gone, Worker
 
-from attune.measures import RECALL_AT, measure
-from attune.retrieval import top_k
+from attune.evaluation.scoring.measures import RECALL_AT, measure
+from attune.retrieval.exact import top_k
 
 DEPTH, WANTED_SECONDS = 100, 2.0
 MEASURES = (*(f"recall.{k}" for k in RECALL_AT), "recip_rank", "ndcg_cut.10", "map")  # as trec_eval calls them

@@ -10,7 +10,7 @@ from typing import IO, Any
 import numpy as np
 
 from attune.errors import BadInput
-from attune.model_folder import FP32
+from attune.export.folder import FP32
 from attune.runtime import Embedder
 
 PYTHON = Path("scratch/consumers/fastembed_0_9/bin/python")

@@ -20,17 +20,17 @@ from fastembed_process import Seconds, fastembed
 from numpy.typing import NDArray
 from onnxruntime.quantization import quantize_dynamic
 
-from attune.calibration import calibration_texts, single_texts
-from attune.encoder_modules import describe
 from attune.errors import BadInput
-from attune.measures import IntArray, measure
-from attune.model_folder import FP32, write_settings
-from attune.onnx_graph import export_graph
-from attune.quantisation import Scheme, to_int8
-from attune.retrieval import top_k
+from attune.evaluation.scoring.measures import IntArray, measure
+from attune.export.folder import FP32, write_settings
+from attune.export.graph import export_graph
+from attune.export.int8.calibration import calibration_texts, single_texts
+from attune.export.int8.quantise import Scheme, to_int8
+from attune.export.int8.smooth import Features
+from attune.export.modules import describe
+from attune.retrieval.exact import top_k
 from attune.runtime import Embedder
 from attune.runtime.manifest import MANIFEST
-from attune.smoothing import Features
 from attune.stage import fail, load_params, write_json
 from attune.stages.export import ExportParams, load, manifest
 from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, TRIPLETS, full_texts, read

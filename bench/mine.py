@@ -25,12 +25,12 @@ from section import ROOT, Section, Target, show, table
 from sentence_transformers import SentenceTransformer, mine_hard_negatives
 from texts import KINDS, documents, pairs, present
 
-from attune.candidates import Pairs, cosines
-from attune.mining import Mined, Recipe, Task, mine_negatives
 from attune.stage import load_params
 from attune.stages.embed import EmbedParams
 from attune.stages.mine import MineParams
-from attune.trust import figures
+from attune.tuning.mining.candidates import Pairs, cosines
+from attune.tuning.mining.mine import Mined, Recipe, Task, mine_negatives
+from attune.tuning.mining.trust import figures
 
 WANTED_SHARE = 0.05
 Vectors = NDArray[np.float32]

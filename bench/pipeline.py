@@ -50,7 +50,7 @@ def code(file: str) -> Edit:
 # from what wakes least to what wakes most
 EDITS: dict[str, Edit] = {
     "a report knob (report.n_examples)": knob("report", "n_examples", 1),
-    "a measure's code (measures.py)": code("measures.py"),
+    "a measure's code (measures.py)": code("evaluation/scoring/measures.py"),
     "a mining knob (mine.depth)": knob("mine", "depth", 1),
     "a training knob (train.learning_rate)": knob("train", "learning_rate", 1e-6),
     "one more document (collect.max_documents)": knob("collect", "max_documents", 1),

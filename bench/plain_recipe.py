@@ -9,7 +9,7 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraine
 from sentence_transformers.base.sampler import BatchSamplers
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
-from attune.encoders import best_precision, load_torch
+from attune.encoding.encoders import best_precision, load_torch
 from attune.stages.train import TrainParams, training_rows
 from attune.tables import CORPUS, TRIPLETS, full_texts, read
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from attune.errors import BadInput
-from attune.markdown import number, p_value, score, signed
+from attune.evaluation.report.markdown import number, p_value, score, signed
 from attune.stage import fail
 
 ROOT = Path(__file__).resolve().parent.parent

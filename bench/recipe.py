@@ -27,12 +27,12 @@ import torch
 from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
 
-from attune.encoders import TorchEncoder, best_precision, load_torch
+from attune.encoding.encoders import TorchEncoder, best_precision, load_torch
+from attune.encoding.scratch import fingerprint
 from attune.errors import BadInput
-from attune.fingerprint import fingerprint
-from attune.measures import measure
-from attune.retrieval import top_k
-from attune.splits import load_split
+from attune.evaluation.scoring.judgments import load_split
+from attune.evaluation.scoring.measures import measure
+from attune.retrieval.exact import top_k
 from attune.stage import call, fail, load_params
 from attune.stages.merge import MergeParams, merge
 from attune.stages.train import TrainParams, train
@@ -42,7 +42,8 @@ ROOT = Path(__file__).resolve().parent.parent
 STSB = Path(os.environ.get("ATTUNE_DATASETS", ROOT / "../shared/datasets")) / "stsb" / "test.jsonl"
 RATES = (5e-5, 2e-5)
 BATCH_TOKENS = 4096
-SCORING = ("encoders", "measures", "retrieval", "splits")  # what all are scored by
+# what all are scored by
+SCORING = ("encoding/encoders", "evaluation/scoring/measures", "retrieval/exact", "evaluation/scoring/judgments")
 
 
 def scores(model: SentenceTransformer, folder: Path) -> dict[str, float]:

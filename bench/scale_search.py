@@ -24,11 +24,11 @@ from clustered_embeddings import DIM, SEED, write_embeddings
 from section import Section, Target, show, table
 from workers import peak_bytes
 
-from attune.candidates import Pairs, cosines
-from attune.measures import measure
-from attune.mining import Recipe, Task, mine_negatives
-from attune.retrieval import top_k
+from attune.evaluation.scoring.measures import measure
+from attune.retrieval.exact import top_k
 from attune.runtime.indexes import KINDS, build, factory, recall
+from attune.tuning.mining.candidates import Pairs, cosines
+from attune.tuning.mining.mine import Recipe, Task, mine_negatives
 
 THREADS, DEPTH = 2, 100
 SIZES = (10_000, 100_000, 1_000_000)

@@ -21,7 +21,7 @@ from alternating import Spread
 from ceilings import THREADS
 from section import ROOT, Section, Target, show, table
 
-from attune.encoders import load_torch
+from attune.encoding.encoders import load_torch
 from attune.runtime import Embedder
 
 N_REQUESTS, N_WARM = 20, 3

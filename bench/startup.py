@@ -28,8 +28,8 @@ from attune.errors import BadInput
 WANTED_SECONDS = 1.5
 FLOOR = ("numpy", "polars", "scipy.stats", "torch", "sentence_transformers")
 # imported at their first use, which in the default pipeline comes
-AT_FIRST_USE = {"embed": ("attune.encoders",)}
-COMMANDS = ("attune.gate", "attune.comment", "attune.check", "attune.cli", "attune.side_by_side")
+AT_FIRST_USE = {"embed": ("attune.encoding.encoders",)}
+COMMANDS = tuple(f"attune.cli.{name}" for name in ("review.gate", "review.comment", "check", "main", "demo.comparison"))
 REPRO = "dvc repro, nothing to do"
 
 

@@ -15,7 +15,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from sentence_transformers.util import batch_to_device
 
-from attune.encoders import best_precision, load_torch
+from attune.encoding.encoders import best_precision, load_torch
 from attune.errors import BadInput
 from attune.stage import fail
 from attune.tables import CLUSTERED_QUERIES, CORPUS, full_texts, read

@@ -87,13 +87,14 @@ def plain(folder: Path, texts: Texts, batch_size: int, scratch: str, bf16: bool,
 
 def attune(folder: Path, texts: Texts, batch_size: int, scratch: str, whole_recipe: bool) -> None:
     """As stage train fits an encoder, the one place that knows how; by default without what the plain recipe lacks."""
-    from attune import encoders, fitting  # noqa: PLC0415
-    from attune.batches import Rows  # noqa: PLC0415
-    from attune.dev import Dev  # noqa: PLC0415
-    from attune.fitting import Material  # noqa: PLC0415
-    from attune.practice import read_practice  # noqa: PLC0415
+    from attune.encoding import encoders  # noqa: PLC0415
     from attune.stage import load_params  # noqa: PLC0415
     from attune.stages.train import TrainParams  # noqa: PLC0415
+    from attune.tuning.dev import Dev  # noqa: PLC0415
+    from attune.tuning.general_text import read_practice  # noqa: PLC0415
+    from attune.tuning.training import fit as fitting  # noqa: PLC0415
+    from attune.tuning.training.batches import Rows  # noqa: PLC0415
+    from attune.tuning.training.fit import Material  # noqa: PLC0415
 
     params = load_params(TrainParams, "train", ROOT / "params.yaml")
     changes: dict[str, Any] = {"epochs": 1, "batch_size": batch_size, "n_evaluations": 1, "general_share": 0.0}

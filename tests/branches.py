@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from attune.groups import COLUMNS, KEPT
+from attune.evaluation.scoring.groups import COLUMNS, KEPT
 
 ROOT = Path(__file__).resolve().parent.parent
 IN_GIT = ("dvc.yaml", "dvc.lock", "params.yaml", "libraries.yaml", "constraints.txt", ".dvcignore", "src", "metrics")
@@ -55,7 +55,7 @@ def committed(finished: Path, folder: Path) -> Path:
 
 def attune(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The `attune` command in a folder, with this tree's code."""
-    command = [sys.executable, "-c", "from attune.cli import main; main()", *arguments]
+    command = [sys.executable, "-c", "from attune.cli.main import main; main()", *arguments]
     path = {"PYTHONPATH": str(ROOT / "src"), "COLUMNS": "200"}
     return subprocess.run(
         command, cwd=folder, env=os.environ | path | environment, capture_output=True, text=True, check=False

@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 from ruamel.yaml import YAML
 
-from attune.encoders import TorchEncoder, load_torch
-from attune.measures import MEASURES
+from attune.encoding.encoders import TorchEncoder, load_torch
+from attune.evaluation.scoring.measures import MEASURES
 from attune.runtime import Embedder
 from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, full_texts, scores_columns, write
 
@@ -61,9 +61,9 @@ def finished_pipeline(folder: Path, base: Path, onnx: Path) -> Path:
 @contextmanager
 def served(project: Path) -> Iterator[str]:
     """The demo of a project, served by a thread as `attune demo` serves it; its address."""
-    from attune.demo import load_application
-    from attune.loopback import address, listen, server
-    from attune.side_by_side import DemoParams
+    from attune.cli.demo.app import load_application
+    from attune.cli.demo.comparison import DemoParams
+    from attune.cli.demo.loopback import address, listen, server
 
     params = DemoParams.model_validate(YAML(typ="safe").load((project / "params.yaml").read_text())["demo"])
     running = server(load_application(project, params))

@@ -4,9 +4,9 @@ import os
 import signal
 from pathlib import Path
 
-from attune import processes
+from attune.encoding import processes
+from attune.encoding.launch import SharedParams
 from attune.errors import BadInput
-from attune.launch import SharedParams
 from attune.stage import Out, Receipt
 
 

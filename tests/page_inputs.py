@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from ruamel.yaml import YAML
 
-from attune.measures import MEASURES, measure
+from attune.evaluation.scoring.measures import MEASURES, measure
 from attune.stage import call
 from attune.stages.page import SYSTEMS, PageParams, page
 from attune.tables import CLUSTERED_QUERIES, CORPUS, NEGATIVE_SAMPLE, QRELS, RUN, Columns, scores_columns, write

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from attune.data.sources.files.columns import Columns
+from attune.data.sources.pairs import read_pairs
+from attune.data.sources.raw import RawData
 from attune.errors import BadInput
-from attune.sources.columns import Columns
-from attune.sources.pairs import read_pairs
-from attune.sources.raw import RawData
 
 FORMATS = ("csv", "tsv", "jsonl", "parquet")
 Row = dict[str, Any]

@@ -13,14 +13,15 @@ from sentence_transformers import SentenceTransformer
 from training import arguments, params
 from transformers import TrainerCallback
 
-from attune import launch, losses, processes, shards
-from attune.distillation import Distilled, Lesson
-from attune.gathering import Whole
-from attune.launch import SharedParams
-from attune.recipe import Recipe
+from attune.encoding import launch, processes, shards
+from attune.encoding.launch import SharedParams
 from attune.stage import Out, Receipt
 from attune.stages.embed import EmbedParams, embed
 from attune.stages.train import train
+from attune.tuning.training import losses
+from attune.tuning.training.forgetting import Distilled, Lesson
+from attune.tuning.training.gathering import Whole
+from attune.tuning.training.recipe import Recipe
 
 
 def recipe(changes: dict[str, Any]) -> Recipe:

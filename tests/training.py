@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from attune import launch
+from attune.encoding import launch
 from attune.stages.train import TrainParams, train
 from attune.tables import CLUSTERED_QUERIES, CORPUS, DOCUMENT_IDS, QRELS, TRIPLETS, write
 

@@ -12,10 +12,10 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from attune.leaks import SEMANTIC, Texts, count, semantic_leaks
+from attune.data.splitting.leaks import SEMANTIC, Texts, count, semantic_leaks
+from attune.retrieval.vectors import load_embeddings
 from attune.stage import Out, Params, Receipt, run
 from attune.tables import CLUSTERED_QUERIES, CORPUS, LEAKS, QRELS, SPLITS, full_texts, read, write
-from attune.vectors import load_embeddings
 
 
 class AuditParams(Params):

@@ -12,15 +12,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from attune.data.sources.beir import read_beir
+from attune.data.sources.files.columns import Columns
+from attune.data.sources.generated.endpoint import Endpoint
+from attune.data.sources.generated.generate import collect_documents
+from attune.data.sources.generated.structure import QueryRules
+from attune.data.sources.packages.collect import PackageRules, collect_packages
+from attune.data.sources.pairs import read_pairs
+from attune.data.sources.raw import Query, RawData, subset
 from attune.errors import BadInput
-from attune.generation import collect_documents
-from attune.sources.beir import read_beir
-from attune.sources.columns import Columns
-from attune.sources.endpoint import Endpoint
-from attune.sources.packages import PackageRules, collect_packages
-from attune.sources.pairs import read_pairs
-from attune.sources.raw import Query, RawData, subset
-from attune.sources.structure import QueryRules
 from attune.stage import Out, Params, Receipt, run
 
 Name = Annotated[str, Field(min_length=1)]

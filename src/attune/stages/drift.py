@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from attune import drift as space
-from attune.drift_verdict import Thresholds, cost, is_drifted, is_reindex_needed, verdict
 from attune.errors import BadInput
-from attune.measures import measure
-from attune.receipts import read_receipts
-from attune.retrieval import top_k
-from attune.splits import load_split
+from attune.evaluation import drift as space
+from attune.evaluation.drift_verdict import Thresholds, cost, is_drifted, is_reindex_needed, verdict
+from attune.evaluation.scoring.judgments import load_split
+from attune.evaluation.scoring.measures import measure
+from attune.evaluation.scoring.receipts import read_receipts
+from attune.retrieval.exact import top_k
+from attune.retrieval.vectors import load_embeddings
 from attune.stage import Params, Receipt, run
 from attune.tables import CORPUS, read
-from attune.vectors import load_embeddings
 
 Vectors = NDArray[np.float32]
 Rows = NDArray[np.int64]

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from attune import launch, processes
+from attune.encoding import launch, processes
+from attune.encoding.launch import SharedParams
+from attune.encoding.scratch import code_files, fingerprint
+from attune.encoding.shards import Part, distinct, encode_shards, write_vectors
 from attune.errors import BadInput
-from attune.fingerprint import fingerprint
-from attune.launch import SharedParams
 from attune.runtime import Embedder
-from attune.shards import Part, distinct, encode_shards, write_vectors
 from attune.stage import Out, Receipt, afterwards, discard, run
 from attune.tables import CLUSTERED_QUERIES, CORPUS, full_texts, read
 
@@ -34,8 +34,6 @@ SPLITS_OF = {
 
 SCRATCH = Path("scratch/embed")
 LIBRARIES = ("torch", "transformers", "sentence-transformers", "tokenizers", "onnxruntime", "numpy")
-# the files that decide on the vectors, beside this one
-CODE = ("encoders", "fingerprint", "shards", "tables", "runtime/embedder", "runtime/manifest")
 
 Vectors = NDArray[np.float32]
 
@@ -65,7 +63,7 @@ def precision_of(system: str, params: EmbedParams) -> str:
     """What the encoder multiplies in: the graphs are what they are, torch does as told or as the hardware likes."""
     if system.startswith("onnx"):
         return "int8" if system == "onnx_int8" else "fp32"
-    from attune.encoders import best_precision  # noqa: PLC0415
+    from attune.encoding.encoders import best_precision  # noqa: PLC0415
 
     return best_precision() if params.precision == "auto" else params.precision
 
@@ -88,16 +86,14 @@ def load(system: str, folder: Path, precision: str, params: EmbedParams) -> Enco
     # torch takes seconds to import, which the shipped models do without
     import torch  # noqa: PLC0415
 
-    from attune.encoders import TorchEncoder, load_torch  # noqa: PLC0415
+    from attune.encoding.encoders import TorchEncoder, load_torch  # noqa: PLC0415
 
     torch.set_num_threads(params.threads)
     return TorchEncoder(load_torch(folder), precision, params.batch_tokens)
 
 
 def scratch_of(system: str, precision: str, params: EmbedParams, inputs: Iterable[Path]) -> Path:
-    """The scratch folder of a run; the code that it depends on is among what names it."""
-    own = Path(__file__)
-    code = [own, *(own.parent.parent / f"{name}.py" for name in CODE)]
+    """Returns the scratch folder of a run, named by a hash of its parameters, libraries, input files and code."""
     files = sorted(path for path in inputs if path.is_file())
     work = (
         system,
@@ -105,7 +101,7 @@ def scratch_of(system: str, precision: str, params: EmbedParams, inputs: Iterabl
         precision,
         params.model_copy(update={"processes": 1}),
     )  # any number makes the same shards
-    return processes.same_for_all(SCRATCH / fingerprint(work, LIBRARIES, [*files, *code]))
+    return processes.same_for_all(SCRATCH / fingerprint(work, LIBRARIES, [*files, *code_files()]))
 
 
 def embed(params: EmbedParams, system: str, model: Path, prepared: Path, splits: Path, out: Out) -> Receipt:

@@ -16,15 +16,15 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
-from attune.dimensions import truncated
-from attune.groups import grouped
-from attune.lexical import bm25_top_k
-from attune.measures import MEASURES, measure
-from attune.retrieval import top_k
-from attune.splits import Split, load_split
+from attune.evaluation.scoring.dimensions import truncated
+from attune.evaluation.scoring.groups import grouped
+from attune.evaluation.scoring.judgments import Split, load_split
+from attune.evaluation.scoring.measures import MEASURES, measure
+from attune.retrieval.bm25 import bm25_top_k
+from attune.retrieval.exact import top_k
+from attune.retrieval.vectors import load_embeddings
 from attune.stage import Out, Params, Receipt, run
 from attune.tables import CORPUS, RUN, full_texts, read, scores_columns, write
-from attune.vectors import load_embeddings
 
 BM25 = "bm25"
 SCORES = scores_columns(MEASURES)

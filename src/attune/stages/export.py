@@ -18,17 +18,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 from sentence_transformers import SentenceTransformer
 
-from attune.calibration import calibration_texts, single_texts
-from attune.encoder_modules import describe, n_positions
-from attune.encoders import load_torch
+from attune.encoding.encoders import load_torch
 from attune.errors import BadInput
-from attune.golden import FP16_ELSEWHERE, golden
-from attune.half_precision import to_fp16
-from attune.model_folder import FP16, FP32, GRAPHS, INT8, LIBRARIES, Description, file_records, write_settings
-from attune.onnx_graph import OUTPUTS, export_graph
-from attune.parity import Parity, by_batch_size, compare, compare_fp16, parity_texts
-from attune.parity_grid import Truth, run_grid
-from attune.quantisation import Scheme, to_int8
+from attune.export.folder import FP16, FP32, GRAPHS, INT8, LIBRARIES, Description, file_records, write_settings
+from attune.export.fp16 import to_fp16
+from attune.export.golden import FP16_ELSEWHERE, golden
+from attune.export.graph import OUTPUTS, export_graph
+from attune.export.int8.calibration import calibration_texts, single_texts
+from attune.export.int8.quantise import Scheme, to_int8
+from attune.export.modules import describe, n_positions
+from attune.export.parity import Parity, by_batch_size, compare, compare_fp16, parity_texts
+from attune.export.parity_grid import Truth, run_grid
 from attune.runtime import Embedder
 from attune.runtime.integrity import GOLDEN
 from attune.runtime.manifest import MANIFEST

@@ -14,15 +14,15 @@ import polars as pl
 from pydantic import Field
 from tqdm import tqdm
 
-from attune.dev import Dev, DevEvaluator
-from attune.dev_split import read_dev
-from attune.encoders import best_precision
+from attune.encoding.encoders import best_precision
 from attune.errors import BadInput
-from attune.interpolation import Line
-from attune.outcome import DEV_MEASURE
-from attune.practice import Practice, read_practice
 from attune.stage import Out, Params, Receipt, run, write_json
 from attune.tables import CORPUS, full_texts, read
+from attune.tuning.curve import DEV_MEASURE
+from attune.tuning.dev import Dev, DevEvaluator
+from attune.tuning.dev_split import read_dev
+from attune.tuning.general_text import Practice, read_practice
+from attune.tuning.interpolation import Line
 
 MEASURE = DEV_MEASURE.removeprefix("eval_")  # as the evaluator itself calls it
 ROUNDING = 1e-6  # of nDCG@10: nearer scores are equal

@@ -13,9 +13,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from attune.candidates import IntArray, Pairs, Scorer, cosines
-from attune.mining import Mined, Recipe, Task, mine_negatives
-from attune.reranking import reranker
+from attune.retrieval.vectors import load_embeddings
 from attune.stage import Out, Params, Receipt, run
 from attune.tables import (
     CLUSTERED_QUERIES,
@@ -29,8 +27,10 @@ from attune.tables import (
     read,
     write,
 )
-from attune.trust import figures
-from attune.vectors import load_embeddings
+from attune.tuning.mining.candidates import IntArray, Pairs, Scorer, cosines
+from attune.tuning.mining.cross_encoder import reranker
+from attune.tuning.mining.mine import Mined, Recipe, Task, mine_negatives
+from attune.tuning.mining.trust import figures
 
 
 class MineParams(Params):

@@ -9,19 +9,19 @@ from typing import Any
 
 from pydantic import Field
 
-from attune import at_a_glance, charts, training_charts
-from attune.chance import floor, too_few_resamples
 from attune.csv_rows import COMPARISONS, SLICES, read_rows
-from attune.html_page import render_page
-from attune.measures import MEASURES
-from attune.panels import curve_of, dimensions_of, negatives, tasks_of, trade_off
-from attune.provenance import fingerprints, parameters, shipped, versions
-from attune.rank_curves import bubbles, gains_by_size
-from attune.rankings import Rankings, before_and_after, examples, read_rankings, recall_curves
-from attune.receipts import read_receipts, receipts_of
+from attune.evaluation.page import at_a_glance, charts, training_charts
+from attune.evaluation.page.html import render_page
+from attune.evaluation.page.provenance import fingerprints, parameters, shipped, versions
+from attune.evaluation.page.rank_curves import bubbles, gains_by_size
+from attune.evaluation.page.rankings import Rankings, before_and_after, examples, read_rankings, recall_curves
+from attune.evaluation.page.svg import Chart
+from attune.evaluation.report.panels import curve_of, dimensions_of, negatives, tasks_of, trade_off
+from attune.evaluation.report.verdict import HEADLINE, leaks_of_test
+from attune.evaluation.scoring.measures import MEASURES
+from attune.evaluation.scoring.receipts import read_receipts, receipts_of
+from attune.evaluation.statistics.chance import floor, too_few_resamples
 from attune.stage import Out, Params, run
-from attune.svg import Chart
-from attune.verdict import HEADLINE, leaks_of_test
 
 SYSTEMS = ("bm25", "base", "tuned", "onnx", "onnx_int8")
 RECEIPTS = (*SYSTEMS, "base_encoder", "prepare", "split", "audit", "mine", "train", "merge", "seeds", "drift", "export")

@@ -15,11 +15,11 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from attune.clusters import components
+from attune.data.splitting.clusters import components
+from attune.data.splitting.duplicates import Merged, merged
+from attune.data.splitting.paraphrases import merge
+from attune.data.splitting.similarity import alike, alike_to_the_symbol
 from attune.errors import BadInput
-from attune.likeness import alike, alike_to_the_symbol
-from attune.paraphrases import merge
-from attune.same_queries import Merged, merged
 from attune.stage import Out, Params, Receipt, run
 from attune.tables import (
     CLUSTERED_QUERIES,

@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field, StringConstraints, model_validator
 
-from attune import task_scores
-from attune.encoders import TorchEncoder, best_precision, load_torch
+from attune.encoding.encoders import TorchEncoder, best_precision, load_torch
 from attune.errors import BadInput
+from attune.evaluation import task_scores
+from attune.evaluation.probe import Retrieval, Similarity, Task, Type, read_task
 from attune.stage import Out, Params, Receipt, run
-from attune.tasks import Retrieval, Similarity, Task, Type, read_task
 
 # What dvc.yaml lists (a test compares): a task elsewhere could change and its scores would look fresh.
 TRACKED = (

@@ -14,14 +14,14 @@ import numpy as np
 from pydantic import Field
 
 from attune.errors import BadInput
-from attune.model_card import SYSTEMS, card, metric_figures
-from attune.model_folder import file_records
-from attune.receipts import read_receipts
+from attune.evaluation.report.card import SYSTEMS, card, metric_figures
+from attune.evaluation.report.shaping import params_sha256, shaping_params
+from attune.evaluation.scoring.receipts import read_receipts
+from attune.export.folder import file_records
+from attune.retrieval.vectors import load_embeddings
 from attune.runtime.integrity import verify_files
 from attune.runtime.manifest import MANIFEST
-from attune.shaping import params_sha256, shaping_params
 from attune.stage import PARAMS_FILE, Out, Params, Receipt, run, write_json
-from attune.vectors import load_embeddings
 
 RECEIPTS = (*SYSTEMS, "collect", "prepare", "split", "audit", "merge", "drift", "export", "report")
 CARD = "README.md"

@@ -11,21 +11,21 @@ from typing import Any
 
 from pydantic import Field
 
-from attune.asked import traits_of
-from attune.chance import floor, too_few_resamples, worse
-from attune.comparisons import Care, Row, compare_tasks, csv_of
-from attune.leaks import Leak, leaked_queries
-from attune.markdown import render
-from attune.overfitting import Curve, Gains, judge
-from attune.panels import curve_of, dimensions_of, domain_tasks, negatives, tasks_of, trade_off
-from attune.receipts import read_receipts, receipts_of
-from attune.scored import Paired, paired_scores
-from attune.slices import SliceRow, Traits, by_trait, compare_slices
+from attune.data.splitting.leaks import Leak, leaked_queries
+from attune.evaluation.report.examples import closest, stories
+from attune.evaluation.report.markdown import render
+from attune.evaluation.report.overfitting import Curve, Gains, judge
+from attune.evaluation.report.panels import curve_of, dimensions_of, domain_tasks, negatives, tasks_of, trade_off
+from attune.evaluation.report.scored import Paired, paired_scores
+from attune.evaluation.report.summary import add_comparisons, gains_without_leaks, headline, of_slices, outcomes
+from attune.evaluation.report.verdict import KEPT_BY_INT8, leaks_of_test
+from attune.evaluation.scoring.receipts import read_receipts, receipts_of
+from attune.evaluation.statistics.asked import traits_of
+from attune.evaluation.statistics.chance import floor, too_few_resamples, worse
+from attune.evaluation.statistics.comparisons import Care, Row, compare_tasks, csv_of
+from attune.evaluation.statistics.slices import SliceRow, Traits, by_trait, compare_slices
 from attune.stage import Out, Params, run, write_json
-from attune.stories import closest, stories
-from attune.summary import add_comparisons, gains_without_leaks, headline, of_slices, outcomes
 from attune.tables import LEAKS, QRELS, read
-from attune.verdict import KEPT_BY_INT8, leaks_of_test
 
 SYSTEMS = ("bm25", "base", "tuned", "onnx", "onnx_int8")
 RECEIPTS = (*SYSTEMS, "prepare", "split", "audit", "mine", "train", "merge", "seeds", "drift", "export")

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from attune.errors import BadInput
-from attune.measures import MEASURES, RECALL_AT, measure
-from attune.retrieval import top_k
-from attune.significance import Interval, compare_seeds
-from attune.splits import load_split
+from attune.evaluation.scoring.judgments import load_split
+from attune.evaluation.scoring.measures import MEASURES, RECALL_AT, measure
+from attune.evaluation.statistics.significance import Interval, compare_seeds
+from attune.retrieval.exact import top_k
 from attune.stage import Out, Params, Receipt, run
 from attune.tables import (
     CORPUS,
@@ -30,7 +30,7 @@ from attune.tables import (
 )
 
 if TYPE_CHECKING:
-    from attune.encoders import TorchEncoder
+    from attune.encoding.encoders import TorchEncoder
 
 SCORES, SEED_SCORES = scores_columns(MEASURES), seed_scores_columns(MEASURES)
 SPLITS_SCORED = ("dev", "test")
@@ -72,7 +72,7 @@ def load(folder: Path, params: SeedsParams) -> "TorchEncoder":
     # torch takes seconds to import, which a single seed does without
     import torch  # noqa: PLC0415
 
-    from attune.encoders import TorchEncoder, best_precision, load_torch  # noqa: PLC0415
+    from attune.encoding.encoders import TorchEncoder, best_precision, load_torch  # noqa: PLC0415
 
     torch.set_num_threads(params.threads)
     precision = best_precision() if params.precision == "auto" else params.precision

@@ -15,29 +15,25 @@ import torch
 from datasets import Dataset
 from pydantic import Field, field_validator
 
-from attune import checkpoints, encoders, fitting, launch, processes
-from attune.batches import Rows
-from attune.dev_split import read_dev
-from attune.fingerprint import fingerprint
-from attune.fitting import Material
-from attune.launch import SharedParams
-from attune.mixing import mixed
-from attune.outcome import Outcome, figures
-from attune.practice import read_practice
-from attune.recipe import Recipe, check, check_dimensions
+from attune.encoding import encoders, launch, processes
+from attune.encoding.launch import SharedParams
+from attune.encoding.scratch import code_files, fingerprint
 from attune.stage import Out, Receipt, afterwards, run
 from attune.tables import CORPUS, TRIPLETS, full_texts, read
+from attune.tuning.curve import Outcome, figures
+from attune.tuning.dev_split import read_dev
+from attune.tuning.general_text import read_practice
+from attune.tuning.training import checkpoints
+from attune.tuning.training import fit as fitting
+from attune.tuning.training.batches import Rows
+from attune.tuning.training.fit import Material
+from attune.tuning.training.mixing import mixed
+from attune.tuning.training.recipe import Recipe, check, check_dimensions
 
 SCRATCH = Path("scratch/train")
 LIBRARIES = (
     *("torch", "transformers", "sentence-transformers", "accelerate", "peft", "tokenizers"),
     *("numpy", "datasets", "safetensors"),
-)
-# the files that decide on a model's bytes, beside this one: all that it imports, at any depth (a test compares)
-CODE = (
-    *("adapters", "batches", "checkpoints", "clusters", "dev", "dev_split", "distillation", "encoders", "errors"),
-    *("fingerprint", "fitting", "gathering", "launch", "losses", "mixing", "outcome", "packed_attention", "packing"),
-    *("practice", "processes", "recipe", "shared_batches", "stage", "tables"),
 )
 CURVE = {"seed": pl.Int64, "step": pl.Int64, "loss": pl.Float64, "dev_ndcg@10": pl.Float64}
 
@@ -109,17 +105,15 @@ def batching_of(triplets: pl.DataFrame, cluster_of: dict[str, str], positives: S
 
 
 def scratch_of(knobs: Recipe, params: SharedParams, inputs: Iterable[Path]) -> Path:
-    """The scratch folder of a run; the code that it depends on is among what names it.
+    """Returns the scratch folder of a run, named by a hash of its parameters, libraries and input files.
 
     Raises:
         BadInput: the first of several processes would do another run than this one.
     """
     files = sorted(path for path in inputs if path.is_file())
-    own = Path(__file__)
-    code = [own, *(own.parent.parent / f"{name}.py" for name in CODE)]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     work = (knobs, params.threads, params.processes, device)
-    return processes.same_for_all(SCRATCH / fingerprint(work, LIBRARIES, [*files, *code]))
+    return processes.same_for_all(SCRATCH / fingerprint(work, LIBRARIES, files))
 
 
 def run_seed(knobs: Recipe, base: Path, start: Path, material: Material, scratch: Path) -> Outcome:
@@ -172,6 +166,7 @@ def train(
     general = read_practice(Path(params.general)).fit if first.reads_general_text else []
     judge = read_dev(dev_split, texts)
     inputs = [mined / "triplets.parquet", prepared / "corpus.parquet", *dev_split.glob("*.parquet"), *base.rglob("*")]
+    inputs += code_files()
     inputs += [Path(params.general)] if general else []
     outcomes, scratches = {}, {}
     for seed, knobs in recipes.items():

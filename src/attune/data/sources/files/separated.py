@@ -1,0 +1,134 @@
+"""Tables in csv and tsv, as spreadsheets write them: a header, then a record for each row.
+
+Cells with the separator, a quote or a line end are in double quotes, in which a quote is doubled.
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from attune.data.sources.files.lines import read_lines, shown
+from attune.problems import Problems
+
+_NAMES = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+_MAX_RECORD = 16 * 1024 * 1024  # characters; what is longer is a quote that nobody closed
+
+
+class _Lines(Iterator[str]):
+    """The lines of a file for csv.reader, which knows neither where a record starts nor where its quotes open."""
+
+    def __init__(self, path: Path, problems: Problems) -> None:
+        self.path = path
+        self.problems = problems
+        self.number = 0  # of the line given last
+        self._lines = read_lines(path, problems)
+        self._next: tuple[int, str] | None = None
+        self.start_record()
+
+    def start_record(self) -> None:
+        """Says that the lines from here on belong to another record."""
+        self.start = self.opened = self.closed = 0
+        self._in_quotes = False
+        self._size = 0
+
+    def __next__(self) -> str:
+        if self._next is None:
+            where, text = next(self._lines)
+            self._next = int(where.rpartition(":")[2]), text
+        self.number += 1
+        text = "\n"  # read_lines passes over blank lines, but within quotes they belong to the cell
+        if self._next[0] == self.number:
+            text = f"{self._next[1]}\n"
+            self._next = None
+            self._follow(text)
+        self._size += len(text)
+        if self._size > _MAX_RECORD:
+            what = f"the row that starts here has more than {_MAX_RECORD} characters"
+            self.problems.stop(f"{self.path}:{self.start}", f"{what}; close the quote of line {self.opened}")
+        return text
+
+    def _follow(self, text: str) -> None:
+        """Keeps the lines of the last quote that opened, and of the one that was open when this line began."""
+        self.start = self.start or self.number
+        self.closed = self.opened if self._in_quotes else self.number
+        n_quotes = text.replace('""', "").count('"')
+        self.opened = self.number if n_quotes else self.opened
+        self._in_quotes ^= bool(n_quotes % 2)
+
+
+def read_separated(path: Path, separator: str, problems: Problems) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yields `path:line`, the line where the record starts, and its cells by column, if that has a name.
+
+    Raises:
+        BadInput: the file is missing or empty, its header is of no use, or a quote is never closed.
+    """
+    lines = _Lines(path, problems)
+    records = _records(lines, separator)
+    header = _header(records, lines, separator)
+    for where, cells in records:
+        if len(cells) == len(header):
+            yield where, {name: cell for name, cell in zip(header, cells, strict=True) if name}
+        else:
+            expected = f"expected {len(header)} as in the header"
+            what = f"{len(cells)} cells, {expected}; put cells that hold {_NAMES[separator]} or line ends in quotes"
+            problems.add(where, what)
+
+
+def separated_columns(path: Path, separator: str, problems: Problems) -> list[str]:
+    """The names in the header, in order.
+
+    Raises:
+        BadInput: the file is missing or empty, or its header is of no use.
+    """
+    lines = _Lines(path, problems)
+    return [name for name in _header(_records(lines, separator), lines, separator) if name]
+
+
+def _records(lines: _Lines, separator: str) -> Iterator[tuple[str, list[str]]]:
+    csv.field_size_limit(_MAX_RECORD)  # of the whole process; the limit of records comes first
+    reader = csv.reader(lines, delimiter=separator, strict=True)
+    while True:
+        lines.start_record()
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            line = lines.opened if "end of data" in str(error) else lines.closed
+            lines.problems.add(f"{lines.path}:{line}", _explained(str(error), lines.number))
+            continue
+        if cells:
+            yield f"{lines.path}:{lines.start}", cells
+
+
+def _explained(error: str, number: int) -> str:
+    """What the csv module means."""
+    if "end of data" in error:
+        return 'the quote that opens here is never closed; close it, or double it ("") if it belongs to the text'
+    if "expected after" in error:
+        doubled = 'double each quote ("") that belongs to the text'
+        return f"the quote that opens here is followed by text after it closes on line {number}; {doubled}"
+    if "new-line" in error:
+        return "a carriage return outside quotes; save the file with line ends of Unix or Windows"
+    return f"not readable ({error}); mend or remove the row"
+
+
+def _header(records: Iterator[tuple[str, list[str]]], lines: _Lines, separator: str) -> list[str]:
+    n_problems = lines.problems.n
+    where, cells = next(records, (f"{lines.path}:1", []))
+    if lines.problems.n > n_problems:
+        lines.problems.check()
+    header = [cell.strip() for cell in cells]
+    if not any(header):
+        lines.problems.stop(where, "no header; write the names of the columns on the first line")
+    if lines.number == 1 and header[0].startswith("sep="):
+        lines.problems.stop(where, f"got {shown(header[0])}, a line for Excel, expected the header; remove it")
+    repeated = [name for name, n in Counter(header).items() if name and n > 1]
+    if repeated:
+        lines.problems.stop(where, f"the header has {shown(repeated[0])} twice; give each column its own name")
+    other = next((_NAMES[mark] for mark in _NAMES if mark != separator and mark in header[0]), "")
+    if len(header) == 1 and other:
+        expected = f"{_NAMES[separator]} between the columns of a {'tsv' if separator == chr(9) else 'csv'} file"
+        lines.problems.stop(where, f"header is {shown(header[0])} with {other}, expected {expected}; save it so")
+    return header

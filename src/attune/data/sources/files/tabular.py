@@ -1,0 +1,92 @@
+"""Tables in csv, tsv, jsonl or parquet as one stream of rows, every complaint with its line or row."""
+
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from attune.data.sources.files.lines import read_jsonl, read_lines, shown
+from attune.data.sources.files.parquet import parquet_columns, read_parquet
+from attune.data.sources.files.separated import read_separated, separated_columns
+from attune.problems import Problems
+
+_QUOTED = re.compile(r'"[^"]*"')
+FORMATS = ("csv", "tsv", "jsonl", "parquet")
+
+
+def read_table(path: Path, problems: Problems, only: Collection[str] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields `path:line` (parquet: `path: row N`) and the cells of each row by column, only some columns if asked.
+
+    Cells are strings in csv and tsv, JSON's values in jsonl, and in parquet what columns of strings, numbers and lists
+    of them hold; None where parquet has no value. Rows with a problem are left out, and the problem is noted.
+
+    Raises:
+        BadInput: the file is missing, of another format, empty or damaged, or its header is of no use.
+    """
+    kind = _format(path, problems)
+    if kind == "parquet":
+        yield from read_parquet(path, problems, only)
+        return
+    rows = read_jsonl(path, problems) if kind == "jsonl" else read_separated(path, _separator(path, kind), problems)
+    empty = True
+    for where, record in rows:
+        empty = False
+        yield where, {name: record[name] for name in record if name in only} if only else record
+    if empty and not problems.n:
+        problems.stop(str(path), "no rows; write at least one")
+
+
+def columns_of(path: Path, problems: Problems) -> list[str]:
+    """The names of the columns in order; in jsonl, where rows may differ, all keys in the order they first come.
+
+    Raises:
+        BadInput: the file is missing, of another format, empty or damaged, or its header is of no use.
+    """
+    kind = _format(path, problems)
+    if kind == "parquet":
+        return parquet_columns(path, problems)
+    if kind == "jsonl":
+        return list(dict.fromkeys(name for _, record in read_jsonl(path, problems) for name in record))
+    return separated_columns(path, _separator(path, kind), problems)
+
+
+def single_file(path: Path, problems: Problems) -> Path:
+    """The path itself if it is a file, or the only table in a folder; other files and hidden ones are passed over.
+
+    Raises:
+        BadInput: there is no such file or folder, or the folder holds no table or several.
+    """
+    if not path.is_dir():
+        return path if path.is_file() else problems.stop(str(path), "not found; mend collect.path in params.yaml")
+    files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    tables = [file for file in files if _suffix(file) in FORMATS]
+    if len(tables) != 1:
+        found = ", ".join(shown(file.name) for file in (tables or files)[:5]) or "nothing"
+        expected = f"one file in {', '.join(FORMATS)}"
+        problems.stop(str(path), f"got {found}, expected {expected}; name the file in collect.path in params.yaml")
+    return tables[0]
+
+
+def _format(path: Path, problems: Problems) -> str:
+    kind = _suffix(path)
+    if kind not in FORMATS:
+        expected = f"{', '.join(FORMATS)} (all but parquet also with .gz or .zst)"
+        problems.stop(str(path), f"ends in {shown(path.suffix)}, expected {expected}; convert or rename the file")
+    return kind
+
+
+def _separator(path: Path, kind: str) -> str:
+    """Spreadsheets write a csv with semicolons where the comma marks decimals: so if the header has more of these."""
+    if kind == "tsv":
+        return "\t"
+    _, header = next(read_lines(path, Problems()), ("", ""))
+    bare = _QUOTED.sub("", header)
+    return ";" if bare.count(";") > bare.count(",") else ","
+
+
+def _suffix(path: Path) -> str:
+    """The last suffix, or the one before .gz or .zst; "" for packed parquet, which packs its own pages."""
+    suffixes = [suffix[1:].lower() for suffix in path.suffixes]
+    packed = suffixes[-1:] in (["gz"], ["zst"])
+    kind = "".join(suffixes[-2:-1] if packed else suffixes[-1:])
+    return "" if packed and kind == "parquet" else kind

@@ -1,0 +1,76 @@
+"""The documented functions, methods and classes of a parsed Python source text.
+
+Texts are cut out of the source, never unparsed: what `ast.unparse` writes differs between Python versions.
+"""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from attune.data.sources.packages.sentences import sentences
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A function, a method, or a class with its constructor; `text` is its source without any docstring."""
+
+    qualname: str
+    node: Function | ast.ClassDef
+    docstring: str
+    sentences: list[str]
+    text: str
+
+
+def definitions(tree: ast.Module, source: str) -> Iterator[Definition]:
+    """All documented definitions in the order of their lines, except those inside functions."""
+    lines = source.encode().splitlines(keepends=True)
+    for qualname, node in _walk(tree, ""):
+        docstring = ast.get_docstring(node, clean=False)
+        if docstring is not None:
+            yield Definition(qualname, node, docstring, sentences(docstring), _text(node, lines))
+
+
+def _walk(parent: ast.AST, prefix: str) -> Iterator[tuple[str, Function | ast.ClassDef]]:
+    for node in ast.iter_child_nodes(parent):
+        if isinstance(node, Function):
+            yield prefix + node.name, node
+        elif isinstance(node, ast.ClassDef):
+            yield prefix + node.name, node
+            yield from _walk(node, f"{prefix}{node.name}.")
+        elif isinstance(node, ast.If | ast.Try | ast.With):
+            yield from _walk(node, prefix)
+
+
+def _text(node: Function | ast.ClassDef, lines: list[bytes]) -> str:
+    """A function's source; a class's head and constructor, or all of the class where it has none of its own."""
+    assert node.end_lineno is not None
+    if isinstance(node, ast.ClassDef):
+        for inner in node.body:
+            if isinstance(inner, Function) and inner.name == "__init__":
+                assert inner.end_lineno is not None
+                head, constructor = range(node.lineno, node.body[0].lineno), range(inner.lineno, inner.end_lineno + 1)
+                return _source(node, lines, [*head, *constructor])
+    return _source(node, lines, [*range(node.lineno, node.end_lineno + 1)])
+
+
+def _source(node: Function | ast.ClassDef, lines: list[bytes], numbers: list[int]) -> str:
+    """Some lines of a node: every docstring cut out, blank lines left out, the node's own indentation taken off."""
+    kept = {number: lines[number - 1] for number in numbers}
+    for inner in ast.walk(node):
+        if isinstance(inner, Function | ast.ClassDef) and ast.get_docstring(inner, clean=False) is not None:
+            _cut(inner.body[0], kept)
+    indent = node.col_offset
+    texts = (line if line[:indent].strip() else line[indent:] for line in kept.values() if line.strip())
+    return b"".join(texts).decode().rstrip()
+
+
+def _cut(docstring: ast.stmt, kept: dict[int, bytes]) -> None:
+    assert docstring.end_lineno is not None and docstring.end_col_offset is not None
+    first, last = docstring.lineno, docstring.end_lineno
+    if first not in kept or last not in kept:
+        return
+    before, after = kept[first][: docstring.col_offset], kept[last][docstring.end_col_offset :]
+    kept.update(dict.fromkeys(range(first, last + 1), b""))
+    kept[first] = before + after.lstrip(b"; \t")

@@ -1,0 +1,74 @@
+"""Queries that read the same become one query, with the documents of all."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from attune.data.splitting.clusters import normalise
+from attune.tables import QRELS, read_raw, read_raw_paraphrases
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The raw data after identical queries became one.
+
+    Attributes:
+        documents, queries: as tables; queries with the split that the user gave them.
+        judged: judgments under the ids that were kept.
+        kept: for each raw query the one that stands for it.
+        groups: the same, with the group that the user gave the raw query.
+        paraphrases: the raw ones and their judgments; no part of clusters, which they must not change.
+    """
+
+    documents: pl.DataFrame
+    queries: pl.DataFrame
+    judged: pl.DataFrame
+    kept: pl.DataFrame
+    groups: pl.DataFrame
+    paraphrases: tuple[pl.DataFrame, pl.DataFrame]
+
+
+def merged(raw: Path) -> Merged:
+    """The raw data with the queries that read the same made one.
+
+    Raises:
+        BadInput: the raw data cannot be read.
+    """
+    documents, queries, by_split = read_raw(raw)
+    qrels, given = judgments(by_split)
+    queries = queries.join(given, on="query_id", how="left", maintain_order="left")
+    kept = merge_queries(queries)
+    return Merged(
+        documents=documents,
+        queries=queries.filter(kept["query_id"] == kept["kept"]).drop("group"),
+        judged=rename_queries(qrels, kept),
+        kept=kept,
+        groups=queries.select("query_id", "group").join(kept, on="query_id", maintain_order="left"),
+        paraphrases=read_raw_paraphrases(raw),
+    )
+
+
+def judgments(by_split: Mapping[str, pl.DataFrame]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """All judgments in one table, and the split that the user gave each judged query ("" where there is none)."""
+    qrels = pl.concat([frame.with_columns(given_split=pl.lit(name)) for name, frame in by_split.items()])
+    qrels = qrels.with_columns(pl.col("given_split").replace("all", ""))
+    given = qrels.select("query_id", "given_split").unique("query_id", keep="first", maintain_order=True)
+    return qrels.select(list(QRELS)), given
+
+
+def merge_queries(queries: pl.DataFrame) -> pl.DataFrame:
+    """For each query the first one that reads the same (`kept`): they become one, with all their documents."""
+    same = pl.Series("same", [normalise(text) for text in queries["text"]], pl.String)
+    # queries of different given splits stay apart: merging them would hide a leak from the audit
+    first = pl.col("query_id").first().over("same", "given_split")
+    return queries.with_columns(same).select("query_id", kept=first)
+
+
+def rename_queries(qrels: pl.DataFrame, kept: pl.DataFrame) -> pl.DataFrame:
+    """The judgments of merged queries under the id that was kept; of several on one document the highest counts."""
+    renamed = qrels.join(kept, on="query_id", maintain_order="left").select(
+        pl.col("kept").alias("query_id"), "document_id", "relevance"
+    )
+    return renamed.group_by("query_id", "document_id", maintain_order=True).agg(pl.col("relevance").max())

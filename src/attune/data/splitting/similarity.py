@@ -1,0 +1,154 @@
+"""All pairs of alike texts, exactly, among millions: the Jaccard similarity of their sets of word shingles.
+
+Prefix filtering (Chaudhuri et al., "A primitive operator for similarity joins in data cleaning", ICDE 2006; Bayardo et
+al., "Scaling up all pairs similarity search", WWW 2007): order all shingles from rare to frequent; two sets that are
+alike share a shingle among the rarest few of each. Only texts that meet there are compared, so the cost grows with the
+number of texts and of alike pairs, not with its square, and no pair is missed. Where shingles are single words, even
+rare ones are common, and texts must meet in two of them (the extended prefixes of Wang et al., "Can we beat the prefix
+filtering?", SIGMOD 2012).
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from attune.data.splitting.clusters import components
+from attune.data.splitting.shingles import MIXER, WORD, WORD_OR_SYMBOL, Ints, ShingleSets, first_of_equals, shingle_sets
+
+SETS_AT_ONCE = 20_000  # sets whose shingles are ordered at one time
+MEETINGS_AT_ONCE = 5_000_000  # pairs of texts that meet in a shingle, looked at at one time
+SHINGLES_AT_ONCE = 10_000_000  # shingles compared at one time
+FREQUENCY_BITS = 22  # frequencies are counted in so many buckets; they order shingles, so sharing one costs time only
+SLACK = 1e-9  # similarities are ratios of integers: keeps 4/5 at a threshold of 0.8
+
+
+@dataclass(frozen=True)
+class Alike:
+    """What is alike among n texts.
+
+    Attributes:
+        first: (n,) for each text the first one with the same set of shingles, which stands for it in the pairs.
+        low, high: (m,) rows of alike texts with different sets, low < high, sorted.
+        similarity: (m,) their Jaccard similarities.
+    """
+
+    first: Ints
+    low: Ints
+    high: Ints
+    similarity: NDArray[np.float64]
+
+    def edges(self, threshold: float = 0.0) -> Ints:
+        """Pairs of rows, (n_edges, 2), that tie together what is at least so alike, equal sets included."""
+        rows = np.arange(len(self.first))
+        same = rows[self.first != rows]
+        enough = self.similarity >= threshold - SLACK
+        pairs = np.stack([self.low[enough], self.high[enough]], axis=1)
+        return np.concatenate([np.stack([self.first[same], same], axis=1), pairs])
+
+
+def alike(texts: Sequence[str], width: int, threshold: float, word: re.Pattern[str] = WORD) -> Alike:
+    """Finds all pairs of texts whose sets of shingles have a Jaccard similarity >= threshold (0 < threshold <= 1)."""
+    sets = shingle_sets(texts, width, word)
+    first = first_of_equals(sets)
+    rows = np.flatnonzero((first == np.arange(len(first))) & (sets.sizes > 0))
+    distinct = sets.take(rows)
+    del sets  # the largest thing in memory
+    # one shared single word says little; above one half, alike sets of two words and more share two
+    meetings = 2 if width == 1 and threshold > 0.5 else 1
+    keys = _keys(distinct, threshold, meetings)
+    found = [_compare(distinct, low, high, threshold) for low, high in _meet(keys, distinct.sizes, threshold)]
+    low, high, similarity = (
+        np.concatenate(column) if found else np.empty(0, kind)
+        for column, kind in zip(zip(*found, strict=True) if found else [()] * 3, "iif", strict=True)
+    )
+    order = np.lexsort((high, low))
+    return Alike(first, rows[low[order]], rows[high[order]], similarity[order].astype(np.float64))
+
+
+def alike_to_the_symbol(texts: Sequence[str], found: Alike, width: int, threshold: float) -> Ints:
+    """Pairs of rows, (n_pairs, 2), of texts that are found alike in words, and are so in symbols too.
+
+    Texts that differ in symbols alone are near-duplicates, but no answers to the same query: `find -name x` and
+    `find ! -name x`.
+    """
+    in_words = found.edges(threshold)
+    rows, group = np.unique(in_words), components(len(texts), in_words)
+    pairs = rows[alike([texts[row] for row in rows], width, threshold, WORD_OR_SYMBOL).edges()]
+    together: Ints = pairs[group[pairs[:, 0]] == group[pairs[:, 1]]]
+    return together
+
+
+def _keys(sets: ShingleSets, threshold: float, meetings: int) -> csr_array:
+    """A matrix, (n sets, n keys), of the keys in which alike sets meet: rare shingles, or pairs of them."""
+    rows, keys = [], []
+    bucket = (1 << FREQUENCY_BITS) - 1
+    frequency = np.bincount(sets.shingles & bucket, minlength=bucket + 1)
+    for begin in range(0, len(sets.sizes), SETS_AT_ONCE):
+        block = slice(sets.start[begin], sets.start[min(begin + SETS_AT_ONCE, len(sets.sizes))])
+        sizes = sets.sizes[begin : begin + SETS_AT_ONCE]
+        row, shingles = np.repeat(np.arange(len(sizes)), sizes), sets.shingles[block]
+        count = frequency[shingles & bucket]
+        order = np.lexsort((shingles, count, row))
+        place = np.arange(len(row)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        length = sizes - np.ceil(threshold * sizes - SLACK).astype(np.int64) + meetings
+        kept = order[place < length[row]]
+        kept = kept[count[kept] > 1]  # nobody is met in a shingle that occurs once
+        row, key = row[kept], shingles[kept]
+        for row_of, key_of in _pairs(row, key) if meetings == 2 else [(row, key)]:
+            rows.append(row_of + begin)
+            keys.append(key_of)
+    row, key = (np.concatenate(part or [np.empty(0, np.int64)]) for part in (rows, keys))
+    _, column, n = np.unique(key, return_inverse=True, return_counts=True)
+    shared = n[column] > 1
+    return csr_array(
+        (np.ones(shared.sum(), dtype=np.int32), (row[shared], column[shared])), shape=(len(sets.sizes), len(n))
+    )
+
+
+def _pairs(row: Ints, shingles: Ints) -> Iterator[tuple[Ints, Ints]]:
+    """All pairs of shingles of the same row, in their order, as one hash each."""
+    mixed = shingles.view(np.uint64) * MIXER
+    for gap in range(1, len(row)):
+        both = np.flatnonzero(row[gap:] == row[:-gap])
+        if not len(both):
+            return
+        pair = (mixed[both] ^ (mixed[both] >> np.uint64(31))) * MIXER + mixed[both + gap]
+        yield row[both], (pair >> np.uint64(1)).astype(np.int64)
+
+
+def _meet(keys: csr_array, sizes: Ints, threshold: float) -> Iterator[tuple[Ints, Ints]]:
+    """Pairs of rows (low, high) that share a key and are near enough in size to be alike."""
+    transposed = keys.T.tocsr()
+    work = keys @ np.diff(transposed.indptr)
+    blocks = np.cumsum(work) // MEETINGS_AT_ONCE
+    for block in np.unique(blocks[work > 0]):
+        begin, end = np.searchsorted(blocks, block), np.searchsorted(blocks, block, side="right")
+        met = (keys[begin:end] @ transposed).tocoo()
+        low, high = met.row.astype(np.int64) + begin, met.col.astype(np.int64)
+        near = (low < high) & (
+            np.minimum(sizes[low], sizes[high]) >= threshold * np.maximum(sizes[low], sizes[high]) - SLACK
+        )
+        yield low[near], high[near]
+
+
+def _compare(sets: ShingleSets, low: Ints, high: Ints, threshold: float) -> tuple[Ints, Ints, NDArray[np.float64]]:
+    """Those of the pairs whose sets are alike, and how much."""
+    shared = np.zeros(len(low), dtype=np.int64)
+    blocks = np.cumsum(sets.sizes[low] + sets.sizes[high]) // SHINGLES_AT_ONCE
+    for block in np.unique(blocks):
+        pairs = np.flatnonzero(blocks == block)
+        sides = [_matrix(sets.take(rows[pairs])) for rows in (low, high)]
+        shared[pairs] = sides[0].multiply(sides[1]).sum(axis=1)
+    similarity = shared / (sets.sizes[low] + sets.sizes[high] - shared)
+    enough = similarity >= threshold - SLACK
+    return low[enough], high[enough], similarity[enough]
+
+
+def _matrix(sets: ShingleSets) -> csr_array:
+    ones = np.ones(len(sets.shingles), dtype=np.int32)
+    shape = (len(sets.sizes), np.iinfo(np.int64).max)
+    return csr_array((ones, sets.shingles, sets.start), shape=shape)

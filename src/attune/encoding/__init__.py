@@ -1,0 +1,4 @@
+"""Encoding texts with torch encoders, in shards, on one or several processes.
+
+Also the scratch folders from which a killed run resumes.
+"""

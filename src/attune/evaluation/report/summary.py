@@ -1,0 +1,130 @@
+"""What report.json says of scores: headline figures, comparisons and slices, under keys that stay as they are."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attune.data.splitting.leaks import without_leaks
+from attune.evaluation.report.markdown import signed
+from attune.evaluation.report.scored import Paired, seed_scores
+from attune.evaluation.report.verdict import HEADLINE, OVER_SEEDS, Outcome, too_few, verdict, verdict_despite_leaks
+from attune.evaluation.scoring.measures import MEASURES
+from attune.evaluation.statistics.chance import floor
+from attune.evaluation.statistics.comparisons import Care, Row, Scores
+from attune.evaluation.statistics.power import Sensitivity
+from attune.evaluation.statistics.significance import Comparison, Interval, compare, compare_seeds
+from attune.evaluation.statistics.slices import SliceRow
+
+Receipts = Mapping[str, Mapping[str, Any]]
+
+
+def comparison_of(row: Row) -> Comparison:
+    """A row without its task's and measure's own figures."""
+    return Comparison(row.delta, row.low, row.high, row.p, row.wins, row.ties, row.losses)
+
+
+def outcome_of(
+    paired: Mapping[str, Comparison], scores: Paired, of_seeds: Sequence[Scores], care: Care, power: float
+) -> Outcome:
+    """What the comparisons of these test queries come to, with one set of scores for each trained seed."""
+    base, tuned = scores.base[HEADLINE], scores.tuned[HEADLINE]
+    intervals: dict[str, Interval] = {}
+    if len(of_seeds) > 1:
+        stacked = {name: np.stack([values[name] for values in of_seeds]) for name in OVER_SEEDS}
+        intervals = compare_seeds({name: scores.base[name] for name in OVER_SEEDS}, stacked, *care)
+    sensitivity = Sensitivity.of(tuned - base, care.confidence, power)
+    means = float(base.mean()), float(tuned.mean())
+    return Outcome(paired, *means, sensitivity, intervals, len(of_seeds), floor(care.n_resamples))
+
+
+def outcomes(
+    rows: Sequence[Row], scores: Paired, leaked: Collection[str], seeds: Path, care: Care, power: float
+) -> tuple[Outcome, Outcome | None]:
+    """The outcome on all test queries, and that on those that do not leak (None where fewer than two are left).
+
+    Raises:
+        BadInput: the seeds were not scored on the same queries.
+    """
+    paired = {row.measure: comparison_of(row) for row in rows if row.task == "test"}
+    whole = outcome_of(paired, scores, seed_scores(seeds, scores.query_ids), care, power)
+    if not leaked:
+        return whole, whole
+    clean = scores.without(leaked)
+    if len(clean.query_ids) < 2:
+        return whole, None
+    paired = compare(clean.base, clean.tuned, *care)
+    return whole, outcome_of(paired, clean, seed_scores(seeds, clean.query_ids), care, power)
+
+
+def headline(
+    receipts: Receipts,
+    systems: Sequence[str],
+    outcomes: tuple[Outcome, Outcome | None],
+    leaks: str,
+    cut: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The first part of report.json: the four headline figures on top; a leaking test split is part of the verdict.
+
+    Args:
+        receipts: by name.
+        systems: whose scores are told.
+        outcomes: on all test queries, and on those that do not leak.
+        leaks: what of test is also in train or dev, in words.
+        cut: the slices that got worse, and whether any could have been found to.
+    """
+    (whole, clean), base, tuned = outcomes, receipts["base"], receipts["tuned"]
+    kept = {name: receipts[name]["ndcg@10"] / (tuned["ndcg@10"] or 1) for name in ("onnx", "onnx_int8")}
+    counted = clean if leaks and clean else whole
+    return {
+        "baseline_recall@10": base[HEADLINE],
+        "tuned_recall@10": tuned[HEADLINE],
+        "mrr": tuned["mrr@10"],
+        "delta": signed(tuned[HEADLINE] - base[HEADLINE]),
+        "n_test_queries": tuned["n_queries"],
+        "verdict": verdict_despite_leaks(whole, clean, leaks) if leaks else verdict(whole),
+        "too_few_queries": too_few(counted),
+        "too_few_resamples": cut["too_few_resamples"],
+        "n_worse_slices": len(cut["worse"]),
+        "worse_slices": "; ".join(f"{row['slice']}: {row['bin']}" for row in cut["worse"]),
+        "smallest_detectable": counted.sensitivity.smallest_detectable,
+        "systems": {system: {measure: receipts[system][measure] for measure in MEASURES} for system in systems},
+        "paired": asdict(whole)["paired"],
+        "paired_over_seeds": asdict(counted)["over_seeds"],
+        "paired_without_leaks": asdict(clean)["paired"] if clean and leaks else {},
+        "ndcg@10_kept_share": kept,
+    }
+
+
+def add_comparisons(summary: dict[str, Any], rows: Sequence[Row]) -> None:
+    """Adds what was corrected for all comparisons to those of test, and the other tasks."""
+    summary["tasks"] = {}
+    for row in rows:
+        told = {"p_holm": row.p_holm, "smallest_detectable": row.smallest_detectable}
+        if row.task == "test":
+            summary["paired"][row.measure] |= told
+        else:
+            summary["tasks"].setdefault(row.task, {})[row.measure] = {"n": row.n} | asdict(comparison_of(row)) | told
+
+
+def of_slices(rows: Sequence[SliceRow]) -> dict[str, Any]:
+    """The slices' figures by trait and values."""
+    found: dict[str, Any] = {}
+    for row in rows:
+        figures = asdict(row)
+        found.setdefault(figures.pop("slice"), {})[figures.pop("bin")] = figures
+    return found
+
+
+def gains_without_leaks(scores: Paired, leaked: Mapping[str, Collection[str]], care: Care) -> dict[str, dict[str, Any]]:
+    """The headline measure on the queries that do not leak, by definition of leaking; with an interval from two on."""
+    sides = {"baseline": scores.base[HEADLINE], "tuned": scores.tuned[HEADLINE]}
+    found = without_leaks(scores.query_ids, sides, {name: set(ids) for name, ids in leaked.items()})
+    for name, figures in found.items():
+        if figures["n_queries"] > 1:
+            clean = scores.without(leaked[name])
+            gain = compare({HEADLINE: clean.base[HEADLINE]}, {HEADLINE: clean.tuned[HEADLINE]}, *care)[HEADLINE]
+            figures |= {"delta": gain.delta, "ci_low": gain.ci_low, "ci_high": gain.ci_high}
+    return found

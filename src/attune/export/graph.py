@@ -1,0 +1,101 @@
+"""An encoder as one ONNX graph: tokens in, `last_hidden_state` and the pooled, L2-normalised `sentence_embedding` out.
+
+Two outputs in this order suit every consumer: those that take output 0 and pool themselves, and those that go by name.
+"""
+
+import ast
+import inspect
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize
+
+from attune.export.fast_forms import part_layer_norms, reorder_gelu
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+OUTPUTS = ("last_hidden_state", "sentence_embedding")
+AXES = {0: "batch_size", 1: "sequence_length"}
+
+
+class Graph(torch.nn.Module):
+    """The modules of an encoder as one function of tensors, ending in a vector of length 1."""
+
+    def __init__(self, encoder: SentenceTransformer, inputs: Sequence[str]) -> None:
+        super().__init__()
+        self.encoder = torch.nn.ModuleList(module for module in encoder if not isinstance(module, Normalize))
+        self.inputs = inputs
+
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """int64 (batch, tokens) each -> float32 (batch, tokens, dim) and (batch, dim)."""
+        features = dict(zip(self.inputs, tensors, strict=True))
+        for module in self.encoder:
+            features = module(features)
+        pooled = torch.nn.functional.normalize(features["sentence_embedding"], p=2, dim=-1)
+        return features["token_embeddings"], pooled
+
+
+def export_graph(encoder: SentenceTransformer, path: Path, opset: int) -> None:
+    """Writes the graph in fp32 as one file, the same bytes wherever the project and its environment are.
+
+    Switches the encoder to plain attention: it equals the fused kernel, in a smaller graph that runs 7% faster.
+    """
+    encoder.transformers_model.set_attn_implementation("eager")
+    # two rows of different length, so that padding is there to be traced
+    features = encoder.preprocess(["a short text", "and another one that is somewhat longer"])
+    taken = inspect.signature(encoder.transformers_model.forward).parameters
+    inputs = [name for name in INPUTS if name in features and name in taken]
+    with _quiet():
+        program = torch.onnx.export(
+            Graph(encoder, inputs).eval(),
+            tuple(features[name] for name in inputs),
+            dynamo=True,
+            verbose=False,
+            opset_version=opset,
+            input_names=inputs,
+            output_names=OUTPUTS,
+            dynamic_shapes=(tuple(AXES for _ in inputs),),
+        )
+    if program is None:
+        raise TypeError("torch.onnx.export returned no program; dynamo=True always does")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    model = anonymous(program.model_proto)
+    reorder_gelu(model)
+    part_layer_norms(model)
+    onnx.save(model, path)
+
+
+def anonymous(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Strips what tells where and how the graph was made: stack traces with absolute paths, in 9 of 10 nodes.
+
+    Each node's name gains the path of the module that it came from, the one part of it worth having.
+    """
+    for node in model.graph.node:
+        scopes = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "[]")
+        node.name = "/".join([*ast.literal_eval(scopes)[-2:-1], node.name])
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    for function in model.functions:
+        for part in (function, *function.node, *function.value_info):
+            part.ClearField("metadata_props")
+            part.ClearField("doc_string")
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # both libraries log and warn about what is their own business (missing torchvision, preprocessing, renamed axes)
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)

@@ -1,1 +1,0 @@
-"""Where raw data can come from, one file each."""

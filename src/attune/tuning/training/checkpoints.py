@@ -1,0 +1,113 @@
+"""What a run leaves in its scratch folder, whole or not at all: checkpoints, and the finished model with its outcome.
+
+A run may be killed between any two instructions. So whatever is there is either checked (checkpoints, which the trainer
+writes in place) or has been renamed to its name when it was finished; and what is removed loses that name first.
+"""
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
+from transformers.trainer_utils import get_last_checkpoint
+
+from attune.encoding import processes
+from attune.errors import BadInput
+from attune.tuning.curve import DEV_MEASURE, Outcome
+
+CHECKPOINT = ("model.safetensors", "optimizer.pt", "scheduler.pt")
+FINISHED = "finished"  # in a scratch folder: model/ and outcome.json
+
+
+def start_of(start: Path, seed: int) -> Path:
+    """The encoder that a seed's run starts from: the folder itself, or what the seed made of it in an earlier round.
+
+    Raises:
+        BadInput: it is neither.
+    """
+    for folder in (start, start / str(seed)):
+        if (folder / "modules.json").is_file():
+            return folder
+    raise BadInput(
+        f"{start}: neither an encoder nor a round that trained seed {seed}; train every round with the same train.seeds"
+    )
+
+
+def last_whole_checkpoint(scratch: Path) -> str | None:
+    """The last checkpoint that was written to its end; what a kill or a full disk left half-written is removed."""
+    for folder in scratch.glob("checkpoint-*"):
+        try:
+            json.loads((folder / "trainer_state.json").read_text())  # the trainer writes it last
+            whole = all((folder / name).is_file() for name in (*CHECKPOINT, *_random_states()))
+        except (OSError, ValueError):
+            whole = False
+        if not whole:
+            shutil.rmtree(folder)
+    return get_last_checkpoint(str(scratch)) if scratch.is_dir() else None
+
+
+def _random_states() -> list[str]:
+    """What the processes drew from, one file for each."""
+    n = processes.count()
+    return ["rng_state.pth"] if n == 1 else [f"rng_state_{number}.pth" for number in range(n)]
+
+
+def is_last(checkpoint: Path) -> bool:
+    """Whether the run had decided to stop when it wrote this checkpoint."""
+    state = json.loads((checkpoint / "trainer_state.json").read_text())
+    return bool(state["stateful_callbacks"]["TrainerControl"]["args"]["should_training_stop"])
+
+
+def restore_best(trainer: SentenceTransformerTrainer, start: dict[str, torch.Tensor]) -> int:
+    """Makes sure that the model has the weights that scored best on dev; returns their step (0 is the start).
+
+    Raises:
+        BadInput: the best checkpoint cannot be restored.
+    """
+    first = next((entry for entry in trainer.state.log_history if entry["step"] == 0 and DEV_MEASURE in entry), None)
+    best = trainer.state.best_model_checkpoint
+    if best is None or (first is not None and first[DEV_MEASURE] >= trainer.state.best_metric):
+        trainer.model.load_state_dict(start)
+        return 0
+    saved = load_file(Path(best) / "model.safetensors")
+    # the trainer logs a failure to load and goes on with the last weights
+    weights = trainer.model.transformers_model.state_dict()
+    if not all(torch.equal(weights[name].cpu(), value) for name, value in saved.items()):
+        raise BadInput(
+            f"train: the best checkpoint ({best}) could not be restored; delete the scratch folder and run again"
+        )
+    return int(best.rsplit("-", 1)[1])
+
+
+def finished(scratch: Path) -> Outcome | None:
+    """The outcome of the run, if an earlier process finished it."""
+    file = scratch / FINISHED / "outcome.json"
+    return Outcome(**json.loads(file.read_text())) if file.is_file() else None
+
+
+def finish(scratch: Path, model: SentenceTransformer, outcome: Outcome) -> None:
+    """Keeps the finished model and its outcome, then removes the checkpoints."""
+    writing = scratch / f"{FINISHED}.partial"
+    shutil.rmtree(writing, ignore_errors=True)
+    model.save_pretrained(str(writing / "model"), create_model_card=False)
+    (writing / "outcome.json").write_text(json.dumps(asdict(outcome)))
+    writing.replace(scratch / FINISHED)
+    for folder in scratch.glob("checkpoint-*"):
+        shutil.rmtree(folder)
+
+
+def copy_model(scratch: Path, out: Path) -> None:
+    """Copies the finished model."""
+    shutil.copytree(scratch / FINISHED / "model", out)
+
+
+def remove(scratch: Path) -> None:
+    """Removes a scratch folder; a kill on the way leaves none that looks finished."""
+    gone = scratch.with_name(f"{scratch.name}.gone")
+    shutil.rmtree(gone, ignore_errors=True)  # of a kill in an earlier removal
+    if scratch.is_dir():
+        scratch.replace(gone)
+    shutil.rmtree(gone, ignore_errors=True)

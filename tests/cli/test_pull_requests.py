@@ -1,0 +1,285 @@
+"""What the gate and the comment say of planted changes to one finished pipeline, in clones without data or cache."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import branches
+import miniature
+import pytest
+from branches import attune, git, rewrite, shift
+from dvc.utils.serialize import _yaml
+
+from attune.cli.review.comment import LIMIT, MARKER, comment, plain, table
+from attune.cli.review.gate import review
+from attune.errors import BadInput
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _files_are_parsed_once() -> Iterator[None]:
+    """DVC parses params.yaml for each stage that reads it, dozens of times per test; same text, same content."""
+    with pytest.MonkeyPatch.context() as patch:
+        parsed = lru_cache(_yaml.parse_yaml)
+        patch.setattr(_yaml, "parse_yaml", lambda *args, **kwargs: deepcopy(parsed(*args, **kwargs)))
+        yield
+
+
+@pytest.fixture(scope="session")
+def main(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished pipeline as branch main; treat as read-only."""
+    return branches.committed(finished, tmp_path_factory.mktemp("repository") / "main")
+
+
+@pytest.fixture
+def clone(main: Path, tmp_path: Path) -> Path:
+    """A clone of it, to be changed: metrics and dvc.lock, no data, no cache, no remote."""
+    git(tmp_path, "clone", "-q", str(main), "clone")
+    return tmp_path / "clone"
+
+
+def failing(folder: Path, against: str = "main") -> dict[str, str]:
+    """The rules that fail, and why."""
+    return {finding.rule: finding.figures for finding in review(folder, against) if not finding.is_kept}
+
+
+def better(folder: Path) -> None:
+    for system in ("tuned", "onnx", "onnx_int8"):
+        shift(folder, system, 0.02)
+
+
+def worse(folder: Path) -> None:
+    shift(folder, "tuned", -0.05)
+
+
+def worse_by_chance(folder: Path) -> None:
+    shift(folder, "tuned", -0.05, n_groups=2)
+
+
+def leaky_split(folder: Path) -> None:
+    def leak(report: dict[str, Any]) -> None:
+        report["without_leaks"]["lexical"]["n_queries"] -= 5
+        report["paired_without_leaks"] = report["paired"]
+
+    rewrite(folder, "report", leak)
+
+
+def other_split(folder: Path) -> None:
+    lock = (folder / "dvc.lock").read_text()
+    changed = re.sub(r"(path: data/splits/test\n +hash: md5\n +md5: )\w+", r"\g<1>" + "0" * 32 + ".dir", lock)
+    assert changed != lock
+    (folder / "dvc.lock").write_text(changed)
+
+
+def hand_edited(folder: Path) -> None:
+    file = folder / "metrics" / "tuned.json"
+    receipt = json.loads(file.read_text())
+    file.write_text(json.dumps(receipt | {"recall@5": 0.99}, indent=2) + "\n")
+
+
+def stale_by_parameter(folder: Path) -> None:
+    miniature.change(folder, {"train": {"learning_rate": 3.0e-5}})
+
+
+def stale_by_code(folder: Path) -> None:
+    file = folder / "src" / "attune" / "measures.py"
+    file.write_text(file.read_text() + "\n# edited\n")
+
+
+def stale_by_command(folder: Path) -> None:
+    file = folder / "dvc.yaml"
+    file.write_text(file.read_text().replace("PYTHONHASHSEED=0", "PYTHONHASHSEED=1"))
+
+
+def key_deleted(folder: Path) -> None:
+    rewrite(folder, "bm25", lambda receipt: receipt.pop("recall@5"))
+
+
+def gated_key_deleted(folder: Path) -> None:
+    rewrite(folder, "drift", lambda receipt: receipt.pop("is_drifted"))
+
+
+def file_deleted(folder: Path) -> None:
+    (folder / "metrics" / "bm25.json").unlink()
+
+
+def no_lock(folder: Path) -> None:
+    (folder / "dvc.lock").unlink()
+
+
+def bad_quantisation(folder: Path) -> None:
+    rewrite(folder, "report", lambda report: report["ndcg@10_kept_share"].update(onnx_int8=0.95))
+
+
+def quantisation_worse_than_before(folder: Path) -> None:
+    shift(folder, "onnx_int8", -0.05)
+
+
+@pytest.mark.parametrize("change", [lambda folder: None, better, worse_by_chance], ids=["none", "better", "chance"])
+def test_a_change_that_makes_nothing_worse_passes(clone: Path, change: Callable[[Path], None]) -> None:
+    change(clone)
+    assert failing(clone) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (
+            worse,
+            {"regression": r"tuned ndcg@10 -0\.0\d+ against main, interval -0\.\d+ to -0\.\d+; a loss beyond chance"},
+        ),
+        (leaky_split, {"leakage": r"5 of \d+ test queries leak \(\d.*; at most 0% \(gate\.max_leak_share\)"}),
+        (other_split, {"same test": r"not those of main: data/splits/test; .*gate\.allow_other_test"}),
+        (
+            hand_edited,
+            {"files": r"metrics/tuned\.json: not as dvc\.lock has it \(edited by hand", "dvc.lock": "report"},
+        ),
+        (
+            stale_by_parameter,
+            {"dvc.lock": r"stale: page .*, train \(params\.yaml: train modified\) would run again"},
+        ),
+        (
+            stale_by_code,
+            {"dvc.lock": r"drift \(src/attune/measures\.py modified\), evaluate@base .* and \d more would run again"},
+        ),
+        (stale_by_command, {"dvc.lock": r"audit \(its command changed\), .* and \d+ more would run again"}),
+        (
+            key_deleted,
+            {"figures": r"^metrics/bm25\.json has no recall@5, which main has; restore it, or list it in gate"},
+        ),
+        (
+            gated_key_deleted,
+            {
+                "drift": r"metrics/drift\.json has no is_drifted; run",
+                "figures": r"metrics/drift\.json has no is_drifted,",
+            },
+        ),
+        (
+            file_deleted,
+            {"files": r"metrics/bm25\.json: missing; run", "figures": r"metrics/bm25\.json is missing, which"},
+        ),
+        (
+            bad_quantisation,
+            {"what ships": r"onnx_int8 keeps 95\.00% of tuned nDCG@10; at least 99\.00% \(gate\.min_int8"},
+        ),
+        (quantisation_worse_than_before, {"regression": r"onnx_int8 ndcg@10 -0\.0\d+ against main, interval"}),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+def test_a_planted_change_fails_its_rule_alone_and_says_why(
+    clone: Path, change: Callable[[Path], None], expected: dict[str, str]
+) -> None:
+    change(clone)
+    found = failing(clone)
+    assert found.keys() == expected.keys()
+    assert all(re.search(words, found[rule]) for rule, words in expected.items()), found
+
+
+def test_without_dvc_lock_nothing_is_believed(clone: Path) -> None:
+    no_lock(clone)
+    found = failing(clone)
+    assert {"dvc.lock", "files", "same test"} <= found.keys()
+    assert "audit (not in dvc.lock)" in found["dvc.lock"] and "no hash in dvc.lock" in found["files"]
+
+
+def test_a_revision_without_scores_by_group_is_compared_within_a_tolerance(main: Path, tmp_path: Path) -> None:
+    """gate.max_loss_unpaired is 0.01: a mean that fell by less passes, one that fell by more does not."""
+    old = Path(shutil.copytree(main, tmp_path / "old"))
+    git(old, "rm", "-q", "-r", "--cached", "metrics/plots/groups")
+    git(old, "commit", "-q", "-m", "before groups were kept")
+    shift(old, "tuned", -0.005)
+    assert failing(old, "HEAD") == {}
+    shift(old, "tuned", -0.01)
+    assert "may lose 0.01 (gate.max_loss_unpaired)" in failing(old, "HEAD")["regression"]
+
+
+def test_what_the_parameters_allow_passes(clone: Path) -> None:
+    """A loss that is allowed, a figure that is retired, another test split: each by a line in params.yaml."""
+    worse(clone)
+    key_deleted(clone)
+    assert failing(clone).keys() == {"regression", "figures"}
+    miniature.change(clone, {"gate": {"max_loss": 0.5, "retired": ["metrics/bm25.json recall@*"]}})
+    assert failing(clone) == {}
+    other_split(clone)
+    miniature.change(clone, {"gate": {"allow_other_test": True}})
+    assert failing(clone) == {}
+
+
+@pytest.mark.parametrize(("change", "code"), [(better, 0), (hand_edited, 1)])
+def test_the_command_exits_with_what_it_found(clone: Path, change: Callable[[Path], None], code: int) -> None:
+    change(clone)
+    done = attune(clone, "gate", "--against", "origin/main")
+    assert done.returncode == code, done.stdout + done.stderr
+    assert ("FAIL  files" in done.stdout) == bool(code)
+    assert re.fullmatch(r"attune gate: (every rule holds|[12] of \d+ checks fail)", done.stdout.splitlines()[-1])
+
+
+def test_what_cannot_be_told_is_one_line(finished: Path, clone: Path, tmp_path: Path) -> None:
+    """No project, no such revision, no git repository."""
+    for folder, words in ((clone, r"revision 'nope': not found here"), (finished, "no git repository")):
+        with pytest.raises(BadInput, match=words):
+            review(folder, "nope")
+    done = attune(tmp_path, "gate", "none")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    (clone / "dvc.lock").write_text("<<<<<<< ours\n")
+    with pytest.raises(BadInput, match="DVC says"):
+        review(clone, "")
+
+
+def test_the_comment_says_what_changed_and_whether_it_may_be_merged(clone: Path) -> None:
+    git(clone, "tag", "baseline")
+    worse(clone)
+    miniature.change(clone, {"gate": {"min_delta": 0.001}, "report": {"n_examples": 3}})
+    text = comment(clone, "origin/main", "baseline", "https://host.example/o/r/blob/abc/metrics")
+    assert text.startswith(MARKER)
+    before, here = (
+        json.loads(t)["ndcg@10"] for t in (git(clone, "show", "main:metrics/tuned.json"), read_tuned(clone))
+    )
+    row = f"ndcg@10 | {before:.6g} | {here:.6g} | {here - before:+.4g} |"
+    assert text.count(f"\n| {row}") == 2  # against main and against the baseline
+    assert f"| metrics/tuned.json | {row}" in text  # and in the table of all
+    assert "## attune: this model must not be merged" in text
+    assert "| **FAIL** | regression | tuned ndcg@10 -0.0" in text
+    assert "| params.yaml | gate.min_delta | 0 | 0.001 |" in text
+    assert "[report.md](https://host.example/o/r/blob/abc/metrics/report.md)" in text
+    assert comment(clone, "origin/main", "baseline", "") == comment(clone, "origin/main", "baseline", "")
+
+
+def test_a_limit_loosened_in_the_same_change_is_named_on_top(clone: Path) -> None:
+    worse(clone)
+    miniature.change(clone, {"gate": {"max_loss": 0.5}})
+    words = "limits: looser here than at main: gate.max_loss 0 → 0.5; merge only if that is meant"
+    done = attune(clone, "gate", "--against", "main")
+    assert done.returncode == 0 and f"note  {words}" in done.stdout, done.stdout + done.stderr
+    text = comment(clone, "main", "main", "")
+    assert text.index("gate.max_loss 0 → 0.5") < text.index("checks pass</summary>")
+
+
+def read_tuned(folder: Path) -> str:
+    return (folder / "metrics" / "tuned.json").read_text()
+
+
+def test_the_comment_of_a_clone_without_the_revisions_says_so(clone: Path) -> None:
+    text = comment(clone, "nope", "baseline", "")
+    assert "## attune: cannot tell whether this model may be merged" in text
+    assert "revision 'nope': not found here" in text
+    assert "revision 'baseline': not found here; git fetch it" in text
+
+
+def test_texts_in_parameters_do_not_become_markup() -> None:
+    assert plain("a|b\n<img> [x](y) *z* `c` @you recall@10") == (
+        "a\\|b &lt;img> \\[x](y) \\*z\\* \\`c\\` @\u200byou recall@10"
+    )
+    assert table(("a", "b"), [("1", "2")]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+
+
+def test_a_comment_that_would_be_refused_for_its_length_is_cut(clone: Path) -> None:
+    text = f"metrics:\n  - many.json\n{(clone / 'dvc.yaml').read_text()}"
+    (clone / "dvc.yaml").write_text(text)
+    (clone / "many.json").write_text(json.dumps({f"figure{i}": i for i in range(3000)}))
+    text = comment(clone, "main", "main", "")
+    assert len(text) <= LIMIT + 1 and "Too many figures changed" in text and "### Parameters" in text

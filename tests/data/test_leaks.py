@@ -1,0 +1,142 @@
+"""The audit finds what is planted, counts it by kind, and is able to fail."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attune.data.splitting.leaks import (
+    LEXICAL,
+    Leak,
+    Texts,
+    count,
+    leaked_queries,
+    lexical_leaks,
+    semantic_leaks,
+    without_leaks,
+)
+from attune.data.splitting.shingles import WORD
+from attune.errors import BadInput
+
+
+def texts(what: str, *rows: tuple[str, str, str]) -> Texts:
+    """Rows of (split, id, text)."""
+    splits, ids, contents = zip(*rows, strict=True)
+    return Texts(what, np.array(splits), ids, contents)
+
+
+def test_planted_leaks_are_named_with_what_they_match() -> None:
+    """Two exact queries (one differs in case only), one near query, which matches the more similar of two."""
+    words = "one two three four five six seven eight nine ten"
+    found = lexical_leaks(
+        texts(
+            "queries",
+            ("train", "t1", "How to sort?"),
+            ("train", "t2", "sum of rows"),
+            ("train", "t3", words.replace("ten", "thirteen")),
+            ("dev", "v1", words),
+            ("test", "h1", "how to SORT"),
+            ("test", "h2", "Sum of rows"),
+            ("test", "h3", words + " eleven"),
+            ("test", "h4", "something else entirely"),
+        ),
+        width=1,
+        threshold=0.8,
+    )
+    assert [leak[:4] for leak in found] == [
+        ("dev", "near_queries", "v1", "t3"),
+        ("test", "exact_queries", "h1", "t1"),
+        ("test", "exact_queries", "h2", "t2"),
+        ("test", "near_queries", "h1", "t1"),
+        ("test", "near_queries", "h2", "t2"),
+        ("test", "near_queries", "h3", "v1"),
+    ]
+    assert [leak.similarity for leak in found] == pytest.approx([9 / 11, 1, 1, 1, 1, 10 / 11])
+
+
+def test_a_document_in_two_splits_is_shared_and_its_copy_exact() -> None:
+    found = lexical_leaks(
+        texts(
+            "documents",
+            ("train", "a", "unlike all others here"),
+            ("test", "a", "unlike all others here"),
+            ("test", "copy", "Unlike all others here."),
+            ("test", "b", "nothing of the kind"),
+        ),
+        width=2,
+        threshold=0.8,
+    )
+    kinds = {kind: [leak.leaked_id for leak in found if leak.kind == kind] for kind in LEXICAL}
+    copies = ["a", "copy"]
+    assert kinds == {
+        "exact_queries": [],
+        "near_queries": [],
+        "shared_documents": ["a"],
+        "exact_documents": copies,
+        "near_documents": copies,
+    }
+
+
+rows = st.lists(st.tuples(st.sampled_from(["train", "dev", "test"]), st.text("abc ", max_size=12)), max_size=24)
+
+
+@given(rows)
+@settings(max_examples=200, deadline=None)
+def test_near_leaks_agree_with_the_definition_pair_by_pair(rows: list[tuple[str, str]]) -> None:
+    """Against a plain double loop over sets of words; a text without words matches nothing."""
+
+    def similarity(one: str, other: str) -> float:
+        a, b = set(WORD.findall(one)), set(WORD.findall(other))
+        return len(a & b) / len(a | b) if a and b else 0.0
+
+    seen = {"dev": ("train",), "test": ("train", "dev")}
+    best = {
+        (split, str(row)): max((similarity(text, other) for of, other in rows if of in seen[split]), default=0.0)
+        for row, (split, text) in enumerate(rows)
+        if split in seen
+    }
+    all_texts = Texts(
+        "queries", np.array([r[0] for r in rows], dtype=str), [str(i) for i in range(len(rows))], [r[1] for r in rows]
+    )
+    found = [leak for leak in lexical_leaks(all_texts, 1, 0.5) if leak.kind == "near_queries"]
+    assert {(leak.split, leak.leaked_id): leak.similarity for leak in found} == pytest.approx(
+        {key: value for key, value in best.items() if value >= 0.5}
+    )
+
+
+def test_semantic_leaks_are_the_nearest_neighbours_above_the_threshold() -> None:
+    """Cosines .8 and .6 to the nearest seen row; test is held out from dev, too."""
+    rows_of = texts("queries", ("train", "t", "x"), ("dev", "v", "y"), ("test", "h1", "z"), ("test", "h2", "w"))
+    vectors = np.array([[1, 0, 0], [0, 1, 0], [0.6, 0.8, 0], [0.6, 0, 0.8]], dtype=np.float32)
+    assert semantic_leaks(rows_of, vectors, 0.7, 1) == [Leak("test", "semantic_queries", "h1", "v", pytest.approx(0.8))]
+    assert [leak.leaked_id for leak in semantic_leaks(rows_of, vectors, 0.6, 1)] == ["h1", "h2"]
+
+
+def test_too_many_leaks_stop_the_pipeline_and_the_first_is_named() -> None:
+    found = [Leak("test", "near_queries", "h1", "t9", 0.9)]
+    sizes = {f"{what}.{split}": 10 for what in ("queries", "documents") for split in ("train", "dev", "test")}
+    counted = count(found, LEXICAL, sizes, 0.1)
+    assert counted == {f"{split}_leaks.{kind}": 0 for split in ("dev", "test") for kind in LEXICAL} | {
+        "test_leaks.near_queries": 1
+    }
+    with pytest.raises(
+        BadInput, match=r"^1 near_queries of test \(10.0%\) .* 'h1' like 't9'.* allowed 9.0%; .* do|let"
+    ):
+        count(found, LEXICAL, sizes, 0.09)
+
+
+def test_scores_without_leaks_leave_out_what_leaks_by_itself_or_through_its_answer() -> None:
+    """Of four queries one is near another, one has a leaked document, one is close in meaning only."""
+    leaks = [
+        Leak("test", "near_queries", "q1", "x", 0.9),
+        Leak("test", "shared_documents", "d2", "d2", 1.0),
+        Leak("test", "semantic_queries", "q3", "y", 0.85),
+        Leak("dev", "exact_queries", "q4", "x", 1.0),
+    ]
+    answers = [(f"q{i}", f"d{i}") for i in range(1, 5)]
+    leaked = leaked_queries(leaks, answers)
+    assert leaked == {"lexical": {"q1", "q2"}, "any": {"q1", "q2", "q3"}}
+    scores = {"tuned": np.array([1.0, 1.0, 0.5, 0.25])}
+    found = without_leaks(["q1", "q2", "q3", "q4"], scores, leaked)
+    assert found == {"lexical": {"n_queries": 2, "tuned": 0.375}, "any": {"n_queries": 1, "tuned": 0.25}}
+    assert without_leaks(["q1"], {"tuned": np.ones(1)}, {"any": {"q1"}}) == {"any": {"n_queries": 0}}

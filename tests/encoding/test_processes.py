@@ -1,0 +1,142 @@
+"""Two processes train what one does, repeat themselves to the byte, share every loss, and end together."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from shared_jobs import embed_arguments, embed_params, losses_of, work
+from training import params, sha256, task, trained
+
+from attune.encoding import launch, processes, shards
+from attune.errors import BadInput
+from attune.stages.embed import embed
+from attune.tuning.training.batches import Rows
+from attune.tuning.training.shared_batches import Epochs
+
+# 5 rows of 2 processes: parts of 3 and 2
+QUERIES = ["find sum and mean", "sort the tree", "spline of an edge", "filter the column", "a vector"]
+DOCUMENTS = ["mean sum", "tree sort of the data", "edge spline of the data", "column filter", "vector of the data"]
+NEGATIVES = ["mean array of the data", "tree of the data", "edge of a graph", "row filter of the data", "mean sum"]
+VARIANTS: dict[str, dict[str, Any]] = {
+    "mnrl": {},
+    "symmetric": {"symmetric": True},
+    "cached": {"loss": "cached_mnrl", "mini_batch_size": 2},
+    "gist": {"loss": "gist"},
+    "gist in parts": {"loss": "gist", "mini_batch_size": 2},
+    "triplet": {"loss": "triplet"},
+    "contrastive": {"loss": "contrastive"},
+    "matryoshka": {"matryoshka_dims": [8]},
+    "cached matryoshka": {"loss": "cached_mnrl", "mini_batch_size": 2, "matryoshka_dims": [8]},
+    "distilled": {"distill_weight": 1.0, "distill_batch_size": 5},
+}
+# 72 and 18 rows in batches of 9: 5 and 4 rows for each process; nothing is drawn but what the seed decides
+TOGETHER: dict[str, Any] = {
+    "epochs": 1, "batch_size": 9, "dropout": 0.0, "general_share": 0.2, "distill_weight": 1.0, "distill_batch_size": 5,
+    "n_evaluations": 2,
+}  # fmt: skip
+WITH_DROPOUT = {"epochs": 1, "lora_rank": 2, "learning_rate": 2e-2}
+# 9 steps in each epoch, a checkpoint at every fourth
+TWO_EPOCHS = {"epochs": 2, "n_evaluations": 4, "patience": 4}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path:
+    """A task, trained on by two processes that were started once."""
+    folder = tmp_path_factory.mktemp("processes")
+    task(folder, tiny_encoder)
+    shutil.copytree(folder / "dev_split", folder / "splits" / "train")
+    (folder / "job.json").write_text(
+        json.dumps(
+            {
+                "trainings": {"two": TOGETHER, "dropout": WITH_DROPOUT, "again": WITH_DROPOUT, "whole": TWO_EPOCHS},
+                "stopped": {"steps": 14, "changes": TWO_EPOCHS},
+                "columns": [QUERIES, DOCUMENTS, NEGATIVES],
+                "variants": VARIANTS,
+            }
+        )
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        arguments = {"folder": folder, "job": folder / "job.json", "out": folder / "losses"}
+        launch.call(work, params(processes=2), None, **arguments)
+    return folder
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_each_loss_has_the_value_and_the_gradient_that_it_has_in_one_process(folder: Path, name: str) -> None:
+    """Whatever it compares with what, in parts of unequal size."""
+    value, gradient = torch.load(folder / "losses")[name]
+    asked = {"columns": [QUERIES, DOCUMENTS, NEGATIVES], "variants": {name: VARIANTS[name]}}
+    its_value, its_gradient = losses_of(folder / "base", asked)[name]
+    assert value == pytest.approx(its_value, abs=1e-5)
+    assert torch.allclose(gradient, its_gradient, atol=1e-5)
+
+
+def test_two_processes_train_as_one_does(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same batches, hence the same losses, dev scores and receipt; weights differ by rounding alone."""
+    monkeypatch.chdir(folder)
+    inputs = {name: folder / name for name in ("base", "prepared", "mined", "dev_split")}
+    _, receipt = trained(folder, inputs, params(**TOGETHER), "one")
+    assert receipt["kept_dev_ndcg@10"] > receipt["start_dev_ndcg@10"]
+    assert json.loads((folder / "two.json").read_text()) == pytest.approx(receipt, abs=1e-3)
+    one, two = (pl.read_csv(folder / f"{name}.csv") for name in ("one", "two"))
+    assert one["step"].equals(two["step"])
+    for column in ("loss", "dev_ndcg@10"):
+        assert two[column].to_list() == pytest.approx(one[column].to_list(), abs=1e-3)
+
+
+def test_two_processes_repeat_themselves_to_the_byte(folder: Path) -> None:
+    """Dropout and adapters included; nothing is left in scratch."""
+    assert sha256(folder / "dropout") == sha256(folder / "again")
+    assert (folder / "dropout.csv").read_text() == (folder / "again.csv").read_text()
+    assert not list((folder / "scratch" / "train").iterdir())
+
+
+def test_two_processes_that_stopped_in_their_second_epoch_go_on_to_the_same_bytes(folder: Path) -> None:
+    """From the checkpoint of step 12, with the second epoch's batches and not the first's."""
+    assert json.loads((folder / "stopped_at.json").read_text()) == [14, 14]
+    assert sha256(folder / "resumed") == sha256(folder / "whole")
+    assert (folder / "resumed.csv").read_text() == (folder / "whole.csv").read_text()
+
+
+def test_embeddings_of_two_processes_are_those_of_one_to_the_byte(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Corpus and queries; nothing is left in scratch."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(shards, "SIZE", 16)
+    launch.call(embed, embed_params(1), None, **embed_arguments(folder, "embedded_by_one"))
+    assert sha256(folder / "embedded_by_one") == sha256(folder / "embedded_by_two")
+    assert {path.name for path in (folder / "embedded_by_two").iterdir()} == {"corpus.npy", "train.npy"}
+    assert not list((folder / "scratch" / "embed").iterdir())
+
+
+@given(st.lists(st.integers(), max_size=50), st.integers(1, 9))
+def test_parts_are_the_rows_in_their_order_of_nearly_the_same_size(rows: list[int], n: int) -> None:
+    parts = processes.parts(rows, n)
+    assert [row for part in parts for row in part] == rows
+    assert len(parts) == n and max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_the_parts_of_a_step_are_the_batch_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In both epochs; a batch too small to share is one line."""
+    rows = Rows([str(i) for i in range(23)], [[]] * 23, list(range(23)))
+    settings = {"rows": rows, "batch_size": 7, "drop_last": False, "seed": 3}
+    whole = Epochs().batches(range(23), **settings)
+    monkeypatch.setitem(processes._place, "count", 3)
+    shared = Epochs().batches(range(23), **settings)
+    assert len(shared) == 3 * len(whole)
+    for epoch in (0, 1):
+        whole.set_epoch(epoch)
+        shared.sampler.set_epoch(epoch)
+        parts = list(shared)
+        assert [[*one, *two, *three] for one, two, three in zip(*[iter(parts)] * 3, strict=True)] == list(whole)
+    monkeypatch.setitem(processes._place, "count", 8)
+    with pytest.raises(BadInput, match="got 8, but too few clusters leave a batch of 7 rows"):
+        list(shared)

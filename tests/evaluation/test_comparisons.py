@@ -1,0 +1,97 @@
+"""Many comparisons raise no more false alarms than one; figures agree with libraries that share no code with ours."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+from arch.bootstrap import IIDBootstrap
+from hypothesis import given
+from hypothesis import strategies as st
+from mlxtend.evaluate import permutation_test
+
+from attune.evaluation.statistics.comparisons import Care, Row, compare_tasks, csv_of, holm
+from attune.evaluation.statistics.power import Sensitivity
+from attune.evaluation.statistics.significance import compare
+
+pytestmark = pytest.mark.usefixtures("settled_heap")
+
+CARE = Care(n_resamples=10_000, confidence=0.95, seed=0)
+
+
+def test_holms_correction_by_hand() -> None:
+    """The smallest of four counts four times, the next three times, and none less than a smaller one before it."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.6]) == [1, 1]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0.0001, 1), min_size=1, max_size=20), st.sampled_from([0.01, 0.05, 0.2]))
+def test_corrected_p_values_reject_what_holms_procedure_rejects(p_values: list[float], level: float) -> None:
+    """Holm (1979): from the smallest on reject p(k) as long as it is at most level / (m - k)."""
+    expected: set[int] = set()
+    for k, place in enumerate(np.argsort(p_values, kind="stable")):
+        if p_values[place] > level / (len(p_values) - k) * (1 - 1e-12):
+            break
+        expected.add(int(place))
+    found = {place for place, p in enumerate(holm(p_values)) if p <= level * (1 - 1e-12)}
+    assert found <= expected
+    assert all(holm(p_values)[place] == pytest.approx(level) for place in expected - found)
+
+
+def test_intervals_are_those_of_a_second_library() -> None:
+    """arch draws and cuts by code of its own."""
+    deltas = np.random.default_rng(1).exponential(0.2, 200) - 0.1  # skewed, as retrieval's differences are
+    low, high = IIDBootstrap(deltas, seed=3).conf_int(np.mean, reps=10_000, method="percentile", size=0.95)[:, 0]
+    found = compare({"m": np.zeros(200)}, {"m": deltas}, *CARE)["m"]
+    assert (found.ci_low, found.ci_high) == pytest.approx((low, high), abs=(high - low) / 25)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.1, 0.3])
+def test_p_values_are_those_of_a_second_library(shift: float) -> None:
+    """mlxtend lists all sign flips of ten queries, and so do we; of 60 queries both draw."""
+    rng = np.random.default_rng(2)
+    base, tuned = rng.random(10), rng.random(10) + shift
+    exact = permutation_test(tuned, base, paired=True, method="exact")
+    assert compare({"m": base}, {"m": tuned}, *CARE)["m"].p_value == pytest.approx(exact)
+    base, tuned = rng.random(60), rng.random(60) + shift / 2
+    drawn = permutation_test(tuned, base, paired=True, method="approximate", num_rounds=3000, seed=4)
+    assert compare({"m": base}, {"m": tuned}, *CARE)["m"].p_value == pytest.approx(drawn, abs=0.03)
+
+
+def test_a_row_holds_what_was_compared_and_all_rows_are_corrected_together() -> None:
+    rng = np.random.default_rng(5)
+    base, tuned = ({m: rng.random(40) + shift for m in ("a", "b")} for shift in (0, 0.15))
+    rows = compare_tasks({"test": (base, tuned), "paraphrases": (tuned, base)}, CARE, power=0.8)
+    assert [(row.task, row.measure) for row in rows] == [
+        *(("test", m) for m in "ab"),
+        *(("paraphrases", m) for m in "ab"),
+    ]
+    first, alone = rows[0], compare(base, tuned, *CARE)["a"]
+    assert (first.n, first.base, first.tuned) == (40, pytest.approx(base["a"].mean()), pytest.approx(tuned["a"].mean()))
+    assert (first.delta, first.low, first.high, first.p) == (alone.delta, alone.ci_low, alone.ci_high, alone.p_value)
+    assert (first.wins, first.ties, first.losses) == (alone.wins, alone.ties, alone.losses)
+    assert first.smallest_detectable == Sensitivity.of(tuned["a"] - base["a"], 0.95, 0.8).smallest_detectable
+    assert [row.p_holm for row in rows] == holm([row.p for row in rows])
+    assert rows[2].delta == pytest.approx(-first.delta)
+
+
+def test_without_effect_any_false_alarm_among_many_is_as_rare_as_the_level_says() -> None:
+    """200 reports of six comparisons each: uncorrected about one in four would raise an alarm."""
+    rng = np.random.default_rng(6)
+    noise = {str(i): rng.normal(0, 0.3, 60) for i in range(1200)}
+    found = compare(dict.fromkeys(noise, np.zeros(60)), noise, n_resamples=1000, confidence=0.95, seed=0)
+    p_values = np.array([found[str(i)].p_value for i in range(1200)]).reshape(200, 6)
+    corrected = np.array([holm(list(row)) for row in p_values])
+    assert 0.15 <= (p_values < 0.05).any(axis=1).mean() <= 0.36
+    assert 0.01 <= (corrected < 0.05).any(axis=1).mean() <= 0.08
+
+
+def test_the_csv_is_read_back_whatever_stands_in_it() -> None:
+    row = Row('a, "b"', "m", 3, 1 / 3, 0.5, -0.0, -1e-9, 0.25, 0.0002, 1.0, 1, 2, 0, 0.125)
+    text = csv_of([row], Row)
+    assert text.startswith("task,measure,n,base,tuned,delta,low,high,p,p_holm,wins,ties,losses,smallest_detectable\n")
+    (found,) = csv.DictReader(io.StringIO(text))
+    assert found["task"] == 'a, "b"'
+    assert (found["base"], found["delta"], found["low"], found["p"]) == ("0.333333", "0.0", "0.0", "0.0002")
+    assert csv_of([], Row).count("\n") == 1

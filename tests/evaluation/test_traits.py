@@ -1,0 +1,28 @@
+"""Each trait of a query is what a person would count."""
+
+from attune.evaluation.statistics.traits import lengths, overlaps, sources, unseen_words
+
+
+def test_the_length_of_a_query_is_its_words_and_characters_where_no_spaces_part_them() -> None:
+    assert lengths(["Sort a DataFrame, quickly!", "", "如何排序"]).tolist() == [4, 0, 4]
+
+
+def test_overlap_is_the_share_of_the_querys_words_in_its_best_answer() -> None:
+    """Of "sort", "a" and "frame" the first document has two, the second all; identifiers count by their parts."""
+    queries = ["Sort a frame, sort!", "unlike", "???", "排序"]
+    answers = [["a sort of magic", "def sort(a: DataFrame)"], ["nothing in common"], ["text"], ["排列"]]
+    assert overlaps(queries, answers).tolist() == [1, 0, 0, 0.5]
+    assert overlaps(["Sort a frame"], [["a sort of magic"]]).tolist() == [2 / 3]
+    assert overlaps(["no answer"], [[]]).tolist() == [0]
+
+
+def test_words_count_as_unseen_if_no_text_of_training_has_them() -> None:
+    seen = ["Sort the rows", "def pivot_table(DataFrame)"]
+    assert unseen_words(["pivot the frame", "Melt, melt the ROWS!", "melt and stack"], seen).tolist() == [0, 1, 3]
+    assert unseen_words(["anything"], []).tolist() == [1]
+
+
+def test_the_source_is_the_first_folder_of_the_answers() -> None:
+    """None where there is no folder, or where answers come from several."""
+    ids = [["numpy/a.py::f", "numpy/b.py::g"], ["numpy/a", "scipy/b"], ["plain"], []]
+    assert sources(ids) == ["numpy", "", "", ""]

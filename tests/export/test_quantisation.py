@@ -1,0 +1,126 @@
+"""int8: smoothing leaves fp32 as it is, rounding is as computed by hand, neighbours in a batch do not matter."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from attune.encoding.encoders import load_torch
+from attune.export.int8.matmuls import Site
+from attune.export.int8.quantise import Scheme, quantise, to_int8
+from attune.export.int8.ranges import best_range, round_weight
+from attune.export.int8.smooth import observe, smooth
+from attune.runtime import Embedder
+
+TEXTS = ["stack arrays vertically", "", "Sort the rows of a matrix by their norm, then look at them.", "日本", "x" * 99]
+WEIGHT = np.array([[1, -2], [0.5, 0.25]], dtype=np.float32)
+BIAS = np.array([0.5, -1], dtype=np.float32)
+
+
+def linear() -> onnx.ModelProto:
+    """y = x @ WEIGHT + BIAS, for x of (batch, tokens, 2)."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["product"], "dense"),
+        helper.make_node("Add", ["product", "b"], ["y"], "bias"),
+    ]
+    ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["b", "t", 2]) for name in ("x", "y")]
+    weights = [numpy_helper.from_array(WEIGHT, "w"), numpy_helper.from_array(BIAS, "b")]
+    graph = helper.make_graph(nodes, "linear", ends[:1], ends[1:], weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def run(model: onnx.ModelProto, x: NDArray[np.float32]) -> Any:
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": x})[0]
+
+
+@pytest.fixture
+def x() -> NDArray[np.float32]:
+    """The second channel is a hundred times the first."""
+    return np.array([[[0.5, 100], [-1, 50], [0.25, -25]]], dtype=np.float32)
+
+
+def test_smoothing_by_hand(x: NDArray[np.float32]) -> None:
+    """Peaks (1, 100), largest weights (2, .5): at 0.5 sqrt(1/2), sqrt(200), over their mean sqrt(10)."""
+    sites = observe(linear(), [{"x": x}])
+    assert [site.tensor for site in sites] == ["x"]
+    np.testing.assert_array_equal(sites[0].peaks, [1, 100])
+    model, smoothed = smooth(linear(), sites, 0.5)
+    factors = np.array([np.sqrt(0.5), np.sqrt(200)]) / np.sqrt(10)
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    np.testing.assert_allclose(weights["w"], WEIGHT * factors[:, None], rtol=1e-6)
+    np.testing.assert_allclose(smoothed[0].peaks, [1 / factors[0], 100 / factors[1]], rtol=1e-6)
+    np.testing.assert_allclose(run(model, x), x @ WEIGHT + BIAS, rtol=1e-6)
+
+
+def test_smoothing_lets_int8_see_small_channels(x: NDArray[np.float32]) -> None:
+    """One range over both channels rounds the small one to 0 or so; after smoothing the error is a fraction of it."""
+    truth = x @ WEIGHT + BIAS
+    sites = observe(linear(), [{"x": x}])
+    plain = np.abs(run(quantise(linear(), sites, 8), x) - truth).max()
+    smoothed = np.abs(run(quantise(*smooth(linear(), sites, 0.5), 8), x) - truth).max()
+    assert smoothed < 0.5 * plain
+
+
+def test_integer_products_by_hand() -> None:
+    """A range of exactly 0..255 in steps of 1, weights of exactly 127 steps: nothing is lost, the bias is inside."""
+    x = np.array([[[0, 255], [3, 7]]], dtype=np.float32)
+    model = quantise(linear(), [Site("x", x[0].max(axis=0), x[0])], 8)
+    kinds = [node.op_type for node in model.graph.node]
+    assert kinds == ["QuantizeLinear", "MatMulIntegerToFloat"]
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    np.testing.assert_array_equal(stored["dense_int8"], [[127, -127], [64, 16]])
+    np.testing.assert_allclose(stored["dense_scale"], [1 / 127, 2 / 127], rtol=1e-6)
+    expected = x @ (stored["dense_int8"] * stored["dense_scale"]) + BIAS
+    np.testing.assert_allclose(run(model, x), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("bits", "largest"), [(8, 127), (7, 63)])
+def test_weights_use_their_bits_and_each_output_its_own_scale(bits: int, largest: int) -> None:
+    """An output a thousand times smaller than its neighbour is rounded as finely."""
+    weight = np.linspace(-1, 1, 1000, dtype=np.float32)[:, None] * np.array([1, 0.001], dtype=np.float32)
+    values, scales = round_weight(weight, bits)
+    assert np.abs(values).max() == largest
+    np.testing.assert_allclose(scales[1] / scales[0], 0.001, rtol=1e-4)
+    assert np.abs(values * scales - weight).max(axis=0) == pytest.approx(scales / 2, rel=0.05)
+
+
+def test_a_range_gives_up_an_outlier_only_where_it_does_not_matter() -> None:
+    """The lone 100 in a channel that no weight reads is cut, and kept when the weights read it."""
+    sample = np.tile(np.linspace(-1, 1, 500, dtype=np.float32)[:, None], 2)
+    sample[0, 1] = 100
+    assert best_range(sample, np.array([1, 0], dtype=np.float32))[1] == pytest.approx(20)
+    assert best_range(sample, np.array([0, 1], dtype=np.float32))[1] == pytest.approx(100)
+
+
+def test_int8_is_small_and_near_and_free_of_its_batch(tiny_onnx: Path, tiny_encoder: Path) -> None:
+    """Every weight matrix and table is int8; a text alone and among others gets the same embedding."""
+    truth = load_torch(tiny_encoder).encode(TEXTS, batch_size=1)
+    fp32, int8 = tiny_onnx / "onnx" / "model.onnx", tiny_onnx / "onnx" / "model_quantized.onnx"
+    assert int8.stat().st_size < 0.5 * fp32.stat().st_size
+    graph = onnx.load(int8).graph
+    large = {tensor.name: tensor.data_type for tensor in graph.initializer if np.prod(tensor.dims) >= 32 * 32}
+    assert set(large.values()) <= {onnx.TensorProto.INT8, onnx.TensorProto.INT64}
+    assert sum(node.op_type == "MatMulIntegerToFloat" for node in graph.node) == 12
+    embedder = Embedder(tiny_onnx, "onnx/model_quantized.onnx")
+    together = embedder.encode(TEXTS)
+    cosines = (together * truth).sum(axis=1)
+    assert 0.98 < cosines.min() < 0.9999999  # the least is of a text unlike the four that it was calibrated with
+    np.testing.assert_allclose(embedder.encode(TEXTS, batch_size=1), together, atol=2e-6)
+
+
+def test_what_is_named_stays_fp32_or_unsmoothed_and_bytes_repeat(tiny_onnx: Path) -> None:
+    """Patterns select products by their module's name."""
+    model = onnx.load(tiny_onnx / "onnx" / "model.onnx")
+    batch = {name: np.ones((1, 6), dtype=np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")}
+    kept = to_int8(model, [batch], Scheme(0.5, ["*intermediate*"], ["*[0-9].output.dense/*"], False))
+    names = [node.name for node in kept.graph.node if node.op_type == "MatMul"]
+    assert sum("output.dense" in name for name in names) == 2
+    assert sum(node.name.endswith("/smooth") for node in kept.graph.node) == 4  # of 2 layers: qkv, attention's output
+    again = to_int8(model, [batch], Scheme(0.5, ["*intermediate*"], ["*[0-9].output.dense/*"], False))
+    assert kept.SerializeToString() == again.SerializeToString()

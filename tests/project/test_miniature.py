@@ -1,0 +1,278 @@
+"""The whole pipeline, run for real on a few hundred documents: what it leaves, what an edit wakes, what it repeats."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import miniature
+import networkx
+import pytest
+from dvc.repo import Repo
+from ruamel.yaml import YAML
+
+ROOT = miniature.ROOT
+SYSTEMS = ("bm25", "base", "tuned", "onnx", "onnx_int8")
+AFTER_TRAIN = {
+    "train",
+    "merge",
+    "export",
+    "seeds",
+    "probe@tuned",
+    "drift",
+    "report",
+    "page",
+    "release",
+    *(f"{s}@{x}" for s in ("embed", "evaluate") for x in ("tuned", "onnx", "onnx_int8")),
+}
+AFTER_MERGE_NOT_EXPORT = {"train", "merge", "seeds", "embed@tuned", "evaluate@tuned", "probe@tuned", "drift"}
+PROBED = {"probe@base", "probe@tuned", "drift"}
+AFTER_REPORT = {"report", "page", "release"}
+AFTER_EVALUATE = {*AFTER_REPORT, "seeds", *(f"evaluate@{system}" for system in SYSTEMS)}
+
+
+def copy_or_link(source: str, target: str) -> None:
+    """Copies a small file; links a large one, of which there is a gigabyte. Stages and DVC replace, never edit."""
+    if Path(source).stat().st_size > 100_000:
+        os.link(source, target)
+    else:
+        shutil.copy2(source, target)
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Path:
+    """The finished pipeline, to be changed."""
+    return Path(shutil.copytree(finished, tmp_path / "copy", symlinks=True, copy_function=copy_or_link))
+
+
+def name_of(address: str) -> str:
+    """A stage's name; seen from another folder, DVC puts the path of its dvc.yaml before it."""
+    return address.rpartition(":")[2]
+
+
+def woken(folder: Path) -> set[str]:
+    """The stages that the next repro may run: those whose dependencies changed, and all that come after them."""
+    with Repo(str(folder)) as repo:
+        changed = {name_of(address) for address in repo.status()}
+        graph = repo.index.graph  # from a stage to what it depends on
+        stages = {name_of(stage.addressing): stage for stage in graph}
+        after = {name_of(stage.addressing) for name in changed for stage in networkx.ancestors(graph, stages[name])}
+    return changed | after
+
+
+def edit(file: Path) -> None:
+    file.write_text(file.read_text() + "\n# edited\n")
+
+
+def test_every_stage_leaves_its_outputs_and_its_receipt(finished: Path) -> None:
+    """Data, three models, five systems, a curve, a report; figures are scalars, as DVC reads them."""
+    report = json.loads((finished / "metrics" / "report.json").read_text())
+    assert list(report)[:4] == ["baseline_recall@10", "tuned_recall@10", "mrr", "delta"]
+    assert report["delta"][0] in "+-" and 0 < report["baseline_recall@10"] <= 1
+    for system in SYSTEMS:
+        figures = json.loads((finished / "metrics" / f"{system}.json").read_text())
+        assert 0 < figures["recall@1"] <= figures["recall@10"] <= figures["recall@100"] <= 1
+        assert all(isinstance(value, int | float | str) for value in figures.values())
+    assert (finished / "metrics" / "plots" / "training.csv").read_text().startswith("seed,step,loss,dev_ndcg@10\n")
+    assert "# Base against tuned" in (finished / "metrics" / "report.md").read_text()
+    assert not list(finished.rglob("*.partial"))
+
+
+def test_the_split_leaks_nothing_and_fp32_onnx_scores_like_torch(finished: Path) -> None:
+    """The audit counts zero of everything; the fp32 graph's measures are torch's to the fourth digit."""
+    split = json.loads((finished / "metrics" / "split.json").read_text())
+    assert {value for key, value in split.items() if "leaks" in key} == {0}
+    tuned, onnx = (json.loads((finished / "metrics" / f"{name}.json").read_text()) for name in ("tuned", "onnx"))
+    assert all(onnx[key] == pytest.approx(tuned[key], abs=1e-4) for key in onnx)
+
+
+def gate(folder: Path) -> subprocess.CompletedProcess[str]:
+    """The gate, in a pipeline's folder."""
+    command = [sys.executable, "-c", "from attune.cli.main import main; main()", "gate"]
+    path = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    return subprocess.run(command, cwd=folder, env=path, capture_output=True, text=True, check=False)
+
+
+def test_a_healthy_run_passes_the_gate(finished: Path) -> None:
+    done = gate(finished)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_ruined_run_is_called_overfitted_and_drifted_and_stopped_by_the_gate(copy: Path) -> None:
+    """A hundred times the learning rate, 20 epochs on fewer than 200 pairs, and the last encoder whatever dev says."""
+    miniature.change(copy, {"train": {"learning_rate": 1.0e-2, "epochs": 20, "keep": "last"}})
+    miniature.dvc(copy, "repro")
+    report, drift = (json.loads((copy / "metrics" / f"{name}.json").read_text()) for name in ("report", "drift"))
+    page = (copy / "metrics" / "report.md").read_text()
+    assert report["overfitting"]["is_overfitted"] and "**Overfitted." in page
+    assert drift["is_drifted"] and "**Drifted." in page
+    done = gate(copy)
+    assert done.returncode == 1
+    assert {"gain", "overfitting", "drift"} <= {
+        line.split()[1].rstrip(":") for line in done.stdout.splitlines() if line.startswith("FAIL")
+    }
+
+
+def test_a_second_run_runs_nothing(finished: Path) -> None:
+    """Everything is up to date."""
+    done = miniature.dvc(finished, "repro")
+    assert "Running stage" not in done.stdout
+    assert "up to date" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"release": {"name": "mine"}}, {"release", "page"}),
+        ({"report": {"n_examples": 2}}, AFTER_REPORT),
+        ({"page": {"n_examples": 2}}, {"page"}),
+        ({"evaluate": {"bm25_k1": 1.5}}, AFTER_EVALUATE),
+        ({"train": {"learning_rate": 2e-5}}, AFTER_TRAIN),
+        ({"mine": {"n_negatives": 2}}, AFTER_TRAIN | {"mine"}),
+        ({"merge": {"min_retention": 0.5}}, AFTER_TRAIN - {"train"}),
+        ({"export": {"int8_smoothing": 0.5}}, AFTER_TRAIN - AFTER_MERGE_NOT_EXPORT),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, Mapping) else "",
+)
+def test_a_parameter_wakes_its_stage_and_what_comes_after(
+    copy: Path, changes: Mapping[str, Mapping[str, Any]], expected: set[str]
+) -> None:
+    """Never more: train.* leaves mining and the base embeddings alone, evaluate.* every encoder."""
+    miniature.change(copy, changes)
+    assert woken(copy) == expected
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("src/attune/cli/main.py", set()),
+        ("src/attune/cli/demo/app.py", set()),
+        ("src/attune/evaluation/scoring/measures.py", AFTER_EVALUATE | PROBED),
+        ("src/attune/tuning/training/fit.py", AFTER_TRAIN),
+        ("src/attune/evaluation/report/templates/report.md.j2", AFTER_REPORT),
+        ("src/attune/evaluation/page/templates/page.css", {"page"}),
+        ("src/attune/evaluation/page/charts.py", {"page"}),
+    ],
+)
+def test_a_source_file_wakes_the_stages_that_import_it(copy: Path, file: str, expected: set[str]) -> None:
+    """A file outside every closure wakes nothing."""
+    edit(copy / file)
+    assert woken(copy) == expected
+
+
+def test_a_change_in_the_named_reranker_wakes_mining(copy: Path) -> None:
+    """DVC watches the folder that mine.reranker names, and no other; without a name all of models/rerankers."""
+    for name in ("judge", "another"):
+        (copy / "models" / "rerankers" / name).mkdir()
+        (copy / "models" / "rerankers" / name / "config.json").write_text("{}")
+    assert "mine" in woken(copy)
+    miniature.change(copy, {"mine": {"reranker": "judge"}})
+    miniature.dvc(copy, "commit", "-f", "mine")
+    assert "mine" not in woken(copy)
+    edit(copy / "models" / "rerankers" / "another" / "config.json")
+    assert "mine" not in woken(copy)
+    edit(copy / "models" / "rerankers" / "judge" / "config.json")
+    assert woken(copy) == AFTER_TRAIN | {"mine"}
+
+
+@pytest.mark.slow
+def test_changing_an_evaluation_costs_no_encoding(copy: Path) -> None:
+    """For real: the five evaluations and the report run, nothing else does."""
+    miniature.change(copy, {"evaluate": {"bm25_b": 0.5}})
+    done = miniature.dvc(copy, "repro")
+    ran = {line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")}
+    assert "evaluate@bm25" in ran <= AFTER_EVALUATE
+
+
+def test_training_never_has_a_test_row_among_its_inputs() -> None:
+    """What mine and train depend on holds nothing of the test split: no whole data/splits, no test embeddings."""
+    stages = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+    data = [dep for name in ("mine", "train") for dep in stages[name]["deps"] if not dep.startswith("src/")]
+    assert set(data) == {
+        "data/prepared/corpus.parquet",
+        "data/splits/train",
+        "data/splits/dev",
+        "data/embeddings/base/corpus.npy",
+        "data/embeddings/base/train.npy",
+        "data/mined/r1/triplets.parquet",
+        "${train.general}",  # general text, of no split
+        "metrics/audit.json",  # counts alone: the audit's gate comes before training
+        "models/base",
+        "models/rerankers/${mine.reranker}",
+    }
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """What is in a folder, by relative path."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_second_round_runs_from_mining_to_merge_and_leaves_the_first_alone(copy: Path) -> None:
+    """`rounds: {r2: r1}` mines with round 1's encoder and trains on from it; without it, round 1 is what is merged."""
+    first = files_of(copy / "models" / "rounds" / "r1")
+    miniature.change(copy, {"rounds": {"r2": "r1"}, "merge": {"round": "r2", "shares": [1.0]}})
+    done = miniature.dvc(copy, "repro", "merge")
+    ran = {line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")}
+    again = {"embed_round@r2", "mine_round@r2", "train_round@r2"}
+    assert ran == again | {"merge"}
+    assert files_of(copy / "models" / "rounds" / "r1") == first
+    second = files_of(copy / "models" / "rounds" / "r2")
+    assert second.keys() == first.keys() and second != first
+    seed = YAML(typ="safe").load((copy / "params.yaml").read_text())["train"]["seeds"][0]
+    assert files_of(copy / "models" / "tuned") == files_of(copy / "models" / "rounds" / "r2" / str(seed))
+    mined = [(copy / "data" / "mined" / name / "triplets.parquet").read_bytes() for name in ("r1", "r2")]
+    assert mined[0] != mined[1]
+    curves = [(copy / "metrics" / "plots" / f"training{suffix}.csv").read_text() for suffix in ("", "_r2")]
+    assert curves[0] != curves[1] and len({curve.split("\n")[0] for curve in curves}) == 1
+    assert {path.name for path in (copy / "data" / "embeddings" / "r2").iterdir()} == {"corpus.npy", "train.npy"}
+
+
+def test_without_epochs_tuned_is_base(copy: Path) -> None:
+    """The baseline run: every figure of tuned equals base's exactly."""
+    miniature.change(copy, {"train": {"epochs": 0}})
+    miniature.dvc(copy, "repro", "evaluate@tuned")
+    tuned, base = ((copy / "metrics" / f"{name}.json").read_text() for name in ("tuned", "base"))
+    assert tuned == base
+
+
+@pytest.mark.slow
+def test_another_folder_gives_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+    """Data, embeddings, triplets, model and ONNX: what a second run elsewhere locks is the same, hash by hash."""
+    miniature.make(tmp_path / "two")
+    miniature.dvc(tmp_path / "two", "repro", "export")
+    locked = [
+        YAML(typ="safe").load((folder / "dvc.lock").read_text())["stages"] for folder in (tmp_path / "two", finished)
+    ]
+    assert {"embed@base", "mine", "train", "merge", "export"} <= set(locked[0])
+    assert {name: locked[1][name] for name in locked[0]} == locked[0]
+
+
+def test_a_bad_parameter_stops_the_pipeline_with_one_line(copy: Path) -> None:
+    """The line names parameter, value and range; the outputs of other stages stay."""
+    miniature.change(copy, {"mine": {"n_negatives": 99}})
+    done = miniature.dvc(copy, "repro", check=False)
+    assert done.returncode != 0
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("attune")]
+    assert len(lines) == 1
+    assert "mine.n_negatives: got 99" in lines[0]
+    assert "Traceback" not in done.stderr
+    assert (copy / "models" / "tuned").is_dir()
+
+
+def test_a_damaged_model_is_refused_by_verify(copy: Path) -> None:
+    """One byte of the shipped graph changed: `attune verify` names the file."""
+    from attune.errors import BadInput
+    from attune.runtime import verify
+
+    verify(copy / "models" / "onnx")
+    graph = copy / "models" / "onnx" / "onnx" / "model.onnx"
+    damaged = bytearray(graph.read_bytes())
+    damaged[-1] ^= 1
+    graph.unlink()
+    graph.write_bytes(damaged)
+    with pytest.raises(BadInput, match="model.onnx"):
+        verify(copy / "models" / "onnx")

@@ -1,0 +1,132 @@
+"""The audit, end to end on planted leaks: a test split that was sown with known leaks gives them back."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from attune.encoding.encoders import TorchEncoder, load_torch
+from attune.errors import BadInput
+from attune.stage import call, load_params
+from attune.stages.audit import AuditParams, audit
+from attune.stages.base import BaseParams, base
+from attune.stages.prepare import PrepareParams, prepare
+from attune.stages.split import SplitParams, split
+from attune.tables import CLUSTERED_QUERIES, CORPUS, LEAKS, SPLITS, full_texts, read
+
+PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
+
+# what customers of a shop ask in train, and how test asks the same in other words
+PARAPHRASED = {
+    "How do I reset the password of my account?": "How can I change the password of my account when it is forgotten?",
+    "How long does shipping to Canada take?": "How many days does a delivery to Canada need?",
+    "Can I return a product after thirty days?": "Is it possible to send back a product after 30 days?",
+    "Which payment methods are accepted in the shop?": "What methods of payment does the shop accept?",
+    "Where can I download my invoice?": "How do I download the invoice of my order?",
+    "How do I cancel my monthly subscription?": "How can I end a subscription that is paid monthly?",
+    "Is there a discount for students?": "Do students get a discount?",
+    "How can I track where my package is?": "How do I track the location of my package?",
+    "Does the warranty cover water damage?": "Is damage by water covered by the warranty?",
+    "How do I change the delivery address of an order?": "Can I edit the address an order is delivered to?",
+}
+TOPICS = [
+    *("sorting arrays", "compiling kernels", "drawing maps", "tuning pianos", "baking sourdough", "training puppies"),
+    *(
+        "pruning roses",
+        "fixing bicycles",
+        "reading barometers",
+        "mixing concrete",
+        "writing sonnets",
+        "sailing dinghies",
+    ),
+    *("restoring clocks", "brewing coffee", "knitting mittens", "polishing lenses", "grafting apples", "welding steel"),
+    *("juggling torches", "folding cranes", "carving spoons", "keeping bees", "growing tomatoes", "painting fences"),
+    *("binding books", "tying knots", "climbing glaciers", "casting bronze", "weaving baskets", "roasting chestnuts"),
+]
+
+
+def planted(folder: Path) -> Path:
+    """A raw data set with a given split: 30 clean pairs in train, 10 in dev, and 10 leaks of each kind in test."""
+    train = [f"What should a beginner know about {topic} in the first week?" for topic in TOPICS]
+    exact = [text.upper() for text in train[:10]]
+    near = [text.replace("in the first week", "during the first week") for text in train[10:20]]
+    queries = {"train": train + list(PARAPHRASED), "test": exact + near + list(PARAPHRASED.values())}
+    queries["dev"] = [f"Who invented the {name} and when?" for name in "telescope zip radio kite sextant loom".split()]
+    (folder / "qrels").mkdir(parents=True)
+    documents, asked = [], []
+    for name, texts in queries.items():
+        lines = ["query-id\tcorpus-id\tscore"]
+        for row, text in enumerate(texts):
+            asked.append({"_id": f"{name}{row}", "text": text})
+            answer = f"Answer {name}{row} " + " ".join(f"{name}{row}word{i}" for i in range(12))
+            documents.append({"_id": f"d-{name}{row}", "text": answer})
+            lines.append(f"{name}{row}\td-{name}{row}\t1")
+        (folder / "qrels" / f"{name}.tsv").write_text("\n".join(lines) + "\n")
+    for name, records in (("corpus", documents), ("queries", asked)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The planted data after prepare and split, and its embeddings by the real base encoder."""
+    folder = tmp_path_factory.mktemp("planted")
+    call(base, load_params(BaseParams, "base", PARAMS), None, out=folder / "base")
+    call(
+        prepare,
+        load_params(PrepareParams, "prepare", PARAMS),
+        None,
+        raw=planted(folder / "raw"),
+        out=folder / "prepared",
+    )
+    tolerant = load_params(SplitParams, "split", PARAMS).model_copy(update={"max_leak_share": 1.0})
+    call(split, tolerant, folder / "split.json", prepared=folder / "prepared", out=folder / "splits")
+    encoder = TorchEncoder(load_torch(folder / "base"), "fp32", 4096)
+    (folder / "embeddings").mkdir()
+    corpus = full_texts(read(folder / "prepared" / "corpus.parquet", CORPUS))
+    np.save(folder / "embeddings" / "corpus.npy", encoder.encode_document(corpus, show_progress=False))
+    for name in SPLITS:
+        texts = read(folder / "splits" / name / "queries.parquet", CLUSTERED_QUERIES)["text"].to_list()
+        np.save(folder / "embeddings" / f"{name}.npy", encoder.encode_query(texts, show_progress=False))
+    return folder
+
+
+def audited(data: Path, out: Path, **changes: object) -> dict[str, int]:
+    params = load_params(AuditParams, "audit", PARAMS).model_copy(update=changes)
+    inputs = {name: data / name for name in ("prepared", "splits", "embeddings")}
+    call(audit, params, out / "audit.json", **inputs, out=out / "audit")
+    return json.loads((out / "audit.json").read_text())
+
+
+def test_of_ten_planted_leaks_of_each_kind_all_exact_and_near_and_most_paraphrases_are_found(
+    data: Path, tmp_path: Path
+) -> None:
+    """10 exact, 10 near-duplicates, at least 7 of 10 paraphrases, each with the train query that it repeats."""
+    audited(data, tmp_path)
+    leaks = read(tmp_path / "audit" / "leaks.parquet", LEAKS).filter(pl.col("split") == "test")
+    found = {kind: dict(leaks.filter(pl.col("kind") == kind).select("leaked_id", "match_id").iter_rows())
+             for kind in ("exact_queries", "near_queries", "semantic_queries")}  # fmt: skip
+    exact = {f"test{i}": f"train{i}" for i in range(10)}
+    near = {f"test{i}": f"train{i}" for i in range(10, 20)}
+    paraphrased = {f"test{i}": f"train{i + 10}" for i in range(20, 30)}
+    assert found["exact_queries"] == exact
+    assert found["near_queries"] == exact | near
+    n_found = len(found["semantic_queries"].items() & paraphrased.items())
+    assert n_found >= 7, f"{n_found} of 10 paraphrases found"
+    assert not found["near_queries"].keys() & paraphrased.keys()  # words alone do not show them
+
+
+def test_clean_splits_are_not_called_leaking(data: Path, tmp_path: Path) -> None:
+    """dev has nothing in common with train, by words or by meaning, and no document is in two splits."""
+    receipt = audited(data, tmp_path) | json.loads((data / "split.json").read_text())
+    assert {key: n for key, n in receipt.items() if n and (key.startswith("dev_leaks") or key.endswith("documents"))
+            and "leaks" in key} == {}  # fmt: skip
+
+
+def test_more_semantic_leaks_than_allowed_stop_the_pipeline(data: Path, tmp_path: Path) -> None:
+    """Nothing is written, and the message says how many, of what, and the first of them."""
+    with pytest.raises(BadInput, match=r"semantic_queries of test .* like 'train\d+'"):
+        audited(data, tmp_path, max_leak_share=0.5)
+    assert not any(tmp_path.iterdir())

@@ -1,0 +1,148 @@
+"""Stage drift on embeddings on disk: nothing for the same encoder, the truth for another, no misfit unnoticed."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from numpy.typing import NDArray
+
+from attune.errors import BadInput
+from attune.evaluation.drift import alignment
+from attune.evaluation.scoring.measures import measure
+from attune.stage import call
+from attune.stages.drift import DriftParams, drift
+from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, write
+
+N_DOCUMENTS, N_QUERIES, N_TEXTS, DIM = 60, 9, 40, 12
+VALUES = {"max_cost": 0.05, "min_neighbour_overlap": 0.3, "min_same_cosine": 0.98, "min_stale_overlap": 0.9}
+PARAMS = DriftParams.model_validate(VALUES | {"n_sample": 50, "seed": 1, "threads": 1})
+PROBED = {"n_general_texts": N_TEXTS, "n_general_pairs": 2, "find.ndcg@10": 0.8, "find.n": 5, "find.is_counted": True}
+
+
+def unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def filled(columns: dict[str, Any], schema: Any) -> pl.DataFrame:
+    missing = [pl.lit("").alias(name) for name in schema if name not in columns]
+    return pl.DataFrame(columns).with_columns(missing).select(list(schema))
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Path:
+    """Base and tuned as the same encoder, over a corpus, dev queries with an answer each, and general texts."""
+    random = np.random.default_rng(0)
+    ids = [f"d{i:02}" for i in range(N_DOCUMENTS)]
+    write(filled({"document_id": ids}, CORPUS), tmp_path / "prepared/corpus.parquet", CORPUS)
+    queries = [f"q{i}" for i in random.permutation(N_QUERIES)]
+    write(filled({"query_id": queries}, CLUSTERED_QUERIES), tmp_path / "dev/queries.parquet", CLUSTERED_QUERIES)
+    answers = random.permutation(N_DOCUMENTS)[:N_QUERIES]
+    qrels = pl.DataFrame({"query_id": queries, "document_id": [ids[i] for i in answers], "relevance": [1] * N_QUERIES})
+    write(qrels.sort("query_id"), tmp_path / "dev/qrels.parquet", QRELS)
+    documents = unit(random.normal(size=(N_DOCUMENTS, DIM)))
+    for folder in ("embeddings/base", "probe/base", "metrics"):
+        (tmp_path / folder).mkdir(parents=True)
+    np.save(tmp_path / "embeddings/base/corpus.npy", documents)
+    np.save(tmp_path / "embeddings/base/dev.npy", unit(documents[answers] + 0.4 * random.normal(size=(N_QUERIES, DIM))))
+    np.save(tmp_path / "probe/base/general.npy", unit(random.normal(size=(N_TEXTS, DIM))))
+    np.save(tmp_path / "probe/base/positives.npy", np.array([[0, 20], [1, 21]]))
+    (tmp_path / "metrics/base.json").write_text(json.dumps(PROBED))
+    for kind in ("embeddings", "probe"):
+        shutil.copytree(tmp_path / kind / "base", tmp_path / kind / "tuned")
+    shutil.copy(tmp_path / "metrics/base.json", tmp_path / "metrics/tuned.json")
+    return tmp_path
+
+
+def run(case: Path) -> dict[str, Any]:
+    inputs = {"prepared": "prepared", "dev_split": "dev", "embeddings": "embeddings", "probed": "probe"}
+    paths = {name: case / folder for name, folder in inputs.items()}
+    call(drift, PARAMS, case / "drift.json", **paths, metrics=case / "metrics")
+    return dict(json.loads((case / "drift.json").read_text()))
+
+
+def move(path: Path, noise: float) -> None:
+    vectors = np.load(path)
+    np.save(path, unit(vectors + noise * np.random.default_rng(1).normal(size=vectors.shape)))
+
+
+def test_an_encoder_that_is_the_base_did_not_move_and_cost_nothing(case: Path) -> None:
+    """The exact invariant of train.epochs: 0."""
+    receipt = run(case)
+    for texts in ("domain", "general"):
+        for name in ("cka", "neighbour_overlap@10", "stale_overlap@10", "same_cosine", "aligned_cosine"):
+            assert receipt[f"{texts}.{name}"] == 1
+        for name in ("anisotropy", "uniformity", "alignment"):
+            assert receipt[f"{texts}.base_{name}"] == receipt[f"{texts}.tuned_{name}"]
+    assert receipt["dev_ndcg@10"] == receipt["stale_dev_ndcg@10"] > 0
+    assert (receipt["largest_cost"], receipt["largest_cost_of"]) == (0, "")
+    assert (receipt["is_drifted"], receipt["is_reindex_needed"]) == (False, False)
+    assert "The space did not move. No re-index needed" in receipt["verdict"]
+
+
+def test_a_moved_domain_needs_a_new_index_and_is_no_drift(case: Path) -> None:
+    """That is what tuning is for; general texts stayed where they were."""
+    for name in ("corpus", "dev"):
+        move(case / f"embeddings/tuned/{name}.npy", 0.5)
+    receipt = run(case)
+    assert (receipt["is_drifted"], receipt["is_reindex_needed"]) == (False, True)
+    assert receipt["general.neighbour_overlap@10"] == 1 > receipt["domain.neighbour_overlap@10"]
+
+
+def test_lost_general_neighbours_and_lost_scores_are_drift(case: Path) -> None:
+    move(case / "probe/tuned/general.npy", 2.0)
+    assert run(case)["is_drifted"]
+    shutil.copy(case / "probe/base/general.npy", case / "probe/tuned/general.npy")
+    assert not run(case)["is_drifted"]
+    (case / "metrics/tuned.json").write_text(json.dumps(PROBED | {"find.ndcg@10": 0.7}))
+    receipt = run(case)
+    assert receipt["is_drifted"]
+    assert (receipt["largest_cost"], receipt["largest_cost_of"]) == (0.125, "find.ndcg@10")
+
+
+def test_old_vectors_are_searched_with_new_queries(case: Path) -> None:
+    """The stale score is that of tuned queries over base documents, by a full sort."""
+    move(case / "embeddings/tuned/corpus.npy", 0.5)
+    move(case / "embeddings/tuned/dev.npy", 0.7)
+    receipt = run(case)
+    new = np.load(case / "embeddings/tuned/dev.npy")
+    queries = pl.read_parquet(case / "dev/queries.parquet")["query_id"].to_list()
+    qrels = pl.read_parquet(case / "dev/qrels.parquet")
+    judged = [(queries.index(q), int(d[1:]), r) for q, d, r in qrels.iter_rows()]
+    for name, system in (("stale_dev_ndcg@10", "base"), ("dev_ndcg@10", "tuned")):
+        ranked = np.argsort(-new @ np.load(case / f"embeddings/{system}/corpus.npy").T, axis=1)[:, :10]
+        assert receipt[name] == pytest.approx(measure(ranked, np.array(judged))["ndcg@10"].mean(), abs=1e-6)
+    rows = np.array(judged)
+    documents = np.load(case / "embeddings/tuned/corpus.npy")
+    assert receipt["domain.tuned_alignment"] == pytest.approx(
+        alignment(new[rows[:, 0]], documents[rows[:, 1]]), abs=1e-6
+    )
+
+
+def test_without_general_retrieval_there_is_no_general_alignment(case: Path) -> None:
+    for system in ("base", "tuned"):
+        np.save(case / f"probe/{system}/positives.npy", np.empty((0, 2), np.int64))
+        (case / f"metrics/{system}.json").write_text(json.dumps(PROBED | {"n_general_pairs": 0}))
+    receipt = run(case)
+    assert "general.base_alignment" not in receipt and "domain.base_alignment" in receipt
+
+
+def test_embeddings_of_another_encoder_or_corpus_are_refused(case: Path) -> None:
+    path = case / "embeddings/tuned/corpus.npy"
+    vectors = np.load(path)
+    np.save(path, vectors[:, :6])
+    with pytest.raises(BadInput, match=r"tuned/corpus\.npy: shape \(60, 6\), expected that of .*base/corpus\.npy"):
+        run(case)
+    np.save(path, vectors[1:])
+    with pytest.raises(BadInput, match=r"tuned/corpus\.npy: shape \(59, 12\), expected 60 rows as in the corpus"):
+        run(case)
+
+
+def test_judgments_of_unknown_documents_are_refused(case: Path) -> None:
+    qrels = pl.read_parquet(case / "dev/qrels.parquet").with_columns(document_id=pl.lit("nowhere"))
+    write(qrels, case / "dev/qrels.parquet", QRELS)
+    with pytest.raises(BadInput, match="9 judgments with an unknown document_id"):
+        run(case)

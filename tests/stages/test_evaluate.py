@@ -1,0 +1,231 @@
+"""Evaluation scores every judged query over the whole corpus, from embeddings alone, and refuses what does not fit."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ir_measures
+import numpy as np
+import polars as pl
+import pytest
+from ir_measures import AP, RR, R, nDCG
+
+from attune.errors import BadInput
+from attune.evaluation.scoring.groups import COLUMNS, KEPT
+from attune.evaluation.scoring.measures import MEASURES
+from attune.stages.evaluate import SCORES, EvaluateParams, evaluate
+from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, RUN, read, write
+
+PARAMS = EvaluateParams(
+    depth=100, n_train_sample=100, seed=0, n_groups=5, truncate_dims=[], threads=1, bm25_k1=1.2, bm25_b=0.75
+)
+N_DOCUMENTS = 150
+
+
+def filled(columns: dict[str, Any], schema: dict[str, Any]) -> pl.DataFrame:
+    """A frame of this schema whose other columns are empty strings."""
+    missing = [pl.lit("").alias(name) for name in schema if name not in columns]
+    return pl.DataFrame(columns).with_columns(missing).select(list(schema))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A prepared corpus, splits and one system's embeddings on disk."""
+
+    root: Path
+
+    def run(
+        self, system: str = "base", source: str = "embeddings", out: str = "out", **changes: object
+    ) -> dict[str, Any]:
+        paths = {"prepared": self.root / "prepared", "splits": self.root / "splits", "out": self.root / out}
+        paths["groups"] = self.root / f"{out}.csv"
+        return dict(evaluate(PARAMS.model_copy(update=changes), system=system, input=self.root / source, **paths))
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    """150 documents; 7 dev and 12 test queries with one to four graded relevant documents each."""
+    rng = np.random.default_rng(0)
+    document_ids = [f"d{i:03}" for i in range(N_DOCUMENTS)]
+    texts = [f"topic{i} shared" for i in range(N_DOCUMENTS)]
+    corpus = filled({"document_id": document_ids, "title": [""] * N_DOCUMENTS, "text": texts}, CORPUS)
+    write(corpus, tmp_path / "prepared/corpus.parquet", CORPUS)
+    vectors = rng.normal(size=(N_DOCUMENTS, 8))
+    save_embeddings(tmp_path / "embeddings/corpus.npy", vectors)
+    for split, n in (("dev", 7), ("test", 12), ("train", 9), ("paraphrases", 0)):
+        query_ids = [f"{split}{i:02}" for i in rng.permutation(n)]
+        targets = [rng.choice(N_DOCUMENTS, size=1 + i % 4, replace=False) for i in range(n)]
+        columns = {"query_id": query_ids, "text": [f"topic{t[0]}" for t in targets]}
+        queries = filled(columns, CLUSTERED_QUERIES).cast(dict(CLUSTERED_QUERIES))
+        write(queries, tmp_path / f"splits/{split}/queries.parquet", CLUSTERED_QUERIES)
+        judged = [(q, document_ids[d], int(1 + d % 3)) for q, t in zip(query_ids, targets, strict=True) for d in t]
+        qrels = pl.DataFrame(judged, schema=QRELS, orient="row").sort("query_id", "document_id")
+        write(qrels, tmp_path / f"splits/{split}/qrels.parquet", QRELS)
+        near = np.array([vectors[t[0]] + rng.normal(size=8) for t in targets]).reshape(-1, 8)
+        save_embeddings(tmp_path / f"embeddings/{split}.npy", near)
+    return Case(tmp_path)
+
+
+def save_embeddings(path: Path, vectors: np.ndarray[Any, Any]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    np.save(path, (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32))
+
+
+def test_the_receipt_holds_the_test_measures_in_order_then_sizes_then_two_dev_measures(case: Case) -> None:
+    receipt = case.run()
+    told = [f"{split}_{key}" for split in ("dev", "train") for key in ("recall@10", "ndcg@10")]
+    assert list(receipt) == [*MEASURES, "n_queries", "n_documents", *told, "n_paraphrases"]
+    assert (receipt["n_queries"], receipt["n_documents"]) == (12, N_DOCUMENTS)
+    assert all(0 < receipt[measure] < 1 for measure in MEASURES)
+
+
+def test_an_independent_library_finds_the_same_figures_in_the_run(case: Case) -> None:
+    receipt = case.run()
+    run = read(case.root / "out/run.parquet", RUN)
+    scored = [ir_measures.ScoredDoc(q, d, -float(rank)) for q, rank, d, _ in run.iter_rows()]
+    for split, prefix, names in (("test", "", MEASURES), ("dev", "dev_", ("recall@10", "ndcg@10"))):
+        qrels = read(case.root / f"splits/{split}/qrels.parquet", QRELS)
+        theirs = ir_measures.calc_aggregate(
+            [R @ 1, R @ 5, R @ 10, R @ 20, R @ 50, R @ 100, RR @ 10, nDCG @ 10, AP @ 100],
+            [ir_measures.Qrel(*row) for row in qrels.iter_rows()],
+            scored,
+        )
+        values = dict(
+            zip(MEASURES, (v for _, v in sorted(theirs.items(), key=lambda m: order(str(m[0])))), strict=True)
+        )
+        for name in names:
+            assert receipt[prefix + name] == pytest.approx(values[name], abs=1e-9)
+
+
+def order(measure: str) -> tuple[int, int]:
+    """Puts the names of ir-measures in the order of ours."""
+    name, depth = measure.split("@")
+    return ["R", "RR", "nDCG", "AP"].index(name), int(depth)
+
+
+def test_every_query_of_dev_and_test_has_its_scores_and_their_mean_is_the_receipt(case: Case) -> None:
+    receipt = case.run()
+    scores = pl.read_parquet(case.root / "out/scores.parquet").filter(pl.col("split") != "train")
+    assert scores.columns == ["query_id", "split", *MEASURES]
+    assert scores["query_id"].to_list() == sorted([f"dev{i:02}" for i in range(7)] + [f"test{i:02}" for i in range(12)])
+    test = scores.filter(pl.col("split") == "test")
+    assert {name: test[name].mean() for name in MEASURES} == pytest.approx({name: receipt[name] for name in MEASURES})
+
+
+def test_the_groups_hold_every_test_query_and_their_mean_is_the_receipt(case: Case) -> None:
+    receipt = case.run()
+    kept = pl.read_csv(case.root / "out.csv")
+    assert kept.columns == list(COLUMNS) and kept["n"].sum() == 12
+    for name in KEPT:
+        assert (kept["n"] * kept[name]).sum() / 12 == pytest.approx(receipt[name], abs=1e-6)
+
+
+def test_the_run_ranks_the_top_100_of_every_query_without_gaps(case: Case) -> None:
+    case.run()
+    run = read(case.root / "out/run.parquet", RUN)
+    assert run.equals(run.sort("query_id", "rank"))
+    for ranking in run.partition_by("query_id"):
+        assert ranking["rank"].to_list() == list(range(1, 101))
+        assert ranking["score"].is_sorted(descending=True)
+        assert ranking["document_id"].n_unique() == 100
+
+
+def test_bm25_is_scored_from_the_texts_alone(case: Case) -> None:
+    """Each query is the one word that its first relevant document alone holds: rank 1, and nothing else is ranked."""
+    receipt = case.run(system="bm25", source="prepared/corpus.parquet")
+    assert receipt["mrr@10"] == 1
+    run = read(case.root / "out/run.parquet", RUN)
+    assert run["rank"].to_list() == [1] * (7 + 12)
+
+
+def test_the_same_input_gives_the_same_bytes(case: Case) -> None:
+    case.run(out="one")
+    case.run(out="two")
+    for name in ("run.parquet", "scores.parquet"):
+        assert (case.root / "one" / name).read_bytes() == (case.root / "two" / name).read_bytes()
+
+
+@pytest.mark.parametrize(("name", "table"), [("corpus", "the corpus"), ("test", "the test queries")])
+def test_embeddings_of_another_number_of_rows_are_refused(case: Case, name: str, table: str) -> None:
+    path = case.root / f"embeddings/{name}.npy"
+    np.save(path, np.load(path)[1:])
+    with pytest.raises(BadInput, match=rf"{name}.npy: shape \(\d+, 8\), expected \d+ rows as in {table}"):
+        case.run()
+
+
+def test_missing_and_damaged_embeddings_are_refused(case: Case) -> None:
+    (case.root / "embeddings/dev.npy").write_bytes(b"\x93NUMPY garbage")
+    with pytest.raises(BadInput, match=r"dev\.npy: not a readable array"):
+        case.run()
+    (case.root / "embeddings/dev.npy").unlink()
+    with pytest.raises(BadInput, match=r"dev\.npy: not found; run `dvc repro`"):
+        case.run()
+
+
+def test_embeddings_with_nan_are_refused(case: Case) -> None:
+    vectors = np.load(case.root / "embeddings/corpus.npy")
+    vectors[3] = np.nan
+    np.save(case.root / "embeddings/corpus.npy", vectors)
+    with pytest.raises(BadInput, match="1 corpus embeddings hold NaN"):
+        case.run()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (pl.lit("nowhere").alias("document_id"), "judgments with an unknown document_id"),
+        (pl.lit("nobody").alias("query_id"), "judgments with an unknown query_id"),
+        (pl.lit(0, pl.Int64).alias("relevance"), "12 of 12 queries have no relevant document"),
+    ],
+)
+def test_judgments_that_do_not_fit_are_refused(case: Case, change: pl.Expr, message: str) -> None:
+    path = case.root / "splits/test/qrels.parquet"
+    write(read(path, QRELS).with_columns(change), path, QRELS)
+    with pytest.raises(BadInput, match=message):
+        case.run()
+
+
+def test_a_sample_of_train_is_scored_like_test_where_train_is_embedded(case: Case) -> None:
+    """The whole of train as a sample is train; a smaller one is part of it; BM25 and shipped models have none."""
+    whole, part = (case.run(n_train_sample=n, out=f"out{n}") for n in (100, 4))
+    table = read(case.root / "out100/scores.parquet", SCORES).filter(pl.col("split") == "train")
+    assert table.height == 9
+    assert whole["train_ndcg@10"] == pytest.approx(table["ndcg@10"].mean())
+    few = read(case.root / "out4/scores.parquet", SCORES).filter(pl.col("split") == "train")
+    assert few.height == 4
+    assert few.join(table, on=few.columns, how="anti").is_empty()
+    assert part["train_ndcg@10"] == pytest.approx(few["ndcg@10"].mean())
+    assert "train_ndcg@10" not in case.run("bm25", "prepared", "bm25", n_train_sample=100)
+    (case.root / "embeddings/train.npy").unlink()
+    assert "train_ndcg@10" not in case.run(n_train_sample=100, out="none")
+
+
+def test_truncated_dimensions_are_scored_by_their_first_numbers_alone(case: Case) -> None:
+    """All 8 dimensions give the scores of the whole; numbers beyond the third do not move those of three."""
+    before = case.run(truncate_dims=[8, 3])
+    for measure in ("recall@10", "ndcg@10"):
+        assert before[f"dim_8_{measure}"] == pytest.approx(before[measure])
+        assert before[f"dim_8_dev_{measure}"] == pytest.approx(before[f"dev_{measure}"])
+    for name in ("corpus", "test", "dev"):
+        vectors = np.load(case.root / f"embeddings/{name}.npy")
+        vectors[:, 3:] = 0
+        save_embeddings(case.root / f"embeddings/{name}.npy", vectors)
+    after = case.run(truncate_dims=[3])
+    assert after["dim_3_ndcg@10"] == pytest.approx(after["ndcg@10"]) == pytest.approx(before["dim_3_ndcg@10"])
+    assert not [key for key in case.run("bm25", "prepared", "bm25", truncate_dims=[3]) if key.startswith("dim_")]
+
+
+def test_more_dimensions_than_there_are_is_bad_input(case: Case) -> None:
+    with pytest.raises(BadInput, match=r"evaluate\.truncate_dims: got 9, but the embeddings have 8 dimensions"):
+        case.run(truncate_dims=[9])
+
+
+def test_paraphrases_are_scored_where_there_are_some(case: Case) -> None:
+    assert case.run()["n_paraphrases"] == 0
+    for file in ("queries.parquet", "qrels.parquet"):
+        shutil.copy(case.root / "splits/test" / file, case.root / "splits/paraphrases" / file)
+    shutil.copy(case.root / "embeddings/test.npy", case.root / "embeddings/paraphrases.npy")
+    receipt = case.run()
+    assert receipt["n_paraphrases"] == 12
+    assert receipt["paraphrases_ndcg@10"] == receipt["ndcg@10"]

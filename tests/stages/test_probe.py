@@ -1,0 +1,145 @@
+"""The probe scores an encoder on tracked tasks only, and leaves each counted text once for drift."""
+
+import json
+import shutil
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+from attune.encoding.encoders import TorchEncoder, load_torch
+from attune.errors import BadInput
+from attune.evaluation.probe import Labelled, Retrieval, Similarity
+from attune.stage import call, load_params
+from attune.stages.probe import TRACKED, Encoded, ProbeParams, general_space, probe, read_tasks
+
+ROOT = Path(__file__).resolve().parents[2]
+DEFAULTS = load_params(ProbeParams, "probe", ROOT / "params.yaml")
+WORDS = "array bird boat graph house moon river snow stone tree wind world".split()
+
+
+def params(**tasks: Any) -> ProbeParams:
+    settings = DEFAULTS.model_dump() | {"precision": "fp32", "threads": 1, "n_folds": 2, "n_repeats": 1, "n_runs": 2}
+    return ProbeParams.model_validate(settings | {"tasks": tasks})
+
+
+def task(kind: str, file: str, is_counted: bool = True) -> dict[str, Any]:
+    return {"type": kind, "path": f"data/tasks/{file}", "is_counted": is_counted}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project's root with small tasks of all types."""
+    files = {
+        "r": [{"query": f"the {w}", "passage": f"a {w} of {v}"} for w, v in pairwise(WORDS)],
+        "s": [{"first": f"a {w}", "second": f"the {WORDS[i // 2]}", "score": i} for i, w in enumerate(WORDS)],
+        "c": [{"text": f"the {w}", "label": "ab"[i % 2]} for i, w in enumerate(WORDS)],
+    }
+    (tmp_path / "data/tasks").mkdir(parents=True)
+    for name, records in files.items():
+        (tmp_path / f"data/tasks/{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+TASKS = {
+    "find": task("retrieval", "r.jsonl"),
+    "grade": task("similarity", "s.jsonl"),
+    "sort": task("classification", "c.jsonl"),
+    "group": task("clustering", "c.jsonl", is_counted=False),
+}
+
+
+def run(chosen: ProbeParams, model: Path, out: str = "one") -> dict[str, Any]:
+    call(probe, chosen, Path(f"{out}.json"), model=model, out=Path(out))
+    return dict(json.loads(Path(f"{out}.json").read_text()))
+
+
+def test_the_receipt_holds_each_tasks_measures_and_size(project: Path, tiny_encoder: Path) -> None:
+    receipt = run(params(**TASKS), tiny_encoder)
+    assert list(receipt) == [
+        *("n_general_texts", "n_general_pairs"),
+        *(f"find.{key}" for key in ("ndcg@10", "recall@10", "n", "is_counted")),
+        *(f"grade.{key}" for key in ("spearman", "n", "is_counted")),
+        *(f"sort.{key}" for key in ("knn_accuracy", "logistic_accuracy", "n", "is_counted")),
+        *(f"group.{key}" for key in ("v_measure", "n", "is_counted")),
+    ]
+    assert [receipt[f"{name}.n"] for name in TASKS] == [11, 12, 12, 12]
+    assert (receipt["sort.is_counted"], receipt["group.is_counted"]) == (True, False)
+    assert 0 < receipt["find.ndcg@10"] <= receipt["find.recall@10"] <= 1
+
+
+def test_drift_gets_each_counted_text_once_and_the_pairs_that_belong_together(
+    project: Path, tiny_encoder: Path
+) -> None:
+    """11 queries; of the pairs the 12 firsts, as the seconds are queries; of the labelled texts one; 11 passages."""
+    receipt = run(params(**TASKS), tiny_encoder)
+    vectors, pairs = np.load("one/general.npy"), np.load("one/positives.npy")
+    texts = [f"the {w}" for w in WORDS[:11]] + [f"a {w}" for w in WORDS] + [f"the {WORDS[11]}"]
+    texts += [f"a {w} of {v}" for w, v in pairwise(WORDS)]
+    assert (len(vectors), len(pairs)) == (receipt["n_general_texts"], receipt["n_general_pairs"]) == (len(texts), 11)
+    exact = TorchEncoder(load_torch(tiny_encoder), "fp32", 4096).encode_document(texts)
+    np.testing.assert_allclose(vectors, exact, atol=1e-6)
+    assert [(texts[q], texts[d]) for q, d in pairs] == [(f"the {w}", f"a {w} of {v}") for w, v in pairwise(WORDS)]
+
+
+def test_the_same_encoder_gets_the_same_bytes_and_a_copy_of_it_too(project: Path, tiny_encoder: Path) -> None:
+    """So a tuned encoder that is the base scores exactly as the base."""
+    shutil.copytree(tiny_encoder, "copy")
+    assert run(params(**TASKS), tiny_encoder) == run(params(**TASKS), Path("copy"), "two")
+    for name in ("general.npy", "positives.npy"):
+        assert Path("one", name).read_bytes() == Path("two", name).read_bytes()
+
+
+def test_queries_and_documents_have_their_prompts() -> None:
+    """A text that is asked and found is encoded as each; drift takes it once, as a query."""
+    tasks = [
+        Retrieval(["a", "b"], ["b", "c"], np.array([[0, 0, 1], [1, 1, 2], [1, 0, 0]])),
+        Similarity(["a"], ["d"], np.array([1.0])),
+        Labelled(["d"], ["l"]),
+    ]
+    queries = Encoded(["a", "b", "a", "d"], lambda texts: np.array([[1, ord(t)] for t in texts], np.float32))
+    documents = Encoded(["b", "c"], lambda texts: np.array([[2, ord(t)] for t in texts], np.float32))
+    vectors, pairs = general_space(tasks, queries, documents)
+    assert [(int(side), chr(int(text))) for side, text in vectors] == [(1, "a"), (1, "b"), (1, "d"), (2, "c")]
+    assert pairs.tolist() == [[0, 1], [1, 3]]
+
+
+def test_without_retrieval_there_are_no_documents_and_no_pairs(project: Path, tiny_encoder: Path) -> None:
+    receipt = run(params(sort=TASKS["sort"]), tiny_encoder)
+    assert (receipt["n_general_texts"], receipt["n_general_pairs"]) == (12, 0)
+    assert np.load("one/positives.npy").shape == (0, 2)
+
+
+@pytest.mark.parametrize("path", ["elsewhere/r.jsonl", "data/tasks/../r.jsonl", "/data/tasks/r.jsonl", "data/general"])
+def test_a_path_that_dvc_does_not_track_is_refused(project: Path, path: str) -> None:
+    """An edit there would leave a stale score that looks fresh."""
+    with pytest.raises(BadInput, match=r"probe\.tasks\.find\.path: got '.*', expected a path below data/tasks"):
+        read_tasks(params(find=TASKS["find"] | {"path": path}))
+
+
+def test_the_tracked_paths_are_those_of_dvc_yaml() -> None:
+    deps = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]["probe"]["do"]["deps"]
+    assert tuple(dep for dep in deps if dep.startswith("data/")) == TRACKED
+
+
+@pytest.mark.parametrize(
+    ("tasks", "message"),
+    [
+        ({}, "no task has is_counted: true"),
+        ({"group": TASKS["group"]}, "no task has is_counted: true"),
+        ({"no.dots": TASKS["find"]}, "string should match pattern"),
+        ({"find": TASKS["find"] | {"type": "ranking"}}, "'retrieval', 'similarity', 'classification' or 'clustering'"),
+        ({"find": {"type": "retrieval", "path": "data/tasks/r.jsonl"}}, r"is_counted is missing"),
+    ],
+)
+def test_tasks_that_cannot_be_are_refused(tmp_path: Path, tasks: dict[str, Any], message: str) -> None:
+    """One line from params.yaml, before anything is encoded."""
+    path = tmp_path / "params.yaml"
+    with path.open("w") as file:
+        YAML().dump({"probe": DEFAULTS.model_dump() | {"tasks": tasks}}, file)
+    with pytest.raises(BadInput, match=message):
+        load_params(ProbeParams, "probe", path)

@@ -1,0 +1,231 @@
+"""What ships says what it is and how well it does, in the same bytes wherever it is made; and is what was scored."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from huggingface_hub import ModelCard
+from markdown_it import MarkdownIt
+from ruamel.yaml import YAML
+
+from attune.errors import BadInput
+from attune.evaluation.report.card import SYSTEMS, card
+from attune.evaluation.report.shaping import SHAPING, params_sha256, shaping_params
+from attune.evaluation.scoring.measures import MEASURES
+from attune.runtime import verify
+from attune.stage import call, load_params
+from attune.stages.release import RECEIPTS, ReleaseParams, describe, release
+
+ROOT = Path(__file__).resolve().parents[2]
+BASE = {"model": "a/b", "revision": "0" * 40, "licence": "Apache-2.0"}
+
+
+@pytest.fixture(scope="module")
+def params() -> ReleaseParams:
+    return load_params(ReleaseParams, "release", ROOT / "params.yaml")
+
+
+@pytest.fixture(scope="module")
+def metrics(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The receipts of this revision, with the tiny encoder's export."""
+    folder = Path(tmp_path_factory.mktemp("metrics"))
+    for name in RECEIPTS:
+        shutil.copy(ROOT / "metrics" / f"{name}.json", folder)
+    shutil.copy(tiny_onnx.with_name("export.json"), folder)
+    return folder
+
+
+@pytest.fixture
+def exported(onnx_copy: Path) -> Path:
+    """The tiny encoder as exported, from a base that has a name."""
+    manifest = json.loads((onnx_copy / "manifest.json").read_text())
+    (onnx_copy / "manifest.json").write_text(json.dumps(manifest | {"base": BASE}))
+    return onnx_copy
+
+
+@pytest.fixture(scope="module")
+def embeddings(metrics: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two dimensions: fp32 has all documents in one direction, int8 every second one at cosine .6 to it."""
+    folder = Path(tmp_path_factory.mktemp("embeddings"))
+    n = json.loads((metrics / "tuned.json").read_text())["n_documents"]
+    fp32 = np.tile(np.float32([1, 0]), (n, 1))
+    int8 = np.where(np.arange(n)[:, None] % 2 == 0, fp32, np.float32([0.6, 0.8]))
+    for system, vectors in (("onnx", fp32), ("onnx_int8", int8)):
+        (folder / system).mkdir()
+        np.save(folder / system / "corpus.npy", vectors)
+    return folder
+
+
+@pytest.fixture
+def released(params: ReleaseParams, exported: Path, embeddings: Path, metrics: Path, tmp_path: Path) -> Path:
+    out = tmp_path / "released" / "onnx"
+    paths = {"exported": exported, "embeddings": embeddings, "metrics": metrics}
+    call(release, params, out.with_name("release.json"), **paths, out=out)
+    return out
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_what_ships_is_what_was_scored_with_a_card_and_passes_verify(exported: Path, released: Path) -> None:
+    """All files of the export byte for byte but the manifest, which lists the card too."""
+    before, after = contents(exported), contents(released)
+    assert set(after) == {*before, "README.md"}
+    assert {name for name in before if before[name] != after[name]} == {"manifest.json"}
+    assert {*read(released / "manifest.json")["files"], "manifest.json"} == set(after)
+    verify(released)
+
+
+def test_the_manifest_says_where_the_model_comes_from_and_how_well_it_does(released: Path, metrics: Path) -> None:
+    """Base, licence, parameters' hash, library versions, parity; the scores on test of all systems."""
+    manifest = read(released / "manifest.json")
+    assert (manifest["base"], manifest["licence"], manifest["dim"]) == (BASE, "Apache-2.0", 32)
+    assert manifest["params_sha256"] == params_sha256(shaping_params(ROOT / "params.yaml"))
+    assert {"torch", "onnxruntime"} < set(manifest["libraries"]) and manifest["parity"]["n_grid_batches"] > 60
+    figures = manifest["metrics"]
+    assert figures["n_queries"] == read(metrics / "tuned.json")["n_queries"]
+    for system in SYSTEMS:
+        receipt = read(metrics / f"{system}.json")
+        assert figures["systems"][system] == {name: receipt[name] for name in MEASURES}
+
+
+def test_a_model_hub_reads_the_card(released: Path, metrics: Path) -> None:
+    """Its own client finds base, licence, language and every figure of the fp32 file; the header is plain YAML."""
+    found = ModelCard((released / "README.md").read_text(encoding="utf-8"))
+    assert (found.data.base_model, found.data.license, found.data.language) == ("a/b", "apache-2.0", ["en"])
+    assert (found.data.library_name, found.data.pipeline_tag) == ("sentence-transformers", "sentence-similarity")
+    receipt = read(metrics / "onnx.json")
+    assert {result.metric_name: result.metric_value for result in found.data.eval_results or []} == {
+        name: receipt[name] for name in MEASURES
+    }
+    assert "!!" not in found.content.split("---")[1]
+
+
+def test_the_card_has_the_parts_that_people_look_for(released: Path, metrics: Path) -> None:
+    """A table of scores, data, use, limits, licence."""
+    page = (released / "README.md").read_text(encoding="utf-8")
+    parts = ("How well it does", "How to use it", "What it was tuned on", "What it is for", "Limits", "Licence")
+    assert [line.removeprefix("## ") for line in page.splitlines() if line.startswith("## ")] == list(parts)
+    tokens = MarkdownIt().enable("table").parse(page.split("---", 2)[2])
+    rows = [token.content for token in tokens if token.type == "inline"]
+    for system, words in SYSTEMS.items():
+        place = rows.index(words)
+        receipt = read(metrics / f"{system}.json")
+        assert rows[place + 2] == f"{receipt['recall@10']:.3f}", system
+    assert "Apache-2.0, that of the base encoder." in page
+
+
+def test_another_folder_and_another_run_give_the_same_bytes(
+    exported: Path, released: Path, embeddings: Path, metrics: Path
+) -> None:
+    """Another process, another checkout, the command line: dvc.lock must not notice."""
+    checkout = exported.parent / "checkout"
+    shutil.copytree(ROOT / "src", checkout / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "params.yaml", checkout)
+    shutil.copytree(exported, checkout / "exported")
+    shutil.copytree(metrics, checkout / "metrics")
+    shutil.copytree(embeddings, checkout / "embeddings")
+    command = [sys.executable, "-m", "attune.stages.release", "--exported", "exported", "--embeddings", "embeddings"]
+    command += ["--metrics", "metrics", "--out", "onnx", "--receipt", "r.json"]
+    environment = os.environ | {"PYTHONPATH": "src", "PYTHONHASHSEED": "7"}
+    subprocess.run(command, cwd=checkout, env=environment, check=True)
+    assert contents(checkout / "onnx") == contents(released)
+
+
+def test_no_file_tells_where_it_was_made(exported: Path, released: Path) -> None:
+    """Neither card nor manifest holds a path."""
+    for name in ("README.md", "manifest.json"):
+        for trace in (ROOT, sys.prefix, exported.parent, "site-packages"):
+            assert str(trace) not in (released / name).read_text(encoding="utf-8")
+
+
+def test_an_export_that_is_not_the_scored_one_is_refused(
+    params: ReleaseParams, exported: Path, embeddings: Path, metrics: Path, tmp_path: Path
+) -> None:
+    """One byte more in a graph, and nothing is written."""
+    with (exported / "onnx" / "model.onnx").open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(BadInput, match=f"^{exported / 'onnx' / 'model.onnx'}: sha256 is "):
+        paths = {"exported": exported, "embeddings": embeddings, "metrics": metrics}
+        call(release, params, tmp_path / "r.json", **paths, out=tmp_path / "out" / "onnx")
+    assert not (tmp_path / "out" / "onnx").exists() and not (tmp_path / "r.json").exists()
+
+
+def test_a_model_without_a_licence_or_a_base_is_refused(params: ReleaseParams) -> None:
+    """Nobody may use a model whose licence is unknown; the licence of params.yaml goes before the base's."""
+    with pytest.raises(BadInput, match=r"names no licence; set release\.licence"):
+        describe(params, {"format": 1, "base": {"model": "a/b", "licence": ""}}, {})
+    own = params.model_copy(update={"licence": "MIT"})
+    assert describe(own, {"format": 1, "base": BASE}, {})["licence"] == "MIT"
+    with pytest.raises(BadInput, match="names no base encoder"):
+        describe(own, {"format": 1, "base": {}}, {})
+
+
+def test_prompts_and_dense_layers_are_on_the_card_whatever_they_hold(released: Path, metrics: Path) -> None:
+    """A prompt with marks and a line break stays one cell; with a dense layer, clients learn which output to take."""
+    about = read(released / "manifest.json") | {"prompts": {"query": "a|`b`\nc: "}, "n_dense": 1}
+    receipts = {name: read(metrics / f"{name}.json") for name in RECEIPTS}
+    own = {"name": "n", "languages": ["en"], "licence": "", "data": "", "intended_use": "", "limits": "Not for law."}
+    page = card(about, shaping_params(ROOT / "params.yaml") | {"release": own}, receipts)
+    tokens = [token.content for token in MarkdownIt().enable("table").parse(page) if token.type == "inline"]
+    assert tokens[tokens.index("prompt of query") + 1] == "`a|'b'↵c: `"
+    assert "Take `sentence_embedding`" in page and "- Not for law." in page
+
+
+def test_the_card_knows_an_fp16_file_where_there_is_one(released: Path, metrics: Path) -> None:
+    """Its name, what it is for, how near it is to torch."""
+    about = read(released / "manifest.json")
+    assert "fp16" not in (released / "README.md").read_text(encoding="utf-8")
+    graphs, parity = about["graphs"] | {"fp16": "onnx/model_fp16.onnx"}, about["parity"] | {"fp16_min_cosine": 0.9987}
+    receipts = {name: read(metrics / f"{name}.json") for name in RECEIPTS}
+    own = {"name": "n", "languages": ["en"], "licence": "", "data": "", "intended_use": "", "limits": ""}
+    sections = shaping_params(ROOT / "params.yaml") | {"release": own}
+    page = card(about | {"graphs": graphs, "parity": parity}, sections, receipts)
+    assert "`onnx/model_fp16.onnx` (fp16, for GPUs" in page and "cosine of at least 0.9987 to torch" in page
+
+
+def test_the_hash_of_parameters_knows_every_value_that_shapes_a_model_and_nothing_else(tmp_path: Path) -> None:
+    """Another learning rate is another hash; another order of keys, a comment, a floor of the gate is not."""
+    sections = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+    expected = params_sha256(shaping_params(ROOT / "params.yaml"))
+
+    def hashed(changed: dict[str, Any]) -> str:
+        (tmp_path / "params.yaml").write_text(json.dumps(changed))
+        return params_sha256(shaping_params(tmp_path / "params.yaml"))
+
+    assert hashed(dict(reversed(sections.items()))) == expected
+    assert hashed(sections | {"gate": {}}) == expected
+    for name in SHAPING:
+        assert hashed(sections | {name: {**sections[name], "more": 1}}) != expected
+    with pytest.raises(BadInput, match="section 'merge' is missing"):
+        hashed({name: value for name, value in sections.items() if name != "merge"})
+
+
+def test_dvc_watches_the_parameters_whose_hash_ships() -> None:
+    """Otherwise a manifest would keep the hash of parameters that are no more."""
+    body = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]["release"]
+    assert body["params"][1]["params.yaml"] == list(SHAPING)
+
+
+def test_the_card_says_how_near_int8_is_what_leaked_in_meaning_and_what_else_was_trained_on(
+    released: Path, metrics: Path
+) -> None:
+    """Half of the documents at cosine .6: .8 in the mean; the audit's counts by meaning; distillation."""
+    receipt, manifest = read(released.with_name("release.json")), read(released / "manifest.json")
+    mean = manifest["parity"]["int8_corpus_mean_cosine"]
+    assert mean == receipt["int8_corpus_mean_cosine"] == pytest.approx(0.8, abs=1e-3)
+    assert manifest["parity"]["int8_corpus_min_cosine"] == pytest.approx(0.6, abs=1e-6)
+    page = (released / "README.md").read_text()
+    assert str(read(metrics / "audit.json")["test_leaks.semantic_queries"]) in page
+    assert "General text took part in training" in page and "depend a little" not in page

@@ -1,0 +1,683 @@
+"""The report says what the runs say: better, worse, unclear or unchanged, in figures a person can check by hand."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from markdown_it import MarkdownIt
+
+from attune.errors import BadInput
+from attune.evaluation.report.examples import largest_changes
+from attune.evaluation.report.scored import SCORES, SEED_SCORES
+from attune.evaluation.report.verdict import Outcome, too_few, verdict
+from attune.evaluation.scoring.measures import MEASURES, measure
+from attune.evaluation.statistics.power import Sensitivity
+from attune.evaluation.statistics.significance import Comparison, compare_seeds
+from attune.stage import call, write_json
+from attune.stages.report import RECEIPTS, SYSTEMS, ReportParams, report
+from attune.stages.seeds import values_on_test
+from attune.tables import CLUSTERED_QUERIES, CORPUS, LEAKS, NEGATIVE_SAMPLE, QRELS, RUN, read, write
+
+pytestmark = pytest.mark.usefixtures("settled_heap")
+
+PARAMS = ReportParams(
+    n_resamples=1000,
+    confidence=0.95,
+    seed=0,
+    power=0.8,
+    n_bins=2,
+    n_names=3,
+    min_slice_queries=3,
+    n_examples=2,
+    min_carried_share=0.25,
+    max_dev_decline=0.02,
+)
+
+# The rank of each of eight queries' one relevant document (0: not ranked), among ten documents.
+BASE = [1, 2, 2, 0, 0, 5, 3, 4]
+TUNED = [1, 1, 1, 1, 3, 1, 2, 0]
+NASTY = "<script>alert(1)</script> | `a`\n# b [c](d)"
+
+
+def filled(columns: dict[str, Any], schema: dict[str, Any]) -> pl.DataFrame:
+    """A frame of this schema whose other columns are empty strings."""
+    missing = [pl.lit("").alias(name) for name in schema if name not in columns]
+    return pl.DataFrame(columns).with_columns(missing).select(list(schema))
+
+
+@dataclass(frozen=True)
+class Case:
+    """The outputs of earlier stages, on disk."""
+
+    root: Path
+
+    def write_system(self, system: str, ranks: list[int]) -> None:
+        """A run of ten documents in which query i finds its document i at the given rank."""
+        n = len(ranks)
+        rows = np.array([ranking(i, rank) for i, rank in enumerate(ranks)])
+        values = measure(rows, np.array([(i, i, 1) for i in range(n)]))
+        ids = [f"q{i}" for i in range(n)]
+        scores = pl.DataFrame({"query_id": ids, "split": ["test"] * n} | values)
+        dev = scores.with_columns(query_id="dev" + pl.col("query_id"), split=pl.lit("dev"))
+        write(pl.concat([dev, scores]), self.root / f"runs/{system}/scores.parquet", SCORES)
+        if system == "tuned":
+            self.write_seeds(scores)
+        run = [
+            (ids[i], rank + 1, f"d{d}", 1 - rank / 16)
+            for i, row in enumerate(rows)
+            for rank, d in enumerate(row)
+            if d >= 0
+        ]
+        write(pl.DataFrame(run, schema=RUN, orient="row"), self.root / f"runs/{system}/run.parquet", RUN)
+        means = {name: float(column.mean()) for name, column in values.items()}
+        self.write_receipt(
+            system,
+            means
+            | {"n_queries": n, "n_documents": 20, "dev_recall@10": 0.5, "dev_ndcg@10": 0.4 if ranks == BASE else 0.6}
+            | {"train_ndcg@10": 0.5 if ranks == BASE else 0.9},
+        )
+
+    def write_seeds(self, *scores: pl.DataFrame) -> None:
+        """The scores of each seed's encoder on test, the first one's those of tuned."""
+        frames = [frame.select(pl.lit(13 + n).cast(pl.Int64).alias("seed"), *SCORES) for n, frame in enumerate(scores)]
+        write(pl.concat(frames), self.root / "seeds/scores.parquet", SEED_SCORES)
+
+    def write_receipt(self, name: str, figures: dict[str, Any]) -> None:
+        path = self.root / f"metrics/{name}.json"
+        path.parent.mkdir(exist_ok=True, parents=True)
+        write_json(path, figures)
+
+    def write_plot(self, name: str, text: str) -> None:
+        path = self.root / f"metrics/plots/{name}.csv"
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text(text)
+
+    def write_side_effects(self) -> None:
+        """What the stages leave that look at more than test: probe, drift, merge, seeds, and mine's sample."""
+        for system, gain in (("base", 0.0), ("tuned", 0.05)):
+            task = {"general_similarity.spearman": 0.8 + gain, "general_similarity.n": 330}
+            self.write_receipt(f"probe/{system}", task | {"general_similarity.is_counted": True})
+        moved = {f"{texts}.cka": value for texts, value in (("domain", 0.7), ("general", 0.9))}
+        self.write_receipt("drift", {"is_drifted": False, "verdict": "Not drifted. The space moved."} | moved)
+        self.write_receipt("merge", {"share": 0.8, "retention": 0.97, "is_retention_met": True})
+        self.write_plot("merge", "share,dev_ndcg@10,general_ndcg@10,is_chosen\n0.0,0.5,0.9,false\n0.8,0.7,0.89,true\n")
+        self.write_plot("training", "seed,step,loss,dev_ndcg@10\n13,0,,0.5\n13,10,0.9,0.7\n13,20,0.8,0.6\n21,0,,0.1\n")
+        each = {f"{key}_{m}": 0.25 for key in ("mean", "sd", "delta", "ci_low", "ci_high") for m in MEASURES}
+        self.write_receipt("seeds", {"n_seeds": 1} | each)
+        sample = {name: ["x"] for name, kind in NEGATIVE_SAMPLE.items() if kind == pl.String}
+        sample |= {"text": [f"wish {NASTY}"], "source": ["dense"], "positive_score": [0.61], "negative_score": [0.52]}
+        write(pl.DataFrame(sample).select(list(NEGATIVE_SAMPLE)), self.root / "mined/sample.parquet", NEGATIVE_SAMPLE)
+
+    def write_raw(self, n: int = 8, group: Callable[[int], str] = lambda _: "") -> None:
+        """The queries as collect leaves them, with the user's groups."""
+        (self.root / "raw").mkdir(exist_ok=True)
+        queries = [{"_id": f"q{i}", "text": f"query {i}", "group": group(i), "stratum": ""} for i in range(n)]
+        documents = [{"_id": "d0", "title": "", "text": "body"}]
+        for name, rows in (("queries", queries), ("corpus", documents)):
+            (self.root / f"raw/{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def write_leaks(self, *leaks: tuple[str, str, str, str, float]) -> None:
+        write(pl.DataFrame(leaks, LEAKS, orient="row"), self.root / "audit/leaks.parquet", LEAKS)
+
+    def paths(self) -> dict[str, Path]:
+        inputs = {
+            name: self.root / name
+            for name in ("runs", "seeds", "raw", "prepared", "splits", "audit", "mined", "metrics")
+        }
+        outs = {"out": "report.json", "page": "report.md"}
+        outs |= {name: f"plots/{name}.csv" for name in ("comparisons", "slices")}
+        return inputs | {name: self.root / "metrics" / file for name, file in outs.items()}
+
+    def report(self) -> tuple[dict[str, Any], str]:
+        call(report, PARAMS, None, round="r1", **self.paths())
+        return json.loads(self.paths()["out"].read_text()), self.paths()["page"].read_text()
+
+
+def ranking(relevant: int, rank: int) -> list[int]:
+    """Ten documents other than the relevant one, which takes the given rank (0: none)."""
+    others = [document for document in range(19, 8, -1) if document != relevant][:10]
+    return [*others[: rank - 1], relevant, *others[rank - 1 : 9]] if rank else others
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    """Eight test queries, 20 documents, every system scored."""
+    case = Case(tmp_path)
+    for system in SYSTEMS:
+        case.write_system(system, BASE if system in ("bm25", "base") else TUNED)
+    leaks = {f"{split}_leaks.{kind}": 0 for split in ("dev", "test") for kind in ("exact_queries", "near_documents")}
+    sizes = {"n_train_queries": 1000, "n_dev_queries": 8, "n_test_queries": 8}
+    case.write_receipt("split", sizes | leaks)
+    semantic = {f"{split}_leaks.semantic_queries": 0 for split in ("dev", "test")}
+    held_out = {f"n_{split}_{what}": 8 for what in ("queries", "documents") for split in ("dev", "test")}
+    case.write_receipt("audit", held_out | semantic)
+    case.write_leaks()
+    case.write_receipt("prepare", {"n_documents": 20, "n_queries_merged": 3})
+    case.write_receipt("mine", {"n_too_close": 59775, "scored_by": "cosine"})
+    case.write_receipt("train", {"n_steps": 120, "kept_step": 10, "precision": "bf16"})
+    case.write_side_effects()
+    case.write_receipt("export", {"fp32_min_cosine": 0.999999})
+    titles = [NASTY if i == 3 else "" if i == 4 else f"title_{i}" for i in range(20)]
+    texts = [f"body of {i}" for i in range(20)]
+    documents = {"document_id": [f"d{i}" for i in range(20)], "title": titles, "text": texts}
+    write(filled(documents, CORPUS), tmp_path / "prepared/corpus.parquet", CORPUS)
+    queries = {"query_id": [f"q{i}" for i in range(8)], "text": [f"- query {i} {NASTY}" for i in range(8)]}
+    for table in ("splits/test/queries.parquet", "prepared/queries.parquet"):
+        write(filled(queries, CLUSTERED_QUERIES), tmp_path / table, CLUSTERED_QUERIES)
+    qrels = pl.DataFrame([(f"q{i}", f"d{i}", 1) for i in range(8)], schema=QRELS, orient="row")
+    write(qrels, tmp_path / "splits/test/qrels.parquet", QRELS)
+    trained = {"query_id": ["q8"], "text": ["query of train"]}
+    write(filled(trained, CLUSTERED_QUERIES), tmp_path / "splits/train/queries.parquet", CLUSTERED_QUERIES)
+    answer = pl.DataFrame([("q8", "d8", 1)], schema=QRELS, orient="row")
+    write(answer, tmp_path / "splits/train/qrels.parquet", QRELS)
+    case.write_raw()
+    return case
+
+
+def test_the_headline_figures_come_first_under_their_promised_names(case: Case) -> None:
+    summary, _ = case.report()
+    assert list(summary)[:4] == ["baseline_recall@10", "tuned_recall@10", "mrr", "delta"]
+    assert summary["baseline_recall@10"] == 6 / 8
+    assert summary["tuned_recall@10"] == 7 / 8
+    assert summary["mrr"] == pytest.approx((5 * 1 + 1 / 3 + 1 / 2 + 0) / 8, abs=1e-6)
+    assert summary["delta"] == "+0.12"
+
+
+def test_side_effects_are_on_the_page_with_their_figures(case: Case) -> None:
+    """Each panel shows what its stage left: tasks, drift, the way between base and tuned, a sample of negatives."""
+    _, page = case.report()
+    assert "**Not drifted. The space moved.**" in page
+    assert "| general similarity | spearman | 330 | 0.800 | 0.850 | +0.050 |" in page
+    assert "| dev | ndcg@10 |  | 0.400 | 0.600 | +0.200 |" in page
+    assert "| cka | 0.700 | 0.900 |" in page
+    assert "| 0.8 | 0.700 | 0.890 | ships |" in page
+    assert "| 0.0 | 0.500 | 0.900 |  |" in page
+    assert re.search(r"\| wish .* \| x \| 0\.610 \| x \| 0\.520 \| dense \|", page)
+    assert "## Other seeds" not in page
+
+
+def test_a_floor_of_retention_that_no_share_meets_is_told(case: Case) -> None:
+    assert "No share keeps enough" not in case.report()[1]
+    case.write_receipt("merge", {"share": 0.8, "retention": 0.9, "is_retention_met": False})
+    assert "**No share keeps enough of the general score: this one keeps most, 90.00%.**" in case.report()[1]
+
+
+def test_what_a_later_round_trained_is_told_where_it_ships(case: Case) -> None:
+    """Its curve, its best step and its rejected candidates, not those of round 1."""
+    case.write_receipt("train_r2", {"n_steps": 7, "kept_step": 10, "precision": "bf16"})
+    case.write_receipt("mine_r2", {"n_too_close": 1234, "scored_by": "cosine"})
+    case.write_plot("training_r2", "seed,step,loss,dev_ndcg@10\n13,0,,0.5\n13,10,0.9,0.8\n")
+    call(report, PARAMS, None, round="r2", **case.paths())
+    page = case.paths()["page"].read_text()
+    assert "Dev was best at the end of training" in page
+    assert "| too close | 1,234 |" in page and "59,775" not in page
+
+
+def test_several_seeds_have_a_table(case: Case) -> None:
+    each = {f"{key}_{m}": 0.25 for key in ("mean", "sd", "delta", "ci_low", "ci_high") for m in MEASURES}
+    case.write_receipt("seeds", {"n_seeds": 3} | each)
+    _, page = case.report()
+    assert "Trained 3 times" in page
+    assert "| ndcg@10 | 0.250 | 0.250 | +0.250 | +0.250 to +0.250 |" in page
+
+
+def test_overfitting_is_judged_by_the_first_seed_and_told(case: Case) -> None:
+    """Train gains .4; dev was best at step 10, which is the one kept."""
+    summary, page = case.report()
+    found = summary["overfitting"]
+    assert found["train_gain"] == pytest.approx(0.4)
+    assert not found["is_overfitted"]
+    assert "Dev was best at step 10 (0.700) and fell to 0.600" in found["verdict"]
+    assert found["verdict"] in page
+    case.write_receipt("train", {"n_steps": 120, "kept_step": 20, "precision": "bf16"})
+    assert case.report()[0]["overfitting"]["is_overfitted"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("merge", "share,is_chosen\n0.1,true\n", "merge.csv: not what merge writes"),
+        ("training", "seed,step\n1,2\n", "training.csv: not what train writes"),
+    ],
+)
+def test_a_curve_that_is_none_is_bad_input(case: Case, file: str, text: str, message: str) -> None:
+    case.write_plot(file, text)
+    with pytest.raises(BadInput, match=message):
+        case.report()
+
+
+def test_probes_of_different_tasks_are_not_compared(case: Case) -> None:
+    case.write_receipt("probe/tuned", {"other.spearman": 0.1, "other.n": 3})
+    with pytest.raises(BadInput, match="probed with different tasks"):
+        case.report()
+
+
+def test_scores_are_told_again_without_the_leaked_queries(case: Case) -> None:
+    """q0 leaks by words, q7 through its document, q3 by meaning: 3 of 8 are left out, and each leak is shown."""
+    case.write_leaks(
+        ("test", "near_queries", "q0", "q5", 0.9),
+        ("test", "shared_documents", "d7", "d7", 1.0),
+        ("test", "semantic_queries", "q3", "q6", 0.83),
+        ("dev", "semantic_queries", "q4", "q6", 0.99),
+    )
+    summary, page = case.report()
+    found = {"baseline": 4 / 6, "tuned": 1.0}  # of q1 to q6 base misses q3 and q4
+    lexical, without = summary["without_leaks"]["lexical"], summary["without_leaks"]["any"]
+    assert lexical["n_queries"] == 6 and {k: lexical[k] for k in found} == pytest.approx(found, abs=1e-6)
+    assert (without["n_queries"], without["baseline"], without["tuned"]) == (5, 0.8, 1.0)
+    assert without["ci_low"] <= without["delta"] == 0.2 <= without["ci_high"]
+    between = f"{without['ci_low']:+.3f} to {without['ci_high']:+.3f}"
+    assert f"| without any, semantic too | 5 | 0.800 | 1.000 | +0.200 | {between} |" in page
+    assert "| title\\_7 | title\\_7 | 1.000 |" in page and page.count("| 0.830 |") == 1 and "| 0.990 |" not in page
+
+
+def test_every_system_and_every_paired_measure_is_there_and_they_agree(case: Case) -> None:
+    summary, _ = case.report()
+    assert list(summary["systems"]) == list(SYSTEMS)
+    assert list(summary["paired"]) == list(MEASURES)
+    for name, found in summary["paired"].items():
+        expected = summary["systems"]["tuned"][name] - summary["systems"]["base"][name]
+        assert found["delta"] == pytest.approx(expected, abs=2e-6)
+        assert found["ci_low"] <= found["delta"] <= found["ci_high"]
+        assert found["wins"] + found["ties"] + found["losses"] == 8
+    mrr = summary["paired"]["mrr@10"]
+    assert (mrr["wins"], mrr["ties"], mrr["losses"]) == (6, 1, 1)
+
+
+def test_a_tuned_model_equal_to_base_is_no_change_and_nothing_more(case: Case) -> None:
+    """The baseline commit of the history: train.epochs is 0."""
+    for system in SYSTEMS:
+        case.write_system(system, BASE)
+    summary, page = case.report()
+    assert summary["delta"] == "+0.00"
+    assert summary["verdict"] == "No change: tuned scores exactly as base on every query and measure (recall@10 0.750)."
+    assert {found["p_value"] for found in summary["paired"].values()} == {1}
+    assert {found["delta"] for found in summary["paired"].values()} == {0}
+    assert "### Wins" not in page
+    assert "### Losses" not in page
+
+
+def with_seeds(case: Case, *ranks: list[int]) -> None:
+    """Two and more seeds: tuned as it is, and others that rank the answers like this."""
+    tuned = read(case.root / "runs/tuned/scores.parquet", SCORES).filter(pl.col("split") == "test")
+    for_each = []
+    for one in ranks:
+        values = measure(
+            np.array([ranking(i, rank) for i, rank in enumerate(one)]), np.array([(i, i, 1) for i in range(8)])
+        )
+        for_each.append(tuned.with_columns(**values))
+    case.write_seeds(tuned, *for_each)
+
+
+def test_with_several_seeds_the_verdict_goes_by_the_interval_over_queries_and_seeds(case: Case) -> None:
+    """The shipped seed gains on four queries of eight, the other one loses all: together no clear change."""
+    case.write_system("tuned", [1] * 8)
+    with_seeds(case, [0] * 8)
+    summary, page = case.report()
+    found = summary["paired_over_seeds"]["recall@10"]
+    assert found["delta"] == pytest.approx((0.25 - 0.75) / 2)
+    assert summary["verdict"].startswith(
+        "No clear change: recall@10 went from 0.750 to 1.000 (+0.250; -0.250 on average over 2 seeds, "
+        f"95% interval over queries and seeds {found['ci_low']:+.3f} to {found['ci_high']:+.3f}, p = "
+    )
+    assert f"**{summary['verdict']}**" in page
+
+
+def test_the_interval_over_seeds_is_that_of_stage_seeds(case: Case) -> None:
+    """Which the gate goes by: same draws, same figures."""
+    with_seeds(case, [1, 1, 2, 0, 4, 1, 1, 3], [2, 1, 1, 1, 0, 1, 3, 0])
+    summary, _ = case.report()
+    sides = {
+        13 + n: table
+        for n, table in enumerate(read(case.root / "seeds/scores.parquet", SEED_SCORES).partition_by("seed"))
+    }
+    of_base, of_seeds = values_on_test(sides, read(case.root / "runs/base/scores.parquet", SCORES))
+    expected = compare_seeds(of_base, of_seeds, *PARAMS.care)
+    assert list(summary["paired_over_seeds"]) == list(expected)
+    for name, interval in expected.items():
+        assert summary["paired_over_seeds"][name] == pytest.approx(asdict(interval), abs=1e-6)
+
+
+def test_with_one_seed_there_is_no_second_interval(case: Case) -> None:
+    summary, _ = case.report()
+    assert summary["paired_over_seeds"] == {}
+    assert "seeds" not in summary["verdict"]
+
+
+def test_the_verdict_of_a_leaking_test_covers_seeds_on_its_clean_queries(case: Case) -> None:
+    """Both seeds find q3 and q4, which leak; on the others the second seed is as base."""
+    leak(case, exact_queries=2)
+    case.write_leaks(("test", "exact_queries", "q3", "q5", 1.0), ("test", "exact_queries", "q4", "q5", 1.0))
+    with_seeds(case, [*BASE[:3], 1, 1, *BASE[5:]])
+    summary, _ = case.report()
+    assert summary["paired_over_seeds"]["recall@10"]["delta"] == pytest.approx(-1 / 6 / 2, abs=1e-6)
+    assert "on average over 2 seeds" in summary["verdict"]
+
+
+def test_seeds_scored_on_other_queries_are_refused(case: Case) -> None:
+    table = read(case.root / "seeds/scores.parquet", SEED_SCORES)
+    write(table.filter(pl.col("query_id") != "q3"), case.root / "seeds/scores.parquet", SEED_SCORES)
+    with pytest.raises(BadInput, match="base and the seeds were scored on different test queries"):
+        case.report()
+
+
+def test_a_test_too_small_for_the_change_that_it_shows_is_told_on_top(case: Case) -> None:
+    """Three of eight differ by 1, 1 and -1: sd .641 and a delta of .125, which takes about 200 queries."""
+    summary, page = case.report()
+    test = Sensitivity(8, float(np.std([1, 1, -1, 0, 0, 0, 0, 0], ddof=1)), 0.95, 0.8)
+    assert summary["smallest_detectable"] == pytest.approx(test.smallest_detectable, abs=1e-6)
+    assert 150 < test.queries_for(0.125) < 250
+    said = summary["too_few_queries"]
+    assert said.startswith("The test set is too small for a change of +0.125 in recall@10: 8 queries find a change of ")
+    assert said.endswith(f"About {test.queries_for(0.125)} test queries would do.")
+    assert f"**Warning.** {said}" in page.split("## ")[0]
+
+
+@pytest.mark.parametrize(("delta", "is_told"), [(0.0, False), (0.05, True), (-0.05, True), (0.2, False), (-0.2, False)])
+def test_the_warning_depends_on_the_size_of_the_change(delta: float, is_told: bool) -> None:
+    """100 queries with an sd of .3 find .085 in 80% of cases."""
+    found = Comparison(delta, delta - 0.1, delta + 0.1, p_value=0.1, wins=20, ties=70, losses=10)
+    outcome = Outcome({"recall@10": found}, 0.5, 0.5 + delta, Sensitivity(100, 0.3, 0.95, 0.8), {}, 1)
+    assert bool(too_few(outcome)) == is_told
+    assert not is_told or "only one of 0.085 or more in 80%" in too_few(outcome)
+
+
+def test_a_slice_that_got_worse_is_named_on_top_and_in_the_json(case: Case) -> None:
+    """A hundred queries: tuning loses those of one customer and gains the others'; a customer's name is no markup."""
+    many(case)
+    summary, page = case.report()
+    assert summary["verdict"].startswith("Better: ")
+    assert summary["n_worse_slices"] == 1
+    assert summary["worse_slices"] == f"group: {NASTY}"
+    (found,) = (row for name, row in summary["slices"]["group"].items() if name == NASTY)
+    assert found["n"] == 30 and found["delta"] < 0 and found["p_holm"] < 0.05 and found["high"] < 0
+    top = page.split("## ")[0]
+    assert (
+        "**Worse for some:** *group: &lt;script&gt;" in top and f"({found['delta']:+.3f} nDCG@10 on 30 queries, " in top
+    )
+    assert "**Significantly worse: 1 of " in page
+
+
+def test_too_few_resamples_are_not_called_no_loss(case: Case) -> None:
+    """A slice of thirty lost all, and a test of 50 resamples cannot tell: report.json and the page say so."""
+    many(case)
+    few = PARAMS.model_copy(update={"n_resamples": 50})
+    call(report, few, None, round="r1", **case.paths())
+    summary, page = json.loads(case.paths()["out"].read_text()), case.paths()["page"].read_text()
+    assert summary["n_worse_slices"] == 0
+    assert summary["too_few_resamples"].startswith("Too few resamples to tell: with 50 no corrected p-value of 2 ")
+    assert f"**{summary['too_few_resamples']}**" in page and "got significantly worse" not in page
+    assert case.report()[0]["too_few_resamples"] == ""
+
+
+def test_the_p_value_of_the_headline_is_said_to_be_of_one_comparison(case: Case) -> None:
+    many(case)
+    summary, page = case.report()
+    assert summary["verdict"].endswith(" for this one comparison).")
+    assert "p ≤ 0.0" in page  # at the floor: 2 / 1,001 times the number of comparisons
+
+
+def many(case: Case) -> None:
+    """A hundred test queries of two customers instead of eight of none; as many documents, one relevant to each."""
+    n = 100
+    hurt = [i < 30 for i in range(n)]
+    for system in SYSTEMS:
+        is_base = system in ("bm25", "base")
+        case.write_system(system, [(1 if is_hurt == is_base else i % 3 * 4) for i, is_hurt in enumerate(hurt)])
+    ids = [f"q{i}" for i in range(n)]
+    queries = {"query_id": ids, "text": [f"query number {i}" for i in range(n)]}
+    for table in ("splits/test/queries.parquet", "prepared/queries.parquet"):
+        write(filled(queries, CLUSTERED_QUERIES), case.root / table, CLUSTERED_QUERIES)
+    documents = {"document_id": [f"d{i}" for i in range(n)], "text": [f"body of {i}" for i in range(n)]}
+    write(filled(documents, CORPUS), case.root / "prepared/corpus.parquet", CORPUS)
+    qrels = pl.DataFrame([(f"q{i}", f"d{i}", 1) for i in range(n)], schema=QRELS, orient="row")
+    write(qrels, case.root / "splits/test/qrels.parquet", QRELS)
+    case.write_raw(n, lambda i: NASTY if hurt[i] else "other")
+
+
+def test_slices_and_comparisons_are_in_the_csv_files_as_on_the_page(case: Case) -> None:
+    many(case)
+    summary, page = case.report()
+    slices = pl.read_csv(case.paths()["slices"])
+    assert slices.columns == ["slice", "bin", "n", "base", "tuned", "delta", "low", "high", "p_holm"]
+    # the queries are alike in every other trait, and a trait that all share makes no slice
+    assert slices["slice"].unique().sort().to_list() == ["group"]
+    assert slices.filter(pl.col("bin") == "other").row(0)[2:6] == pytest.approx((70, *side_means(case)), abs=1e-6)
+    comparisons = pl.read_csv(case.paths()["comparisons"])
+    assert comparisons["task"].unique().to_list() == ["test"]
+    assert comparisons["measure"].to_list() == list(MEASURES)
+    for row in comparisons.iter_rows(named=True):
+        told = summary["paired"][row["measure"]]
+        assert (row["delta"], row["low"], row["high"]) == (told["delta"], told["ci_low"], told["ci_high"])
+        assert (row["p"], row["p_holm"]) == (told["p_value"], told["p_holm"])
+        assert row["smallest_detectable"] == told["smallest_detectable"]
+    base, tuned, delta = side_means(case)
+    assert f"| group: other | 70 | {base:.3f} | {tuned:.3f} | {delta:+.3f} | " in page
+
+
+def side_means(case: Case) -> tuple[float, float, float]:
+    """nDCG@10 of base and of tuned, and the difference, of the queries from the 31st on."""
+    others = [f"q{i}" for i in range(30, 100)]
+    base, tuned = (
+        read(case.root / f"runs/{system}/scores.parquet", SCORES)
+        .filter(pl.col("query_id").is_in(others))["ndcg@10"]
+        .mean()
+        for system in ("base", "tuned")
+    )
+    return base, tuned, tuned - base
+
+
+def test_paraphrases_are_a_task_of_their_own_and_count_for_the_correction(case: Case) -> None:
+    alone, _ = case.report()
+    for system in ("base", "tuned"):
+        file = case.root / f"runs/{system}/scores.parquet"
+        table = read(file, SCORES)
+        again = table.filter(pl.col("split") == "test").with_columns(
+            query_id="p" + pl.col("query_id"), split=pl.lit("paraphrases")
+        )
+        write(pl.concat([table, again]), file, SCORES)
+    summary, page = case.report()
+    assert summary["tasks"]["paraphrases"]["mrr@10"]["n"] == 8
+    assert summary["tasks"]["paraphrases"]["mrr@10"]["delta"] == summary["paired"]["mrr@10"]["delta"]
+    p = {name: report["paired"]["mrr@10"]["p_holm"] for name, report in (("alone", alone), ("both", summary))}
+    assert p["alone"] < p["both"] <= 1
+    assert "| paraphrases | mrr@10 |" in page and "*paraphrases* are 8 queries" in page
+    assert alone["tasks"] == {}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "beginning"),
+    [
+        (0.01, 0.2, "Better: "),
+        (-0.2, -0.01, "Worse: "),
+        (-0.01, 0.2, "No clear change: "),
+        (0.0, 0.2, "No clear change: "),
+    ],
+)
+def test_the_verdict_follows_the_interval(low: float, high: float, beginning: str) -> None:
+    found = Comparison((low + high) / 2, low, high, p_value=0.0001, wins=20, ties=70, losses=10)
+    outcome = Outcome({"recall@10": found}, 0.5, 0.5 + found.delta, Sensitivity(100, 0.3, 0.95, 0.8), {}, 1)
+    sentence = verdict(outcome)
+    assert sentence.startswith(beginning)
+    assert "p < 0.001" in sentence
+    assert f"95% interval {low:+.3f} to {high:+.3f}" in sentence
+
+
+def test_examples_are_the_largest_changes_of_the_first_relevant_rank(case: Case) -> None:
+    """By reciprocal rank q3 (none to 1) gains most, then q5 (5 to 1); only q7 (4 to none) loses."""
+    _, page = case.report()
+    wins, losses = page.split("### Wins")[1].split("### Losses")
+    assert [line.split()[3] for line in wins.splitlines() if line.startswith("> ")] == ["3", "5"]
+    assert [line.split()[3] for line in losses.splitlines() if line.startswith("> ")] == ["7"]
+    assert "rank > 10 → 1." in wins
+    assert "rank 5 → 1." in wins
+    assert "title\\_7: rank 4 → > 10." in losses
+    assert "| 1 | title\\_19 | **title\\_5** |" in wins
+
+
+def test_a_document_without_a_title_is_shown_by_its_text(case: Case) -> None:
+    case.write_system("base", [1, 1, 1, 1, 0, 1, 1, 1])
+    case.write_system("tuned", [1, 1, 1, 1, 1, 1, 1, 1])
+    _, page = case.report()
+    assert "**body of 4**" in page
+
+
+def test_queries_with_equal_changes_are_drawn_by_the_seed() -> None:
+    qrels = pl.DataFrame([(f"q{i:02}", "d", 1) for i in range(40)], schema=QRELS, orient="row")
+    found = pl.DataFrame([(f"q{i:02}", 1, "d", 1.0) for i in range(40)], schema=RUN, orient="row")
+    runs = {"base": found.clear(), "tuned": found}
+    drawn = [[win["query_id"] for win in largest_changes(runs, qrels, 5, seed)[0]] for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert len(set(drawn[0])) == 5
+
+
+def test_no_text_of_the_data_becomes_markup(case: Case) -> None:
+    _, page = case.report()
+    tokens = MarkdownIt("commonmark").enable("table").parse(page)
+    inner = [child for token in tokens for child in token.children or []]
+    assert not [token for token in [*tokens, *inner] if token.type.startswith("html")]
+    assert {child.attrs["href"] for child in inner if child.type == "link_open"} == {
+        "report.json",
+        "plots/training.csv",
+        "plots/comparisons.csv",
+    }
+    shown = ["".join(child.content for child in token.children or []) for token in tokens if token.type == "inline"]
+    assert " ".join(NASTY.split()) in shown
+
+
+def test_every_table_of_the_page_is_whole(case: Case) -> None:
+    """As many cells in each row as in the table's head."""
+    _, page = case.report()
+    tables = [block.splitlines() for block in page.split("\n\n") if block.startswith("|")]
+    assert len(tables) >= 8
+    for table in tables:
+        assert len({line.replace("\\|", "").count("|") for line in table}) == 1
+
+
+def leak(case: Case, **counts: int) -> None:
+    """Changes counts of the audit of test."""
+    audit = json.loads((case.root / "metrics/split.json").read_text())
+    case.write_receipt("split", audit | {f"test_leaks.{kind}": n for kind, n in counts.items()})
+
+
+CLEAN = "Nothing was trained or chosen on these queries."
+
+
+def test_a_clean_test_is_said_to_be_clean(case: Case) -> None:
+    """Only then; what leaks from dev does not count, since dev may be looked at."""
+    split = json.loads((case.root / "metrics/split.json").read_text())
+    case.write_receipt("split", split | {"dev_leaks.exact_queries": 3})
+    summary, page = case.report()
+    assert CLEAN in page
+    assert "also in train or dev" not in page + summary["verdict"]
+
+
+def test_the_verdict_of_a_leaking_test_is_that_of_its_clean_queries(case: Case) -> None:
+    """Tuning gained on q3 and q4 alone: where both leak, what is left is no gain, and the verdict says so first."""
+    leak(case, exact_queries=2, near_documents=1077)
+    case.write_leaks(("test", "exact_queries", "q3", "q5", 1.0), ("test", "exact_queries", "q4", "q5", 1.0))
+    summary, page = case.report()
+    said = "2 exact queries, 1,077 near documents of test are also in train or dev"
+    assert summary["verdict"].startswith("No clear change: recall@10 went from 1.000 to 0.833 (-0.167, ")
+    assert summary["verdict"].endswith(
+        f"Counted on the 6 of 8 test queries that do not leak ({said}); "
+        "on all 8, recall@10 went from 0.750 to 0.875 (+0.125)."
+    )
+    assert summary["paired_without_leaks"]["recall@10"]["losses"] == 1
+    assert f"**{summary['verdict']}**" in page
+    assert CLEAN not in page
+
+
+def test_a_test_that_leaks_whole_has_no_verdict(case: Case) -> None:
+    leak(case, exact_queries=8)
+    case.write_leaks(*(("test", "exact_queries", f"q{i}", "q7", 1.0) for i in range(7)))
+    summary, _ = case.report()
+    assert summary["verdict"].startswith("Not measurable: hardly a test query is clean (8 exact queries of test are")
+    assert summary["paired_without_leaks"] == {}
+
+
+def test_each_leak_is_shown_once_under_the_first_kind_that_finds_it(case: Case) -> None:
+    rows = [(kind, "q0", "q5") for kind in ("exact_queries", "near_queries", "semantic_queries")]
+    rows += [("semantic_queries", "q1", "q6"), *((f"{kind}_documents", "d7", "d7") for kind in ("exact", "shared"))]
+    case.write_leaks(*(("test", *row, 1.0) for row in rows))
+    _, page = case.report()
+    shown = re.findall(r"^Closest (.*), test and", page, re.MULTILINE)
+    assert shown == ["shared documents", "exact queries", "semantic queries"]
+
+
+def test_a_split_without_an_audit_is_refused(case: Case) -> None:
+    """Nothing could be said of the test."""
+    case.write_receipt("split", {"n_train_queries": 1000, "n_dev_queries": 8, "n_test_queries": 8})
+    with pytest.raises(BadInput, match="no test_leaks"):
+        case.report()
+
+
+def test_the_page_shows_receipts_and_leaks(case: Case) -> None:
+    leak(case, near_documents=77)
+    _, page = case.report()
+    for line in ("| near documents | 0 | 77 |", "| too close | 59,775 |", "| steps | 120 |", "| queries merged | 3 |"):
+        assert line in page
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [
+        (0.985, "**The int8 file keeps only 98."),
+        (0.995, "\nThe int8 file keeps 99."),
+        (1.01, "\nThe int8 file keeps 101."),
+    ],
+)
+def test_the_page_warns_when_int8_keeps_less_than_99_percent(case: Case, share: float, words: str) -> None:
+    tuned = json.loads((case.root / "metrics/tuned.json").read_text())
+    case.write_receipt("onnx_int8", tuned | {"ndcg@10": share * tuned["ndcg@10"]})
+    summary, page = case.report()
+    assert summary["ndcg@10_kept_share"] == {"onnx": 1, "onnx_int8": pytest.approx(share, abs=1e-5)}
+    assert words in page
+
+
+def test_the_same_input_gives_the_same_bytes(case: Case) -> None:
+    case.report()
+    first = [case.paths()[name].read_bytes() for name in ("out", "page")]
+    case.report()
+    assert [case.paths()[name].read_bytes() for name in ("out", "page")] == first
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def garble(path: Path) -> None:
+    path.write_text("{")
+
+
+def empty(path: Path) -> None:
+    path.write_text("{}")
+
+
+@pytest.mark.parametrize("name", RECEIPTS)
+@pytest.mark.parametrize(("harm", "message"), [(remove, "not found; run `dvc repro`"), (garble, "not JSON")])
+def test_missing_and_damaged_receipts_are_named(
+    case: Case, name: str, harm: Callable[[Path], None], message: str
+) -> None:
+    harm(case.root / f"metrics/{name}.json")
+    with pytest.raises(BadInput, match=rf"metrics/{name}\.json: {message}"):
+        case.report()
+    assert not case.paths()["out"].exists()
+
+
+def test_a_receipt_without_measures_is_named(case: Case) -> None:
+    empty(case.root / "metrics/onnx.json")
+    with pytest.raises(BadInput, match=r"metrics/onnx\.json: no recall@1, "):
+        case.report()
+
+
+def test_systems_scored_on_different_queries_are_refused(case: Case) -> None:
+    case.write_system("tuned", TUNED[:-1])
+    with pytest.raises(BadInput, match="base and tuned were scored on different test queries"):
+        case.report()

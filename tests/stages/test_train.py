@@ -1,0 +1,216 @@
+"""Training learns, repeats itself to the byte, keeps the best on dev, once per seed, and reads no test row."""
+
+import shutil
+from pathlib import Path
+from typing import NoReturn
+
+import polars as pl
+import pytest
+from safetensors.torch import load_file
+from training import params, sha256, task, trained
+
+from attune.encoding import encoders
+from attune.errors import BadInput
+from attune.stages.train import TrainParams, scratch_of
+from attune.tables import CORPUS, read, write
+
+
+@pytest.fixture
+def inputs(tmp_path: Path, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    monkeypatch.chdir(tmp_path)
+    return task(tmp_path, tiny_encoder)
+
+
+def test_training_improves_dev_and_repeats_itself_to_the_byte(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """Two runs give the same files; the score rises; scratch space is gone; the curve starts at step 0."""
+    first, receipt = trained(tmp_path, inputs, params(), "one")
+    second, again = trained(tmp_path, inputs, params(), "two")
+    assert (first, receipt) == (second, again)
+    assert receipt["kept_dev_ndcg@10"] > receipt["start_dev_ndcg@10"] + 0.1
+    assert receipt["n_steps"] == 27
+    assert (receipt["n_rows"], receipt["n_general_rows"]) == (72, 0)
+    assert not list((tmp_path / "scratch" / "train").iterdir())
+    points = pl.read_csv(tmp_path / "one.csv")
+    assert points.columns == ["seed", "step", "loss", "dev_ndcg@10"]
+    assert points["step"].to_list() == sorted(points["step"].to_list())
+    assert points.row(0, named=True)["dev_ndcg@10"] == pytest.approx(receipt["start_dev_ndcg@10"], abs=1e-6)
+
+
+def test_each_seed_gives_the_encoder_that_it_gives_alone(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """Two seeds in one run: two folders, two curves; the first seed's figures lead the receipt, each has its own."""
+    _, alone = trained(tmp_path, inputs, params(seeds=[6]), "alone")
+    _, both = trained(tmp_path, inputs, params(seeds=[5, 6]), "both")
+    assert sha256(tmp_path / "both" / "6") == sha256(tmp_path / "alone" / "6") != sha256(tmp_path / "both" / "5")
+    for name in ("n_steps", "kept_step", "start_dev_ndcg@10", "kept_dev_ndcg@10"):
+        assert both[f"seed_6.{name}"] == alone[name]
+        assert both[f"seed_5.{name}"] == both[name]
+    assert not any(name.startswith("seed_") for name in alone)
+    curves = pl.read_csv(tmp_path / "both.csv")
+    assert curves.filter(seed=6).equals(pl.read_csv(tmp_path / "alone.csv"))
+    assert curves["seed"].unique(maintain_order=True).to_list() == [5, 6]
+
+
+def test_a_later_round_starts_each_seed_from_what_it_left(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """Start is a folder of seeds: step 0 scores what the round before reached; another seed is refused in one line."""
+    _, first = trained(tmp_path, inputs, params(seeds=[5, 6]), "r1")
+    _, second = trained(tmp_path, inputs | {"start": tmp_path / "r1"}, params(seeds=[6, 5], epochs=0), "r2")
+    for seed in (5, 6):
+        assert second[f"seed_{seed}.start_dev_ndcg@10"] == first[f"seed_{seed}.kept_dev_ndcg@10"]
+        first_weights, second_weights = (
+            (tmp_path / name / str(seed) / "model.safetensors").read_bytes() for name in ("r1", "r2")
+        )
+        assert first_weights == second_weights
+    with pytest.raises(BadInput, match="neither an encoder nor a round that trained seed 7"):
+        trained(tmp_path, inputs | {"start": tmp_path / "r1"}, params(seeds=[7]), "r3")
+
+
+def test_no_epochs_leave_the_base_encoder_exactly_as_it_is(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """The baseline run: weights equal bit by bit, with adapters, too."""
+    before = (inputs["base"] / "model.safetensors").read_bytes()
+    for name, changes in (("same", {}), ("lora", {"lora_rank": 2})):
+        _, receipt = trained(tmp_path, inputs, params(epochs=0, **changes), name)
+        assert (tmp_path / name / "5" / "model.safetensors").read_bytes() == before
+        assert receipt["n_steps"] == receipt["kept_step"] == 0
+
+
+def test_a_run_that_only_gets_worse_returns_its_start_and_stops_early(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """After a run that learned the task, a wrecking learning rate: dev falls, patience ends it, step 0 is kept."""
+    trained(tmp_path, inputs, params(epochs=6), "good")
+    wreck = params(learning_rate=0.5, epochs=20, n_evaluations=20, patience=2)
+    _, receipt = trained(tmp_path, inputs | {"start": tmp_path / "good"}, wreck, "wrecked")
+    assert receipt["kept_step"] == 0
+    assert receipt["n_steps"] < 20 * 9
+    good, kept = (load_file(tmp_path / name / "5" / "model.safetensors") for name in ("good", "wrecked"))
+    assert all(good[name].equal(kept[name]) for name in good)
+
+
+def test_the_last_encoder_is_kept_where_that_is_asked(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """Wrecked as it is, and without an early stop: what a report has to call overfitted."""
+    wreck = params(learning_rate=0.5, epochs=6, n_evaluations=6, patience=1, keep="last")
+    _, receipt = trained(tmp_path, inputs, wreck, "wrecked")
+    assert receipt["kept_step"] == receipt["n_steps"] == 6 * 9
+    base, kept = (load_file(folder / "model.safetensors") for folder in (inputs["base"], tmp_path / "wrecked" / "5"))
+    assert not all(base[name].equal(kept[name]) for name in base)
+
+
+def poison(prepared: Path, ids: set[str]) -> None:
+    """Replaces the texts of some documents."""
+    corpus = read(prepared / "corpus.parquet", CORPUS)
+    poisoned = pl.when(pl.col("document_id").is_in(ids)).then(pl.lit("poison")).otherwise(pl.col("text")).alias("text")
+    write(corpus.with_columns(poisoned), prepared / "corpus.parquet", CORPUS)
+
+
+GUIDED = {"loss": "gist", "general_share": 0.2, "distill_weight": 1.0}
+
+
+@pytest.mark.parametrize("changes", [{}, GUIDED], ids=["default", "all"])
+def test_training_never_reads_a_test_row(tmp_path: Path, inputs: dict[str, Path], changes: dict[str, object]) -> None:
+    """Test queries and judgments that are garbage, test documents' texts replaced: same models, receipt and curve."""
+    clean = trained(tmp_path, inputs, params(epochs=1, **changes), "clean")
+    for file in ("splits/test/queries.parquet", "splits/test/qrels.parquet", "prepared/queries.parquet"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(b"poison")
+    shutil.copytree(inputs["dev_split"], tmp_path / "splits" / "dev")
+    poison(inputs["prepared"], {f"x{i}" for i in range(10)})
+    moved = inputs | {"dev_split": tmp_path / "splits" / "dev"}
+    assert trained(tmp_path, moved, params(epochs=1, **changes), "poisoned") == clean
+    assert (tmp_path / "clean.csv").read_text() == (tmp_path / "poisoned.csv").read_text()
+
+
+def test_the_poison_test_can_fail(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """One train document's text replaced, and the model is another."""
+    clean = trained(tmp_path, inputs, params(epochs=1), "clean")
+    poison(inputs["prepared"], {"d01"})
+    assert trained(tmp_path, inputs, params(epochs=1), "poisoned")[0] != clean[0]
+
+
+REFUSED = [
+    ({"loss": "cached_mnrl"}, 1, "mini_batch_size: got 0"),
+    ({"mini_batch_size": 4}, 1, "mini_batch_size: got 4"),
+    ({"loss": "triplet", "mini_batch_size": 4}, 1, "mini_batch_size: got 4"),
+    ({"loss": "gist", "symmetric": True}, 1, "symmetric: got true"),
+    ({"loss": "contrastive", "symmetric": True}, 1, "symmetric: got true"),
+    ({"loss": "triplet"}, 0, "loss: got triplet, but the rows have no negatives"),
+    ({"loss": "contrastive"}, 0, "loss: got contrastive, but the rows have no negatives"),
+    ({"loss": "gist"}, 2, "loss: got gist, but the rows have 2 negatives"),
+    ({"processes": 9}, 1, "train.processes: got 9, expected at most train.batch_size (8)"),
+    ({"general_share": 0.5, "general": "none.jsonl"}, 1, "none.jsonl: not found"),
+    ({"distill_weight": 1.0, "general": "none.jsonl"}, 1, "none.jsonl: not found"),
+]
+
+
+@pytest.mark.parametrize(("changes", "n_negatives", "line"), REFUSED, ids=lambda value: str(value)[:40])
+def test_what_cannot_work_is_refused_in_one_line_before_an_encoder_is_loaded(
+    tmp_path: Path,
+    inputs: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, object],
+    n_negatives: int,
+    line: str,
+) -> None:
+    def load(_: Path) -> NoReturn:
+        raise AssertionError("an encoder was loaded")
+
+    monkeypatch.setattr(encoders, "load_torch", load)
+    triplets = pl.read_parquet(inputs["mined"] / "triplets.parquet")
+    negatives = pl.concat_list([pl.col("negative_ids").list.first()] * n_negatives) if n_negatives else []
+    empty = pl.lit([], dtype=pl.List(pl.String))
+    triplets.with_columns(negative_ids=negatives if n_negatives else empty).write_parquet(
+        inputs["mined"] / "triplets.parquet"
+    )
+    with pytest.raises(BadInput) as refused:
+        trained(tmp_path, inputs, params(**changes), "refused")
+    assert len(refused.value.args) == 1 and line in str(refused.value) and "\n" not in str(refused.value)
+    assert not (tmp_path / "refused").exists() and not (tmp_path / "scratch").exists()
+
+
+def test_matryoshka_dimensions_that_the_encoder_has_not_got_are_refused(
+    tmp_path: Path, inputs: dict[str, Path]
+) -> None:
+    with pytest.raises(BadInput, match="matryoshka_dims: got 32, expected less than the encoder's 32"):
+        trained(tmp_path, inputs, params(matryoshka_dims=[8, 32]), "refused")
+
+
+@pytest.mark.parametrize("changes", [{"seeds": [1, 2, 1]}, {"seeds": []}, {"seeds": [-1]}, {"matryoshka_dims": [8, 8]}])
+def test_seeds_and_dimensions_are_lists_without_doubles(changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="seeds|matryoshka_dims"):
+        params(**changes)
+
+
+def test_a_checkpoint_of_another_run_is_never_continued(inputs: dict[str, Path]) -> None:
+    """The scratch folder's name changes with every knob, the threads, the processes, and every input byte."""
+    files = [inputs["mined"] / "triplets.parquet"]
+    other = {
+        "loss": "triplet", "epochs": 4, "batch_size": 9, "mini_batch_size": 1, "learning_rate": 3e-3,
+        "warmup_share": 0.2, "weight_decay": 0.02, "scale": 21.0, "symmetric": True, "guide_margin": 0.1,
+        "guide_same_side": False, "triplet_margin": 0.3, "contrastive_margin": 0.6, "matryoshka_dims": [8],
+        "lora_rank": 2, "lora_alpha": 17.0, "dropout": 0.2, "general_share": 0.3, "distill_weight": 0.5,
+        "distill_batch_size": 5, "n_evaluations": 4, "patience": 4, "keep": "last", "precision": "bf16",
+        "seeds": [6],
+    }  # fmt: skip
+    assert {*other, "general", "threads", "processes"} == set(
+        TrainParams.model_fields
+    )  # `general` by its bytes, when it is read
+
+    def folder(settings: TrainParams) -> Path:
+        (knobs,) = settings.recipes().values()
+        return scratch_of(knobs, settings, files)
+
+    names = {folder(params(**{name: value})) for name, value in other.items()} | {folder(params())}
+    names |= {folder(params(threads=2)), folder(params(processes=2))}
+    files[0].write_bytes(files[0].read_bytes() + b" ")
+    assert len(names | {folder(params())}) == len(other) + 4
+
+
+def test_the_curve_has_loss_and_dev_score_by_step() -> None:
+    """Log entries of one step are one row; the trainer's closing summary is not a point."""
+    from attune.tuning.curve import Outcome
+
+    log = [
+        {"step": 0, "eval_dev_cosine_ndcg@10": 0.5},
+        {"step": 4, "loss": 1.5},
+        {"step": 8, "loss": 1.0},
+        {"step": 8, "eval_dev_cosine_ndcg@10": 0.7},
+        {"step": 8, "train_runtime": 9.0},
+    ]
+    assert Outcome(log, 8, 8).curve() == [(0, None, 0.5), (4, 1.5, None), (8, 1.0, 0.7)]
