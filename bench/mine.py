@@ -29,8 +29,8 @@ from attune.stage import load_params
 from attune.stages.embed import EmbedParams
 from attune.stages.mine import MineParams
 from attune.tuning.mining.candidates import Pairs, cosines
+from attune.tuning.mining.false_negatives import figures
 from attune.tuning.mining.mine import Mined, Recipe, Task, mine_negatives
-from attune.tuning.mining.trust import figures
 
 WANTED_SHARE = 0.05
 Vectors = NDArray[np.float32]

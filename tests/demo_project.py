@@ -61,9 +61,8 @@ def finished_pipeline(folder: Path, base: Path, onnx: Path) -> Path:
 @contextmanager
 def served(project: Path) -> Iterator[str]:
     """The demo of a project, served by a thread as `attune demo` serves it; its address."""
-    from attune.cli.demo.app import load_application
+    from attune.cli.demo.app import address, listen, load_application, server
     from attune.cli.demo.comparison import DemoParams
-    from attune.cli.demo.loopback import address, listen, server
 
     params = DemoParams.model_validate(YAML(typ="safe").load((project / "params.yaml").read_text())["demo"])
     running = server(load_application(project, params))

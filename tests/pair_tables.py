@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from attune.data.sources.files.columns import Columns
+from attune.data.sources.files.cells import Columns
 from attune.data.sources.pairs import read_pairs
 from attune.data.sources.raw import RawData
 from attune.errors import BadInput

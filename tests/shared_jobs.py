@@ -20,7 +20,7 @@ from attune.stages.embed import EmbedParams, embed
 from attune.stages.train import train
 from attune.tuning.training import losses
 from attune.tuning.training.forgetting import Distilled, Lesson
-from attune.tuning.training.gathering import Whole
+from attune.tuning.training.losses import Whole
 from attune.tuning.training.recipe import Recipe
 
 

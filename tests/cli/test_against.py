@@ -6,8 +6,15 @@ from collections.abc import Mapping
 import pytest
 
 from attune.cli.review.findings import Missing
-from attune.cli.review.loosened import is_looser, loosened
-from attune.cli.review.regressions import METRICS, SYSTEMS, TESTED_ON, AgainstParams, regression_rule
+from attune.cli.review.regressions import (
+    METRICS,
+    SYSTEMS,
+    TESTED_ON,
+    AgainstParams,
+    is_looser,
+    loosened,
+    regression_rule,
+)
 from attune.evaluation.scoring.groups import COLUMNS, KEPT
 
 PARAMS = AgainstParams(

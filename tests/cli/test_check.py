@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from attune.cli.guess import chosen, guess, in_yaml, named
+from attune.cli.check import chosen, guess, in_yaml, named
 from attune.errors import BadInput
 from attune.stage import load_params
 from attune.stages.collect import CollectParams

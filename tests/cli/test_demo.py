@@ -18,8 +18,7 @@ from demo_project import DOCUMENTS, HOSTILE, ROOT, finished_pipeline, served
 from typer.testing import CliRunner
 
 from attune.cli import main as cli
-from attune.cli.demo.app import MAX_BODY
-from attune.cli.demo.loopback import listen
+from attune.cli.demo.app import MAX_BODY, listen
 from attune.errors import BadInput
 from attune.runtime import Embedder
 from attune.tables import full_text

@@ -7,7 +7,7 @@ import pytest
 from branches import git
 
 from attune.cli.review.comment import LIMIT, comment, cut
-from attune.cli.review.differences import Difference, diff
+from attune.cli.review.history import Difference, diff
 from attune.errors import BadInput
 
 TUNED, RELEASE = "metrics/tuned.json", "metrics/release.json"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from attune.cli.review.regression import are_paired, change
+from attune.cli.review.regressions import are_paired, change
 from attune.errors import BadInput
 from attune.evaluation.scoring.groups import COLUMNS, KEPT, group_of, grouped, read_groups
 

@@ -12,12 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attune.data.sources.documents import Entry, read_documents
-from attune.data.sources.files.columns import Columns
+from attune.data.sources.documents import Entry, plain_text, read_documents, sections
+from attune.data.sources.files.cells import Columns
 from attune.data.sources.raw import Document
-from attune.data.sources.sections import plain_text, sections
-from attune.errors import BadInput
-from attune.problems import SHOWN
+from attune.errors import SHOWN, BadInput
 
 NONE = dict.fromkeys(["query", "title", "relevance", "query_id", "document_id", "group", "stratum", "split"], "")
 

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from attune.data.sources.generated import retrying as module
 from attune.data.sources.documents import Entry
-from attune.data.sources.files.columns import Columns
+from attune.data.sources.files.cells import Columns
+from attune.data.sources.generated import endpoint as module
 from attune.data.sources.generated.endpoint import KEY, Endpoint, ask
 from attune.data.sources.generated.generate import collect_documents, queries_from_endpoint, query_in
 from attune.data.sources.generated.structure import QueryRules

@@ -2,8 +2,7 @@
 
 import pytest
 
-from attune.data.splitting.held_out import Asked, hold_out
-from attune.data.splitting.paraphrases import Paraphrase, merge
+from attune.data.splitting.paraphrases import Asked, Paraphrase, hold_out, merge
 
 SPLIT_OF = {"d0": "train", "d1": "test", "d2": "test", "d3": "dev"}
 TEXTS = {"d0": "first thing", "d1": "second thing, and the way it is done", "d2": "third thing", "d3": "fourth"}

@@ -15,7 +15,7 @@ from attune.data.splitting.leaks import (
     semantic_leaks,
     without_leaks,
 )
-from attune.data.splitting.shingles import WORD
+from attune.data.splitting.similarity import WORD
 from attune.errors import BadInput
 
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from attune.data.splitting import similarity as likeness
 from attune.data.splitting.clusters import components
-from attune.data.splitting.shingles import WORD, shingle_sets
-from attune.data.splitting.similarity import alike
+from attune.data.splitting.similarity import WORD, alike, shingle_sets
 
 THRESHOLDS = [0.3, 0.5, 0.51, 0.7, 0.8, 1.0]
 
@@ -87,7 +86,7 @@ def test_small_blocks_find_what_large_ones_find(monkeypatch: pytest.MonkeyPatch)
     assert len(whole) > 100
     for name in ("SETS_AT_ONCE", "MEETINGS_AT_ONCE", "SHINGLES_AT_ONCE"):
         monkeypatch.setattr(likeness, name, 7)
-    monkeypatch.setattr("attune.data.splitting.shingles.TEXTS_AT_ONCE", 7)
+    monkeypatch.setattr("attune.data.splitting.similarity.TEXTS_AT_ONCE", 7)
     assert all_pairs(texts, 1, 0.7) == whole
 
 

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attune.data.sources.files.lines import id_of, read_jsonl, read_lines, shown, text_of
-from attune.errors import BadInput
-from attune.problems import Problems
+from attune.errors import BadInput, Problems
 
 MIB = 1024 * 1024
 

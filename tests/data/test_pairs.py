@@ -10,7 +10,7 @@ import pytest
 from pair_tables import FORMATS, Row, place, read, refusal, table
 
 from attune.data.sources.raw import Document, Qrel, Query
-from attune.problems import SHOWN
+from attune.errors import SHOWN
 
 
 @pytest.fixture(params=FORMATS)

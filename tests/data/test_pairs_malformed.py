@@ -14,10 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pair_tables import columns, encode, table
 
-from attune.data.sources.files.columns import Columns
+from attune.data.sources.files.cells import Columns
 from attune.data.sources.pairs import read_pairs
-from attune.errors import BadInput
-from attune.problems import SHOWN
+from attune.errors import SHOWN, BadInput
 
 GOOD = table(
     "q|d|k|i|t|rel|g|s|p|n",

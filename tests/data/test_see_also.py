@@ -7,7 +7,7 @@ from textwrap import dedent
 import pytest
 
 from attune.data.sources.packages.collect import PackageRules, collect_packages
-from attune.data.sources.packages.see_also import Entry, see_also
+from attune.data.sources.packages.mentions import Entry, see_also
 from attune.data.sources.raw import RawData
 
 DOCSTRING = """Return the mean.

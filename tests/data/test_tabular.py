@@ -10,8 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from attune.data.sources.files.tabular import columns_of, read_table, single_file
-from attune.errors import BadInput
-from attune.problems import Problems
+from attune.errors import BadInput, Problems
 
 
 def table(path: Path, content: str | bytes, only: tuple[str, ...] = ()) -> list[tuple[str, dict[str, Any]]]:

@@ -16,8 +16,7 @@ from training import params, sha256, task, trained
 from attune.encoding import launch, processes, shards
 from attune.errors import BadInput
 from attune.stages.embed import embed
-from attune.tuning.training.batches import Rows
-from attune.tuning.training.shared_batches import Epochs
+from attune.tuning.training.batches import Epochs, Rows
 
 # 5 rows of 2 processes: parts of 3 and 2
 QUERIES = ["find sum and mean", "sort the tree", "spline of an edge", "filter the column", "a vector"]

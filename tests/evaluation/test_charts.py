@@ -6,10 +6,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from attune.evaluation.page.charts import forest, gains, recall_curves, scatter
-from attune.evaluation.page.rank_curves import Gains
+from attune.evaluation.page.charts import Gains, forest, gains, recall_curves, scatter, trade_off, training
 from attune.evaluation.page.svg import COLOURS, NAMESPACE, Chart
-from attune.evaluation.page.training_charts import trade_off, training
 from attune.tuning.curve import Point
 
 ROW = {"low": -0.1, "high": 0.3, "delta": 0.125}

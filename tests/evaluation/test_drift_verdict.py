@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from attune.errors import BadInput
-from attune.evaluation.drift_verdict import Cost, Thresholds, cost, is_drifted, is_reindex_needed, verdict
+from attune.evaluation.drift import Cost, Thresholds, cost, is_drifted, is_reindex_needed, verdict
 
 LIMITS = Thresholds(max_cost=0.05, min_neighbour_overlap=0.3, min_same_cosine=0.98, min_stale_overlap=0.9)
 MOVED = {

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attune.evaluation.page.rank_curves import bubbles, gains_by_size, recall_curve
+from attune.evaluation.page.charts import bubbles, gains_by_size, recall_curve
 from attune.evaluation.scoring.measures import RECALL_AT, measure
 
 

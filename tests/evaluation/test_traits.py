@@ -1,6 +1,6 @@
 """Each trait of a query is what a person would count."""
 
-from attune.evaluation.statistics.traits import lengths, overlaps, sources, unseen_words
+from attune.evaluation.statistics.slices import lengths, overlaps, sources, unseen_words
 
 
 def test_the_length_of_a_query_is_its_words_and_characters_where_no_spaces_part_them() -> None:

@@ -9,7 +9,7 @@ import pytest
 from onnx import helper, numpy_helper
 from scipy.special import erf
 
-from attune.export.fast_forms import part_layer_norms, reorder_gelu
+from attune.export.graph import part_layer_norms, reorder_gelu
 
 
 def exported_gelu(half: float = 0.5) -> onnx.ModelProto:

@@ -9,9 +9,9 @@ import pytest
 from tokenizers import Tokenizer
 
 from attune.encoding.encoders import load_torch
-from attune.export import parity_grid
+from attune.export import parity
 from attune.export.modules import n_positions
-from attune.export.parity_grid import Cell, cells, lengths, run_grid
+from attune.export.parity import Cell, cells, lengths, run_grid
 from attune.stages.export import torch_truth
 
 
@@ -91,7 +91,7 @@ def test_a_graph_that_ignores_padding_is_found(onnx_copy: Path, truth: Any, monk
     unpadded = [
         cell for cell in cells(Tokenizer.from_file(str(onnx_copy / "tokenizer.json")), 32, 63) if not cell.width
     ]
-    monkeypatch.setattr(parity_grid, "cells", lambda *_: iter(unpadded))
+    monkeypatch.setattr(parity, "cells", lambda *_: iter(unpadded))
     assert run_grid(onnx_copy, "onnx/model.onnx", 32, 63, truth, 1).max_abs_diff < 1e-6
 
 

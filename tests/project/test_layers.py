@@ -32,7 +32,7 @@ TORCH = (
 )
 POLARS = (
     *("attune.tables", "attune.data.splitting.duplicates", "attune.cli.check", "attune.export.int8.calibration"),
-    *("attune.evaluation.scoring.judgments", "attune.evaluation.report", "attune.evaluation.statistics.asked"),
+    *("attune.evaluation.scoring.judgments", "attune.evaluation.report", "attune.evaluation.statistics.slices"),
     *("attune.evaluation.page.rankings", "attune.stages"),
 )
 RUNTIME = {"numpy", "onnxruntime", "tokenizers", "attune"}
@@ -42,7 +42,7 @@ datasets matplotlib networkx onnx pandas peft scipy.stats sentence_transformers 
 """.split()
 LIGHT = ("base", "collect", "prepare", "split", "embed", "audit", "mine", "evaluate", "drift", "release")
 # embed loads torch at its first use, where its encoder is one in torch
-COMMANDS = ("attune.cli.main", "attune.cli.check", "attune.cli.guess")
+COMMANDS = ("attune.cli.main", "attune.cli.check", "attune.cli.check")
 # in this order: report needs for its tests what seeds needs, and more
 BRINGS = {"page": ["matplotlib"], "seeds": ["scipy.stats"], "report": ["pandas", "statsmodels"]}
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from attune.errors import BadInput
-from attune.problems import Problems
+from attune.errors import BadInput, Problems
 
 
 def test_without_a_problem_nothing_is_raised() -> None:

@@ -20,7 +20,7 @@ from attune.errors import BadInput
 from attune.stage import call
 from attune.stages.merge import Choice, MergeParams, Point, choose, general_task, merge, retention
 from attune.tables import CLUSTERED_QUERIES, CORPUS, DOCUMENT_IDS, QRELS, write
-from attune.tuning.dev_split import read_dev
+from attune.tuning.dev import read_dev
 from attune.tuning.general_text import Pair, Practice, read_practice
 from attune.tuning.interpolation import Line, interpolate
 

@@ -15,8 +15,7 @@ from markdown_it import MarkdownIt
 from ruamel.yaml import YAML
 
 from attune.errors import BadInput
-from attune.evaluation.report.card import SYSTEMS, card
-from attune.evaluation.report.shaping import SHAPING, params_sha256, shaping_params
+from attune.evaluation.report.card import SHAPING, SYSTEMS, card, params_sha256, shaping_params
 from attune.evaluation.scoring.measures import MEASURES
 from attune.runtime import verify
 from attune.stage import call, load_params

@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 
 from attune.errors import BadInput
 from attune.evaluation.report.examples import largest_changes
-from attune.evaluation.report.scored import SCORES, SEED_SCORES
+from attune.evaluation.report.summary import SCORES, SEED_SCORES
 from attune.evaluation.report.verdict import Outcome, too_few, verdict
 from attune.evaluation.scoring.measures import MEASURES, measure
 from attune.evaluation.statistics.power import Sensitivity

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from attune.errors import BadInput
 from attune.tuning.general_text import Pair
 from attune.tuning.training.batches import ClusterBatchSampler, Rows
-from attune.tuning.training.mixing import mixed
+from attune.tuning.training.forgetting import mixed
 
 
 def domain(n: int, n_negatives: int) -> tuple[dict[str, list[str]], Rows]:

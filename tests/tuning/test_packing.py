@@ -14,7 +14,7 @@ from training import params
 from attune.encoding.encoders import TorchEncoder, load_torch
 from attune.tuning.training import packing
 from attune.tuning.training.losses import build
-from attune.tuning.training.packed_attention import layout
+from attune.tuning.training.packing import layout
 
 TEXTS = ["a", "stack the arrays " * 8, "graph", "return the sum of the values along an axis", "sort a list", ""]
 
@@ -106,7 +106,7 @@ def test_an_encoder_whose_embeddings_would_change_stays_as_it_is(
     def blind(starts: tuple[int, ...]) -> object:
         return layout(tuple(start for place, start in enumerate(starts) if place != 1))
 
-    monkeypatch.setattr("attune.tuning.training.packed_attention.layout", blind)
+    monkeypatch.setattr("attune.tuning.training.packing.layout", blind)
     assert not packing.pack(model, TEXTS)
     assert "attention_mask" in model.preprocess(TEXTS)
     torch.testing.assert_close(torch.from_numpy(model.encode(TEXTS)), torch.from_numpy(before), atol=1e-5, rtol=0)

@@ -69,20 +69,19 @@ def demo(
     """Serves a search page on this machine, base beside tuned, and the tuned model behind OpenAI's embeddings API."""
     try:
         from attune.cli.demo import app as demo  # noqa: PLC0415
-        from attune.cli.demo import loopback  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise BadInput(f"demo: {error.name} is not installed; in a clone of attune: make .venv/ready") from None
     from attune.cli.demo.comparison import DemoParams  # noqa: PLC0415
 
     params = load_params(DemoParams, "demo")
-    with loopback.listen(params.port if port is None else port) as listening:
+    with demo.listen(params.port if port is None else port) as listening:
         print("attune demo: loading the encoders and the corpus", flush=True)
         application = demo.load_application(Path(), params)
-        url = loopback.address(listening)
+        url = demo.address(listening)
         print(f"attune demo: {url} (Ctrl-C stops it)", flush=True)
         if not no_open:
-            loopback.open_browser(url)
-        loopback.serve(application, listening)
+            demo.open_browser(url)
+        demo.serve(application, listening)
     print("attune demo: stopped")
 
 
@@ -94,8 +93,7 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
 ) -> None:
     """Looks at a data set before anything runs: counts, lengths, duplicates, the split, and what to mend."""
-    from attune.cli.check import look  # noqa: PLC0415
-    from attune.cli.guess import chosen  # noqa: PLC0415
+    from attune.cli.check import chosen, look  # noqa: PLC0415
 
     params, lines = chosen(path, source, column or [])
     facts = look(params)

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from attune.data.sources.beir import read_beir
-from attune.data.sources.files.columns import Columns
+from attune.data.sources.files.cells import Columns
 from attune.data.sources.generated.endpoint import Endpoint
 from attune.data.sources.generated.generate import collect_documents
 from attune.data.sources.generated.structure import QueryRules

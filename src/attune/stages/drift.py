@@ -15,7 +15,7 @@ from pydantic import Field
 
 from attune.errors import BadInput
 from attune.evaluation import drift as space
-from attune.evaluation.drift_verdict import Thresholds, cost, is_drifted, is_reindex_needed, verdict
+from attune.evaluation.drift import Thresholds, cost, is_drifted, is_reindex_needed, verdict
 from attune.evaluation.scoring.judgments import load_split
 from attune.evaluation.scoring.measures import measure
 from attune.evaluation.scoring.receipts import read_receipts

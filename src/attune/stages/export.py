@@ -22,13 +22,21 @@ from attune.encoding.encoders import load_torch
 from attune.errors import BadInput
 from attune.export.folder import FP16, FP32, GRAPHS, INT8, LIBRARIES, Description, file_records, write_settings
 from attune.export.fp16 import to_fp16
-from attune.export.golden import FP16_ELSEWHERE, golden
 from attune.export.graph import OUTPUTS, export_graph
 from attune.export.int8.calibration import calibration_texts, single_texts
 from attune.export.int8.quantise import Scheme, to_int8
 from attune.export.modules import describe, n_positions
-from attune.export.parity import Parity, by_batch_size, compare, compare_fp16, parity_texts
-from attune.export.parity_grid import Truth, run_grid
+from attune.export.parity import (
+    FP16_ELSEWHERE,
+    Parity,
+    Truth,
+    by_batch_size,
+    compare,
+    compare_fp16,
+    golden,
+    parity_texts,
+    run_grid,
+)
 from attune.runtime import Embedder
 from attune.runtime.integrity import GOLDEN
 from attune.runtime.manifest import MANIFEST

@@ -19,8 +19,7 @@ from attune.errors import BadInput
 from attune.stage import Out, Params, Receipt, run, write_json
 from attune.tables import CORPUS, full_texts, read
 from attune.tuning.curve import DEV_MEASURE
-from attune.tuning.dev import Dev, DevEvaluator
-from attune.tuning.dev_split import read_dev
+from attune.tuning.dev import Dev, DevEvaluator, read_dev
 from attune.tuning.general_text import Practice, read_practice
 from attune.tuning.interpolation import Line
 

@@ -29,8 +29,8 @@ from attune.tables import (
 )
 from attune.tuning.mining.candidates import IntArray, Pairs, Scorer, cosines
 from attune.tuning.mining.cross_encoder import reranker
+from attune.tuning.mining.false_negatives import figures
 from attune.tuning.mining.mine import Mined, Recipe, Task, mine_negatives
-from attune.tuning.mining.trust import figures
 
 
 class MineParams(Params):

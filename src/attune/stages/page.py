@@ -9,11 +9,10 @@ from typing import Any
 
 from pydantic import Field
 
-from attune.csv_rows import COMPARISONS, SLICES, read_rows
-from attune.evaluation.page import at_a_glance, charts, training_charts
+from attune.evaluation.page import at_a_glance, charts
+from attune.evaluation.page.charts import bubbles, gains_by_size
 from attune.evaluation.page.html import render_page
 from attune.evaluation.page.provenance import fingerprints, parameters, shipped, versions
-from attune.evaluation.page.rank_curves import bubbles, gains_by_size
 from attune.evaluation.page.rankings import Rankings, before_and_after, examples, read_rankings, recall_curves
 from attune.evaluation.page.svg import Chart
 from attune.evaluation.report.panels import curve_of, dimensions_of, negatives, tasks_of, trade_off
@@ -22,6 +21,7 @@ from attune.evaluation.scoring.measures import MEASURES
 from attune.evaluation.scoring.receipts import read_receipts, receipts_of
 from attune.evaluation.statistics.chance import floor, too_few_resamples
 from attune.stage import Out, Params, run
+from attune.tables import COMPARISONS, SLICES, read_rows
 
 SYSTEMS = ("bm25", "base", "tuned", "onnx", "onnx_int8")
 RECEIPTS = (*SYSTEMS, "base_encoder", "prepare", "split", "audit", "mine", "train", "merge", "seeds", "drift", "export")
@@ -72,8 +72,8 @@ def made_of(metrics: Path, round: str, kept_step: int) -> list[Chart]:
     """The charts of how the encoder came about."""
     curve = metrics / "plots" / ("training.csv" if round == "r1" else f"training_{round}.csv")
     return [
-        training_charts.training(curve_of(curve), kept_step),
-        training_charts.trade_off(trade_off(metrics / "plots/merge.csv")),
+        charts.training(curve_of(curve), kept_step),
+        charts.trade_off(trade_off(metrics / "plots/merge.csv")),
     ]
 
 

@@ -18,7 +18,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from attune.encoding.encoders import TorchEncoder, best_precision, load_torch
 from attune.errors import BadInput
-from attune.evaluation import task_scores
+from attune.evaluation import probe as tasks
 from attune.evaluation.probe import Retrieval, Similarity, Task, Type, read_task
 from attune.stage import Out, Params, Receipt, run
 
@@ -94,19 +94,17 @@ def read_tasks(params: ProbeParams) -> dict[str, Task]:
 def scores(params: ProbeParams, kind: Type, task: Task, queries: Encoded, documents: Encoded) -> dict[str, float]:
     """The measures of one task, by name, and of how many queries, pairs or texts they are."""
     if isinstance(task, Retrieval):
-        found = task_scores.retrieval(
-            queries.of(task.queries), documents.of(task.documents), task.judgments, params.threads
-        )
+        found = tasks.retrieval(queries.of(task.queries), documents.of(task.documents), task.judgments, params.threads)
         return found | {"n": len(task.queries)}
     if isinstance(task, Similarity):
-        found = task_scores.similarity(queries.of(task.first), queries.of(task.second), task.scores)
+        found = tasks.similarity(queries.of(task.first), queries.of(task.second), task.scores)
         return found | {"n": len(task.first)}
     vectors = queries.of(task.texts)
     if kind == "clustering":
-        found = task_scores.clustering(vectors, task.labels, params.n_runs, params.seed)
+        found = tasks.clustering(vectors, task.labels, params.n_runs, params.seed)
     else:
         settings = params.n_neighbours, params.n_folds, params.n_repeats, params.seed
-        found = task_scores.classification(vectors, task.labels, *settings)
+        found = tasks.classification(vectors, task.labels, *settings)
     return found | {"n": len(task.texts)}
 
 

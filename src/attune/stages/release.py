@@ -14,8 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from attune.errors import BadInput
-from attune.evaluation.report.card import SYSTEMS, card, metric_figures
-from attune.evaluation.report.shaping import params_sha256, shaping_params
+from attune.evaluation.report.card import SYSTEMS, card, metric_figures, params_sha256, shaping_params
 from attune.evaluation.scoring.receipts import read_receipts
 from attune.export.folder import file_records
 from attune.retrieval.vectors import load_embeddings

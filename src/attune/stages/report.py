@@ -16,14 +16,20 @@ from attune.evaluation.report.examples import closest, stories
 from attune.evaluation.report.markdown import render
 from attune.evaluation.report.overfitting import Curve, Gains, judge
 from attune.evaluation.report.panels import curve_of, dimensions_of, domain_tasks, negatives, tasks_of, trade_off
-from attune.evaluation.report.scored import Paired, paired_scores
-from attune.evaluation.report.summary import add_comparisons, gains_without_leaks, headline, of_slices, outcomes
+from attune.evaluation.report.summary import (
+    Paired,
+    add_comparisons,
+    gains_without_leaks,
+    headline,
+    of_slices,
+    outcomes,
+    paired_scores,
+)
 from attune.evaluation.report.verdict import KEPT_BY_INT8, leaks_of_test
 from attune.evaluation.scoring.receipts import read_receipts, receipts_of
-from attune.evaluation.statistics.asked import traits_of
 from attune.evaluation.statistics.chance import floor, too_few_resamples, worse
 from attune.evaluation.statistics.comparisons import Care, Row, compare_tasks, csv_of
-from attune.evaluation.statistics.slices import SliceRow, Traits, by_trait, compare_slices
+from attune.evaluation.statistics.slices import SliceRow, Traits, by_trait, compare_slices, traits_of
 from attune.stage import Out, Params, run, write_json
 from attune.tables import LEAKS, QRELS, read
 

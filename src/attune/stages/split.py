@@ -12,9 +12,8 @@ from pathlib import Path
 import polars as pl
 from pydantic import Field, model_validator
 
-from attune.data.splitting.held_out import Asked, hold_out
 from attune.data.splitting.leaks import LEXICAL, Leak, Texts, count, lexical_leaks
-from attune.data.splitting.paraphrases import Paraphrase
+from attune.data.splitting.paraphrases import Asked, Paraphrase, hold_out
 from attune.errors import BadInput
 from attune.stage import Out, Params, Receipt, run
 from attune.tables import (

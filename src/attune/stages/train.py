@@ -21,13 +21,13 @@ from attune.encoding.scratch import code_files, fingerprint
 from attune.stage import Out, Receipt, afterwards, run
 from attune.tables import CORPUS, TRIPLETS, full_texts, read
 from attune.tuning.curve import Outcome, figures
-from attune.tuning.dev_split import read_dev
+from attune.tuning.dev import read_dev
 from attune.tuning.general_text import read_practice
 from attune.tuning.training import checkpoints
 from attune.tuning.training import fit as fitting
 from attune.tuning.training.batches import Rows
 from attune.tuning.training.fit import Material
-from attune.tuning.training.mixing import mixed
+from attune.tuning.training.forgetting import mixed
 from attune.tuning.training.recipe import Recipe, check, check_dimensions
 
 SCRATCH = Path("scratch/train")

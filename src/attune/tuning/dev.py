@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -12,6 +13,7 @@ from transformers import TrainerCallback, TrainerState
 
 from attune.encoding import processes
 from attune.encoding.encoders import TorchEncoder
+from attune.tables import CLUSTERED_QUERIES, DOCUMENT_IDS, QRELS, read
 from attune.tuning.curve import DEV_MEASURE
 
 BATCH_TOKENS = 4096
@@ -79,3 +81,26 @@ class Bar(TrainerCallback):
     def on_train_end(self, *_: object, **__: object) -> None:
         """Leaves the line as it is."""
         self.bar.close()
+
+
+def read_dev(folder: Path, texts: dict[str, str]) -> Dev:
+    """Reads data/splits/dev.
+
+    Args:
+        folder: of the split.
+        texts: of all documents, by id.
+
+    Raises:
+        BadInput: a table is missing or is not what the stage split writes.
+    """
+    queries = read(folder / "queries.parquet", CLUSTERED_QUERIES)
+    own = read(folder / "documents.parquet", DOCUMENT_IDS)["document_id"].to_list()
+    relevant: dict[str, set[str]] = {}
+    for query_id, document_id, relevance in read(folder / "qrels.parquet", QRELS).iter_rows():
+        if relevance > 0:
+            relevant.setdefault(query_id, set()).add(document_id)
+    return Dev(
+        queries=dict(queries.select("query_id", "text").iter_rows()),
+        corpus={id_: texts[id_] for id_ in sorted({*own, *(id_ for ids in relevant.values() for id_ in ids)})},
+        relevant=relevant,
+    )

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from attune.cli.review.differences import Changes, diff
 from attune.cli.review.findings import Figures, Finding, Missing
 from attune.cli.review.gate import reader, review
+from attune.cli.review.history import Changes, diff
 from attune.errors import BadInput
 
 MARKER = "<!-- attune: what changed -->"  # by which the comment is found again

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from attune.cli.review import history as locked
-from attune.cli.review import regressions as against_rules
+from attune.cli.review import history, regressions
 from attune.cli.review.findings import Figures, Finding, Missing, Verdicts, applied
-from attune.cli.review.loosened import loosened
-from attune.cli.review.revision import Revision
+from attune.cli.review.history import Revision
+from attune.cli.review.regressions import loosened
 from attune.errors import BadInput
 from attune.evaluation.report.markdown import percent
 from attune.stage import PARAMS_FILE, load_params
@@ -22,7 +21,7 @@ from attune.stage import PARAMS_FILE, load_params
 COMPARED = ("recall@10", "mrr@10", "ndcg@10")
 
 
-class GateParams(against_rules.AgainstParams):
+class GateParams(regressions.AgainstParams):
     """What a model must keep to; figures beyond these fail the gate."""
 
     min_delta: float = Field(ge=-1, le=1)
@@ -62,17 +61,17 @@ def review(folder: Path, against: str) -> list[Finding]:
         BadInput: it cannot be told: no project there, no such revision, parameters out of bounds.
     """
     params = load_params(GateParams, "gate", folder / PARAMS_FILE)
-    findings = judge(params, folder / against_rules.METRICS)
-    with locked.opened(folder) as repo:
-        findings += applied(locked.RULES, repo)
+    findings = judge(params, folder / regressions.METRICS)
+    with history.opened(folder) as repo:
+        findings += applied(history.RULES, repo)
         if against:
             old = Revision(repo, against)
-            findings += applied(against_rules.RULES, params, old, reader(folder))
+            findings += applied(regressions.RULES, params, old, reader(folder))
             findings += _notes(old, reader(folder))
     return findings
 
 
-def _notes(old: Revision, read: against_rules.Read) -> list[Finding]:
+def _notes(old: Revision, read: regressions.Read) -> list[Finding]:
     try:
         return [Finding("limits", True, words, is_note=True) for _, words in loosened(old, read)]
     except Missing as missing:

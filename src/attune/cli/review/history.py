@@ -6,11 +6,13 @@ What a clone has not pulled is taken as dvc.lock has it, as `dvc repro --allow-m
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
+from dvc.scm import NoSCM, SCMError, resolve_rev
 
 from attune.cli.review.findings import REPRO, Verdicts
 from attune.errors import BadInput
@@ -93,3 +95,87 @@ def _listed(names: list[str]) -> str:
 
 
 RULES = {"dvc.lock": lock_rule, "files": files_rule}
+
+
+class Revision:
+    """A commit, by any name that git or DVC has for it: branch, tag, hash, origin/main, an experiment."""
+
+    def __init__(self, repo: Repo, name: str) -> None:
+        """Finds the commit.
+
+        Raises:
+            BadInput: this is no git repository, or nothing in it has that name.
+        """
+        self.name = name
+        if isinstance(repo.scm, NoSCM):
+            raise BadInput(f"{repo.root_dir}: no git repository, so no revision {name!r} to compare with")
+        try:
+            commit = resolve_rev(repo.scm, name)
+        except (SCMError, DvcException):
+            raise BadInput(
+                f"revision {name!r}: not found here; git fetch it (in a shallow clone: git fetch --unshallow), "
+                f"or for the baseline: make baseline"
+            ) from None
+        self._files: Any = repo.scm.get_fs(commit)
+        self._root = PurePosixPath("/", PurePosixPath(repo.root_dir).relative_to(repo.scm.root_dir))
+
+    def read(self, path: str) -> str | None:
+        """A file's text by its path in the project; None where the revision has no such file."""
+        full = str(self._root / path)
+        if not self._files.isfile(full):
+            return None
+        with self._files.open(full, mode="rb") as file:
+            return str(file.read().decode("utf-8"))
+
+    def paths(self, folder: str, suffix: str) -> list[str]:
+        """The files below a folder of the project whose names end so, sorted, by their paths in the project."""
+        full = str(self._root / folder)
+        if not self._files.isdir(full):
+            return []
+        found = [str(PurePosixPath(path).relative_to(self._root)) for path in self._files.find(full)]
+        return sorted(path for path in found if path.endswith(suffix))
+
+
+Changes = Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What changed, by file and key, and a line for each file that could not be read on one of the two sides."""
+
+    changes: Changes
+    unread: list[str]
+
+
+def diff(folder: Path, kind: str, revision: str, target: str = "") -> Difference:
+    """What `dvc metrics diff` or `dvc params diff` finds between a revision and the project's files.
+
+    Args:
+        folder: the project's root.
+        kind: metrics or params.
+        revision: what to compare with.
+        target: the one file to look at; all without it.
+
+    Raises:
+        BadInput: the revision is not there, or DVC cannot read the project there or here.
+    """
+    targets = {"targets": [str(folder.resolve() / target)]} if target else {}
+    with Repo(str(folder)) as repo:
+        Revision(repo, revision)  # says what is wrong with it
+        try:
+            found = getattr(repo, kind).diff(revision, **targets)
+        except DvcException as error:
+            raise BadInput(f"dvc {kind} diff {revision}: {error}") from None
+    return Difference(found.get("diff", {}), list(_unread(found.get("errors", {}), revision)))
+
+
+def _unread(errors: Mapping[str, Any], revision: str) -> Iterator[str]:
+    for side, files in errors.items():
+        place = f"at {revision}" if side == revision else "here"
+        if isinstance(files, Exception):
+            words = " ".join(str(files).split())
+            raise BadInput(f"the project cannot be read {place}: {words}; run `dvc status` there")
+        for path, error in sorted(files.items()):
+            is_gone = isinstance(error, FileNotFoundError)
+            why = "is missing" if is_gone else f"cannot be read ({' '.join(str(error).split())})"
+            yield f"{path} {why} {place}"

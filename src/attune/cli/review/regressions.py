@@ -6,18 +6,59 @@ corpus or about nothing: another test split has other figures, whatever the enco
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from scipy.special import stdtrit
 
 from attune.cli.review.findings import Figures, Missing, Verdicts
-from attune.cli.review.regression import are_paired, change
-from attune.cli.review.revision import Revision
+from attune.cli.review.history import Revision
 from attune.evaluation.scoring.groups import KEPT, read_groups
-from attune.stage import Params
+from attune.stage import PARAMS_FILE, Params
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A difference of means, new minus old, and its confidence interval."""
+
+    delta: float
+    low: float
+    high: float
+
+
+def are_paired(old: Mapping[str, Values], new: Mapping[str, Values]) -> bool:
+    """Whether two tables have the same groups, of as many queries each, and at least two of them."""
+    same = all(np.array_equal(old[key], new[key]) for key in ("group", "n"))
+    return same and len(old["n"]) > 1
+
+
+def change(old: Mapping[str, Values], new: Mapping[str, Values], measure: str, confidence: float) -> Change:
+    """How much a measure's mean over queries changed, with its interval.
+
+    Args:
+        old: columns of `groups.read_groups`, each (n_groups,).
+        new: the same, of the same groups (`are_paired`).
+        measure: which column.
+        confidence: of the interval, such as 0.95.
+    """
+    n, difference = old["n"], new[measure] - old[measure]
+    total, weighted = n.sum(), (n * difference).sum()
+    delta = weighted / total
+    without_one = (weighted - n * difference) / (total - n)
+    n_groups = len(n)
+    error = np.sqrt((n_groups - 1) / n_groups * ((without_one - without_one.mean()) ** 2).sum())
+    reach = error * stdtrit(n_groups - 1, (1 + confidence) / 2)
+    return Change(float(delta), float(delta - reach), float(delta + reach))
+
 
 SYSTEMS = ("tuned", "onnx_int8")
 TESTED_ON = ("data/splits/test", "data/prepared/corpus.parquet")
@@ -152,3 +193,68 @@ def _keys(content: Any, above: str = "") -> Iterator[str]:  # noqa: ANN401
 
 
 RULES = {"same test": same_test_rule, "regression": regression_rule, "figures": keys_rule}
+
+
+# limits of other sections, by whose verdicts the gate goes
+ELSEWHERE = (
+    ("drift", "max_cost"),
+    ("drift", "min_neighbour_overlap"),
+    ("merge", "min_retention"),
+    ("report", "max_dev_decline"),
+    ("report", "min_carried_share"),
+    ("report", "confidence"),
+    ("seeds", "confidence"),
+    # what counts as a leak: the higher, the less does
+    ("split", "near_query"),
+    ("split", "near_document"),
+    ("split", "max_leak_share"),
+    ("audit", "semantic_query"),
+    ("audit", "semantic_document"),
+    ("audit", "max_leak_share"),
+)
+
+
+def loosened(old: Revision, read: Read) -> Verdicts:
+    """One note for all limits that are looser here than at the revision; none where no limit is."""
+    there, here = _sections(old.read(str(PARAMS_FILE)), old.name), _sections(read(str(PARAMS_FILE)), "here")
+    changes = list(_looser(there, here))
+    if changes:
+        yield True, f"looser here than at {old.name}: {', '.join(changes)}; merge only if that is meant"
+
+
+def _sections(text: str | None, where: str) -> Mapping[str, Any]:
+    try:
+        found = YAML(typ="safe", pure=True).load(text or "")
+    except YAMLError as error:
+        raise Missing(f"{PARAMS_FILE} ({where}) is not YAML ({' '.join(str(error).split())})") from None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _looser(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
+    gate = [("gate", str(key)) for key in here.get("gate") or {}]
+    for section, key in (*gate, *ELSEWHERE):
+        old, new = ((side.get(section) or {}).get(key) for side in (there, here))
+        if isinstance(old, list) and isinstance(new, list):
+            if added := [str(entry) for entry in new if entry not in old]:
+                yield f"{section}.{key} also lists {' and '.join(added)}"
+        elif old is not None and new is not None and is_looser(key, old, new):
+            yield f"{section}.{key} {_shown(old)} → {_shown(new)}"
+    yield from _uncounted(*((side.get("probe") or {}).get("tasks") or {} for side in (there, here)))
+
+
+def _uncounted(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
+    """Tasks whose loss counted as drift, and no longer does."""
+    for name, task in there.items():
+        if task.get("is_counted") and not (here.get(name) or {}).get("is_counted", True):
+            yield f"probe.tasks.{name}.is_counted true → false"
+
+
+def is_looser(key: str, old: Any, new: Any) -> bool:  # noqa: ANN401
+    """Whether a new value lets more pass: a lower floor, anything else that is higher (a limit, true for false)."""
+    if not isinstance(old, int | float) or not isinstance(new, int | float):
+        return False
+    return new < old if key.startswith("min_") else new > old
+
+
+def _shown(value: float) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}"

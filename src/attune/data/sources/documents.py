@@ -4,21 +4,134 @@ A .txt file is one document, an .md file one for each section. Their ids are the
 section's number), so they stay when files are added. README.md at the top of the folder is about it and is not read.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from attune.data.sources.files.cells import Cells
-from attune.data.sources.files.columns import Columns
+from markdown_it import MarkdownIt
+from tqdm import tqdm
+
+from attune.data.sources.files.cells import Cells, Columns
 from attune.data.sources.files.lines import shown
 from attune.data.sources.files.tabular import FORMATS, columns_of, read_table, single_file
-from attune.data.sources.pair_rows import made_id
+from attune.data.sources.pairs import made_id
 from attune.data.sources.raw import Document
-from attune.data.sources.sections import sections
-from attune.data.sources.text_files import files_of, read_texts
-from attune.problems import Problems
+from attune.errors import Problems
+
+_FRONT = re.compile(r"\A---[ \t]*\n(\w[\w.-]*[ \t]*:.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
+_FRONT_TITLE = re.compile(r"^title[ \t]*:[ \t]*([\"']?)(.+?)\1[ \t]*$", re.MULTILINE)
+_LONGEST = 1000  # characters of a heading; no query is longer, and brackets without end take their time
+_LINE_END = re.compile(r"\r\n?")
+_PARSER = MarkdownIt("commonmark")
+_BLOCKS = MarkdownIt("commonmark").disable(["inline", "text_join"])  # which line is a heading, and nothing finer
+
+
+class Section(NamedTuple):
+    """The headings above a text, outermost first, and the text itself, in Markdown."""
+
+    headings: tuple[str, ...]
+    text: str
+
+
+def sections(markdown: str) -> list[Section]:
+    """All sections in order, first what stands before any heading (often nothing); texts may be blank.
+
+    A section ends at the next heading of whatever level, so no text is in two of them.
+    """
+    text = _LINE_END.sub("\n", markdown)
+    front = _FRONT.match(text)
+    title = _FRONT_TITLE.search(front[1]) if front else None
+    text = text[front.end() :] if front else text
+    lines = text.split("\n")
+    path: dict[int, str] = {0: title[2]} if title else {}
+    found: list[Section] = []
+    start = 0
+    for level, heading, first, end in _headings(text):
+        found.append(_section(path, lines[start:first]))
+        path = {above: name for above, name in path.items() if above < level} | {level: heading}
+        start = end
+    return [*found, _section(path, lines[start:])]
+
+
+def _section(path: dict[int, str], lines: list[str]) -> Section:
+    return Section(tuple(name for name in path.values() if name), "\n".join(lines).strip())
+
+
+def _headings(text: str) -> list[tuple[int, str, int, int]]:
+    """Level (1 to 6), plain text, first line and the line after, of each heading that is in no list or quotation."""
+    return [
+        (int(token.tag[1]), plain_text(content.content[:_LONGEST]), token.map[0], token.map[1])
+        for token, content in pairwise(_BLOCKS.parse(text))
+        if token.type == "heading_open" and token.level == 0 and token.map
+    ]
+
+
+def plain_text(markdown: str) -> str:
+    """One paragraph or heading as a person reads it: without emphasis, link targets, images and HTML; on one line."""
+    tokens = _PARSER.parseInline(markdown)[0].children or []
+    breaks = {"softbreak": " ", "hardbreak": " "}
+    pieces = (
+        breaks.get(t.type, t.content if t.type in {"text", "code_inline", "text_special"} else "") for t in tokens
+    )
+    return " ".join("".join(pieces).split())
+
+
+_MAX_CHARACTERS = 16 * 2**20
+_MAX_PATH = 480  # leaves room for the number of a section: ids have up to 500 characters
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The files at any depth in the order of their paths, but nothing hidden and not the README.md at the top."""
+    inside = sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+    return [
+        folder / inner
+        for inner in inside
+        if not any(part.startswith(".") for part in inner.parts) and inner != Path("README.md")
+    ]
+
+
+def read_texts(folder: Path, files: Sequence[Path], problems: Problems) -> Iterator[tuple[Path, str, str]]:
+    """Yields file, path in the folder and text of each file that is sound; the others' faults go to `problems`."""
+    for file in tqdm(files, desc=folder.name, unit=" files", disable=None):
+        inner = file.relative_to(folder).as_posix() if file != folder else file.name
+        text = _read(file, problems)
+        if len(inner) > _MAX_PATH or not inner.isprintable():
+            # the path becomes an id, which has to survive tables, terminals and UTF-8
+            problems.add(
+                shown(str(file)),
+                f"a path of {len(inner)} characters, expected up to {_MAX_PATH}, all printable; rename it",
+            )
+        elif text is not None:
+            yield file, inner, text
+
+
+def _read(file: Path, problems: Problems) -> str | None:
+    """The text of a file, or None where a problem was added."""
+    content = file.read_bytes()
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        problems.add(f"{file}:1", "UTF-16, expected UTF-8; save the file as UTF-8")
+        return None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start]  # without the byte order mark, which the decoder has taken off
+        line, byte = before.count(b"\n") + 1, error.start - before.rfind(b"\n")
+        problems.add(f"{file}:{line}", f"byte {byte} is not UTF-8; save the file as UTF-8")
+        return None
+    before_nul, nul, _ = text.partition("\0")
+    if nul:
+        line = before_nul.count("\n") + 1
+        problems.add(f"{file}:{line}", "NUL character, expected text; remove the character or the file")
+    elif len(text) > _MAX_CHARACTERS:
+        problems.add(f"{file}:1", f"{len(text)} characters, expected up to {_MAX_CHARACTERS}; cut the file in parts")
+    else:
+        return text
+    return None
+
 
 _TEXT, _MARKDOWN = (".txt",), (".md", ".markdown")
 TEXTS = _TEXT + _MARKDOWN

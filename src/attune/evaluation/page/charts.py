@@ -1,6 +1,7 @@
 """The charts of the report's page, each with what it shows in words."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,106 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from attune.evaluation.page.rank_curves import N_BINS, Gains
 from attune.evaluation.page.svg import COLOURS, Chart, canvas, chart, styled
+from attune.tuning.curve import Point
+
+
+def training(points: Sequence[Point], kept_step: int) -> Chart:
+    """Training loss and dev score step by step, and the step that is kept."""
+    losses = [(point.step, point.loss) for point in points if point.loss is not None]
+    dev = [(point.step, point.dev) for point in points if point.dev is not None]
+    with styled():
+        figure = canvas(height=3.9)
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
+        rows = ((upper, dev, "tuned", "o", "dev nDCG@10"), (lower, losses, "base", "s", "training loss"))
+        for axes, curve, colour, marker, label in rows:
+            axes.plot(*zip(*curve, strict=True), color=COLOURS[colour], marker=marker, markersize=5) if curve else None
+            axes.set_ylabel(label)
+            axes.axvline(kept_step, color=COLOURS["muted"], linewidth=1, linestyle=(0, (3, 2)))
+        lower.set_xlabel(f"step (kept: {kept_step:,})")
+        lower.set_ylim(bottom=0)
+    told = "dev nDCG@10 " + ", ".join(f"{value:.3f} at step {step}" for step, value in dev)
+    told += "; loss " + ", ".join(f"{value:.3f} at step {step}" for step, value in losses) if losses else ""
+    return chart(figure, "training", "Training, on dev", f"The encoder of step {kept_step} is kept. {told}.")
+
+
+def trade_off(points: Sequence[Mapping[str, Any]]) -> Chart:
+    """Dev and general score by share of the tuned weights, the share that ships marked."""
+    ordered = sorted(points, key=lambda point: point["share"])
+    shares = [point["share"] for point in ordered]
+    with styled():
+        figure = canvas()
+        axes = figure.add_subplot()
+        for key, label, colour, marker, dashes in (
+            ("dev", "dev", "tuned", "o", "solid"),
+            ("general", "general text", "base", "s", (0, (5, 1.8))),
+        ):
+            values = [point[key] for point in ordered]
+            axes.plot(shares, values, color=COLOURS[colour], linestyle=dashes, marker=marker, markersize=5, label=label)
+        for share in (point["share"] for point in ordered if point["is_chosen"]):
+            axes.axvline(share, color=COLOURS["muted"], linewidth=1, linestyle=(0, (3, 2)), label=f"ships: {share:g}")
+        axes.set(xlabel="share of the tuned weights", ylabel="nDCG@10", xticks=[0, 0.2, 0.4, 0.6, 0.8, 1])
+        axes.margins(y=0.12)
+        axes.legend(loc="best", handlelength=3.2)
+    told = "; ".join(
+        f"share {point['share']:g}: dev {point['dev']:.3f}, general {point['general']:.3f}"
+        f"{' (ships)' if point['is_chosen'] else ''}"
+        for point in ordered
+    )
+    return chart(figure, "trade-off", "Between base and tuned", f"By share of the tuned weights. {told}.")
+
 
 Values = NDArray[np.float64]
+Ranks = NDArray[np.int64]
+
+N_BINS = 10  # of the gains on each side of nothing, and of the scores
+
+
+def recall_curve(ranks: Ranks, n_relevant: Ranks, n_queries: int, depth: int) -> Values:
+    """Mean recall at every k from 1 to depth, as `measures.measure` defines it.
+
+    Args:
+        ranks: (n_hits,) the ranks, from 1 on, at which relevant documents were found, of all queries together.
+        n_relevant: (n_hits,) how many relevant documents the query of each hit has.
+        n_queries: with at least one relevant document; a query without hits counts 0.
+        depth: hits further down are left out.
+
+    Returns:
+        (depth,) values between 0 and 1, never falling.
+    """
+    counted = ranks <= depth
+    found = np.bincount(ranks[counted], weights=1 / n_relevant[counted], minlength=depth + 1)[1:]
+    curve: Values = found.cumsum() / n_queries
+    return curve
+
+
+@dataclass(frozen=True)
+class Gains:
+    """How many queries lost, stayed and gained: `losses[i]` and `wins[i]` by (i/10, (i+1)/10]."""
+
+    losses: NDArray[np.int64]
+    ties: int
+    wins: NDArray[np.int64]
+
+
+def gains_by_size(base: Values, tuned: Values) -> Gains:
+    """Counts queries by how much their score (0..1, (n_queries,)) changed; only an unchanged score is a tie."""
+    change = np.round(tuned - base, 9)  # so that .3 - .2 is in the bin of .1
+    bins = np.ceil(np.round(np.abs(change) * N_BINS, 6)).astype(np.int64).clip(1, N_BINS) - 1
+    losses, wins = (np.bincount(bins[side], minlength=N_BINS) for side in (change < 0, change > 0))
+    return Gains(losses, int((change == 0).sum()), wins)
+
+
+def bubbles(base: Values, tuned: Values) -> NDArray[np.float64]:
+    """(n_bubbles, 3) base score, tuned score, and number of queries there, scores rounded to twentieths.
+
+    Scores take few values, so that single points would lie on top of each other; and a page stays small whatever n is.
+    """
+    steps = 2 * N_BINS
+    places, counts = np.unique(np.round(np.column_stack([base, tuned]) * steps), axis=0, return_counts=True)
+    return np.column_stack([places / steps, counts])
+
+
 # told apart by dashes and widths, too, not by colour alone
 DASHES: Mapping[str, Any] = {
     "bm25": {"linestyle": (0, (1, 1.4)), "linewidth": 2.2},

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from attune.evaluation.page.rank_curves import Values, recall_curve
+from attune.evaluation.page.charts import Values, recall_curve
 from attune.evaluation.report.examples import largest_changes, tell
 from attune.evaluation.scoring.measures import MEASURES
 from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, RUN, read, scores_columns

@@ -4,11 +4,16 @@ A README.md with the YAML header that model hubs read; its parts are those of Mi
 Reporting, 2019. Nothing in it depends on when or where it was made.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
+from ruamel.yaml import YAML
 
+from attune.errors import BadInput
 from attune.evaluation.report.markdown import render
 from attune.evaluation.scoring.measures import MEASURES
 
@@ -83,3 +88,25 @@ def card(about: Mapping[str, Any], params: Mapping[str, Any], receipts: Figures)
     known = {"systems": SYSTEMS, "measures": ("recall@1", "recall@10", "recall@100", "mrr@10", "ndcg@10", "map@100")}
     data = {"source": SOURCES.get(source, ""), "receipts": receipts, "params": params, "release": release}
     return render("model_card.md.j2", header=yaml.strip(), about=about, **known, **data)
+
+
+# every section that a weight of the shipped encoder or a byte of its folder depends on
+SHAPING = ("base", "collect", "prepare", "split", "embed", "mine", "train", "rounds", "merge", "export")
+
+
+def shaping_params(file: Path) -> dict[str, Any]:
+    """The sections of params.yaml that shaped the model.
+
+    Raises:
+        BadInput: a section is missing.
+    """
+    sections = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
+    lacking = [name for name in SHAPING if name not in sections]
+    if lacking:
+        raise BadInput(f"{file}: section '{lacking[0]}' is missing; restore it from the project's history")
+    return {name: sections[name] for name in SHAPING}
+
+
+def params_sha256(sections: Mapping[str, Any]) -> str:
+    """One hash of parameters that layout, comments and order of keys do not change."""
+    return hashlib.sha256(json.dumps(sections, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

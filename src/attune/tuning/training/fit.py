@@ -21,12 +21,11 @@ from attune.tuning.dev import Bar, Dev, DevEvaluator
 from attune.tuning.general_text import Pair
 from attune.tuning.training import lora as adapters
 from attune.tuning.training import losses, packing
-from attune.tuning.training.batches import Rows
+from attune.tuning.training.batches import Epochs, Rows
 from attune.tuning.training.checkpoints import is_last, last_whole_checkpoint, restore_best
 from attune.tuning.training.forgetting import Clock, Distilled, lesson
-from attune.tuning.training.gathering import Whole
+from attune.tuning.training.losses import Whole
 from attune.tuning.training.recipe import Recipe
-from attune.tuning.training.shared_batches import Epochs
 
 SAMPLE = 4  # rows whose texts show whether an encoder can do without padding
 

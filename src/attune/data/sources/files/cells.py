@@ -1,10 +1,12 @@
 """One row's cells, each read as what it should hold; what it does not hold is a problem and None."""
 
 import re
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from attune.data.sources.files.lines import id_of, is_whole, shown, text_of
-from attune.problems import Problems
+from attune.errors import Problems
 
 _SPLITS = {"": "", "train": "train", "dev": "dev", "test": "test", "validation": "dev", "valid": "dev", "val": "dev"}
 _RELEVANCE = re.compile(r"(-?[0-9]{1,9})(\.0*)?")
@@ -67,3 +69,20 @@ class Cells(NamedTuple):
             elif value is not None and value != "":
                 found.append(self.text(column))
         return found
+
+
+class Columns(BaseModel):
+    """Names of columns; "" where the table has none of the kind. No field has a default: params.yaml shows them all."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    query: str
+    document: str
+    title: str
+    negatives: list[Annotated[str, Field(min_length=1)]]  # documents that do not answer the row's query
+    relevance: str
+    query_id: str
+    document_id: str
+    group: str  # a customer, a thread, a page: its queries are never split
+    stratum: str  # of each of its values the splits get the same share
+    split: str  # train, dev or test

@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 
 import pyarrow as pa
 
-from attune.problems import Problems
+from attune.errors import Problems
 
 _MAX_LINE = 16 * 1024 * 1024  # bytes
 _MAX_ID = 500  # characters

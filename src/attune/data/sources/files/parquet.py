@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from attune.data.sources.files.lines import shown
-from attune.problems import Problems
+from attune.errors import Problems
 
 _BATCH = 1024
 # What pyarrow raises for a damaged file: its own errors, and plain ones from the code around it.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from attune.data.sources.files.lines import read_lines, shown
-from attune.problems import Problems
+from attune.errors import Problems
 
 _NAMES = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 _MAX_RECORD = 16 * 1024 * 1024  # characters; what is longer is a quote that nobody closed

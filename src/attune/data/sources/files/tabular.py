@@ -8,7 +8,7 @@ from typing import Any
 from attune.data.sources.files.lines import read_jsonl, read_lines, shown
 from attune.data.sources.files.parquet import parquet_columns, read_parquet
 from attune.data.sources.files.separated import read_separated, separated_columns
-from attune.problems import Problems
+from attune.errors import Problems
 
 _QUOTED = re.compile(r'"[^"]*"')
 FORMATS = ("csv", "tsv", "jsonl", "parquet")

@@ -6,26 +6,120 @@ for documents that are new or changed. A key, if the endpoint wants one, comes f
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
+from email.utils import parsedate, parsedate_to_datetime
 from hashlib import sha256
 from itertools import islice
+from math import isfinite
 from pathlib import Path
 from string import Formatter
-from threading import Event
-from typing import Annotated
+from threading import Event, Lock
+from time import sleep, time
+from types import TracebackType
+from typing import Annotated, Self
 
 import requests
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from requests.adapters import HTTPAdapter
+from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 from tqdm import tqdm
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NewConnectionError, TimeoutError
 
 from attune.data.sources.files.lines import shown
-from attune.data.sources.generated.answers import Answers
-from attune.data.sources.generated.retrying import post, reason
 from attune.data.sources.raw import Document
 from attune.errors import BadInput
+
+BACKOFF_SECONDS = 1.0  # doubled after each try
+MAX_WAIT_SECONDS = 60  # between two tries, whatever the endpoint asks for
+_PASSING = (408, 425, 429, 500, 502, 503, 504)  # faults that may be gone at the next try
+_JSON = {"Content-Type": "application/json"}
+Auth = Callable[[requests.PreparedRequest], requests.PreparedRequest]
+
+
+def post(
+    session: requests.Session, url: str, auth: Auth, body: bytes, timeout_seconds: float, retries: int
+) -> requests.Response:
+    """The whole answer, after as many tries as it takes; the last one, good or bad, if it takes too many.
+
+    Not by urllib3's Retry, which is over once the head of an answer is there: bodies break, too.
+    """
+    for n_tried in range(1, retries + 2):
+        is_last = n_tried > retries
+        wanted = 0.0
+        try:
+            response = session.post(url, body, headers=_JSON, auth=auth, timeout=timeout_seconds, allow_redirects=False)
+            if is_last or response.status_code not in _PASSING:
+                break
+            wanted = _retry_after(response.headers.get("Retry-After", ""))
+        except (requests.ConnectionError, requests.Timeout, ChunkedEncodingError, ContentDecodingError):
+            if is_last:
+                raise
+        # the first pause is short: most faults are over at once
+        sleep(min(MAX_WAIT_SECONDS, max(wanted, BACKOFF_SECONDS * (2**n_tried - 2) / 2)))
+    return response
+
+
+def _retry_after(header: str) -> float:
+    """The seconds that an endpoint asks to wait, by their number or by a date; 0 where it says nothing of use."""
+    try:
+        seconds = float(header)
+    except ValueError:
+        date = parsedate_to_datetime(header) if parsedate(header) else None
+        seconds = date.timestamp() - time() if date else 0.0
+    return seconds if isfinite(seconds) else 0.0
+
+
+def reason(error: Exception, timeout_seconds: float, retries: int) -> str:
+    """What lies under the layers of requests and urllib3, without the addresses of their objects."""
+    cause = getattr(error.args[0], "reason", error) if error.args else error
+    is_slow = isinstance(cause, (TimeoutError, requests.Timeout)) or "Read timed out" in str(cause)
+    if is_slow and not isinstance(cause, NewConnectionError):
+        return f"no answer within {timeout_seconds:g} seconds, tried {retries + 1} times"
+    return str(cause).rpartition(": ")[2] or type(cause).__name__
+
+
+class Answers:
+    """A key to text store in one SQLite file of a folder; may be used by many threads and several processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "answers.sqlite"
+        self._lock = Lock()
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._store = sqlite3.connect(self._file, timeout=60, isolation_level=None, check_same_thread=False)
+            self._store.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT NOT NULL)")
+        except sqlite3.Error as error:
+            raise self._damaged(error) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._store.close()
+
+    def get(self, key: str) -> str | None:
+        """The answer, or None where there is none yet."""
+        try:
+            with self._lock, closing(self._store.execute("SELECT answer FROM answers WHERE key = ?", [key])) as rows:
+                row = rows.fetchone()
+        except sqlite3.Error as error:
+            raise self._damaged(error) from None
+        return None if row is None else str(row[0])
+
+    def put(self, key: str, answer: str) -> None:
+        """Keeps an answer; on return it is on disk."""
+        try:
+            with self._lock:
+                self._store.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", [key, answer])
+        except sqlite3.Error as error:
+            raise self._damaged(error) from None
+
+    def _damaged(self, error: sqlite3.Error) -> BadInput:
+        return BadInput(f"{self._file}: {error}; free the disk or remove the file, which asks for everything again")
+
 
 KEY = "ATTUNE_API_KEY"
 _ADVICE = {

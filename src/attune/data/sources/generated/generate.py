@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from attune.data.sources.documents import Entry, read_documents
-from attune.data.sources.files.columns import Columns
+from attune.data.sources.files.cells import Columns
 from attune.data.sources.generated.endpoint import Endpoint, ask
 from attune.data.sources.generated.structure import QueryRules, add, generic, n_words, queries_from_structure
 from attune.data.sources.raw import Document, RawData

@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
 
-from attune.data.sources.documents import Entry
+from attune.data.sources.documents import Entry, plain_text
 from attune.data.sources.raw import Document, Qrel, Query, RawData
-from attune.data.sources.sections import plain_text
 
 # Chinese and Japanese put no space between words: each of their characters counts as one.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
