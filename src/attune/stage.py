@@ -9,12 +9,12 @@ import inspect
 import json
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_type_hints
 
 import typer
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from safetensors import SafetensorError
@@ -23,54 +23,105 @@ from attune.errors import BadInput
 
 Out = Annotated[Path, "out"]
 Receipt = Mapping[str, int | float | str | bool]
-_afterwards: list[Callable[[], None]] = []
 
-PARAMS_FILE = Path("params.yaml")
+PARAMS_FILE, ADVANCED_FILE = Path("params.yaml"), Path("advanced.yaml")
 # What is no fault of the program: bad data, and files that cannot be read or written. safetensors has a type of its own
 # for the latter, which is no OSError (a full disk while weights are saved, weights cut short).
 EXPECTED = (BadInput, OSError, SafetensorError)
 
 
 class Params(BaseModel):
-    """A stage's section of params.yaml: unknown keys are forbidden, every field is bounded, no field has a default."""
+    """The parameters of a stage: unknown keys are forbidden, every field is bounded, no field has a default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Machine(Params):
+    """The section `machine`: how every stage that computes uses the hardware.
+
+    Attributes:
+        threads: CPU threads of a process.
+        precision: number format of matrix products while encoding and training.
+        batch_tokens: tokens per encoding batch, padding included.
+    """
+
+    threads: int = Field(ge=1, le=1024)
+    precision: Literal["auto", "fp32", "bf16"]
+    batch_tokens: int = Field(ge=64, le=1_000_000)
 
 
 ParamsT = TypeVar("ParamsT", bound=Params)
 
 
 def load_params(record: type[ParamsT], section: str, file: Path = PARAMS_FILE) -> ParamsT:
-    """Reads one section of a params file into its record.
+    """Reads a stage's parameters: its section in params.yaml and the section of that name in advanced.yaml beside it.
+
+    A record with a field `machine` gets the section `machine` there.
+
+    Args:
+        record: the type to fill; unknown keys and values out of bounds are refused.
+        section: name of the stage.
+        file: path of params.yaml; advanced.yaml is looked for in the same folder.
 
     Raises:
-        BadInput: the file or the section is missing, it is not YAML in UTF-8, or a value is unknown or out of range.
+        BadInput: a file is missing or not YAML in UTF-8, the section is missing, a key stands in both files, is unknown
+            or missing, or a value is out of bounds.
     """
+    files = {
+        path: _sections(path) for path in (file, file.with_name(ADVANCED_FILE.name)) if path == file or path.exists()
+    }
+    values, homes = _merged(files, section)
+    if "machine" in record.model_fields:
+        values["machine"], of_machine = _merged(files, "machine")
+        homes |= {f"machine.{key}": path for key, path in of_machine.items()}
+    elif not homes:
+        raise BadInput(f"{file}: section '{section}' is missing; restore it from the project's history")
     try:
-        # YAML 1.2, as DVC reads it: in YAML 1.1 `2e-5` is a string.
+        return record.model_validate(values)
+    except ValidationError as error:
+        raise BadInput("; ".join(_explain(files, homes, section, e) for e in error.errors())) from None
+
+
+def _sections(file: Path) -> Mapping[str, Any]:
+    """Returns the sections of a parameter file, read as YAML 1.2, as DVC does (in YAML 1.1 `2e-5` is a string)."""
+    try:
         sections = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadInput(f"{file}: not found; run from the project's root") from None
     except MarkedYAMLError as error:
         mark = error.problem_mark
         raise BadInput(f"{file}:{mark.line + 1 if mark else '?'}: not valid YAML: {error.problem}") from None
-    except (YAMLError, ValueError) as error:  # a control character, another encoding, a date or number that is none
+    except (YAMLError, ValueError) as error:  # a control character, another encoding, a malformed date or number
         raise BadInput(f"{file}: not valid YAML in UTF-8: {' '.join(str(error).split())}") from None
-    if not isinstance(sections, dict) or section not in sections:
-        raise BadInput(f"{file}: section '{section}' is missing; restore it from the project's history")
-    try:
-        return record.model_validate(sections[section])
-    except ValidationError as error:
-        raise BadInput("; ".join(_explain(file, section, e) for e in error.errors())) from None
+    return sections if isinstance(sections, dict) else {}
 
 
-def _explain(file: Path, section: str, error: Any) -> str:
-    where = ".".join([section, *map(str, error["loc"])])
-    if error["type"] == "extra_forbidden":
-        return f"{file}: {where} is not a parameter of this stage; check the spelling or remove it"
+def _merged(files: Mapping[Path, Mapping[str, Any]], section: str) -> tuple[dict[str, Any], dict[str, Path]]:
+    """Returns the values of a section from all files, and the file that each key stands in."""
+    values: dict[str, Any] = {}
+    homes: dict[str, Path] = {}
+    for path, sections in files.items():
+        own = sections.get(section, {})
+        if not isinstance(own, dict):
+            raise BadInput(f"{path}: section '{section}' is {own!r}, expected keys with values")
+        if twice := sorted(values.keys() & own.keys()):
+            raise BadInput(f"{path}: {section}.{twice[0]} also stands in {homes[twice[0]].name}; remove one of the two")
+        values |= own
+        homes |= dict.fromkeys(own, path)
+    return values, homes
+
+
+def _explain(files: Iterable[Path], homes: Mapping[str, Path], section: str, error: Any) -> str:
+    place = [str(part) for part in error["loc"]]
+    is_machine = place[:1] == ["machine"]
+    where = ".".join(place if is_machine else [section, *place])
+    home = homes.get(".".join(place[: 1 + is_machine]))
     if error["type"] == "missing":
-        return f"{file}: {where} is missing; every parameter must be set"
-    return f"{file}: {where}: got {error['input']!r}; {error['msg'][0].lower()}{error['msg'][1:]}"
+        return f"{home or ' or '.join(path.name for path in files)}: {where} is missing; every parameter must be set"
+    if error["type"] == "extra_forbidden":
+        return f"{home}: {where} is not a parameter of this stage; check the spelling or remove it"
+    got = "" if not place else f"got {error['input']!r}; "
+    return f"{home or next(iter(files))}: {where}: {got}{error['msg'][0].lower()}{error['msg'][1:]}"
 
 
 def partial(path: Path) -> Path:
@@ -109,46 +160,54 @@ def _rounded(value: Any) -> Any:
     return value
 
 
-def afterwards(clean_up: Callable[[], None]) -> None:
-    """Has this done once the running stage's outputs have their names: what a killed stage would go on from is kept."""
-    _afterwards.append(clean_up)
+class AfterCommit(list[Callable[[], None]]):
+    """Actions to run once the stage's outputs are in place, such as removing checkpoints that a killed run resumes from.
+
+    A stage that takes an argument of this type gets an empty list to append to.
+    """
 
 
-def _outs(function: Callable[..., Receipt | None], arguments: Mapping[str, Any]) -> list[str]:
-    hints = get_type_hints(function, include_extras=True)
+Stage = Callable[..., Receipt | None]
+
+
+def _hints(function: Stage) -> dict[str, Any]:
+    return get_type_hints(function, include_extras=True)
+
+
+def _outs(function: Stage, arguments: Mapping[str, Any]) -> list[str]:
+    hints = _hints(function)
     return [name for name in arguments if hints[name] == Out]
 
 
-def unfinished(
-    function: Callable[..., Receipt | None], receipt: Path | None, arguments: Mapping[str, Any]
-) -> dict[Path, Path]:
-    """What a stage writes: the name while it is being written, and the final one."""
+def unfinished(function: Stage, receipt: Path | None, arguments: Mapping[str, Any]) -> dict[Path, Path]:
+    """Maps the temporary name of each output of a stage, receipt included, to its final name."""
     finals = [arguments[name] for name in _outs(function, arguments)] + ([] if receipt is None else [receipt])
     return {partial(final): final for final in finals}
 
 
-def with_partial_names(function: Callable[..., Receipt | None], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """A stage's arguments, its outputs under the names that they have while they are being written."""
-    outs = _outs(function, arguments)
-    return {name: partial(value) if name in outs else value for name, value in arguments.items()}
+def run_unfinished(function: Stage, params: Params, arguments: Mapping[str, Any]) -> tuple[Receipt | None, AfterCommit]:
+    """Runs a stage on its outputs' temporary names; returns its receipt and what is to be done after the commit."""
+    outs, after = _outs(function, arguments), AfterCommit()
+    values = {name: partial(value) if name in outs else value for name, value in arguments.items()}
+    values |= {name: after for name, hint in _hints(function).items() if hint is AfterCommit}
+    return function(params, **values), after
 
 
-def call(function: Callable[..., Receipt | None], params: Params, receipt: Path | None, **arguments: Any) -> None:
-    """Runs a stage with its outputs all or nothing: partial names first, renamed only when everything is written."""
+def call(function: Stage, params: Params, receipt: Path | None, **arguments: Any) -> None:
+    """Runs a stage with its outputs all or nothing: temporary names first, renamed only when everything is written."""
     finals = unfinished(function, receipt, arguments)
-    _afterwards.clear()
     try:
         for path in finals:
             discard(path)
             path.parent.mkdir(parents=True, exist_ok=True)
-        content = function(params, **with_partial_names(function, arguments))
+        content, after = run_unfinished(function, params, arguments)
         if receipt is not None:
             write_json(partial(receipt), content)
         for path, final in finals.items():
             discard(final)
             path.replace(final)
-        for clean_up in _afterwards:
-            clean_up()
+        for action in after:
+            action()
     finally:
         for path in finals:
             discard(path)
@@ -167,32 +226,27 @@ def fail(name: str, message: object) -> NoReturn:
     raise SystemExit(1)
 
 
-def run(function: Callable[..., Receipt | None], call: Callable[..., None] = call) -> None:
-    """Runs a stage from the command line; its name is the section of params.yaml.
+def run(function: Stage, call: Callable[..., None] = call) -> None:
+    """Runs a stage from the command line, with the section of params.yaml and advanced.yaml that bears its name.
 
     Args:
-        function: the stage.
-        call: what runs it, `launch.call` for a stage that several processes can share.
+        function: the stage; its first argument is the parameter record.
+        call: runner of the stage, `launch.call` where several processes can share it.
     """
-    name = function.__name__
-    record = get_type_hints(function)["params"]
+    name, hints = function.__name__, _hints(function)
 
     def command(receipt: Path | None, **arguments: Any) -> None:
         try:
-            call(function, load_params(record, name), receipt, **arguments)
+            call(function, load_params(hints["params"], name), receipt, **arguments)
         except EXPECTED as error:
             fail(name, error)
 
-    hints = get_type_hints(function)
-    names = list(inspect.signature(function).parameters)[1:]
-    options = [
-        inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[hints[n], typer.Option()])
-        for n in names
-    ]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    names = [name for name in list(inspect.signature(function).parameters)[1:] if hints[name] is not AfterCommit]
+    plain = get_type_hints(function)
+    options = [inspect.Parameter(n, keyword, annotation=Annotated[plain[n], typer.Option()]) for n in names]
     receipt_option = Annotated[Path | None, typer.Option(help="where the stage's figures go (JSON)")]
-    options.append(
-        inspect.Parameter("receipt", inspect.Parameter.KEYWORD_ONLY, annotation=receipt_option, default=None)
-    )
+    options.append(inspect.Parameter("receipt", keyword, annotation=receipt_option, default=None))
     command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
     command.__doc__ = function.__doc__
     typer.run(command)

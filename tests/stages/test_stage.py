@@ -14,7 +14,7 @@ from pydantic import Field
 from safetensors.numpy import save_file
 
 from attune.errors import BadInput
-from attune.stage import Out, Params, Receipt, afterwards, call, load_params, write_json
+from attune.stage import AfterCommit, Out, Params, Receipt, call, load_params, write_json
 from attune.tables import DOCUMENT_IDS, write
 
 
@@ -111,9 +111,9 @@ def test_what_is_done_afterwards_finds_the_outputs_in_place_and_is_not_done_afte
 ) -> None:
     seen = []
 
-    def tidy(params: BrewParams, out: Out) -> Receipt:
+    def tidy(params: BrewParams, out: Out, after: AfterCommit) -> Receipt:
         out.write_text("coffee")
-        afterwards(lambda: seen.append((tmp_path / "cup").is_file()))
+        after.append(lambda: seen.append((tmp_path / "cup").is_file()))
         if fails:
             raise BadInput("the kettle broke")
         return {}

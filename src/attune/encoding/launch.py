@@ -12,7 +12,7 @@ import signal
 import socket
 import tempfile
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from pydantic import Field
 from attune import stage
 from attune.encoding import processes
 from attune.errors import BadInput
-from attune.stage import Params, Receipt
+from attune.stage import Machine, Params, Stage
 
 GRACE = 3.0  # seconds that the others have to notice a failure themselves, before they are ended
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -31,10 +31,7 @@ class SharedParams(Params):
     """The parameters of a stage that several processes can share."""
 
     processes: int = Field(ge=1, le=65536)
-    threads: int = Field(ge=1, le=1024)
-
-
-Stage = Callable[..., Receipt | None]
+    machine: Machine
 
 
 def call(function: Stage, params: SharedParams, receipt: Path | None, **arguments: Any) -> None:  # noqa: ANN401
@@ -57,7 +54,7 @@ def take_part(function: Stage, params: SharedParams, receipt: Path | None, argum
     if processes.is_first():
         stage.call(function, params, receipt, **arguments)
     else:
-        function(params, **stage.with_partial_names(function, arguments))
+        stage.run_unfinished(function, params, arguments)
 
 
 def _as_one_of_torchruns(
@@ -75,7 +72,7 @@ def _as_one_of_torchruns(
     processes.end_with(os.getppid())
     store, _, _ = next(rendezvous("env://", place, n, timeout=processes.PATIENCE))
     try:
-        with processes.joined(place, n, store, params.threads):
+        with processes.joined(place, n, store, params.machine.threads):
             take_part(function, params, receipt, arguments)
     except stage.EXPECTED:
         if store.add("attune failures", 1) > 1:  # all of them met it: one line is enough
@@ -129,7 +126,7 @@ def _work(
     if loopback := [name for _, name in socket.if_nameindex() if name.startswith("lo")]:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback[0])
     try:
-        with processes.joined(place, n, FileStore(str(folder / "store"), n), params.threads):
+        with processes.joined(place, n, FileStore(str(folder / "store"), n), params.machine.threads):
             take_part(function, params, receipt, arguments)
     except stage.EXPECTED as error:
         _leave_word(folder, place, lines=stage.lines(error))

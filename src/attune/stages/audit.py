@@ -14,7 +14,7 @@ from pydantic import Field
 
 from attune.data.splitting.leaks import SEMANTIC, Texts, count, semantic_leaks
 from attune.retrieval.vectors import load_embeddings
-from attune.stage import Out, Params, Receipt, run
+from attune.stage import Machine, Out, Params, Receipt, run
 from attune.tables import CLUSTERED_QUERIES, CORPUS, LEAKS, QRELS, SPLITS, full_texts, read, write
 
 
@@ -24,7 +24,7 @@ class AuditParams(Params):
     semantic_query: float = Field(gt=0, le=1)
     semantic_document: float = Field(gt=0, le=1)
     max_leak_share: float = Field(ge=0, le=1)
-    threads: int = Field(ge=1, le=1024)
+    machine: Machine
 
 
 def query_texts(splits: Path, embeddings: Path) -> tuple[Texts, np.ndarray]:
@@ -58,8 +58,8 @@ def audit(params: AuditParams, prepared: Path, splits: Path, embeddings: Path, o
     """Writes all leaks, those of stage split and the semantic ones, with what each matches."""
     queries, query_vectors = query_texts(splits, embeddings)
     documents, document_vectors = document_texts(splits, prepared, embeddings)
-    leaks = semantic_leaks(queries, query_vectors, params.semantic_query, params.threads)
-    leaks += semantic_leaks(documents, document_vectors, params.semantic_document, params.threads)
+    leaks = semantic_leaks(queries, query_vectors, params.semantic_query, params.machine.threads)
+    leaks += semantic_leaks(documents, document_vectors, params.semantic_document, params.machine.threads)
     table = pl.concat([read(splits / "leaks.parquet", LEAKS), pl.DataFrame(leaks, LEAKS, orient="row")])
     write(table, out / "leaks.parquet", LEAKS)
     sizes = {f"{texts.what}.{name}": len(texts.rows(name)) for texts in (queries, documents) for name in SPLITS}

@@ -21,7 +21,7 @@ from attune.evaluation.scoring.measures import measure
 from attune.evaluation.scoring.receipts import read_receipts
 from attune.retrieval.exact import top_k
 from attune.retrieval.vectors import load_embeddings
-from attune.stage import Params, Receipt, run
+from attune.stage import Machine, Params, Receipt, run
 from attune.tables import CORPUS, read
 
 Vectors = NDArray[np.float32]
@@ -38,7 +38,7 @@ class DriftParams(Params):
     min_stale_overlap: float = Field(ge=0, le=1)
     n_sample: int = Field(ge=2, le=20_000)
     seed: int = Field(ge=0, lt=2**32)
-    threads: int = Field(ge=1, le=1024)
+    machine: Machine
 
 
 def load_pair(folder: Path, file: str, n_rows: int, table: str) -> tuple[Vectors, Vectors]:
@@ -88,7 +88,7 @@ def domain(
     for system, asked, found in zip(SYSTEMS, queries, documents, strict=True):
         figures[f"domain.{system}_alignment"] = space.alignment(asked[positives[:, 0]], found[positives[:, 1]])
     for name, index in (("stale_dev_ndcg@10", documents[0]), ("dev_ndcg@10", documents[1])):
-        _, ranked = top_k(queries[1], index, 10, params.threads)
+        _, ranked = top_k(queries[1], index, 10, params.machine.threads)
         figures[name] = float(measure(ranked, judgments)["ndcg@10"].mean())
     return figures
 

@@ -7,11 +7,10 @@ own: a stage that must not see the test split does not have it among its inputs.
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from attune.encoding import launch, processes
 from attune.encoding.launch import SharedParams
@@ -19,7 +18,7 @@ from attune.encoding.scratch import code_files, fingerprint
 from attune.encoding.shards import Part, distinct, encode_shards, write_vectors
 from attune.errors import BadInput
 from attune.runtime import Embedder
-from attune.stage import Out, Receipt, afterwards, discard, run
+from attune.stage import AfterCommit, Out, Receipt, discard, run
 from attune.tables import CLUSTERED_QUERIES, CORPUS, full_texts, read
 
 # Train queries are embedded where mining needs them; the shipped models are only scored, those of a round never.
@@ -55,9 +54,6 @@ class Encoder(Protocol):
 class EmbedParams(SharedParams):
     """How texts are encoded; what is encoded, and to how many tokens, belongs to the encoder."""
 
-    precision: Literal["auto", "fp32", "bf16"]
-    batch_tokens: int = Field(ge=64, le=1_000_000)
-
 
 def precision_of(system: str, params: EmbedParams) -> str:
     """What the encoder multiplies in: the graphs are what they are, torch does as told or as the hardware likes."""
@@ -65,7 +61,7 @@ def precision_of(system: str, params: EmbedParams) -> str:
         return "int8" if system == "onnx_int8" else "fp32"
     from attune.encoding.encoders import best_precision  # noqa: PLC0415
 
-    return best_precision() if params.precision == "auto" else params.precision
+    return best_precision() if params.machine.precision == "auto" else params.machine.precision
 
 
 def device_of(system: str) -> str:
@@ -80,16 +76,16 @@ def device_of(system: str) -> str:
 def load(system: str, folder: Path, precision: str, params: EmbedParams) -> Encoder:
     """The encoder of a system: onnx and onnx_int8 run in the runtime that services use, all others in torch."""
     if system == "onnx":
-        return Embedder(folder, threads=params.threads)
+        return Embedder(folder, threads=params.machine.threads)
     if system == "onnx_int8":
-        return Embedder(folder, file="onnx/model_quantized.onnx", threads=params.threads)
+        return Embedder(folder, file="onnx/model_quantized.onnx", threads=params.machine.threads)
     # torch takes seconds to import, which the shipped models do without
     import torch  # noqa: PLC0415
 
     from attune.encoding.encoders import TorchEncoder, load_torch  # noqa: PLC0415
 
-    torch.set_num_threads(params.threads)
-    return TorchEncoder(load_torch(folder), precision, params.batch_tokens)
+    torch.set_num_threads(params.machine.threads)
+    return TorchEncoder(load_torch(folder), precision, params.machine.batch_tokens)
 
 
 def scratch_of(system: str, precision: str, params: EmbedParams, inputs: Iterable[Path]) -> Path:
@@ -104,7 +100,9 @@ def scratch_of(system: str, precision: str, params: EmbedParams, inputs: Iterabl
     return processes.same_for_all(SCRATCH / fingerprint(work, LIBRARIES, [*files, *code_files()]))
 
 
-def embed(params: EmbedParams, system: str, model: Path, prepared: Path, splits: Path, out: Out) -> Receipt:
+def embed(
+    params: EmbedParams, system: str, model: Path, prepared: Path, splits: Path, out: Out, after: AfterCommit
+) -> Receipt:
     """Writes corpus.npy and a file per set of queries: float32, (n rows of the table, dim), rows of length 1."""
     if system not in SPLITS_OF:
         raise BadInput(f"embed: system is {system!r}, expected one of {', '.join(SPLITS_OF)}")
@@ -128,7 +126,7 @@ def embed(params: EmbedParams, system: str, model: Path, prepared: Path, splits:
     out.mkdir(parents=True)
     for name, its_places in places.items():
         write_vectors(scratch / name, its_places, encoder.dim, out / f"{name}.npy")
-    afterwards(partial(discard, scratch))
+    after.append(partial(discard, scratch))
     n_queries = sum(map(len, texts.values())) - len(texts["corpus"])
     sizes = {"n_documents": len(texts["corpus"]), "n_queries": n_queries, "n_encoded": n_encoded}
     return sizes | {"dim": encoder.dim, "precision": precision}

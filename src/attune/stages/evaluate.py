@@ -23,7 +23,7 @@ from attune.evaluation.scoring.measures import MEASURES, measure
 from attune.retrieval.bm25 import bm25_top_k
 from attune.retrieval.exact import top_k
 from attune.retrieval.vectors import load_embeddings
-from attune.stage import Out, Params, Receipt, run
+from attune.stage import Machine, Out, Params, Receipt, run
 from attune.tables import CORPUS, RUN, full_texts, read, scores_columns, write
 
 BM25 = "bm25"
@@ -42,7 +42,7 @@ class EvaluateParams(Params):
     seed: int = Field(ge=0)
     n_groups: int = Field(ge=2, le=1000)
     truncate_dims: list[Annotated[int, Field(ge=1)]]
-    threads: int = Field(ge=1, le=1024)
+    machine: Machine
     bm25_k1: float = Field(ge=0, le=10)
     bm25_b: float = Field(ge=0, le=1)
 
@@ -77,7 +77,9 @@ def dense_ranker(params: EvaluateParams, source: Path, n_documents: int, dim: in
     def ranked(split: Split) -> tuple[Vectors, Rows]:
         path = source / f"{split.name}.npy"
         queries = load_embeddings(path, split.n_in_file, f"the {split.name} queries")[split.rows]
-        return top_k(queries if dim is None else truncated(queries, dim), documents, params.depth, params.threads)
+        return top_k(
+            queries if dim is None else truncated(queries, dim), documents, params.depth, params.machine.threads
+        )
 
     return ranked
 

@@ -40,7 +40,7 @@ from attune.export.parity import (
 from attune.runtime import Embedder
 from attune.runtime.integrity import GOLDEN
 from attune.runtime.manifest import MANIFEST
-from attune.stage import Out, Params, Receipt, run, write_json
+from attune.stage import Machine, Out, Params, Receipt, run, write_json
 from attune.tables import CORPUS, TRIPLETS, read
 
 
@@ -58,7 +58,7 @@ class ExportParams(Params):
     torch_weights: bool
     parity_min_cosine: float = Field(gt=0, le=1)
     parity_max_abs_diff: float = Field(gt=0, le=2)
-    threads: int = Field(ge=1, le=1024)
+    machine: Machine
 
     def scheme(self) -> Scheme:
         """How the int8 graph is made."""
@@ -153,7 +153,7 @@ def write_graphs(params: ExportParams, encoder: SentenceTransformer, texts: Sequ
 
 def export(params: ExportParams, model: Path, triplets: Path, corpus: Path, out: Out) -> Receipt:
     """Writes the ONNX folder; the activations' ranges come from the train queries and documents of the triplets."""
-    torch.set_num_threads(params.threads)
+    torch.set_num_threads(params.machine.threads)
     encoder = load(model)
     about = describe(encoder, model)
     texts, truth = reference(encoder, about.max_length)
@@ -162,9 +162,11 @@ def export(params: ExportParams, model: Path, triplets: Path, corpus: Path, out:
     calibrating = calibration_texts(*seen, params.int8_calibration_rows, params.int8_seed, about)
     graphs = write_graphs(params, encoder, calibrating, out)
     write_json(out / MANIFEST, manifest(about, model, {}, {}))  # the runtime reads it; figures and hashes come after
-    found = {file: by_batch_size(Embedder(out, file, params.threads), texts, name) for name, file in graphs.items()}
+    found = {
+        file: by_batch_size(Embedder(out, file, params.machine.threads), texts, name) for name, file in graphs.items()
+    }
     parity = compare(found[FP32], found[INT8], truth)
-    grid = run_grid(out, FP32, about.max_length, n_positions(encoder), torch_truth(encoder), params.threads)
+    grid = run_grid(out, FP32, about.max_length, n_positions(encoder), torch_truth(encoder), params.machine.threads)
     parity = parity.with_grid(grid.n_batches, grid.min_cosine, grid.max_abs_diff)
     check(parity, params, model)
     figures = asdict(parity)

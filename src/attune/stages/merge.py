@@ -8,7 +8,7 @@ becomes models/tuned: what is nearest to the base has moved least. All seeds get
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 import polars as pl
 from pydantic import Field
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from attune.encoding.encoders import best_precision
 from attune.errors import BadInput
-from attune.stage import Out, Params, Receipt, run, write_json
+from attune.stage import Machine, Out, Params, Receipt, run, write_json
 from attune.tables import CORPUS, full_texts, read
 from attune.tuning.curve import DEV_MEASURE
 from attune.tuning.dev import Dev, DevEvaluator, read_dev
@@ -38,8 +38,7 @@ class MergeParams(Params):
     min_retention: float = Field(ge=0, le=1)
     min_gain_kept: float = Field(ge=0, le=1)
     general: str = Field(min_length=1)
-    precision: Literal["auto", "fp32", "bf16"]
-    threads: int = Field(ge=1, le=1024)
+    machine: Machine
 
 
 class Point(NamedTuple):
@@ -174,13 +173,13 @@ def merge(
     corpus = read(prepared / "corpus.parquet", CORPUS)
     dev = read_dev(dev_split, dict(zip(corpus["document_id"], full_texts(corpus), strict=True)))
     general = general_task(read_practice(Path(params.general)))
-    precision = best_precision() if params.precision == "auto" else params.precision
+    precision = best_precision() if params.machine.precision == "auto" else params.machine.precision
     shares = sorted({*params.shares, *ENDS})
-    points = score(Line(base, folders[first], params.threads), shares, dev, general, precision)
+    points = score(Line(base, folders[first], params.machine.threads), shares, dev, general, precision)
     allowed = [point for point in points if point.share in params.shares]
     chosen = choose(allowed, points[0], params.min_retention, params.min_gain_kept)
     curve(points, chosen.point).write_csv(curve_file)
-    save_all(base, folders, first, chosen.point.share, params.threads, out, seeds)
+    save_all(base, folders, first, chosen.point.share, params.machine.threads, out, seeds)
     return receipt(chosen, points[0], dev, general, len(folders))
 
 

@@ -14,7 +14,7 @@ import polars as pl
 from pydantic import Field
 
 from attune.retrieval.vectors import load_embeddings
-from attune.stage import Out, Params, Receipt, run
+from attune.stage import Machine, Out, Params, Receipt, run
 from attune.tables import (
     CLUSTERED_QUERIES,
     CORPUS,
@@ -48,7 +48,7 @@ class MineParams(Params):
     reranker: str = Field(pattern=r"^(\w[\w.-]*)?$")
     n_sample: int = Field(ge=0, le=1000)
     seed: int = Field(ge=0)
-    threads: int = Field(ge=1, le=1024)
+    machine: Machine
 
 
 def places(values: pl.Series, among: pl.Series) -> IntArray:
@@ -151,7 +151,7 @@ def mine(params: MineParams, prepared: Path, train: Path, embeddings: Path, rera
     task = read_task(train, queries, corpus, embeddings, params.max_own_negatives, with_texts=with_texts)
     score = cosines(task.query_vectors, task.document_vectors)
     if params.reranker:
-        score = reranker(rerankers / params.reranker, task.query_texts, task.document_texts, params.threads)
+        score = reranker(rerankers / params.reranker, task.query_texts, task.document_texts, params.machine.threads)
     recipe = Recipe(**params.model_dump(include=set(Recipe.__dataclass_fields__)))
     mined = mine_negatives(task, recipe, score, is_reranked=bool(params.reranker))
     triplets = triplets_of(task, queries, corpus, mined)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from attune.encoding.encoders import TorchEncoder, best_precision, load_torch
 from attune.errors import BadInput
 from attune.evaluation import probe as tasks
 from attune.evaluation.probe import Retrieval, Similarity, Task, Type, read_task
-from attune.stage import Out, Params, Receipt, run
+from attune.stage import Machine, Out, Params, Receipt, run
 
 # What dvc.yaml lists (a test compares): a task elsewhere could change and its scores would look fresh.
 TRACKED = (
@@ -51,9 +51,7 @@ class ProbeParams(Params):
     n_repeats: int = Field(ge=1, le=1000)
     n_runs: int = Field(ge=1, le=1000)
     seed: int = Field(ge=0, lt=2**31)
-    precision: Literal["auto", "fp32", "bf16"]
-    batch_tokens: int = Field(ge=64, le=1_000_000)
-    threads: int = Field(ge=1, le=1024)
+    machine: Machine
 
     @model_validator(mode="after")
     def _drift_has_texts(self) -> "ProbeParams":
@@ -94,7 +92,9 @@ def read_tasks(params: ProbeParams) -> dict[str, Task]:
 def scores(params: ProbeParams, kind: Type, task: Task, queries: Encoded, documents: Encoded) -> dict[str, float]:
     """The measures of one task, by name, and of how many queries, pairs or texts they are."""
     if isinstance(task, Retrieval):
-        found = tasks.retrieval(queries.of(task.queries), documents.of(task.documents), task.judgments, params.threads)
+        found = tasks.retrieval(
+            queries.of(task.queries), documents.of(task.documents), task.judgments, params.machine.threads
+        )
         return found | {"n": len(task.queries)}
     if isinstance(task, Similarity):
         found = tasks.similarity(queries.of(task.first), queries.of(task.second), task.scores)
@@ -125,10 +125,10 @@ def general_space(tasks: Iterable[Task], queries: Encoded, documents: Encoded) -
 
 def probe(params: ProbeParams, model: Path, out: Out) -> Receipt:
     """Scores an encoder on all tasks; writes general.npy and positives.npy, the space and its pairs for stage drift."""
-    torch.set_num_threads(params.threads)
+    torch.set_num_threads(params.machine.threads)
     tasks = read_tasks(params)
-    precision = best_precision() if params.precision == "auto" else params.precision
-    encoder = TorchEncoder(load_torch(model), precision, params.batch_tokens)
+    precision = best_precision() if params.machine.precision == "auto" else params.machine.precision
+    encoder = TorchEncoder(load_torch(model), precision, params.machine.batch_tokens)
     queries = Encoded(chain.from_iterable(task.queries for task in tasks.values()), encoder.encode_query)
     documents = Encoded(chain.from_iterable(task.documents for task in tasks.values()), encoder.encode_document)
     vectors, pairs = general_space(

@@ -7,7 +7,7 @@ With a single seed there is nothing to encode, and the figures are those of tune
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -19,7 +19,7 @@ from attune.evaluation.scoring.judgments import load_split
 from attune.evaluation.scoring.measures import MEASURES, RECALL_AT, measure
 from attune.evaluation.statistics.significance import Interval, compare_seeds
 from attune.retrieval.exact import top_k
-from attune.stage import Out, Params, Receipt, run
+from attune.stage import Machine, Out, Params, Receipt, run
 from attune.tables import (
     CORPUS,
     full_texts,
@@ -43,9 +43,7 @@ Values = NDArray[np.float64]
 class SeedsParams(Params):
     """How the other seeds' encoders are run, and how carefully base and tuned are compared."""
 
-    precision: Literal["auto", "fp32", "bf16"]
-    batch_tokens: int = Field(ge=64, le=1_000_000)
-    threads: int = Field(ge=1, le=1024)
+    machine: Machine
     n_resamples: int = Field(ge=100, le=1_000_000)
     confidence: float = Field(gt=0.5, lt=1)
     seed: int = Field(ge=0)
@@ -74,9 +72,9 @@ def load(folder: Path, params: SeedsParams) -> "TorchEncoder":
 
     from attune.encoding.encoders import TorchEncoder, best_precision, load_torch  # noqa: PLC0415
 
-    torch.set_num_threads(params.threads)
-    precision = best_precision() if params.precision == "auto" else params.precision
-    return TorchEncoder(load_torch(folder), precision, params.batch_tokens)
+    torch.set_num_threads(params.machine.threads)
+    precision = best_precision() if params.machine.precision == "auto" else params.machine.precision
+    return TorchEncoder(load_torch(folder), precision, params.machine.batch_tokens)
 
 
 def score(encoder: "TorchEncoder", corpus: pl.DataFrame, splits: Path, threads: int) -> pl.DataFrame:
@@ -135,7 +133,7 @@ def seeds(params: SeedsParams, *, models: Path, prepared: Path, splits: Path, ru
     base = read_scores(runs, "base")
     tables = {first: read_scores(runs, "tuned")}
     for seed, folder in others.items():
-        tables[seed] = score(load(folder, params), corpus, splits, params.threads)
+        tables[seed] = score(load(folder, params), corpus, splits, params.machine.threads)
     written = [table.select(pl.lit(seed).alias("seed"), *SCORES) for seed, table in tables.items()]
     write(pl.concat(written).cast({"seed": pl.Int64}).sort("seed", "query_id"), out / "scores.parquet", SEED_SCORES)
     of_base, of_seeds = values_on_test(tables, base)

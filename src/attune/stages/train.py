@@ -18,7 +18,7 @@ from pydantic import Field, field_validator
 from attune.encoding import encoders, launch, processes
 from attune.encoding.launch import SharedParams
 from attune.encoding.scratch import code_files, fingerprint
-from attune.stage import Out, Receipt, afterwards, run
+from attune.stage import AfterCommit, Out, Receipt, run
 from attune.tables import CORPUS, TRIPLETS, full_texts, read
 from attune.tuning.curve import Outcome, figures
 from attune.tuning.dev import read_dev
@@ -69,7 +69,6 @@ class TrainParams(SharedParams):
     n_evaluations: int = Field(ge=1, le=1000)
     patience: int = Field(ge=1, le=1000)
     keep: Literal["best", "last"]
-    precision: Literal["auto", "fp32", "bf16"]
 
     @field_validator("seeds", "matryoshka_dims")
     @classmethod
@@ -81,7 +80,7 @@ class TrainParams(SharedParams):
     def recipes(self) -> dict[int, Recipe]:
         """The recipe of each seed's run."""
         knobs = self.model_dump(include=set(Recipe.__dataclass_fields__))
-        knobs["precision"] = encoders.best_precision() if self.precision == "auto" else self.precision
+        knobs["precision"] = encoders.best_precision() if self.machine.precision == "auto" else self.machine.precision
         knobs["matryoshka_dims"] = tuple(self.matryoshka_dims)
         return {seed: Recipe(seed=seed, **knobs) for seed in self.seeds}
 
@@ -112,7 +111,7 @@ def scratch_of(knobs: Recipe, params: SharedParams, inputs: Iterable[Path]) -> P
     """
     files = sorted(path for path in inputs if path.is_file())
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    work = (knobs, params.threads, params.processes, device)
+    work = (knobs, params.machine.threads, params.processes, device)
     return processes.same_for_all(SCRATCH / fingerprint(work, LIBRARIES, files))
 
 
@@ -151,9 +150,10 @@ def train(
     dev_split: Path,
     out: Out,
     curve_file: Out,
+    after: AfterCommit,
 ) -> Receipt:
     """Fine-tunes the encoder in `start`, or what each seed left there; `base` is the frozen one, guide and teacher."""
-    torch.set_num_threads(params.threads)
+    torch.set_num_threads(params.machine.threads)
     corpus = read(prepared / "corpus.parquet", CORPUS)
     texts = dict(zip(corpus["document_id"], full_texts(corpus), strict=True))
     triplets = read(mined / "triplets.parquet", TRIPLETS)
@@ -179,7 +179,7 @@ def train(
     write_models(scratches, base, out)
     write_curve(outcomes, curve_file)
     for scratch in scratches.values():
-        afterwards(partial(checkpoints.remove, scratch))
+        after.append(partial(checkpoints.remove, scratch))
     n_rows = len(material.rows)
     sizes = {"n_rows": n_rows, "n_general_rows": n_rows - len(triplets)}
     return sizes | figures(outcomes) | {"precision": first.precision}
