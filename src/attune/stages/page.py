@@ -16,9 +16,8 @@ from attune.evaluation.page.provenance import fingerprints, parameters, shipped,
 from attune.evaluation.page.rankings import Rankings, before_and_after, examples, read_rankings, recall_curves
 from attune.evaluation.page.svg import Chart
 from attune.evaluation.report.panels import curve_of, dimensions_of, negatives, tasks_of, trade_off
-from attune.evaluation.report.verdict import HEADLINE, leaks_of_test
-from attune.evaluation.scoring.measures import MEASURES
-from attune.evaluation.scoring.receipts import read_receipts, receipts_of
+from attune.evaluation.scoring.measures import HEADLINE, MEASURES
+from attune.evaluation.scoring.receipts import leaks_of_test, read_receipts, receipts_of
 from attune.evaluation.statistics.chance import floor, too_few_resamples
 from attune.stage import Out, Params, run
 from attune.tables import COMPARISONS, SLICES, read_rows

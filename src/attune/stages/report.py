@@ -25,8 +25,8 @@ from attune.evaluation.report.summary import (
     outcomes,
     paired_scores,
 )
-from attune.evaluation.report.verdict import KEPT_BY_INT8, leaks_of_test
-from attune.evaluation.scoring.receipts import read_receipts, receipts_of
+from attune.evaluation.report.verdict import KEPT_BY_INT8
+from attune.evaluation.scoring.receipts import leaks_of_test, read_receipts, receipts_of
 from attune.evaluation.statistics.chance import floor, too_few_resamples, worse
 from attune.evaluation.statistics.comparisons import Care, Row, compare_tasks, csv_of
 from attune.evaluation.statistics.slices import SliceRow, Traits, by_trait, compare_slices, traits_of

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from attune.evaluation.report.markdown import number, percent, signed
-from attune.evaluation.report.verdict import HEADLINE, KEPT_BY_INT8
+from attune.evaluation.report.verdict import KEPT_BY_INT8
+from attune.evaluation.scoring.measures import HEADLINE
 from attune.evaluation.statistics.chance import max_p, worse
 
 Receipt = Mapping[str, Any]

@@ -1,6 +1,6 @@
 """What report.json says of scores: headline figures, comparisons and slices, under keys that stay as they are."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,17 +9,16 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from attune.data.splitting.leaks import without_leaks
 from attune.errors import BadInput
 from attune.evaluation.report.markdown import signed
-from attune.evaluation.report.verdict import HEADLINE, OVER_SEEDS, Outcome, too_few, verdict, verdict_despite_leaks
-from attune.evaluation.scoring.measures import MEASURES
+from attune.evaluation.report.verdict import OVER_SEEDS, Outcome, too_few, verdict, verdict_despite_leaks
+from attune.evaluation.scoring.measures import HEADLINE, MEASURES
 from attune.evaluation.statistics.chance import floor
 from attune.evaluation.statistics.comparisons import Care, Row, Scores
 from attune.evaluation.statistics.power import Sensitivity
 from attune.evaluation.statistics.significance import Comparison, Interval, compare, compare_seeds
 from attune.evaluation.statistics.slices import SliceRow
-from attune.tables import read, scores_columns, seed_scores_columns
+from attune.tables import LEXICAL, SEMANTIC, Leak, read, scores_columns, seed_scores_columns
 
 SCORES, SEED_SCORES = scores_columns(MEASURES), seed_scores_columns(MEASURES)
 TASKS = ("test", "paraphrases")  # compared query by query; dev is not, since choices were made on it
@@ -175,6 +174,42 @@ def of_slices(rows: Sequence[SliceRow]) -> dict[str, Any]:
         figures = asdict(row)
         found.setdefault(figures.pop("slice"), {})[figures.pop("bin")] = figures
     return found
+
+
+def leaked_queries(leaks: Iterable[Leak], answers: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
+    """The test queries that leak: by words, or by words or meaning; themselves, or through a relevant document.
+
+    Args:
+        leaks: of all kinds.
+        answers: pairs (query id, relevant document id) of the test split.
+    """
+    answers = list(answers)
+    of_test = [leak for leak in leaks if leak.split == "test"]
+    found = {}
+    for name, kinds in (("lexical", LEXICAL), ("any", LEXICAL + SEMANTIC)):
+        own = {leak.leaked_id for leak in of_test if leak.kind in kinds and leak.kind.endswith("queries")}
+        documents = {leak.leaked_id for leak in of_test if leak.kind in kinds and leak.kind.endswith("documents")}
+        found[name] = own | {query_id for query_id, document_id in answers if document_id in documents}
+    return found
+
+
+def without_leaks(
+    query_ids: Sequence[str], scores: Mapping[str, NDArray[np.float64]], leaked: Mapping[str, set[str]]
+) -> dict[str, dict[str, float]]:
+    """Mean scores over the queries that do not leak, for each definition of leaking.
+
+    Args:
+        query_ids: of all queries.
+        scores: by name, (n queries,).
+        leaked: by definition, the queries to leave out.
+    """
+    means: dict[str, dict[str, float]] = {}
+    for name, ids in leaked.items():
+        clean = np.array([query_id not in ids for query_id in query_ids])
+        means[name] = {"n_queries": int(clean.sum())}
+        if clean.any():
+            means[name] |= {key: float(values[clean].mean()) for key, values in scores.items()}
+    return means
 
 
 def gains_without_leaks(scores: Paired, leaked: Mapping[str, Collection[str]], care: Care) -> dict[str, dict[str, Any]]:

@@ -2,16 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from attune.errors import BadInput
 from attune.evaluation.report.markdown import number, p_value, percent, signed
+from attune.evaluation.scoring.measures import HEADLINE
 
 if TYPE_CHECKING:  # the page says what the report found; scipy.stats and statsmodels take longer than all else it does
     from attune.evaluation.statistics.power import Sensitivity
     from attune.evaluation.statistics.significance import Comparison, Interval
 
-HEADLINE = "recall@10"
 KEPT_BY_INT8 = 0.99  # the share of tuned nDCG@10 below which report and page warn
 OVER_SEEDS = ("recall@10", "mrr@10", "ndcg@10")  # what stage seeds compares over seeds, in its order
 
@@ -103,15 +102,3 @@ def verdict_despite_leaks(whole: Outcome, clean: Outcome | None, leaks: str) -> 
         return f"Not measurable: hardly a test query is clean ({seen}); {of_all}."
     counted = f"the {number(clean.n_queries)} of {number(whole.n_queries)} test queries that do not leak"
     return f"{verdict(clean)} Counted on {counted} ({seen}); {of_all}."
-
-
-def leaks_of_test(split: Mapping[str, Any]) -> str:
-    """What of test is also in train or dev, in words ("2 near queries, 1 exact documents"); empty when nothing is.
-
-    Raises:
-        BadInput: the receipt of the split holds no audit.
-    """
-    counts = {key.removeprefix("test_leaks."): n for key, n in split.items() if key.startswith("test_leaks.")}
-    if not counts:
-        raise BadInput("report: the receipt of split has no test_leaks.*; run `dvc repro`")
-    return ", ".join(f"{number(n)} {kind.replace('_', ' ')}" for kind, n in counts.items() if n)

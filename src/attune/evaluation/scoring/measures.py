@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 RECALL_AT = (1, 5, 10, 20, 50, 100)
 MEASURES = (*(f"recall@{k}" for k in RECALL_AT), "mrr@10", "ndcg@10", "map@100")
+HEADLINE = "recall@10"  # the measure of the verdict
 
 Values = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -1,7 +1,7 @@
 """The receipts of finished stages, as the report reads them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,3 +41,21 @@ def receipts_of(folder: Path, names: Sequence[str], systems: Sequence[str], roun
         later = read_receipts(folder, [f"train_{round}", f"mine_{round}"], ())
         receipts |= {name: later[f"{name}_{round}"] for name in ("train", "mine")}
     return receipts
+
+
+def leaks_of_test(split: Mapping[str, Any]) -> str:
+    """Counts of test items that also occur in train or dev, in words ("2 near queries, 1 exact documents").
+
+    Args:
+        split: receipt of stage split.
+
+    Returns:
+        An empty text where nothing leaks.
+
+    Raises:
+        BadInput: the receipt holds no leak audit.
+    """
+    counts = {key.removeprefix("test_leaks."): n for key, n in split.items() if key.startswith("test_leaks.")}
+    if not counts:
+        raise BadInput("metrics/split.json: no test_leaks.*; run `dvc repro`")
+    return ", ".join(f"{n:,} {kind.replace('_', ' ')}" for kind, n in counts.items() if n)
