@@ -6,7 +6,7 @@ Frames are in the order of the raw files or sorted by key, and written as parque
 import csv
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -33,7 +33,7 @@ NEGATIVES: Columns = {"query_id": pl.String, "document_id": pl.String}
 PARAPHRASES: Columns = {**QUERIES, "document_ids": pl.List(pl.String)}
 # data/splits: the documents of a split
 DOCUMENT_IDS: Columns = {"document_id": pl.String}
-# ... and what crosses them: a held-out query or document, and what it matches in the data that it is held out from
+# data/splits and data/audit: leaks between splits, one row per leaked text and kind
 LEAKS: Columns = {
     "split": pl.String,
     "kind": pl.String,
@@ -41,6 +41,23 @@ LEAKS: Columns = {
     "match_id": pl.String,
     "similarity": pl.Float64,
 }
+# dev must not contain texts of train, test none of train or dev
+SEEN = {"dev": ("train",), "test": ("train", "dev")}
+# the kinds of leaks: by id or words (stage split), by embeddings (stage audit)
+LEXICAL = ("exact_queries", "near_queries", "shared_documents", "exact_documents", "near_documents")
+SEMANTIC = ("semantic_queries", "semantic_documents")
+
+
+class Leak(NamedTuple):
+    """A row of LEAKS: a query or document of dev or test, and the most similar text of an earlier split."""
+
+    split: str
+    kind: str
+    leaked_id: str
+    match_id: str
+    similarity: float
+
+
 # data/mined: a query, one of its relevant documents, and the negatives to train it with
 TRIPLETS: Columns = {
     "query_id": pl.String,

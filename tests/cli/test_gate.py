@@ -10,10 +10,10 @@ import pytest
 import test_split
 
 from attune.cli.review.gate import RULES, GateParams, judge
-from attune.data.splitting.leaks import Leak, leaked_queries, without_leaks
 from attune.errors import BadInput
+from attune.evaluation.report.summary import leaked_queries, without_leaks
 from attune.stage import load_params
-from attune.tables import CLUSTERED_QUERIES, LEAKS, QRELS, read
+from attune.tables import CLUSTERED_QUERIES, LEAKS, QRELS, Leak, read
 
 ROOT = Path(__file__).resolve().parents[2]
 Receipts = dict[str, dict[str, Any]]

@@ -5,18 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attune.data.splitting.leaks import (
-    LEXICAL,
-    Leak,
-    Texts,
-    count,
-    leaked_queries,
-    lexical_leaks,
-    semantic_leaks,
-    without_leaks,
-)
+from attune.data.splitting.leaks import Texts, count, lexical_leaks
 from attune.data.splitting.similarity import WORD
 from attune.errors import BadInput
+from attune.tables import LEXICAL, Leak
 
 
 def texts(what: str, *rows: tuple[str, str, str]) -> Texts:
@@ -104,14 +96,6 @@ def test_near_leaks_agree_with_the_definition_pair_by_pair(rows: list[tuple[str,
     )
 
 
-def test_semantic_leaks_are_the_nearest_neighbours_above_the_threshold() -> None:
-    """Cosines .8 and .6 to the nearest seen row; test is held out from dev, too."""
-    rows_of = texts("queries", ("train", "t", "x"), ("dev", "v", "y"), ("test", "h1", "z"), ("test", "h2", "w"))
-    vectors = np.array([[1, 0, 0], [0, 1, 0], [0.6, 0.8, 0], [0.6, 0, 0.8]], dtype=np.float32)
-    assert semantic_leaks(rows_of, vectors, 0.7, 1) == [Leak("test", "semantic_queries", "h1", "v", pytest.approx(0.8))]
-    assert [leak.leaked_id for leak in semantic_leaks(rows_of, vectors, 0.6, 1)] == ["h1", "h2"]
-
-
 def test_too_many_leaks_stop_the_pipeline_and_the_first_is_named() -> None:
     found = [Leak("test", "near_queries", "h1", "t9", 0.9)]
     sizes = {f"{what}.{split}": 10 for what in ("queries", "documents") for split in ("train", "dev", "test")}
@@ -123,20 +107,3 @@ def test_too_many_leaks_stop_the_pipeline_and_the_first_is_named() -> None:
         BadInput, match=r"^1 near_queries of test \(10.0%\) .* 'h1' like 't9'.* allowed 9.0%; .* do|let"
     ):
         count(found, LEXICAL, sizes, 0.09)
-
-
-def test_scores_without_leaks_leave_out_what_leaks_by_itself_or_through_its_answer() -> None:
-    """Of four queries one is near another, one has a leaked document, one is close in meaning only."""
-    leaks = [
-        Leak("test", "near_queries", "q1", "x", 0.9),
-        Leak("test", "shared_documents", "d2", "d2", 1.0),
-        Leak("test", "semantic_queries", "q3", "y", 0.85),
-        Leak("dev", "exact_queries", "q4", "x", 1.0),
-    ]
-    answers = [(f"q{i}", f"d{i}") for i in range(1, 5)]
-    leaked = leaked_queries(leaks, answers)
-    assert leaked == {"lexical": {"q1", "q2"}, "any": {"q1", "q2", "q3"}}
-    scores = {"tuned": np.array([1.0, 1.0, 0.5, 0.25])}
-    found = without_leaks(["q1", "q2", "q3", "q4"], scores, leaked)
-    assert found == {"lexical": {"n_queries": 2, "tuned": 0.375}, "any": {"n_queries": 1, "tuned": 0.25}}
-    assert without_leaks(["q1"], {"tuned": np.ones(1)}, {"any": {"q1"}}) == {"any": {"n_queries": 0}}

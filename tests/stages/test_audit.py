@@ -7,14 +7,15 @@ import numpy as np
 import polars as pl
 import pytest
 
+from attune.data.splitting.leaks import Texts
 from attune.encoding.encoders import TorchEncoder, load_torch
 from attune.errors import BadInput
 from attune.stage import call, load_params
-from attune.stages.audit import AuditParams, audit
+from attune.stages.audit import AuditParams, audit, semantic_leaks
 from attune.stages.base import BaseParams, base
 from attune.stages.prepare import PrepareParams, prepare
 from attune.stages.split import SplitParams, split
-from attune.tables import CLUSTERED_QUERIES, CORPUS, LEAKS, SPLITS, full_texts, read
+from attune.tables import CLUSTERED_QUERIES, CORPUS, LEAKS, SPLITS, Leak, full_texts, read
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 
@@ -130,3 +131,11 @@ def test_more_semantic_leaks_than_allowed_stop_the_pipeline(data: Path, tmp_path
     with pytest.raises(BadInput, match=r"semantic_queries of test .* like 'train\d+'"):
         audited(data, tmp_path, max_leak_share=0.5)
     assert not any(tmp_path.iterdir())
+
+
+def test_semantic_leaks_are_the_nearest_neighbours_above_the_threshold() -> None:
+    """Cosines .8 and .6 to the nearest seen row; test is compared with dev, too."""
+    queries = Texts("queries", np.array(["train", "dev", "test", "test"]), ["t", "v", "h1", "h2"], ["x", "y", "z", "w"])
+    vectors = np.array([[1, 0, 0], [0, 1, 0], [0.6, 0.8, 0], [0.6, 0, 0.8]], dtype=np.float32)
+    assert semantic_leaks(queries, vectors, 0.7, 1) == [Leak("test", "semantic_queries", "h1", "v", pytest.approx(0.8))]
+    assert [leak.leaked_id for leak in semantic_leaks(queries, vectors, 0.6, 1)] == ["h1", "h2"]

@@ -18,7 +18,6 @@ from attune.data.sources.files.cells import Columns
 from attune.data.sources.files.tabular import columns_of, single_file
 from attune.data.sources.raw import RawData
 from attune.data.splitting.duplicates import merged
-from attune.data.splitting.leaks import LEXICAL, Leak
 from attune.data.splitting.similarity import WORD, alike
 from attune.errors import BadInput, Problems
 from attune.stage import load_params
@@ -26,7 +25,7 @@ from attune.stages.base import BaseParams, locate
 from attune.stages.collect import CollectParams, read_source, write_raw
 from attune.stages.prepare import PrepareParams, tables_of
 from attune.stages.split import SplitParams, assign, assign_documents, crossing
-from attune.tables import SPLITS, full_texts
+from attune.tables import LEXICAL, SPLITS, Leak, full_texts
 
 PLAIN = re.compile(r"(?:[A-Za-z_/]|\.{1,2}/)[\w./-]*")
 WORDS = {"true", "false", "yes", "no", "on", "off", "y", "n", "null"}  # no strings in YAML

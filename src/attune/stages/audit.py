@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from pydantic import Field
 
-from attune.data.splitting.leaks import SEMANTIC, Texts, count, semantic_leaks
+from attune.data.splitting.leaks import Texts, count
+from attune.retrieval.exact import top_k
 from attune.retrieval.vectors import load_embeddings
 from attune.stage import Machine, Out, Params, Receipt, run
-from attune.tables import CLUSTERED_QUERIES, CORPUS, LEAKS, QRELS, SPLITS, full_texts, read, write
+from attune.tables import CLUSTERED_QUERIES, CORPUS, LEAKS, QRELS, SEEN, SEMANTIC, SPLITS, Leak, full_texts, read, write
 
 
 class AuditParams(Params):
@@ -52,6 +54,31 @@ def document_texts(splits: Path, prepared: Path, embeddings: Path) -> tuple[Text
     judged = corpus.join(relevant, on="document_id").sort("row", "split")
     texts = Texts("documents", judged["split"].to_numpy(), judged["document_id"].to_list(), full_texts(judged))
     return texts, vectors[judged["row"].to_numpy()]
+
+
+def semantic_leaks(texts: Texts, vectors: NDArray[np.float32], threshold: float, threads: int) -> list[Leak]:
+    """What of dev is also in train, and of test in train or dev, in other words.
+
+    Args:
+        texts: queries or documents of all splits.
+        vectors: their embeddings by the base encoder, (n rows of texts, dim), of length 1.
+        threshold: the cosine from which on two texts count as the same in other words.
+        threads: CPU threads of FAISS.
+
+    Returns:
+        Leaks of the kind semantic_*, each with its nearest seen text; they hold what is the same word for word, too.
+    """
+    leaks = []
+    for split, others in SEEN.items():
+        held_out, seen = texts.rows(split), texts.rows(*others)
+        scores, nearest = top_k(vectors[held_out], vectors[seen], 1, threads)
+        matches = {
+            row: (int(seen[near[0]]), float(score[0]))
+            for row, near, score in zip(held_out.tolist(), nearest, scores, strict=True)
+            if score[0] >= threshold
+        }
+        leaks += texts.leaks("semantic", split, matches)
+    return leaks
 
 
 def audit(params: AuditParams, prepared: Path, splits: Path, embeddings: Path, out: Out) -> Receipt:

@@ -11,7 +11,6 @@ from typing import Any
 
 from pydantic import Field
 
-from attune.data.splitting.leaks import Leak, leaked_queries
 from attune.evaluation.report.examples import closest, stories
 from attune.evaluation.report.markdown import render
 from attune.evaluation.report.overfitting import Curve, Gains, judge
@@ -21,6 +20,7 @@ from attune.evaluation.report.summary import (
     add_comparisons,
     gains_without_leaks,
     headline,
+    leaked_queries,
     of_slices,
     outcomes,
     paired_scores,
@@ -31,7 +31,7 @@ from attune.evaluation.statistics.chance import floor, too_few_resamples, worse
 from attune.evaluation.statistics.comparisons import Care, Row, compare_tasks, csv_of
 from attune.evaluation.statistics.slices import SliceRow, Traits, by_trait, compare_slices, traits_of
 from attune.stage import Out, Params, run, write_json
-from attune.tables import LEAKS, QRELS, read
+from attune.tables import LEAKS, QRELS, Leak, read
 
 SYSTEMS = ("bm25", "base", "tuned", "onnx", "onnx_int8")
 RECEIPTS = (*SYSTEMS, "prepare", "split", "audit", "mine", "train", "merge", "seeds", "drift", "export")

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 from pydantic import Field, model_validator
 
-from attune.data.splitting.leaks import LEXICAL, Leak, Texts, count, lexical_leaks
+from attune.data.splitting.leaks import Texts, count, lexical_leaks
 from attune.data.splitting.paraphrases import Asked, Paraphrase, hold_out
 from attune.errors import BadInput
 from attune.stage import Out, Params, Receipt, run
@@ -21,10 +21,12 @@ from attune.tables import (
     CORPUS,
     DOCUMENT_IDS,
     LEAKS,
+    LEXICAL,
     NEGATIVES,
     PARAPHRASES,
     QRELS,
     SPLITS,
+    Leak,
     full_texts,
     read,
     write,

@@ -5,9 +5,8 @@ A held-out text leaks when training has seen it: word for word (exact), nearly s
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,22 +14,7 @@ from numpy.typing import NDArray
 from attune.data.splitting.clusters import normalise
 from attune.data.splitting.similarity import Alike, alike
 from attune.errors import BadInput
-from attune.retrieval.exact import top_k
-
-# what each held-out split is held out from
-SEEN = {"dev": ("train",), "test": ("train", "dev")}
-LEXICAL = ("exact_queries", "near_queries", "shared_documents", "exact_documents", "near_documents")
-SEMANTIC = ("semantic_queries", "semantic_documents")
-
-
-class Leak(NamedTuple):
-    """One held-out text and what it matches in the data that it is held out from."""
-
-    split: str
-    kind: str
-    leaked_id: str
-    match_id: str
-    similarity: float
+from attune.tables import SEEN, Leak
 
 
 @dataclass(frozen=True)
@@ -106,31 +90,6 @@ def _near(found: Alike, held_out: NDArray[np.int64], seen: NDArray[np.int64]) ->
     }
 
 
-def semantic_leaks(texts: Texts, vectors: NDArray[np.float32], threshold: float, threads: int) -> list[Leak]:
-    """What of dev is also in train, and of test in train or dev, in other words.
-
-    Args:
-        texts: queries or documents of all splits.
-        vectors: their embeddings by the base encoder, (n rows of texts, dim), of length 1.
-        threshold: the cosine from which on two texts count as the same in other words.
-        threads: CPU threads of FAISS.
-
-    Returns:
-        Leaks of the kind semantic_*, each with its nearest seen text; they hold what is the same word for word, too.
-    """
-    leaks = []
-    for split, others in SEEN.items():
-        held_out, seen = texts.rows(split), texts.rows(*others)
-        scores, nearest = top_k(vectors[held_out], vectors[seen], 1, threads)
-        matches = {
-            row: (int(seen[near[0]]), float(score[0]))
-            for row, near, score in zip(held_out.tolist(), nearest, scores, strict=True)
-            if score[0] >= threshold
-        }
-        leaks += texts.leaks("semantic", split, matches)
-    return leaks
-
-
 def count(leaks: Sequence[Leak], kinds: Sequence[str], sizes: Mapping[str, int], max_share: float) -> dict[str, int]:
     """How many held-out texts leak, by split and kind: {"dev_leaks.exact_queries": 0, ...}.
 
@@ -155,39 +114,3 @@ def count(leaks: Sequence[Leak], kinds: Sequence[str], sizes: Mapping[str, int],
                     "attune split (no given splits), mend your split, or raise max_leak_share and say so"
                 )
     return {f"{split}_leaks.{kind}": found[split, kind] for split in SEEN for kind in kinds}
-
-
-def leaked_queries(leaks: Iterable[Leak], answers: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
-    """The test queries that leak: by words, or by words or meaning; themselves, or through a relevant document.
-
-    Args:
-        leaks: of all kinds.
-        answers: pairs (query id, relevant document id) of the test split.
-    """
-    answers = list(answers)
-    of_test = [leak for leak in leaks if leak.split == "test"]
-    found = {}
-    for name, kinds in (("lexical", LEXICAL), ("any", LEXICAL + SEMANTIC)):
-        own = {leak.leaked_id for leak in of_test if leak.kind in kinds and leak.kind.endswith("queries")}
-        documents = {leak.leaked_id for leak in of_test if leak.kind in kinds and leak.kind.endswith("documents")}
-        found[name] = own | {query_id for query_id, document_id in answers if document_id in documents}
-    return found
-
-
-def without_leaks(
-    query_ids: Sequence[str], scores: Mapping[str, NDArray[np.float64]], leaked: Mapping[str, set[str]]
-) -> dict[str, dict[str, float]]:
-    """Mean scores over the queries that do not leak, for each definition of leaking.
-
-    Args:
-        query_ids: of all queries.
-        scores: by name, (n queries,).
-        leaked: by definition, the queries to leave out.
-    """
-    means: dict[str, dict[str, float]] = {}
-    for name, ids in leaked.items():
-        clean = np.array([query_id not in ids for query_id in query_ids])
-        means[name] = {"n_queries": int(clean.sum())}
-        if clean.any():
-            means[name] |= {key: float(values[clean].mean()) for key, values in scores.items()}
-    return means

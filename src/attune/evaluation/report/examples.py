@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from attune.data.splitting.leaks import LEXICAL, SEMANTIC, Leak
-from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, RUN, read
+from attune.tables import CLUSTERED_QUERIES, CORPUS, LEXICAL, QRELS, RUN, SEMANTIC, Leak, read
 
 KINDS = ("shared_documents", *LEXICAL, *SEMANTIC)  # who finds a leak first, tells it
 TOP = 3  # titles shown of each ranking
