@@ -82,10 +82,10 @@ bench: .venv/ready  ## attune beside its rivals, and what grows how, into bench/
 	@echo "attune: measuring into bench/RESULTS.md, about 50 minutes on 2 cores; leave the machine alone meanwhile"
 	@python bench/results.py
 
-bench-int8: .venv/ready  ## EXPERIMENTS.md's int8 schemes, measured here; about 4 minutes on 2 cores
+bench-int8: .venv/ready  ## docs/experiments.md's int8 schemes, measured here; about 4 minutes on 2 cores
 	@python bench/int8.py
 
-bench-steps: .venv/ready  ## EXPERIMENTS.md's training steps, by attention and dropout; about 2 minutes on 2 cores
+bench-steps: .venv/ready  ## docs/experiments.md's training steps, by attention and dropout; about 2 minutes on 2 cores
 	@python bench/train_step.py
 
 bench-serve: .venv/ready  ## queries in torch and in ONNX, and attune alone in an empty environment; about 4 minutes

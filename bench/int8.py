@@ -1,5 +1,5 @@
 """What int8 schemes cost and keep: speed beside torch and fastembed, size, cosine to fp32, the share of nDCG@10.
-Reads models/tuned and data of a finished pipeline; dev queries over all documents. EXPERIMENTS.md has the figures that
+Reads models/tuned and data of a finished pipeline; dev queries over all documents. docs/experiments.md has the figures that
 decided. fastembed wants another huggingface_hub, so it runs in the environment that `make test-consumers` has made."""
 
 import argparse

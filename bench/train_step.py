@@ -1,6 +1,6 @@
 """What a training step costs, by attention, dropout and determinism: seconds per step of the default recipe's shape.
 
-Reads models/base and data/prepared of a finished pipeline. `EXPERIMENTS.md` has the figures that decided.
+Reads models/base and data/prepared of a finished pipeline. `docs/experiments.md` has the figures that decided.
 """
 
 import argparse

@@ -16,7 +16,7 @@ from attune.errors import BadInput
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = ("README.md", "CONTRIBUTING.md", "EXPERIMENTS.md", "CHANGELOG.md", "data/README.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/experiments.md", "CHANGELOG.md", "data/README.md")
 
 
 def load_tables() -> Any:

@@ -16,8 +16,8 @@ from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 
 from attune.encoding import processes
 from attune.errors import BadInput
-from attune.tuning.curve import DEV_MEASURE, Outcome
-from attune.tuning.dev import Bar, Dev, DevEvaluator
+from attune.tuning.curve import DEV_MEASURE, TrainingResult
+from attune.tuning.dev import DevEvaluator, ProgressBar, RetrievalTask
 from attune.tuning.general_text import Pair
 from attune.tuning.training import lora as adapters
 from attune.tuning.training import losses, packing
@@ -43,13 +43,13 @@ class Material:
 
     rows: Dataset
     batching: Rows
-    dev: Dev
+    dev: RetrievalTask
     general: Sequence[Pair]
 
 
 def fit(
     model: SentenceTransformer, base: SentenceTransformer | None, material: Material, recipe: Recipe, scratch: Path
-) -> Outcome:
+) -> TrainingResult:
     """Fine-tunes the model in place.
 
     Args:
@@ -72,7 +72,7 @@ def fit(
         train_dataset=material.rows,
         loss=loss,
         evaluator=DevEvaluator(material.dev, recipe.precision),
-        callbacks=[*_stopping(recipe), Bar(), epochs, *callbacks],
+        callbacks=[*_stopping(recipe), ProgressBar(), epochs, *callbacks],
     )
     start = {name: value.clone() for name, value in model.state_dict().items()}
     trainer.remove_callback(PrinterCallback)
@@ -82,7 +82,7 @@ def fit(
     kept_step = restore_best(trainer, start) if recipe.keep == "best" else trainer.state.global_step
     if adapted:
         adapters.remove(adapted, merge=kept_step > 0)
-    return Outcome(trainer.state.log_history, kept_step, trainer.state.global_step)
+    return TrainingResult(trainer.state.log_history, kept_step, trainer.state.global_step)
 
 
 def _stopping(recipe: Recipe) -> list[TrainerCallback]:
@@ -99,7 +99,7 @@ def _make_ready(model: SentenceTransformer, recipe: Recipe, rows: Dataset) -> bo
     """
     is_packed = False
     if model.device.type == "cpu":
-        # torch's fused attention has a slow backward pass on CPUs: half of a training step (EXPERIMENTS.md)
+        # torch's fused attention has a slow backward pass on CPUs: half of a training step (docs/experiments.md)
         model.transformers_model.set_attn_implementation("eager")
         if recipe.loss in losses.PACKED and not recipe.matryoshka_dims:
             texts = [text for column in rows[:SAMPLE].values() for text in column]
