@@ -5,6 +5,7 @@ A stage is a function whose first argument is its parameter record and whose oth
 that looks finished. What the function returns is its receipt: scalars, written to the path given as `--receipt`.
 """
 
+import hashlib
 import inspect
 import json
 import shutil
@@ -67,9 +68,7 @@ def load_params(record: type[ParamsT], section: str, file: Path = PARAMS_FILE) -
         BadInput: a file is missing or not YAML in UTF-8, the section is missing, a key stands in both files, is unknown
             or missing, or a value is out of bounds.
     """
-    files = {
-        path: _sections(path) for path in (file, file.with_name(ADVANCED_FILE.name)) if path == file or path.exists()
-    }
+    files = _read_files(file)
     values, homes = _merged(files, section)
     if "machine" in record.model_fields:
         values["machine"], of_machine = _merged(files, "machine")
@@ -80,6 +79,23 @@ def load_params(record: type[ParamsT], section: str, file: Path = PARAMS_FILE) -
         return record.model_validate(values)
     except ValidationError as error:
         raise BadInput("; ".join(_explain(files, homes, section, e) for e in error.errors())) from None
+
+
+def all_params(file: Path = PARAMS_FILE) -> dict[str, dict[str, Any]]:
+    """Returns every section of params.yaml and advanced.yaml, merged and unchecked, in the order of the two files.
+
+    Raises:
+        BadInput: a file is missing or not YAML in UTF-8, or a key stands in both.
+    """
+    files = _read_files(file)
+    names = dict.fromkeys(name for sections in files.values() for name in sections)
+    return {name: _merged(files, name)[0] for name in names}
+
+
+def _read_files(file: Path) -> dict[Path, Mapping[str, Any]]:
+    """Returns the sections of params.yaml and, where it exists, of advanced.yaml beside it."""
+    second = file.with_name(ADVANCED_FILE.name)
+    return {path: _sections(path) for path in (file, second) if path == file or path.exists()}
 
 
 def _sections(file: Path) -> Mapping[str, Any]:
@@ -97,31 +113,46 @@ def _sections(file: Path) -> Mapping[str, Any]:
 
 
 def _merged(files: Mapping[Path, Mapping[str, Any]], section: str) -> tuple[dict[str, Any], dict[str, Path]]:
-    """Returns the values of a section from all files, and the file that each key stands in."""
+    """Returns the values of a section from all files, and the file of each key ("columns.title" for a nested one)."""
     values: dict[str, Any] = {}
     homes: dict[str, Path] = {}
     for path, sections in files.items():
         own = sections.get(section, {})
         if not isinstance(own, dict):
             raise BadInput(f"{path}: section '{section}' is {own!r}, expected keys with values")
-        if twice := sorted(values.keys() & own.keys()):
-            raise BadInput(f"{path}: {section}.{twice[0]} also stands in {homes[twice[0]].name}; remove one of the two")
-        values |= own
-        homes |= dict.fromkeys(own, path)
+        _lay_over(values, own, homes, path, section, "")
     return values, homes
+
+
+def _lay_over(
+    values: dict[str, Any], own: Mapping[str, Any], homes: dict[str, Path], path: Path, section: str, above: str
+) -> None:
+    """Adds the keys of one file to a section; mappings that stand in both files are merged key by key."""
+    for key, value in own.items():
+        place = f"{above}{key}"
+        if key not in values:
+            values[key], homes[place] = (dict(value) if isinstance(value, dict) else value), path
+        elif isinstance(value, dict) and isinstance(values[key], dict):
+            for nested in values[key]:
+                homes.setdefault(f"{place}.{nested}", homes[place])
+            _lay_over(values[key], value, homes, path, section, f"{place}.")
+        else:
+            raise BadInput(f"{path}: {section}.{place} also stands in {homes[place].name}; remove one of the two")
 
 
 def _explain(files: Iterable[Path], homes: Mapping[str, Path], section: str, error: Any) -> str:
     place = [str(part) for part in error["loc"]]
-    is_machine = place[:1] == ["machine"]
-    where = ".".join(place if is_machine else [section, *place])
-    home = homes.get(".".join(place[: 1 + is_machine]))
+    where = ".".join(place if place[:1] == ["machine"] else [section, *place])
+    # the longest key whose file is known: a nested key has its own, or that of the mapping it stands in
+    known = (homes.get(".".join(place[:n])) for n in range(len(place), 0, -1))
+    home = next((path for path in known if path), None)
     if error["type"] == "missing":
-        return f"{home or ' or '.join(path.name for path in files)}: {where} is missing; every parameter must be set"
+        return f"{home or ' or '.join(map(str, files))}: {where} is missing; every parameter must be set"
+    home = home or next(iter(files))
     if error["type"] == "extra_forbidden":
         return f"{home}: {where} is not a parameter of this stage; check the spelling or remove it"
-    got = "" if not place else f"got {error['input']!r}; "
-    return f"{home or next(iter(files))}: {where}: {got}{error['msg'][0].lower()}{error['msg'][1:]}"
+    got = f"got {error['input']!r}; " if place else ""
+    return f"{home}: {where}: {got}{error['msg'][0].lower()}{error['msg'][1:]}"
 
 
 def partial(path: Path) -> Path:
@@ -135,6 +166,12 @@ def discard(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Returns the sha256 of a file's bytes in hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -161,7 +198,7 @@ def _rounded(value: Any) -> Any:
 
 
 class AfterCommit(list[Callable[[], None]]):
-    """Actions to run once the stage's outputs are in place, such as removing checkpoints that a killed run resumes from.
+    """Actions to run once the stage's outputs are in place, such as removing the checkpoints of a finished run.
 
     A stage that takes an argument of this type gets an empty list to append to.
     """
