@@ -90,8 +90,8 @@ def attune(folder: Path, texts: Texts, batch_size: int, scratch: str, whole_reci
     from attune.encoding import encoders  # noqa: PLC0415
     from attune.stage import load_params  # noqa: PLC0415
     from attune.stages.train import TrainParams  # noqa: PLC0415
-    from attune.tuning.dev import Dev  # noqa: PLC0415
-    from attune.tuning.general_text import read_practice  # noqa: PLC0415
+    from attune.tuning.dev import RetrievalTask  # noqa: PLC0415
+    from attune.tuning.general_text import read_general_text  # noqa: PLC0415
     from attune.tuning.training import fit as fitting  # noqa: PLC0415
     from attune.tuning.training.batches import Rows  # noqa: PLC0415
     from attune.tuning.training.fit import Material  # noqa: PLC0415
@@ -102,9 +102,9 @@ def attune(folder: Path, texts: Texts, batch_size: int, scratch: str, whole_reci
         changes |= {"loss": "mnrl", "mini_batch_size": 0, "distill_weight": 0.0, "matryoshka_dims": [], "lora_rank": 0}
     recipe = params.model_copy(update=changes).recipes()[params.seeds[0]]
     n = len(texts["query"])
-    dev = Dev({"q": texts["query"][0]}, {"d": texts["positive"][0]}, {"q": {"d"}})  # judged once, before the first step
+    dev = RetrievalTask({"q": texts["query"][0]}, {"d": texts["positive"][0]}, {"q": {"d"}})  # judged once, before the first step
     batching = Rows(list(range(n)), [[]] * n, [len(text) for text in texts["positive"]])
-    general = read_practice(ROOT / params.general).fit if recipe.reads_general_text else []
+    general = read_general_text(ROOT / params.general).train if recipe.reads_general_text else []
     base = encoders.load_torch(folder) if recipe.is_guided else None
     material = Material(Dataset.from_dict(texts), batching, dev, general)
     fitting.fit(encoders.load_torch(folder), base, material, recipe, Path(scratch))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from attune.evaluation.probe import Labelled, Retrieval, Similarity, read_task
-from attune.tuning.general_text import read_practice
+from attune.tuning.general_text import read_general_text
 
 GENERAL = Path(__file__).resolve().parents[2] / "data" / "general"
 PROBE = ("retrieval", "similarity", "classification")
@@ -52,8 +52,8 @@ def test_there_are_enough_pairs_to_tell_encoders_apart() -> None:
     assert isinstance(similarity, Similarity) and len(similarity.scores) >= 300
     topics = read_task("classification", GENERAL / "classification.jsonl", 40)
     assert isinstance(topics, Labelled) and len(set(topics.labels)) == 8
-    halves = read_practice(GENERAL / "practice.jsonl")
-    assert min(len(halves.fit), len(halves.held_out)) >= 100
+    halves = read_general_text(GENERAL / "practice.jsonl")
+    assert min(len(halves.train), len(halves.evaluation)) >= 100
 
 
 def test_labels_are_balanced_and_grades_spread() -> None:

@@ -204,7 +204,7 @@ def test_a_checkpoint_of_another_run_is_never_continued(inputs: dict[str, Path])
 
 def test_the_curve_has_loss_and_dev_score_by_step() -> None:
     """Log entries of one step are one row; the trainer's closing summary is not a point."""
-    from attune.tuning.curve import Outcome
+    from attune.tuning.curve import TrainingResult
 
     log = [
         {"step": 0, "eval_dev_cosine_ndcg@10": 0.5},
@@ -213,4 +213,4 @@ def test_the_curve_has_loss_and_dev_score_by_step() -> None:
         {"step": 8, "eval_dev_cosine_ndcg@10": 0.7},
         {"step": 8, "train_runtime": 9.0},
     ]
-    assert Outcome(log, 8, 8).curve() == [(0, None, 0.5), (4, 1.5, None), (8, 1.0, 0.7)]
+    assert TrainingResult(log, 8, 8).curve() == [(0, None, 0.5), (4, 1.5, None), (8, 1.0, 0.7)]

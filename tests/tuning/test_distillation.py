@@ -12,7 +12,7 @@ from training import params, task, trained
 
 from attune.encoding.encoders import load_torch
 from attune.errors import BadInput
-from attune.tuning.general_text import Pair, read_practice
+from attune.tuning.general_text import Pair, read_general_text
 from attune.tuning.training.forgetting import Distilled, drawn, lesson
 from attune.tuning.training.recipe import Recipe
 
@@ -81,7 +81,7 @@ def test_distillation_keeps_the_encoder_nearer_to_the_base(
     """Measured on general text that was held out from both."""
     monkeypatch.chdir(tmp_path)
     inputs = task(tmp_path, tiny_encoder)
-    held_out = [text for pair in read_practice(tmp_path / "practice.jsonl").held_out for text in pair]
+    held_out = [text for pair in read_general_text(tmp_path / "practice.jsonl").evaluation for text in pair]
     before = load_torch(inputs["base"]).encode(held_out, normalize_embeddings=True)
 
     def nearness(name: str, **changes: object) -> float:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from attune.errors import BadInput
-from attune.tuning.general_text import read_practice
+from attune.tuning.general_text import read_general_text
 
 
 def lines(n: int) -> list[str]:
@@ -19,17 +19,17 @@ def write(path: Path, text: str) -> Path:
 
 
 def test_each_pair_is_in_one_half_and_both_halves_are_filled(tmp_path: Path) -> None:
-    halves = read_practice(write(tmp_path / "p.jsonl", "\n".join(lines(100))))
-    assert len(halves.fit) + len(halves.held_out) == 100
-    assert not set(halves.fit) & set(halves.held_out)
-    assert 30 < len(halves.fit) < 70
+    halves = read_general_text(write(tmp_path / "p.jsonl", "\n".join(lines(100))))
+    assert len(halves.train) + len(halves.evaluation) == 100
+    assert not set(halves.train) & set(halves.evaluation)
+    assert 30 < len(halves.train) < 70
 
 
 def test_added_lines_move_no_old_pair(tmp_path: Path) -> None:
-    few = read_practice(write(tmp_path / "few.jsonl", "\n".join(lines(50))))
-    more = read_practice(write(tmp_path / "more.jsonl", "\n".join(reversed(lines(90)))))
-    assert set(few.fit) <= set(more.fit)
-    assert set(few.held_out) <= set(more.held_out)
+    few = read_general_text(write(tmp_path / "few.jsonl", "\n".join(lines(50))))
+    more = read_general_text(write(tmp_path / "more.jsonl", "\n".join(reversed(lines(90)))))
+    assert set(few.train) <= set(more.train)
+    assert set(few.evaluation) <= set(more.evaluation)
 
 
 def test_a_text_that_stands_in_several_pairs_is_in_one_half(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_a_text_that_stands_in_several_pairs_is_in_one_half(tmp_path: Path) -> N
         for n in range(40)
         for part in range(4)
     ]
-    halves = read_practice(write(tmp_path / "p.jsonl", "\n".join(chains)))
+    halves = read_general_text(write(tmp_path / "p.jsonl", "\n".join(chains)))
     fit, held_out = ({text for pair in half for text in pair} for half in halves)
     assert fit and held_out and not fit & held_out
 
@@ -47,18 +47,18 @@ def test_a_text_that_stands_in_several_pairs_is_in_one_half(tmp_path: Path) -> N
 @pytest.mark.parametrize("line", ["{", "[]", "7", '{"query": "a"}', '{"query": 1, "passage": "b"}'])
 def test_a_line_that_is_no_pair_is_named(tmp_path: Path, line: str) -> None:
     with pytest.raises(BadInput, match=r"p\.jsonl:3: got .*expected"):
-        read_practice(write(tmp_path / "p.jsonl", "\n".join([*lines(2), line])))
+        read_general_text(write(tmp_path / "p.jsonl", "\n".join([*lines(2), line])))
 
 
-@pytest.mark.parametrize(("text", "word"), [("", "leave none for fit"), ('{"query": " ", "passage": "b"}', "empty")])
+@pytest.mark.parametrize(("text", "word"), [("", "leave none for train"), ('{"query": " ", "passage": "b"}', "empty")])
 def test_nothing_to_train_on_is_bad_input(tmp_path: Path, text: str, word: str) -> None:
     with pytest.raises(BadInput, match=word):
-        read_practice(write(tmp_path / "p.jsonl", text))
+        read_general_text(write(tmp_path / "p.jsonl", text))
 
 
 def test_a_missing_file_and_other_encodings_are_bad_input(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="not found"):
-        read_practice(tmp_path / "none.jsonl")
+        read_general_text(tmp_path / "none.jsonl")
     (tmp_path / "p.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BadInput, match="not UTF-8"):
-        read_practice(tmp_path / "p.jsonl")
+        read_general_text(tmp_path / "p.jsonl")

@@ -1,8 +1,10 @@
-"""Goes back from the tuned encoder towards the base as far as dev allows, and keeps what general text demands.
+"""Interpolates between base and tuned weights, and keeps the smallest share of the tuned ones that is good enough.
 
-Each share of the tuned weights is scored on dev and on general text that no training saw. Among the shares that keep
-enough of the base's general score, and enough of the gain that the best one of them has on dev, the smallest one
-becomes models/tuned: what is nearest to the base has moved least. All seeds get the share of the first one.
+Every share is scored on dev and on general text that no training saw. A share qualifies if its nDCG@10 on general text
+is at least `merge.min_retention` times the base's. Among those that qualify, the smallest share with at least
+`merge.min_gain_kept` of the best dev gain becomes models/tuned: the nearer to the base, the less the embedding space
+has moved. If none qualifies, the share with the best general score is taken and the receipt says
+`is_retention_met: false`. All seeds get the share that was chosen for the first one.
 """
 
 import shutil
@@ -17,137 +19,146 @@ from tqdm import tqdm
 from attune.encoding.encoders import best_precision
 from attune.errors import BadInput
 from attune.stage import Machine, Out, Params, Receipt, run, write_json
-from attune.tables import CORPUS, full_texts, read
+from attune.tables import CORPUS, MERGE_CURVE, full_texts, read, write_csv
 from attune.tuning.curve import DEV_MEASURE
-from attune.tuning.dev import Dev, DevEvaluator, read_dev
-from attune.tuning.general_text import Practice, read_practice
-from attune.tuning.interpolation import Line
+from attune.tuning.dev import DevEvaluator, RetrievalTask, read_dev
+from attune.tuning.general_text import GeneralText, read_general_text
+from attune.tuning.interpolation import Interpolation
 
-MEASURE = DEV_MEASURE.removeprefix("eval_")  # as the evaluator itself calls it
-ROUNDING = 1e-6  # of nDCG@10: nearer scores are equal
-ENDS = (0.0, 1.0)  # base and tuned, scored always: the curve from one to the other
-
-Share = Annotated[float, Field(ge=0, le=1)]
+MEASURE = DEV_MEASURE.removeprefix("eval_")  # the evaluator's own name of nDCG@10; the trainer adds the prefix
+TOLERANCE = 1e-6  # dev scores this close to the required one count as reaching it
+ENDS = (0.0, 1.0)  # base and tuned are always scored, so that the curve goes from one to the other
 
 
 class MergeParams(Params):
-    """Which round's encoders, which shares of their weights, and what must be left of general text and of the gain."""
+    """Round to merge, candidate shares, and the limits on loss of general quality and of dev gain.
+
+    Attributes:
+        round: the training round whose encoders are merged with the base.
+        shares: candidate shares of the tuned weights.
+        min_retention: least nDCG@10 on general text, as a share of the base's.
+        min_gain_kept: least gain in nDCG@10 on dev over the base, as a share of the best qualifying candidate's gain.
+        general: file of general pairs; its evaluation half is scored.
+    """
 
     round: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
-    shares: list[Share] = Field(min_length=1, max_length=100)
+    shares: list[Annotated[float, Field(ge=0, le=1)]] = Field(min_length=1, max_length=100)
     min_retention: float = Field(ge=0, le=1)
     min_gain_kept: float = Field(ge=0, le=1)
     general: str = Field(min_length=1)
     machine: Machine
 
 
-class Point(NamedTuple):
-    """A share of the tuned weights, and the nDCG@10 on dev and on general text at it."""
+class Share(NamedTuple):
+    """A share of the tuned weights with the nDCG@10 of its encoder on dev and on general text."""
 
-    share: float
+    weight: float
     dev: float
     general: float
 
 
 class Choice(NamedTuple):
-    """The point that is taken, and whether it keeps enough of the general score."""
+    """The chosen share, and whether it meets min_retention."""
 
-    point: Point
+    share: Share
     is_retention_met: bool
 
 
-def general_task(practice: Practice) -> Dev:
-    """The held-out queries over their passages; equal texts are one, with all their answers.
+def general_task(general: GeneralText) -> RetrievalTask:
+    """Returns the evaluation half as a retrieval task; equal queries become one with all their answers.
 
-    Passages of the other half are no distractors: trained on, they would be nearer to their own queries than to these.
+    Passages of the train half are not in the corpus: training has pulled them to their own queries, which would make
+    them weaker distractors for the tuned encoder than for the base.
     """
     relevant: dict[str, set[str]] = {}
-    for query, passage in practice.held_out:
+    for query, passage in general.evaluation:
         relevant.setdefault(query, set()).add(passage)
-    passages = sorted({pair.passage for pair in practice.held_out})
-    return Dev({query: query for query in relevant}, {passage: passage for passage in passages}, relevant)
+    passages = sorted({pair.passage for pair in general.evaluation})
+    return RetrievalTask({query: query for query in relevant}, {passage: passage for passage in passages}, relevant)
 
 
-def retention(point: Point, base: Point) -> float:
-    """The share of the base's general score that is left; 1 where there was nothing to lose."""
-    return point.general / base.general if base.general else 1.0
+def retention(share: Share, base: Share) -> float:
+    """Returns the general score as a share of the base's; 1 if the base scores 0."""
+    return share.general / base.general if base.general else 1.0
 
 
-def choose(points: Sequence[Point], base: Point, min_retention: float, min_gain_kept: float) -> Choice:
-    """The smallest share that keeps enough of the general score and of the gain; else the one that forgets least.
+def choose(shares: Sequence[Share], base: Share, min_retention: float, min_gain_kept: float) -> Choice:
+    """Chooses the smallest share that keeps enough of the general score and of the gain on dev.
 
-    The gain is that of the best point on dev among those that keep enough of the general score. Where none does, the
-    one that keeps most of it is taken, ties to the better one on dev, then to the smaller share.
+    The gain is measured against the best dev score among the shares that meet min_retention. If none meets it, the
+    share with the best general score is chosen; ties go to the better dev score, then to the smaller share.
 
     Args:
-        points: to choose from, at least one.
-        base: the point at share 0.
-        min_retention: the least share of the base's general score.
-        min_gain_kept: the least share of the gain over the base in nDCG@10 on dev.
+        shares: the candidates, at least one.
+        base: share 0.
+        min_retention: least general score, as a share of the base's.
+        min_gain_kept: least gain on dev, as a share of the best gain.
     """
-    kept = [point for point in points if retention(point, base) >= min_retention]
-    if not kept:
-        return Choice(max(points, key=lambda p: (round(p.general, 6), round(p.dev, 6), -p.share)), False)
-    best = max(point.dev for point in kept)
-    floor = best - (1 - min_gain_kept) * max(best - base.dev, 0)
-    near = [point for point in kept if point.dev >= floor - ROUNDING]
-    return Choice(min(near, key=lambda point: point.share), True)
+    retaining = [share for share in shares if retention(share, base) >= min_retention]
+    if not retaining:
+        mildest = max(shares, key=lambda share: (round(share.general, 6), round(share.dev, 6), -share.weight))
+        return Choice(mildest, is_retention_met=False)
+    best = max(share.dev for share in retaining)
+    least_dev = best - (1 - min_gain_kept) * max(best - base.dev, 0)
+    good_enough = [share for share in retaining if share.dev >= least_dev - TOLERANCE]
+    return Choice(min(good_enough, key=lambda share: share.weight), is_retention_met=True)
 
 
-def score(line: Line, shares: Sequence[float], dev: Dev, general: Dev, precision: str) -> list[Point]:
-    """The encoders at these shares, each scored on both tasks."""
+def score_shares(
+    encoders: Interpolation, weights: Sequence[float], dev: RetrievalTask, general: RetrievalTask, precision: str
+) -> list[Share]:
+    """Scores the encoder at each share on both tasks."""
     evaluators = [DevEvaluator(task, precision) for task in (dev, general)]
-    points = []
-    for share in tqdm(shares, desc="merge", unit="share", disable=None):
-        model = line.at(share)
-        points.append(Point(share, *(float(evaluator(model)[MEASURE]) for evaluator in evaluators)))
-    return points
+    shares = []
+    for weight in tqdm(weights, desc="merge", unit="share", disable=None):
+        model = encoders.at(weight)
+        shares.append(Share(weight, *(float(evaluator(model)[MEASURE]) for evaluator in evaluators)))
+    return shares
 
 
-def curve(points: Sequence[Point], chosen: Point) -> pl.DataFrame:
-    """What dev gains and general text loses from the base to the tuned weights."""
-    columns = {"share": pl.Float64, "dev_ndcg@10": pl.Float64, "general_ndcg@10": pl.Float64, "is_chosen": pl.Boolean}
-    rows = [(*(round(value, 6) for value in point), point.share == chosen.share) for point in points]
-    return pl.DataFrame(rows, schema=columns, orient="row")
+def curve(shares: Sequence[Share], chosen: Share) -> pl.DataFrame:
+    """Returns dev and general score by share, from the base to the tuned weights."""
+    rows = [(*(round(value, 6) for value in share), share.weight == chosen.weight) for share in shares]
+    return pl.DataFrame(rows, schema=dict(MERGE_CURVE), orient="row")
 
 
 def seed_folders(folder: Path) -> dict[int, Path]:
-    """The encoders of a round by seed."""
-    found = sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal())
-    return {seed: folder / str(seed) for seed in found}
+    """Returns the encoder folders of a round by seed."""
+    seeds = sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal())
+    return {seed: folder / str(seed) for seed in seeds}
 
 
-def save(base: Path, tuned: Path, share: float, threads: int, out: Path) -> None:
-    """Writes the encoder at this share; with share 1 the tuned one's files as they are."""
-    if share == 1:
+def save(base: Path, tuned: Path, weight: float, threads: int, out: Path) -> None:
+    """Writes the encoder at this share; at share 1 copies the tuned encoder's files unchanged."""
+    if weight == 1:
         shutil.copytree(tuned, out, copy_function=shutil.copyfile)  # not the modes: a cache's files may be read-only
     else:
-        Line(base, tuned, threads).at(share).save_pretrained(str(out), create_model_card=False)
+        Interpolation(base, tuned, threads).at(weight).save_pretrained(str(out), create_model_card=False)
     (out / "attune.json").write_bytes((base / "attune.json").read_bytes())
 
 
 def save_all(
-    base: Path, folders: Mapping[int, Path], first: int, share: float, threads: int, out: Path, seeds: Path
+    base: Path, folders: Mapping[int, Path], first: int, weight: float, threads: int, out: Path, seeds: Path
 ) -> None:
-    """The first seed's encoder to one folder, those of the others to another one, with a list of them."""
-    save(base, folders[first], share, threads, out)
+    """Writes the first seed's encoder to `out`, the other seeds' encoders and a list of them to `seeds`."""
+    save(base, folders[first], weight, threads, out)
     others = [seed for seed in folders if seed != first]
     seeds.mkdir()
     for seed in others:
-        save(base, folders[seed], share, threads, seeds / str(seed))
+        save(base, folders[seed], weight, threads, seeds / str(seed))
     write_json(seeds / "seeds.json", {"first": first, "others": others})
 
 
-def receipt(chosen: Choice, base: Point, dev: Dev, general: Dev, n_seeds: int) -> Receipt:
-    """What was chosen, what it scores beside the base, and on how many queries that was seen."""
+def receipt(choice: Choice, base: Share, dev: RetrievalTask, general: RetrievalTask, n_seeds: int) -> Receipt:
+    """Returns the chosen share, its scores beside the base's, and the number of queries behind them."""
     return {
-        "share": chosen.point.share,
-        "dev_ndcg@10": chosen.point.dev,
-        "general_ndcg@10": chosen.point.general,
+        "share": choice.share.weight,
+        "dev_ndcg@10": choice.share.dev,
+        "general_ndcg@10": choice.share.general,
         "base_dev_ndcg@10": base.dev,
         "base_general_ndcg@10": base.general,
-        "retention": retention(chosen.point, base),
-        "is_retention_met": chosen.is_retention_met,
+        "retention": retention(choice.share, base),
+        "is_retention_met": choice.is_retention_met,
         "n_dev_queries": len(dev.queries),
         "n_general_queries": len(general.queries),
         "n_seeds": n_seeds,
@@ -169,18 +180,18 @@ def merge(
     """Writes the first seed's encoder at the chosen share, those of the other seeds beside it, and the curve."""
     folders = seed_folders(rounds)
     if first not in folders:
-        raise BadInput(f"{rounds}: no encoder of seed {first}, found {list(folders) or 'none'}; run `dvc repro`")
+        raise BadInput(f"{rounds}: no encoder of seed {first}, only of {list(folders) or 'none'}; run `dvc repro`")
     corpus = read(prepared / "corpus.parquet", CORPUS)
     dev = read_dev(dev_split, dict(zip(corpus["document_id"], full_texts(corpus), strict=True)))
-    general = general_task(read_practice(Path(params.general)))
+    general = general_task(read_general_text(Path(params.general)))
     precision = best_precision() if params.machine.precision == "auto" else params.machine.precision
-    shares = sorted({*params.shares, *ENDS})
-    points = score(Line(base, folders[first], params.machine.threads), shares, dev, general, precision)
-    allowed = [point for point in points if point.share in params.shares]
-    chosen = choose(allowed, points[0], params.min_retention, params.min_gain_kept)
-    curve(points, chosen.point).write_csv(curve_file)
-    save_all(base, folders, first, chosen.point.share, params.machine.threads, out, seeds)
-    return receipt(chosen, points[0], dev, general, len(folders))
+    weights = sorted({*params.shares, *ENDS})
+    shares = score_shares(Interpolation(base, folders[first], params.machine.threads), weights, dev, general, precision)
+    candidates = [share for share in shares if share.weight in params.shares]
+    choice = choose(candidates, shares[0], params.min_retention, params.min_gain_kept)
+    write_csv(curve(shares, choice.share), curve_file, MERGE_CURVE)
+    save_all(base, folders, first, choice.share.weight, params.machine.threads, out, seeds)
+    return receipt(choice, shares[0], dev, general, len(folders))
 
 
 if __name__ == "__main__":

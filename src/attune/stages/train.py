@@ -19,10 +19,10 @@ from attune.encoding import encoders, launch, processes
 from attune.encoding.launch import SharedParams
 from attune.encoding.scratch import code_files, fingerprint
 from attune.stage import AfterCommit, Out, Receipt, run
-from attune.tables import CORPUS, TRIPLETS, full_texts, read
-from attune.tuning.curve import Outcome, figures
+from attune.tables import CORPUS, TRAINING_CURVE, TRIPLETS, full_texts, read, write_csv
+from attune.tuning.curve import TrainingResult, training_figures
 from attune.tuning.dev import read_dev
-from attune.tuning.general_text import read_practice
+from attune.tuning.general_text import read_general_text
 from attune.tuning.training import checkpoints
 from attune.tuning.training import fit as fitting
 from attune.tuning.training.batches import Rows
@@ -35,7 +35,6 @@ LIBRARIES = (
     *("torch", "transformers", "sentence-transformers", "accelerate", "peft", "tokenizers"),
     *("numpy", "datasets", "safetensors"),
 )
-CURVE = {"seed": pl.Int64, "step": pl.Int64, "loss": pl.Float64, "dev_ndcg@10": pl.Float64}
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Dimension = Annotated[int, Field(ge=1)]
@@ -115,7 +114,7 @@ def scratch_of(knobs: Recipe, params: SharedParams, inputs: Iterable[Path]) -> P
     return processes.same_for_all(SCRATCH / fingerprint(work, LIBRARIES, files))
 
 
-def run_seed(knobs: Recipe, base: Path, start: Path, material: Material, scratch: Path) -> Outcome:
+def run_seed(knobs: Recipe, base: Path, start: Path, material: Material, scratch: Path) -> TrainingResult:
     """Fine-tunes one encoder into its scratch folder, unless an earlier process finished it there."""
     if (done := processes.agreed(partial(checkpoints.finished, scratch))) is None:
         model = encoders.load_torch(start)
@@ -135,10 +134,10 @@ def write_models(scratches: Mapping[int, Path], base: Path, out: Path) -> None:
         (out / str(seed) / "attune.json").write_bytes((base / "attune.json").read_bytes())
 
 
-def write_curve(outcomes: Mapping[int, Outcome], file: Path) -> None:
+def write_curve(outcomes: Mapping[int, TrainingResult], file: Path) -> None:
     """The training curves, one after another."""
     points = [(seed, *point) for seed, done in outcomes.items() for point in done.curve()]
-    pl.DataFrame(points, schema=CURVE, orient="row").write_csv(file)
+    write_csv(pl.DataFrame(points, schema=dict(TRAINING_CURVE), orient="row"), file, TRAINING_CURVE)
 
 
 def train(
@@ -163,7 +162,7 @@ def train(
     first = recipes[params.seeds[0]]
     check(first, len(columns) - 2, params.processes)
     starts = {seed: checkpoints.start_of(start, seed) for seed in recipes}
-    general = read_practice(Path(params.general)).fit if first.reads_general_text else []
+    general = read_general_text(Path(params.general)).train if first.reads_general_text else []
     judge = read_dev(dev_split, texts)
     inputs = [mined / "triplets.parquet", prepared / "corpus.parquet", *dev_split.glob("*.parquet"), *base.rglob("*")]
     inputs += code_files()
@@ -182,7 +181,7 @@ def train(
         after.append(partial(checkpoints.remove, scratch))
     n_rows = len(material.rows)
     sizes = {"n_rows": n_rows, "n_general_rows": n_rows - len(triplets)}
-    return sizes | figures(outcomes) | {"precision": first.precision}
+    return sizes | training_figures(outcomes) | {"precision": first.precision}
 
 
 if __name__ == "__main__":

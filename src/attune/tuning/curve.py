@@ -1,14 +1,14 @@
-"""What came of training runs: their curves and their figures."""
+"""Results of training runs: the training curve and the figures of the receipt."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-DEV_MEASURE = "eval_dev_cosine_ndcg@10"  # as the trainer logs it
+DEV_MEASURE = "eval_dev_cosine_ndcg@10"  # the name under which the trainer logs nDCG@10 on dev
 
 
 class Point(NamedTuple):
-    """A step of a curve: training loss since the last logged step, dev nDCG@10 where it was measured."""
+    """A point of the training curve: loss since the last logged step and nDCG@10 on dev, None where not measured."""
 
     step: int
     loss: float | None
@@ -16,15 +16,15 @@ class Point(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of a run: the trainer's log, the step whose weights the model now has, and the steps taken."""
+class TrainingResult:
+    """The trainer's log of one run, the step whose weights the model now has, and the number of steps taken."""
 
     log: list[dict[str, float]]
     kept_step: int
     n_steps: int
 
     def curve(self) -> list[Point]:
-        """The training curve, by step; the trainer's closing summary is no point of it."""
+        """Returns the training curve by step; the trainer's closing summary is not a point of it."""
         points: dict[int, Point] = {}
         for entry in self.log:
             if "loss" in entry or DEV_MEASURE in entry:
@@ -34,7 +34,7 @@ class Outcome:
         return list(points.values())
 
     def figures(self) -> dict[str, int | float]:
-        """The run in numbers; dev scores are of the encoders it started with and kept."""
+        """Returns the steps and the dev scores of the encoder at the start and of the one that was kept."""
         dev = {point.step: point.dev for point in self.curve() if point.dev is not None}
         return {
             "n_steps": self.n_steps,
@@ -44,8 +44,8 @@ class Outcome:
         }
 
 
-def figures(outcomes: Mapping[int, Outcome]) -> dict[str, int | float]:
-    """The first seed's run in numbers and, where there are several, each seed's under `seed_<seed>.`."""
-    each = {seed: outcome.figures() for seed, outcome in outcomes.items()}
-    several = {f"seed_{seed}.{name}": value for seed, own in each.items() for name, value in own.items()}
-    return next(iter(each.values())) | (several if len(each) > 1 else {})
+def training_figures(results: Mapping[int, TrainingResult]) -> dict[str, int | float]:
+    """Returns the figures of the first seed's run and, with several seeds, those of each under `seed_<seed>.`."""
+    by_seed = {seed: result.figures() for seed, result in results.items()}
+    prefixed = {f"seed_{seed}.{name}": value for seed, own in by_seed.items() for name, value in own.items()}
+    return next(iter(by_seed.values())) | (prefixed if len(by_seed) > 1 else {})

@@ -1,4 +1,4 @@
-"""How a run is judged while it goes on: retrieval on the dev split, and a bar that shows the score."""
+"""Retrieval on the dev split during training, and the progress bar that shows its score."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ BATCH_TOKENS = 4096
 
 
 @dataclass(frozen=True)
-class Dev:
-    """What the run is judged on: queries and documents by id, and the ids of each query's relevant documents."""
+class RetrievalTask:
+    """Queries and documents by id, and the ids of each query's relevant documents."""
 
     queries: dict[str, str]
     corpus: dict[str, str]
@@ -29,16 +29,16 @@ class Dev:
 
 
 class DevEvaluator(InformationRetrievalEvaluator):
-    """The library's retrieval evaluator, over embeddings made by `TorchEncoder` in the run's precision.
+    """Retrieval evaluator of sentence-transformers, over embeddings that `TorchEncoder` makes in the run's precision.
 
-    Deliberately not `attune.measures`: a new measure in the report must not cost a new training run.
+    Deliberately independent of `attune.evaluation`: a new measure in the report must not cost a new training run.
     """
 
-    def __init__(self, dev: Dev, precision: str) -> None:
+    def __init__(self, task: RetrievalTask, precision: str) -> None:
         super().__init__(
-            dev.queries,
-            dev.corpus,
-            dev.relevant,
+            task.queries,
+            task.corpus,
+            task.relevant,
             name="dev",
             score_functions={"cosine": cos_sim},
             main_score_function="cosine",
@@ -60,16 +60,18 @@ class DevEvaluator(InformationRetrievalEvaluator):
         return torch.from_numpy(encode(sentences))
 
 
-class Bar(TrainerCallback):
-    """A progress bar over steps, with the last dev score; silent where nobody watches."""
+class ProgressBar(TrainerCallback):
+    """Progress bar over training steps with the last dev score; shown by rank 0, and only on a terminal."""
 
     def on_train_begin(self, _args: object, state: TrainerState, _control: object, **_: object) -> None:
-        """Starts at the step that a resumed run starts at."""
-        silent = None if processes.is_first() else True
-        self.bar = tqdm(desc="train", unit="step", total=state.max_steps, initial=state.global_step, disable=silent)
+        """Opens the bar at the step that the run starts or resumes from."""
+        is_disabled = None if processes.is_first() else True  # None: tqdm disables itself without a terminal
+        self.bar = tqdm(
+            desc="train", unit="step", total=state.max_steps, initial=state.global_step, disable=is_disabled
+        )
 
     def on_step_end(self, _args: object, _state: TrainerState, _control: object, **_: object) -> None:
-        """One step further."""
+        """Advances the bar by one step."""
         self.bar.update()
 
     def on_evaluate(
@@ -79,28 +81,29 @@ class Bar(TrainerCallback):
         self.bar.set_postfix({"dev nDCG@10": f"{metrics[DEV_MEASURE]:.3f}"})
 
     def on_train_end(self, *_: object, **__: object) -> None:
-        """Leaves the line as it is."""
+        """Closes the bar; its last state stays on the screen."""
         self.bar.close()
 
 
-def read_dev(folder: Path, texts: dict[str, str]) -> Dev:
-    """Reads data/splits/dev.
+def read_dev(folder: Path, texts: dict[str, str]) -> RetrievalTask:
+    """Reads the dev split as a retrieval task over its own documents and all relevant ones.
 
     Args:
-        folder: of the split.
-        texts: of all documents, by id.
+        folder: data/splits/dev.
+        texts: text of every document, by id.
 
     Raises:
-        BadInput: a table is missing or is not what the stage split writes.
+        BadInput: a table is missing or has other columns than stage split writes.
     """
     queries = read(folder / "queries.parquet", CLUSTERED_QUERIES)
-    own = read(folder / "documents.parquet", DOCUMENT_IDS)["document_id"].to_list()
+    split_documents = read(folder / "documents.parquet", DOCUMENT_IDS)["document_id"].to_list()
     relevant: dict[str, set[str]] = {}
     for query_id, document_id, relevance in read(folder / "qrels.parquet", QRELS).iter_rows():
         if relevance > 0:
             relevant.setdefault(query_id, set()).add(document_id)
-    return Dev(
+    document_ids = sorted({*split_documents, *(id_ for ids in relevant.values() for id_ in ids)})
+    return RetrievalTask(
         queries=dict(queries.select("query_id", "text").iter_rows()),
-        corpus={id_: texts[id_] for id_ in sorted({*own, *(id_ for ids in relevant.values() for id_ in ids)})},
+        corpus={id_: texts[id_] for id_ in document_ids},
         relevant=relevant,
     )

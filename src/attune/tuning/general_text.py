@@ -1,8 +1,8 @@
-"""General text that training may see: half of it is trained on, the other half says what tuning costs.
+"""General-domain text that tuning may use: one half for training against forgetting, the other to measure retention.
 
-The probe (data/general, stage `probe`) is scored in every report, so nothing may be trained on or chosen by it; this is
-what is there instead. A line is {"query", "passage"}. Lines that share a query or a passage hang together; a hash of
-the first of their texts decides on the half of them all: no half knows a text of the other.
+It stands in for the probe (data/general, stage `probe`), which every report scores and which therefore must not be
+trained on or used for selection. Each line of the file is {"query", "passage"}. Pairs that share a query or a passage
+form one component and go to the same half, by a hash of the component's first text: no text is in both halves.
 """
 
 import hashlib
@@ -24,18 +24,18 @@ class Pair(NamedTuple):
     passage: str
 
 
-class Practice(NamedTuple):
-    """The pairs to train on, and those held out to measure retention by."""
+class GeneralText(NamedTuple):
+    """Pairs to train on, and pairs to measure retention with."""
 
-    fit: list[Pair]
-    held_out: list[Pair]
+    train: list[Pair]
+    evaluation: list[Pair]
 
 
-def read_practice(path: Path) -> Practice:
-    """Reads the pairs and parts them.
+def read_general_text(path: Path) -> GeneralText:
+    """Reads the pairs and splits them in two halves.
 
     Raises:
-        BadInput: the file is missing, a line is not such a pair, or a half is empty.
+        BadInput: the file is missing or not UTF-8, a line is not a pair, or a half is empty.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -43,33 +43,35 @@ def read_practice(path: Path) -> Practice:
         raise BadInput(f"{path}: not found; restore it, or name your own general text") from None
     except UnicodeDecodeError as error:
         raise BadInput(f"{path}: not UTF-8 ({error}); save it as UTF-8") from None
-    pairs = [_pair(line, f"{path}:{n}") for n, line in enumerate(lines, start=1) if line.strip()]
-    held_out = _held_out(pairs)
-    halves = Practice(
-        [pair for pair, out in zip(pairs, held_out, strict=True) if not out],
-        [pair for pair, out in zip(pairs, held_out, strict=True) if out],
+    pairs = [_parse(line, f"{path}:{n}") for n, line in enumerate(lines, start=1) if line.strip()]
+    flags = _in_evaluation_half(pairs)
+    halves = GeneralText(
+        train=[pair for pair, in_evaluation in zip(pairs, flags, strict=True) if not in_evaluation],
+        evaluation=[pair for pair, in_evaluation in zip(pairs, flags, strict=True) if in_evaluation],
     )
-    for name, half in zip(Practice._fields, halves, strict=True):
+    for name, half in zip(GeneralText._fields, halves, strict=True):
         if not half:
-            raise BadInput(f"{path}: {len(pairs)} pairs leave none for {name}; add some")
+            raise BadInput(f"{path}: {len(pairs)} pairs leave none for {name}; add more pairs")
     return halves
 
 
-def _pair(line: str, where: str) -> Pair:
+def _parse(line: str, where: str) -> Pair:
     try:
-        found = json.loads(line)
-        pair = Pair(found["query"].strip(), found["passage"].strip())
+        record = json.loads(line)
+        pair = Pair(record["query"].strip(), record["passage"].strip())
     except (ValueError, TypeError, KeyError, AttributeError):
-        raise BadInput(f'{where}: got {line[:80]!r}, expected {{"query": "...", "passage": "..."}}; mend it') from None
+        raise BadInput(
+            f'{where}: got {line[:80]!r}, expected {{"query": "...", "passage": "..."}}; correct the line'
+        ) from None
     if not all(pair):
         raise BadInput(f"{where}: query or passage is empty; fill it in or remove the line")
     return pair
 
 
-def _held_out(pairs: Sequence[Pair]) -> list[bool]:
-    """Which pairs are held out."""
+def _in_evaluation_half(pairs: Sequence[Pair]) -> list[bool]:
+    """Returns True for each pair of the evaluation half."""
     texts = sorted({text for pair in pairs for text in pair})
-    place = {text: n for n, text in enumerate(texts)}
-    ties = np.array([[place[pair.query], place[pair.passage]] for pair in pairs], dtype=np.int64).reshape(-1, 2)
-    first = components(len(texts), ties)
-    return [hashlib.sha256(texts[first[place[pair.query]]].encode()).digest()[0] % 2 == 1 for pair in pairs]
+    index = {text: n for n, text in enumerate(texts)}
+    edges = np.array([[index[pair.query], index[pair.passage]] for pair in pairs], dtype=np.int64).reshape(-1, 2)
+    first = components(len(texts), edges)  # for each text, the first text of its component
+    return [hashlib.sha256(texts[first[index[pair.query]]].encode()).digest()[0] % 2 == 1 for pair in pairs]

@@ -16,7 +16,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from attune.encoding import processes
 from attune.errors import BadInput
-from attune.tuning.curve import DEV_MEASURE, Outcome
+from attune.tuning.curve import DEV_MEASURE, TrainingResult
 
 CHECKPOINT = ("model.safetensors", "optimizer.pt", "scheduler.pt")
 FINISHED = "finished"  # in a scratch folder: model/ and outcome.json
@@ -82,13 +82,13 @@ def restore_best(trainer: SentenceTransformerTrainer, start: dict[str, torch.Ten
     return int(best.rsplit("-", 1)[1])
 
 
-def finished(scratch: Path) -> Outcome | None:
+def finished(scratch: Path) -> TrainingResult | None:
     """The outcome of the run, if an earlier process finished it."""
     file = scratch / FINISHED / "outcome.json"
-    return Outcome(**json.loads(file.read_text())) if file.is_file() else None
+    return TrainingResult(**json.loads(file.read_text())) if file.is_file() else None
 
 
-def finish(scratch: Path, model: SentenceTransformer, outcome: Outcome) -> None:
+def finish(scratch: Path, model: SentenceTransformer, outcome: TrainingResult) -> None:
     """Keeps the finished model and its outcome, then removes the checkpoints."""
     writing = scratch / f"{FINISHED}.partial"
     shutil.rmtree(writing, ignore_errors=True)
