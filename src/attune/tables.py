@@ -3,10 +3,9 @@
 Frames are in the order of the raw files or sorted by key, and written as parquet: same content, same bytes.
 """
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 
@@ -79,6 +78,26 @@ NEGATIVE_SAMPLE: Columns = {
     "negative_text": pl.String,
     "negative_score": pl.Float64,
     "source": pl.String,
+}
+# metrics/plots: training loss and dev nDCG@10 by seed and step, empty where not measured
+TRAINING_CURVE: Columns = {"seed": pl.Int64, "step": pl.Int64, "loss": pl.Float64, "dev_ndcg@10": pl.Float64}
+# ... scores at each share of the tuned weights
+MERGE_CURVE: Columns = {
+    "share": pl.Float64,
+    "dev_ndcg@10": pl.Float64,
+    "general_ndcg@10": pl.Float64,
+    "is_chosen": pl.Boolean,
+}
+# ... base against tuned by task and measure
+COMPARISONS: Columns = {
+    **{"task": pl.String, "measure": pl.String, "n": pl.Int64},
+    **dict.fromkeys(("base", "tuned", "delta", "low", "high", "p", "p_holm"), pl.Float64),
+    **{"wins": pl.Int64, "ties": pl.Int64, "losses": pl.Int64, "smallest_detectable": pl.Float64},
+}
+# ... base against tuned by slice of the test queries
+SLICES: Columns = {
+    **{"slice": pl.String, "bin": pl.String, "n": pl.Int64},
+    **dict.fromkeys(("base", "tuned", "delta", "low", "high", "p_holm"), pl.Float64),
 }
 # data/runs: the ranked documents, and each query's measures (whose columns the measures themselves name)
 RUN: Columns = {"query_id": pl.String, "rank": pl.Int64, "document_id": pl.String, "score": pl.Float64}
@@ -180,44 +199,52 @@ def full_texts(documents: pl.DataFrame) -> list[str]:
     return [full_text(title, text) for title, text in documents.select("title", "text").iter_rows()]
 
 
-Types = Mapping[str, type[str] | type[int] | type[float]]
+def read_csv(path: Path, columns: Columns) -> pl.DataFrame:
+    """Reads these columns of a csv file; other columns are left out, empty cells are null.
 
-COMPARISONS: Types = {
-    **{"task": str, "measure": str, "n": int},
-    **dict.fromkeys(("base", "tuned", "delta", "low", "high", "p", "p_holm"), float),
-    **{"wins": int, "ties": int, "losses": int, "smallest_detectable": float},
-}
-SLICES: Types = {
-    **{"slice": str, "bin": str, "n": int},
-    **dict.fromkeys(("base", "tuned", "delta", "low", "high", "p_holm"), float),
-}
-
-
-def read_rows(file: Path, types: Types) -> list[dict[str, Any]]:
-    """The rows of a csv file that has these columns (others are left out).
+    Args:
+        path: a file of metrics/plots.
+        columns: names and types: text, whole numbers, numbers, booleans (`true`, `false`).
 
     Raises:
-        BadInput: the file is missing, lacks a column, or holds a cell that is no such number.
+        BadInput: the file is missing, is not csv, lacks a column, or a cell is not of its column's type.
     """
+    if not path.is_file():
+        raise BadInput(f"{path}: not found; run `dvc repro` to make it")
     try:
-        with file.open(encoding="utf-8", newline="") as lines:
-            reader = csv.DictReader(lines)
-            lacking = [name for name in types if name not in (reader.fieldnames or ())]
-            if lacking:
-                raise BadInput(f"{file}: no column {', '.join(lacking)}; delete it and run `dvc repro`")
-            return [_row(row, types, f"{file}:{reader.line_num}") for row in reader]
-    except FileNotFoundError:
-        raise BadInput(f"{file}: not found; run `dvc repro` to make it") from None
+        cells = pl.read_csv(path, infer_schema=False)
+    except pl.exceptions.PolarsError as error:
+        raise BadInput(f"{path}: not a readable csv file ({error}); delete it and run `dvc repro`") from None
+    lacking = [name for name in columns if name not in cells.columns]
+    if lacking:
+        raise BadInput(f"{path}: no column {', '.join(lacking)}; delete it and run `dvc repro`")
+    return cells.select(_typed(path, cells[name], kind) for name, kind in columns.items())
 
 
-def _row(row: Mapping[str, str | None], types: Types, place: str) -> dict[str, Any]:
-    found = {}
-    for name, kind in types.items():
-        cell = row[name]
-        try:
-            found[name] = None if cell in ("", None) else kind(cell)
-        except ValueError:
-            raise BadInput(
-                f"{place}: {name} is {cell!r}, expected {kind.__name__}; delete the file and run `dvc repro`"
-            ) from None
-    return found
+def _typed(path: Path, cells: pl.Series, kind: pl.DataType | type[pl.DataType]) -> pl.Series:
+    """Returns a csv column, read as text, as its type; names the first cell that is not of that type."""
+    if kind == pl.Boolean:
+        values = cells.replace_strict({"true": True, "false": False}, default=None, return_dtype=pl.Boolean)
+    else:
+        values = cells.cast(kind, strict=False)
+    wrong = (cells.is_not_null() & values.is_null()).arg_true()
+    if wrong.len():
+        row = wrong[0]
+        raise BadInput(
+            f"{path}:{row + 2}: {cells.name} is {cells[row]!r}, expected {kind}; delete the file and run `dvc repro`"
+        )
+    return values
+
+
+def write_csv(frame: pl.DataFrame, path: Path, columns: Columns) -> None:
+    """Writes a table as csv; the frame must have exactly these columns, null becomes an empty cell.
+
+    Raises:
+        OSError: the file cannot be written, for example because the disk is full.
+    """
+    if dict(frame.schema) != dict(columns):
+        raise ValueError(f"{path}: columns are {dict(frame.schema)}, expected {dict(columns)}")
+    try:
+        frame.write_csv(path)
+    except pl.exceptions.PolarsError as error:  # how polars reports a full disk
+        raise OSError(f"{path}: cannot be written ({error}); make room or check the permissions") from None

@@ -1,22 +1,24 @@
 """Many comparisons raise no more false alarms than one; figures agree with libraries that share no code with ours."""
 
-import csv
-import io
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from arch.bootstrap import IIDBootstrap
 from hypothesis import given
 from hypothesis import strategies as st
 from mlxtend.evaluate import permutation_test
 
-from attune.evaluation.statistics.comparisons import Care, Row, compare_tasks, csv_of, holm
+from attune.errors import BadInput
+from attune.evaluation.statistics.comparisons import Resampling, TaskComparison, compare_tasks, holm, records_table
 from attune.evaluation.statistics.power import Sensitivity
 from attune.evaluation.statistics.significance import compare
+from attune.tables import COMPARISONS, read_csv, write_csv
 
 pytestmark = pytest.mark.usefixtures("settled_heap")
 
-CARE = Care(n_resamples=10_000, confidence=0.95, seed=0)
+RESAMPLING = Resampling(n_resamples=10_000, confidence=0.95, seed=0)
 
 
 def test_holms_correction_by_hand() -> None:
@@ -43,7 +45,7 @@ def test_intervals_are_those_of_a_second_library() -> None:
     """arch draws and cuts by code of its own."""
     deltas = np.random.default_rng(1).exponential(0.2, 200) - 0.1  # skewed, as retrieval's differences are
     low, high = IIDBootstrap(deltas, seed=3).conf_int(np.mean, reps=10_000, method="percentile", size=0.95)[:, 0]
-    found = compare({"m": np.zeros(200)}, {"m": deltas}, *CARE)["m"]
+    found = compare({"m": np.zeros(200)}, {"m": deltas}, *RESAMPLING)["m"]
     assert (found.ci_low, found.ci_high) == pytest.approx((low, high), abs=(high - low) / 25)
 
 
@@ -53,21 +55,21 @@ def test_p_values_are_those_of_a_second_library(shift: float) -> None:
     rng = np.random.default_rng(2)
     base, tuned = rng.random(10), rng.random(10) + shift
     exact = permutation_test(tuned, base, paired=True, method="exact")
-    assert compare({"m": base}, {"m": tuned}, *CARE)["m"].p_value == pytest.approx(exact)
+    assert compare({"m": base}, {"m": tuned}, *RESAMPLING)["m"].p_value == pytest.approx(exact)
     base, tuned = rng.random(60), rng.random(60) + shift / 2
     drawn = permutation_test(tuned, base, paired=True, method="approximate", num_rounds=3000, seed=4)
-    assert compare({"m": base}, {"m": tuned}, *CARE)["m"].p_value == pytest.approx(drawn, abs=0.03)
+    assert compare({"m": base}, {"m": tuned}, *RESAMPLING)["m"].p_value == pytest.approx(drawn, abs=0.03)
 
 
 def test_a_row_holds_what_was_compared_and_all_rows_are_corrected_together() -> None:
     rng = np.random.default_rng(5)
     base, tuned = ({m: rng.random(40) + shift for m in ("a", "b")} for shift in (0, 0.15))
-    rows = compare_tasks({"test": (base, tuned), "paraphrases": (tuned, base)}, CARE, power=0.8)
+    rows = compare_tasks({"test": (base, tuned), "paraphrases": (tuned, base)}, RESAMPLING, power=0.8)
     assert [(row.task, row.measure) for row in rows] == [
         *(("test", m) for m in "ab"),
         *(("paraphrases", m) for m in "ab"),
     ]
-    first, alone = rows[0], compare(base, tuned, *CARE)["a"]
+    first, alone = rows[0], compare(base, tuned, *RESAMPLING)["a"]
     assert (first.n, first.base, first.tuned) == (40, pytest.approx(base["a"].mean()), pytest.approx(tuned["a"].mean()))
     assert (first.delta, first.low, first.high, first.p) == (alone.delta, alone.ci_low, alone.ci_high, alone.p_value)
     assert (first.wins, first.ties, first.losses) == (alone.wins, alone.ties, alone.losses)
@@ -87,11 +89,32 @@ def test_without_effect_any_false_alarm_among_many_is_as_rare_as_the_level_says(
     assert 0.01 <= (corrected < 0.05).any(axis=1).mean() <= 0.08
 
 
-def test_the_csv_is_read_back_whatever_stands_in_it() -> None:
-    row = Row('a, "b"', "m", 3, 1 / 3, 0.5, -0.0, -1e-9, 0.25, 0.0002, 1.0, 1, 2, 0, 0.125)
-    text = csv_of([row], Row)
-    assert text.startswith("task,measure,n,base,tuned,delta,low,high,p,p_holm,wins,ties,losses,smallest_detectable\n")
-    (found,) = csv.DictReader(io.StringIO(text))
-    assert found["task"] == 'a, "b"'
-    assert (found["base"], found["delta"], found["low"], found["p"]) == ("0.333333", "0.0", "0.0", "0.0002")
-    assert csv_of([], Row).count("\n") == 1
+def test_the_csv_file_is_read_back_whatever_text_it_holds(tmp_path: Path) -> None:
+    """Quotes and commas survive, floats are rounded to six digits, -0.0 is written as 0.0, no row leaves the header."""
+    row = TaskComparison('a, "b"', "m", 3, 1 / 3, 0.5, -0.0, -1e-9, 0.25, 0.0002, 1.0, 1, 2, 0, 0.125)
+    file = tmp_path / "comparisons.csv"
+    write_csv(records_table([row], COMPARISONS), file, COMPARISONS)
+    header, line = file.read_text().splitlines()
+    assert header == "task,measure,n,base,tuned,delta,low,high,p,p_holm,wins,ties,losses,smallest_detectable"
+    assert line == '"a, ""b""",m,3,0.333333,0.5,0.0,0.0,0.25,0.0002,1.0,1,2,0,0.125'
+    assert read_csv(file, COMPARISONS).row(0)[:4] == ('a, "b"', "m", 3, 0.333333)
+    write_csv(records_table([], COMPARISONS), file, COMPARISONS)
+    assert file.read_text() == f"{header}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "slices.csv: not found; run `dvc repro`"),
+        ("", "slices.csv: not a readable csv file"),
+        ("slice,bin\na,b\n", "slices.csv: no column n; delete it"),
+        ("slice,bin,n\na,b,1\na,b,many\n", "slices.csv:3: n is 'many', expected Int64; delete the file"),
+    ],
+)
+def test_a_csv_file_of_another_kind_is_one_clear_line(tmp_path: Path, text: str | None, message: str) -> None:
+    """A missing file, no csv, a missing column and a cell of another type are named with file and row."""
+    file = tmp_path / "slices.csv"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(BadInput, match=message):
+        read_csv(file, {"slice": pl.String, "bin": pl.String, "n": pl.Int64})

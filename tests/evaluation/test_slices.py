@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attune.evaluation.statistics.chance import worse
-from attune.evaluation.statistics.comparisons import Care, holm
+from attune.evaluation.statistics.comparisons import Resampling, holm
 from attune.evaluation.statistics.significance import compare
 from attune.evaluation.statistics.slices import by_name, by_number, by_trait, compare_slices
 
 pytestmark = pytest.mark.usefixtures("settled_heap")
 
-CARE = Care(n_resamples=2000, confidence=0.95, seed=0)
+RESAMPLING = Resampling(n_resamples=2000, confidence=0.95, seed=0)
 
 
 def bins(values: list[int] | list[float], n_bins: int) -> dict[str, list[int]]:
@@ -58,7 +58,7 @@ def test_a_slice_that_lost_is_named_though_the_whole_won() -> None:
     base = rng.uniform(0.2, 0.8, 400)
     tuned = base + np.where(length == 2, -0.1, 0.1) + rng.normal(0, 0.15, 400)
     slices = by_trait({"length": length, "parity": ["odd", "even"] * 200}, 4, 5)
-    rows, n_small = compare_slices(slices, base, tuned, CARE, min_queries=50)
+    rows, n_small = compare_slices(slices, base, tuned, RESAMPLING, min_queries=50)
     assert [(row.bin, row.n) for row in rows] == [
         *((bin_, 100) for bin_ in ("2", "5", "9", "14")),
         ("even", 200),
@@ -68,10 +68,10 @@ def test_a_slice_that_lost_is_named_though_the_whole_won() -> None:
     (found,) = worse([asdict(row) for row in rows], 0.95)
     (lost,) = (row for row in rows if asdict(row) == found)
     assert lost.bin == "2"
-    alone = compare({"m": base[:100]}, {"m": tuned[:100]}, *CARE)["m"]
+    alone = compare({"m": base[:100]}, {"m": tuned[:100]}, *RESAMPLING)["m"]
     assert (lost.delta, lost.low, lost.high) == (alone.delta, alone.ci_low, alone.ci_high)
     assert (lost.base, lost.tuned) == (pytest.approx(base[:100].mean()), pytest.approx(tuned[:100].mean()))
-    parts = [compare({"m": base[p.rows]}, {"m": tuned[p.rows]}, *CARE)["m"].p_value for p in slices]
+    parts = [compare({"m": base[p.rows]}, {"m": tuned[p.rows]}, *RESAMPLING)["m"].p_value for p in slices]
     assert [row.p_holm for row in rows] == holm(parts)
 
 
@@ -79,7 +79,9 @@ def test_the_largest_loss_comes_first_and_a_loss_within_chance_is_not_told() -> 
     rng = np.random.default_rng(2)
     kind = np.repeat(["a", "b", "c"], 80)
     loss = np.repeat([-0.1, -0.2, -0.001], 80)
-    rows, _ = compare_slices(by_name("kind", kind.tolist(), 5), np.zeros(240), loss + rng.normal(0, 0.1, 240), CARE, 10)
+    rows, _ = compare_slices(
+        by_name("kind", kind.tolist(), 5), np.zeros(240), loss + rng.normal(0, 0.1, 240), RESAMPLING, 10
+    )
     assert [row["bin"] for row in worse([asdict(row) for row in rows], 0.95)] == ["b", "a"]
 
 
@@ -87,6 +89,6 @@ def test_small_slices_are_counted_and_left_out_and_so_is_the_whole() -> None:
     """Left out, they do not make the others harder to prove."""
     traits = {"n": np.ones(30, dtype=np.int64), "kind": ["a"] * 22 + ["b"] * 5 + ["c"] * 3}
     tuned = np.random.default_rng(3).normal(0.1, 0.2, 30)
-    rows, n_small = compare_slices(by_trait(traits, 4, 5), np.zeros(30), tuned, CARE, min_queries=6)
+    rows, n_small = compare_slices(by_trait(traits, 4, 5), np.zeros(30), tuned, RESAMPLING, min_queries=6)
     assert [row.bin for row in rows] == ["a"] and n_small == 2
-    assert rows[0].p_holm == compare({"m": np.zeros(22)}, {"m": tuned[:22]}, *CARE)["m"].p_value
+    assert rows[0].p_holm == compare({"m": np.zeros(22)}, {"m": tuned[:22]}, *RESAMPLING)["m"].p_value

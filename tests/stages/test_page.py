@@ -262,7 +262,7 @@ def test_the_stage_runs_again_when_a_shown_parameter_changes() -> None:
     [
         ("metrics/plots/slices.csv", None, "slices.csv: not found; run `dvc repro`"),
         ("metrics/plots/slices.csv", "slice,bin\na,b\n", "slices.csv: no column n, base,"),
-        ("metrics/plots/slices.csv", f"{SLICES}\na,x,many,,,,,,\n", "slices.csv:2: n is 'many', expected int;"),
+        ("metrics/plots/slices.csv", f"{SLICES}\na,x,many,,,,,,\n", "slices.csv:2: n is 'many', expected Int64;"),
         ("metrics/report.json", None, "report.json: not found"),
         ("params.yaml", "[1, 2]", "params.yaml: got list, expected sections"),
         ("params.yaml", "a: [", "params.yaml: not YAML"),

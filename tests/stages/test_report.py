@@ -242,8 +242,8 @@ def test_overfitting_is_judged_by_the_first_seed_and_told(case: Case) -> None:
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("merge", "share,is_chosen\n0.1,true\n", "merge.csv: not what merge writes"),
-        ("training", "seed,step\n1,2\n", "training.csv: not what train writes"),
+        ("merge", "share,is_chosen\n0.1,true\n", "merge.csv: no column dev_ndcg@10, general_ndcg@10;"),
+        ("training", "seed,step\n1,2\n", "training.csv: no column loss, dev_ndcg@10;"),
     ],
 )
 def test_a_curve_that_is_none_is_bad_input(case: Case, file: str, text: str, message: str) -> None:
@@ -338,7 +338,7 @@ def test_the_interval_over_seeds_is_that_of_stage_seeds(case: Case) -> None:
         for n, table in enumerate(read(case.root / "seeds/scores.parquet", SEED_SCORES).partition_by("seed"))
     }
     of_base, of_seeds = values_on_test(sides, read(case.root / "runs/base/scores.parquet", SCORES))
-    expected = compare_seeds(of_base, of_seeds, *PARAMS.care)
+    expected = compare_seeds(of_base, of_seeds, *PARAMS.resampling)
     assert list(summary["paired_over_seeds"]) == list(expected)
     for name, interval in expected.items():
         assert summary["paired_over_seeds"][name] == pytest.approx(asdict(interval), abs=1e-6)

@@ -20,7 +20,7 @@ from attune.evaluation.scoring.measures import HEADLINE, MEASURES
 from attune.evaluation.scoring.receipts import leaks_of_test, read_receipts, receipts_of
 from attune.evaluation.statistics.chance import floor, too_few_resamples
 from attune.stage import Out, Params, run
-from attune.tables import COMPARISONS, SLICES, read_rows
+from attune.tables import COMPARISONS, SLICES, read_csv
 
 SYSTEMS = ("bm25", "base", "tuned", "onnx", "onnx_int8")
 RECEIPTS = (*SYSTEMS, "base_encoder", "prepare", "split", "audit", "mine", "train", "merge", "seeds", "drift", "export")
@@ -146,8 +146,8 @@ def page(
 ) -> None:
     """Puts the page together and writes it."""
     receipts, summary = receipts_of(metrics, RECEIPTS, SYSTEMS, round), read_receipts(metrics, ["report"], ())["report"]
-    compared = read_rows(metrics / "plots/comparisons.csv", COMPARISONS)
-    slices = read_rows(metrics / "plots/slices.csv", SLICES)
+    compared = read_csv(metrics / "plots/comparisons.csv", COMPARISONS).to_dicts()
+    slices = read_csv(metrics / "plots/slices.csv", SLICES).to_dicts()
     rankings = read_rankings(runs, splits / "test", SYSTEMS)
     shown = drawn(rankings, runs, compared, slices) + made_of(metrics, round, receipts["train"]["kept_step"])
     run_with = parameters(settings)

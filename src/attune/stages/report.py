@@ -28,10 +28,10 @@ from attune.evaluation.report.summary import (
 from attune.evaluation.report.verdict import KEPT_BY_INT8
 from attune.evaluation.scoring.receipts import leaks_of_test, read_receipts, receipts_of
 from attune.evaluation.statistics.chance import floor, too_few_resamples, worse
-from attune.evaluation.statistics.comparisons import Care, Row, compare_tasks, csv_of
-from attune.evaluation.statistics.slices import SliceRow, Traits, by_trait, compare_slices, traits_of
+from attune.evaluation.statistics.comparisons import Resampling, compare_tasks, records_table
+from attune.evaluation.statistics.slices import Traits, by_trait, compare_slices, traits_of
 from attune.stage import Out, Params, run, write_json
-from attune.tables import LEAKS, QRELS, Leak, read
+from attune.tables import COMPARISONS, LEAKS, QRELS, SLICES, Leak, read, write_csv
 
 SYSTEMS = ("bm25", "base", "tuned", "onnx", "onnx_int8")
 RECEIPTS = (*SYSTEMS, "prepare", "split", "audit", "mine", "train", "merge", "seeds", "drift", "export")
@@ -54,16 +54,16 @@ class ReportParams(Params):
     max_dev_decline: float = Field(ge=0, le=1)
 
     @property
-    def care(self) -> Care:
+    def resampling(self) -> Resampling:
         """Of all comparisons."""
-        return Care(self.n_resamples, self.confidence, self.seed)
+        return Resampling(self.n_resamples, self.confidence, self.seed)
 
 
 def sliced(params: ReportParams, scores: Paired, traits: Traits) -> dict[str, Any]:
     """The slices of the test queries, those that got worse, how many were too small to tell, and the floor of p."""
     slices = by_trait(traits, params.n_bins, params.n_names)
     base, tuned = scores.base[SLICED], scores.tuned[SLICED]
-    rows, n_small = compare_slices(slices, base, tuned, params.care, params.min_slice_queries)
+    rows, n_small = compare_slices(slices, base, tuned, params.resampling, params.min_slice_queries)
     return {
         "slices": rows,
         "worse": worse([asdict(row) for row in rows], params.confidence),
@@ -118,17 +118,17 @@ def report(
     leaks = [Leak(*row) for row in read(audit / "leaks.parquet", LEAKS).iter_rows()]
     answers = read(splits / "test/qrels.parquet", QRELS).select("query_id", "document_id").iter_rows()
     leaked, test = leaked_queries(leaks, answers), scores["test"]
-    rows = compare_tasks({task: (one.base, one.tuned) for task, one in scores.items()}, params.care, params.power)
-    found = outcomes(rows, test, leaked["lexical"], seeds / "scores.parquet", params.care, params.power)
+    rows = compare_tasks({task: (one.base, one.tuned) for task, one in scores.items()}, params.resampling, params.power)
+    found = outcomes(rows, test, leaked["lexical"], seeds / "scores.parquet", params.resampling, params.power)
     cut = sliced(params, test, traits_of(test.query_ids, raw, prepared, splits))
     summary = headline(receipts, SYSTEMS, found, crossing, cut)
     add_comparisons(summary, rows)
     summary["slices"] = of_slices(cut["slices"])
-    summary["without_leaks"] = gains_without_leaks(test, leaked, params.care)
+    summary["without_leaks"] = gains_without_leaks(test, leaked, params.resampling)
     summary["overfitting"] = overfitting(params, receipts, metrics, round)
     write_json(out, summary)
-    comparisons.write_text(csv_of(rows, Row), encoding="utf-8")
-    slices.write_text(csv_of(cut["slices"], SliceRow), encoding="utf-8")
+    write_csv(records_table(rows, COMPARISONS), comparisons, COMPARISONS)
+    write_csv(records_table(cut["slices"], SLICES), slices, SLICES)
     told = {"summary": summary, "receipts": receipts, "params": params, "leaks": crossing, "kept_by_int8": KEPT_BY_INT8}
     shown = stories(runs, prepared, splits, params.n_examples, params.seed)
     shown |= panels(metrics, receipts, mined) | cut | {"comparisons": rows}

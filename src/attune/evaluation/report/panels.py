@@ -1,12 +1,13 @@
 """What the report's page shows of tuning's side effects: other tasks, the way from base to tuned, mined negatives."""
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from attune.errors import BadInput
-from attune.tables import NEGATIVE_SAMPLE, read
+from attune.tables import MERGE_CURVE, NEGATIVE_SAMPLE, TRAINING_CURVE, read, read_csv
 from attune.tuning.curve import Point
 
 Receipt = Mapping[str, Any]
@@ -60,48 +61,24 @@ def dimensions_of(base: Receipt, tuned: Receipt) -> list[dict[str, Any]]:
     ]
 
 
-def trade_off(curve: Path) -> list[dict[str, Any]]:
-    """The points between base and tuned that merge has scored.
+def trade_off(file: Path) -> list[dict[str, Any]]:
+    """Reads merge.csv: nDCG@10 on dev and on general text at each share of the tuned weights.
 
     Raises:
         BadInput: the file is missing or is not what merge writes.
     """
-    try:
-        with curve.open(encoding="utf-8", newline="") as file:
-            return [
-                {
-                    "share": float(row["share"]),
-                    "dev": float(row["dev_ndcg@10"]),
-                    "general": float(row["general_ndcg@10"]),
-                    "is_chosen": row["is_chosen"] == "true",
-                }
-                for row in csv.DictReader(file)
-            ]
-    except FileNotFoundError:
-        raise BadInput(f"{curve}: not found; run `dvc repro` to make it") from None
-    except (KeyError, TypeError, ValueError):
-        raise BadInput(f"{curve}: not what merge writes; delete it and run `dvc repro`") from None
+    names = {"dev_ndcg@10": "dev", "general_ndcg@10": "general"}
+    return read_csv(file, MERGE_CURVE).rename(names).to_dicts()
 
 
 def curve_of(file: Path) -> list[Point]:
-    """The training curve of the first seed.
+    """Reads training.csv: the training curve of the first seed.
 
     Raises:
         BadInput: the file is missing or is not what train writes.
     """
-    try:
-        with file.open(encoding="utf-8", newline="") as lines:
-            rows = list(csv.DictReader(lines))
-        first = [row for row in rows if row["seed"] == rows[0]["seed"]]
-        return [Point(int(row["step"]), _or_none(row["loss"]), _or_none(row["dev_ndcg@10"])) for row in first]
-    except FileNotFoundError:
-        raise BadInput(f"{file}: not found; run `dvc repro` to make it") from None
-    except (KeyError, TypeError, ValueError):
-        raise BadInput(f"{file}: not what train writes; delete it and run `dvc repro`") from None
-
-
-def _or_none(cell: str) -> float | None:
-    return float(cell) if cell else None
+    curve = read_csv(file, TRAINING_CURVE).filter(pl.col("seed") == pl.col("seed").first())
+    return [Point(*row) for row in curve.select("step", "loss", "dev_ndcg@10").iter_rows()]
 
 
 def negatives(mined: Path) -> list[dict[str, Any]]:

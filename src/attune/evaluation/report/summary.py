@@ -14,10 +14,10 @@ from attune.evaluation.report.markdown import signed
 from attune.evaluation.report.verdict import OVER_SEEDS, Outcome, too_few, verdict, verdict_despite_leaks
 from attune.evaluation.scoring.measures import HEADLINE, MEASURES
 from attune.evaluation.statistics.chance import floor
-from attune.evaluation.statistics.comparisons import Care, Row, Scores
+from attune.evaluation.statistics.comparisons import Resampling, Scores, TaskComparison
 from attune.evaluation.statistics.power import Sensitivity
 from attune.evaluation.statistics.significance import Comparison, Interval, compare, compare_seeds
-from attune.evaluation.statistics.slices import SliceRow
+from attune.evaluation.statistics.slices import SliceComparison
 from attune.tables import LEXICAL, SEMANTIC, Leak, read, scores_columns, seed_scores_columns
 
 SCORES, SEED_SCORES = scores_columns(MEASURES), seed_scores_columns(MEASURES)
@@ -79,27 +79,32 @@ def seed_scores(file: Path, query_ids: list[str]) -> list[dict[str, Values]]:
 Receipts = Mapping[str, Mapping[str, Any]]
 
 
-def comparison_of(row: Row) -> Comparison:
+def comparison_of(row: TaskComparison) -> Comparison:
     """A row without its task's and measure's own figures."""
     return Comparison(row.delta, row.low, row.high, row.p, row.wins, row.ties, row.losses)
 
 
 def outcome_of(
-    paired: Mapping[str, Comparison], scores: Paired, of_seeds: Sequence[Scores], care: Care, power: float
+    paired: Mapping[str, Comparison], scores: Paired, of_seeds: Sequence[Scores], resampling: Resampling, power: float
 ) -> Outcome:
     """What the comparisons of these test queries come to, with one set of scores for each trained seed."""
     base, tuned = scores.base[HEADLINE], scores.tuned[HEADLINE]
     intervals: dict[str, Interval] = {}
     if len(of_seeds) > 1:
         stacked = {name: np.stack([values[name] for values in of_seeds]) for name in OVER_SEEDS}
-        intervals = compare_seeds({name: scores.base[name] for name in OVER_SEEDS}, stacked, *care)
-    sensitivity = Sensitivity.of(tuned - base, care.confidence, power)
+        intervals = compare_seeds({name: scores.base[name] for name in OVER_SEEDS}, stacked, *resampling)
+    sensitivity = Sensitivity.of(tuned - base, resampling.confidence, power)
     means = float(base.mean()), float(tuned.mean())
-    return Outcome(paired, *means, sensitivity, intervals, len(of_seeds), floor(care.n_resamples))
+    return Outcome(paired, *means, sensitivity, intervals, len(of_seeds), floor(resampling.n_resamples))
 
 
 def outcomes(
-    rows: Sequence[Row], scores: Paired, leaked: Collection[str], seeds: Path, care: Care, power: float
+    rows: Sequence[TaskComparison],
+    scores: Paired,
+    leaked: Collection[str],
+    seeds: Path,
+    resampling: Resampling,
+    power: float,
 ) -> tuple[Outcome, Outcome | None]:
     """The outcome on all test queries, and that on those that do not leak (None where fewer than two are left).
 
@@ -107,14 +112,14 @@ def outcomes(
         BadInput: the seeds were not scored on the same queries.
     """
     paired = {row.measure: comparison_of(row) for row in rows if row.task == "test"}
-    whole = outcome_of(paired, scores, seed_scores(seeds, scores.query_ids), care, power)
+    whole = outcome_of(paired, scores, seed_scores(seeds, scores.query_ids), resampling, power)
     if not leaked:
         return whole, whole
     clean = scores.without(leaked)
     if len(clean.query_ids) < 2:
         return whole, None
-    paired = compare(clean.base, clean.tuned, *care)
-    return whole, outcome_of(paired, clean, seed_scores(seeds, clean.query_ids), care, power)
+    paired = compare(clean.base, clean.tuned, *resampling)
+    return whole, outcome_of(paired, clean, seed_scores(seeds, clean.query_ids), resampling, power)
 
 
 def headline(
@@ -156,7 +161,7 @@ def headline(
     }
 
 
-def add_comparisons(summary: dict[str, Any], rows: Sequence[Row]) -> None:
+def add_comparisons(summary: dict[str, Any], rows: Sequence[TaskComparison]) -> None:
     """Adds what was corrected for all comparisons to those of test, and the other tasks."""
     summary["tasks"] = {}
     for row in rows:
@@ -167,7 +172,7 @@ def add_comparisons(summary: dict[str, Any], rows: Sequence[Row]) -> None:
             summary["tasks"].setdefault(row.task, {})[row.measure] = {"n": row.n} | asdict(comparison_of(row)) | told
 
 
-def of_slices(rows: Sequence[SliceRow]) -> dict[str, Any]:
+def of_slices(rows: Sequence[SliceComparison]) -> dict[str, Any]:
     """The slices' figures by trait and values."""
     found: dict[str, Any] = {}
     for row in rows:
@@ -212,13 +217,15 @@ def without_leaks(
     return means
 
 
-def gains_without_leaks(scores: Paired, leaked: Mapping[str, Collection[str]], care: Care) -> dict[str, dict[str, Any]]:
+def gains_without_leaks(
+    scores: Paired, leaked: Mapping[str, Collection[str]], resampling: Resampling
+) -> dict[str, dict[str, Any]]:
     """The headline measure on the queries that do not leak, by definition of leaking; with an interval from two on."""
     sides = {"baseline": scores.base[HEADLINE], "tuned": scores.tuned[HEADLINE]}
     found = without_leaks(scores.query_ids, sides, {name: set(ids) for name, ids in leaked.items()})
     for name, figures in found.items():
         if figures["n_queries"] > 1:
             clean = scores.without(leaked[name])
-            gain = compare({HEADLINE: clean.base[HEADLINE]}, {HEADLINE: clean.tuned[HEADLINE]}, *care)[HEADLINE]
+            gain = compare({HEADLINE: clean.base[HEADLINE]}, {HEADLINE: clean.tuned[HEADLINE]}, *resampling)[HEADLINE]
             figures |= {"delta": gain.delta, "ci_low": gain.ci_low, "ci_high": gain.ci_high}
     return found

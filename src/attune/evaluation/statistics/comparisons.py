@@ -6,21 +6,23 @@ level says, however they depend on each other. From statsmodels.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 from statsmodels.stats.multitest import multipletests
 
 from attune.evaluation.statistics.power import Sensitivity
 from attune.evaluation.statistics.significance import Comparison, compare
+from attune.tables import Columns
 
 Values = NDArray[np.float64]
 Scores = Mapping[str, Values]  # (n_queries,) values of each measure
 
 
-class Care(NamedTuple):
+class Resampling(NamedTuple):
     """How carefully to compare: see `compare`."""
 
     n_resamples: int
@@ -29,7 +31,7 @@ class Care(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Row:
+class TaskComparison:
     """A task and measure in metrics/plots/comparisons.csv; `low` and `high` are the ends of the interval of delta."""
 
     task: str
@@ -53,21 +55,23 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in multipletests(list(p_values), method="holm")[1]] if p_values else []
 
 
-def compare_tasks(tasks: Mapping[str, tuple[Scores, Scores]], care: Care, power: float) -> list[Row]:
+def compare_tasks(
+    tasks: Mapping[str, tuple[Scores, Scores]], resampling: Resampling, power: float
+) -> list[TaskComparison]:
     """Compares base and tuned task by task and measure by measure.
 
     Args:
         tasks: for each task the scores of base and of tuned, of the same queries in the same order, two at least.
-        care: of the intervals and the tests.
+        resampling: of the intervals and the tests.
         power: at which the smallest detectable difference is told; for a single comparison, without the correction.
     """
     found = [
         (task, measure, base[measure], tuned[measure], comparison)
         for task, (base, tuned) in tasks.items()
-        for measure, comparison in compare(base, tuned, *care).items()
+        for measure, comparison in compare(base, tuned, *resampling).items()
     ]
     corrected = holm([comparison.p_value for *_, comparison in found])
-    return [_row(*one, p, care.confidence, power) for one, p in zip(found, corrected, strict=True)]
+    return [_row(*one, p, resampling.confidence, power) for one, p in zip(found, corrected, strict=True)]
 
 
 def _row(
@@ -79,8 +83,8 @@ def _row(
     p_holm: float,
     confidence: float,
     power: float,
-) -> Row:
-    return Row(
+) -> TaskComparison:
+    return TaskComparison(
         task=task,
         measure=measure,
         n=len(base),
@@ -98,15 +102,16 @@ def _row(
     )
 
 
-def csv_of(rows: Iterable[Any], record: type) -> str:
-    """Records as the text of a csv file with a column for each field, numbers to six digits after the point."""
-    names = [field.name for field in fields(record)]
-    lines = [",".join(names), *(",".join(_cell(getattr(row, name)) for name in names) for row in rows)]
-    return "\n".join(lines) + "\n"
+def records_table(records: Iterable[Any], columns: Columns) -> pl.DataFrame:
+    """Returns dataclass records as a table, floats rounded to six digits after the point.
 
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return str(round(value, 6) + 0.0)  # + 0.0 turns -0.0 into 0.0
-    text = str(value)
-    return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"\n\r') else text
+    Args:
+        records: one per row, with a field for each column.
+        columns: names and types, in the order of the fields.
+    """
+    rows = [
+        # + 0.0 turns -0.0 into 0.0
+        {name: round(value, 6) + 0.0 if isinstance(value, float) else value for name, value in asdict(record).items()}
+        for record in records
+    ]
+    return pl.DataFrame(rows, schema=dict(columns))

@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from attune.data.splitting.similarity import WORD
-from attune.evaluation.statistics.comparisons import Care, holm
+from attune.evaluation.statistics.comparisons import Resampling, holm
 from attune.evaluation.statistics.significance import compare
 from attune.retrieval.bm25 import words as parts
 from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, full_texts, read, read_raw
@@ -35,7 +35,7 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class SliceRow:
+class SliceComparison:
     """A slice in metrics/plots/slices.csv; `low` and `high` are the ends of the interval of delta."""
 
     slice: str
@@ -84,15 +84,15 @@ def by_trait(traits: Traits, n_bins: int, n_names: int) -> list[Slice]:
 
 
 def compare_slices(
-    slices: Sequence[Slice], base: Values, tuned: Values, care: Care, min_queries: int
-) -> tuple[list[SliceRow], int]:
+    slices: Sequence[Slice], base: Values, tuned: Values, resampling: Resampling, min_queries: int
+) -> tuple[list[SliceComparison], int]:
     """Compares base and tuned on each slice.
 
     Args:
         slices: of the queries.
         base: (n_queries,) values of one measure.
         tuned: the same of tuned.
-        care: of the intervals and the tests.
+        resampling: of the intervals and the tests.
         min_queries: smaller slices are left out, two or more: they could show nothing, and each one that is looked at
             makes the others harder to prove. So are slices that hold all queries.
 
@@ -101,10 +101,10 @@ def compare_slices(
     """
     parts = [part for part in slices if len(part.rows) < len(base)]
     large = [part for part in parts if len(part.rows) >= min_queries]
-    found = [compare({"": base[part.rows]}, {"": tuned[part.rows]}, *care)[""] for part in large]
+    found = [compare({"": base[part.rows]}, {"": tuned[part.rows]}, *resampling)[""] for part in large]
     corrected = holm([comparison.p_value for comparison in found])
     rows = [
-        SliceRow(
+        SliceComparison(
             slice=part.trait,
             bin=part.bin,
             n=len(part.rows),
