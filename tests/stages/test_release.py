@@ -114,7 +114,7 @@ def test_a_model_hub_reads_the_card(released: Path, metrics: Path) -> None:
 def test_the_card_has_the_parts_that_people_look_for(released: Path, metrics: Path) -> None:
     """A table of scores, data, use, limits, licence."""
     page = (released / "README.md").read_text(encoding="utf-8")
-    parts = ("How well it does", "How to use it", "What it was tuned on", "What it is for", "Limits", "Licence")
+    parts = ("Evaluation", "Usage", "Training data", "Intended use", "Limits", "Licence")
     assert [line.removeprefix("## ") for line in page.splitlines() if line.startswith("## ")] == list(parts)
     tokens = MarkdownIt().enable("table").parse(page.split("---", 2)[2])
     rows = [token.content for token in tokens if token.type == "inline"]
@@ -227,4 +227,4 @@ def test_the_card_says_how_near_int8_is_what_leaked_in_meaning_and_what_else_was
     assert manifest["parity"]["int8_corpus_min_cosine"] == pytest.approx(0.6, abs=1e-6)
     page = (released / "README.md").read_text()
     assert str(read(metrics / "audit.json")["test_leaks.semantic_queries"]) in page
-    assert "General text took part in training" in page and "depend a little" not in page
+    assert "General text was part of training" in page and "depend a little" not in page
