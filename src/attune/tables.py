@@ -3,9 +3,10 @@
 Frames are in the order of the raw files or sorted by key, and written as parquet: same content, same bytes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -234,6 +235,21 @@ def _typed(path: Path, cells: pl.Series, kind: pl.DataType | type[pl.DataType]) 
             f"{path}:{row + 2}: {cells.name} is {cells[row]!r}, expected {kind}; delete the file and run `dvc repro`"
         )
     return values
+
+
+def records_table(records: Iterable[Any], columns: Columns) -> pl.DataFrame:
+    """Returns dataclass records as a table, floats rounded to six digits after the point.
+
+    Args:
+        records: one per row, with a field for each column.
+        columns: names and types, in the order of the fields.
+    """
+    rows = [
+        # + 0.0 turns -0.0 into 0.0
+        {name: round(value, 6) + 0.0 if isinstance(value, float) else value for name, value in asdict(record).items()}
+        for record in records
+    ]
+    return pl.DataFrame(rows, schema=dict(columns))
 
 
 def write_csv(frame: pl.DataFrame, path: Path, columns: Columns) -> None:

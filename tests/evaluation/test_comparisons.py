@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from mlxtend.evaluate import permutation_test
 
 from attune.errors import BadInput
-from attune.evaluation.statistics.comparisons import Resampling, TaskComparison, compare_tasks, holm, records_table
+from attune.evaluation.statistics.comparisons import Resampling, TaskComparison, compare_tasks, holm
 from attune.evaluation.statistics.power import Sensitivity
 from attune.evaluation.statistics.significance import compare
-from attune.tables import COMPARISONS, read_csv, write_csv
+from attune.tables import COMPARISONS, read_csv, records_table, write_csv
 
 pytestmark = pytest.mark.usefixtures("settled_heap")
 

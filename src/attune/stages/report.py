@@ -28,10 +28,10 @@ from attune.evaluation.report.summary import (
 from attune.evaluation.report.verdict import KEPT_BY_INT8
 from attune.evaluation.scoring.receipts import leaks_of_test, read_receipts, receipts_of
 from attune.evaluation.statistics.chance import floor, too_few_resamples, worse
-from attune.evaluation.statistics.comparisons import Resampling, compare_tasks, records_table
+from attune.evaluation.statistics.comparisons import Resampling, compare_tasks
 from attune.evaluation.statistics.slices import Traits, by_trait, compare_slices, traits_of
 from attune.stage import Out, Params, run, write_json
-from attune.tables import COMPARISONS, LEAKS, QRELS, SLICES, Leak, read, write_csv
+from attune.tables import COMPARISONS, LEAKS, QRELS, SLICES, Leak, read, records_table, write_csv
 
 SYSTEMS = ("bm25", "base", "tuned", "onnx", "onnx_int8")
 RECEIPTS = (*SYSTEMS, "prepare", "split", "audit", "mine", "train", "merge", "seeds", "drift", "export")

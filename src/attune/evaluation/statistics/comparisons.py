@@ -5,18 +5,16 @@ Scandinavian Journal of Statistics 6) raises the p-values so that any false alar
 level says, however they depend on each other. From statsmodels.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 from statsmodels.stats.multitest import multipletests
 
 from attune.evaluation.statistics.power import Sensitivity
 from attune.evaluation.statistics.significance import Comparison, compare
-from attune.tables import Columns
 
 Values = NDArray[np.float64]
 Scores = Mapping[str, Values]  # (n_queries,) values of each measure
@@ -100,18 +98,3 @@ def _row(
         losses=found.losses,
         smallest_detectable=Sensitivity.of(tuned - base, confidence, power).smallest_detectable,
     )
-
-
-def records_table(records: Iterable[Any], columns: Columns) -> pl.DataFrame:
-    """Returns dataclass records as a table, floats rounded to six digits after the point.
-
-    Args:
-        records: one per row, with a field for each column.
-        columns: names and types, in the order of the fields.
-    """
-    rows = [
-        # + 0.0 turns -0.0 into 0.0
-        {name: round(value, 6) + 0.0 if isinstance(value, float) else value for name, value in asdict(record).items()}
-        for record in records
-    ]
-    return pl.DataFrame(rows, schema=dict(columns))
