@@ -1,6 +1,7 @@
 """The audit, end to end on planted leaks: a test split that was sown with known leaks gives them back."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -75,15 +76,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The planted data after prepare and split, and its embeddings by the real base encoder."""
     folder = tmp_path_factory.mktemp("planted")
     call(base, load_params(BaseParams, "base", PARAMS), None, out=folder / "base")
-    call(
-        prepare,
-        load_params(PrepareParams, "prepare", PARAMS),
-        None,
-        raw=planted(folder / "raw"),
-        out=folder / "prepared",
-    )
+    clustering = load_params(PrepareParams, "prepare", PARAMS)
+    call(prepare, clustering, None, raw=planted(folder / "raw"), out=folder / "prepared")
     tolerant = load_params(SplitParams, "split", PARAMS).model_copy(update={"max_leak_share": 1.0})
-    call(split, tolerant, folder / "split.json", prepared=folder / "prepared", out=folder / "splits")
+    near = asdict(clustering.near_duplicates())
+    call(split, tolerant, folder / "split.json", prepared=folder / "prepared", **near, out=folder / "splits")
     encoder = TorchEncoder(load_torch(folder / "base"), "fp32", 4096)
     (folder / "embeddings").mkdir()
     corpus = full_texts(read(folder / "prepared" / "corpus.parquet", CORPUS))

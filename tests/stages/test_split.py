@@ -1,4 +1,4 @@
-"""Whole clusters, chosen by a hash without a memory; documents go with them, and a leak stops the pipeline."""
+"""Stage split: whole clusters, assigned by a hash of their id, documents with them; a leak stops the pipeline."""
 
 import json
 from pathlib import Path
@@ -13,18 +13,8 @@ from attune.stage import call
 from attune.stages.split import SplitParams, assign, assign_documents, position, split
 from attune.tables import CLUSTERED_QUERIES, CORPUS, DOCUMENT_IDS, LEAKS, NEGATIVES, PARAPHRASES, QRELS, read, write
 
-PARAMS = SplitParams(
-    seed=13,
-    dev_share=0.2,
-    test_share=0.3,
-    query_shingle=1,
-    document_shingle=2,
-    near_query=0.8,
-    near_document=0.7,
-    max_leak_share=0.0,
-)
-
-
+PARAMS = SplitParams(seed=13, dev_share=0.2, test_share=0.3, max_leak_share=0.0)
+NEAR = {"query_shingle": 1, "document_shingle": 2, "similar_query": 0.8, "similar_document": 0.7}
 GIVEN = ["test"] * 10 + ["train"] * 20 + ["dev"] * 10
 SPLITS = ("train", "dev", "test")
 
@@ -32,6 +22,7 @@ SPLITS = ("train", "dev", "test")
 def queries(
     cluster_ids: list[str], given_splits: list[str] | None = None, strata: list[str] | None = None
 ) -> pl.DataFrame:
+    """Prepared queries q0, q1, ... of these clusters, without near-duplicates."""
     n = len(cluster_ids)
     return pl.DataFrame(
         {
@@ -53,9 +44,15 @@ def prepared(
     refused: tuple[tuple[str, str], ...] = (),
     paraphrases: tuple[tuple[str, str, list[str]], ...] = (),
 ) -> Path:
-    """Per query one document, in its cluster and relevant to it.
+    """Writes data/prepared: for each query a relevant document d0, d1, ... in its cluster.
 
-    Besides, documents that no query asks for, in the clusters named, and further judgments (query, document).
+    Args:
+        folder: where to write.
+        table: the queries.
+        unlabelled: clusters of further documents, which no query is judged on.
+        judged: further judgments (query, document).
+        refused: the user's own negatives (query, document).
+        paraphrases: (id, text, documents).
     """
     n = table.height
     ids = [f"d{i}" for i in range(n + len(unlabelled))]
@@ -76,6 +73,14 @@ def prepared(
     return folder
 
 
+def run_split(folder: Path, source: Path, **changes: float) -> dict[str, int]:
+    """Runs the stage on data/prepared in `source`, leaves folder/splits, and returns the receipt."""
+    params = PARAMS.model_copy(update=changes)
+    call(split, params, folder / "split.json", prepared=source, **NEAR, out=folder / "splits")
+    receipt: dict[str, int] = json.loads((folder / "split.json").read_text())
+    return receipt
+
+
 @given(
     st.lists(st.text(min_size=1, max_size=5), min_size=1, max_size=30),
     st.lists(st.text(min_size=1, max_size=5), max_size=30),
@@ -89,7 +94,7 @@ def test_adding_rows_never_moves_old_rows(old: list[str], new: list[str]) -> Non
 
 
 def test_clusters_stay_whole_and_shares_are_met() -> None:
-    """4,000 clusters of two: no cluster is cut, and the shares are within two points of what was asked for."""
+    """4,000 clusters of two: no cluster is cut, and the shares are within two points of the parameters."""
     clusters = [f"c{i // 2}" for i in range(8000)]
     assigned = queries(clusters).with_columns(assign(queries(clusters), PARAMS))
     assert assigned.group_by("cluster_id").agg(pl.col("split").n_unique())["split"].max() == 1
@@ -98,7 +103,7 @@ def test_clusters_stay_whole_and_shares_are_met() -> None:
     assert shares["dev"] == pytest.approx(0.2, abs=0.02)
 
 
-def test_each_stratum_is_held_out_in_the_same_shares() -> None:
+def test_each_stratum_has_the_same_shares_of_dev_and_test() -> None:
     """Of 40 rare and 960 common clusters .3 go to test and .2 to dev, to within one cluster."""
     strata = ["rare"] * 40 + ["common"] * 960
     table = queries([f"c{i}" for i in range(1000)], strata=strata)
@@ -120,29 +125,30 @@ def test_rows_added_to_a_stratum_move_only_clusters_at_its_borders(n_old: int, n
     assert sum(x != y for x, y in zip(before, after, strict=True)) <= 2 * n_new
 
 
-def test_a_cluster_of_several_strata_stays_whole_and_counts_for_the_most_common() -> None:
+def test_a_cluster_of_several_strata_stays_whole() -> None:
+    """It counts for its most common stratum."""
     table = queries(["c"] * 3 + [f"x{i}" for i in range(20)], strata=["b", "a", "a"] + ["a"] * 20)
     assert len(set(assign(table, PARAMS).to_list()[:3])) == 1
 
 
-def test_own_negatives_go_to_training_only_if_their_document_does(tmp_path: Path) -> None:
-    """A document that is held out must not be seen, not even as a negative."""
+def test_own_negatives_follow_the_split_of_their_document(tmp_path: Path) -> None:
+    """A document of dev or test must not be seen in training, not even as a negative."""
     table = queries([f"c{i}" for i in range(40)], GIVEN)
     folder = prepared(
         tmp_path / "prepared", table, refused=(("q15", "d0"), ("q15", "d16"), ("q35", "d36"), ("q0", "d1"))
     )
-    call(split, PARAMS, None, prepared=folder, out=tmp_path / "splits")
-    found = {name: read(tmp_path / "splits" / name / "negatives.parquet", NEGATIVES).rows() for name in SPLITS}
-    assert found == {"train": [("q15", "d16")], "dev": [("q35", "d36")], "test": [("q0", "d1")]}
+    run_split(tmp_path, folder)
+    negatives = {name: read(tmp_path / "splits" / name / "negatives.parquet", NEGATIVES).rows() for name in SPLITS}
+    assert negatives == {"train": [("q15", "d16")], "dev": [("q35", "d36")], "test": [("q0", "d1")]}
 
 
-def test_the_position_of_a_cluster_is_fixed_for_ever() -> None:
+def test_the_position_of_a_cluster_never_changes() -> None:
     """sha256("13:numpy") begins with these eight bytes: a changed hash would reshuffle everybody's splits."""
     assert position(13, "numpy") == int("a3ba77b3dadb7cc7", 16) / 2**64
 
 
 def test_given_splits_are_kept_and_a_missing_dev_is_cut_from_train() -> None:
-    """Given test rows stay test, no train row becomes test, about dev/(train+dev) of train becomes dev."""
+    """Given test rows stay test; of train's rows none becomes test and about dev/(train+dev) become dev."""
     table = queries([f"c{i}" for i in range(4000)], ["test"] * 1000 + ["train"] * 3000)
     assigned = assign(table, PARAMS).to_list()
     assert set(assigned[:1000]) == {"test"}
@@ -151,7 +157,7 @@ def test_given_splits_are_kept_and_a_missing_dev_is_cut_from_train() -> None:
 
 
 def test_a_missing_test_is_cut_from_train() -> None:
-    """As dev is: about test/(train+test) of train; dev stays as it was given."""
+    """About test/(train+test) of train's rows become test; given dev rows stay dev."""
     table = queries([f"c{i}" for i in range(4000)], ["dev"] * 1000 + ["train"] * 3000)
     assigned = assign(table, PARAMS).to_list()
     assert set(assigned[:1000]) == {"dev"}
@@ -163,9 +169,7 @@ def test_a_missing_test_is_cut_from_train() -> None:
 def test_every_row_lands_in_exactly_one_split(tmp_path: Path) -> None:
     """Queries and documents are partitioned, judgments follow their queries, and the receipt counts no leak."""
     table = queries([f"c{i}" for i in range(60)])
-    call(
-        split, PARAMS, tmp_path / "split.json", prepared=prepared(tmp_path / "prepared", table), out=tmp_path / "splits"
-    )
+    receipt = run_split(tmp_path, prepared(tmp_path / "prepared", table))
     parts = [tmp_path / "splits" / name for name in ("train", "dev", "test")]
     for name, columns, expected in (
         ("queries", CLUSTERED_QUERIES, 60),
@@ -174,11 +178,11 @@ def test_every_row_lands_in_exactly_one_split(tmp_path: Path) -> None:
     ):
         rows = pl.concat([read(part / f"{name}.parquet", columns) for part in parts])
         assert rows.height == rows.unique().height == expected
-    receipt = json.loads((tmp_path / "split.json").read_text())
     assert {value for key, value in receipt.items() if "leaks" in key} == {0}
 
 
 def splits_of_documents(folder: Path) -> dict[str, str]:
+    """The split of each document, as written."""
     return {
         id_: name
         for name in ("train", "dev", "test")
@@ -187,20 +191,20 @@ def splits_of_documents(folder: Path) -> dict[str, str]:
 
 
 def test_unlabelled_documents_follow_their_cluster(tmp_path: Path) -> None:
-    """Held out with it, so that mining never sees them; those of a cluster without queries are free for train."""
+    """Mining sees no document of a cluster of dev or test; documents of a cluster without queries go to train."""
     table = queries([f"c{i}" for i in range(60)])
     folder = prepared(tmp_path / "prepared", table, unlabelled=(*table["cluster_id"], "alone"))
-    call(split, PARAMS, None, prepared=folder, out=tmp_path / "splits")
-    found = splits_of_documents(tmp_path / "splits")
+    run_split(tmp_path, folder)
+    of_documents = splits_of_documents(tmp_path / "splits")
     of_queries = assign(table, PARAMS).to_list()
     assert set(of_queries) == {"train", "dev", "test"}
-    assert [found[f"d{i}"] for i in range(120)] == of_queries * 2
-    assert found["d120"] == "train"
+    assert [of_documents[f"d{i}"] for i in range(120)] == of_queries * 2
+    assert of_documents["d120"] == "train"
 
 
-def test_documents_of_a_cluster_that_given_splits_cut() -> None:
-    """Each goes where it is relevant, to test before dev before train; the unlabelled one is not held out."""
-    ids = ["asked_in_test", "asked_in_dev", "asked_in_train", "asked_in_all", "asked_in_dev_and_train", "unlabelled"]
+def test_documents_of_a_cluster_that_given_splits_divide() -> None:
+    """Each goes where it is relevant, to test before dev before train; the unlabelled one goes to train."""
+    ids = ["in_test", "in_dev", "in_train", "in_all", "in_dev_and_train", "unlabelled"]
     corpus = pl.DataFrame({"document_id": ids, "cluster_id": ["cut"] * 6})
     table = pl.DataFrame(
         {"query_id": ["test", "dev", "train"], "split": ["test", "dev", "train"], "cluster_id": ["cut"] * 3}
@@ -208,21 +212,20 @@ def test_documents_of_a_cluster_that_given_splits_cut() -> None:
     pairs = [("test", ids[0]), ("dev", ids[1]), ("train", ids[2]), ("train", ids[4]), ("dev", ids[4])]
     pairs += [(name, ids[3]) for name in ("train", "dev", "test")]
     qrels = pl.DataFrame([(*pair, 1) for pair in pairs], QRELS, orient="row")
-    found = assign_documents(corpus, table, qrels).to_list()
-    assert found == ["test", "dev", "train", "test", "dev", "train"]
+    assert assign_documents(corpus, table, qrels).to_list() == ["test", "dev", "train", "test", "dev", "train"]
 
 
 @pytest.mark.parametrize(("leaking", "known", "name"), [(0, 15, "test"), (0, 35, "test"), (35, 15, "dev")])
 def test_a_leak_stops_the_pipeline_and_a_higher_limit_reports_it(
     tmp_path: Path, leaking: int, known: int, name: str
 ) -> None:
-    """The same query in test and train, test and dev, dev and train is refused; max_leak_share has it counted."""
+    """An equal query in test and train, test and dev, or dev and train is an error; max_leak_share lets it pass."""
     table = queries([f"c{i}" for i in range(40)], GIVEN)
     texts = table["text"].to_list()
     texts[leaking], texts[known] = "alpha beta gamma delta epsilon!", "ALPHA beta gamma delta epsilon"
     folder = prepared(tmp_path / "prepared", table.with_columns(text=pl.Series(texts)))
     with pytest.raises(BadInput, match=f"1 exact_queries of {name}"):
-        call(split, PARAMS, None, prepared=folder, out=tmp_path / "splits")
+        run_split(tmp_path, folder)
     assert not (tmp_path / "splits").exists()
     assert leaks(tmp_path, folder) == {f"{name}_leaks.exact_queries": 1, f"{name}_leaks.near_queries": 1}
     named = [(name, kind, f"q{leaking}", f"q{known}", 1.0) for kind in ("exact_queries", "near_queries")]
@@ -235,37 +238,35 @@ def test_a_document_that_test_shares_with_train_or_dev_is_a_leak(tmp_path: Path,
     table = queries([f"c{i}" for i in range(40)], GIVEN)
     folder = prepared(tmp_path / "prepared", table, judged=(("q0", document),))
     with pytest.raises(BadInput, match="1 shared_documents of test"):
-        call(split, PARAMS, None, prepared=folder, out=tmp_path / "splits")
+        run_split(tmp_path, folder)
     kinds = ("shared_documents", "exact_documents", "near_documents")
     assert leaks(tmp_path, folder) == {f"test_leaks.{kind}": 1 for kind in kinds}
 
 
 def leaks(tmp_path: Path, folder: Path) -> dict[str, int]:
-    """What a tolerant split counts, without the zeros."""
-    tolerant = PARAMS.model_copy(update={"max_leak_share": 0.5})
-    call(split, tolerant, tmp_path / "split.json", prepared=folder, out=tmp_path / "splits")
-    receipt = json.loads((tmp_path / "split.json").read_text())
+    """The counts above zero of a split that may leak."""
+    receipt = run_split(tmp_path, folder, max_leak_share=0.5)
     return {key: value for key, value in receipt.items() if "leaks" in key and value}
 
 
 def test_an_empty_split_is_refused(tmp_path: Path) -> None:
-    """Three clusters cannot fill three splits for certain; the message says what to do."""
+    """One cluster cannot fill three splits; the message says what to do."""
     folder = prepared(tmp_path / "prepared", queries(["a", "a", "a"]))
     with pytest.raises(BadInput, match="split is empty .*add data or change"):
-        call(split, PARAMS, None, prepared=folder, out=tmp_path / "splits")
+        run_split(tmp_path, folder)
 
 
-def test_paraphrases_come_as_a_split_of_their_own_and_the_rest_is_counted(tmp_path: Path) -> None:
-    """q0 to q9 are test, q10 to q29 train: a paraphrase of d12 is dropped, one that reads like q15 as well."""
+def test_usable_paraphrases_are_a_split_and_the_rest_is_counted(tmp_path: Path) -> None:
+    """q0 to q9 are test, q10 to q29 train: a paraphrase of d12 is dropped, and so is one that repeats q15."""
     rows = (
         ("p0", "the third thing that one might want", ["d3"]),
         ("p1", "another thing that one might want", ["d12"]),
         ("p2", "question number15 of mine15", ["d4"]),
     )
     source = prepared(tmp_path / "prepared", queries([f"d{i}" for i in range(40)], GIVEN), paraphrases=rows)
-    receipt = dict(split(PARAMS, source, tmp_path / "splits"))
-    found = read(tmp_path / "splits/paraphrases/queries.parquet", CLUSTERED_QUERIES)
-    assert found.select("query_id", "cluster_id").rows() == [("p0", "d3")]
+    receipt = run_split(tmp_path, source)
+    kept = read(tmp_path / "splits/paraphrases/queries.parquet", CLUSTERED_QUERIES)
+    assert kept.select("query_id", "cluster_id").rows() == [("p0", "d3")]
     assert read(tmp_path / "splits/paraphrases/qrels.parquet", QRELS).rows() == [("p0", "d3", 1)]
     counts = {key: n for key, n in receipt.items() if "paraphrase" in key}
     assert counts == {

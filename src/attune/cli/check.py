@@ -1,4 +1,8 @@
-"""Looks at a data set before anything runs: what is in it, what will be cut, merged and split, and what to mend."""
+"""Profiles a data set before any run: counts, lengths, duplicates, the split with its leaks, and advice.
+
+The source and its columns are guessed from the path unless they are given. The figures come from the functions of the
+stages collect, prepare and split, so they are those that the pipeline will have.
+"""
 
 import json
 import re
@@ -11,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from ruamel.yaml import YAML
 from tokenizers import Tokenizer
 
 from attune.data.sources.documents import TEXTS
@@ -20,39 +25,54 @@ from attune.data.sources.raw import RawData
 from attune.data.splitting.duplicates import merged
 from attune.data.splitting.similarity import WORD, alike
 from attune.errors import BadInput, Problems
-from attune.stage import load_params
+from attune.stage import ADVANCED_FILE, PARAMS_FILE, load_params
 from attune.stages.base import BaseParams, locate
 from attune.stages.collect import CollectParams, read_source, write_raw
 from attune.stages.prepare import PrepareParams, tables_of
-from attune.stages.split import SplitParams, assign, assign_documents, crossing
+from attune.stages.split import SplitParams, assign, assign_documents, audit_splits
 from attune.tables import LEXICAL, SPLITS, Leak, full_texts
 
-PLAIN = re.compile(r"(?:[A-Za-z_/]|\.{1,2}/)[\w./-]*")
-WORDS = {"true", "false", "yes", "no", "on", "off", "y", "n", "null"}  # no strings in YAML
 SOURCES = ("beir", "pairs", "triplets", "documents")
+BARE = re.compile(r"(?:[A-Za-z_/]|\.{1,2}/)[\w./-]*")  # needs no quotes in YAML ...
+KEYWORDS = {"true", "false", "yes", "no", "on", "off", "y", "n", "null"}  # ... unless it is one of these
+MAX_SAMPLED = 20_000  # texts whose tokens and scripts are counted
+MAX_LETTERS = 200  # per text, for its script
+MIN_WORDS = 3  # a shorter text says little
+MIN_TEST_QUERIES = 100  # with fewer, the interval of a gain is wide
+
+Facts = dict[str, Any]
 
 
-def chosen(path: Path | None, source: str, column: Sequence[str]) -> tuple[CollectParams, list[str]]:
-    """The parameters for a path, and the lines of params.yaml that say the same; without a path those of params.yaml.
+def source_params(path: Path | None, source: str, options: Sequence[str]) -> tuple[CollectParams, dict[str, list[str]]]:
+    """Returns the parameters of stage collect for a path, and the lines that set them, by parameter file.
+
+    Args:
+        path: the data; None takes source, path and columns from params.yaml, and there are no lines to set.
+        source: name of the source; "" guesses it.
+        options: column names, such as "query=question".
 
     Raises:
         BadInput: the source or a column does not exist, or params.yaml is not in this folder.
     """
     params = load_params(CollectParams, "collect")
     if path is None:
-        return params, []
-    columns = named(params.columns, column)
-    source = source or guess(path, columns)
+        return params, {}
+    columns = with_names(params.columns, options)
+    source = source or guess_source(path, columns)
     if source not in SOURCES:
         raise BadInput(f"--source: got {source!r}, expected one of {', '.join(SOURCES)}")
     changed = {key: value for key, value in columns.model_dump().items() if value != getattr(params.columns, key)}
-    lines = [f"source: {source}", f"path: {in_yaml(str(path))}"]
-    lines += ["columns:", *(f"  {key}: {in_yaml(value)}" for key, value in changed.items())] if changed else []
+    panel = YAML(typ="safe").load(PARAMS_FILE.read_text(encoding="utf-8"))["collect"].get("columns", {})
+    lines = {str(PARAMS_FILE): [f"source: {source}", f"path: {yaml_value(str(path))}"]}
+    for file, keys in ((PARAMS_FILE, changed.keys() & panel), (ADVANCED_FILE, changed.keys() - panel)):
+        if keys:
+            names = [f"  {key}: {yaml_value(value)}" for key, value in changed.items() if key in keys]
+            lines.setdefault(str(file), []).extend(["columns:", *names])
     return params.model_copy(update={"source": source, "path": str(path), "columns": columns}), lines
 
 
-def named(columns: Columns, options: Sequence[str]) -> Columns:
-    """The columns with those named on the command line (query=question; negatives=bad1,bad2) in their place."""
+def with_names(columns: Columns, options: Sequence[str]) -> Columns:
+    """Returns the columns under the names from the command line (query=question, negatives=bad1,bad2)."""
     changes: dict[str, str | list[str]] = {}
     for option in options:
         key, equals, name = option.partition("=")
@@ -65,14 +85,18 @@ def named(columns: Columns, options: Sequence[str]) -> Columns:
     return columns.model_copy(update=changes)
 
 
-def in_yaml(value: str | list[str]) -> str:
-    """A value as it is written in params.yaml: in quotes, which YAML shares with JSON, unless it is a plain name."""
-    plain = isinstance(value, str) and PLAIN.fullmatch(value) and value.lower() not in WORDS
-    return str(value) if plain else json.dumps(value, ensure_ascii=False)
+def yaml_value(value: str | list[str]) -> str:
+    """Returns a value as YAML: a bare name where that is a string, else in JSON's quotes, which are YAML's, too."""
+    is_bare = isinstance(value, str) and BARE.fullmatch(value) and value.lower() not in KEYWORDS
+    return str(value) if is_bare else json.dumps(value, ensure_ascii=False)
 
 
-def guess(path: Path, columns: Columns) -> str:
-    """The source that can read a path, by what lies there and by the columns it has."""
+def guess_source(path: Path, columns: Columns) -> str:
+    """Returns the source that can read a path, judged by its files and their columns.
+
+    Raises:
+        BadInput: nothing there, an unreadable file, or no columns of these names.
+    """
     if not path.exists():
         raise BadInput(f"{path}: not found; check the path")
     if path.is_dir() and (any(path.glob("corpus.jsonl*")) or (path / "qrels").is_dir()):
@@ -80,40 +104,23 @@ def guess(path: Path, columns: Columns) -> str:
     if path.is_dir() and any(file.suffix.lower() in TEXTS for file in path.rglob("*") if file.name != "README.md"):
         return "documents"
     problems = Problems()
-    found = set(columns_of(single_file(path, problems), problems))
+    names = set(columns_of(single_file(path, problems), problems))
     problems.check()
-    if {columns.query, columns.document} <= found:
-        return "triplets" if columns.negatives and set(columns.negatives) <= found else "pairs"
-    if columns.document in found:
+    if {columns.query, columns.document} <= names:
+        return "triplets" if columns.negatives and set(columns.negatives) <= names else "pairs"
+    if columns.document in names:
         return "documents"
     raise BadInput(
-        f"{path}: the columns are {', '.join(sorted(found))}; say which is which: "
+        f"{path}: the columns are {', '.join(sorted(names))}; name those of query and document: "
         "--column query=NAME --column document=NAME"
     )
 
 
-LETTERS = 200  # looked at per text
-
-
-def script_of(text: str) -> str:
-    """The most common script of a text's first letters, as Unicode names it ("latin", "cjk"); without any, "none"."""
-    letters = [character for character in text[: 10 * LETTERS] if character.isalpha()][:LETTERS]
-    scripts = Counter(unicodedata.name(letter, "none").partition(" ")[0].lower() for letter in letters)
-    return scripts.most_common(1)[0][0] if scripts else "none"
-
-
-SAMPLE = 20_000  # texts whose tokens are counted and whose scripts are told
-SHORT = 3  # words; a shorter text says little
-FEW = 100  # test queries; with fewer, the interval of a gain is wide
-
-Facts = dict[str, Any]
-
-
-def look(collect: CollectParams) -> Facts:
-    """All that can be said of a data set in seconds, by section; `notes` says in words what deserves a thought.
+def profile(collect: CollectParams) -> Facts:
+    """Returns the facts of a data set by section, in seconds; the section `notes` is advice in sentences.
 
     Raises:
-        BadInput: the data cannot be read; every problem is named, the first 20 in full.
+        BadInput: the data cannot be read; every problem is counted, the first 20 are shown in full.
     """
     raw = read_source(collect)
     with tempfile.TemporaryDirectory() as folder:
@@ -122,19 +129,19 @@ def look(collect: CollectParams) -> Facts:
     params = load_params(PrepareParams, "prepare")
     tables = tables_of(data, params)
     facts = {
-        "data": counts(raw, tables),
-        "documents": of_texts(full_texts(tables["corpus"])),
-        "queries": of_texts(tables["queries"]["text"].to_list()),
-        "alike": likeness_of(tables, params),
-        "split": of_split(tables),
+        "data": data_facts(raw, tables),
+        "documents": text_facts(full_texts(tables["corpus"])),
+        "queries": text_facts(tables["queries"]["text"].to_list()),
+        "alike": duplicate_facts(tables, params),
+        "split": split_facts(tables, params),
     }
-    return facts | {"notes": notes(facts)}
+    return facts | {"notes": advice(facts)}
 
 
-def counts(raw: RawData, tables: Mapping[str, pl.DataFrame]) -> Facts:
-    """How much there is, and what was left out and why."""
+def data_facts(raw: RawData, tables: Mapping[str, pl.DataFrame]) -> Facts:
+    """Counts documents, queries and judgments, and rows left out by reason."""
     per_query = tables["qrels"].group_by("query_id").len()["len"]
-    asked = tables["qrels"]["document_id"].n_unique()
+    n_answers = tables["qrels"]["document_id"].n_unique()
     return {
         "n_documents": tables["corpus"].height,
         "n_queries": tables["queries"].height,
@@ -142,15 +149,15 @@ def counts(raw: RawData, tables: Mapping[str, pl.DataFrame]) -> Facts:
         "n_own_negatives": tables["negatives"].height,
         "relevant_per_query_mean": float(per_query.mean()),  # type: ignore[arg-type]
         "relevant_per_query_max": int(per_query.max()),  # type: ignore[arg-type]
-        "documents_nobody_asks_for_share": 1 - asked / tables["corpus"].height,
+        "documents_nobody_asks_for_share": 1 - n_answers / tables["corpus"].height,
         **{f"n_left_out_{reason}": n for reason, n in sorted(raw.dropped.items()) if n},
     }
 
 
-def of_texts(texts: Sequence[str]) -> Facts:
-    """Lengths in words and in tokens of the chosen encoder, what it will cut, and scripts; of a sample if many."""
+def text_facts(texts: Sequence[str]) -> Facts:
+    """Lengths in words and in tokens of the base encoder, the share it truncates, and scripts; sampled if many."""
     base = load_params(BaseParams, "base")
-    step = -(-len(texts) // SAMPLE)
+    step = -(-len(texts) // MAX_SAMPLED)
     sample = texts[::step]
     words = np.array([len(WORD.findall(text)) for text in sample])
     tokens = np.array([len(encoding.ids) for encoding in _tokenizer(base).encode_batch(list(sample))])
@@ -162,9 +169,16 @@ def of_texts(texts: Sequence[str]) -> Facts:
         "tokens_p95": float(np.percentile(tokens, 95)),
         "tokens_max": int(tokens.max()),
         "cut_at_max_length_share": float((tokens > base.max_length).mean()),
-        "under_3_words_share": float((words < SHORT).mean()),
+        "under_3_words_share": float((words < MIN_WORDS).mean()),
         **{f"script_{name}_share": n / len(sample) for name, n in scripts.most_common(4)},
     }
+
+
+def script_of(text: str) -> str:
+    """Returns the most common script of a text's first letters by its Unicode name ("latin", "cjk"), else "none"."""
+    letters = [character for character in text[: 10 * MAX_LETTERS] if character.isalpha()][:MAX_LETTERS]
+    scripts = Counter(unicodedata.name(letter, "none").partition(" ")[0].lower() for letter in letters)
+    return scripts.most_common(1)[0][0] if scripts else "none"
 
 
 def _tokenizer(base: BaseParams) -> Tokenizer:
@@ -179,8 +193,8 @@ def _tokenizer(base: BaseParams) -> Tokenizer:
     return tokenizer
 
 
-def likeness_of(tables: Mapping[str, pl.DataFrame], params: PrepareParams) -> Facts:
-    """What is said more than once, and how large the clusters are that the split may not cut."""
+def duplicate_facts(tables: Mapping[str, pl.DataFrame], params: PrepareParams) -> Facts:
+    """Counts duplicates and near-duplicates, and the clusters of them that no split may cut."""
     corpus, queries = tables["corpus"], tables["queries"]
     duplicates = corpus.filter(pl.col("duplicate_of") != pl.col("document_id")).height
     sizes = pl.concat([corpus["cluster_id"], queries["cluster_id"]]).value_counts()["count"]
@@ -201,48 +215,49 @@ def likeness_of(tables: Mapping[str, pl.DataFrame], params: PrepareParams) -> Fa
     }
 
 
-def of_split(tables: Mapping[str, pl.DataFrame]) -> Facts:
-    """The split as it will be, or as it was given, and what crosses it."""
+def split_facts(tables: Mapping[str, pl.DataFrame], prepare: PrepareParams) -> Facts:
+    """Sizes and leaks of the split, as the pipeline will make it or as it was given."""
     params = load_params(SplitParams, "split")
     queries = tables["queries"].with_columns(assign(tables["queries"], params))
     corpus = tables["corpus"].with_columns(assign_documents(tables["corpus"], queries, tables["qrels"]))
-    leaks, _ = crossing(corpus, queries, tables["qrels"], params)
+    leaks, _ = audit_splits(corpus, queries, tables["qrels"], prepare.near_duplicates())
     return {
         "made_by": "you" if (queries["given_split"] != "").any() else "attune",
         **{f"n_{name}_queries": queries.filter(pl.col("split") == name).height for name in SPLITS},
         **{f"n_{name}_documents": corpus.filter(pl.col("split") == name).height for name in SPLITS},
-        **{f"test_leaks.{kind}": _count(leaks, kind) for kind in LEXICAL},
+        **{f"test_leaks.{kind}": _n_test_leaks(leaks, kind) for kind in LEXICAL},
         "allowed_leak_share": params.max_leak_share,
     }
 
 
-def _count(leaks: Sequence[Leak], kind: str) -> int:
+def _n_test_leaks(leaks: Sequence[Leak], kind: str) -> int:
     return sum((leak.split, leak.kind) == ("test", kind) for leak in leaks)
 
 
-def notes(facts: Mapping[str, Facts]) -> list[str]:
-    """What deserves a thought before the first run, each with what to do."""
-    split, found = facts["split"], []
+def advice(facts: Mapping[str, Facts]) -> list[str]:
+    """Sentences on what to reconsider before the first run, each with the next step."""
+    split = facts["split"]
+    notes: list[str] = []
     for name in ("documents", "queries"):
         if (share := facts[name]["cut_at_max_length_share"]) > 0.1:
-            found.append(
+            notes.append(
                 f"{share:.0%} of the {name} are longer than the encoder reads and will be cut: raise base.max_length "
                 f"(95% have at most {facts[name]['tokens_p95']:.0f} tokens), or cut them into passages yourself"
             )
         if (share := facts[name]["under_3_words_share"]) > 0.1:
-            found.append(f"{share:.0%} of the {name} have fewer than {SHORT} words: are these the right columns?")
+            notes.append(f"{share:.0%} of the {name} have fewer than {MIN_WORDS} words: check the column names")
     for name in SPLITS:
         if split[f"n_{name}_queries"] == 0:
-            found.append(f"the {name} split is empty: add data, or change split.*_share; the pipeline will stop there")
-    if 0 < split["n_test_queries"] < FEW:
-        found.append(f"{split['n_test_queries']} test queries: only a large gain can be told from luck")
+            notes.append(f"the {name} split is empty: add data, or change split.*_share; the pipeline will stop there")
+    if 0 < split["n_test_queries"] < MIN_TEST_QUERIES:
+        notes.append(f"{split['n_test_queries']} test queries: only a large gain can be told from chance")
     leaks = {key: n for key, n in split.items() if key.startswith("test_leaks") and n}
     if leaks:
-        told = ", ".join(f"{n} {key.removeprefix('test_leaks.').replace('_', ' ')}" for key, n in leaks.items())
-        found.append(f"the given test split leaks ({told}): let attune split, mend it, or raise split.max_leak_share")
+        counts = ", ".join(f"{n} {key.removeprefix('test_leaks.').replace('_', ' ')}" for key, n in leaks.items())
+        notes.append(f"the given test split leaks ({counts}): let attune split, mend it, or raise split.max_leak_share")
     if (share := facts["alike"]["largest_cluster_share"]) > 0.2:
-        found.append(
+        notes.append(
             f"one cluster holds {share:.0%} of all rows and cannot be split: look for boilerplate in the documents, or "
             "raise prepare.similar_document and prepare.similar_query"
         )
-    return found
+    return notes

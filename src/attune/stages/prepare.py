@@ -1,10 +1,10 @@
-"""Merges what is the same and clusters what is nearly the same, so that neither a score nor a split can be flattered.
+"""Merges identical queries and documents and clusters near-duplicates, so that no split or score rests on repetition.
 
 Identical queries become one query with several relevant documents. Near-identical documents, titles included
-(`duplicate_of`), answer the same queries, so a correct answer never counts as a miss. Clusters are the connected
-components over relevance, near-duplicate documents and near-duplicate queries: the unit that a split may not cut. A
-cluster is named after its first document in the corpus's order: rows appended to the corpus leave the names of old
-clusters as they are, unless one ties two old clusters together, which then share the first one's name.
+(`duplicate_of`), share their relevance judgments, so a correct answer never counts as a miss. Clusters are the
+connected components over relevance, groups of queries, near-duplicate documents and near-duplicate queries: the unit
+that a split may not cut. A cluster is named after its first document in the corpus's order: rows appended to the corpus
+leave the names of old clusters as they are, unless a row connects two of them, which then share the first one's name.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,8 @@ from pydantic import Field, model_validator
 
 from attune.data.splitting.clusters import components
 from attune.data.splitting.duplicates import Merged, merged
-from attune.data.splitting.paraphrases import merge
+from attune.data.splitting.leaks import NearDuplicates
+from attune.data.splitting.paraphrases import merge_paraphrases
 from attune.data.splitting.similarity import alike, alike_to_the_symbol
 from attune.errors import BadInput
 from attune.stage import Out, Params, Receipt, run
@@ -43,7 +44,7 @@ TABLES = {
 
 
 class PrepareParams(Params):
-    """How alike two texts must be (Jaccard similarity of word shingles) to be the same answer, or the same cluster."""
+    """Jaccard similarities of word shingles from which on texts are the same answer, or belong to one cluster."""
 
     document_shingle: int = Field(ge=1, le=20)
     query_shingle: int = Field(ge=1, le=20)
@@ -54,12 +55,16 @@ class PrepareParams(Params):
     @model_validator(mode="after")
     def _identical_is_similar(self) -> "PrepareParams":
         if self.identical_document < self.similar_document:
-            raise ValueError("identical_document must not be below similar_document: what is identical is similar")
+            raise ValueError("identical_document must not be below similar_document")
         return self
+
+    def near_duplicates(self) -> NearDuplicates:
+        """Returns the definition by which the splits are audited."""
+        return NearDuplicates(self.query_shingle, self.document_shingle, self.similar_query, self.similar_document)
 
 
 def share_relevance(qrels: pl.DataFrame, duplicate_of: pl.DataFrame) -> pl.DataFrame:
-    """Makes every document relevant that is near-identical to a relevant one, with that one's relevance."""
+    """Copies each judgment to all near-identical documents; a document gets the highest of several relevances."""
     groups = duplicate_of.rename({"document_id": "twin_id"})
     shared = qrels.join(duplicate_of, on="document_id").join(groups, on="duplicate_of")
     shared = shared.select("query_id", pl.col("twin_id").alias("document_id"), "relevance")
@@ -67,7 +72,7 @@ def share_relevance(qrels: pl.DataFrame, duplicate_of: pl.DataFrame) -> pl.DataF
 
 
 def own_negatives(qrels: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
-    """The documents that were judged not to answer a query, but for those that (nearly) read like an answer."""
+    """Returns the documents judged 0 for a query, except those that are near-identical to a relevant one."""
     negatives = qrels.filter(pl.col("relevance") <= 0).select(list(NEGATIVES))
     return negatives.join(answers, on=list(NEGATIVES), how="anti").sort(list(NEGATIVES))
 
@@ -75,43 +80,48 @@ def own_negatives(qrels: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
 def tied_by_user(
     documents: pl.DataFrame, queries: pl.DataFrame, qrels: pl.DataFrame, groups: pl.DataFrame
 ) -> NDArray[np.int64]:
-    """What the user ties together, (n_edges, 2), documents first, then queries: relevance and groups of queries."""
+    """Returns the edges that the user's data sets, (n_edges, 2): relevance judgments and groups of queries.
+
+    Nodes are the rows of the documents, then those of the queries.
+    """
     document_row = documents.select("document_id").with_row_index("document_row")
     query_row = queries.select("query_id").with_row_index("query_row", offset=documents.height)
     judged = (
         qrels.join(document_row, on="document_id").join(query_row, on="query_id").select("query_row", "document_row")
     )
     grouped = groups.filter(pl.col("group") != "").join(query_row, left_on="kept", right_on="query_id")
-    fellows = grouped.select(pl.col("query_row").min().over("group").alias("first"), "query_row")
-    return np.concatenate([pairs.to_numpy().astype(np.int64).reshape(-1, 2) for pairs in (judged, fellows)])
+    members = grouped.select(pl.col("query_row").min().over("group").alias("first"), "query_row")
+    return np.concatenate([pairs.to_numpy().astype(np.int64).reshape(-1, 2) for pairs in (judged, members)])
 
 
 def paraphrases_of(data: Merged, twins: pl.DataFrame) -> pl.DataFrame:
-    """The paraphrases, those that read the same as one, with all near-identical documents."""
+    """Returns the paraphrases, merged by equal text, with all near-identical documents."""
     texts, qrels = data.paraphrases
     answers = qrels.filter(pl.col("relevance") > 0).select("query_id", "document_id")
-    return pl.DataFrame(merge(texts.rows(), answers.rows(), dict(twins.iter_rows())), PARAPHRASES, orient="row")
+    return pl.DataFrame(
+        merge_paraphrases(texts.rows(), answers.rows(), dict(twins.iter_rows())), PARAPHRASES, orient="row"
+    )
 
 
 def tables_of(data: Merged, params: PrepareParams) -> dict[str, pl.DataFrame]:
-    """The tables of data/prepared: near-identical documents share their answers, and clusters tie what is alike.
+    """Returns the tables of data/prepared, with shared judgments and clusters.
 
     Raises:
         BadInput: a query has no relevant document.
     """
     texts = full_texts(data.documents)
-    likeness = alike(texts, params.document_shingle, params.similar_document)
+    similar = alike(texts, params.document_shingle, params.similar_document)
     ids, n = data.documents["document_id"], data.documents.height
-    twins = components(n, alike_to_the_symbol(texts, likeness, params.document_shingle, params.identical_document))
+    twins = components(n, alike_to_the_symbol(texts, similar, params.document_shingle, params.identical_document))
     documents = data.documents.with_columns(duplicate_of=ids.gather(twins))
     answers = data.judged.filter(pl.col("relevance") > 0)
     duplicates = documents.select("document_id", "duplicate_of")
     qrels = share_relevance(answers, duplicates)
     queries = alike(data.queries["text"].to_list(), params.query_shingle, params.similar_query)
-    ties = [tied_by_user(documents, data.queries, qrels, data.groups), likeness.edges(), queries.edges() + n]
+    ties = [tied_by_user(documents, data.queries, qrels, data.groups), similar.edges(), queries.edges() + n]
     first = components(n + data.queries.height, np.concatenate(ties))
     if first.max(initial=0) >= n:
-        raise BadInput("prepare: a query without relevant documents has come through; run `dvc repro collect`")
+        raise BadInput("prepare: data/raw holds a query without a relevant document; run `dvc repro collect`")
     return {
         "corpus": documents.with_columns(cluster_id=ids.gather(first[:n])).select(list(CORPUS)),
         "queries": data.queries.with_columns(cluster_id=ids.gather(first[n:])).select(list(CLUSTERED_QUERIES)),
@@ -134,7 +144,7 @@ def prepare(params: PrepareParams, raw: Path, out: Out) -> Receipt:
 
 
 def receipt(tables: Mapping[str, pl.DataFrame], n_judged: int) -> Receipt:
-    """The counts that say what was merged and how large clusters became."""
+    """Counts rows, merged queries and documents, and clusters."""
     rows = pl.concat([tables[name].select("cluster_id") for name in ("corpus", "queries")])
     sizes = rows["cluster_id"].value_counts()["count"]
     duplicates = tables["corpus"].filter(pl.col("duplicate_of") != pl.col("document_id"))

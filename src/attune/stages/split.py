@@ -1,8 +1,8 @@
-"""Sends whole clusters to train, dev and test by a hash of their id, then counts what crosses all the same.
+"""Assigns whole clusters to train, dev and test by a hash of their id, then audits the splits for leaks.
 
-A hash has no memory and no neighbours: adding clusters, or appending rows to one, never moves an old row; only a row
-that ties two clusters together moves the later one, as it must. Splits that the user gave are kept as they are (a
-missing dev or test split is cut from train, by cluster); the audit tells what they leak.
+A hash depends on the seed and the cluster's id alone, so added clusters, or rows added to one, never move an old row;
+only a row that connects two clusters moves the later one, as it must. Splits given by the user are kept (a missing dev
+or test split is cut from train, by cluster); the audit counts their leaks.
 """
 
 import hashlib
@@ -12,8 +12,8 @@ from pathlib import Path
 import polars as pl
 from pydantic import Field, model_validator
 
-from attune.data.splitting.leaks import Texts, count, lexical_leaks
-from attune.data.splitting.paraphrases import Asked, Paraphrase, hold_out
+from attune.data.splitting.leaks import NearDuplicates, Texts, count, lexical_leaks
+from attune.data.splitting.paraphrases import Paraphrase, SplitQuery, usable
 from attune.errors import BadInput
 from attune.stage import Out, Params, Receipt, run
 from attune.tables import (
@@ -34,15 +34,11 @@ from attune.tables import (
 
 
 class SplitParams(Params):
-    """The size of the held-out splits, and what the audit calls a leak."""
+    """Sizes of dev and test, and the largest share of either that may leak."""
 
     seed: int = Field(ge=0)
     dev_share: float = Field(gt=0, lt=0.5)
     test_share: float = Field(gt=0, lt=0.5)
-    query_shingle: int = Field(ge=1, le=20)
-    document_shingle: int = Field(ge=1, le=20)
-    near_query: float = Field(gt=0, le=1)
-    near_document: float = Field(gt=0, le=1)
     max_leak_share: float = Field(ge=0, le=1)
 
     @model_validator(mode="after")
@@ -53,13 +49,13 @@ class SplitParams(Params):
 
 
 def position(seed: int, cluster_id: str) -> float:
-    """Where a cluster falls in [0, 1): a hash of the seed and its id, the same on every machine and for ever."""
+    """Hashes the seed and a cluster's id to [0, 1); the same on every machine and in every version."""
     digest = hashlib.sha256(f"{seed}:{cluster_id}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def assign(queries: pl.DataFrame, params: SplitParams) -> pl.Series:
-    """The split of each query: the given one where there is one, else by its cluster.
+    """Returns the split of each query: the given one where there is one, else its cluster's, (n queries,).
 
     A dev or test split that was not given is cut from the given train split, in the proportion of the two.
     """
@@ -84,7 +80,7 @@ def assign(queries: pl.DataFrame, params: SplitParams) -> pl.Series:
 
 
 def by_hash(clusters: pl.DataFrame, cut: Mapping[str, float]) -> pl.DataFrame:
-    """Each cluster by its own position alone: shares are met on average, and no old cluster ever moves."""
+    """Assigns each cluster by its own position: shares are met on average, and added clusters move no old one."""
     test = pl.col("at") < cut["test"]
     dev = pl.col("at") < cut["test"] + cut["dev"]
     return clusters.with_columns(
@@ -93,7 +89,7 @@ def by_hash(clusters: pl.DataFrame, cut: Mapping[str, float]) -> pl.DataFrame:
 
 
 def by_strata(clusters: pl.DataFrame, cut: Mapping[str, float]) -> pl.DataFrame:
-    """Of each stratum the same shares of queries, in the order of the clusters' positions.
+    """Assigns the same shares of each stratum's queries, in the order of the clusters' positions.
 
     A cluster goes where its middle query falls, so a share is met to within half a cluster. Added rows move only the
     old clusters that lie at a border of their stratum.
@@ -106,39 +102,39 @@ def by_strata(clusters: pl.DataFrame, cut: Mapping[str, float]) -> pl.DataFrame:
 
 
 def assign_documents(corpus: pl.DataFrame, queries: pl.DataFrame, qrels: pl.DataFrame) -> pl.Series:
-    """The split of each document: test or dev if it is relevant there or its cluster lies there whole, else train.
+    """Returns the split of each document: test or dev if relevant there or if its whole cluster is, else train.
 
-    Documents of the train split are the ones that mining may use; unlabelled documents are among them.
+    Mining may use the documents of train, among them those that no query is judged on.
     """
     relevant = qrels.join(queries.select("query_id", "split"), on="query_id").select("document_id", "split")
-    whole = queries.select("cluster_id", "split").unique().filter(pl.len().over("cluster_id") == 1)
-    by_cluster = corpus.join(whole, on="cluster_id").select("document_id", "split")
-    held_out = {
+    of_cluster = queries.select("cluster_id", "split").unique().filter(pl.len().over("cluster_id") == 1)
+    by_cluster = corpus.join(of_cluster, on="cluster_id").select("document_id", "split")
+    of_split = {
         split: set(pl.concat([relevant, by_cluster]).filter(pl.col("split") == split)["document_id"])
         for split in ("test", "dev")
     }
     ids = corpus["document_id"]
     return pl.Series(
-        "split", ["test" if i in held_out["test"] else "dev" if i in held_out["dev"] else "train" for i in ids]
+        "split", ["test" if i in of_split["test"] else "dev" if i in of_split["dev"] else "train" for i in ids]
     )
 
 
-def crossing(
-    corpus: pl.DataFrame, queries: pl.DataFrame, qrels: pl.DataFrame, params: SplitParams
+def audit_splits(
+    corpus: pl.DataFrame, queries: pl.DataFrame, qrels: pl.DataFrame, near: NearDuplicates
 ) -> tuple[list[Leak], dict[str, int]]:
-    """What crosses the splits, and how many queries and relevant documents each split has ("queries.dev": 120)."""
+    """Returns the leaks, and how many queries and relevant documents each split has ("queries.dev": 120)."""
     relevant = qrels.join(queries.select("query_id", "split"), on="query_id").select("document_id", "split").unique()
     judged = corpus.drop("split").join(relevant, on="document_id", maintain_order="left_right")
     sides = [
         (
             Texts("queries", queries["split"].to_numpy(), queries["query_id"].to_list(), queries["text"].to_list()),
-            params.query_shingle,
-            params.near_query,
+            near.query_shingle,
+            near.similar_query,
         ),
         (
             Texts("documents", judged["split"].to_numpy(), judged["document_id"].to_list(), full_texts(judged)),
-            params.document_shingle,
-            params.near_document,
+            near.document_shingle,
+            near.similar_document,
         ),
     ]
     sizes = {f"{texts.what}.{name}": len(texts.rows(name)) for texts, _, _ in sides for name in SPLITS}
@@ -146,14 +142,14 @@ def crossing(
 
 
 def write_paraphrases(
-    params: SplitParams, prepared: Path, corpus: pl.DataFrame, queries: pl.DataFrame, out: Path
+    near: NearDuplicates, prepared: Path, corpus: pl.DataFrame, queries: pl.DataFrame, out: Path
 ) -> Receipt:
-    """Writes the paraphrases that are fit to test with, in the form of a split, and counts the others."""
-    asked = [Asked(*row) for row in queries.select("query_id", "text", "split").iter_rows()]
+    """Writes the paraphrases that neither leak nor repeat their document as a split; counts the others by reason."""
+    own = [SplitQuery(*row) for row in queries.select("query_id", "text", "split").iter_rows()]
     splits = dict(corpus.select("document_id", "split").iter_rows())
     texts = dict(zip(corpus["document_id"], full_texts(corpus), strict=True))
     rows = [Paraphrase(*row) for row in read(prepared / "paraphrases.parquet", PARAPHRASES).iter_rows()]
-    kept, dropped = hold_out(rows, asked, splits, texts, params.query_shingle, params.near_query)
+    kept, dropped = usable(rows, own, splits, texts, near.query_shingle, near.similar_query)
     frame = pl.DataFrame(kept, PARAPHRASES, orient="row").with_columns(
         pl.lit("").alias(name) for name in ("given_split", "stratum")
     )
@@ -166,8 +162,17 @@ def write_paraphrases(
     return {"n_paraphrases": len(kept)} | {f"n_dropped_paraphrase_{reason}": n for reason, n in dropped.items()}
 
 
-def split(params: SplitParams, prepared: Path, out: Out) -> Receipt:
-    """Splits by whole clusters and audits what crosses."""
+def split(
+    params: SplitParams,
+    prepared: Path,
+    query_shingle: int,
+    document_shingle: int,
+    similar_query: float,
+    similar_document: float,
+    out: Out,
+) -> Receipt:
+    """Splits by whole clusters and audits the splits for leaks, by stage prepare's definition of near-duplicates."""
+    near = NearDuplicates(query_shingle, document_shingle, similar_query, similar_document)
     corpus = read(prepared / "corpus.parquet", CORPUS)
     qrels = read(prepared / "qrels.parquet", QRELS)
     negatives = read(prepared / "negatives.parquet", NEGATIVES)
@@ -180,7 +185,7 @@ def split(params: SplitParams, prepared: Path, out: Out) -> Receipt:
             given = queries["given_split"].ne("").any()
             raise BadInput(
                 f"{prepared}: the {name} split is empty ({queries.height} queries in all); "
-                + ("mend the given split, or leave it to attune" if given else "add data or change split.*_share")
+                + ("mend the given split, or give none" if given else "add data or change split.*_share")
             )
         documents = corpus.filter(pl.col("split") == name).select("document_id")
         judged, refused = (table.join(own, on="query_id", how="semi") for table in (qrels, negatives))
@@ -188,11 +193,11 @@ def split(params: SplitParams, prepared: Path, out: Out) -> Receipt:
         write(judged.sort("query_id", "document_id"), out / name / "qrels.parquet", QRELS)
         write(refused.join(documents, on="document_id", how="semi"), out / name / "negatives.parquet", NEGATIVES)
         write(documents, out / name / "documents.parquet", DOCUMENT_IDS)
-    leaks, sizes = crossing(corpus, queries, qrels, params)
+    leaks, sizes = audit_splits(corpus, queries, qrels, near)
     write(pl.DataFrame(leaks, LEAKS, orient="row"), out / "leaks.parquet", LEAKS)
     figures = count(leaks, LEXICAL, sizes, params.max_leak_share)
     n_documents = {f"n_{name}_documents": corpus.filter(pl.col("split") == name).height for name in SPLITS}
-    paraphrases = write_paraphrases(params, prepared, corpus, queries, out / "paraphrases")
+    paraphrases = write_paraphrases(near, prepared, corpus, queries, out / "paraphrases")
     n_queries = {f"n_{name}_queries": sizes[f"queries.{name}"] for name in SPLITS}
     return {**n_queries, **n_documents, **figures, **paraphrases}
 
