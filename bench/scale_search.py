@@ -26,7 +26,7 @@ from workers import peak_bytes
 
 from attune.evaluation.scoring.measures import measure
 from attune.retrieval.exact import top_k
-from attune.runtime.indexes import KINDS, build, factory, recall
+from attune.runtime.indexes import KINDS, build, factory, recall, search
 from attune.tuning.mining.candidates import Pairs, cosines
 from attune.tuning.mining.mine import Recipe, Task, mine_negatives
 
@@ -76,8 +76,7 @@ def index(kind: str, corpus: np.ndarray, queries: np.ndarray) -> dict[str, objec
     description, asked, found = factory(kind, *corpus.shape), queries[:: len(queries) // N_ASKED], []
     made: list[object] = []
     seconds = clocked(lambda: made.append(build(description, corpus, np.arange(len(corpus)), SEED, THREADS)))
-    search = made[0].search  # type: ignore[attr-defined]
-    searching = min(clocked(lambda: found.append(search(asked, 10)[1])) for _ in range(3))
+    searching = min(clocked(lambda: found.append(search(made[0], asked, 10, THREADS)[1])) for _ in range(3))
     exact = top_k(asked, corpus, 10, THREADS)[1]
     return {
         "seconds": seconds,

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from attune.errors import BadInput
-from attune.retrieval.approximate import near
+from attune.retrieval.approximate import approximate_top_k
 from attune.retrieval.exact import top_k
 from attune.runtime.indexes import factory, recall
 
@@ -26,7 +26,7 @@ QUERIES = CORPUS[1::40]
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_found_is_scored_as_exact_search_does_it(kind: str) -> None:
     """Rows of the chosen ones only, none twice, descending; and most of the exact neighbours are among them."""
-    got = near(QUERIES, CORPUS, 10, AMONG, kind, 1, 2)
+    got = approximate_top_k(QUERIES, CORPUS, 10, AMONG, kind, 1, 2)
     assert got.index != "Flat" and np.isin(got.rows, AMONG).all()
     assert all(len(set(rows)) == 10 for rows in got.rows.tolist())
     expected = np.round(np.einsum("qd,qkd->qk", QUERIES.astype(float), CORPUS[got.rows].astype(float)), 6)
@@ -40,13 +40,13 @@ def test_what_is_found_is_scored_as_exact_search_does_it(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_index_finds_the_same_whatever_the_threads(kind: str) -> None:
     """HNSW, too, whose links would otherwise depend on which thread comes first."""
-    one, two = (near(QUERIES, CORPUS, 10, AMONG, kind, 1, threads) for threads in (1, 2))
+    one, two = (approximate_top_k(QUERIES, CORPUS, 10, AMONG, kind, 1, threads) for threads in (1, 2))
     assert np.array_equal(one.rows, two.rows) and np.array_equal(one.scores, two.scores) and one.recall == two.recall
 
 
 @pytest.mark.parametrize("kind", ["ivf", "pq"])
 def test_too_few_documents_for_an_index_are_searched_exactly(kind: str) -> None:
-    got = near(QUERIES, CORPUS, 10, AMONG[:100], kind, 1, 1)
+    got = approximate_top_k(QUERIES, CORPUS, 10, AMONG[:100], kind, 1, 1)
     assert (got.index, got.recall) == ("Flat", 1.0)
     assert np.array_equal(got.rows, top_k(QUERIES, CORPUS[AMONG[:100]], 10, 1)[1] * 2)
 
@@ -54,7 +54,7 @@ def test_too_few_documents_for_an_index_are_searched_exactly(kind: str) -> None:
 def test_where_an_index_has_too_few_the_query_is_searched_exactly() -> None:
     """One cell of two is read, which holds fewer than are asked for."""
     corpus = np.repeat(np.eye(4, dtype=np.float32), [300, 300, 300, 10], axis=0)
-    got = near(corpus[-1:], corpus, 500, np.arange(910), "ivf", 1, 1)
+    got = approximate_top_k(corpus[-1:], corpus, 500, np.arange(910), "ivf", 1, 1)
     assert got.index.startswith("IVF") and np.array_equal(got.rows, top_k(corpus[-1:], corpus, 500, 1)[1])
 
 
@@ -76,4 +76,4 @@ def test_broken_embeddings_are_refused_by_every_index() -> None:
     broken = CORPUS.copy()
     broken[4, 1] = np.nan
     with pytest.raises(BadInput, match=r"1 corpus embeddings hold NaN or infinity \(first: row 4\)"):
-        near(QUERIES, broken, 10, AMONG, "hnsw", 1, 1)
+        approximate_top_k(QUERIES, broken, 10, AMONG, "hnsw", 1, 1)

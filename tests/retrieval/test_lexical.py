@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 from attune.errors import BadInput
-from attune.retrieval.bm25 import bm25_top_k, words
-
-K1, B = 1.2, 0.75
+from attune.retrieval.bm25 import K1, B, bm25_top_k, words
 
 
 @pytest.mark.parametrize(
@@ -30,7 +28,7 @@ def test_words_of_prose_and_code(text: str, expected: list[str]) -> None:
 
 def test_scores_are_those_of_the_formula() -> None:
     documents = ["red apple", "red red car on a road", "blue sky"]
-    scores, rows = bm25_top_k(["red"], documents, k=3, k1=K1, b=B)
+    scores, rows = bm25_top_k(["red"], documents, k=3)
     idf = log(1 + (3 - 2 + 0.5) / (2 + 0.5))
     mean_length = (2 + 6 + 2) / 3
 
@@ -43,14 +41,14 @@ def test_scores_are_those_of_the_formula() -> None:
 
 def test_equal_scores_go_to_the_earlier_row_even_at_the_cut_off() -> None:
     documents = ["other", *["same words"] * 50, "same words words"]
-    _, rows = bm25_top_k(["same"], documents, k=4, k1=K1, b=B)
+    _, rows = bm25_top_k(["same"], documents, k=4)
     assert rows.tolist() == [[1, 2, 3, 4]]
 
 
 def test_ties_all_over_the_ranking_are_ordered_by_row() -> None:
     rng = np.random.default_rng(0)
     documents = rng.choice(["red", "red car", "red red car", "a red car", "blue"], size=2000).tolist()
-    scores, rows = bm25_top_k(["red car"], documents, k=2000, k1=K1, b=B)
+    scores, rows = bm25_top_k(["red car"], documents, k=2000)
     ranked = [(-score, row) for score, row in zip(scores[0], rows[0], strict=True) if row >= 0]
     assert ranked == sorted(ranked)
     assert len(ranked) == 2000 - documents.count("blue")
@@ -58,11 +56,11 @@ def test_ties_all_over_the_ranking_are_ordered_by_row() -> None:
 
 @pytest.mark.parametrize("query", ["", "!?", "unheard"])
 def test_a_query_that_matches_nothing_ranks_nothing(query: str) -> None:
-    scores, rows = bm25_top_k([query, "red"], ["red apple", "blue sky"], k=5, k1=K1, b=B)
+    scores, rows = bm25_top_k([query, "red"], ["red apple", "blue sky"], k=5)
     assert rows.tolist() == [[-1, -1], [0, -1]]
     assert scores[0].tolist() == [0, 0]
 
 
 def test_a_corpus_without_words_is_refused() -> None:
-    with pytest.raises(BadInput, match="none of the 2 documents holds a word"):
-        bm25_top_k(["red"], ["", "--"], k=1, k1=K1, b=B)
+    with pytest.raises(BadInput, match="none of the 2 documents has a word"):
+        bm25_top_k(["red"], ["", "--"], k=1)

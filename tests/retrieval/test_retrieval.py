@@ -147,7 +147,7 @@ def test_blocks_of_a_file_give_what_the_whole_gives(
     np.save(path, corpus)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(vectors, "BLOCK_BYTES", 4 * 8 * block_rows)
-        for name, value in (("BATCH", 2), ("FEW", 1)):
+        for name, value in (("BATCH", 2), ("UNSURE_BATCH", 1)):
             patch.setattr(retrieval, name, value)
         mapped = load_embeddings(path, len(corpus), "the corpus")
         whole, some = (top_k(queries, mapped, k, 2, rows) for rows in (None, among))

@@ -98,7 +98,7 @@ def test_one_embedder_serves_many_threads(embedder: Embedder) -> None:
 
 def test_half_a_surrogate_pair_gets_one_line_that_says_which_text(embedder: Embedder) -> None:
     """Such strings come out of careless JSON; the service must be able to name the row."""
-    with pytest.raises(BadInput, match="^text 2: half of a surrogate pair"):
+    with pytest.raises(BadInput, match="^text 2: got half of a surrogate pair"):
         embedder.encode(["a", "b", "c\ud83d"])
 
 
@@ -177,7 +177,7 @@ def test_a_service_verifies_with_the_base_dependencies_alone(onnx_copy: Path) ->
     """`python -m attune.runtime FOLDER` approves a whole encoder, and says in one line what is wrong with another."""
     done = run_module(str(onnx_copy))
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{onnx_copy}: every file and every golden vector is as the manifest says\n"
+    assert done.stdout == f"{onnx_copy}: every file and every golden vector matches the manifest\n"
     with (onnx_copy / "tokenizer.json").open("a") as file:
         file.write(" ")
     done = run_module(str(onnx_copy))

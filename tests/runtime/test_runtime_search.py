@@ -82,7 +82,7 @@ def test_an_index_of_another_encoder_is_refused(tmp_path: Path, tiny_onnx: Path,
     (onnx_copy / "manifest.json").write_text(json.dumps(manifest | {"prompts": {"query": "find "}}))
     other = Embedder(onnx_copy, threads=1)
     with pytest.raises(
-        BadInput, match=f"made by encoder {embedder.fingerprint[:12]}, expected {other.fingerprint[:12]}"
+        BadInput, match=f"embedded by encoder {embedder.fingerprint[:12]}, expected {other.fingerprint[:12]}"
     ):
         Search.load(tmp_path / "index", other.fingerprint)
 
@@ -106,7 +106,7 @@ def test_an_index_that_a_service_may_be_reading_is_not_written_over(tmp_path: Pa
     """It is memory-mapped there."""
     made = Search.build(VECTORS, IDS)
     made.save(tmp_path / "index")
-    with pytest.raises(BadInput, match="is there already; save to a new folder"):
+    with pytest.raises(BadInput, match="exists already; save to a new folder"):
         made.save(tmp_path / "index")
 
 

@@ -1,10 +1,10 @@
-"""Exact nearest neighbours by inner product, with an order that does not depend on machine, threads or batch size.
+"""Exact nearest neighbours by inner product, in an order independent of machine, threads and batch size.
 
-FAISS proposes candidates in float32; they are scored again in float64 and rounded to 6 digits, so that duplicates in
-the corpus tie exactly, and ties go to the earlier corpus row. Where a tie (or float32 noise) could reach over the last
-candidate, all that can tie is scored: the result is exact at the cut-off too. Meant for embeddings of about unit
-length, where float32 errors stay below the rounding. The corpus is read in blocks, never copied whole: it may be a
-memory-mapped file.
+FAISS proposes candidates in float32. They are scored again in float64 and rounded to 6 digits, so that duplicates in
+the corpus tie exactly; ties go to the earlier corpus row. Where a tie (or float32 rounding) could extend beyond the
+last candidate, all rows that can tie are scored: the result is exact at the cut-off too. For embeddings of about unit
+length, whose float32 errors stay below the rounding. The corpus is read in blocks, never copied as a whole, and may be
+a memory-mapped file.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -13,30 +13,30 @@ from typing import Any
 
 import faiss
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from attune.retrieval.vectors import FloatArray, IntArray, blocks, check
+from attune.retrieval.vectors import blocks, validate
+from attune.runtime.arrays import Float32, Float64, Int64
+from attune.runtime.faiss_settings import faiss_settings
 
-BATCH = 8192  # queries that go through the corpus together: bounds memory, and the corpus is read seldom
-FEW = 256  # queries whose last place is unsure, scored together
-SCORED = 2  # queries scored again at a time: their candidates stay in the processor's cache
+BATCH = 8192  # queries per pass over the corpus: bounds memory, and the corpus is read seldom
+UNSURE_BATCH = 256  # queries with an uncertain last place that are scored together
+RESCORED_BATCH = 2  # queries scored again at a time: their candidates stay in the processor's cache
 EXTRA = 16  # candidates beyond k
-ON_GPU = 2048  # neighbours at most that faiss-gpu finds
-SLACK = 2e-6  # a candidate this far below the k-th cannot round to the same score
+MAX_GPU_NEIGHBOURS = 2048  # limit of faiss-gpu
+TIE_TOLERANCE = 2e-6  # a candidate this far below the k-th cannot round to the same score
+BLAS_THRESHOLD = 1  # FAISS multiplies matrices for any number of queries
 
 
-def top_k(
-    queries: FloatArray, corpus: FloatArray, k: int, threads: int, among: IntArray | None = None
-) -> tuple[FloatArray, IntArray]:
-    """Finds the k corpus rows with the greatest inner product for each query.
+def top_k(queries: Float32, corpus: Float32, k: int, threads: int, among: Int64 | None = None) -> tuple[Float32, Int64]:
+    """Returns the k corpus rows with the greatest inner product for each query.
 
     Args:
         queries: (n_queries, dim) embeddings.
         corpus: (n_documents, dim) embeddings.
-        k: how many rows to return; all of them when the corpus is smaller.
-        threads: how many threads may be used.
-        among: the rows of the corpus that count, ascending; None for all.
+        k: number of rows to return; all of them when the corpus is smaller.
+        threads: CPU threads.
+        among: the corpus rows to search, ascending; None for all.
 
     Returns:
         Scores (n_queries, min(k, n_documents)), descending, and their corpus rows, ascending where scores are equal.
@@ -44,83 +44,79 @@ def top_k(
     Raises:
         BadInput: the corpus is empty, the dimensions differ, or a value is NaN or infinite.
     """
-    check(queries, corpus)
-    faiss.omp_set_num_threads(threads)
-    faiss.cvar.distance_compute_blas_threshold = 1  # its own, 128,000 numbers, makes 300 queries slower than 1000
+    validate(queries, corpus)
     k = min(k, len(corpus) if among is None else len(among))
     scores = np.empty((len(queries), k), dtype=np.float32)
     rows = np.empty((len(queries), k), dtype=np.int64)
-    # delay: a bar only where it takes a while; disable=None: none where nobody watches
-    for start in tqdm(range(0, len(queries), BATCH), desc="search", unit="batch", delay=3, disable=None):
-        batch = slice(start, start + BATCH)
-        asked = np.ascontiguousarray(queries[batch], dtype=np.float32)
-        scores[batch], rows[batch] = _search(asked, corpus, k, threads, among)
+    with faiss_settings(faiss, BLAS_THRESHOLD, threads):
+        # delay: no bar for quick searches; disable=None: none without a terminal
+        for start in tqdm(range(0, len(queries), BATCH), desc="search", unit="batch", delay=3, disable=None):
+            part = slice(start, start + BATCH)
+            batch = np.ascontiguousarray(queries[part], dtype=np.float32)
+            scores[part], rows[part] = _search(batch, corpus, k, threads, among)
     return scores, rows
 
 
-def _search(
-    queries: FloatArray, corpus: FloatArray, k: int, threads: int, among: IntArray | None
-) -> tuple[FloatArray, IntArray]:
-    """One batch; queries whose k-th place is not yet certain are searched again with all that can be there."""
+def _search(queries: Float32, corpus: Float32, k: int, threads: int, among: Int64 | None) -> tuple[Float32, Int64]:
+    """Searches one batch; queries whose k-th place is uncertain are searched again with every row that can take it."""
     proposed, candidates = _propose(queries, corpus, k + EXTRA, among)
     scores, rows = rescored(queries, corpus, candidates, k, threads)
-    if candidates.shape[1] == k + EXTRA:  # else these were all there are
-        unsure = np.flatnonzero(proposed[:, -1] + SLACK >= scores[:, -1])
-        for start in range(0, len(unsure), FEW):
-            few = unsure[start : start + FEW]
-            scores[few], rows[few] = _scored_in_full(queries[few], corpus, k, scores[few, -1], among)
+    if candidates.shape[1] == k + EXTRA:  # fewer candidates are the whole corpus
+        unsure = np.flatnonzero(proposed[:, -1] + TIE_TOLERANCE >= scores[:, -1])
+        for start in range(0, len(unsure), UNSURE_BATCH):
+            part = unsure[start : start + UNSURE_BATCH]
+            scores[part], rows[part] = _scored_in_full(queries[part], corpus, k, scores[part, -1], among)
     return scores, rows
 
 
-def _propose(queries: FloatArray, corpus: FloatArray, n: int, among: IntArray | None) -> tuple[FloatArray, IntArray]:
-    """The n best rows in float32, (n_queries, n) or as many as there are: FAISS's of each block, merged."""
+def _propose(queries: Float32, corpus: Float32, n: int, among: Int64 | None) -> tuple[Float32, Int64]:
+    """Returns the n best rows in float32, (n_queries, min(n, n_documents)): FAISS's of each block, merged."""
     scores, rows = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
     for block_rows, block in blocks(corpus, among):
-        found, places = _knn(queries, block, min(n, len(block)))
-        scores, rows = np.hstack([scores, found]), np.hstack([rows, block_rows[places]])
+        block_scores, places = _knn(queries, block, min(n, len(block)))
+        scores, rows = np.hstack([scores, block_scores]), np.hstack([rows, block_rows[places]])
         best = np.argsort(-scores, axis=1)[:, :n]
         scores, rows = np.take_along_axis(scores, best, axis=1), np.take_along_axis(rows, best, axis=1)
     return scores, rows
 
 
-def _knn(queries: FloatArray, block: FloatArray, n: int) -> tuple[FloatArray, IntArray]:
-    """The n best rows of a block in float32: on a GPU where faiss-gpu has one, else on the CPU."""
+def _knn(queries: Float32, block: Float32, n: int) -> tuple[Float32, Int64]:
+    """Returns the n best rows of a block in float32, searched on a GPU where faiss-gpu has one."""
     metric = faiss.METRIC_INNER_PRODUCT
-    if n <= ON_GPU and (gpu := _gpu()) is not None:
-        found: tuple[FloatArray, IntArray] = faiss.knn_gpu(gpu, queries, block, n, metric=metric)
+    if n <= MAX_GPU_NEIGHBOURS and (gpu := _gpu()) is not None:
+        neighbours: tuple[Float32, Int64] = faiss.knn_gpu(gpu, queries, block, n, metric=metric)
     else:
-        found = faiss.knn(queries, block, n, metric=metric)
-    return found
+        neighbours = faiss.knn(queries, block, n, metric=metric)
+    return neighbours
 
 
 @cache
 def _gpu() -> Any:  # noqa: ANN401  faiss has no types
-    """What faiss-gpu computes with, None where it is absent or sees no GPU; made once, it holds memory there."""
+    """Returns faiss-gpu's resources, None without it or without a GPU; created once, because they hold GPU memory."""
     gpus = getattr(faiss, "get_num_gpus", lambda: 0)()
     return faiss.StandardGpuResources() if gpus else None
 
 
-def rescored(
-    queries: FloatArray, corpus: FloatArray, candidates: IntArray, k: int, threads: int
-) -> tuple[FloatArray, IntArray]:
+def rescored(queries: Float32, corpus: Float32, candidates: Int64, k: int, threads: int) -> tuple[Float32, Int64]:
     """Scores candidates in float64, rounds, and keeps each query's k best, ties by ascending row.
 
     Args:
-        queries, corpus: (n_queries, dim) and (n_documents, dim).
+        queries: (n_queries, dim).
+        corpus: (n_documents, dim).
         candidates: (n_queries, n) rows of the corpus, none twice for a query.
         k: at most n.
-        threads: how many score.
+        threads: CPU threads.
     """
     exact = np.empty(candidates.shape)
 
     def score(start: int) -> None:
-        some = slice(start, start + SCORED)
-        documents, asked = corpus[candidates[some]].astype(np.float64), queries[some].astype(np.float64)
-        # equal texts add up equally here; BLAS's order depends on the place, and is used where rounding absorbs that
-        np.einsum("qkd,qd->qk", documents, asked, out=exact[some])
+        part = slice(start, start + RESCORED_BATCH)
+        documents, batch = corpus[candidates[part]].astype(np.float64), queries[part].astype(np.float64)
+        # einsum adds up equal texts equally; BLAS's order depends on the place, so it is used only before rounding
+        np.einsum("qkd,qd->qk", documents, batch, out=exact[part])
 
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(score, range(0, len(queries), SCORED)))
+        list(pool.map(score, range(0, len(queries), RESCORED_BATCH)))
     scores = np.round(exact, 6)
     best = np.lexsort((candidates, -scores))[:, :k]
     kept = np.take_along_axis(scores, best, axis=1).astype(np.float32)
@@ -128,27 +124,28 @@ def rescored(
 
 
 def _scored_in_full(
-    queries: FloatArray, corpus: FloatArray, k: int, floor: FloatArray, among: IntArray | None
-) -> tuple[FloatArray, IntArray]:
-    """The k best of all rows, where k are known that score at least the floor, (n_queries,).
+    queries: Float32, corpus: Float32, k: int, floor: Float32, among: Int64 | None
+) -> tuple[Float32, Int64]:
+    """Returns the k best of all rows, given that k rows score at least the floor, (n_queries,).
 
-    Where every row of a block can tie, its scores take FEW x block x 8 bytes: 0.4 GB at 384 dimensions, thrice over.
+    Where every row of a block can tie, its scores take UNSURE_BATCH x block x 8 bytes: 0.4 GB at 384 dimensions, three
+    times.
     """
     exactly = queries.astype(np.float64)
     scores, rows = np.empty((len(queries), 0)), np.empty((len(queries), 0), np.int64)
     for block_rows, block in blocks(corpus, among):
-        able = np.flatnonzero((queries @ block.T >= (floor - SLACK)[:, None]).any(axis=0))
-        found = np.round(exactly @ block[able].astype(np.float64).T, 6)
-        scores = np.hstack([scores, found])
-        rows = np.hstack([rows, np.broadcast_to(block_rows[able], found.shape)])
-        best = _first(scores, min(k, scores.shape[1]))
+        able = np.flatnonzero((queries @ block.T >= (floor - TIE_TOLERANCE)[:, None]).any(axis=0))
+        block_scores = np.round(exactly @ block[able].astype(np.float64).T, 6)
+        scores = np.hstack([scores, block_scores])
+        rows = np.hstack([rows, np.broadcast_to(block_rows[able], block_scores.shape)])
+        best = _greatest(scores, min(k, scores.shape[1]))
         scores, rows = np.take_along_axis(scores, best, axis=1), np.take_along_axis(rows, best, axis=1)
     order = np.argsort(-scores, axis=1, kind="stable")  # rows are ascending among equals
     return np.take_along_axis(scores, order, axis=1).astype(np.float32), np.take_along_axis(rows, order, axis=1)
 
 
-def _first(scores: NDArray[np.float64], k: int) -> IntArray:
-    """Places of the k greatest of each row, ascending; among equals the first. Without sorting: a row may be long."""
+def _greatest(scores: Float64, k: int) -> Int64:
+    """Returns the places of the k greatest of each row, ascending, the first among equals; in linear time."""
     if k == 0:
         return np.empty((len(scores), 0), np.int64)
     last = np.partition(scores, -k, axis=1)[:, [-k]]

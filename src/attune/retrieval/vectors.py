@@ -1,4 +1,4 @@
-"""Embeddings that may be larger than memory: opened without reading them, taken in blocks, refused where unfit."""
+"""Embeddings that may be larger than memory: opened as memory maps, read in blocks, refused where invalid."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,21 +7,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attune.errors import BadInput
+from attune.runtime.arrays import Float32, Int64
 
-FloatArray = NDArray[np.float32]
-IntArray = NDArray[np.int64]
-
-BLOCK_BYTES = 2**28  # of the corpus at a time: bounds memory, and is large enough for fast matrix products
+BLOCK_BYTES = 2**28  # of a block of the corpus: bounds memory, and is large enough for fast matrix products
 
 
-def load_embeddings(path: Path, n_rows: int, table: str) -> FloatArray:
+def load_embeddings(path: Path, n_rows: int, table: str) -> Float32:
     """Opens (n_rows, dim) embeddings without reading them into memory.
 
     Raises:
-        BadInput: the file is missing or damaged, or holds another number of rows than the table it belongs to.
+        BadInput: the file is missing or damaged, or its number of rows differs from the table's.
     """
     try:
-        array: FloatArray = np.load(path, mmap_mode="r")
+        array: Float32 = np.load(path, mmap_mode="r")
     except FileNotFoundError:
         raise BadInput(f"{path}: not found; run `dvc repro` to make it") from None
     except (ValueError, EOFError) as error:
@@ -33,8 +31,11 @@ def load_embeddings(path: Path, n_rows: int, table: str) -> FloatArray:
     return array
 
 
-def blocks(corpus: FloatArray, among: IntArray | None) -> Iterator[tuple[IntArray, FloatArray]]:
-    """The corpus in pieces, with their rows; a memory-mapped float32 one is not copied where all of it counts."""
+def blocks(corpus: Float32, among: Int64 | None) -> Iterator[tuple[Int64, Float32]]:
+    """Yields the corpus, or the rows `among` of it, in blocks: row numbers (n,) and vectors (n, dim).
+
+    Without `among`, blocks of a memory-mapped float32 corpus are views and not copies.
+    """
     size = max(1, BLOCK_BYTES // (4 * max(1, corpus.shape[1])))
     n = len(corpus) if among is None else len(among)
     for start in range(0, n, size):
@@ -43,8 +44,8 @@ def blocks(corpus: FloatArray, among: IntArray | None) -> Iterator[tuple[IntArra
         yield rows, np.ascontiguousarray(corpus[place if among is None else rows], dtype=np.float32)
 
 
-def check(queries: FloatArray, corpus: FloatArray) -> None:
-    """Refuses what has no neighbours.
+def validate(queries: Float32, corpus: Float32) -> None:
+    """Refuses embeddings that cannot be searched.
 
     Raises:
         BadInput: the corpus is empty, the dimensions differ, or a value is NaN or infinite.
@@ -65,10 +66,14 @@ def check(queries: FloatArray, corpus: FloatArray) -> None:
             )
 
 
-def _finite(block: FloatArray) -> NDArray[np.bool_]:
-    """Which rows are finite, (n,): a sum that is finite has finite terms, and is read off many times faster."""
+def _finite(block: Float32) -> NDArray[np.bool_]:
+    """Returns for each row whether all its values are finite, (n,).
+
+    A finite sum has finite terms and is computed many times faster; other rows are read value by value, because large
+    finite values may overflow their sum.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
-        sums: NDArray[np.bool_] = np.isfinite(block @ np.ones(block.shape[1], np.float32))
-    doubted = ~sums  # large values may overflow a sum
-    sums[doubted] = np.isfinite(block[doubted]).all(axis=1)
-    return sums
+        is_finite: NDArray[np.bool_] = np.isfinite(block @ np.ones(block.shape[1], np.float32))
+    doubtful = ~is_finite
+    is_finite[doubtful] = np.isfinite(block[doubtful]).all(axis=1)
+    return is_finite

@@ -1,4 +1,4 @@
-"""Texts in, L2-normalised embeddings out: the code a service runs, and the code the pipeline scores."""
+"""Embeds texts with an exported encoder: services and the pipeline's evaluation run this code."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -6,26 +6,26 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from attune.errors import BadInput
+from attune.runtime.arrays import Float32, Int64
 from attune.runtime.manifest import read_manifest
 
-Progress = Callable[[int, int], None]  # how many texts are done, of how many
-TOKENISED_AT_ONCE = 4096  # texts; the library's records of a text are far larger than its token ids
+Progress = Callable[[int, int], None]  # number of texts embedded so far, total number
+TOKENIZER_BATCH = 4096  # texts; the library's encodings are far larger than the token ids kept of them
 
 
 class Embedder:
-    """An exported encoder.
+    """An exported encoder: texts to L2-normalised embeddings.
 
-    One instance serves any number of threads: nothing in it changes after construction.
+    One instance serves any number of threads: nothing in it changes after construction. The other texts of a batch
+    change an embedding by rounding only.
 
     Args:
-        folder: what the export stage wrote (`models/onnx`).
-        file: which graph; `onnx/model.onnx` is fp32, `onnx/model_quantized.onnx` int8; an
-            fp16 one, meant for GPUs, runs here no faster than fp32. The texts that share a batch do not change each
-            other's embeddings, but for rounding.
+        folder: written by stage export (`models/onnx`).
+        file: graph to run: `onnx/model.onnx` is fp32, `onnx/model_quantized.onnx` int8; `onnx/model_fp16.onnx` is for
+            GPUs, and on a CPU no faster than fp32.
         threads: CPU threads for one batch; None takes one per physical core.
 
     Raises:
@@ -44,7 +44,7 @@ class Embedder:
 
     @property
     def fingerprint(self) -> str:
-        """Names the encoder; `Search` compares it, so that an index is not searched with another encoder's queries."""
+        """Identifies the encoder: `Search` compares it and refuses the queries of another encoder."""
         return self.manifest.fingerprint()
 
     def encode(
@@ -53,26 +53,24 @@ class Embedder:
         batch_size: int = 32,
         show_progress: bool = False,
         progress: Progress | None = None,
-    ) -> NDArray[np.float32]:
-        """Embeds texts, with the default prompt if the encoder has one, as SentenceTransformer.encode does.
+    ) -> Float32:
+        """Embeds texts with the default prompt, if the encoder has one, as SentenceTransformer.encode does.
 
         Args:
-            texts: any number, in any order; longer ones are cut at the encoder's maximum length.
-            batch_size: texts per run of the graph; they are sorted by length first, so little is spent on padding.
-            show_progress: counts on stderr, if that is a terminal.
-            progress: called after each batch with how many texts are done, and of how many; for a bar of your own.
+            texts: any number, in any order; each is cut at the encoder's maximum length.
+            batch_size: texts per run of the graph; sorted by length first, which saves padding.
+            show_progress: counts texts on stderr, if that is a terminal.
+            progress: called after each batch with the number of embedded texts and their total number.
 
         Returns:
             (n texts, dim), in the order of the texts; rows have length 1.
 
         Raises:
             BadInput: a text is not valid Unicode.
-            TypeError: one string was given instead of several.
+            TypeError: texts is one string instead of several.
             ValueError: batch_size is below 1.
         """
-        return self._encode(
-            texts, self.manifest.default_prompt_name, batch_size, progress or (_show if show_progress else None)
-        )
+        return self._encode(texts, self.manifest.default_prompt_name, batch_size, show_progress, progress)
 
     def encode_query(
         self,
@@ -80,9 +78,9 @@ class Embedder:
         batch_size: int = 32,
         show_progress: bool = False,
         progress: Progress | None = None,
-    ) -> NDArray[np.float32]:
-        """Embeds queries, with the query prompt if the encoder has one; otherwise as `encode`."""
-        return self._encode(texts, "query", batch_size, progress or (_show if show_progress else None))
+    ) -> Float32:
+        """Embeds queries with the query prompt, if the encoder has one; arguments and result are those of `encode`."""
+        return self._encode(texts, "query", batch_size, show_progress, progress)
 
     def encode_document(
         self,
@@ -90,45 +88,54 @@ class Embedder:
         batch_size: int = 32,
         show_progress: bool = False,
         progress: Progress | None = None,
-    ) -> NDArray[np.float32]:
-        """Embeds documents, with the document prompt if the encoder has one; otherwise as `encode`."""
-        return self._encode(texts, "document", batch_size, progress or (_show if show_progress else None))
+    ) -> Float32:
+        """Embeds documents with the document prompt, if it has one; arguments and result are those of `encode`."""
+        return self._encode(texts, "document", batch_size, show_progress, progress)
 
-    def token_ids(self, texts: Sequence[str], prompt_name: str | None = None) -> list[NDArray[np.int64]]:
-        """What `encode_tokens` reads: one row per text, prompt and special tokens included, cut at the maximum length.
+    def token_ids(self, texts: Sequence[str], prompt_name: str | None = None) -> list[Int64]:
+        """Tokenizes texts for `encode_tokens`.
 
         Args:
             texts: any number.
-            prompt_name: a key of the manifest's prompts, such as "query"; one that is not there is an empty prompt.
+            prompt_name: a key of the manifest's prompts, such as "query"; a missing one is an empty prompt.
+
+        Returns:
+            One row of token ids per text, with prompt and special tokens, cut at the maximum length.
 
         Raises:
             BadInput: a text is not valid Unicode.
-            TypeError: one string was given instead of several.
+            TypeError: texts is one string instead of several.
         """
         if isinstance(texts, str):
             raise TypeError("texts is one string; give a list of strings")
         prompt = self.manifest.prompts.get(prompt_name or "", "")
-        rows: list[NDArray[np.int64]] = []
-        for start in range(0, len(texts), TOKENISED_AT_ONCE):
-            some = [prompt + text for text in texts[start : start + TOKENISED_AT_ONCE]]
+        rows: list[Int64] = []
+        for start in range(0, len(texts), TOKENIZER_BATCH):
+            batch = [prompt + text for text in texts[start : start + TOKENIZER_BATCH]]
             try:
-                encodings = self._tokenizer.encode_batch_fast(some)
+                encodings = self._tokenizer.encode_batch_fast(batch)
             except TypeError:
-                raise BadInput(_invalid(some, start)) from None
+                raise BadInput(_describe_invalid(batch, start)) from None
             rows += [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
         return rows
 
-    def encode_tokens(
-        self, rows: Sequence[NDArray[np.int64]], batch_size: int = 32, progress: Progress | None = None
-    ) -> NDArray[np.float32]:
-        """Embeds what `token_ids` gave, (n texts, dim): for whoever needs the tokens too, to count them, say.
+    def encode_tokens(self, rows: Sequence[Int64], batch_size: int = 32, progress: Progress | None = None) -> Float32:
+        """Embeds rows of token ids, for callers that need the tokens too, for example to count them.
+
+        Args:
+            rows: from `token_ids`.
+            batch_size: rows per run of the graph.
+            progress: as for `encode`.
+
+        Returns:
+            (n rows, dim), in the order of the rows.
 
         Raises:
             ValueError: batch_size is below 1.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be 1 or more")
-        # longest first: memory runs out at the start or not at all
+        # longest first: memory runs out in the first batch or not at all
         order = np.argsort([-len(row) for row in rows], kind="stable")
         embeddings = np.empty((len(rows), self.dim), dtype=np.float32)
         for start in range(0, len(rows), batch_size):
@@ -139,11 +146,15 @@ class Embedder:
         return embeddings
 
     def _encode(
-        self, texts: Sequence[str], prompt_name: str | None, batch_size: int, progress: Progress | None
-    ) -> NDArray[np.float32]:
-        return self.encode_tokens(self.token_ids(texts, prompt_name), batch_size, progress)
+        self, texts: Sequence[str], kind: str | None, batch_size: int, show_progress: bool, progress: Progress | None
+    ) -> Float32:
+        """Embeds texts of one kind: "query", "document", or the manifest's default; it selects the prompt."""
+        return self.encode_tokens(
+            self.token_ids(texts, kind), batch_size, progress or (_print_progress if show_progress else None)
+        )
 
-    def _features(self, rows: list[NDArray[np.int64]]) -> dict[str, NDArray[np.int64]]:
+    def _features(self, rows: list[Int64]) -> dict[str, Int64]:
+        """Pads token ids to (batch, longest row) and returns the inputs of the graph by name."""
         shape = (len(rows), max(len(row) for row in rows))
         ids, mask = np.full(shape, self._pad_id, dtype=np.int64), np.zeros(shape, dtype=np.int64)
         for place, row in enumerate(rows):
@@ -174,14 +185,14 @@ def _load_session(path: Path, threads: int | None) -> onnxruntime.InferenceSessi
         raise BadInput(f"{path}: not a loadable graph ({error}); fetch or export the encoder again") from None
 
 
-def _invalid(texts: Sequence[str], start: int) -> str:
+def _describe_invalid(texts: Sequence[str], start: int) -> str:
     place = next(
         i for i, text in enumerate(texts, start) if any("\ud800" <= character <= "\udfff" for character in text)
     )
-    return f"text {place}: half of a surrogate pair is not Unicode; decode the text properly or replace the character"
+    return f"text {place}: got half of a surrogate pair, expected valid Unicode; decode the text again or replace it"
 
 
-def _show(done: int, total: int) -> None:
+def _print_progress(done: int, total: int) -> None:
     if sys.stderr.isatty():
         sys.stderr.write(f"\rencode: {done}/{total} texts" + "\n" * (done == total))
         sys.stderr.flush()

@@ -1,6 +1,6 @@
-"""FAISS indexes by name: what each costs and misses, when there are too few rows to train one, and how well it recalls.
+"""FAISS indexes by name: their cost and recall, the number of rows that training needs, and how they are built.
 
-| kind | bytes per row | finds | choose it |
+| kind | bytes per row | neighbours it returns | choose it |
 |---|---|---|---|
 | flat | 4 dim | all | up to about 10^5 rows, and wherever a miss is an error |
 | ivf | 4 dim | most: reads the nearest sixteenth of k-means' cells | many rows in enough memory |
@@ -8,8 +8,8 @@
 | sq8 | dim | nearly all: numbers of 8 bits | a quarter of the memory; no faster than flat |
 | pq | dim / 4 | most: 4 bits for two numbers (Jégou et al., 2011; scanned as by André et al., 2017) | least memory |
 
-A build is the same bytes each time: FAISS seeds its k-means with a constant, the rows that it sees are a seeded draw,
-and HNSW is built by one thread (two would race for the order of its links).
+Builds are reproducible to the byte: FAISS seeds its k-means with a constant, the training rows are a seeded sample, and
+HNSW is built by one thread, because several would race for the order of its links.
 """
 
 import math
@@ -18,142 +18,154 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Rows = NDArray[np.int64]
-Vectors = NDArray[np.float32]
+from attune.runtime.arrays import Float32, Int64
+from attune.runtime.faiss_settings import faiss_settings
 
 KINDS = ("flat", "ivf", "hnsw", "sq8", "pq")
 
-PER_CELL = 39  # points that FAISS asks for to train each centre; with fewer it warns
-FEWEST = 16 * PER_CELL  # rows below which ivf and pq cannot be trained
-AT_MOST = 64  # points per centre that are used: more make k-means slower, not better
-ROUNDS = 10  # of k-means: more change the cells, hardly what is found
-PROBED = 16  # one cell in so many is read
-EF_SEARCH = 64  # candidates that HNSW keeps while it looks
+POINTS_PER_CELL = 39  # training points per k-means centre that FAISS asks for; with fewer it warns
+MIN_TRAINING_ROWS = 16 * POINTS_PER_CELL  # with fewer rows ivf and pq cannot be trained
+MAX_POINTS_PER_CELL = 64  # training points per centre that are used: more make k-means slower, not better
+KMEANS_ITERATIONS = 10  # more change the cells, but hardly the neighbours
+CELLS_PER_PROBE = 16  # one cell in so many is read
+EF_SEARCH = 64  # length of the candidate list of an HNSW search
 N_SAMPLE = 200  # queries that recall is measured on
-BLOCK_BYTES = 2**26  # of rows copied at a time
+BLOCK_BYTES = 2**26  # size of the blocks in which rows are copied
+BLAS_THRESHOLD = 1536  # numbers in a batch of queries: four queries of 384 numbers take as long as one
 
 
 def factory(kind: str, n: int, dim: int) -> str:
-    """The index of a kind in the language of faiss.index_factory; `Flat` where n rows are too few to train it.
+    """Returns the description of an index for faiss.index_factory; `Flat` where n rows are too few to train it.
 
     Args:
-        kind: one of KINDS; anything else is taken to be in that language already.
-        n: how many rows it will hold.
-        dim: their length.
+        kind: one of KINDS; anything else is taken for such a description already.
+        n: number of rows that the index will hold.
+        dim: length of the rows.
     """
-    if kind in ("ivf", "pq") and n < FEWEST:
+    if kind in ("ivf", "pq") and n < MIN_TRAINING_ROWS:
         return "Flat"
-    # each subquantizer has dim / m numbers: two, or, where dim is odd, as many as divide it
+    # a subquantizer has dim / m numbers: two, or, for odd dim, the smallest divisor
     m = next(m for m in range(max(1, dim // 2), 0, -1) if dim % m == 0)
-    cells = min(int(4 * math.sqrt(n)), max(1, n // PER_CELL))  # 4 sqrt(n): FAISS's own advice
+    cells = min(int(4 * math.sqrt(n)), max(1, n // POINTS_PER_CELL))  # 4 sqrt(n): FAISS's own advice
     return {"flat": "Flat", "ivf": f"IVF{cells},Flat", "hnsw": "HNSW32", "sq8": "SQ8", "pq": f"PQ{m}x4fs"}.get(
         kind, kind
     )
 
 
-def build(description: str, vectors: Vectors, among: Rows, seed: int, threads: int) -> Any:  # noqa: ANN401  no types
+def build(description: str, vectors: Float32, among: Int64, seed: int, threads: int) -> Any:  # noqa: ANN401  no types
     """Trains and fills an index for inner products; memory-mapped vectors are read a block at a time.
 
     Args:
-        description: what `factory` returns.
+        description: returned by `factory`.
         vectors: (n_rows, dim).
-        among: the rows to index, in this order; the index numbers them from 0.
-        seed: of the draw of rows to train on.
-        threads: of FAISS. HNSW is built by one, whatever this is.
+        among: (n,) the rows to index, in this order; the index numbers them from 0.
+        seed: of the sample of training rows.
+        threads: CPU threads of FAISS. HNSW is always built by one.
     """
     faiss = load_faiss()
-    faiss.omp_set_num_threads(1 if "HNSW" in description else threads)
-    index = faiss.index_factory(vectors.shape[1], description, faiss.METRIC_INNER_PRODUCT)
-    cells = _tuned(faiss, index)
-    if not index.is_trained:
-        index.train(vectors[among[_drawn(len(among), max(2**16, AT_MOST * cells), seed)]])
-    for block in blocks(vectors, among):
-        index.add(block)
-    faiss.omp_set_num_threads(threads)
+    with faiss_settings(faiss, BLAS_THRESHOLD, 1 if "HNSW" in description else threads):
+        index = faiss.index_factory(vectors.shape[1], description, faiss.METRIC_INNER_PRODUCT)
+        cells = _configure(faiss, index)
+        if not index.is_trained:
+            index.train(vectors[among[_sample(len(among), max(2**16, MAX_POINTS_PER_CELL * cells), seed)]])
+        for block in blocks(vectors, among):
+            index.add(block)
     return index
 
 
-def blocks(vectors: Vectors, among: Rows) -> Iterator[Vectors]:
-    """Some rows as float32, in blocks of at most BLOCK_BYTES."""
+def search(index: Any, queries: Float32, k: int, threads: int | None = None) -> tuple[Float32, Int64]:  # noqa: ANN401
+    """Searches an index: the scores and rows of the k best of each query, (m, k) each; rows are -1 where it found less.
+
+    Args:
+        index: built by `build`, or read from a file.
+        queries: (m, dim).
+        k: number of neighbours.
+        threads: CPU threads of FAISS; None takes the caller's.
+    """
+    with faiss_settings(load_faiss(), BLAS_THRESHOLD, threads):
+        result: tuple[Float32, Int64] = index.search(np.ascontiguousarray(queries, dtype=np.float32), k)
+    return result
+
+
+def blocks(vectors: Float32, among: Int64) -> Iterator[Float32]:
+    """Yields the given rows as float32, in blocks of at most BLOCK_BYTES."""
     size = max(1, BLOCK_BYTES // (4 * vectors.shape[1]))
     for start in range(0, len(among), size):
         yield np.ascontiguousarray(vectors[among[start : start + size]], dtype=np.float32)
 
 
-def recall(found: Rows, exact: Rows) -> float:
-    """The share of the exact neighbours that were found, over all queries.
+def recall(retrieved: Int64, exact: Int64) -> float:
+    """Returns the share of the exact neighbours that were retrieved, over all queries.
 
     Args:
-        found, exact: (n_queries, k) rows, none twice for a query; what is below 0 is no neighbour.
+        retrieved, exact: (n_queries, k) rows, none twice for a query; negative numbers are no neighbours.
     """
     query = np.arange(len(exact))[:, None] << 32
-    hits = np.isin(query + exact, query + found)[exact >= 0]
+    hits = np.isin(query + exact, query + retrieved)[exact >= 0]
     return float(hits.mean()) if hits.size else 1.0
 
 
-def measured_recall(index: Any, vectors: Vectors, queries: Vectors | None, k: int) -> float:  # noqa: ANN401  no types
-    """Recall@k of an index against exact search, on a sample of queries.
+def measured_recall(index: Any, vectors: Float32, queries: Float32 | None, k: int) -> float:  # noqa: ANN401  no types
+    """Returns the recall@k of an index against exact search, on a sample of queries.
 
     Args:
         index: holds all the vectors.
         vectors: (n, dim).
-        queries: (m, dim) to draw from; None draws from the vectors, which do not count as neighbours of themselves.
-        k: how many neighbours.
+        queries: (m, dim) to sample from; None samples the vectors, which do not count as neighbours of themselves.
+        k: number of neighbours.
     """
-    asked = vectors if queries is None else queries
-    own = _drawn(len(asked), N_SAMPLE, 0)
-    asked = np.ascontiguousarray(asked[own], dtype=np.float32)
+    source = vectors if queries is None else queries
+    rows = _sample(len(source), N_SAMPLE, 0)
+    sample = np.ascontiguousarray(source[rows], dtype=np.float32)
     k = min(k + (queries is None), len(vectors))
-    found, exact = index.search(asked, k)[1], _exact(asked, vectors, k)
+    retrieved, exact = search(index, sample, k)[1], _exact(sample, vectors, k)
     if queries is None:
-        found, exact = (np.where(rows == own[:, None], -1, rows) for rows in (found, exact))
-    return recall(found, exact)
+        retrieved, exact = (np.where(found == rows[:, None], -1, found) for found in (retrieved, exact))
+    return recall(retrieved, exact)
 
 
-def _exact(queries: Vectors, vectors: Vectors, k: int) -> Rows:
+def _exact(queries: Float32, vectors: Float32, k: int) -> Int64:
     faiss = load_faiss()
     scores, rows, first = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64), 0
     for block in blocks(vectors, np.arange(len(vectors))):
-        found, places = faiss.knn(queries, block, min(k, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
-        scores, rows, first = np.hstack([scores, found]), np.hstack([rows, places + first]), first + len(block)
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        scores, rows = np.take_along_axis(scores, best, axis=1), np.take_along_axis(rows, best, axis=1)
+        with faiss_settings(faiss, BLAS_THRESHOLD):
+            best, places = faiss.knn(queries, block, min(k, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
+        scores, rows, first = np.hstack([scores, best]), np.hstack([rows, places + first]), first + len(block)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        scores, rows = np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
     return rows
 
 
 def load_faiss() -> ModuleType:
-    """FAISS, an extra that is imported at the first use.
+    """Returns FAISS, an extra that is imported at first use.
 
     Raises:
-        ImportError: it is not installed.
+        ImportError: FAISS is not installed.
     """
     try:
         import faiss  # noqa: PLC0415  an extra, and slow to import
     except ImportError:
         raise ImportError("attune.runtime.search needs FAISS; pip install faiss-cpu") from None
-    # numbers in a batch of queries from which FAISS multiplies matrices, in flat indexes and to find cells: so four
-    # queries of 384 numbers take as long as one; its own 128,000 makes 300 queries slower than 1000
-    faiss.cvar.distance_compute_blas_threshold = 1536
     module: ModuleType = faiss
     return module
 
 
-def _tuned(faiss: ModuleType, index: Any) -> int:  # noqa: ANN401  faiss has no types
-    """Sets how much of an index a search reads, which is saved with it; returns how many cells there are to train."""
+def _configure(faiss: ModuleType, index: Any) -> int:  # noqa: ANN401  faiss has no types
+    """Sets the search effort, which is saved with the index; returns the number of cells to train."""
     ivf = faiss.try_extract_index_ivf(index)
     if ivf:
-        ivf.nprobe = max(1, ivf.nlist // PROBED)
-        ivf.cp.niter = ROUNDS
-        ivf.cp.max_points_per_centroid = AT_MOST
+        ivf.nprobe = max(1, ivf.nlist // CELLS_PER_PROBE)
+        ivf.cp.niter = KMEANS_ITERATIONS
+        ivf.cp.max_points_per_centroid = MAX_POINTS_PER_CELL
         return int(ivf.nlist)
     if isinstance(index, faiss.IndexHNSW):
         index.hnsw.efSearch = EF_SEARCH
     return 0
 
 
-def _drawn(n: int, most: int, seed: int) -> Rows:
-    if n <= most:
+def _sample(n: int, size: int, seed: int) -> Int64:
+    """Returns at most `size` of the numbers below n, ascending."""
+    if n <= size:
         return np.arange(n)
-    return np.sort(np.random.default_rng(seed).choice(n, most, replace=False))
+    return np.sort(np.random.default_rng(seed).choice(n, size, replace=False))

@@ -1,4 +1,4 @@
-"""The manifest of an exported encoder: what a service must know of it, and every file's size and sha256."""
+"""Manifest of an exported encoder: the settings that a service needs, and the size and sha256 of every file."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ MANIFEST, GRAPH, TOKENIZER = "manifest.json", "onnx/model.onnx", "tokenizer.json
 
 @dataclass(frozen=True)
 class Manifest:
-    """The part of manifest.json that the runtime reads; the file holds more, for people and other programs."""
+    """The fields of manifest.json that the runtime reads; the file holds more, for people and other programs."""
 
     dim: int
     max_length: int
@@ -21,13 +21,19 @@ class Manifest:
     files: dict[str, dict[str, str | int]]
 
     def fingerprint(self) -> str:
-        """What an index must know of the encoder of its rows: a sha256 over graph, tokenizer, cut and prompts.
+        """Returns a sha256 over graph, tokenizer, maximum length and prompts, which identifies the encoder of an index.
 
-        fp32 and int8 have one fingerprint: either's queries may search the other's documents.
+        fp32 and int8 graphs of one encoder share it: queries of one may search documents of the other.
         """
         hashes = [self.files.get(name, {}).get("sha256") for name in (GRAPH, TOKENIZER)]
         parts = [*hashes, self.max_length, self.prompts, self.default_prompt_name]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """Returns the sha256 of a file's bytes in hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_manifest(folder: Path) -> Manifest:

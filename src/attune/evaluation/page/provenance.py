@@ -1,9 +1,8 @@
-"""Where a report comes from: the parameters, the libraries, and the hashes of what it was made of.
+"""Provenance of a report: its parameters, library versions, and the hashes of its inputs.
 
-No date and no commit: the same inputs give the same bytes, and a file cannot hold the commit that it is part of.
+Holds no date and no commit: equal inputs give equal bytes, and a file cannot hold the commit it is part of.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,38 +11,35 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from attune.errors import BadInput
+from attune.stage import all_params, sha256_of
 
-NOT_RUN = ("demo", "gate")  # sections of params.yaml that shape no output
+NOT_RUN = ("demo", "gate")  # sections that no stage reads
 
 
 def parameters(file: Path) -> dict[str, dict[str, Any]]:
-    """The sections of params.yaml that shape outputs, each as {dotted key: value}.
+    """Returns the sections of params.yaml and advanced.yaml that stages read, each as {dotted key: value}.
 
     Raises:
-        BadInput: the file is missing or is no YAML mapping of sections.
+        BadInput: a file is missing or not YAML, or a key stands in both.
     """
-    return {name: dict(_flat(value)) for name, value in _mapping(file).items() if name not in NOT_RUN}
+    return {name: dict(_flat(section)) for name, section in all_params(file).items() if name not in NOT_RUN}
 
 
 def versions(file: Path) -> dict[str, str]:
-    """The pinned versions of the libraries that shape outputs.
+    """Returns the pinned versions of libraries.yaml, by library.
 
     Raises:
-        BadInput: the file is missing or is no YAML mapping.
+        BadInput: the file is missing or is not a YAML mapping.
     """
-    return {name: str(version) for name, version in _mapping(file).items()}
-
-
-def _mapping(file: Path) -> dict[str, Any]:
     try:
         content = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BadInput(f"{file}: not found; bring it back: git checkout -- {file}") from None
+        raise BadInput(f"{file}: not found; run: git checkout -- {file}") from None
     except YAMLError as error:
-        raise BadInput(f"{file}: not YAML ({error}); mend it or git checkout -- {file}") from None
+        raise BadInput(f"{file}: not valid YAML ({error}); run: git checkout -- {file}") from None
     if not isinstance(content, dict):
-        raise BadInput(f"{file}: got {type(content).__name__}, expected sections of keys; see its history in git")
-    return {str(name): value for name, value in content.items()}
+        raise BadInput(f"{file}: got {type(content).__name__}, expected versions by library; run: git checkout -- {file}")
+    return {str(name): str(version) for name, version in content.items()}
 
 
 def _flat(value: object, above: str = "") -> list[tuple[str, Any]]:
@@ -53,33 +49,26 @@ def _flat(value: object, above: str = "") -> list[tuple[str, Any]]:
 
 
 def fingerprints(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """The path, size in bytes and sha256 of each file, and of each parquet file of a folder, at any depth, by name.
+    """Returns path, size in bytes and sha256 of each file, and of all parquet files in each folder, sorted by name.
 
     Raises:
         BadInput: a path is missing.
     """
-    found = []
+    rows = []
     for path in paths:
         if not path.exists():
             raise BadInput(f"{path}: not found; run `dvc repro` to make it")
         files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-        found += [_fingerprint(file) for file in files]
-    return found
+        rows += [
+            {"path": file.as_posix(), "n_bytes": file.stat().st_size, "sha256": sha256_of(file)} for file in files
+        ]
+    return rows
 
 
-def _fingerprint(file: Path) -> dict[str, Any]:
-    with file.open("rb") as content:
-        return {
-            "path": file.as_posix(),
-            "n_bytes": file.stat().st_size,
-            "sha256": hashlib.file_digest(content, "sha256").hexdigest(),
-        }
-
-
-def shipped(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The same of the graphs that ship, as the manifest of the ONNX folder has them."""
+def exported_graphs(folder: Path, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns path, size in bytes and sha256 of the ONNX graphs that the manifest of an exported folder lists."""
     return [
-        {"path": f"models/onnx/{name}", "n_bytes": file["size"], "sha256": file["sha256"]}
+        {"path": (folder / name).as_posix(), "n_bytes": file["size"], "sha256": file["sha256"]}
         for name, file in manifest["files"].items()
         if name.endswith(".onnx")
     ]

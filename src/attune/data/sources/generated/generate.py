@@ -20,7 +20,6 @@ from attune.data.sources.generated.structure import QueryRules, add, generic, n_
 from attune.data.sources.raw import Document, RawData
 from attune.retrieval.bm25 import bm25_top_k
 
-_K1, _B = 1.2, 0.75  # Lucene's own defaults
 _THOUGHTS = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)  # of models that reason aloud
 _LABEL = re.compile(
     r"^(?:(?:[-*•]|\d+[.)])\s)?[\s*_]*(?:(?:search |user )?(?:query|question)\s*\d*[\s*_]*:[\s*_]*)?", re.I
@@ -113,5 +112,5 @@ def _lost(queries: Sequence[str], rows: Sequence[int], documents: Sequence[Docum
     if not queries:
         return []
     texts = [f"{document.title} {document.text}" for document in documents]  # as every system will see them
-    _, found = bm25_top_k(queries, texts, found_within, _K1, _B)
+    _, found = bm25_top_k(queries, texts, found_within)
     return [row for row, ranked in zip(rows, found.tolist(), strict=True) if row not in ranked]
