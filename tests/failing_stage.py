@@ -1,30 +1,37 @@
-"""A stage for `attune.launch` whose second process fails, or whose parent dies; it imports little, to start soon."""
+"""A stage whose second process fails, or whose launcher dies; it imports little, to start soon."""
 
 import os
 import signal
 from pathlib import Path
 
-from attune.encoding import processes
+from attune.encoding import launch, processes
 from attune.encoding.launch import SharedParams
 from attune.errors import BadInput
-from attune.stage import Out, Receipt
+from attune.stage import Out, Receipt, run
 
 
-def fail(_: SharedParams, how: str, pids: Path, out: Out) -> Receipt:
-    """The first process has begun to write, and waits for the second, which will not come."""
-    (pids / str(processes.number())).write_text(str(os.getpid()))
-    if processes.is_first():
+def fail(params: SharedParams, how: str, pids: Path, out: Out) -> Receipt:
+    """Rank 0 has begun to write its output and waits for rank 1, which does not come."""
+    assert processes.world_size() == params.processes
+    (pids / str(processes.rank())).write_text(str(os.getpid()))
+    if processes.is_rank_0():
         out.write_text("half")
-    processes.wait()
-    if how == "orphaned" and processes.is_first():
+    processes.barrier()
+    if how == "orphaned" and processes.is_rank_0():
         os.kill(os.getppid(), signal.SIGKILL)
-    if how == "killed" and not processes.is_first():
+    if how == "killed" and not processes.is_rank_0():
         os.kill(os.getpid(), signal.SIGKILL)
-    if how == "bad input" and not processes.is_first():
+    if how == "bad input" and not processes.is_rank_0():
         raise BadInput("rows.csv:3: got 'x', expected a number; mend it")
-    if how == "fault" and not processes.is_first():
+    if how == "bad input everywhere":
+        raise BadInput("rows.csv:3: got 'x', expected a number; mend it")
+    if how == "fault" and not processes.is_rank_0():
         raise KeyError("a fault of the program")
     if how == "orphaned":
         signal.pause()
-    processes.wait()
+    processes.barrier()
     return {}
+
+
+if __name__ == "__main__":
+    run(fail, launch.call)

@@ -39,13 +39,13 @@ def loss_and_gradient(
         texts = [text for column in columns for text in column]
         lesson = Lesson(texts, torch.roll(torch.from_numpy(model.encode(texts)), 1, 0))
         loss = Distilled(model, loss, recipe(changes), lesson)
-    parts = [model.preprocess(list(processes.part(column))) for column in columns]
+    parts = [model.preprocess(list(processes.own_part(column))) for column in columns]
     value = Whole(model, loss)(parts, None)
     value.backward()
     gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
-    if processes.count() > 1:
+    if processes.world_size() > 1:
         dist.all_reduce(gradient)
-    return value.item(), gradient / processes.count()
+    return value.item(), gradient / processes.world_size()
 
 
 def losses_of(encoder: Path, asked: dict[str, Any]) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def work(params: SharedParams, folder: Path, job: Path, out: Out) -> Receipt:
     """Does what a file says: trainings by name, one that stops at a step and goes on, and losses over columns."""
     asked = json.loads(job.read_text())
     found = losses_of(folder / "base", asked)
-    if processes.is_first():
+    if processes.is_rank_0():
         torch.save(found, out)
     for name, changes in asked["trainings"].items():
         settings = settings_of(changes | {"processes": params.processes})
@@ -96,7 +96,7 @@ def stop_and_resume(folder: Path, n_processes: int, steps: int, changes: dict[st
         transformers.trainer.DEFAULT_CALLBACKS.remove(Stops)
     everywhere: list[Any] = [None] * n_processes
     dist.all_gather_object(everywhere, stopped)
-    if processes.is_first():
+    if processes.is_rank_0():
         (folder / "stopped_at.json").write_text(json.dumps(everywhere))
     go()
 

@@ -1,5 +1,6 @@
 """Processes that share a stage end together: one line says why, nothing half-written is left, nobody stays behind."""
 
+import os
 import subprocess
 import sys
 import time
@@ -11,10 +12,11 @@ from failing_stage import fail
 from attune.encoding import launch
 from attune.encoding.launch import SharedParams
 from attune.errors import BadInput
+from attune.stage import Machine
 
 TESTS = Path(__file__).resolve().parents[1]
-SOURCE = TESTS.parent / "src"
-TWO = SharedParams(processes=2, threads=1)
+ONE_THREAD = Machine(threads=1, precision="fp32", batch_tokens=64)
+TWO = SharedParams(processes=2, machine=ONE_THREAD)
 
 
 def is_alive(pid: int) -> bool:
@@ -24,63 +26,65 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def pids(folder: Path) -> list[int]:
-    return [int((folder / str(place)).read_text()) for place in range(2)]
+def are_alive(folder: Path) -> bool:
+    """Says if one of the two processes that left their ids in a folder is still running."""
+    return any(is_alive(int((folder / str(rank)).read_text())) for rank in range(2))
+
+
+def run_stage(folder: Path, how: str) -> "subprocess.CompletedProcess[str]":
+    """Runs the failing stage as dvc.yaml runs stages, on two processes."""
+    machine = "machine: {threads: 1, precision: fp32, batch_tokens: 64}\n"
+    (folder / "params.yaml").write_text(machine + "fail: {processes: 2}\n")
+    (folder / "pids").mkdir()
+    environment = os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent / 'src'}"}
+    command = [sys.executable, "-m", "failing_stage", "--how", how, "--pids", "pids", "--out", "out"]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
 
 
 @pytest.mark.parametrize(
     ("how", "line"),
     [
-        ("bad input", r"rows.csv:3: got 'x', expected a number; mend it"),
-        ("killed", r"process 2 of 2 was ended by SIGKILL, perhaps for want of memory; run again"),
+        ("bad input", "rows.csv:3: got 'x', expected a number; mend it"),
+        ("bad input everywhere", "rows.csv:3: got 'x', expected a number; mend it"),
+        ("killed", "process 2 of 2 was ended by SIGKILL, perhaps for want of memory; run again"),
     ],
 )
 def test_one_process_fails_and_all_end_with_its_line(tmp_path: Path, how: str, line: str) -> None:
-    with pytest.raises(BadInput, match=line) as failed:
-        launch.call(fail, TWO, None, how=how, pids=tmp_path, out=tmp_path / "out")
-    assert len(failed.value.args) == 1
-    assert not any(is_alive(pid) for pid in pids(tmp_path))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
+    """That line is all of stderr, exit code 1; neither output nor partial output is left."""
+    done = run_stage(tmp_path, how)
+    assert (done.returncode, done.stderr) == (1, f"attune fail: {line}\n")
+    assert not are_alive(tmp_path / "pids")
+    assert {path.name for path in tmp_path.iterdir()} == {"params.yaml", "pids"}
 
 
-def test_a_fault_is_told_by_the_process_that_had_it(tmp_path: Path) -> None:
-    """The first process fails later, for want of the second; its lost connection explains nothing."""
-    with pytest.raises(RuntimeError, match="KeyError: 'a fault of the program'"):
-        launch.call(fail, TWO, None, how="fault", pids=tmp_path, out=tmp_path / "out")
-    assert not any(is_alive(pid) for pid in pids(tmp_path))
-    assert not (tmp_path / "out").exists()
+def test_a_traceback_is_of_the_process_that_had_the_fault(tmp_path: Path) -> None:
+    """Rank 0 fails later, for want of rank 1; its lost connection explains nothing and is not shown."""
+    done = run_stage(tmp_path, "fault")
+    assert done.returncode == 1
+    assert done.stderr.count("Traceback") == 1
+    assert done.stderr.splitlines()[-1] == "KeyError: 'a fault of the program'"
+    assert not are_alive(tmp_path / "pids")
+    assert {path.name for path in tmp_path.iterdir()} == {"params.yaml", "pids"}
 
 
-PROGRAM = """
-import sys
-from pathlib import Path
-sys.path[:0] = {paths}
-from failing_stage import fail
-from attune.encoding import launch
-from attune.encoding.launch import SharedParams
-if __name__ == "__main__":
-    folder = Path({folder!r})
-    launch.call(fail, SharedParams(processes=2, threads=1), None, how="orphaned", pids=folder, out=folder / "out")
-"""
-
-
-def test_processes_end_when_what_started_them_is_killed(tmp_path: Path) -> None:
+def test_processes_end_when_their_launcher_is_killed(tmp_path: Path) -> None:
     """Within seconds, by SIGKILL, which it cannot answer; the output never gets its name."""
-    program = tmp_path / "program.py"
-    program.write_text(PROGRAM.format(paths=[str(TESTS), str(SOURCE)], folder=str(tmp_path)))
-    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, check=False, timeout=120)
+    done = run_stage(tmp_path, "orphaned")
     assert done.returncode < 0, done.stderr
     deadline = time.monotonic() + 10
-    while any(is_alive(pid) for pid in pids(tmp_path)) and time.monotonic() < deadline:
+    while are_alive(tmp_path / "pids") and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not any(is_alive(pid) for pid in pids(tmp_path))
+    assert not are_alive(tmp_path / "pids")
     assert not (tmp_path / "out").exists()
 
 
 def test_torchrun_with_another_number_of_processes_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Both numbers are named; other processes than the first say nothing."""
+    """Rank 0 names both numbers; the other ranks say nothing."""
     for name, value in {"WORLD_SIZE": "4", "LOCAL_RANK": "0", "MASTER_ADDR": "host", "MASTER_PORT": "1"}.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(launch, "GRACE", 0.0)
     arguments = {"how": "", "pids": tmp_path, "out": tmp_path / "out"}
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(BadInput, match=r"fail.processes: got 2, but torchrun started 4; set it to 4"):

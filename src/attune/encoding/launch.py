@@ -1,18 +1,20 @@
-"""Runs a stage on as many processes as its parameter `processes` says.
+"""Runs a stage on as many processes as its parameter `processes` says; torchrun starts and ends them.
 
-On one host the stage starts them itself. On several, `torchrun` starts the same command on each, which is seen by the
-variables that it sets. The first process writes the outputs and the receipt, all or nothing as ever; when one fails,
-all end, and one line says why.
+On one host the stage calls torchrun with its own command line. On several hosts the user starts the stage's command with
+torchrun on each (docs/distributed.md); the environment variables that torchrun sets tell a worker from the launcher.
+Rank 0 writes the outputs and the receipt, all or nothing. When one process fails, all end, and one of them says why.
 """
 
-import json
+import contextlib
 import logging
 import os
 import signal
 import socket
-import tempfile
+import sys
+import time
 import traceback
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,20 @@ from attune.encoding import processes
 from attune.errors import BadInput
 from attune.stage import Machine, Params, Stage
 
-GRACE = 3.0  # seconds that the others have to notice a failure themselves, before they are ended
-TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+GRACE = 3.0  # seconds in which torchrun ends a process because another one has failed
+START_TIMEOUT = timedelta(minutes=30)  # between the start of the first process and that of the last
+SET_BY_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+LAUNCHER = "ATTUNE_LAUNCHER"  # process id of the stage that called torchrun
+N_FAILURES = "attune failures"  # counter in the store of the process group
 
 
 class SharedParams(Params):
-    """The parameters of a stage that several processes can share."""
+    """Parameters of a stage that several processes can share.
+
+    Attributes:
+        processes: number of processes.
+        machine: threads, precision and batch size of each.
+    """
 
     processes: int = Field(ge=1, le=65536)
     machine: Machine
@@ -38,121 +48,109 @@ def call(function: Stage, params: SharedParams, receipt: Path | None, **argument
     """Runs a stage as `stage.call` does, in one process or in several.
 
     Raises:
-        BadInput: what a process raised, or that one was killed; torchrun started another number than `processes`.
-        RuntimeError: the traceback of a fault in a process.
+        BadInput: a process was killed, or torchrun started another number of processes than `processes`.
+        SystemExit: a process failed and has said why.
     """
-    if all(name in os.environ for name in TORCHRUN):
-        _as_one_of_torchruns(function, params, receipt, arguments)
+    if all(name in os.environ for name in SET_BY_TORCHRUN):
+        _run_worker(function, params, receipt, arguments)
     elif params.processes > 1:
-        _start(function, params, receipt, arguments)
+        _launch(function, params, receipt, arguments)
     else:
         stage.call(function, params, receipt, **arguments)
 
 
-def take_part(function: Stage, params: SharedParams, receipt: Path | None, arguments: Mapping[str, Any]) -> None:
-    """Runs a stage in one of the processes that share it; the first writes."""
-    if processes.is_first():
+def run_on_rank(function: Stage, params: SharedParams, receipt: Path | None, arguments: Mapping[str, Any]) -> None:
+    """Runs a stage in one process of a process group; rank 0 writes its outputs and receipt."""
+    if processes.is_rank_0():
         stage.call(function, params, receipt, **arguments)
     else:
         stage.run_unfinished(function, params, arguments)
 
 
-def _as_one_of_torchruns(
-    function: Stage, params: SharedParams, receipt: Path | None, arguments: Mapping[str, Any]
-) -> None:
-    place, n = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    if n != params.processes:
+def _launch(function: Stage, params: SharedParams, receipt: Path | None, arguments: Mapping[str, Any]) -> None:
+    """Runs this program's command line through torchrun on this host."""
+    from torch.distributed import run as torchrun  # noqa: PLC0415
+    from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
+
+    module = sys.modules["__main__"].__spec__
+    program = ["-m", module.name] if module else [sys.argv[0]]
+    options = ["--standalone", f"--nproc-per-node={params.processes}", "--local-addr=127.0.0.1"]
+    os.environ[LAUNCHER] = str(os.getpid())
+    os.environ.setdefault("OMP_NUM_THREADS", str(params.machine.threads))
+    if loopback := [name for _, name in socket.if_nameindex() if name.startswith("lo")]:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback[0])
+    logging.disable(logging.CRITICAL)  # the failed process says why; torchrun would add a report of its own
+    try:
+        torchrun.main([*options, *program, *sys.argv[1:]])
+    except ChildFailedError as error:
+        raise _reason({rank: failure.exitcode for rank, failure in error.failures.items()}, params.processes) from None
+    except SignalException as error:
+        raise SystemExit(128 + error.sigval) from None
+    finally:
+        logging.disable(logging.NOTSET)
+        for path in stage.unfinished(function, receipt, arguments):
+            stage.discard(path)
+
+
+def _reason(exit_codes: Mapping[int, int], n_processes: int) -> BaseException:
+    """Returns what the launcher raises: a line about the process that was killed, or nothing more than exit code 1.
+
+    Args:
+        exit_codes: by rank, of the processes that failed; negative for the signal that ended one. torchrun ends the
+            others by SIGTERM.
+        n_processes: number of all processes.
+    """
+    by_signal = {rank: signal.Signals(-code) for rank, code in sorted(exit_codes.items()) if code < 0}
+    killed = {rank: number for rank, number in by_signal.items() if number != signal.SIGTERM}
+    if not killed and len(by_signal) < len(exit_codes):
+        return SystemExit(1)
+    rank, number = next(iter((killed or by_signal).items()))
+    why = ", perhaps for want of memory" if number == signal.SIGKILL else ""
+    return BadInput(f"process {rank + 1} of {n_processes} was ended by {number.name}{why}; run again")
+
+
+def _run_worker(function: Stage, params: SharedParams, receipt: Path | None, arguments: Mapping[str, Any]) -> None:
+    """Runs a stage in a process that torchrun has started."""
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    if world_size != params.processes:
+        if rank > 0:
+            time.sleep(GRACE)
+            raise SystemExit(1)
         where = f"params.yaml: {function.__name__}.processes"
-        line = BadInput(f"{where}: got {params.processes}, but torchrun started {n}; set it to {n}")
-        raise line if place == 0 else SystemExit(1)
-    if n == 1:
+        raise BadInput(f"{where}: got {params.processes}, but torchrun started {world_size}; set it to {world_size}")
+    if world_size == 1:
         return stage.call(function, params, receipt, **arguments)
     from torch.distributed.rendezvous import rendezvous  # noqa: PLC0415
 
-    processes.end_with(os.getppid())
-    store, _, _ = next(rendezvous("env://", place, n, timeout=processes.PATIENCE))
+    processes.exit_with(int(os.environ.get(LAUNCHER, os.getppid())))
+    store, _, _ = next(rendezvous("env://", rank, world_size, timeout=START_TIMEOUT))
     try:
-        with processes.joined(place, n, store, params.machine.threads):
-            take_part(function, params, receipt, arguments)
-    except stage.EXPECTED:
-        if store.add("attune failures", 1) > 1:  # all of them met it: one line is enough
-            raise SystemExit(1) from None
-        raise
-    except RuntimeError:
-        if store.add("attune failures", 0):  # another process has said why, and closed its connections
-            raise SystemExit(1) from None
-        raise
+        with processes.process_group(rank, world_size, store, params.machine.threads):
+            run_on_rank(function, params, receipt, arguments)
+    except BaseException as error:
+        try:
+            _say_why(function.__name__, error, store)
+            sys.stderr.flush()
+        finally:
+            os._exit(1)  # at once: a normal exit could wait for the other processes
     return None
 
 
-def _start(function: Stage, params: SharedParams, receipt: Path | None, arguments: Mapping[str, Any]) -> None:
-    from torch.multiprocessing.spawn import ProcessException, start_processes  # noqa: PLC0415
+def _say_why(name: str, error: BaseException, store: Any) -> None:  # noqa: ANN401
+    """Prints why this process failed, unless another one has said why all fail.
 
-    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # it tells of each process that it ends
-    with tempfile.TemporaryDirectory(prefix="attune-") as folder:
-        work = (function, params, receipt, dict(arguments), Path(folder), os.getpid())
-        context = start_processes(  # type: ignore[no-untyped-call]
-            _work, work, nprocs=params.processes, join=False, start_method="spawn"
-        )
-        try:
-            while not context.join(grace_period=GRACE):
-                pass
-        except ProcessException:
-            raise _reason([process.exitcode for process in context.processes], Path(folder)) from None
-        finally:
-            for process in context.processes:
-                process.kill()
-                process.join()
-            for path in stage.unfinished(function, receipt, arguments):
-                stage.discard(path)
-
-
-def _work(
-    place: int,
-    function: Stage,
-    params: SharedParams,
-    receipt: Path | None,
-    arguments: Mapping[str, Any],
-    folder: Path,
-    parent: int,
-) -> None:
-    """One of the processes on this host: does its part, or leaves word why it could not."""
-    from torch.distributed import FileStore  # type: ignore[attr-defined]  # noqa: PLC0415
-
-    processes.end_with(parent)
-    n = params.processes
-    # accelerate looks for these, as set by torchrun
-    os.environ |= {"RANK": str(place), "LOCAL_RANK": str(place), "WORLD_SIZE": str(n), "LOCAL_WORLD_SIZE": str(n)}
-    if loopback := [name for _, name in socket.if_nameindex() if name.startswith("lo")]:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback[0])
-    try:
-        with processes.joined(place, n, FileStore(str(folder / "store"), n), params.machine.threads):
-            take_part(function, params, receipt, arguments)
-    except stage.EXPECTED as error:
-        _leave_word(folder, place, lines=stage.lines(error))
-    except Exception:
-        _leave_word(folder, place, traceback=traceback.format_exc())
-
-
-def _leave_word(folder: Path, place: int, **word: str | list[str]) -> None:
-    writing = folder / f"{place}.partial"
-    writing.write_text(json.dumps(word))
-    writing.replace(folder / f"{place}.json")
-    os._exit(1)  # at once: a normal end could wait for the other processes
-
-
-def _reason(codes: list[int | None], folder: Path) -> Exception:
-    """Why the processes ended: a kill explains lost connections, and so does bad input; then a fault of the program."""
-    for place, code in enumerate(codes):
-        if code is not None and code < 0 and code != -signal.SIGTERM:
-            name = signal.Signals(-code).name
-            why = ", perhaps for want of memory" if -code == signal.SIGKILL else ""
-            return BadInput(f"process {place + 1} of {len(codes)} was ended by {name}{why}; run again")
-    # in the order in which they were left: what came first made the others lose their connections
-    files = sorted(folder.glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
-    words = [json.loads(file.read_text()) for file in files]
-    for word in words:
-        if "lines" in word:
-            return BadInput(*word["lines"])
-    faults = [word["traceback"] for word in words]
-    return RuntimeError(faults[0] if faults else f"the processes ended with {codes}")
+    A RuntimeError may be a connection that another process closed when it failed: torchrun then ends this process
+    within the grace period.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        return
+    if isinstance(error, RuntimeError):
+        time.sleep(GRACE)
+    if store.add(N_FAILURES, 1) > 1:
+        time.sleep(GRACE)
+    elif isinstance(error, stage.EXPECTED):
+        with contextlib.suppress(SystemExit):
+            stage.fail(name, error)
+    else:
+        traceback.print_exception(error)

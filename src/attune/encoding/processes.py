@@ -1,10 +1,11 @@
-"""The processes that share a stage's work: which of them this is, its part, what all agree on, waiting for all.
+"""Rank, world size and collectives of the processes that share a stage (torch.distributed).
 
-A stage that runs alone is process 0 of 1, and none of this costs it anything. Several are joined by torch.distributed:
-gloo carries what is in main memory, nccl what is on GPUs. They must see the same files (one host, or a shared disk).
+A stage that runs alone has rank 0 and world size 1, and imports no torch for it. Where several share one, gloo carries
+tensors in main memory and nccl those on GPUs. All processes must see the same files (one host, or a shared disk).
 """
 
 import os
+import sys
 import threading
 import time
 import warnings
@@ -16,82 +17,85 @@ from typing import Any, TypeVar
 
 from attune.errors import BadInput
 
-# Who waits does so for a whole evaluation or a model being written, which may take long. A process that died is not
-# waited for: its connections close, which the others see at once, and whoever started them ends them.
-PATIENCE = timedelta(hours=12)
+# Limit of one collective: a rank may wait for a whole evaluation or for a model being written. A rank that dies is
+# noticed at once, as its connections close.
+TIMEOUT = timedelta(hours=12)
 
 T = TypeVar("T")
-_place = {"number": 0, "count": 1}
 
 
-def number() -> int:
-    """Which process this is, from 0."""
-    return _place["number"]
+def _distributed() -> Any:  # noqa: ANN401
+    """Returns torch.distributed if it is imported and initialised, else None."""
+    dist = sys.modules.get("torch.distributed")
+    return dist if dist is not None and dist.is_available() and dist.is_initialized() else None
 
 
-def count() -> int:
-    """How many there are."""
-    return _place["count"]
+def rank() -> int:
+    """Returns the rank of this process, 0 where it runs alone."""
+    dist = _distributed()
+    return int(dist.get_rank()) if dist else 0
 
 
-def is_first() -> bool:
-    """Whether this is the one that writes what there is only one of."""
-    return number() == 0
+def world_size() -> int:
+    """Returns the number of processes, 1 where this one runs alone."""
+    dist = _distributed()
+    return int(dist.get_world_size()) if dist else 1
 
 
-def part(rows: Sequence[T]) -> Sequence[T]:
-    """This process's share of what all do together; the shares of all, in their order, are the rows in their order."""
-    return parts(rows, count())[number()]
+def is_rank_0() -> bool:
+    """Says if this is the process that writes outputs and shows progress."""
+    return rank() == 0
+
+
+def own_part(rows: Sequence[T]) -> Sequence[T]:
+    """Returns this rank's consecutive part of the rows."""
+    return parts(rows, world_size())[rank()]
 
 
 def parts(rows: Sequence[T], n: int) -> list[Sequence[T]]:
-    """Cuts rows into n consecutive parts, the first of which may be longer by one."""
+    """Cuts rows into n consecutive parts whose sizes differ by at most one, the longer ones first."""
     size, longer = divmod(len(rows), n)
     starts = [size * i + min(i, longer) for i in range(n + 1)]
     return [rows[start:end] for start, end in pairwise(starts)]
 
 
-def agreed(decide: Callable[[], T]) -> T:
-    """What the first process decides; the others do not look for themselves."""
-    if count() == 1:
+def broadcast(decide: Callable[[], T]) -> T:
+    """Calls `decide` on rank 0 alone and broadcasts its result (any object that pickles)."""
+    if (dist := _distributed()) is None:
         return decide()
-    import torch.distributed as dist  # noqa: PLC0415
-
-    told = [decide() if is_first() else None]
-    dist.broadcast_object_list(told, src=0)
-    return told[0]  # type: ignore[return-value]
+    values = [decide() if is_rank_0() else None]
+    dist.broadcast_object_list(values, src=0)
+    return values[0]  # type: ignore[return-value]
 
 
-def same_for_all(run: T) -> T:
-    """What names a run, if it names the same one in all processes.
+def same_on_all_ranks(run_id: T) -> T:
+    """Returns the run id; fails if processes disagree.
 
     Raises:
-        BadInput: this process would do another run than the first.
+        BadInput: this process has another run id than rank 0.
     """
-    if agreed(lambda: run) != run:
+    if broadcast(lambda: run_id) != run_id:
         raise BadInput(
-            f"process {number() + 1} has other data, code, libraries or hardware than process 1; "
-            "give all hosts the same folder and environment, and set precision to fp32 or bf16"
+            f"process {rank() + 1} has other data, code, libraries or hardware than process 1; "
+            "give all hosts the same folder and environment, and set machine.precision to fp32 or bf16"
         )
-    return run
+    return run_id
 
 
-def wait() -> None:
-    """Until all are here."""
-    if count() > 1:
-        import torch.distributed as dist  # noqa: PLC0415
-
+def barrier() -> None:
+    """Waits until every process has come here."""
+    if dist := _distributed():
         dist.barrier()
 
 
 @contextmanager
-def joined(place: int, of: int, store: Any, threads: int) -> Iterator[None]:  # noqa: ANN401
-    """Joins the processes that share a store of torch.distributed's; in the block this is one of them.
+def process_group(rank: int, world_size: int, store: Any, threads: int) -> Iterator[None]:  # noqa: ANN401
+    """Makes this process a member of a process group within the block.
 
     Args:
-        place: which one, from 0.
-        of: how many there are; all must join.
-        store: where they find each other.
+        rank: of this process, from 0.
+        world_size: number of processes; all must join.
+        store: key-value store of torch.distributed through which they find each other.
         threads: CPU threads of each process.
     """
     import torch  # noqa: PLC0415
@@ -100,26 +104,20 @@ def joined(place: int, of: int, store: Any, threads: int) -> Iterator[None]:  # 
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # else accelerate chooses a number of its own
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
-    # sentence-transformers turns off what DDP is about to rename
+    # sentence-transformers turns off an option of DDP that is about to be renamed
     warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
-    dist.init_process_group(backend(), store=store, rank=place, world_size=of, timeout=PATIENCE)
-    _place.update(number=place, count=of)
-    try:
-        yield
-        dist.destroy_process_group()  # not after an error: it could wait for those that the error came from
-    finally:
-        _place.update(number=0, count=1)
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=TIMEOUT)
+    yield
+    dist.destroy_process_group()  # not after an error: it could wait for the process that failed
 
 
-def backend() -> str:
-    """What carries the messages: nccl between GPUs, gloo for all else."""
-    import torch  # noqa: PLC0415
+def exit_with(parent: int) -> None:
+    """Ends this process within a second of the death of its parent, SIGKILL included.
 
-    return "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-
-
-def end_with(parent: int) -> None:
-    """Ends this process within a second of its parent's death, however that came: nobody would collect its work."""
+    Args:
+        parent: process id of the parent.
+    """
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -97,7 +97,7 @@ def scratch_of(system: str, precision: str, params: EmbedParams, inputs: Iterabl
         precision,
         params.model_copy(update={"processes": 1}),
     )  # any number makes the same shards
-    return processes.same_for_all(SCRATCH / fingerprint(work, LIBRARIES, [*files, *code_files()]))
+    return processes.same_on_all_ranks(SCRATCH / fingerprint(work, LIBRARIES, [*files, *code_files()]))
 
 
 def embed(
@@ -113,15 +113,15 @@ def embed(
     encoder = load(system, model, precision, params)
     inputs = [prepared / "corpus.parquet", *tables, *model.rglob("*")]
     scratch = scratch_of(system, precision, params, inputs)
-    part = Part(processes.number(), processes.count())
+    part = Part(processes.rank(), processes.world_size())
     places, n_encoded = {}, 0
     for name, of_one in texts.items():
         unlike, places[name] = distinct(of_one)
         encode = encoder.encode_document if name == "corpus" else encoder.encode_query
         encode_shards(unlike, encode, scratch / name, part, name)
         n_encoded += len(unlike)
-    processes.wait()
-    if not processes.is_first():
+    processes.barrier()
+    if not processes.is_rank_0():
         return {}
     out.mkdir(parents=True)
     for name, its_places in places.items():

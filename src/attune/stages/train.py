@@ -111,18 +111,18 @@ def scratch_of(knobs: Recipe, params: SharedParams, inputs: Iterable[Path]) -> P
     files = sorted(path for path in inputs if path.is_file())
     device = "cuda" if torch.cuda.is_available() else "cpu"
     work = (knobs, params.machine.threads, params.processes, device)
-    return processes.same_for_all(SCRATCH / fingerprint(work, LIBRARIES, files))
+    return processes.same_on_all_ranks(SCRATCH / fingerprint(work, LIBRARIES, files))
 
 
 def run_seed(knobs: Recipe, base: Path, start: Path, material: Material, scratch: Path) -> TrainingResult:
     """Fine-tunes one encoder into its scratch folder, unless an earlier process finished it there."""
-    if (done := processes.agreed(partial(checkpoints.finished, scratch))) is None:
+    if (done := processes.broadcast(partial(checkpoints.finished, scratch))) is None:
         model = encoders.load_torch(start)
         check_dimensions(knobs, model.get_embedding_dimension())
         frozen = encoders.load_torch(base) if knobs.is_guided else None
         done = fitting.fit(model, frozen, material, knobs, scratch)
-        processes.wait()  # for those that still read a checkpoint, as they are removed now
-        if processes.is_first():
+        processes.barrier()  # for those that still read a checkpoint, as they are removed now
+        if processes.is_rank_0():
             checkpoints.finish(scratch, model, done)
     return done
 
@@ -173,7 +173,7 @@ def train(
         material = Material(Dataset.from_dict(rows), mixed_batching, judge, general)
         scratches[seed] = scratch_of(knobs, params, {*inputs, *starts[seed].rglob("*")})
         outcomes[seed] = run_seed(knobs, base, starts[seed], material, scratches[seed])
-    if not processes.is_first():
+    if not processes.is_rank_0():
         return {}
     write_models(scratches, base, out)
     write_curve(outcomes, curve_file)

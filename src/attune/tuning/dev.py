@@ -65,7 +65,7 @@ class ProgressBar(TrainerCallback):
 
     def on_train_begin(self, _args: object, state: TrainerState, _control: object, **_: object) -> None:
         """Opens the bar at the step that the run starts or resumes from."""
-        is_disabled = None if processes.is_first() else True  # None: tqdm disables itself without a terminal
+        is_disabled = None if processes.is_rank_0() else True  # None: tqdm disables itself without a terminal
         self.bar = tqdm(
             desc="train", unit="step", total=state.max_steps, initial=state.global_step, disable=is_disabled
         )

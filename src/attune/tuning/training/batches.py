@@ -114,7 +114,7 @@ class SharedBatches:
 
     def __len__(self) -> int:
         """Parts per epoch."""
-        return len(self.sampler) * processes.count()
+        return len(self.sampler) * processes.world_size()
 
     def __iter__(self) -> Iterator[list[int]]:
         """The parts of the current epoch's batches, as rows of the dataset.
@@ -123,12 +123,12 @@ class SharedBatches:
             BadInput: a batch has fewer rows than there are processes.
         """
         for batch in self.sampler:
-            if len(batch) < processes.count():
+            if len(batch) < processes.world_size():
                 raise BadInput(
-                    f"params.yaml: train.processes: got {processes.count()}, but too few clusters leave a batch of "
+                    f"params.yaml: train.processes: got {processes.world_size()}, but too few clusters leave a batch of "
                     f"{len(batch)} rows; expected at most so many processes, or a smaller train.batch_size"
                 )
-            yield from processes.parts(batch, processes.count())  # type: ignore[misc]
+            yield from processes.parts(batch, processes.world_size())  # type: ignore[misc]
 
 
 class Epochs(TrainerCallback):
@@ -149,7 +149,7 @@ class Epochs(TrainerCallback):
     ) -> ClusterBatchSampler | SharedBatches:
         """What a trainer draws from: whole batches, or parts of them where processes share the training."""
         self.sampler = ClusterBatchSampler(dataset, rows=rows, **settings)
-        return self.sampler if processes.count() == 1 else SharedBatches(self.sampler)
+        return self.sampler if processes.world_size() == 1 else SharedBatches(self.sampler)
 
     def on_epoch_begin(self, _args: object, state: TrainerState, _control: object, **_: object) -> None:
         """The epoch by the steps taken so far, those before a kill included."""

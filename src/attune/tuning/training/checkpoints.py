@@ -51,7 +51,7 @@ def last_whole_checkpoint(scratch: Path) -> str | None:
 
 def _random_states() -> list[str]:
     """What the processes drew from, one file for each."""
-    n = processes.count()
+    n = processes.world_size()
     return ["rng_state.pth"] if n == 1 else [f"rng_state_{number}.pth" for number in range(n)]
 
 

@@ -65,7 +65,7 @@ def fit(
     is_packed = _make_ready(model, recipe, material.rows)
     adapted = adapters.add(model, recipe) if recipe.lora_rank else None
     loss, callbacks = _objective(model, base, material.general, recipe, is_packed)
-    checkpoint, epochs = processes.agreed(partial(last_whole_checkpoint, scratch)), Epochs()
+    checkpoint, epochs = processes.broadcast(partial(last_whole_checkpoint, scratch)), Epochs()
     trainer = (adapters.AdapterTrainer if adapted else SentenceTransformerTrainer)(
         model=model,
         args=_arguments(recipe, _prompts(model, material.rows), material, scratch, checkpoint, epochs),
@@ -76,8 +76,8 @@ def fit(
     )
     start = {name: value.clone() for name, value in model.state_dict().items()}
     trainer.remove_callback(PrinterCallback)
-    if processes.count() > 1:
-        torch.manual_seed(recipe.seed + processes.number())  # else all would drop the same places out
+    if processes.world_size() > 1:
+        torch.manual_seed(recipe.seed + processes.rank())  # else all would drop the same places out
     _run(trainer, checkpoint, recipe.keep)
     kept_step = restore_best(trainer, start) if recipe.keep == "best" else trainer.state.global_step
     if adapted:
@@ -130,7 +130,7 @@ def _objective(
     if base is not None and recipe.distill_weight:
         loss = Distilled(model, loss, recipe, lesson(base, general))
         callbacks = [Clock(loss)]
-    return (Whole(model, loss) if processes.count() > 1 else loss), callbacks
+    return (Whole(model, loss) if processes.world_size() > 1 else loss), callbacks
 
 
 def _prompts(model: SentenceTransformer, rows: Dataset) -> dict[str, str]:
@@ -175,7 +175,7 @@ def _arguments(
         full_determinism=True,
         use_cpu=not on_gpu,
         bf16=recipe.precision == "bf16",
-        dataloader_drop_last=processes.count() > 1,  # no batch is ever dropped; the library insists on it
+        dataloader_drop_last=processes.world_size() > 1,  # no batch is ever dropped; the library insists on it
         batch_sampler=partial(epochs.batches, rows=material.batching),
         prompts=prompts,
         eval_strategy="steps",

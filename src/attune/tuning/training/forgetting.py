@@ -72,7 +72,7 @@ class Distilled(torch.nn.Module):
         """The loss of a batch of rows and of this step's general texts."""
         n = self.recipe.distill_batch_size
         rows = drawn(len(self.lesson.texts), n, self.recipe.seed, self.step)
-        own = processes.part(rows)
+        own = processes.own_part(rows)
         taught = batch_to_device(self.model.preprocess([self.lesson.texts[row] for row in own]), self.model.device)
         distance = self.distance([taught], self.lesson.embeddings[rows].to(self.model.device))
         value: Tensor = self.loss(features, labels) + self.recipe.distill_weight * distance

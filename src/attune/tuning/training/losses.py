@@ -33,14 +33,14 @@ from attune.tuning.training.recipe import Recipe
 
 def gathered(own: Tensor) -> Tensor:
     """The rows of all processes, in their order: (n own rows, dim) -> (n rows, dim); a gradient flows to its own."""
-    if processes.count() == 1:
+    if processes.world_size() == 1:
         return own
     return torch.cat([own if tensor is None else tensor for tensor in _of_all(own)])
 
 
 def _of_all(own: Tensor) -> list[Tensor | None]:
     """Each process's rows, constants; None in this one's place."""
-    sizes = [torch.zeros(1, dtype=torch.int64, device=own.device) for _ in range(processes.count())]
+    sizes = [torch.zeros(1, dtype=torch.int64, device=own.device) for _ in range(processes.world_size())]
     dist.all_gather(sizes, torch.tensor([len(own)], device=own.device))
     n = [int(size) for size in sizes]
     # all must send the same shape
@@ -49,7 +49,7 @@ def _of_all(own: Tensor) -> list[Tensor | None]:
     received = [torch.empty_like(sent) for _ in n]
     dist.all_gather(received, sent)
     received_rows: list[Tensor | None] = [rows[:size] for rows, size in zip(received, n, strict=True)]
-    received_rows[processes.number()] = None
+    received_rows[processes.rank()] = None
     return received_rows
 
 
@@ -85,7 +85,7 @@ class _OverAllParts:
 
 def over_all_processes(kind: type[Module]) -> type[Module]:
     """The kind of loss that compares the rows of all processes; in a single process the kind itself."""
-    if processes.count() == 1:
+    if processes.world_size() == 1:
         return kind
     mixin = _OverAllParts if hasattr(kind, "calculate_loss") else _OverAllRows
     return type(kind.__name__, (mixin, kind), {})
@@ -102,7 +102,7 @@ class Whole(Module):
     def forward(self, features: Sequence[dict[str, Tensor]], labels: Tensor | None) -> Tensor:
         """The loss of a batch, of which this process has a part."""
         value: Tensor = self.loss(features, labels)
-        n = processes.count()
+        n = processes.world_size()
         return n * value - (n - 1) * value.detach()
 
 
@@ -161,7 +161,7 @@ def _plain(model: SentenceTransformer, recipe: Recipe, guide: SentenceTransforme
     }
     kind, settings = losses[recipe.loss]
     parts = {"mini_batch_size": recipe.mini_batch_size} if recipe.mini_batch_size else {}
-    if processes.count() > 1 and kind is GISTEmbedLoss:
+    if processes.world_size() > 1 and kind is GISTEmbedLoss:
         # the one loss that embeds and compares in one go; in a single part of all rows it is the same, at one more pass
         kind, parts = CachedGISTEmbedLoss, {"mini_batch_size": recipe.batch_size}
     return over_all_processes(kind)(model, **settings, **parts)
