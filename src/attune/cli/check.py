@@ -23,7 +23,8 @@ from attune.data.sources.files.cells import Columns
 from attune.data.sources.files.tabular import columns_of, single_file
 from attune.data.sources.raw import RawData
 from attune.data.splitting.duplicates import merged
-from attune.data.splitting.similarity import WORD, alike
+from attune.data.splitting.similarity import alike
+from attune.data.words import WORD
 from attune.errors import BadInput, Problems
 from attune.stage import ADVANCED_FILE, PARAMS_FILE, load_params
 from attune.stages.base import BaseParams, locate

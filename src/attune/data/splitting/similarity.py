@@ -17,13 +17,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from attune.data.splitting.clusters import components
+from attune.data.words import WORD, WORD_OR_SYMBOL
 
 Ints = NDArray[np.int64]
 
-# scripts that put no space between words (Chinese, Japanese, Korean, Thai): there a character counts as a word
-SPACELESS = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
-WORD = re.compile(rf"[{SPACELESS}]|(?:(?![{SPACELESS}])\w)+")
-WORD_OR_SYMBOL = re.compile(rf"{WORD.pattern}|[^\w\s]")
 TEXTS_AT_ONCE = 20_000  # texts whose words are in memory at one time
 MIXER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: spreads hashes over all bits
 

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from attune.data.splitting.similarity import WORD
+from attune.data.words import WORD
 from attune.evaluation.statistics.comparisons import Resampling, holm
 from attune.evaluation.statistics.significance import compare
 from attune.retrieval.bm25 import words as parts
