@@ -27,10 +27,10 @@ from texts import KINDS, documents, pairs, present
 
 from attune.stage import load_params
 from attune.stages.embed import EmbedParams
-from attune.stages.mine import MineParams
 from attune.tuning.mining.candidates import Pairs, cosines
-from attune.tuning.mining.false_negatives import figures
-from attune.tuning.mining.mine import Mined, Recipe, Task, mine_negatives
+from attune.tuning.mining.false_negatives import mining_figures
+from attune.tuning.mining.mine import MiningInput, MiningResult, mine_negatives
+from attune.tuning.mining.rules import MineParams
 
 WANTED_SHARE = 0.05
 Vectors = NDArray[np.float32]
@@ -52,46 +52,42 @@ class Sample:
         return cls(queries, np.array([texts.index(answer) for answer in answers]), texts)
 
 
-def task_of(queries: Vectors, found: Vectors, answers: NDArray[np.int64], texts: tuple[list[str], list[str]]) -> Task:
-    """As stage mine reads it from its tables, where nothing is a near-duplicate of anything."""
-    places, none = np.arange(len(found)), np.empty(0, dtype=np.int64)
-    return Task(*texts, queries, found, answers, places, places, places, _pairs(answers), Pairs(none, none))
+def mining_input(
+    queries: Vectors, documents: Vectors, answers: NDArray[np.int64], texts: tuple[list[str], list[str]]
+) -> MiningInput:
+    """Returns the input of stage mine for a corpus without near-duplicates."""
+    rows, none = np.arange(len(documents)), np.empty(0, dtype=np.int64)
+    return MiningInput(*texts, queries, documents, answers, rows, rows, rows, _pairs(answers), Pairs(none, none))
 
 
 def _pairs(answers: NDArray[np.int64]) -> Pairs:
     return Pairs(np.arange(len(answers)), answers)
 
 
-def recipe() -> Recipe:
-    """That of params.yaml."""
-    params = load_params(MineParams, "mine", ROOT / "params.yaml")
-    return Recipe(**params.model_dump(include=set(Recipe.__dataclass_fields__)))
+def mined(data: MiningInput, params: MineParams) -> MiningResult:
+    """Does the work of stage mine between reading and writing, its figures included."""
+    score = cosines(data.query_vectors, data.document_vectors)
+    result = mine_negatives(data, params, score)
+    mining_figures(data, params, result, score)
+    return result
 
 
-def mined(task: Task, how: Recipe) -> Mined:
-    """What stage mine does between reading and writing, its figures included."""
-    score = cosines(task.query_vectors, task.document_vectors)
-    found = mine_negatives(task, how, score, is_reranked=False)
-    figures(task, how, found, score)
-    return found
-
-
-def library(model: SentenceTransformer, sample: Sample, how: Recipe) -> Dataset:
+def library(model: SentenceTransformer, sample: Sample, params: MineParams) -> Dataset:
     """The same, as its documentation shows it, with FAISS and the same rule."""
     rows = {"query": sample.queries, "answer": [sample.documents[row] for row in sample.answers]}
     return mine_hard_negatives(
         Dataset.from_dict(rows),
         model,
         corpus=sample.documents,
-        num_negatives=how.n_negatives,
-        range_max=how.depth,
-        relative_margin=1 - how.max_share_of_positive,
+        num_negatives=params.n_negatives,
+        range_max=params.depth,
+        relative_margin=1 - params.max_share_of_positive,
         use_faiss=True,
         verbose=False,
     )
 
 
-def small(section: Section, given: argparse.Namespace, how: Recipe, encode: Encode, sample: Sample) -> None:
+def small(section: Section, given: argparse.Namespace, params: MineParams, encode: Encode, sample: Sample) -> None:
     """Both on real texts."""
     model = SentenceTransformer(str(given.model), device="cpu", local_files_only=True)
     encoding: list[float] = []
@@ -100,14 +96,14 @@ def small(section: Section, given: argparse.Namespace, how: Recipe, encode: Enco
         start = time.perf_counter()
         found, queries = encode(sample.documents), encode(sample.queries)
         encoding.append(time.perf_counter() - start)
-        mined(task_of(queries, found, sample.answers, (sample.queries, sample.documents)), how)
+        mined(mining_input(queries, found, sample.answers, (sample.queries, sample.documents)), params)
 
     def in_bf16() -> None:
         with torch.autocast("cpu", torch.bfloat16):
-            library(model, sample, how)
+            library(model, sample, params)
 
     runs = {
-        "mine_hard_negatives": timed(lambda: library(model, sample, how)),
+        "mine_hard_negatives": timed(lambda: library(model, sample, params)),
         "mine_hard_negatives, bf16 autocast": timed(in_bf16),
         "attune": timed(own),
     }
@@ -122,14 +118,14 @@ def small(section: Section, given: argparse.Namespace, how: Recipe, encode: Enco
     )
 
 
-def large(section: Section, given: argparse.Namespace, how: Recipe, encode: Encode, sample: Sample) -> None:
+def large(section: Section, given: argparse.Namespace, params: MineParams, encode: Encode, sample: Sample) -> None:
     """What a corpus of random embeddings costs beyond its encoding, which is reckoned in each round from real texts."""
     asked = Asked.drawn(given.large // 10, given.large)
     first = asked.judgments[np.unique(asked.judgments[:, 0], return_index=True)[1], 1]
-    task = task_of(asked.queries, asked.documents, first, ([""] * len(asked.queries), [""] * given.large))
+    data = mining_input(asked.queries, asked.documents, first, ([""] * len(asked.queries), [""] * given.large))
     runs = {
         "encode": timed(lambda: encode(sample.documents)),
-        "mine": timed(lambda: mined(task, how)),
+        "mine": timed(lambda: mined(data, params)),
         "evaluate": timed(lambda: evaluate_own(asked, given.threads)),
     }
     seconds = alternate(runs, given.rounds)
@@ -157,14 +153,15 @@ def measure(section: Section, given: argparse.Namespace) -> None:
     if reason := present(KINDS["code"]):
         section.leave_out(reason)
         return
-    precision = load_params(EmbedParams, "embed", ROOT / "params.yaml").precision
-    encode, sample, how = attune_torch(given.model, given.threads, precision), Sample.drawn(given.queries), recipe()
+    precision = load_params(EmbedParams, "embed", ROOT / "params.yaml").machine.precision
+    params = load_params(MineParams, "mine", ROOT / "params.yaml")
+    encode, sample = attune_torch(given.model, given.threads, precision), Sample.drawn(given.queries)
     section.add(
-        f"attune encodes in {precision} (embed.precision), as its pipeline does; "
+        f"attune encodes in {precision} (machine.precision), as its pipeline does; "
         "mine_hard_negatives in fp32, as it does by itself, and under bf16 autocast."
     )
-    small(section, given, how, encode, sample)
-    large(section, given, how, encode, sample)
+    small(section, given, params, encode, sample)
+    large(section, given, params, encode, sample)
 
 
 def main() -> None:

@@ -27,8 +27,10 @@ from workers import peak_bytes
 from attune.evaluation.scoring.measures import measure
 from attune.retrieval.exact import top_k
 from attune.runtime.indexes import KINDS, build, factory, recall, search
+from attune.stage import Machine
 from attune.tuning.mining.candidates import Pairs, cosines
-from attune.tuning.mining.mine import Recipe, Task, mine_negatives
+from attune.tuning.mining.mine import MiningInput, mine_negatives
+from attune.tuning.mining.rules import MineParams
 
 THREADS, DEPTH = 2, 100
 SIZES = (10_000, 100_000, 1_000_000)
@@ -51,12 +53,14 @@ def mine(corpus: np.ndarray, queries: np.ndarray, answers: np.ndarray) -> None:
     """The mine stage's function, with the knobs of params.yaml."""
     documents, asked = np.arange(len(corpus)), np.arange(len(queries))
     nothing = Pairs(np.empty(0, np.int64), np.empty(0, np.int64))
-    recipe = Recipe(
-        n_negatives=1, lexical_share=0, depth=50, index="flat", first_rank=0, max_share_of_positive=0.95,
-        min_margin=0, same_query=0.95, seed=SEED, threads=THREADS,
+    machine = Machine(threads=THREADS, precision="auto", batch_tokens=4096)
+    params = MineParams(
+        n_negatives=1, max_own_negatives=0, lexical_share=0, depth=50, index="flat", first_rank=0,
+        max_share_of_positive=0.95, min_margin=0, same_query=0.95, reranker="", n_sample=0, machine=machine,
     )  # fmt: skip
-    task = Task([], [], queries, corpus, answers, documents, documents, documents, Pairs(asked, answers), nothing)
-    mine_negatives(task, recipe, cosines(queries, corpus), is_reranked=False)
+    positives = Pairs(asked, answers)
+    data = MiningInput([], [], queries, corpus, answers, documents, documents, documents, positives, nothing)
+    mine_negatives(data, params, cosines(queries, corpus))
 
 
 def evaluate(corpus: np.ndarray, queries: np.ndarray, answers: np.ndarray) -> None:

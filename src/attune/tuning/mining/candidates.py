@@ -1,4 +1,4 @@
-"""The documents that may become hard negatives of a query: what embeddings find near it, and what words find."""
+"""Candidates for hard negatives: each query's nearest documents by embeddings and by BM25, joined in one pool."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,120 +7,124 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
+from attune.runtime.arrays import Float32, Int64
+
+Bool = NDArray[np.bool_]
 Ranks = NDArray[np.int32]
 
-NOT_RANKED = 2**31 - 1  # the place in a list that lacks the candidate
-BATCH = 8192  # pairs scored at a time: bounds memory
-PART = 2**14  # queries whose candidates are looked at at a time: likewise
-LOOKED_UP = 2**20  # pairs whose documents' queries are looked up at a time: likewise
+NOT_RANKED = 2**31 - 1  # rank of a candidate in a list that does not contain it
+# each bounds memory:
+SCORE_BATCH = 8192  # pairs scored at a time
+QUERY_BLOCK = 2**14  # queries whose candidates are processed at a time
+LOOKUP_BATCH = 2**20  # pairs whose documents' other queries are looked up at a time
 
 
 class Pairs(NamedTuple):
-    """Queries and documents that belong together: rows of the train queries and of the corpus, (n_pairs,) each."""
+    """Pairs of a train query and a document, as rows of the two tables, (n_pairs,) each."""
 
-    queries: IntArray
-    rows: IntArray
+    queries: Int64
+    rows: Int64
 
-    def keys(self) -> IntArray:
-        """A number for each pair, the same for the same pair, (n_pairs,)."""
-        return keys(self.queries, self.rows)
-
-
-# what scores pairs of a query and a document, (n_pairs,): higher is nearer; rounded to 6 digits, so that ties are ties
-Scorer = Callable[[Pairs], FloatArray]
-# what is true or not of each pair, (n_pairs,)
-Judge = Callable[[Pairs], BoolArray]
+    def keys(self) -> Int64:
+        """Returns one integer per pair, equal for equal pairs, (n_pairs,)."""
+        return pair_keys(self.queries, self.rows)
 
 
-def keys(queries: IntArray, rows: IntArray) -> IntArray:
-    """A number for each query and document, the same for the same two; the arrays are broadcast."""
+# Scores pairs of query and document, (n_pairs,): higher is nearer; rounded to 6 digits, so that equal texts tie.
+Scorer = Callable[[Pairs], Float32]
+# Tests pairs of query and document, (n_pairs,).
+PairPredicate = Callable[[Pairs], Bool]
+
+
+def pair_keys(queries: Int64, rows: Int64) -> Int64:
+    """Returns one integer per pair of query and document, equal for equal pairs; the arrays are broadcast."""
     return (queries << 32) + rows
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Every query's candidates, each document once; all arrays are (n_queries, width).
+    """Candidate pool: every query's candidates, each document once; all arrays are (n_queries, width).
 
     Attributes:
-        rows: rows of the corpus, nearest first, then what only the lexical list has; -1 where there is nothing.
-        dense_rank: the place in the list by embeddings, from 0; NOT_RANKED if it is not there.
-        lexical_rank: the place in the list by words, likewise.
+        rows: rows of the corpus, nearest by embeddings first, then those of the lexical list alone; -1 = no candidate.
+        dense_rank: rank in the list by embeddings, from 0; NOT_RANKED if not in it.
+        lexical_rank: rank in the BM25 list, likewise.
     """
 
-    rows: IntArray
+    rows: Int64
     dense_rank: Ranks
     lexical_rank: Ranks
 
     @classmethod
-    def of(cls, dense: IntArray, lexical: IntArray) -> "Pool":
-        """Joins two lists of rows, (n_queries, depth) each; the lexical one may end early, with -1."""
-        if lexical.shape[1] == 0:  # ranks that are views of one row: no memory, however many queries
-            return cls(dense, _places(dense), np.broadcast_to(np.int32(NOT_RANKED), dense.shape))
+    def join(cls, dense: Int64, lexical: Int64) -> "Pool":
+        """Joins two lists of corpus rows, (n_queries, depth) each; the lexical one may end early, with -1."""
+        if lexical.shape[1] == 0:  # broadcast ranks take no memory, however many queries there are
+            return cls(dense, _ranks(dense), np.broadcast_to(np.int32(NOT_RANKED), dense.shape))
         query = np.arange(len(dense))[:, None]
-        _, in_dense, in_lexical = np.intersect1d(keys(query, dense), keys(query, lexical), return_indices=True)
-        of_dense = np.full(dense.size, NOT_RANKED, np.int32)
-        of_dense[in_dense] = _places(lexical).ravel()[in_lexical]
-        alone = lexical.copy()
-        alone[np.unravel_index(in_lexical, lexical.shape)] = -1
+        keys = pair_keys(query, dense), pair_keys(query, lexical)
+        _, in_dense, in_lexical = np.intersect1d(*keys, return_indices=True)
+        lexical_rank_of_dense = np.full(dense.size, NOT_RANKED, np.int32)
+        lexical_rank_of_dense[in_dense] = _ranks(lexical).ravel()[in_lexical]
+        only_lexical = lexical.copy()
+        only_lexical[np.unravel_index(in_lexical, lexical.shape)] = -1
         not_ranked = np.full(lexical.shape, NOT_RANKED, np.int32)
+        lexical_rank = np.where(only_lexical < 0, not_ranked, _ranks(lexical))
         return cls(
-            rows=np.hstack([dense, alone]),
-            dense_rank=np.hstack([_places(dense), not_ranked]),
-            lexical_rank=np.hstack([of_dense.reshape(dense.shape), np.where(alone < 0, not_ranked, _places(lexical))]),
+            rows=np.hstack([dense, only_lexical]),
+            dense_rank=np.hstack([_ranks(dense), not_ranked]),
+            lexical_rank=np.hstack([lexical_rank_of_dense.reshape(dense.shape), lexical_rank]),
         )
 
-    def holds(self, pairs: Pairs) -> BoolArray:
-        """Which candidates are among the pairs, which are sorted by query."""
-        held = np.empty(self.rows.shape, dtype=np.bool_)
-        for part in parts(len(held)):
-            first, last = np.searchsorted(pairs.queries, [part.start, part.stop])
+    def is_in(self, pairs: Pairs) -> Bool:
+        """Returns a mask of the candidates that are among the pairs, which must be sorted by query."""
+        mask = np.empty(self.rows.shape, dtype=np.bool_)
+        for block in query_blocks(len(mask)):
+            first, last = np.searchsorted(pairs.queries, [block.start, block.stop])
             some = Pairs(pairs.queries[first:last], pairs.rows[first:last])
-            held[part] = np.isin(keys(np.arange(part.start, part.stop)[:, None], self.rows[part]), some.keys())
-        return held
+            query = np.arange(block.start, block.stop)[:, None]
+            mask[block] = np.isin(pair_keys(query, self.rows[block]), some.keys())
+        return mask
 
-    def which(self, judge: Judge) -> BoolArray:
-        """The candidates of which it is true."""
-        true = self.rows >= 0
-        for part in parts(len(true)):
-            query, place = np.nonzero(true[part])
-            true[part][query, place] = judge(Pairs(query + part.start, self.rows[part][query, place]))
-        return true
+    def satisfying(self, predicate: PairPredicate) -> Bool:
+        """Returns a mask of the candidates that satisfy the predicate."""
+        mask = self.rows >= 0
+        for block in query_blocks(len(mask)):
+            query, column = np.nonzero(mask[block])
+            mask[block][query, column] = predicate(Pairs(query + block.start, self.rows[block][query, column]))
+        return mask
 
-    def take(self, queries: IntArray | slice) -> "Pool":
-        """The candidates of some queries, which may repeat."""
+    def take(self, queries: Int64 | slice) -> "Pool":
+        """Returns the candidates of some queries, which may repeat."""
         return Pool(self.rows[queries], self.dense_rank[queries], self.lexical_rank[queries])
 
 
-def _places(list_: IntArray) -> Ranks:
+def _ranks(list_: Int64) -> Ranks:
     return np.broadcast_to(np.arange(list_.shape[1], dtype=np.int32), list_.shape)
 
 
-def parts(n_queries: int) -> list[slice]:
-    """Some queries after others, so that what is made on the way fits into memory."""
-    return [slice(start, min(start + PART, n_queries)) for start in range(0, n_queries, PART)]
+def query_blocks(n_queries: int) -> list[slice]:
+    """Returns slices that cover all queries, small enough for the temporary arrays of one slice to fit into memory."""
+    return [slice(start, min(start + QUERY_BLOCK, n_queries)) for start in range(0, n_queries, QUERY_BLOCK)]
 
 
-def cosines(queries: FloatArray, corpus: FloatArray) -> Scorer:
-    """Scores pairs by the inner product of their embeddings, (n_queries, dim) and (n_documents, dim)."""
+def cosines(queries: Float32, corpus: Float32) -> Scorer:
+    """Returns a scorer by inner product of unit embeddings, (n_queries, dim) and (n_documents, dim)."""
 
-    def score(pairs: Pairs) -> FloatArray:
+    def score(pairs: Pairs) -> Float32:
         scores = np.empty(len(pairs.rows), dtype=np.float32)
-        for start in range(0, len(scores), BATCH):
-            part = slice(start, start + BATCH)
-            left, right = queries[pairs.queries[part]], corpus[pairs.rows[part]]
-            scores[part] = np.round(np.einsum("ij,ij->i", left, right, dtype=np.float64), 6)
+        for start in range(0, len(scores), SCORE_BATCH):
+            batch = slice(start, start + SCORE_BATCH)
+            left, right = queries[pairs.queries[batch]], corpus[pairs.rows[batch]]
+            scores[batch] = np.round(np.einsum("ij,ij->i", left, right, dtype=np.float64), 6)
         return scores
 
     return score
 
 
-def nearest_other_asker(pairs: Pairs, positives: Pairs, query_cosines: Scorer) -> FloatArray:
-    """How like a query is the likest of the other train queries that its document answers.
+def nearest_other_query(pairs: Pairs, positives: Pairs, query_cosines: Scorer) -> Float32:
+    """Highest cosine between the query and any other train query with this document as a positive.
 
-    Looks from each document to who asked for it, so that the work grows with the pairs, not with all queries squared.
+    Looks up the queries of each document, so the work grows with the number of pairs, not with n_queries squared.
 
     Args:
         pairs: train queries and documents.
@@ -128,39 +132,37 @@ def nearest_other_asker(pairs: Pairs, positives: Pairs, query_cosines: Scorer) -
         query_cosines: scores pairs of train queries.
 
     Returns:
-        The greatest cosine for each pair, (n_pairs,); -1 where nobody else has asked for the document.
+        The highest cosine for each pair, (n_pairs,); -1 where the document is no positive of another query.
     """
     order = np.argsort(positives.rows, kind="stable")
-    asked, rows = positives.queries[order], positives.rows[order]
-    nearest = np.full(len(pairs.rows), -1, dtype=np.float32)
-    for begin in range(0, len(nearest), LOOKED_UP):
-        part = slice(begin, begin + LOOKED_UP)
-        start = np.searchsorted(rows, pairs.rows[part])
-        count = np.searchsorted(rows, pairs.rows[part], side="right") - start
-        # for each pair, all places of its document's queries
+    positive_queries, positive_rows = positives.queries[order], positives.rows[order]
+    highest = np.full(len(pairs.rows), -1, dtype=np.float32)
+    for begin in range(0, len(highest), LOOKUP_BATCH):
+        batch = slice(begin, begin + LOOKUP_BATCH)
+        start = np.searchsorted(positive_rows, pairs.rows[batch])
+        count = np.searchsorted(positive_rows, pairs.rows[batch], side="right") - start
+        # one entry for each pair and each query of its document
         pair = np.repeat(np.arange(len(count)), count)
-        first, second = (
-            pairs.queries[part][pair],
-            asked[np.repeat(start - np.cumsum(count) + count, count) + np.arange(count.sum())],
-        )
-        other = first != second
-        np.maximum.at(nearest[part], pair[other], query_cosines(Pairs(first[other], second[other])))
-    return nearest
+        query = pairs.queries[batch][pair]
+        other = positive_queries[np.repeat(start - np.cumsum(count) + count, count) + np.arange(count.sum())]
+        differs = query != other
+        np.maximum.at(highest[batch], pair[differs], query_cosines(Pairs(query[differs], other[differs])))
+    return highest
 
 
-def answers_same_query(vectors: FloatArray, positives: Pairs, same_query: float) -> Judge:
-    """Judges whether a document answers another train query that means the same, as far as embeddings can tell.
+def answers_same_query(vectors: Float32, positives: Pairs, same_query: float) -> PairPredicate:
+    """Returns a predicate: the document is a positive of another train query with the same meaning, by cosine.
 
     Args:
-        vectors: (n_queries, dim) embeddings of length 1 of the train queries.
+        vectors: (n_queries, dim) unit embeddings of the train queries.
         positives: the relevant documents of each.
-        same_query: queries with at least this cosine mean the same; above 1 none do.
+        same_query: least cosine of queries that mean the same; above 1 the predicate is False for all pairs.
     """
 
-    def does(pairs: Pairs) -> BoolArray:
+    def predicate(pairs: Pairs) -> Bool:
         if same_query > 1:
             return np.zeros(len(pairs.rows), dtype=np.bool_)
-        # rounded up to six digits, as scores are, in float32: so is the threshold
-        return nearest_other_asker(pairs, positives, cosines(vectors, vectors)) >= np.float32(same_query)
+        # cosines are float32, so the threshold must be, too: 0.95 in float64 is not 0.95 in float32
+        return nearest_other_query(pairs, positives, cosines(vectors, vectors)) >= np.float32(same_query)
 
-    return does
+    return predicate

@@ -1,7 +1,7 @@
 """Scores by a cross-encoder, which reads query and document together: slower than cosines, and better at answers.
 
-Its one logit goes through a sigmoid, whatever activation the model's folder names: scores are in 0..1, where a share of
-the lowest positive's score means something (Nogueira & Cho 2019, arXiv 1901.04085, read it as the probability that the
+The model's single logit goes through a sigmoid, whatever activation its folder names: scores are in 0..1, where a share
+of the lowest positive's score is meaningful (Nogueira & Cho 2019, arXiv 1901.04085, read it as the probability that the
 document answers the query).
 """
 
@@ -12,18 +12,19 @@ from pathlib import Path
 import numpy as np
 
 from attune.errors import BadInput
-from attune.tuning.mining.candidates import FloatArray, Pairs, Scorer
+from attune.runtime.arrays import Float32
+from attune.tuning.mining.candidates import Pairs, Scorer
 
-BATCH = 32  # pairs per forward pass; they come sorted by length
+BATCH = 32  # pairs per forward pass; CrossEncoder.predict sorts them by length
 
 
-def reranker(folder: Path, queries: Sequence[str], documents: Sequence[str], threads: int) -> Scorer:
+def load_reranker(folder: Path, queries: Sequence[str], documents: Sequence[str], threads: int) -> Scorer:
     """Loads a cross-encoder that scores pairs of these queries and documents.
 
     Args:
         folder: as sentence-transformers' CrossEncoder saves it, or any transformers model with one output.
-        queries: their texts.
-        documents: their texts.
+        queries: texts of the train queries.
+        documents: texts of the corpus.
         threads: CPU threads.
 
     Raises:
@@ -33,7 +34,7 @@ def reranker(folder: Path, queries: Sequence[str], documents: Sequence[str], thr
         raise BadInput(
             f"{folder}: no cross-encoder (a config.json and its weights); correct mine.reranker or set it to ''"
         )
-    # seconds to import, and only here: mining by cosines does without
+    # imported here: they take seconds to import, and mining by cosines does not need them
     import torch  # noqa: PLC0415
     from sentence_transformers import CrossEncoder  # noqa: PLC0415
 
@@ -45,7 +46,7 @@ def reranker(folder: Path, queries: Sequence[str], documents: Sequence[str], thr
     if model.num_labels != 1:
         raise BadInput(f"{folder}: a cross-encoder with {model.num_labels} outputs, expected one score; take another")
 
-    def score(pairs: Pairs) -> FloatArray:
+    def score(pairs: Pairs) -> Float32:
         texts = [
             (queries[query], documents[row])
             for query, row in zip(pairs.queries.tolist(), pairs.rows.tolist(), strict=True)

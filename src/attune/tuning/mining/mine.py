@@ -1,180 +1,165 @@
-"""Finds every train query's hard negatives."""
+"""Mining of hard negatives for all train queries: search, scoring, rules, random fill.
+
+The rules that reject a candidate are in `rules.py`.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from attune.retrieval.approximate import Neighbours, near
+from attune.retrieval.approximate import Neighbours, approximate_top_k
 from attune.retrieval.bm25 import bm25_top_k
-from attune.tuning.mining.candidates import BoolArray, FloatArray, IntArray, Pairs, Pool, Scorer, answers_same_query
-from attune.tuning.mining.random_fill import Documents, fill
-from attune.tuning.mining.rules import REASONS, RULES, Found, Rules, Slots, Verdicts, judge
+from attune.runtime.arrays import Float32, Int64
+from attune.tuning.mining.candidates import Bool, Pairs, Pool, Scorer, answers_same_query
+from attune.tuning.mining.random_fill import TrainDocuments, fill_at_random
+from attune.tuning.mining.rules import RULES, Candidates, MineParams, Selection, Slots, apply_rules
 
-K1, B = 1.2, 0.75  # of BM25: Lucene's own
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How negatives are looked for; each is explained in params.yaml."""
-
-    n_negatives: int
-    lexical_share: float
-    depth: int
-    index: str
-    first_rank: int
-    max_share_of_positive: float
-    min_margin: float
-    same_query: float
-    seed: int
-    threads: int
-
-    def rules(self) -> Rules:
-        """What decides on a candidate."""
-        return Rules(self.max_share_of_positive, self.min_margin, self.first_rank)
+SEED = 13  # of every random draw of mining: index training, random fill, hidden answers, sample
 
 
 @dataclass(frozen=True)
-class Task:
-    """The train queries and the corpus, in the order of their embeddings, and what is known of them.
+class MiningInput:
+    """Train queries and corpus, in the order of their embeddings, with judgments and clusters.
 
     Attributes:
-        query_texts, document_texts: what they say, documents with their titles; empty where nothing reads them.
-        query_vectors, document_vectors: embeddings of length 1, (n_queries, dim) and (n_documents, dim).
-        query_clusters, document_clusters: the cluster of each, as a number.
-        duplicate_of: for each document the first of its near-identical ones, as a row.
-        candidates: rows of the documents that may become negatives, ascending.
+        query_texts, document_texts: texts, documents with titles; empty if neither BM25 nor a reranker reads them.
+        query_vectors, document_vectors: unit embeddings, (n_queries, dim) and (n_documents, dim).
+        query_clusters, document_clusters: cluster number of each.
+        duplicate_of: for each document the first of its near-duplicates, as a row of the corpus.
+        train_rows: rows of the train split's documents, ascending; only these become negatives.
         positives: the relevant documents of each query, at least one, sorted.
-        own: the negatives that the user has given, sorted.
+        own_negatives: the negatives in the user's data, sorted.
     """
 
     query_texts: list[str]
     document_texts: list[str]
-    query_vectors: FloatArray
-    document_vectors: FloatArray
-    query_clusters: IntArray
-    document_clusters: IntArray
-    duplicate_of: IntArray
-    candidates: IntArray
+    query_vectors: Float32
+    document_vectors: Float32
+    query_clusters: Int64
+    document_clusters: Int64
+    duplicate_of: Int64
+    train_rows: Int64
     positives: Pairs
-    own: Pairs
+    own_negatives: Pairs
 
     def n_queries(self) -> int:
-        """How many train queries there are."""
+        """Returns the number of train queries."""
         return len(self.query_vectors)
 
-    def wanted(self, n_negatives: int) -> IntArray:
-        """How many negatives to mine for each query: all rows are of one length, so who brings fewer gets more."""
-        n_own = np.bincount(self.own.queries, minlength=self.n_queries())
-        wanted: IntArray = n_negatives + n_own.max(initial=0) - n_own
-        return wanted
+    def n_needed(self, n_negatives: int) -> Int64:
+        """Returns the number of negatives to mine for each query.
+
+        Training rows are of one length, so a query with fewer own negatives than another one gets more mined ones.
+        """
+        n_own = np.bincount(self.own_negatives.queries, minlength=self.n_queries())
+        n_needed: Int64 = n_negatives + n_own.max(initial=0) - n_own
+        return n_needed
 
 
 @dataclass(frozen=True)
-class Mined:
-    """The negatives of every query and how they were come by.
+class MiningResult:
+    """The negatives of every query, and the candidates and choices behind them.
 
     Attributes:
-        found: the candidates.
-        positive_scores: of the task's positives, (n_pairs,).
-        verdicts: what became of the candidates.
-        negatives: rows of the corpus, (n_queries, most), the mined ones before the random ones; -1 beyond the wanted.
-        slots: how many each query needed, and from which list.
-        dense: the list by embeddings, and how it was made.
+        candidates: the candidates that were judged.
+        positive_scores: scores of the input's positives, (n_pairs,).
+        selection: the reason of each candidate.
+        negatives: rows of the corpus, (n_queries, most), mined ones before random ones; -1 beyond the number needed.
+        slots: the number of negatives each query needs, and from which list.
+        dense: the list by embeddings, with the index that found it.
     """
 
-    found: Found
-    positive_scores: FloatArray
-    verdicts: Verdicts
-    negatives: IntArray
+    candidates: Candidates
+    positive_scores: Float32
+    selection: Selection
+    negatives: Int64
     slots: Slots
     dense: Neighbours
 
-    def is_random(self) -> BoolArray:
-        """Which of the negatives were drawn at random."""
-        return (self.negatives >= 0) & (self.verdicts.picks < 0)
+    def is_random(self) -> Bool:
+        """Returns a mask of the negatives that were drawn at random."""
+        return (self.negatives >= 0) & (self.selection.picks < 0)
 
-    def kept(self) -> Pairs:
-        """The mined negatives, random ones left out."""
-        return self._pairs(self.verdicts.picks >= 0)
+    def mined(self) -> Pairs:
+        """Returns the mined negatives, without the random ones."""
+        return self._pairs(self.selection.picks >= 0)
 
     def random(self) -> Pairs:
-        """The random ones."""
+        """Returns the random negatives."""
         return self._pairs(self.is_random())
 
-    def _pairs(self, which: BoolArray) -> Pairs:
-        return Pairs(np.nonzero(which)[0], self.negatives[which])
+    def _pairs(self, mask: Bool) -> Pairs:
+        return Pairs(np.nonzero(mask)[0], self.negatives[mask])
 
 
-def mine_negatives(task: Task, recipe: Recipe, score: Scorer, is_reranked: bool) -> Mined:
-    """Ranks, judges and fills up.
+def mine_negatives(data: MiningInput, params: MineParams, score: Scorer) -> MiningResult:
+    """Finds candidates, scores them, applies the rules and fills short lists at random.
 
     Args:
-        task: queries and documents.
-        recipe: what to look for.
-        score: judges how well a document answers a query.
-        is_reranked: whether that is something else than the cosine of their embeddings.
+        data: queries and documents.
+        params: how to search, and the thresholds of the rules.
+        score: scores pairs of query and document: the cross-encoder if params.reranker names one, else cosines.
 
     Raises:
-        BadInput: there are too few documents, or none with a word for a lexical share.
+        BadInput: a query has too few documents to draw from, or BM25 is asked for and no document holds a word.
     """
-    positive_scores = score(task.positives)
-    same = answers_same_query(task.query_vectors, task.positives, recipe.same_query)
-    ask = task.query_vectors, task.document_vectors, recipe.depth, task.candidates
-    dense = near(*ask, kind=recipe.index, seed=recipe.seed, threads=recipe.threads)
-    pool, scores = _candidates(task, recipe, dense, score, is_reranked)
-    lowest = np.full(task.n_queries(), np.inf, dtype=np.float32)
-    np.minimum.at(lowest, task.positives.queries, positive_scores)
-    found = Found(
+    positive_scores = score(data.positives)
+    is_same_query = answers_same_query(data.query_vectors, data.positives, params.same_query)
+    search = data.query_vectors, data.document_vectors, params.depth, data.train_rows
+    dense = approximate_top_k(*search, kind=params.index, seed=SEED, threads=params.machine.threads)
+    pool, scores = _scored_pool(data, params, dense, score)
+    lowest_positive = np.full(data.n_queries(), np.inf, dtype=np.float32)
+    np.minimum.at(lowest_positive, data.positives.queries, positive_scores)
+    candidates = Candidates(
         pool=pool,
         scores=scores,
-        is_positive=pool.holds(task.positives),
-        is_own_negative=pool.holds(task.own),
-        in_own_cluster=task.document_clusters[pool.rows] == task.query_clusters[:, None],
-        answers_same_query=pool.which(same),
-        lowest_positive=lowest,
+        is_positive=pool.is_in(data.positives),
+        is_own_negative=pool.is_in(data.own_negatives),
+        in_own_cluster=data.document_clusters[pool.rows] == data.query_clusters[:, None],
+        answers_same_query=pool.satisfying(is_same_query),
+        lowest_positive=lowest_positive,
     )
-    slots = Slots.of(task.wanted(recipe.n_negatives), recipe.lexical_share)
-    verdicts = judge(found, recipe.rules(), slots)
-    negatives = fill(
-        chosen=verdicts.rows(pool),
-        wanted=slots.wanted,
-        documents=Documents(task.candidates, task.document_clusters[task.candidates]),
-        own_clusters=task.query_clusters,
-        never=same,
-        last=_avoided(task.own, pool, verdicts, slots),
-        seed=recipe.seed,
+    slots = Slots.of(data.n_needed(params.n_negatives), params.lexical_share)
+    selection = apply_rules(candidates, params, slots)
+    negatives = fill_at_random(
+        chosen=selection.rows(pool),
+        n_needed=slots.n_needed,
+        documents=TrainDocuments(data.train_rows, data.document_clusters[data.train_rows]),
+        query_clusters=data.query_clusters,
+        is_excluded=is_same_query,
+        last_resort=_rejected_or_own(data.own_negatives, pool, selection, slots),
+        seed=SEED,
     )
-    return Mined(found, positive_scores, verdicts, negatives, slots, dense)
+    return MiningResult(candidates, positive_scores, selection, negatives, slots, dense)
 
 
-def _avoided(own: Pairs, pool: Pool, verdicts: Verdicts, slots: Slots) -> Pairs:
-    """What is no negative, or is one already: rejected candidates and the user's own, sorted by query.
+def _rejected_or_own(own_negatives: Pairs, pool: Pool, selection: Selection, slots: Slots) -> Pairs:
+    """Returns the rejected candidates of queries that need random fill, and all own negatives, sorted by query.
 
-    Only of queries that are to be filled up: of all queries, it would be as much as the candidates.
+    Only of such queries: for all of them, the list would be as long as the pool.
     """
-    short = np.flatnonzero((verdicts.picks >= 0).sum(axis=1) < slots.wanted)
-    place, column = np.nonzero(np.isin(verdicts.reasons[short], [REASONS.index(rule) for rule in RULES]))
+    short = np.flatnonzero((selection.picks >= 0).sum(axis=1) < slots.n_needed)
+    place, column = np.nonzero(np.isin(selection.reasons[short], range(len(RULES))))
     query = short[place]
-    queries, rows = np.concatenate([own.queries, query]), np.concatenate([own.rows, pool.rows[query, column]])
+    queries = np.concatenate([own_negatives.queries, query])
+    rows = np.concatenate([own_negatives.rows, pool.rows[query, column]])
     order = np.argsort(queries, kind="stable")
     return Pairs(queries[order], rows[order])
 
 
-def _candidates(
-    task: Task, recipe: Recipe, dense: Neighbours, score: Scorer, is_reranked: bool
-) -> tuple[Pool, FloatArray]:
-    """The lists, joined, and the score of each candidate; 0 where there is none."""
-    lexical = np.empty((task.n_queries(), 0), dtype=np.int64)
-    if recipe.lexical_share:
-        texts = [task.document_texts[row] for row in task.candidates.tolist()]
-        _, found = bm25_top_k(task.query_texts, texts, recipe.depth, K1, B)
-        lexical = np.where(found < 0, -1, task.candidates[found])
-    pool = Pool.of(dense.rows, lexical)
-    if not is_reranked and not recipe.lexical_share:
+def _scored_pool(data: MiningInput, params: MineParams, dense: Neighbours, score: Scorer) -> tuple[Pool, Float32]:
+    """Returns the joined lists and the score of each candidate; 0 where there is none."""
+    lexical = np.empty((data.n_queries(), 0), dtype=np.int64)
+    if params.lexical_share:
+        texts = [data.document_texts[row] for row in data.train_rows.tolist()]
+        _, places = bm25_top_k(data.query_texts, texts, params.depth)
+        lexical = np.where(places < 0, -1, data.train_rows[places])
+    pool = Pool.join(dense.rows, lexical)
+    if not params.reranker and not params.lexical_share:
         return pool, dense.scores
     scores = np.zeros(pool.rows.shape, dtype=np.float32)
     unscored = pool.rows >= 0
-    if not is_reranked:  # what was found by embeddings is scored already, and in the same way
+    if not params.reranker:  # the search by embeddings has scored its candidates by the same cosines
         scores[:, : dense.rows.shape[1]] = dense.scores
         unscored[:, : dense.rows.shape[1]] = False
     query, column = np.nonzero(unscored)

@@ -1,4 +1,4 @@
-"""Random negatives, for queries of which too few candidates are left."""
+"""Random negatives for queries with too few candidates that pass the rules."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,95 +6,97 @@ from dataclasses import dataclass
 import numpy as np
 
 from attune.errors import BadInput
-from attune.tuning.mining.candidates import BoolArray, IntArray, Judge, Pairs
+from attune.runtime.arrays import Int64
+from attune.tuning.mining.candidates import Bool, PairPredicate, Pairs
 
-TRIED = 16  # random documents that are looked at before all are
+N_TRIED = 16  # random documents tested, plus two per missing negative, before all documents are
 
 
 @dataclass(frozen=True)
-class Documents:
-    """What may be drawn.
+class TrainDocuments:
+    """Documents that may be drawn.
 
     Attributes:
-        rows: the train documents, as ascending rows of the corpus, (n_documents,).
-        clusters: the cluster of each, as a number, (n_documents,).
+        rows: rows of the corpus, ascending, (n_documents,).
+        clusters: cluster number of each, (n_documents,).
     """
 
-    rows: IntArray
-    clusters: IntArray
+    rows: Int64
+    clusters: Int64
 
 
-def fill(
-    chosen: IntArray,
-    wanted: IntArray,
-    documents: Documents,
-    own_clusters: IntArray,
-    never: Judge,
-    last: Pairs,
+def fill_at_random(
+    chosen: Int64,
+    n_needed: Int64,
+    documents: TrainDocuments,
+    query_clusters: Int64,
+    is_excluded: PairPredicate,
+    last_resort: Pairs,
     seed: int,
-) -> IntArray:
-    """Tops up short lists with random documents, seeded; documents beyond the ranked ones are not scored first.
+) -> Int64:
+    """Fills short lists of negatives with random documents of other clusters, which are not scored first.
 
-    Each query has a stream of random numbers of its own: what it gets does not hang on which others are short.
+    Each query has a random stream of its own: its negatives do not depend on which other queries are short.
 
     Args:
-        chosen: the negatives found, rows of the corpus, (n_queries, most); -1 where there is none.
-        wanted: how many each query needs, (n_queries,).
-        documents: what may be drawn.
-        own_clusters: each query's cluster, of which nothing is drawn, (n_queries,).
-        never: says what is not drawn either.
-        last: what is drawn only where nothing else is left, sorted by query.
+        chosen: the negatives so far, rows of the corpus, (n_queries, most); -1 where there is none.
+        n_needed: number of negatives of each query, (n_queries,).
+        documents: documents that may be drawn.
+        query_clusters: each query's cluster, from which nothing is drawn, (n_queries,).
+        is_excluded: pairs that are never drawn.
+        last_resort: pairs that are drawn only if nothing else is left, sorted by query.
         seed: of the draws.
 
     Returns:
-        The lists, (n_queries, most), with -1 only beyond the wanted ones.
+        The filled lists, (n_queries, most), with -1 only beyond the number needed.
 
     Raises:
-        BadInput: there are not enough documents for a query.
+        BadInput: a query has fewer documents to draw from than it needs.
     """
     filled = chosen.copy()
     n_chosen = (chosen >= 0).sum(axis=1)
-    for query in np.flatnonzero(n_chosen < wanted).tolist():
-        n_missing = int(wanted[query] - n_chosen[query])
+    for query in np.flatnonzero(n_chosen < n_needed).tolist():
+        n_missing = int(n_needed[query] - n_chosen[query])
         random = np.random.default_rng([seed, query])
+        avoided = _rows_of(last_resort, query)
 
-        def open_to(rows: IntArray, query: int = query) -> BoolArray:
-            refused: BoolArray = np.isin(rows, chosen[query]) | never(Pairs(np.full(len(rows), query), rows))
-            refused |= documents.clusters[np.searchsorted(documents.rows, rows)] == own_clusters[query]
+        def is_allowed(rows: Int64, query: int = query) -> Bool:
+            refused: Bool = np.isin(rows, chosen[query]) | is_excluded(Pairs(np.full(len(rows), query), rows))
+            refused |= documents.clusters[np.searchsorted(documents.rows, rows)] == query_clusters[query]
             return ~refused
 
-        drawn = _guess(random, documents.rows, open_to, _of(last, query), n_missing)
+        drawn = _draw_from_few(random, documents.rows, is_allowed, avoided, n_missing)
         if len(drawn) < n_missing:
-            able = open_to(documents.rows)
-            clean = able & ~np.isin(documents.rows, _of(last, query))
-            drawn = documents.rows[_draw(random, clean, able & ~clean, n_missing)]
-        filled[query, n_chosen[query] : wanted[query]] = drawn
+            allowed = is_allowed(documents.rows)
+            preferred = allowed & ~np.isin(documents.rows, avoided)
+            drawn = documents.rows[_draw_from_all(random, preferred, allowed & ~preferred, n_missing)]
+        filled[query, n_chosen[query] : n_needed[query]] = drawn
     return filled
 
 
-def _guess(
-    random: np.random.Generator, rows: IntArray, open_to: Callable[[IntArray], BoolArray], last: IntArray, n: int
-) -> IntArray:
-    """Draws up to n rows by trying some: nearly all are open, and to look at all for each query would be quadratic."""
-    tried = rows[random.integers(len(rows), size=TRIED + 2 * n)] if len(rows) else rows
-    tried = tried[np.sort(np.unique(tried, return_index=True)[1])]  # each once, in the order of the draws
-    return tried[open_to(tried) & ~np.isin(tried, last)][:n]
+def _draw_from_few(
+    random: np.random.Generator, rows: Int64, is_allowed: Callable[[Int64], Bool], avoided: Int64, n: int
+) -> Int64:
+    """Draws up to n rows by rejection sampling: nearly all are allowed, and testing all takes quadratic time."""
+    tried = rows[random.integers(len(rows), size=N_TRIED + 2 * n)] if len(rows) else rows
+    tried = tried[np.sort(np.unique(tried, return_index=True)[1])]  # without repetition, in the order of the draws
+    return tried[is_allowed(tried) & ~np.isin(tried, avoided)][:n]
 
 
-def _draw(random: np.random.Generator, first: BoolArray, then: BoolArray, n: int) -> IntArray:
-    """Draws n places, those of the second kind only when the first are used up."""
-    n_first, n_then = int(first.sum()), int(then.sum())
-    if n_first + n_then < n:
+def _draw_from_all(random: np.random.Generator, preferred: Bool, reserve: Bool, n: int) -> Int64:
+    """Draws n places; from the reserve only if there are fewer than n preferred ones."""
+    n_preferred, n_reserve = int(preferred.sum()), int(reserve.sum())
+    if n_preferred + n_reserve < n:
         raise BadInput(
-            f"mine: {n_first + n_then} train documents outside a query's cluster may be its negatives, {n} needed; "
+            f"mine: a query has {n_preferred + n_reserve} train documents that may be its negatives, {n} needed; "
             "lower mine.n_negatives, or raise mine.same_query"
         )
-    drawn = random.choice(np.flatnonzero(first), min(n, n_first), replace=False)
-    if n <= n_first:
+    drawn = random.choice(np.flatnonzero(preferred), min(n, n_preferred), replace=False)
+    if n <= n_preferred:
         return drawn
-    return np.concatenate([drawn, random.choice(np.flatnonzero(then), n - n_first, replace=False)])
+    return np.concatenate([drawn, random.choice(np.flatnonzero(reserve), n - n_preferred, replace=False)])
 
 
-def _of(pairs: Pairs, query: int) -> IntArray:
+def _rows_of(pairs: Pairs, query: int) -> Int64:
     first, last = np.searchsorted(pairs.queries, [query, query + 1])
     return pairs.rows[first:last]

@@ -1,171 +1,209 @@
-"""Which of the documents found near a query become its hard negatives, and why the others do not."""
+"""The rules that reject hard-negative candidates, and the choice of negatives among the candidates that pass.
+
+A candidate gets the first of these reasons that applies:
+
+    positive          it is judged relevant to the query
+    own_negative      the user's data gives it as a negative of the query, so it is used already
+    positive_cluster  it is in the query's cluster, hence a near-duplicate of a positive or otherwise tied to one
+    same_query        it is relevant to another train query with the same meaning (mine.same_query)
+    too_close         it scores above mine.max_share_of_positive times the query's lowest positive
+    within_margin     it scores less than mine.min_margin below the query's lowest positive
+    passed_over       it is one of the mine.first_rank nearest eligible candidates of a ranking
+    kept              it becomes a negative
+    not_needed        it passed all rules, but nearer candidates fill the query's places
+
+The two limits on the score are positive-aware mining (Moreira et al. 2024, "NV-Retriever", arXiv 2407.15831): the
+nearest unjudged documents are often right answers.
+"""
 
 from dataclasses import dataclass, fields
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from attune.tuning.mining.candidates import NOT_RANKED, BoolArray, FloatArray, IntArray, Pool, parts
+from attune.runtime.arrays import Float32, Int64
+from attune.stage import Machine, Params
+from attune.tuning.mining.candidates import NOT_RANKED, Bool, Pool, query_blocks
 
-# The rules in the order in which they are asked; what passes all of them is kept, or not needed.
+# in order of precedence
 RULES = ("positive", "own_negative", "positive_cluster", "same_query", "too_close", "within_margin", "passed_over")
 REASONS = (*RULES, "kept", "not_needed")
-NOTHING = -1  # the reason of a place without a candidate
+NO_CANDIDATE = -1  # reason where the pool holds no candidate
 
 
-@dataclass(frozen=True)
-class Rules:
-    """How far below a query's lowest positive a negative must score, and how many of the nearest are passed over.
+class MineParams(Params):
+    """Number of negatives, search for candidates, and thresholds of the rules.
 
     Attributes:
-        max_share_of_positive: of the lowest positive's score, 0..1.
-        min_margin: below the lowest positive's score; 0 = none.
-        first_rank: how many eligible candidates of each list are passed over, nearest first.
+        n_negatives: mined negatives per query.
+        max_own_negatives: negatives from the user's data per query, which come before the mined ones.
+        lexical_share: share of mined negatives taken from BM25's ranking.
+        depth: candidates per ranking.
+        index: type of the FAISS index; flat is exact.
+        first_rank: nearest eligible candidates of each ranking that are passed over.
+        max_share_of_positive: highest score of a negative, as a share of the query's lowest positive.
+        min_margin: least distance of a negative's score below the query's lowest positive.
+        same_query: least cosine of train queries that mean the same; above 1 turns the rule off.
+        reranker: folder of the cross-encoder that scores candidates and positives; '' scores them by cosine.
+        n_sample: negatives drawn for inspection.
     """
 
-    max_share_of_positive: float
-    min_margin: float
-    first_rank: int
+    n_negatives: int = Field(ge=0, le=16)
+    max_own_negatives: int = Field(ge=0, le=16)
+    lexical_share: float = Field(ge=0, le=1)
+    depth: int = Field(ge=1, le=1000)
+    index: Literal["flat", "ivf", "hnsw", "sq8", "pq"]
+    first_rank: int = Field(ge=0, le=1000)
+    max_share_of_positive: float = Field(gt=0, le=1)
+    min_margin: float = Field(ge=0, le=1)
+    same_query: float = Field(ge=0.7, le=1.01)
+    reranker: str = Field(pattern=r"^(\w[\w.-]*)?$")
+    n_sample: int = Field(ge=0, le=1000)
+    machine: Machine
 
 
 @dataclass(frozen=True)
 class Slots:
-    """The places for negatives: how many each query has, (n_queries,), and which words fill, (n_queries, most)."""
+    """Places for negatives: n_needed of each query, (n_queries,); is_lexical of each place, (n_queries, most)."""
 
-    wanted: IntArray
-    is_lexical: BoolArray
+    n_needed: Int64
+    is_lexical: Bool
 
     @classmethod
-    def of(cls, wanted: IntArray, lexical_share: float) -> "Slots":
-        """Deals the lexical places out evenly over all places of all queries: at .5 every other one is lexical."""
-        place = np.arange(wanted.max(initial=0))
-        number = (np.cumsum(wanted) - wanted)[:, None] + place
-        # 1e-9: .29 * 100 is just below 29
-        due = np.floor((number + 1) * lexical_share + 1e-9) > np.floor(number * lexical_share + 1e-9)
-        return cls(wanted, due & (place < wanted[:, None]))
+    def of(cls, n_needed: Int64, lexical_share: float) -> "Slots":
+        """Spreads the lexical places evenly over the places of all queries: at 0.5 every other one is lexical."""
+        place = np.arange(n_needed.max(initial=0))
+        number = (np.cumsum(n_needed) - n_needed)[:, None] + place
+        # 1e-9: in floating point, .29 * 100 is just below 29
+        is_due = np.floor((number + 1) * lexical_share + 1e-9) > np.floor(number * lexical_share + 1e-9)
+        return cls(n_needed, is_due & (place < n_needed[:, None]))
 
-    def take(self, queries: IntArray | slice) -> "Slots":
-        """The places of some queries, which may repeat."""
-        return Slots(self.wanted[queries], self.is_lexical[queries])
+    def take(self, queries: Int64 | slice) -> "Slots":
+        """Returns the places of some queries, which may repeat."""
+        return Slots(self.n_needed[queries], self.is_lexical[queries])
 
 
 @dataclass(frozen=True)
-class Found:
-    """What is known of every candidate, each (n_queries, width) as in the pool but the last, which is (n_queries,)."""
+class Candidates:
+    """Candidates with the properties that the rules test, each (n_queries, width); lowest_positive is (n_queries,)."""
 
     pool: Pool
-    scores: FloatArray
-    is_positive: BoolArray
-    is_own_negative: BoolArray
-    in_own_cluster: BoolArray
-    answers_same_query: BoolArray
-    lowest_positive: FloatArray
+    scores: Float32
+    is_positive: Bool
+    is_own_negative: Bool
+    in_own_cluster: Bool
+    answers_same_query: Bool
+    lowest_positive: Float32
 
-    def take(self, queries: IntArray | slice) -> "Found":
-        """The candidates of some queries, which may repeat."""
+    def take(self, queries: Int64 | slice) -> "Candidates":
+        """Returns the candidates of some queries, which may repeat."""
         rest = {field.name: getattr(self, field.name)[queries] for field in fields(self) if field.name != "pool"}
-        return Found(self.pool.take(queries), **rest)
+        return Candidates(self.pool.take(queries), **rest)
 
 
 @dataclass(frozen=True)
-class Verdicts:
-    """What became of the candidates.
+class Selection:
+    """The reason of every candidate, and the candidates chosen as negatives.
 
     Attributes:
-        reasons: indices into REASONS, (n_queries, width); NOTHING where there is no candidate.
-        picks: which candidate of the pool fills each place, (n_queries, most); -1 where none does.
-        from_lexical: whether it was taken from the lexical list, (n_queries, most).
+        reasons: indices into REASONS, (n_queries, width); NO_CANDIDATE where there is none.
+        picks: columns of the pool that fill each place, (n_queries, most); -1 where the place stays empty.
+        from_lexical: True where the pick was taken from the lexical list, (n_queries, most).
     """
 
     reasons: NDArray[np.int8]
-    picks: IntArray
-    from_lexical: BoolArray
+    picks: Int64
+    from_lexical: Bool
 
     def count(self, reason: str) -> int:
-        """How many candidates have this reason."""
+        """Returns the number of candidates with this reason."""
         return int(self.has(reason).sum())
 
-    def has(self, *reasons: str) -> BoolArray:
-        """The candidates that have one of these reasons."""
+    def has(self, *reasons: str) -> Bool:
+        """Returns a mask of the candidates with one of these reasons."""
         return np.isin(self.reasons, [REASONS.index(reason) for reason in reasons])
 
-    def rows(self, pool: Pool) -> IntArray:
-        """The corpus rows of the negatives, (n_queries, most); -1 where none was found."""
+    def rows(self, pool: Pool) -> Int64:
+        """Returns the corpus rows of the negatives, (n_queries, most); -1 where a place is empty."""
         padded = np.hstack([pool.rows, np.full((len(pool.rows), 1), -1)])
         return np.take_along_axis(padded, self.picks, axis=1)
 
 
-def ceilings(lowest_positive: FloatArray, rules: Rules) -> tuple[FloatArray, FloatArray]:
-    """The highest scores that a negative may have, by share and by margin, (n_queries,) each."""
-    # a share of a negative number would be above it
-    below = np.float32(1 - rules.max_share_of_positive) * np.abs(lowest_positive)
-    return lowest_positive - below.astype(np.float32), lowest_positive - np.float32(rules.min_margin)
+def score_limits(lowest_positive: Float32, params: MineParams) -> tuple[Float32, Float32]:
+    """Returns the highest allowed score by max_share_of_positive and by min_margin, (n_queries,) each."""
+    # measured downwards from the positive: a share of a negative score would lie above it
+    distance = np.float32(1 - params.max_share_of_positive) * np.abs(lowest_positive)
+    return lowest_positive - distance.astype(np.float32), lowest_positive - np.float32(params.min_margin)
 
 
-def judge(found: Found, rules: Rules, slots: Slots) -> Verdicts:
-    """Gives every candidate a verdict; where several rules reject it, the first of RULES is the one counted."""
-    some = [_judge(found.take(part), rules, slots.take(part)) for part in parts(len(found.scores))]
-    if not some:
-        some = [_judge(found, rules, slots)]
-    return Verdicts(*(np.concatenate([getattr(part, field.name) for part in some]) for field in fields(Verdicts)))
+def apply_rules(candidates: Candidates, params: MineParams, slots: Slots) -> Selection:
+    """Rejects candidates by the rules and fills each query's places with the nearest that are left."""
+    blocks = query_blocks(len(candidates.scores))
+    selections = [_apply_rules(candidates.take(block), params, slots.take(block)) for block in blocks]
+    if not selections:  # no query
+        selections = [_apply_rules(candidates, params, slots)]
+    return Selection(
+        *(np.concatenate([getattr(part, field.name) for part in selections]) for field in fields(Selection))
+    )
 
 
-def _judge(found: Found, rules: Rules, slots: Slots) -> Verdicts:
-    share, margin = ceilings(found.lowest_positive, rules)
-    reasons = np.full(found.scores.shape, REASONS.index("not_needed"), dtype=np.int8)
-    rejected = {
-        "within_margin": found.scores > margin[:, None],
-        "too_close": found.scores > share[:, None],
-        "same_query": found.answers_same_query,
-        "positive_cluster": found.in_own_cluster,
-        "own_negative": found.is_own_negative,
-        "positive": found.is_positive,
+def _apply_rules(candidates: Candidates, params: MineParams, slots: Slots) -> Selection:
+    limit_by_share, limit_by_margin = score_limits(candidates.lowest_positive, params)
+    reasons = np.full(candidates.scores.shape, REASONS.index("not_needed"), dtype=np.int8)
+    rejected = {  # in reverse order of precedence: a later entry overwrites an earlier one
+        "within_margin": candidates.scores > limit_by_margin[:, None],
+        "too_close": candidates.scores > limit_by_share[:, None],
+        "same_query": candidates.answers_same_query,
+        "positive_cluster": candidates.in_own_cluster,
+        "own_negative": candidates.is_own_negative,
+        "positive": candidates.is_positive,
     }
-    for reason, applies in rejected.items():
-        reasons[applies] = REASONS.index(reason)
-    reasons[found.pool.rows < 0] = NOTHING
+    for reason, mask in rejected.items():
+        reasons[mask] = REASONS.index(reason)
+    reasons[candidates.pool.rows < 0] = NO_CANDIDATE
     eligible = reasons == REASONS.index("not_needed")
-    passed_over = eligible & _among_first(eligible, found.pool, rules.first_rank)
+    passed_over = eligible & _among_first(eligible, candidates.pool, params.first_rank)
     reasons[passed_over] = REASONS.index("passed_over")
-    picks, from_lexical = _pick(eligible & ~passed_over, found.pool, slots)
+    picks, from_lexical = _pick(eligible & ~passed_over, candidates.pool, slots)
     query, slot = np.nonzero(picks >= 0)
     reasons[query, picks[query, slot]] = REASONS.index("kept")
-    return Verdicts(reasons, picks, from_lexical)
+    return Selection(reasons, picks, from_lexical)
 
 
-def _among_first(eligible: BoolArray, pool: Pool, n: int) -> BoolArray:
-    """The candidates that are among the first n eligible ones of either list."""
-    found = np.zeros_like(eligible)
+def _among_first(eligible: Bool, pool: Pool, n: int) -> Bool:
+    """Returns a mask of the candidates that are among the first n eligible ones of either list."""
+    mask = np.zeros_like(eligible)
     if n == 0:
-        return found
+        return mask
     for rank in (pool.dense_rank, pool.lexical_rank):
         order = np.argsort(rank, axis=1, kind="stable")
         listed = np.take_along_axis(eligible & (rank != NOT_RANKED), order, axis=1)
         first = listed & (np.cumsum(listed, axis=1) <= n)
-        sorted_back = np.zeros_like(eligible)
-        np.put_along_axis(sorted_back, order, first, axis=1)
-        found |= sorted_back
-    return found
+        in_pool_order = np.zeros_like(eligible)
+        np.put_along_axis(in_pool_order, order, first, axis=1)
+        mask |= in_pool_order
+    return mask
 
 
-def _pick(eligible: BoolArray, pool: Pool, slots: Slots) -> tuple[IntArray, BoolArray]:
-    """Fills each place with the best eligible candidate of its list, or, where that has no more, of the other."""
-    dense, lexical = pool.dense_rank.astype(np.int64), pool.lexical_rank.astype(np.int64)  # sums go beyond 32 bits
+def _pick(eligible: Bool, pool: Pool, slots: Slots) -> tuple[Int64, Bool]:
+    """Fills each place with the best eligible candidate of its list or, if that has no more, of the other list."""
+    dense, lexical = pool.dense_rank.astype(np.int64), pool.lexical_rank.astype(np.int64)  # sums exceed 32 bits
     dense_first, lexical_first = (
-        np.where(first != NOT_RANKED, first, NOT_RANKED + second)
-        for first, second in ((dense, lexical), (lexical, dense))
+        np.where(own != NOT_RANKED, own, NOT_RANKED + other) for own, other in ((dense, lexical), (lexical, dense))
     )
     in_lexical, only_lexical = pool.lexical_rank != NOT_RANKED, pool.dense_rank == NOT_RANKED
     picks = np.full_like(slots.is_lexical, -1, dtype=np.int64)
     from_lexical = np.zeros_like(slots.is_lexical)
     left = eligible.copy()
     for slot in range(slots.is_lexical.shape[1]):
-        by_words = slots.is_lexical[:, slot]
-        order = np.where(left, np.where(by_words[:, None], lexical_first, dense_first), 2 * NOT_RANKED + 1)
+        is_lexical = slots.is_lexical[:, slot]
+        order = np.where(left, np.where(is_lexical[:, None], lexical_first, dense_first), 2 * NOT_RANKED + 1)
         best = order.argmin(axis=1)
-        query = np.flatnonzero((slot < slots.wanted) & left.any(axis=1))
+        query = np.flatnonzero((slot < slots.n_needed) & left.any(axis=1))
         best = best[query]
         picks[query, slot] = best
-        from_lexical[query, slot] = np.where(by_words[query], in_lexical[query, best], only_lexical[query, best])
+        from_lexical[query, slot] = np.where(is_lexical[query], in_lexical[query, best], only_lexical[query, best])
         left[query, best] = False
     return picks, from_lexical
