@@ -1,6 +1,6 @@
 # Every target makes the environment it needs. Nothing but python3 (>= 3.11, with venv), make and git has to be there.
 .DEFAULT_GOAL := help
-.PHONY: help repro smoke example test test-slow test-remotes test-consumers check gate comment experiments baseline diff demo readme bench bench-int8 bench-steps bench-serve bench-scale bench-search bench-recipe clean
+.PHONY: help repro smoke example test test-slow test-remotes test-consumers check gate comment experiments baseline diff demo docs readme bench bench-int8 bench-steps bench-serve bench-scale bench-search bench-recipe clean
 SHELL := /bin/sh
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -75,7 +75,16 @@ experiments: .venv/ready  ## the experiments of this commit in one table: change
 demo: .venv/ready  ## a search page on this machine, base and tuned side by side; needs a finished make repro, Ctrl-C stops it
 	@attune demo
 
-readme: .venv/ready  ## put the figures of metrics/ into the README's tables; a few seconds
+# what the site holds: all pages, and the files that they link to (mkdocs.yml)
+PAGES := '*.md' ':!metrics' docs 'examples/*.yaml' params.yaml advanced.yaml pyproject.toml constraints.txt src/attune/tables.py LICENSE
+
+docs: .venv/ready  ## the documentation as a searchable site in scratch/site; a dead link fails; seconds
+	@rm -rf scratch/pages && mkdir -p scratch/pages
+	@git ls-files -z --cached --others --exclude-standard -- $(PAGES) | tar --null -T - -cf - | tar -xf - -C scratch/pages
+	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@echo "attune: open scratch/site/index.html in a browser"
+
+readme: .venv/ready  ## put the figures of metrics/ and bench/figures into the tables of README.md and docs/; a few seconds
 	@python bench/readme.py
 
 bench: .venv/ready  ## attune beside its rivals, and what grows how, into bench/RESULTS.md; 50 minutes; needs a finished make repro and $$ATTUNE_DATASETS

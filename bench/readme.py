@@ -1,9 +1,13 @@
-"""Puts the figures of metrics/ and bench/figures into the README, between its markers; `make readme` runs it."""
+"""Writes the figures of metrics/, examples/ and bench/figures into the tables of README.md and docs/ (`make readme`).
+
+A table stands between the markers `<!-- NAME -->` and `<!-- /NAME -->` of its page; `TABLES` lists names and pages.
+"""
 
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,47 +17,48 @@ from attune.stage import fail
 
 ROOT = Path(__file__).resolve().parent.parent
 BASELINE = "baseline"  # the git tag
-MEASURED = (
-    "encode",
-    "train",
-    "mine",
-    "evaluate",
-    "serve",
-    "pipeline",
-    "startup",
-)  # parts of the bench that have targets
-SHOWN = ("recall@10", "mrr@10", "ndcg@10")
+PARTS_WITH_TARGETS = ("encode", "train", "mine", "evaluate", "serve", "pipeline", "startup")
+HEADLINE_MEASURES = ("recall@10", "mrr@10", "ndcg@10")
 
 
 def results(metrics: Path) -> str:
-    """The table of all systems, and what tuning changed with its interval.
+    """Returns the table of all systems and of the paired differences, and the verdict below it.
 
     Raises:
-        BadInput: the pipeline has not left its figures there.
+        BadInput: a receipt is missing or not JSON.
     """
     report, n_queries = _read(metrics / "report.json"), _read(metrics / "tuned.json")["n_queries"]
     paired = report["paired"]
-    bounds = {name: f"{signed(paired[name]['ci_low'], 3)} to {signed(paired[name]['ci_high'], 3)}" for name in SHOWN}
+    bounds = {
+        name: f"{signed(paired[name]['ci_low'], 3)} to {signed(paired[name]['ci_high'], 3)}"
+        for name in HEADLINE_MEASURES
+    }
     rows = [
-        ["system", *SHOWN],
-        ["---", *["---:"] * len(SHOWN)],
-        *([system, *(score(values[name]) for name in SHOWN)] for system, values in report["systems"].items()),
-        ["tuned minus base", *(f"**{signed(paired[name]['delta'], 3)}**" for name in SHOWN)],
-        ["its interval", *(bounds[name] for name in SHOWN)],
-        ["its p-value", *(p_value(paired[name]["p_value"]) for name in SHOWN)],
+        ["system", *HEADLINE_MEASURES],
+        ["---", *["---:"] * len(HEADLINE_MEASURES)],
+        *(
+            [system, *(score(values[name]) for name in HEADLINE_MEASURES)]
+            for system, values in report["systems"].items()
+        ),
+        ["tuned minus base", *(f"**{signed(paired[name]['delta'], 3)}**" for name in HEADLINE_MEASURES)],
+        ["its interval", *(bounds[name] for name in HEADLINE_MEASURES)],
+        ["its p-value", *(p_value(paired[name]["p_value"]) for name in HEADLINE_MEASURES)],
     ]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     without = report["without_leaks"]["any"]
-    near = (
-        f"Nothing in test is alike in words to what training sees; {number(n_queries - without['n_queries'])} of these "
-        "queries are near to it in meaning, by the base encoder's own judgment, and without them the gain in recall@10 "
+    leaks = (
+        f"None of them is a near-duplicate of training by words; {number(n_queries - without['n_queries'])} are close "
+        "to training in meaning (nearest neighbours of the base encoder), and without these the gain in recall@10 "
         f"is {signed(without['delta'], 3)} ({signed(without['ci_low'], 3)} to {signed(without['ci_high'], 3)})."
     )
-    return f"{table}\n\n{report['verdict']} Measured on {number(n_queries)} test queries. {near}"
+    return f"{table}\n\n{report['verdict']} Measured on {number(n_queries)} test queries. {leaks}"
 
 
 def examples(folder: Path) -> str:
-    """A row per recipe that was run: its size, its scores, and what is left of the gain where nothing leaks."""
+    """Returns a row per recipe with figures: number of test queries, recall@10, and the gain without leaking queries.
+
+    Links are relative to docs/.
+    """
     head = ["recipe", "test queries", "bm25", "base", "tuned", "delta", "leaking queries", "delta without"]
     rows = [head, ["---", *["---:"] * (len(head) - 1)]]
     for file in sorted(folder.glob("*.json")):
@@ -61,7 +66,7 @@ def examples(folder: Path) -> str:
         n, n_clean = report["n_test_queries"], report["without_leaks"]["lexical"]["n_queries"]
         rows.append(
             [
-                f"[{file.stem}](examples/{file.stem}.yaml)",
+                f"[{file.stem}](../examples/{file.stem}.yaml)",
                 number(n),
                 *(score(report["systems"][system]["recall@10"]) for system in ("bm25", "base", "tuned")),
                 _delta(report["paired"]),
@@ -73,10 +78,10 @@ def examples(folder: Path) -> str:
 
 
 def targets(figures: Path) -> str:
-    """The bench's targets, as bench/RESULTS.md has them."""
+    """Returns the targets of the bench with their results, as in bench/RESULTS.md."""
     head = ["what", "target", "met", "min / **median** / max"]
     rows = [head, ["---", "---", "---", "---:"]]
-    for part in MEASURED:
+    for part in PARTS_WITH_TARGETS:
         for target in _read(figures / f"{part}.json", "make bench")["targets"]:
             met = "yes" if target["is_met"] else "**no**"
             rows.append([target["what"], target["wanted"], met, target["found"]])
@@ -84,15 +89,15 @@ def targets(figures: Path) -> str:
 
 
 def serving(figures: Path) -> str:
-    """The bench's tables of single queries and of an empty environment."""
+    """Returns the bench's tables of single queries and of the installation in an empty environment."""
     body: list[str] = _read(figures / "serve.json", "make bench")["body"]
     shown = ("| one query |", "**In an empty", "| from the start")
     return "\n\n".join(part for part in body if part.startswith(shown))
 
 
 def _delta(paired: dict[str, dict[str, float]]) -> str:
-    found = paired["recall@10"]
-    return f"**{signed(found['delta'], 3)}** [{signed(found['ci_low'], 3)}, {signed(found['ci_high'], 3)}]"
+    recall = paired["recall@10"]
+    return f"**{signed(recall['delta'], 3)}** [{signed(recall['ci_low'], 3)}, {signed(recall['ci_high'], 3)}]"
 
 
 def _read(path: Path, command: str = "make repro") -> dict[str, Any]:
@@ -106,7 +111,7 @@ def _read(path: Path, command: str = "make repro") -> dict[str, Any]:
 
 
 def diff(root: Path) -> str | None:
-    """What `dvc metrics diff` says of the tuned encoder since the baseline; None where the tag is absent.
+    """Returns `dvc metrics diff` of the tuned encoder against the baseline; None without the tag.
 
     Raises:
         BadInput: dvc fails.
@@ -124,42 +129,55 @@ def _run(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
 
 
-def between(page: str, name: str) -> str:
-    """What stands between the markers of this name.
+def between(page: str, name: str, path: str) -> str:
+    """Returns the text between the markers of this name.
+
+    Args:
+        page: text of the page.
+        name: name of the table.
+        path: path of the page, for the error.
 
     Raises:
-        BadInput: the page does not have exactly one such pair.
+        BadInput: the page does not have exactly one pair of these markers.
     """
-    found: list[str] = re.findall(_marked(name), page, re.DOTALL)
-    if len(found) != 1:
-        raise BadInput(f"README.md: {len(found)} pairs of markers <!-- {name} --> and <!-- /{name} -->, expected one")
-    return found[0]
+    tables: list[str] = re.findall(_marked(name), page, re.DOTALL)
+    if len(tables) != 1:
+        raise BadInput(f"{path}: {len(tables)} pairs of markers <!-- {name} --> and <!-- /{name} -->, expected one")
+    return tables[0]
 
 
-def put(page: str, name: str, text: str) -> str:
-    """The page with this text between the markers of this name."""
-    between(page, name)
+def put(page: str, name: str, text: str, path: str) -> str:
+    """Returns the page with this text between the markers of this name."""
+    between(page, name, path)
     return re.sub(_marked(name), lambda _: f"<!-- {name} -->\n{text}\n<!-- /{name} -->", page, flags=re.DOTALL)
 
 
 def _marked(name: str) -> str:
-    return rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->"
+    return rf"<!-- {name} -->\n(.*?)\n?<!-- /{name} -->"
+
+
+# table: its page, and the function that returns its text
+TABLES: dict[str, tuple[str, Callable[[], str | None]]] = {
+    "results": ("README.md", lambda: results(ROOT / "metrics")),
+    "diff": ("docs/report.md", lambda: diff(ROOT)),
+    "examples": ("docs/benchmarks.md", lambda: examples(ROOT / "examples")),
+    "targets": ("docs/benchmarks.md", lambda: targets(ROOT / "bench/figures")),
+    "serving": ("docs/serving.md", lambda: serving(ROOT / "bench/figures")),
+}
 
 
 def main() -> None:
-    """Rewrites the README's tables."""
-    readme = ROOT / "README.md"
-    page = put(readme.read_text(encoding="utf-8"), "results", results(ROOT / "metrics"))
-    page = put(page, "examples", examples(ROOT / "examples"))
-    page = put(page, "targets", targets(ROOT / "bench/figures"))
-    page = put(page, "serving", serving(ROOT / "bench/figures"))
-    changes = diff(ROOT)
-    if changes is None:
-        print(f"attune: no tag {BASELINE} here, so the README's diff table stays; make {BASELINE} restores the tag")
-    else:
-        page = put(page, "diff", changes)
-    readme.write_text(page, encoding="utf-8")
-    print("attune: README.md has the figures of metrics/ and bench/figures")
+    """Rewrites the tables of all pages."""
+    for name, (path, make) in TABLES.items():
+        text = make()
+        if text is None:
+            print(
+                f"attune: no tag {BASELINE} here, so the diff table of {path} stays; make {BASELINE} restores the tag"
+            )
+            continue
+        page = ROOT / path
+        page.write_text(put(page.read_text(encoding="utf-8"), name, text, path), encoding="utf-8")
+    print("attune: README.md and docs/ have the figures of metrics/, examples/ and bench/figures")
 
 
 if __name__ == "__main__":
