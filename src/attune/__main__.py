@@ -1,12 +1,12 @@
-"""The command `attune`; where its libraries are missing, one line says how to get them."""
+"""Command `attune`; without the libraries of the extra `pipeline`, one line says how to get them."""
 
 import sys
 
 
 def main() -> None:
-    """Runs the command line; a base install, which is what services have, gets told what it lacks."""
+    """Runs the command line; exits with one line if a library is missing, as in a service's base install."""
     try:
-        from attune.cli.main import main as run  # noqa: PLC0415  it needs what a base install does not have
+        from attune.cli.main import main as run  # noqa: PLC0415  needs libraries that a base install lacks
     except ModuleNotFoundError as error:
         sys.exit(
             f"attune: the command needs {error.name}, which a base install lacks; in a clone: make .venv/ready. "

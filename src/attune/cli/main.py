@@ -66,7 +66,7 @@ def _cell(hit: "Hit", depth: int) -> str:
 @app.command()
 def demo(
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="port; 0 takes any free one  [default: demo.port]")
+        int | None, typer.Option(min=0, max=65535, show_default="demo.port", help="0 takes any free port")
     ] = None,
     no_open: Annotated[bool, typer.Option("--no-open", help="do not open a browser")] = False,
 ) -> None:
@@ -91,9 +91,11 @@ def demo(
 
 @app.command()
 def check(
-    path: Annotated[Path | None, typer.Argument(help="file or folder with your data  [default: collect.path]")] = None,
+    path: Annotated[
+        Path | None, typer.Argument(show_default="collect.path", help="file or folder with your data")
+    ] = None,
     source: Annotated[
-        str, typer.Option(help="beir, pairs, triplets or documents  [default: guessed from the path]")
+        str, typer.Option(show_default="guessed from the path", help="beir, pairs, triplets or documents")
     ] = "",
     column: Annotated[list[str] | None, typer.Option(help="name of a column, such as query=question")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,

@@ -1,4 +1,4 @@
-"""The search page of `make demo`: base and tuned side by side, and an OpenAI-compatible embeddings endpoint.
+"""Search page of `make demo`, base and tuned side by side, and an OpenAI-compatible embeddings endpoint.
 
-Served on loopback only.
+Served on the loopback interface only.
 """

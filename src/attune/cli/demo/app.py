@@ -1,4 +1,4 @@
-"""The demo's routes: a page, its JSON twin and OpenAI's embeddings API, over a finished pipeline."""
+"""HTTP application of the demo: search page, the same search as JSON, OpenAI's embeddings API; loopback server."""
 
 import errno
 import socket
@@ -19,52 +19,52 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from attune.cli.demo.comparison import MODEL, DemoParams, SideBySide, checked, load
-from attune.cli.demo.examples import ChangedQueries, read_answers, read_changed_queries
+from attune.cli.demo.comparison import MODEL, DemoParams, PairedSearch, load_search, valid_query
+from attune.cli.demo.examples import QueryChanges, read_answers, read_query_changes
 from attune.cli.demo.openai_api import ApiError, EmbeddingsApi, error_object
 from attune.cli.demo.page import STYLE, render
 from attune.errors import BadInput
 
-HOSTS = ["127.0.0.1", "localhost"]  # a foreign name that was made to point here (DNS rebinding) is refused
+HOSTS = ["127.0.0.1", "localhost"]  # others are refused: DNS rebinding
 MAX_BODY = 4 * 1024 * 1024  # bytes of a request: 2048 texts of 2000 characters
 
 
 class Demo:
-    """What the routes answer from; requests run in threads, and nothing here changes between them."""
+    """Handlers of the routes. Requests run in threads, so the state is read-only."""
 
-    def __init__(self, sides: SideBySide, changed: ChangedQueries, api: EmbeddingsApi, params: DemoParams) -> None:
-        self._sides = sides
-        self._changed = changed
+    def __init__(self, paired: PairedSearch, changes: QueryChanges, api: EmbeddingsApi, params: DemoParams) -> None:
+        self._paired = paired
+        self._changes = changes
         self._api = api
         self._params = params
 
     def page(self, request: Request) -> Response:
-        """GET /?q=... for people."""
+        """GET /?q=...: the page."""
         query = request.query_params.get("q", "")
-        facts = (self._changed, self._params.n_examples, self._sides.n_documents)
+        facts = (self._changes, self._params.n_examples, self._paired.n_documents)
         if not query.strip():
             return HTMLResponse(render(*facts))
         try:
-            query = checked(query)
+            query = valid_query(query)
         except BadInput as error:
             return HTMLResponse(render(*facts, problem=str(error)), status_code=400)
-        return HTMLResponse(render(*facts, self._sides.search(query, self._params.n_results)))
+        return HTMLResponse(render(*facts, self._paired.search(query, self._params.n_results)))
 
     def search(self, request: Request) -> Response:
-        """GET /search?q=...&k=... for programs."""
+        """GET /search?q=...&k=...: the same search as JSON."""
         try:
-            query = checked(request.query_params.get("q", ""))
+            query = valid_query(request.query_params.get("q", ""))
             k = _count(request.query_params.get("k", str(self._params.n_results)))
         except BadInput as error:
             return JSONResponse({"error": str(error)}, status_code=400)
-        return JSONResponse(asdict(self._sides.search(query, k)))
+        return JSONResponse(asdict(self._paired.search(query, k)))
 
     def models(self, request: Request) -> Response:
         """GET /v1/models."""
         return JSONResponse(self._api.models())
 
     async def embeddings(self, request: Request) -> Response:
-        """POST /v1/embeddings. Only as JSON: a foreign web page cannot send that here unasked."""
+        """POST /v1/embeddings, as JSON only: another site's page cannot send JSON here without a CORS preflight."""
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise ApiError(415, "the Content-Type is not application/json; send the request as JSON")
         body = await request.body()
@@ -78,7 +78,7 @@ class Demo:
 
 def _count(value: str) -> int:
     if len(value) > 3 or not (value.isascii() and value.isdigit()) or not 1 <= int(value) <= 100:
-        raise BadInput(f"k is {value[:20]!r}, expected a whole number from 1 to 100; leave it out or change it")
+        raise BadInput(f"k is {value[:20]!r}, expected a whole number from 1 to 100; change it or leave it out")
     return int(value)
 
 
@@ -96,7 +96,7 @@ def _http_error(request: Request, error: Exception) -> Response:
 
 
 def application(demo: Demo) -> Starlette:
-    """The routes and what guards them: names of this machine only, and bodies of bounded size."""
+    """Builds the application: the routes, an allow-list of host names, and a limit on the size of bodies."""
     return Starlette(
         routes=[
             Route("/", demo.page),
@@ -111,18 +111,18 @@ def application(demo: Demo) -> Starlette:
 
 
 def load_application(root: Path, params: DemoParams) -> Starlette:
-    """The demo of a finished pipeline.
+    """Loads the demo of a finished pipeline.
 
     Raises:
         BadInput: the pipeline has not run yet, or its outputs do not belong together.
     """
-    changed, answers = read_changed_queries(root), read_answers(root)
-    return application(Demo(load(root, params, answers), changed, EmbeddingsApi(root / MODEL), params))
+    changes, answers = read_query_changes(root), read_answers(root)
+    return application(Demo(load_search(root, params, answers), changes, EmbeddingsApi(root / MODEL), params))
 
 
 HOST = "127.0.0.1"
 HEADERS = {
-    # nothing from anywhere else, no script at all, and the form goes nowhere but here
+    # loads nothing from elsewhere, runs no script, and sends the form only to this server
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -130,14 +130,14 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-GRACE = 2  # seconds that requests under way get after Ctrl-C
+GRACE = 2  # seconds for running requests after Ctrl-C
 
 
 def listen(port: int) -> socket.socket:
-    """A socket on the loopback interface; port 0 takes any that is free.
+    """Opens a socket on the loopback interface; port 0 takes any free one.
 
     Raises:
-        BadInput: the port is taken, or not ours to take.
+        BadInput: the port is in use, or needs rights that this user lacks.
     """
     try:
         return socket.create_server((HOST, port))
@@ -147,12 +147,12 @@ def listen(port: int) -> socket.socket:
 
 
 def address(listening: socket.socket) -> str:
-    """What to type into a browser."""
+    """Returns the URL of a listening socket."""
     return f"http://{HOST}:{listening.getsockname()[1]}/"
 
 
 def open_browser(url: str) -> None:
-    """Opens a browser beside the terminal; one that would take the terminal over (lynx, w3m) is left alone."""
+    """Opens a browser, unless it is one that would take over the terminal (lynx, w3m)."""
     with suppress(webbrowser.Error):
         browser = webbrowser.get()
         if type(browser) is not webbrowser.GenericBrowser:
@@ -160,7 +160,7 @@ def open_browser(url: str) -> None:
 
 
 def server(application: ASGIApp) -> uvicorn.Server:
-    """A server that adds the guarding headers to each response, and says nothing about itself."""
+    """Configures a server that adds the security headers to each response and does not name itself."""
     return uvicorn.Server(
         uvicorn.Config(
             application,
@@ -178,6 +178,6 @@ def server(application: ASGIApp) -> uvicorn.Server:
 
 
 def serve(application: ASGIApp, listening: socket.socket) -> None:
-    """Answers requests until SIGINT or SIGTERM, then finishes those under way."""
-    with suppress(KeyboardInterrupt):  # uvicorn raises it anew once all is closed
+    """Answers requests until SIGINT or SIGTERM, then finishes the running ones."""
+    with suppress(KeyboardInterrupt):  # uvicorn raises it again once everything is closed
         server(application).run(sockets=[listening])

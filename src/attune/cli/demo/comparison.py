@@ -1,28 +1,27 @@
-"""What tuning changed, seen from a search box: the base encoder and the shipped ONNX model over the same corpus."""
+"""Paired search: the base encoder and the shipped ONNX model over the same corpus, with the ranks of both."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from attune.errors import BadInput
 from attune.retrieval.vectors import load_embeddings
 from attune.runtime import Embedder
+from attune.runtime.arrays import Float32
 from attune.runtime.search import Search
 from attune.stage import Params
 from attune.tables import CORPUS, read
 
-Encode = Callable[[list[str]], NDArray[np.float32]]
-MODEL = "models/onnx"  # what ships
+Encode = Callable[[list[str]], Float32]
+MODEL = "models/onnx"  # the shipped model
 MAX_QUERY = 2000  # characters; encoders read the first few hundred
 
 
 class DemoParams(Params):
-    """What the demo page and `attune search` show."""
+    """Settings of the demo page and of `attune search`."""
 
     port: int = Field(ge=0, le=65535)
     n_results: int = Field(ge=1, le=100)
@@ -31,8 +30,8 @@ class DemoParams(Params):
 
 
 @dataclass(frozen=True)
-class System:
-    """An encoder of queries, and the search over the corpus as its own document side embeds it."""
+class SearchSystem:
+    """An encoder of queries with a search over the corpus as the same encoder embeds it."""
 
     name: str
     runs_in: str
@@ -42,7 +41,7 @@ class System:
 
 @dataclass(frozen=True)
 class Hit:
-    """One document of a ranking, and its ranks by both systems (None: below the depth)."""
+    """A ranked document, with its ranks by both systems (None: below the depth)."""
 
     rank: int
     document_id: str
@@ -55,8 +54,8 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class Ranking:
-    """The first documents by one system, and how long encoding the query and searching took."""
+class SystemHits:
+    """The top documents of one system, with the seconds for encoding the query and for searching."""
 
     system: str
     runs_in: str
@@ -66,27 +65,27 @@ class Ranking:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What both systems find: base first, then tuned; and how far down each was looked at."""
+class PairedHits:
+    """Hits of both systems, base first, and the depth of the rankings that ranks were looked up in."""
 
     query: str
     depth: int
-    systems: list[Ranking]
+    systems: list[SystemHits]
 
 
-class SideBySide:
+class PairedSearch:
     """Two systems over one corpus.
 
     Args:
         systems: base, then tuned.
         documents: title and text by document id.
-        answers: for each query that was judged, its text and the ids of its relevant documents.
-        depth: how far down each ranking is looked at for the other's documents.
+        answers: ids of the relevant documents of each judged query, by the query's text.
+        depth: depth of each ranking in which the other system's documents are looked up.
     """
 
     def __init__(
         self,
-        systems: tuple[System, System],
+        systems: tuple[SearchSystem, SearchSystem],
         documents: Mapping[str, tuple[str, str]],
         answers: Mapping[str, set[str]],
         depth: int,
@@ -98,42 +97,42 @@ class SideBySide:
 
     @property
     def n_documents(self) -> int:
-        """How many documents are searched."""
+        """Size of the corpus."""
         return len(self._documents)
 
-    def search(self, query: str, k: int) -> Comparison:
-        """The k best documents by each system, best first, each with its ranks by both."""
+    def search(self, query: str, k: int) -> PairedHits:
+        """Returns the k best documents of each system, best first, each with its ranks by both."""
         depth = max(k, self._depth)
         timed = [self._timed(system, query, depth) for system in self._systems]
-        base, tuned = ({id_: rank for rank, (id_, _) in enumerate(found, 1)} for found, _, _ in timed)
+        base, tuned = ({id_: rank for rank, (id_, _) in enumerate(ranking, 1)} for ranking, _, _ in timed)
         answers = self._answers.get(query, set())
         systems = []
-        for system, (found, encode_seconds, search_seconds) in zip(self._systems, timed, strict=True):
+        for system, (ranking, encode_seconds, search_seconds) in zip(self._systems, timed, strict=True):
             hits = []
-            for rank, (id_, score) in enumerate(found[:k], 1):
+            for rank, (id_, score) in enumerate(ranking[:k], 1):
                 title, text = self._documents[id_]
                 hits.append(Hit(rank, id_, title, text, score, base.get(id_), tuned.get(id_), id_ in answers))
-            systems.append(Ranking(system.name, system.runs_in, encode_seconds, search_seconds, hits))
-        return Comparison(query, depth, systems)
+            systems.append(SystemHits(system.name, system.runs_in, encode_seconds, search_seconds, hits))
+        return PairedHits(query, depth, systems)
 
     @staticmethod
-    def _timed(system: System, query: str, depth: int) -> tuple[list[tuple[str, float]], float, float]:
+    def _timed(system: SearchSystem, query: str, depth: int) -> tuple[list[tuple[str, float]], float, float]:
         start = time.perf_counter()
         vector = system.encode_query([query])
         encoded = time.perf_counter()
-        found = system.index.top(vector, depth)[0]
-        return found, encoded - start, time.perf_counter() - encoded
+        ranking = system.index.top(vector, depth)[0]
+        return ranking, encoded - start, time.perf_counter() - encoded
 
 
-def checked(query: str) -> str:
-    """The query without the space around it.
+def valid_query(query: str) -> str:
+    """Strips the white space around a query.
 
     Raises:
-        BadInput: it is empty, too long or not Unicode.
+        BadInput: the query is empty, too long or not Unicode.
     """
     query = query.strip()
     if not query:
-        raise BadInput("the query is empty; say what to look for")
+        raise BadInput("the query is empty; type some words")
     if len(query) > MAX_QUERY:
         raise BadInput(f"the query has {len(query)} characters, expected at most {MAX_QUERY}; shorten it")
     if any("\ud800" <= character <= "\udfff" for character in query):
@@ -141,8 +140,8 @@ def checked(query: str) -> str:
     return query
 
 
-def moved(hit: Hit, depth: int) -> str:
-    """A document's way from the base's ranking to the tuned one's, in words: `up 3, from 4 to 1`."""
+def rank_change(hit: Hit, depth: int) -> str:
+    """Describes a document's change of rank from base to tuned, such as `up 3, from 4 to 1`."""
     if hit.base_rank == hit.tuned_rank:
         return "same rank"
     change = "" if hit.base_rank is None or hit.tuned_rank is None else f" {abs(hit.base_rank - hit.tuned_rank)}"
@@ -151,20 +150,20 @@ def moved(hit: Hit, depth: int) -> str:
 
 
 def direction(hit: Hit) -> str:
-    """Whether a document went up, down or stayed at the same rank, from base to tuned."""
+    """Returns "up", "down" or "same", a document's direction from base to tuned."""
     if hit.base_rank == hit.tuned_rank:
         return "same"
     return "up" if hit.base_rank is None or (hit.tuned_rank or hit.base_rank + 1) < hit.base_rank else "down"
 
 
-def load(root: Path, params: DemoParams, answers: Mapping[str, set[str]]) -> SideBySide:
-    """The base encoder in torch and the tuned one as it ships, in ONNX, over the corpus of a finished pipeline.
+def load_search(root: Path, params: DemoParams, answers: Mapping[str, set[str]]) -> PairedSearch:
+    """Loads the base encoder in torch, the shipped one in ONNX, and a finished pipeline's embeddings by both.
 
     Raises:
         BadInput: the pipeline has not run yet, or its outputs do not belong together.
     """
     corpus = read(root / "data/prepared/corpus.parquet", CORPUS)
-    # torch takes seconds to import: what is missing is said before
+    # torch takes seconds to import; a missing corpus is reported before
     from attune.encoding.encoders import TorchEncoder, load_torch  # noqa: PLC0415
 
     documents = {row[0]: row[1:] for row in corpus.select("document_id", "title", "text").iter_rows()}
@@ -172,18 +171,16 @@ def load(root: Path, params: DemoParams, answers: Mapping[str, set[str]]) -> Sid
     tuned = Embedder(root / MODEL)
     folder = root / "data/embeddings"
     systems = (
-        System("base", "PyTorch", base.encode_query, _index(folder / "base", base.encode_query, list(documents))),
-        System("tuned", "ONNX", tuned.encode_query, _index(folder / "onnx", tuned.encode_query, list(documents))),
+        SearchSystem("base", "PyTorch", base.encode_query, _index(folder / "base", base.encode_query, list(documents))),
+        SearchSystem("tuned", "ONNX", tuned.encode_query, _index(folder / "onnx", tuned.encode_query, list(documents))),
     )
-    return SideBySide(systems, documents, answers, params.depth)
+    return PairedSearch(systems, documents, answers, params.depth)
 
 
 def _index(folder: Path, encode_query: Encode, ids: Sequence[str]) -> Search:
-    """The search over embeddings as wide as this encoder's; warms the encoder up, since the first query is slow."""
+    """Builds the search over a system's embeddings; encodes one query to check their dimension and to warm up."""
     path = folder / "corpus.npy"
     vectors, expected = load_embeddings(path, len(ids), "the corpus"), encode_query(["warm up"]).shape[1]
     if vectors.shape[1] != expected:
-        raise BadInput(
-            f"{path}: {vectors.shape[1]} dimensions, expected {expected} as the encoder makes; run `dvc repro`"
-        )
+        raise BadInput(f"{path}: {vectors.shape[1]} dimensions, expected the encoder's {expected}; run `dvc repro`")
     return Search.build(vectors, ids)

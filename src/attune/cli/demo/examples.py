@@ -1,4 +1,4 @@
-"""The test queries that tuning helped and hurt, from the scores per query: examples for a search box."""
+"""Test queries that tuning improved or made worse, by their scores: example queries for the search page."""
 
 import hashlib
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ MEASURE = "ndcg@10"
 
 
 @dataclass(frozen=True)
-class Changed:
-    """A test query and its nDCG@10 by base and by the shipped model."""
+class QueryChange:
+    """A test query with its nDCG@10 by base and by the shipped model."""
 
     text: str
     base: float
@@ -22,29 +22,28 @@ class Changed:
 
 
 @dataclass(frozen=True)
-class ChangedQueries:
-    """All test queries, parted by what tuning did to them: largest change first, equal changes by chance."""
+class QueryChanges:
+    """All test queries, grouped by the effect of tuning; largest change first, equal changes in hash order."""
 
-    improved: list[Changed]
-    worse: list[Changed]
-    unchanged: list[Changed]
+    improved: list[QueryChange]
+    worse: list[QueryChange]
+    unchanged: list[QueryChange]
 
     @property
     def n_queries(self) -> int:
-        """How many test queries there are."""
+        """Number of test queries."""
         return len(self.improved) + len(self.worse) + len(self.unchanged)
 
-    def find(self, text: str) -> Changed | None:
-        """The test query of this text, if it is one."""
+    def find(self, text: str) -> QueryChange | None:
+        """Returns the test query with this text, if there is one."""
         return next((each for each in (*self.improved, *self.worse, *self.unchanged) if each.text == text), None)
 
 
-def changed_queries(
-    queries: Mapping[str, str], base: Mapping[str, float], tuned: Mapping[str, float]
-) -> ChangedQueries:
-    """Parts queries (id to text) by their scores (id to value).
+def query_changes(queries: Mapping[str, str], base: Mapping[str, float], tuned: Mapping[str, float]) -> QueryChanges:
+    """Groups queries (id to text) by their change of score (id to value).
 
-    By id, equal changes would all come from one corner of the corpus, so they are in the order of the ids' hashes.
+    Equal changes are ordered by the hash of the id: in the order of the ids they would all come from one corner of the
+    corpus.
 
     Raises:
         BadInput: the two systems were not scored on the same queries.
@@ -52,25 +51,25 @@ def changed_queries(
     if base.keys() != tuned.keys() or not base.keys() <= queries.keys():
         raise BadInput("data/runs: base and onnx were not scored on the same test queries; run `dvc repro`")
     ids = sorted(base, key=lambda id_: (-abs(tuned[id_] - base[id_]), hashlib.sha256(id_.encode()).digest()))
-    parts: dict[int, list[Changed]] = {1: [], -1: [], 0: []}
+    by_sign: dict[int, list[QueryChange]] = {1: [], -1: [], 0: []}
     for id_ in ids:
         sign = (tuned[id_] > base[id_]) - (tuned[id_] < base[id_])
-        parts[sign].append(Changed(queries[id_], base[id_], tuned[id_]))
-    return ChangedQueries(parts[1], parts[-1], parts[0])
+        by_sign[sign].append(QueryChange(queries[id_], base[id_], tuned[id_]))
+    return QueryChanges(by_sign[1], by_sign[-1], by_sign[0])
 
 
-def read_changed_queries(root: Path) -> ChangedQueries:
-    """Those of a finished pipeline.
+def read_query_changes(root: Path) -> QueryChanges:
+    """Reads the test queries of a finished pipeline with their changes of score.
 
     Raises:
         BadInput: the pipeline has not run yet, or its outputs do not belong together.
     """
     base, tuned = (_scores(root / f"data/runs/{system}/scores.parquet") for system in ("base", "onnx"))
-    return changed_queries(_texts(root), base, tuned)
+    return query_changes(_texts(root), base, tuned)
 
 
 def read_answers(root: Path) -> dict[str, set[str]]:
-    """The text of each test query, and the ids of the documents that were judged to answer it.
+    """Returns the ids of the relevant documents of each test query, by the query's text.
 
     Raises:
         BadInput: the pipeline has not run yet.

@@ -1,6 +1,6 @@
-"""OpenAI's embeddings API over the shipped model: what a request may hold, what comes back, and how errors look.
+"""OpenAI's embeddings API over the shipped model: requests, responses and error objects, without the server.
 
-Source: https://platform.openai.com/docs/api-reference/embeddings. Pure: no server here.
+Source: https://platform.openai.com/docs/api-reference/embeddings.
 """
 
 import base64
@@ -8,32 +8,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, StringConstraints, ValidationError
 
 from attune.errors import BadInput
 from attune.runtime import Embedder
+from attune.runtime.arrays import Float32
 
-MAX_INPUTS = 2048  # of one request, as OpenAI's
+MAX_INPUTS = 2048  # per request, as at OpenAI
 OWNER = "attune"
 Text = Annotated[StrictStr, StringConstraints(min_length=1)]
 
 
 class EmbeddingRequest(BaseModel):
-    """The body of POST /v1/embeddings; token ids as input are not supported, for they would be another tokenizer's."""
+    """Body of POST /v1/embeddings. Token ids as input are not supported: they would be another tokenizer's."""
 
     model_config = ConfigDict(extra="forbid")
 
     model: StrictStr
     input: Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_INPUTS)]
-    encoding_format: Literal["float", "base64"] = "float"  # defaults are the API's, not ours
+    encoding_format: Literal["float", "base64"] = "float"  # the API's defaults
     dimensions: StrictInt | None = None
     user: StrictStr | None = None
 
 
 class ApiError(Exception):
-    """An error as OpenAI's clients expect it: an HTTP status and an error object."""
+    """Error with an HTTP status and an error object, as OpenAI's clients expect."""
 
     def __init__(self, status: int, message: str, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
@@ -42,35 +41,35 @@ class ApiError(Exception):
 
 
 def error_object(message: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
-    """The body of an error response."""
+    """Returns the body of an error response."""
     return {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}}
 
 
 class EmbeddingsApi:
-    """Answers requests with the shipped model.
+    """Answers requests with the shipped model, under the name `tuned`.
 
-    Its name is `tuned`; the API has no notion of queries and documents, so an encoder with prompts is also reached as
-    `tuned-query` and `tuned-document`. Texts are cut at the encoder's maximum length, as everywhere in the pipeline.
+    The API does not distinguish queries from documents, so `tuned-query` and `tuned-document` apply the encoder's
+    prompts. Texts are cut at the encoder's maximum length, as everywhere in the pipeline.
     """
 
     def __init__(self, folder: Path) -> None:
         self._embedder = Embedder(folder)
-        self._models: Mapping[str, str | None] = {  # and the prompt of each
+        self._models: Mapping[str, str | None] = {  # name of the model -> name of the prompt
             "tuned": self._embedder.manifest.default_prompt_name,
             "tuned-query": "query",
             "tuned-document": "document",
         }
 
     def models(self) -> dict[str, Any]:
-        """The body of GET /v1/models."""
+        """Returns the body of the response to GET /v1/models."""
         data = [{"id": name, "object": "model", "created": 0, "owned_by": OWNER} for name in self._models]
         return {"object": "list", "data": data}
 
     def embeddings(self, body: bytes) -> dict[str, Any]:
-        """The body of the response to POST /v1/embeddings.
+        """Returns the body of the response to POST /v1/embeddings.
 
         Raises:
-            ApiError: the request is not valid, or names a model that is not there.
+            ApiError: the request is not valid, or names an unknown model.
         """
         request = parse(body)
         if request.model not in self._models:
@@ -80,14 +79,14 @@ class EmbeddingsApi:
             )
         if request.dimensions not in (None, self._embedder.dim):
             got, dim = request.dimensions, self._embedder.dim
-            raise ApiError(400, f"dimensions is {got}; this model makes {dim} and no other number", "dimensions")
+            raise ApiError(400, f"dimensions is {got}; this model makes {dim} only", "dimensions")
         texts = [request.input] if isinstance(request.input, str) else request.input
         try:
             rows = self._embedder.token_ids(texts, self._models[request.model])
         except BadInput as error:
             raise ApiError(400, str(error), "input") from None
         vectors = self._embedder.encode_tokens(rows)
-        n_tokens = sum(len(row) for row in rows)  # prompt included, and without what was cut: what was read
+        n_tokens = sum(len(row) for row in rows)  # tokens read: the prompt included, truncated ones not
         data = [
             {"object": "embedding", "index": index, "embedding": _encoded(vector, request.encoding_format)}
             for index, vector in enumerate(vectors)
@@ -97,10 +96,10 @@ class EmbeddingsApi:
 
 
 def parse(body: bytes) -> EmbeddingRequest:
-    """Reads a request's body.
+    """Parses the body of a request.
 
     Raises:
-        ApiError: it is not JSON, or not such a request; names the first key that is wrong.
+        ApiError: the body is not JSON or not a valid request; names the first wrong key.
     """
     try:
         return EmbeddingRequest.model_validate_json(body)
@@ -118,10 +117,10 @@ def _explain(error: Mapping[str, Any], param: str) -> str:
     if error["type"] == "missing":
         return "missing; every request needs it"
     if param == "input":
-        return f"expected a text that is not empty, or a list of 1 to {MAX_INPUTS} of them; token ids are not supported"
+        return f"expected a text that is not empty, or a list of 1 to {MAX_INPUTS} texts; token ids are not supported"
     return f"{error['msg'][0].lower()}{error['msg'][1:]}"
 
 
-def _encoded(vector: NDArray[np.float32], encoding_format: str) -> list[float] | str:
-    """base64: the little-endian float32 bytes."""
+def _encoded(vector: Float32, encoding_format: str) -> list[float] | str:
+    """Encodes a vector as a list of floats, or as base64 of its little-endian float32 bytes."""
     return base64.b64encode(vector.astype("<f4").tobytes()).decode() if encoding_format == "base64" else vector.tolist()

@@ -1,4 +1,4 @@
-"""The demo's page, rendered here and sent without any script; a document's text cannot become markup."""
+"""HTML of the demo's search page: rendered on the server, without scripts, all texts escaped."""
 
 import textwrap
 from importlib.resources import files
@@ -6,27 +6,27 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from attune.cli.demo.comparison import MAX_QUERY, Comparison, direction, moved
-from attune.cli.demo.examples import ChangedQueries
+from attune.cli.demo.comparison import MAX_QUERY, PairedHits, direction, rank_change
+from attune.cli.demo.examples import QueryChanges
 
-SHOWN = 180  # characters of a text before it is unfolded
+MAX_SHOWN = 180  # characters of a text before it is unfolded
 TEMPLATES = files(__package__) / "templates"
 STYLE = (TEMPLATES / "demo.css").read_text(encoding="utf-8")
 
 
 def start_of(text: str) -> str:
-    """The first words of a text, on one line."""
-    return textwrap.shorten(text, SHOWN, placeholder=" …")
+    """Returns the first words of a text on one line."""
+    return textwrap.shorten(text, MAX_SHOWN, placeholder=" …")
 
 
 def breakable(name: str) -> Markup:
-    """A dotted name that a narrow column may break after a dot rather than within a word; everything is escaped."""
+    """Escapes a dotted name and lets a narrow column break it after a dot rather than within a word."""
     return Markup(".<wbr>").join(name.split("."))
 
 
 _ENVIRONMENT = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 _ENVIRONMENT.globals |= {
-    "moved": moved,
+    "rank_change": rank_change,
     "direction": direction,
     "start_of": start_of,
     "breakable": breakable,
@@ -36,15 +36,23 @@ _PAGE = _ENVIRONMENT.from_string((TEMPLATES / "demo.html.j2").read_text(encoding
 
 
 def render(
-    changed: ChangedQueries, n_examples: int, n_documents: int, comparison: Comparison | None = None, problem: str = ""
+    changes: QueryChanges, n_examples: int, n_documents: int, paired: PairedHits | None = None, problem: str = ""
 ) -> str:
-    """The page: a search box, then results side by side if there are any, then queries to try."""
+    """Renders the page: a search box, the hits of both systems if there are any, then example queries.
+
+    Args:
+        changes: test queries that tuning changed.
+        n_examples: test queries shown of each kind.
+        n_documents: size of the corpus.
+        paired: hits of the query; None before a search.
+        problem: message about a query that was refused.
+    """
     return _PAGE.render(
-        changed=changed,
+        changes=changes,
         n_examples=n_examples,
         n_documents=n_documents,
-        query=comparison.query if comparison else "",
-        found=comparison,
+        query=paired.query if paired else "",
+        paired=paired,
         problem=problem,
-        tested=changed.find(comparison.query) if comparison else None,
+        test_query=changes.find(paired.query) if paired else None,
     )

@@ -1,4 +1,4 @@
-"""What a pull request is told about its model: the gate, the comment, and comparison with another revision.
+"""Review of a pull request: the gate, the comment, and the comparison with another revision.
 
-Reads what is in git; trains nothing.
+Reads only files in git; computes nothing anew.
 """

@@ -1,7 +1,7 @@
-"""What a pull request is told about its model, as Markdown: the gate's findings, what changed, and where to read on.
+"""Markdown comment on a pull request: the gate's verdict and findings, changed figures and parameters, links.
 
-The tables are `dvc metrics diff` and `dvc params diff`, laid out here so that rows keep their order and a text in a
-parameter cannot break a table or become markup.
+The tables hold the same values as `dvc metrics diff` and `dvc params diff`; they are laid out here so that the order of
+rows is fixed and a text in a parameter can neither break a table nor become markup.
 """
 
 import re
@@ -10,149 +10,146 @@ from pathlib import Path
 from typing import Any
 
 from attune.cli.review.findings import Figures, Finding, Missing
-from attune.cli.review.gate import reader, review
-from attune.cli.review.history import Changes, diff
+from attune.cli.review.gate import judge_project, reader
+from attune.cli.review.history import Changes, dvc_diff, without_moves
 from attune.errors import BadInput
+from attune.evaluation.report.markdown import plain
 
-MARKER = "<!-- attune: what changed -->"  # by which the comment is found again
-HEADLINE = "metrics/tuned.json"
-LIMIT = 60_000  # characters; a code host refuses comments above 65,536
+HEADLINE_FILE = "metrics/tuned.json"
+MAX_CHARACTERS = 60_000  # GitHub refuses comments above 65,536
 
 
 def comment(folder: Path, against: str, baseline: str, link: str) -> str:
-    """The whole comment.
+    """Returns the comment.
 
     Args:
         folder: the project's root.
         against: the revision that the pull request is to be merged into.
         baseline: the revision whose tuned encoder is the base, such as the tag `baseline`.
-        link: address of the folder metrics/ at this commit; "" where there is none.
+        link: URL of the folder metrics/ at this commit; "" leaves the links out.
     """
     parts = [
-        MARKER,
         *_verdict(folder, against),
-        *_section(folder, against, f"`{against}` → this pull request"),
-        *_section(folder, baseline, f"base encoder (`{baseline}`) → this pull request"),
-        *_params(folder, against),
+        *_headline(folder, against, f"`{against}` → this pull request"),
+        *_headline(folder, baseline, f"base encoder (`{baseline}`) → this pull request"),
+        *_parameters(folder, against),
         _links(folder, link) if link else "",
     ]
     text, figures = "\n\n".join(part for part in parts if part), "\n\n".join(_all_figures(folder, against))
-    if len(text) + len(figures) > LIMIT - 100:
+    if len(text) + len(figures) > MAX_CHARACTERS - 100:
         figures = "Too many figures changed to list them all here."
-    return cut("\n\n".join(part for part in (text, figures) if part)) + "\n"
+    return shortened("\n\n".join(part for part in (text, figures) if part)) + "\n"
 
 
-def cut(text: str) -> str:
-    """What of a comment the host takes: whole lines, and a last one that says that more was there."""
-    if len(text) <= LIMIT:
+def shortened(text: str) -> str:
+    """Returns at most MAX_CHARACTERS of a comment: whole lines, folded sections closed, and a notice at the end."""
+    if len(text) <= MAX_CHARACTERS:
         return text
-    kept = text[: LIMIT - 200].rpartition("\n")[0]
+    kept = text[: MAX_CHARACTERS - 200].rpartition("\n")[0]
     kept += "\n\n</details>" * (kept.count("<details>") - kept.count("</details>"))
-    return f"{kept}\n\nThis comment was cut: a host takes no longer one. `make comment` prints what it is made of."
+    return f"{kept}\n\nThis comment was cut at the length that GitHub accepts."
 
 
 def _links(folder: Path, link: str) -> str:
     page = f", or download [report.html]({link}/report.html)" if (folder / "metrics" / "report.html").is_file() else ""
-    return f"Read [report.md]({link}/report.md){page}, for intervals, examples and side effects."
+    return f"Intervals, examples and side effects: read [report.md]({link}/report.md){page}."
 
 
 def _verdict(folder: Path, against: str) -> Iterator[str]:
     try:
-        findings = review(folder, against)
+        findings = judge_project(folder, against)
     except BadInput as error:
         yield "## attune: cannot tell whether this model may be merged"
-        yield plain(str(error))
+        yield _text(error)
         return
-    failed = [found for found in findings if not found.is_kept]
+    failed = [finding for finding in findings if not finding.passes]
     yield f"## attune: {'this model must not be merged' if failed else 'this model may be merged'}"
     try:
-        yield f"**{plain(Figures(reader(folder / 'metrics'), 'metrics').of('report', 'verdict'))}**"
+        yield f"**{_text(Figures(reader(folder / 'metrics'), 'metrics').of('report', 'verdict'))}**"
     except Missing as missing:
-        yield plain(str(missing))
-    for note in (found for found in findings if found.is_note):
-        yield f"**Note: {plain(note.rule)} {plain(note.figures)}.**"
+        yield _text(missing)
+    for note in (finding for finding in findings if finding.is_note):
+        yield f"**Note: {_text(note.rule)} {_text(note.figures)}.**"
     if failed:
         yield _findings(failed)
-    passed = [found for found in findings if found.is_kept and not found.is_note]
+    passed = [finding for finding in findings if finding.passes and not finding.is_note]
     yield _folded(f"{len(passed)} of {len(passed) + len(failed)} checks pass", _findings(passed))
 
 
-def _findings(findings: list[Finding]) -> str:
-    rows = [("pass" if found.is_kept else "**FAIL**", plain(found.rule), plain(found.figures)) for found in findings]
+def _findings(findings: Sequence[Finding]) -> str:
+    rows = [("pass" if each.passes else "**FAIL**", _text(each.rule), _text(each.figures)) for each in findings]
     return table(("", "rule", "figures"), rows)
 
 
-def _section(folder: Path, revision: str, title: str) -> Iterator[str]:
+def _headline(folder: Path, revision: str, title: str) -> Iterator[str]:
     yield f"### {title}"
     try:
-        found = diff(folder, "metrics", revision, HEADLINE)
+        diff = dvc_diff(folder, "metrics", revision, HEADLINE_FILE)
     except BadInput as error:
-        yield plain(str(error))
+        yield _text(error)
         return
-    yield from map(plain, found.unread)
-    rows = [row[1:] for row in _rows(found.changes)]
-    if rows or not found.unread:
+    yield from map(_text, diff.unread)
+    rows = [row[1:] for row in _rows(diff.changes)]
+    if rows or not diff.unread:
         yield table(("figure", "before", "here", "change"), rows) if rows else "No figure of the tuned encoder changed."
 
 
-def _params(folder: Path, revision: str) -> Iterator[str]:
+def _parameters(folder: Path, revision: str) -> Iterator[str]:
     yield "### Parameters"
     try:
-        found = diff(folder, "params", revision)
+        diff = dvc_diff(folder, "params", revision)
     except BadInput as error:
-        yield plain(str(error))
+        yield _text(error)
         return
-    yield from map(plain, found.unread)
-    rows = [row[:4] for row in _rows(found.changes)]
-    if rows or not found.unread:
+    yield from map(_text, diff.unread)
+    rows = [row[:4] for row in _rows(without_moves(diff.changes))]
+    if rows or not diff.unread:
         yield table(("file", "parameter", "before", "here"), rows) if rows else "None changed."
 
 
 def _all_figures(folder: Path, revision: str) -> Iterator[str]:
     try:
-        found = diff(folder, "metrics", revision)
+        diff = dvc_diff(folder, "metrics", revision)
     except BadInput:
-        return  # said above
-    yield "\n".join(f"- {plain(line)}" for line in found.unread)
-    if rows := _rows(found.changes):
+        return  # _headline has said so
+    yield "\n".join(f"- {_text(line)}" for line in diff.unread)
+    if rows := _rows(diff.changes):
         head = ("file", "figure", "before", "here", "change")
         yield _folded(f"all {len(rows)} figures that changed", table(head, rows))
 
 
 def _rows(changes: Changes) -> list[tuple[str, ...]]:
-    """File, key, before, here and change; DVC's order differs from run to run, so by name, 5 before 10."""
+    """Returns (file, key, before, here, change), sorted by name with 5 before 10; DVC's own order varies by run."""
     return [
-        (plain(path), plain(key), *(_value(change.get(side)) for side in ("old", "new")), _change(change.get("diff")))
+        (_text(path), _text(key), *(_value(change.get(side)) for side in ("old", "new")), _delta(change.get("diff")))
         for path in sorted(changes)
         for key, change in sorted(changes[path].items(), key=lambda item: _natural(item[0]))
     ]
 
 
 def _natural(key: str) -> list[tuple[bool, int, str]]:
-    """Sorts numbers in names by size."""
+    """Sort key that orders numbers within names by size."""
     return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", key)]
 
 
 def _value(value: Any) -> str:  # noqa: ANN401
     if value is None:
         return "—"
-    return f"{value:.6g}" if isinstance(value, float) else plain(str(value))
+    return f"{value:.6g}" if isinstance(value, float) else _text(value)
 
 
-def _change(value: Any) -> str:  # noqa: ANN401
+def _delta(value: Any) -> str:  # noqa: ANN401
     return f"{value:+.4g}" if isinstance(value, int | float) else ""
 
 
-def plain(text: object) -> str:
-    """Text for a cell or a line: one line, no markup, nobody mentioned (recall@10 does not)."""
-    words = re.sub(r"([\\|\[*`])", r"\\\1", " ".join(str(text).split()))
-    words = words.replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"(?<!\w)@", "@\u200b", words)
+def _text(value: object) -> str:
+    """Escapes a value for a cell or a line of the comment; an @ at the start of a word mentions nobody."""
+    return re.sub(r"(?<!\w)@", "@\u200b", plain(str(value), MAX_CHARACTERS))
 
 
-def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """A table in GitHub's Markdown."""
-    lines = [head, tuple("---" for _ in head), *rows]
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Returns a table in GitHub's Markdown."""
+    lines = [head, ["---" for _ in head], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

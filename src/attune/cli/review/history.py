@@ -1,7 +1,8 @@
-"""Does dvc.lock belong to the code, and do the figures in git belong to dvc.lock? Asked of DVC, without any data.
+"""Project state as DVC and git record it: staleness of dvc.lock, files in git, revisions, and changes since one.
 
-What a clone has not pulled is taken as dvc.lock has it, as `dvc repro --allow-missing` does. Files that git keeps
-(`cache: false`) are always there, so their hashes are compared: figures that nobody's run wrote differ.
+Nothing here needs data. Outputs that a clone has not pulled count as dvc.lock records them, as in
+`dvc repro --allow-missing`. Files that git keeps (`cache: false`) are always there, so their hashes are compared:
+figures that no run wrote differ.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,97 +15,98 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.scm import NoSCM, SCMError, resolve_rev
 
-from attune.cli.review.findings import REPRO, Verdicts
+from attune.cli.review.findings import REPRO, Checks
 from attune.errors import BadInput
 
 if TYPE_CHECKING:
     from dvc.stage import Stage
 
-STATES = {  # of a file in git, as DVC names them
+STATES = {  # DVC's names for the states of a file in git
     "new": "no hash in dvc.lock",
     "deleted": "missing",
-    "modified": "not as dvc.lock has it (edited by hand, or dvc.lock is not committed)",
+    "modified": "differs from its hash in dvc.lock (edited by hand, or dvc.lock is not committed)",
 }
-SHOWN = 5  # stages or files named in one line; a change to a file that all read would name two dozen
+MAX_NAMED = 5  # stages or files listed in one message
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[Repo]:
-    """The DVC project in a folder.
+def dvc_project(folder: Path) -> Iterator[Repo]:
+    """Opens and locks the DVC project in a folder.
 
     Raises:
-        BadInput: there is none, or DVC cannot read its dvc.yaml, dvc.lock or params.yaml.
+        BadInput: no project there, or DVC cannot read its dvc.yaml, dvc.lock or parameters.
     """
     if not (folder / "dvc.yaml").is_file():
         raise BadInput(f"{folder / 'dvc.yaml'}: not found; run from the project's root, or name it: attune gate FOLDER")
     try:
-        with Repo(str(folder)) as repo, repo.lock:  # as when DVC itself reads the stages
+        with Repo(str(folder)) as repo, repo.lock:  # the lock that DVC itself takes to read the stages
             yield repo
     except DvcException as error:
         raise BadInput(f"{folder}: DVC says: {error}") from None
 
 
-def lock_rule(repo: Repo) -> Verdicts:
-    """No stage whose command, parameters, code or data are others than those that dvc.lock was made with."""
+def lock_rule(repo: Repo) -> Checks:
+    """dvc.lock is up to date: no stage has another command, other parameters, code or data than those it records."""
     graph = repo.index.graph
     stages = sorted(graph, key=lambda stage: stage.addressing)
     stale = [
-        f"{stage.addressing.rpartition(':')[2]} ({why})"
+        f"{stage.addressing.rpartition(':')[2]} ({reason})"
         for stage in stages
-        if (why := _why_stale(stage, list(graph.successors(stage))))
+        if (reason := _stale_reason(stage, list(graph.successors(stage))))
     ]
     if not stale:
-        yield True, f"dvc.lock is that of the code: {len(stages)} stages up to date"
+        yield True, f"dvc.lock matches the code: {len(stages)} stages up to date"
         return
     yield False, f"dvc.lock is stale: {_listed(stale)} would run again; {REPRO}"
 
 
-def _why_stale(stage: "Stage", upstream: "list[Stage]") -> str:
+def _stale_reason(stage: "Stage", upstream: "list[Stage]") -> str:
     if not stage.is_callback and all(not out.hash_info for out in stage.outs):
         return "not in dvc.lock"
     if stage.changed_stage():
         return "its command changed"
     if not stage.changed_deps(allow_missing=True, upstream=upstream):
         return ""
-    changed = [words for dep in stage.deps for words in _flat(dep.status()) if not words.endswith("deleted")]
-    return changed[0] if changed else "what it reads is another stage's older output"
+    changed = [line for dep in stage.deps for line in _states(dep.status()) if not line.endswith("deleted")]
+    return changed[0] if changed else "it read an older output of another stage"
 
 
-def _flat(status: Mapping[str, Any]) -> Iterator[str]:
+def _states(status: Mapping[str, Any]) -> Iterator[str]:
+    """Flattens DVC's nested status to lines such as "params.yaml: train modified"."""
     for name, state in status.items():
         if isinstance(state, Mapping):
-            yield from (f"{name}: {words}" for words in _flat(state))
+            yield from (f"{name}: {line}" for line in _states(state))
         else:
             yield f"{name} {state}"
 
 
-def files_rule(repo: Repo) -> Verdicts:
-    """Every file that a stage leaves in git is, byte by byte, the one that dvc.lock has the hash of."""
+def files_rule(repo: Repo) -> Checks:
+    """Every file that a stage leaves in git has the hash that dvc.lock records for it."""
     outs = [out for stage in repo.index.graph for out in stage.outs if not out.use_cache]
     states = {str(out): next(iter(out.status().values()), "") if out.hash_info else "new" for out in outs}
     for state, words in STATES.items():
-        names = sorted(name for name, found in states.items() if found == state)
+        names = sorted(name for name, its_state in states.items() if its_state == state)
         if names:
             yield False, f"{_listed(names)}: {words}; {REPRO}"
     yield bool(outs), f"{len(outs)} files in git were compared with their hashes in dvc.lock"
 
 
 def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{more}"
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return f"{', '.join(names[:MAX_NAMED])}{more}"
 
 
-RULES = {"dvc.lock": lock_rule, "files": files_rule}
+LOCK_RULES = {"dvc.lock": lock_rule, "files": files_rule}
 
 
 class Revision:
-    """A commit, by any name that git or DVC has for it: branch, tag, hash, origin/main, an experiment."""
+    """A commit, by any name known to git or DVC: branch, tag, hash, origin/main, an experiment."""
 
     def __init__(self, repo: Repo, name: str) -> None:
-        """Finds the commit.
+        """Resolves the name.
 
         Raises:
-            BadInput: this is no git repository, or nothing in it has that name.
+            BadInput: the project is no git repository, or has no such revision.
         """
         self.name = name
         if isinstance(repo.scm, NoSCM):
@@ -120,7 +122,7 @@ class Revision:
         self._root = PurePosixPath("/", PurePosixPath(repo.root_dir).relative_to(repo.scm.root_dir))
 
     def read(self, path: str) -> str | None:
-        """A file's text by its path in the project; None where the revision has no such file."""
+        """Returns a file's text by its path in the project; None where the revision has no such file."""
         full = str(self._root / path)
         if not self._files.isfile(full):
             return None
@@ -128,45 +130,45 @@ class Revision:
             return str(file.read().decode("utf-8"))
 
     def paths(self, folder: str, suffix: str) -> list[str]:
-        """The files below a folder of the project whose names end so, sorted, by their paths in the project."""
+        """Returns the paths of the files below a folder whose names end with `suffix`, sorted."""
         full = str(self._root / folder)
         if not self._files.isdir(full):
             return []
-        found = [str(PurePosixPath(path).relative_to(self._root)) for path in self._files.find(full)]
-        return sorted(path for path in found if path.endswith(suffix))
+        paths = [str(PurePosixPath(path).relative_to(self._root)) for path in self._files.find(full)]
+        return sorted(path for path in paths if path.endswith(suffix))
 
 
-Changes = Mapping[str, Mapping[str, Mapping[str, Any]]]
+Changes = Mapping[str, Mapping[str, Mapping[str, Any]]]  # file -> key -> old, new, diff
 
 
 @dataclass(frozen=True)
-class Difference:
-    """What changed, by file and key, and a line for each file that could not be read on one of the two sides."""
+class DvcDiff:
+    """Changes by file and key, and a line for each file that could not be read on one of the two sides."""
 
     changes: Changes
     unread: list[str]
 
 
-def diff(folder: Path, kind: str, revision: str, target: str = "") -> Difference:
-    """What `dvc metrics diff` or `dvc params diff` finds between a revision and the project's files.
+def dvc_diff(folder: Path, kind: str, revision: str, target: str = "") -> DvcDiff:
+    """Returns `dvc metrics diff` or `dvc params diff` between a revision and the working tree.
 
     Args:
         folder: the project's root.
         kind: metrics or params.
-        revision: what to compare with.
-        target: the one file to look at; all without it.
+        revision: name of the revision.
+        target: a single file to compare; "" compares all.
 
     Raises:
-        BadInput: the revision is not there, or DVC cannot read the project there or here.
+        BadInput: no such revision, or DVC cannot read the project on one of the two sides.
     """
     targets = {"targets": [str(folder.resolve() / target)]} if target else {}
     with Repo(str(folder)) as repo:
-        Revision(repo, revision)  # says what is wrong with it
+        Revision(repo, revision)  # raises the readable error for an unknown revision
         try:
-            found = getattr(repo, kind).diff(revision, **targets)
+            diff = getattr(repo, kind).diff(revision, **targets)
         except DvcException as error:
             raise BadInput(f"dvc {kind} diff {revision}: {error}") from None
-    return Difference(found.get("diff", {}), list(_unread(found.get("errors", {}), revision)))
+    return DvcDiff(diff.get("diff", {}), list(_unread(diff.get("errors", {}), revision)))
 
 
 def _unread(errors: Mapping[str, Any], revision: str) -> Iterator[str]:
@@ -177,5 +179,23 @@ def _unread(errors: Mapping[str, Any], revision: str) -> Iterator[str]:
             raise BadInput(f"the project cannot be read {place}: {words}; run `dvc status` there")
         for path, error in sorted(files.items()):
             is_gone = isinstance(error, FileNotFoundError)
-            why = "is missing" if is_gone else f"cannot be read ({' '.join(str(error).split())})"
-            yield f"{path} {why} {place}"
+            reason = "is missing" if is_gone else f"cannot be read ({' '.join(str(error).split())})"
+            yield f"{path} {reason} {place}"
+
+
+def without_moves(changes: Changes) -> Changes:
+    """Merges the two halves of a key that moved from one file to another; drops it where its value stayed the same.
+
+    DVC reports such a key as removed from the one file and added to the other.
+    """
+    removed = {key: each["old"] for keys in changes.values() for key, each in keys.items() if each.get("new") is None}
+    added = {key for keys in changes.values() for key, each in keys.items() if each.get("old") is None}
+    moved = removed.keys() & added
+    return {
+        path: {
+            key: {**each, "old": removed[key]} if key in moved else each
+            for key, each in keys.items()
+            if key not in moved or each.get("new") not in (None, removed[key])
+        }
+        for path, keys in changes.items()
+    }

@@ -1,7 +1,7 @@
-"""Is it worse than another revision? The gate's rules about what was there before.
+"""Gate rules against a revision: no measure is significantly worse, no figure has vanished, looser limits are named.
 
-Only what is in git is compared, so the rules hold in a clone without data. They are about the same queries in the same
-corpus or about nothing: another test split has other figures, whatever the encoder.
+Only files in git are compared, so the rules hold in a clone without data. Measures are compared only on the same test
+queries in the same corpus: another test split has other figures, whatever the encoder.
 """
 
 import json
@@ -12,42 +12,53 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from scipy.special import stdtrit
 
-from attune.cli.review.findings import Figures, Missing, Verdicts
+from attune.cli.review.findings import Checks, Figures, Missing
 from attune.cli.review.history import Revision
 from attune.evaluation.scoring.groups import KEPT, read_groups
-from attune.stage import PARAMS_FILE, Params
+from attune.runtime.arrays import Float64
+from attune.stage import ADVANCED_FILE, PARAMS_FILE, Params
 
-Values = NDArray[np.float64]
+SYSTEMS = ("tuned", "onnx_int8")
+TESTED_ON = ("data/splits/test", "data/prepared/corpus.parquet")
+METRICS = "metrics"
+MAX_NAMED = 3  # figures listed in one message
+
+Read = Callable[[str], str | None]
+
+
+class RevisionParams(Params):
+    """Limits on what may be worse than at the revision."""
+
+    confidence: float = Field(gt=0, lt=1)
+    max_loss: float = Field(ge=0, le=1)
+    max_loss_unpaired: float = Field(ge=0, le=1)
+    allow_other_test: bool
+    retired: list[str]
 
 
 @dataclass(frozen=True)
-class Change:
-    """A difference of means, new minus old, and its confidence interval."""
+class MeanDifference:
+    """Difference of two means over queries, new minus old, and its confidence interval."""
 
     delta: float
     low: float
     high: float
 
 
-def are_paired(old: Mapping[str, Values], new: Mapping[str, Values]) -> bool:
-    """Whether two tables have the same groups, of as many queries each, and at least two of them."""
-    same = all(np.array_equal(old[key], new[key]) for key in ("group", "n"))
-    return same and len(old["n"]) > 1
-
-
-def change(old: Mapping[str, Values], new: Mapping[str, Values], measure: str, confidence: float) -> Change:
-    """How much a measure's mean over queries changed, with its interval.
+def mean_difference(
+    old: Mapping[str, Float64], new: Mapping[str, Float64], measure: str, confidence: float
+) -> MeanDifference:
+    """Returns the paired difference of a measure's mean over queries, with a delete-one-group jackknife interval.
 
     Args:
         old: columns of `groups.read_groups`, each (n_groups,).
-        new: the same, of the same groups (`are_paired`).
-        measure: which column.
+        new: the same, of the same groups (`have_same_groups`).
+        measure: name of the column.
         confidence: of the interval, such as 0.95.
     """
     n, difference = old["n"], new[measure] - old[measure]
@@ -57,46 +68,34 @@ def change(old: Mapping[str, Values], new: Mapping[str, Values], measure: str, c
     n_groups = len(n)
     error = np.sqrt((n_groups - 1) / n_groups * ((without_one - without_one.mean()) ** 2).sum())
     reach = error * stdtrit(n_groups - 1, (1 + confidence) / 2)
-    return Change(float(delta), float(delta - reach), float(delta + reach))
+    return MeanDifference(float(delta), float(delta - reach), float(delta + reach))
 
 
-SYSTEMS = ("tuned", "onnx_int8")
-TESTED_ON = ("data/splits/test", "data/prepared/corpus.parquet")
-METRICS = "metrics"
-SHOWN = 3  # figures named in one line
-
-Read = Callable[[str], str | None]
+def have_same_groups(old: Mapping[str, Float64], new: Mapping[str, Float64]) -> bool:
+    """Tells whether two tables have the same groups, with equally many queries each, and at least two of them."""
+    same = all(np.array_equal(old[key], new[key]) for key in ("group", "n"))
+    return same and len(old["n"]) > 1
 
 
-class AgainstParams(Params):
-    """What may be worse than at the revision."""
-
-    confidence: float = Field(gt=0, lt=1)
-    max_loss: float = Field(ge=0, le=1)
-    max_loss_unpaired: float = Field(ge=0, le=1)
-    allow_other_test: bool
-    retired: list[str]
-
-
-def same_test_rule(params: AgainstParams, old: Revision, read: Read) -> Verdicts:
+def same_test_rule(params: RevisionParams, old: Revision, read: Read) -> Checks:
     """Both revisions scored the tuned encoder on the same test split and corpus, by their hashes in dvc.lock."""
-    other = _other_inputs(old, read)
-    if not other:
+    changed = _changed_inputs(old, read)
+    if not changed:
         yield True, f"the test split and the corpus are those of {old.name}"
         return
-    words = f"not those of {old.name}: {', '.join(other)}; measures of another test cannot be compared"
+    words = f"not those of {old.name}: {', '.join(changed)}; measures of another test cannot be compared"
     hint = "compare with a revision that has the same, or set gate.allow_other_test"
     yield params.allow_other_test, words if params.allow_other_test else f"{words}; {hint}"
 
 
-def _other_inputs(old: Revision, read: Read) -> list[str]:
-    here, there = _inputs(read("dvc.lock"), "here"), _inputs(old.read("dvc.lock"), old.name)
+def _changed_inputs(old: Revision, read: Read) -> list[str]:
+    here, there = _input_hashes(read("dvc.lock"), "here"), _input_hashes(old.read("dvc.lock"), old.name)
     return [path for path in TESTED_ON if here[path] != there[path]]
 
 
 @lru_cache(maxsize=2)  # a lock of thousands of lines takes a second to parse
-def _inputs(lock: str | None, where: str) -> dict[str, str]:
-    """Hashes of what the tuned encoder was scored on, by path."""
+def _input_hashes(lock: str | None, where: str) -> dict[str, str]:
+    """Returns the hashes of the inputs that the tuned encoder was scored on, by path."""
     content = YAML(typ="safe", pure=True).load(lock) if lock else {}
     deps = content.get("stages", {}).get("evaluate@tuned", {}).get("deps", [])
     hashes = {dep["path"]: str(dep.get("md5")) for dep in deps}
@@ -106,15 +105,15 @@ def _inputs(lock: str | None, where: str) -> dict[str, str]:
     return hashes
 
 
-def regression_rule(params: AgainstParams, old: Revision, read: Read) -> Verdicts:
-    """No measure of what ships is lower than at the revision by more than chance explains."""
-    if _other_inputs(old, read):
-        return  # the rule above has said so
+def regression_rule(params: RevisionParams, old: Revision, read: Read) -> Checks:
+    """No measure of tuned or int8 is lower than at the revision by more than chance explains."""
+    if _changed_inputs(old, read):
+        return  # same_test_rule has said so
     before = Figures(lambda path: old.read(f"{METRICS}/{path}"), f"{METRICS}@{old.name}")
     now = Figures(lambda path: read(f"{METRICS}/{path}"), METRICS)
     for system in SYSTEMS:
         tables = _groups(old, read, system)
-        if tables and (reason := _unlike(*tables)):
+        if tables and (reason := _why_unpaired(*tables)):
             words = f"{system} cannot be compared with {old.name}: {reason}"
             yield params.allow_other_test, f"{words}, or set gate.allow_other_test for this once"
             continue
@@ -128,14 +127,15 @@ def regression_rule(params: AgainstParams, old: Revision, read: Read) -> Verdict
                     f"{words % delta}, without an interval as it keeps no groups; {limit}",
                 )
             else:
-                found = change(*tables, measure, params.confidence)
+                change = mean_difference(*tables, measure, params.confidence)
                 limit = f"a loss beyond chance and above {params.max_loss:g} (gate.max_loss) fails"
-                interval = f"interval {found.low:+.4f} to {found.high:+.4f}"
-                yield found.high >= 0 or found.delta >= -params.max_loss, f"{words % found.delta}, {interval}; {limit}"
+                interval = f"interval {change.low:+.4f} to {change.high:+.4f}"
+                passes = change.high >= 0 or change.delta >= -params.max_loss
+                yield passes, f"{words % change.delta}, {interval}; {limit}"
 
 
 def _groups(old: Revision, read: Read, system: str) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
-    """A system's scores by group at the revision and here; None where the revision kept none."""
+    """Returns a system's scores by group at the revision and here; None where the revision kept none."""
     path = f"{METRICS}/plots/groups/{system}.csv"
     texts = old.read(path), read(path)
     if texts[1] is None:
@@ -145,9 +145,9 @@ def _groups(old: Revision, read: Read, system: str) -> tuple[Mapping[str, Any], 
     return read_groups(texts[0], f"{path} at {old.name}"), read_groups(texts[1], path)
 
 
-def _unlike(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Why two tables of scores by group cannot be paired, and what to do; "" where they can."""
-    if are_paired(old, new):
+def _why_unpaired(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Returns why two tables of scores by group cannot be paired, with the next step; "" where they can."""
+    if have_same_groups(old, new):
         return ""
     n_old, n_new = (f"{len(table['n'])} groups of {table['n'].sum():.0f} test queries" for table in (old, new))
     if n_old == n_new and len(old["n"]) < 2:
@@ -155,21 +155,21 @@ def _unlike(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     return f"{n_new} here, {n_old} there, not the same ones; set evaluate.n_groups and the test split as there"
 
 
-def keys_rule(params: AgainstParams, old: Revision, read: Read) -> Verdicts:
-    """Every figure of the revision is still there: a measure that nobody reports any more cannot get worse."""
-    lost, n = [], 0
+def keys_rule(params: RevisionParams, old: Revision, read: Read) -> Checks:
+    """Every figure of the revision is still there: a measure that is no longer reported cannot get worse."""
+    lost, n_figures = [], 0
     for path in old.paths(METRICS, ".json"):
         text = read(path)
         kept = set(_keys(_parsed(text, path)))
         before = [key for key in _keys(_parsed(old.read(path), path)) if not _is_retired(params, path, key)]
-        n += len(before)
+        n_figures += len(before)
         gone = [f"{path} has no {key}" for key in before if key not in kept]
         lost += gone if text is not None or not gone else [f"{path} is missing"]
     if not lost:
-        yield True, f"all {n} figures of {old.name} are still there"
+        yield True, f"all {n_figures} figures of {old.name} are still there"
         return
-    more = f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else ""
-    yield False, f"{', '.join(lost[:SHOWN])}{more}, which {old.name} has; restore it, or list it in gate.retired"
+    more = f" and {len(lost) - MAX_NAMED} more" if len(lost) > MAX_NAMED else ""
+    yield False, f"{', '.join(lost[:MAX_NAMED])}{more}, which {old.name} has; restore it, or list it in gate.retired"
 
 
 def _parsed(text: str | None, path: str) -> Mapping[str, Any]:
@@ -179,12 +179,12 @@ def _parsed(text: str | None, path: str) -> Mapping[str, Any]:
         raise Missing(f"{path} holds no JSON object ({error})") from None
 
 
-def _is_retired(params: AgainstParams, path: str, key: str) -> bool:
+def _is_retired(params: RevisionParams, path: str, key: str) -> bool:
     return any(fnmatchcase(f"{path} {key}", pattern) for pattern in params.retired)
 
 
 def _keys(content: Any, above: str = "") -> Iterator[str]:  # noqa: ANN401
-    """Every scalar's key, those of nested ones joined by dots, as `dvc metrics diff` names them."""
+    """Yields every scalar's key, nested ones joined by dots, as `dvc metrics diff` names them."""
     if not isinstance(content, Mapping):
         yield above
         return
@@ -192,68 +192,83 @@ def _keys(content: Any, above: str = "") -> Iterator[str]:  # noqa: ANN401
         yield from _keys(value, f"{above}.{key}" if above else str(key))
 
 
-RULES = {"same test": same_test_rule, "regression": regression_rule, "figures": keys_rule}
+REVISION_RULES = {"same test": same_test_rule, "regression": regression_rule, "figures": keys_rule}
 
 
-# limits of other sections, by whose verdicts the gate goes
-ELSEWHERE = (
-    ("drift", "max_cost"),
-    ("drift", "min_neighbour_overlap"),
-    ("merge", "min_retention"),
-    ("report", "max_dev_decline"),
-    ("report", "min_carried_share"),
-    ("report", "confidence"),
-    ("seeds", "confidence"),
-    # what counts as a leak: the higher, the less does
-    ("split", "near_query"),
-    ("split", "near_document"),
-    ("split", "max_leak_share"),
-    ("audit", "semantic_query"),
-    ("audit", "semantic_document"),
-    ("audit", "max_leak_share"),
-)
+# Limits outside section gate on which verdicts rest, by their present home; in brackets, the other keys that held the
+# limit in earlier revisions, all of which a new value is compared with.
+VERDICT_LIMITS: dict[str, tuple[str, ...]] = {
+    "drift.max_cost": (),
+    "drift.min_neighbour_overlap": (),
+    "merge.min_retention": (),
+    "report.max_dev_decline": (),
+    "report.min_carried_share": (),
+    "report.confidence": ("seeds.confidence",),
+    # thresholds above which two texts count as a leak: the higher they are, the fewer leaks are counted
+    "prepare.similar_query": ("split.near_query",),
+    "prepare.similar_document": ("split.near_document",),
+    "split.max_leak_share": (),
+    "audit.semantic_query": (),
+    "audit.semantic_document": (),
+    "audit.max_leak_share": (),
+}
+
+Sections = Mapping[str, Mapping[str, Any]]
 
 
-def loosened(old: Revision, read: Read) -> Verdicts:
-    """One note for all limits that are looser here than at the revision; none where no limit is."""
-    there, here = _sections(old.read(str(PARAMS_FILE)), old.name), _sections(read(str(PARAMS_FILE)), "here")
-    changes = list(_looser(there, here))
+def loosened(old: Revision, read: Read) -> Checks:
+    """One note naming all limits that are looser here than at the revision; none where no limit is."""
+    changes = list(_looser(_sections(old.read, old.name), _sections(read, "here")))
     if changes:
         yield True, f"looser here than at {old.name}: {', '.join(changes)}; merge only if that is meant"
 
 
-def _sections(text: str | None, where: str) -> Mapping[str, Any]:
-    try:
-        found = YAML(typ="safe", pure=True).load(text or "")
-    except YAMLError as error:
-        raise Missing(f"{PARAMS_FILE} ({where}) is not YAML ({' '.join(str(error).split())})") from None
-    return found if isinstance(found, Mapping) else {}
+def _sections(read: Read, where: str) -> Sections:
+    """Returns the sections of both parameter files, merged; a revision may have params.yaml only, or neither."""
+    merged: dict[str, dict[str, Any]] = {}
+    for file in (PARAMS_FILE, ADVANCED_FILE):
+        try:
+            content = YAML(typ="safe").load(read(str(file)) or "")
+        except YAMLError as error:
+            raise Missing(f"{file} ({where}) is not YAML ({' '.join(str(error).split())})") from None
+        for section, values in content.items() if isinstance(content, Mapping) else ():
+            if isinstance(values, Mapping):
+                merged.setdefault(str(section), {}).update(values)
+    return merged
 
 
-def _looser(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
-    gate = [("gate", str(key)) for key in here.get("gate") or {}]
-    for section, key in (*gate, *ELSEWHERE):
-        old, new = ((side.get(section) or {}).get(key) for side in (there, here))
-        if isinstance(old, list) and isinstance(new, list):
-            if added := [str(entry) for entry in new if entry not in old]:
-                yield f"{section}.{key} also lists {' and '.join(added)}"
-        elif old is not None and new is not None and is_looser(key, old, new):
-            yield f"{section}.{key} {_shown(old)} → {_shown(new)}"
-    yield from _uncounted(*((side.get("probe") or {}).get("tasks") or {} for side in (there, here)))
+def _looser(there: Sections, here: Sections) -> Iterator[str]:
+    gate: dict[str, tuple[str, ...]] = {f"gate.{key}": () for key in here.get("gate", {})}
+    for home, former in (gate | VERDICT_LIMITS).items():
+        new = _value(here, home)
+        for name in (home, *former):
+            old, origin = _value(there, name), "" if name == home else f" (there {name})"
+            if isinstance(old, list) and isinstance(new, list):
+                if added := [str(entry) for entry in new if entry not in old]:
+                    yield f"{home} also lists {' and '.join(added)}"
+            elif old is not None and new is not None and is_looser(home, old, new):
+                yield f"{home} {_shown(old)} → {_shown(new)}{origin}"
+                break
+    yield from _uncounted(*(side.get("probe", {}).get("tasks") or {} for side in (there, here)))
+
+
+def _value(sections: Sections, name: str) -> Any:  # noqa: ANN401
+    section, _, key = name.partition(".")
+    return sections.get(section, {}).get(key)
 
 
 def _uncounted(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
-    """Tasks whose loss counted as drift, and no longer does."""
+    """Yields the tasks whose loss counted as drift and no longer does."""
     for name, task in there.items():
         if task.get("is_counted") and not (here.get(name) or {}).get("is_counted", True):
             yield f"probe.tasks.{name}.is_counted true → false"
 
 
-def is_looser(key: str, old: Any, new: Any) -> bool:  # noqa: ANN401
-    """Whether a new value lets more pass: a lower floor, anything else that is higher (a limit, true for false)."""
+def is_looser(name: str, old: Any, new: Any) -> bool:  # noqa: ANN401
+    """Tells whether a new value lets more pass: a lower min_*, a higher value of any other limit, true for false."""
     if not isinstance(old, int | float) or not isinstance(new, int | float):
         return False
-    return new < old if key.startswith("min_") else new > old
+    return new < old if name.rpartition(".")[2].startswith("min_") else new > old
 
 
 def _shown(value: float) -> str:
