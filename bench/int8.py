@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import quantize_dynamic
 
 from attune.errors import BadInput
-from attune.evaluation.scoring.measures import IntArray, measure
+from attune.evaluation.scoring.measures import measure
 from attune.export.folder import FP32, write_settings
 from attune.export.graph import export_graph
 from attune.export.int8.calibration import calibration_texts, single_texts
@@ -30,6 +30,7 @@ from attune.export.int8.smooth import Features
 from attune.export.modules import describe
 from attune.retrieval.exact import top_k
 from attune.runtime import Embedder
+from attune.runtime.arrays import Int64
 from attune.runtime.manifest import MANIFEST
 from attune.stage import fail, load_params, write_json
 from attune.stages.export import ExportParams, load, manifest
@@ -72,7 +73,7 @@ def schemes(chosen: Scheme, batches: list[Features]) -> dict[str, Callable[[Path
     }
 
 
-def task(n: int) -> tuple[list[str], list[str], IntArray]:
+def task(n: int) -> tuple[list[str], list[str], Int64]:
     """The dev queries, n documents at least theirs, and judgments (query row, document row, relevance)."""
     corpus, qrels = read(DATA / "prepared/corpus.parquet", CORPUS), read(DATA / "splits/dev/qrels.parquet", QRELS)
     answers = corpus.join(qrels, on="document_id", how="semi", maintain_order="left")
@@ -108,7 +109,7 @@ def speeds(systems: dict[str, Seconds], texts: Sequence[str], rounds: int) -> di
 class Quality:
     """What a graph's embeddings are worth: all of them, nDCG@10 on dev, and what the batch does to a text."""
 
-    def __init__(self, embedder: Embedder, sought: tuple[list[str], list[str], IntArray]) -> None:
+    def __init__(self, embedder: Embedder, sought: tuple[list[str], list[str], Int64]) -> None:
         queries, documents, judgments = sought
         found, asked = embedder.encode_document(documents), embedder.encode_query(queries)
         self.embeddings = np.vstack([asked, found])

@@ -14,11 +14,18 @@ from ir_measures import AP, RR, R, nDCG
 from attune.errors import BadInput
 from attune.evaluation.scoring.groups import COLUMNS, KEPT
 from attune.evaluation.scoring.measures import MEASURES
+from attune.stage import Machine
 from attune.stages.evaluate import SCORES, EvaluateParams, evaluate
 from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, RUN, read, write
 
 PARAMS = EvaluateParams(
-    depth=100, n_train_sample=100, seed=0, n_groups=5, truncate_dims=[], threads=1, bm25_k1=1.2, bm25_b=0.75
+    depth=100,
+    n_train_sample=100,
+    n_groups=5,
+    truncate_dims=[],
+    machine=Machine(threads=1, precision="fp32", batch_tokens=512),
+    bm25_k1=1.2,
+    bm25_b=0.75,
 )
 N_DOCUMENTS = 150
 

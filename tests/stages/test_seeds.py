@@ -13,14 +13,16 @@ from conftest import build_tiny_encoder
 
 from attune.errors import BadInput
 from attune.evaluation.scoring.measures import MEASURES
+from attune.evaluation.statistics.comparisons import Resampling
 from attune.evaluation.statistics.significance import compare
-from attune.stage import call
+from attune.stage import Machine, call
 from attune.stages.embed import EmbedParams, embed
 from attune.stages.evaluate import EvaluateParams, evaluate
 from attune.stages.seeds import REPORTED, SeedsParams, seeds
 from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, seed_scores_columns, write
 
-PARAMS = SeedsParams(precision="fp32", batch_tokens=512, threads=1, n_resamples=500, confidence=0.9, seed=3)
+MACHINE = Machine(threads=1, precision="fp32", batch_tokens=512)
+RESAMPLING = Resampling(n_resamples=500, confidence=0.9, seed=3)
 WORDS = "array graph matrix mean sum sort tree edge node vector signal table column index query filter".split()
 
 
@@ -38,9 +40,9 @@ class Case:
         for split, of_pairs in parts.items():
             names = [f"{split}{i:02}" for i in reversed(range(len(of_pairs)))]
             columns = {"query_id": names, "text": [f"find {b} and {a}" for a, b in of_pairs]}
-            asked = pl.DataFrame(columns, schema={"query_id": pl.String, "text": pl.String})
-            asked = asked.with_columns(cluster_id=pl.lit(""), given_split=pl.lit(""), stratum=pl.lit(""))
-            write(asked, root / f"splits/{split}/queries.parquet", CLUSTERED_QUERIES)
+            queries = pl.DataFrame(columns, schema={"query_id": pl.String, "text": pl.String})
+            queries = queries.with_columns(cluster_id=pl.lit(""), given_split=pl.lit(""), stratum=pl.lit(""))
+            write(queries, root / f"splits/{split}/queries.parquet", CLUSTERED_QUERIES)
             rows = [pairs.index(pair) for pair in of_pairs]
             judged = [(name, ids[row], 2) for name, row in zip(names, rows, strict=True)]
             judged += [(name, ids[row + 50], 1) for name, row in zip(names[::3], rows[::3], strict=True)]
@@ -58,10 +60,16 @@ class Case:
         vectors = self.root / "embeddings" / encoder
         common = {"prepared": self.root / "prepared", "splits": self.root / "splits"}
         model = self.encoders[encoder]
-        encoding = EmbedParams(precision="fp32", batch_tokens=512, processes=1, threads=1)
+        encoding = EmbedParams(processes=1, machine=MACHINE)
         embed(encoding, "tuned", model, out=vectors, **common)
         settings = EvaluateParams(
-            depth=100, n_train_sample=10, seed=0, n_groups=5, truncate_dims=[], threads=1, bm25_k1=1.2, bm25_b=0.75
+            depth=100,
+            n_train_sample=10,
+            n_groups=5,
+            truncate_dims=[],
+            machine=MACHINE,
+            bm25_k1=1.2,
+            bm25_b=0.75,
         )
         evaluate(
             settings,
@@ -81,10 +89,18 @@ class Case:
             if not (models / str(seed)).exists():
                 (models / str(seed)).symlink_to(self.encoders[str(seed)])
 
-    def run(self, params: SeedsParams = PARAMS) -> dict[str, Any]:
+    def run(self) -> dict[str, Any]:
         paths = {"models": self.root / "models", "prepared": self.root / "prepared", "splits": self.root / "splits"}
         receipt = self.root / "seeds.json"
-        call(seeds, params, receipt, **paths, runs=self.root / "runs", out=self.root / "out")
+        call(
+            seeds,
+            SeedsParams(machine=MACHINE),
+            receipt,
+            **paths,
+            runs=self.root / "runs",
+            out=self.root / "out",
+            **RESAMPLING._asdict(),
+        )
         return dict(json.loads(receipt.read_text()))
 
     def scores(self, path: str) -> pl.DataFrame:
@@ -106,7 +122,7 @@ def test_one_seed_is_the_tuned_system_with_the_interval_of_the_comparison(whole:
     receipt = whole.run()
     base, tuned = (whole.scores(f"runs/{name}/scores.parquet") for name in ("base", "tuned"))
     sides = [{name: on_test(side, name) for name in REPORTED} for side in (base, tuned)]
-    found = compare(*sides, PARAMS.n_resamples, PARAMS.confidence, PARAMS.seed)
+    found = compare(*sides, *RESAMPLING)
     assert receipt["n_seeds"] == 1
     for name in REPORTED:
         assert receipt[f"sd_{name}"] == 0
@@ -125,8 +141,9 @@ def test_one_seed_never_loads_torch(whole: Case) -> None:
     program = (
         "import sys; from pathlib import Path; from attune.stages.seeds import SeedsParams, seeds;"
         "r = Path(sys.argv[1]);"
-        f"seeds(SeedsParams.model_validate({PARAMS.model_dump()!r}), models=r/'models', prepared=r/'prepared',"
-        "splits=r/'splits', runs=r/'runs', out=r/'alone'); sys.exit('torch' in sys.modules)"
+        f"seeds(SeedsParams.model_validate({{'machine': {MACHINE.model_dump()!r}}}), models=r/'models',"
+        f"prepared=r/'prepared', splits=r/'splits', runs=r/'runs', out=r/'alone', **{RESAMPLING._asdict()!r});"
+        "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program, root], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,8 +1,8 @@
-"""Ranks the whole corpus for every dev and test query and scores the rankings, query by query.
+"""Ranks the whole corpus for every dev and test query and scores the rankings per query.
 
-Every system, BM25 included, is scored by this one piece of code on the same queries, from embeddings that were made
-before: no encoder runs here, so a change to a measure costs seconds. Where train queries are embedded, a sample of
-them is scored alike: what an encoder gained there and not on test, it learnt by heart.
+Every system, BM25 included, is scored by this one piece of code on the same queries. Embeddings are read, not made, so
+a change to a measure costs seconds. Where train queries are embedded, a sample of them is scored as well: a gain on
+train without one on test is overfitting.
 """
 
 import hashlib
@@ -13,33 +13,30 @@ from typing import Annotated
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from pydantic import Field
 
 from attune.evaluation.scoring.dimensions import truncated
-from attune.evaluation.scoring.groups import grouped
+from attune.evaluation.scoring.groups import group_means
 from attune.evaluation.scoring.judgments import Split, load_split
 from attune.evaluation.scoring.measures import MEASURES, measure
 from attune.retrieval.bm25 import bm25_top_k
 from attune.retrieval.exact import top_k
 from attune.retrieval.vectors import load_embeddings
+from attune.runtime.arrays import Float32, Float64, Int64
 from attune.stage import Machine, Out, Params, Receipt, run
 from attune.tables import CORPUS, RUN, full_texts, read, scores_columns, write
 
 BM25 = "bm25"
 SCORES = scores_columns(MEASURES)
-TOLD = ("recall@10", "ndcg@10")  # of every other set of queries than test
-
-Vectors = NDArray[np.float32]
-Rows = NDArray[np.int64]
+SECONDARY = ("recall@10", "ndcg@10")  # measures in the receipt for dev, train, paraphrases and truncated dimensions
+SAMPLE_SEED = 13  # of the sample of train queries
 
 
 class EvaluateParams(Params):
-    """How deep to rank, what is scored besides dev and test, and BM25's two constants."""
+    """Depth of the rankings, samples and dimensions scored besides dev and test, and BM25's two constants."""
 
     depth: int = Field(ge=100, le=10_000)
     n_train_sample: int = Field(ge=1)
-    seed: int = Field(ge=0)
     n_groups: int = Field(ge=2, le=1000)
     truncate_dims: list[Annotated[int, Field(ge=1)]]
     machine: Machine
@@ -48,11 +45,11 @@ class EvaluateParams(Params):
 
 
 # scores and document rows, (n_queries, depth), of one system's ranking; row -1 where nothing is ranked
-Ranker = Callable[[Split], tuple[Vectors, Rows]]
+Ranker = Callable[[Split], tuple[Float32, Int64]]
 
 
 def sample(split: Split, n: int, seed: int) -> Split:
-    """At most n queries of a split: those whose hashed ids come first, so that added queries replace few."""
+    """Draws at most n queries of a split: those with the lowest hashed ids, so that added queries replace few."""
     keys = [hashlib.sha256(f"{seed}:{id_}".encode()).digest() for id_ in split.query_ids]
     rows = np.sort(np.argsort(np.array(keys), kind="stable")[:n])
     place = np.full(len(keys), -1)
@@ -64,17 +61,17 @@ def sample(split: Split, n: int, seed: int) -> Split:
 
 
 def bm25_ranker(params: EvaluateParams, corpus: pl.DataFrame) -> Ranker:
-    """Ranks by the texts alone."""
+    """Returns a ranker by BM25, from the texts alone."""
     texts = full_texts(corpus)
     return lambda split: bm25_top_k(split.texts, texts, params.depth, params.bm25_k1, params.bm25_b)
 
 
 def dense_ranker(params: EvaluateParams, source: Path, n_documents: int, dim: int | None = None) -> Ranker:
-    """Ranks by embeddings, or by their first `dim` numbers."""
+    """Returns a ranker by cosine of the embeddings in a folder, truncated to their first `dim` dimensions if given."""
     documents = load_embeddings(source / "corpus.npy", n_documents, "the corpus")
     documents = documents if dim is None else truncated(documents, dim)
 
-    def ranked(split: Split) -> tuple[Vectors, Rows]:
+    def ranked(split: Split) -> tuple[Float32, Int64]:
         path = source / f"{split.name}.npy"
         queries = load_embeddings(path, split.n_in_file, f"the {split.name} queries")[split.rows]
         return top_k(
@@ -84,76 +81,86 @@ def dense_ranker(params: EvaluateParams, source: Path, n_documents: int, dim: in
     return ranked
 
 
-def run_table(split: Split, corpus: pl.DataFrame, scores: NDArray[np.float32], rows: NDArray[np.int64]) -> pl.DataFrame:
-    """The ranking as a table: one row per query and ranked document."""
+def run_table(split: Split, corpus: pl.DataFrame, scores: Float32, rows: Int64) -> pl.DataFrame:
+    """Returns the run as a table: one row per query and ranked document.
+
+    Args:
+        split: queries of the ranking.
+        corpus: documents of the ranking.
+        scores: (n_queries, depth) of the ranked documents.
+        rows: (n_queries, depth) document rows, -1 where nothing is ranked.
+    """
     query_rows, ranks = np.nonzero(rows >= 0)
-    found = rows[query_rows, ranks]
+    document_rows = rows[query_rows, ranks]
     return pl.DataFrame(
         {
             "query_id": split.query_ids.gather(query_rows),
             "rank": ranks + 1,
-            "document_id": corpus["document_id"].gather(found),
+            "document_id": corpus["document_id"].gather(document_rows),
             "score": scores[query_rows, ranks].astype(np.float64).round(6),
         }
     )
 
 
-def score_table(split: Split, values: dict[str, NDArray[np.float64]]) -> pl.DataFrame:
-    """Each query's measures as a table."""
+def score_table(split: Split, values: dict[str, Float64]) -> pl.DataFrame:
+    """Returns the measures as a table: one row per query."""
     return pl.DataFrame(
         {"query_id": split.query_ids, "split": pl.repeat(split.name, len(split.texts), eager=True)} | values
     )
 
 
 def splits_of(params: EvaluateParams, system: str, source: Path, splits: Path, corpus: pl.DataFrame) -> list[Split]:
-    """What a system is scored on: dev, test, the paraphrases if there are any, and a sample of train if it has that."""
-    found = [load_split(splits / name, corpus) for name in ("dev", "test", "paraphrases")]
+    """Loads dev, test, the paraphrases if there are any, and a sample of train where its queries are embedded."""
+    loaded = [load_split(splits / name, corpus) for name in ("dev", "test", "paraphrases")]
     if system != BM25 and (source / "train.npy").is_file():
-        found.append(sample(load_split(splits / "train", corpus), params.n_train_sample, params.seed))
-    return [split for split in found if split.texts]
+        loaded.append(sample(load_split(splits / "train", corpus), params.n_train_sample, SAMPLE_SEED))
+    return [split for split in loaded if split.texts]
 
 
-def scored_by_dimensions(params: EvaluateParams, source: Path, splits: list[Split], n_documents: int) -> Receipt:
-    """Two measures of test, and of dev to choose by, for each number of dimensions."""
+def scores_by_dimension(params: EvaluateParams, source: Path, splits: list[Split], n_documents: int) -> Receipt:
+    """Scores test, and dev to choose by, at each number of dimensions (Matryoshka truncation)."""
     figures: dict[str, float] = {}
     for dim in params.truncate_dims:
         ranker = dense_ranker(params, source, n_documents, dim)
         for split in (split for split in splits if split.name in ("dev", "test")):
             values = measure(ranker(split)[1], split.judgments)
             prefix = f"dim_{dim}_dev_" if split.name == "dev" else f"dim_{dim}_"
-            figures |= {f"{prefix}{key}": float(values[key].mean()) for key in TOLD}
+            figures |= {f"{prefix}{key}": float(values[key].mean()) for key in SECONDARY}
     return figures
 
 
 def evaluate(
     params: EvaluateParams, *, system: str, input: Path, prepared: Path, splits: Path, out: Out, groups: Out
 ) -> Receipt:
-    """Scores a system from its embeddings, or by BM25 from the texts."""
+    """Scores a system from its embeddings, or BM25 from the texts; writes its run, scores per query and group means."""
     corpus = read(prepared / "corpus.parquet", CORPUS)
     ranker = bm25_ranker(params, corpus) if system == BM25 else dense_ranker(params, input, corpus.height)
-    asked = splits_of(params, system, input, splits, corpus)
+    scored = splits_of(params, system, input, splits, corpus)
     runs, tables, means = [], [], {}
-    for split in asked:
+    for split in scored:
         scores, rows = ranker(split)
         values = measure(rows, split.judgments)
         runs.append(run_table(split, corpus, scores, rows))
         tables.append(score_table(split, values))
         if split.name == "test":
-            groups.write_text(grouped(split.query_ids.to_list(), values, params.n_groups))
+            groups.write_text(group_means(split.query_ids.to_list(), values, params.n_groups))
         means[split.name] = {key: float(column.mean()) for key, column in values.items()}
     write(pl.concat(runs).sort("query_id", "rank"), out / "run.parquet", RUN)
     write(pl.concat(tables).sort("query_id"), out / "scores.parquet", SCORES)
-    n_queries = {split.name: len(split.texts) for split in asked}
-    others = {
-        f"{name}_{key}": means[name][key] for name in ("dev", "train", "paraphrases") if name in means for key in TOLD
+    n_queries = {split.name: len(split.texts) for split in scored}
+    secondary = {
+        f"{name}_{key}": means[name][key]
+        for name in ("dev", "train", "paraphrases")
+        if name in means
+        for key in SECONDARY
     }
     return {
         **means["test"],
         "n_queries": n_queries["test"],
         "n_documents": corpus.height,
-        **others,
+        **secondary,
         "n_paraphrases": n_queries.get("paraphrases", 0),
-        **({} if system == BM25 else scored_by_dimensions(params, input, asked, corpus.height)),
+        **({} if system == BM25 else scores_by_dimension(params, input, scored, corpus.height)),
     }
 
 

@@ -1,4 +1,4 @@
-"""Retrieval measures for a run against qrels, per query and averaged.
+"""Retrieval measures of rankings against judgments: recall, MRR, nDCG and MAP, per query and averaged.
 
-Also the receipts (metrics/*.json) that hold them.
+Also the receipts (metrics/*.json) that hold their means.
 """

@@ -1,26 +1,26 @@
-"""Embeddings cut to their first numbers, as encoders trained for it allow.
+"""Matryoshka truncation: embeddings cut to their first dimensions.
 
 Kusupati et al., "Matryoshka representation learning", NeurIPS 2022, arXiv 2205.13147.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attune.errors import BadInput
+from attune.runtime.arrays import Float32
 
 
-def truncated(vectors: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
-    """The first `dim` numbers of each row, of length 1 again; a row of zeros stays one.
+def truncated(vectors: Float32, dim: int) -> Float32:
+    """Returns the first `dim` numbers of each row, normalised to length 1 again; a zero row stays zero.
 
     Args:
         vectors: (n, full dim) embeddings.
-        dim: how many numbers are kept, 1 to the full dim.
+        dim: dimensions kept, 1 to the full dim.
 
     Returns:
         (n, dim) embeddings.
 
     Raises:
-        BadInput: the embeddings have fewer numbers.
+        BadInput: the embeddings have fewer dimensions.
     """
     if dim > vectors.shape[1]:
         raise BadInput(

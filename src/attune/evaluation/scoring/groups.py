@@ -1,9 +1,10 @@
-"""Scores of groups of test queries: few enough to be kept in git, enough to compare two revisions on the same queries.
+"""Mean scores of groups of test queries: small enough for git, enough to compare two revisions in pairs.
 
-The scores of single queries are data that DVC keeps, and a clone without its cache has none of them. Sums over groups
-are small whatever the size of the test split, and two revisions that scored the same queries differ group by group
-only by what their encoders do: the difference is paired. A query's group is a hash of its id, so it is the same in
-every revision and for every system.
+Scores of single queries are DVC outputs, which a clone without its cache lacks. Group means stay small whatever the
+size of the test split, and two revisions that scored the same queries differ group by group only by their encoders, so
+the difference is paired. A query's group is a hash of its id: the same in every revision and for every system.
+
+Reads csv with the standard library, because the `review` extra installs no polars.
 """
 
 import csv
@@ -12,28 +13,26 @@ import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attune.errors import BadInput
+from attune.runtime.arrays import Float64
 
 KEPT = ("recall@10", "mrr@10", "ndcg@10")
 COLUMNS = ("group", "n", *KEPT)
 
-Values = NDArray[np.float64]
-
 
 def group_of(query_id: str, n_groups: int) -> int:
-    """A query's group, from 0 to n_groups - 1."""
+    """Returns a query's group, from 0 to n_groups - 1."""
     return int.from_bytes(hashlib.sha256(query_id.encode()).digest()[:8], "big") % n_groups
 
 
-def grouped(query_ids: Sequence[str], values: Mapping[str, Values], n_groups: int) -> str:
-    """Means of the kept measures by group, as CSV text: one row for each group that has a query, by number.
+def group_means(query_ids: Sequence[str], values: Mapping[str, Float64], n_groups: int) -> str:
+    """Returns the means of the kept measures by group as csv text: one row per group that has a query, by number.
 
     Args:
-        query_ids: the n queries.
-        values: for each measure, (n,) scores in the same order.
-        n_groups: how many groups there are, with those that no query falls into.
+        query_ids: n queries.
+        values: for each measure (n,) scores in the same order.
+        n_groups: number of groups, empty ones included.
     """
     groups = np.array([group_of(id_, n_groups) for id_ in query_ids], dtype=np.int64)
     counts = np.bincount(groups, minlength=n_groups)
@@ -45,11 +44,15 @@ def grouped(query_ids: Sequence[str], values: Mapping[str, Values], n_groups: in
     return "\n".join(",".join(map(str, row)) for row in [COLUMNS, *rows]) + "\n"
 
 
-def read_groups(text: str, where: str) -> dict[str, Values]:
-    """The columns of such a CSV text.
+def read_groups(text: str, where: str) -> dict[str, Float64]:
+    """Reads the columns of such a csv text.
+
+    Args:
+        text: as `group_means` returns it.
+        where: file and revision, for errors.
 
     Raises:
-        BadInput: a column is missing, or a value is no number.
+        BadInput: a column is missing, or a value is not a number.
     """
     rows = list(csv.DictReader(io.StringIO(text)))
     try:

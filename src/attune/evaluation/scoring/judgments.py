@@ -1,35 +1,43 @@
-"""A split as what scores it needs it: queries in their file's order, judgments as rows of queries and corpus."""
+"""A split in the form evaluation needs: queries in their file's order, judgments as rows of queries and corpus."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from attune.errors import BadInput
+from attune.runtime.arrays import Int64
 from attune.tables import CLUSTERED_QUERIES, QRELS, read
-
-Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Split:
-    """Queries of a split, in their file's order, and their judgments (query row, document row, relevance).
+    """Queries of a split, or of a sample of it, and their judgments.
 
-    `rows` are the rows of the split's file; all of them, but for a sample.
+    Attributes:
+        name: of the split.
+        query_ids: in the order of the file.
+        texts: of the queries, in the same order.
+        judgments: (n_judgments, 3) query row, document row, relevance.
+        rows: (n_queries,) rows of the queries in the split's file, and so in its embeddings.
+        n_in_file: number of queries in the file; more than `texts` in a sample.
     """
 
     name: str
     query_ids: pl.Series
     texts: list[str]
-    judgments: Rows
-    rows: Rows
+    judgments: Int64
+    rows: Int64
     n_in_file: int
 
 
 def load_split(folder: Path, corpus: pl.DataFrame) -> Split:
     """Reads a split and turns the ids of its judgments into rows.
+
+    Args:
+        folder: holds queries.parquet and qrels.parquet.
+        corpus: whose document rows the judgments get.
 
     Raises:
         BadInput: a judgment names an unknown query or document, or a query has no relevant document.
@@ -45,8 +53,8 @@ def load_split(folder: Path, corpus: pl.DataFrame) -> Split:
                 f"{folder / 'qrels.parquet'}: {unknown.height} judgments with an unknown {id_} "
                 f"(first: {unknown[id_][0]!r}); run `dvc repro`"
             )
-    answered = judged.filter(pl.col("relevance") > 0)
-    without = queries.join(answered, on="query_id", how="anti")
+    relevant = judged.filter(pl.col("relevance") > 0)
+    without = queries.join(relevant, on="query_id", how="anti")
     if without.height:
         raise BadInput(
             f"{folder}: {without.height} of {queries.height} queries have no relevant document "

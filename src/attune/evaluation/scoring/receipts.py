@@ -1,4 +1,4 @@
-"""The receipts of finished stages, as the report reads them."""
+"""Receipts of finished stages (metrics/*.json), checked as they are read."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,15 @@ from attune.evaluation.scoring.measures import MEASURES
 
 
 def read_receipts(folder: Path, names: Sequence[str], systems: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The receipts of all stages and systems, by name.
+    """Reads receipts by name.
+
+    Args:
+        folder: holds a JSON file per name.
+        names: of stages and of evaluated systems.
+        systems: those of the names whose receipts must hold every measure.
 
     Raises:
-        BadInput: one is missing, is not JSON, or is a system's and lacks a measure.
+        BadInput: a receipt is missing, is not JSON, or is a system's and lacks a measure.
     """
     receipts = {}
     for name in names:
@@ -31,10 +36,10 @@ def read_receipts(folder: Path, names: Sequence[str], systems: Sequence[str]) ->
 
 
 def receipts_of(folder: Path, names: Sequence[str], systems: Sequence[str], round: str) -> dict[str, dict[str, Any]]:
-    """The same; of a round after the first, what was trained and mined then.
+    """Reads receipts as `read_receipts` does; those of train and mine are of the given round.
 
     Raises:
-        BadInput: one is missing or damaged.
+        BadInput: a receipt is missing or damaged.
     """
     receipts = read_receipts(folder, names, systems)
     if round != "r1":
