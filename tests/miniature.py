@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COPIED = (
     "dvc.yaml",
     "params.yaml",
+    "advanced.yaml",
     "libraries.yaml",
     "constraints.txt",
     ".dvcignore",
@@ -29,19 +30,19 @@ COPIED = (
 )
 
 
-def lay_over(params: dict[str, Any], changes: Mapping[str, Mapping[str, Any]]) -> None:
-    """Changes some parameters, section by section."""
-    for section, values in changes.items():
-        params[section].update(values)
-
-
 def change(folder: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
-    """Changes some parameters of the pipeline in a folder."""
+    """Changes parameters of the pipeline in a folder, each in the file where it stands; advanced.yaml gets new keys."""
     yaml = YAML()
-    params = yaml.load((folder / "params.yaml").read_text())
-    lay_over(params, changes)
-    with (folder / "params.yaml").open("w") as file:
-        yaml.dump(params, file)
+    yaml.width = 4096
+    files = [folder / "params.yaml", folder / "advanced.yaml"]
+    contents = [yaml.load(file.read_text()) for file in files]
+    for section, values in changes.items():
+        for key, value in values.items():
+            home = next((content for content in contents if key in content.get(section, {})), contents[-1])
+            home.setdefault(section, {})[key] = value
+    for file, content in zip(files, contents, strict=True):
+        with file.open("w") as stream:
+            yaml.dump(content, stream)
 
 
 MINIATURE = ROOT / "examples" / "miniature.yaml"

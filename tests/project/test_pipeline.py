@@ -9,21 +9,18 @@ from _ruamel_yaml import CParser
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from attune.stage import all_params
+
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src"
 STAGES = (
     *("base", "collect", "prepare", "split", "embed", "audit", "mine", "train", "merge", "export", "evaluate"),
-    *("seeds", "probe", "drift", "report", "page", "release"),
+    *("seeds", "probe", "drift", "report", "release"),
 )
-# what later rounds do again, as stages of their own: the same program and parameters, other inputs and outputs
-AGAIN = {"embed_round": "embed", "mine_round": "mine", "train_round": "train"}
-OF_ROUND_ONE = {
-    "models/rounds/${item}/${train.seeds[0]}": "models/base",
-    "models/rounds/${item}": "models/base",
-    "data/mined/${key}": "data/mined/r1",
-    "data/embeddings/${key}": "data/embeddings/base",
-}
-NOT_A_STAGE = {"rounds", "gate", "demo"}  # sections of params.yaml that no stage reads
+EXACT = ("base", "embed", "train", "merge", "export", "probe")  # a needless re-run would cost minutes
+PER_ROUND = ("mine", "train")
+NOT_A_STAGE = {"machine", "encoders", "rounds", "gate", "demo"}  # sections that no stage is named after
+NO_SECTION = {"seeds"}  # stages without parameters of their own
 
 
 def pipeline() -> dict[str, Any]:
@@ -66,53 +63,57 @@ def closure(file: Path, source: Path = SOURCE) -> set[str]:
     return {path.relative_to(source.parent).as_posix() for path in files}
 
 
-def code_deps(stage: dict[str, Any]) -> list[str]:
-    return [dep for dep in stage.get("do", stage)["deps"] if dep.startswith("src/")]
+def body(name: str) -> dict[str, Any]:
+    """Returns a stage of dvc.yaml, with `do` of a foreach unpacked."""
+    stage: dict[str, Any] = pipeline()[name]
+    return stage.get("do", stage)
 
 
-def program(stage: dict[str, Any]) -> list[str]:
-    """The module that a stage runs, and the names of its options."""
-    words = stage.get("do", stage)["cmd"].split()
-    return [words[words.index("-m") + 1], *sorted(word for word in words if word.startswith("--"))]
+def code_deps(name: str) -> list[str]:
+    return [dep for dep in body(name)["deps"] if dep.startswith("src/")]
 
 
-@pytest.mark.parametrize("name", [*STAGES, *AGAIN])
-def test_a_stage_depends_on_exactly_the_files_it_imports(name: str) -> None:
-    """Nothing missing (a stale result would look fresh), nothing extra (an edit would run too much)."""
-    deps = code_deps(pipeline()[name])
-    assert sorted(deps) == sorted(closure(SOURCE / "attune" / "stages" / f"{AGAIN.get(name, name)}.py"))
+def uncovered(files: set[str], deps: list[str]) -> tuple[set[str], set[str]]:
+    """Returns the files that no dependency (file or folder) covers, and the dependencies that cover no file."""
+    covers = {dep: {file for file in files if file == dep or file.startswith(f"{dep}/")} for dep in deps}
+    return files - set().union(*covers.values()), {dep for dep, covered in covers.items() if not covered}
 
 
-@pytest.mark.parametrize(("name", "first"), AGAIN.items())
-def test_a_later_round_is_run_as_the_first(name: str, first: str) -> None:
-    """The same module, options, parameters and inputs, but those of the round's own; no test split among them."""
-    stages = pipeline()
-    again, once = (stages[stage].get("do", stages[stage]) for stage in (name, first))
-    assert program(again) == program(once)
-    assert again["params"] == once["params"]
-    read = {in_round_one(dep) for dep in again["deps"]}
-    if name == "embed_round":
-        assert read == {*once["deps"], "models/base", "data/splits/train"} - {"${item.model}", "data/splits"}
-    else:
-        assert read == {*once["deps"]} - {"metrics/audit.json"}  # which had to be there for round 1
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_depends_on_the_files_that_it_imports(name: str) -> None:
+    """No import is missing from deps (a stale result would look fresh), and every dependency is imported."""
+    files = closure(SOURCE / "attune" / "stages" / f"{name}.py")
+    assert uncovered(files, code_deps(name)) == (set(), set())
 
 
-def in_round_one(dep: str) -> str:
-    """What the first round reads in place of what a later round reads."""
-    for own, first in OF_ROUND_ONE.items():
-        if dep.startswith(own):
-            return first + dep.removeprefix(own)
-    return dep
+@pytest.mark.parametrize("name", EXACT)
+def test_a_stage_that_costs_minutes_lists_files_only(name: str) -> None:
+    """An edit beside the files that such a stage imports does not run it."""
+    assert sorted(code_deps(name)) == sorted(closure(SOURCE / "attune" / "stages" / f"{name}.py"))
 
 
-def test_no_two_rounds_write_to_the_same_place() -> None:
-    """Not even two that start from the same one: all outputs bear the round's own name."""
-    for name in AGAIN:
-        stage = pipeline()[name]
-        assert stage["foreach"] == "${rounds}"
-        body = stage["do"]
-        written = [*body["outs"], *(path for out in ("metrics", "plots") for one in body.get(out, []) for path in one)]
-        assert all("${key}" in path for path in written) and len(written) >= 2
+def test_the_dependency_test_can_fail() -> None:
+    """A missing file, a needless file and a needless folder are all found."""
+    files = {"src/a.py", "src/room/b.py"}
+    assert uncovered(files, ["src/a.py", "src/room"]) == (set(), set())
+    assert uncovered(files, ["src/room", "src/c.py", "src/other"]) == ({"src/a.py"}, {"src/c.py", "src/other"})
+
+
+@pytest.mark.parametrize("name", PER_ROUND)
+def test_rounds_write_to_places_of_their_own(name: str) -> None:
+    """Every output of a round bears its name or its ending, and rounds read no test split."""
+    stage = body(name)
+    assert pipeline()[name]["foreach"] == "${rounds}"
+    written = [*stage["outs"], *(path for out in ("metrics", "plots") for one in stage.get(out, []) for path in one)]
+    assert all("${key}" in path or "${item.ending}" in path for path in written) and len(written) >= 2
+    assert not [dep for dep in stage["deps"] if dep == "data/splits" or "test" in dep]
+
+
+def test_rounds_and_encoders_start_as_the_default() -> None:
+    """Round one trains from the base on its embeddings, and its metrics have the plain names."""
+    params = all_params(ROOT / "params.yaml")
+    assert params["rounds"] == {"r1": {"embeddings": "base", "start": "models/base", "ending": ""}}
+    assert list(params["encoders"]) == ["base", "tuned", "onnx", "onnx_int8"]
 
 
 def test_the_closure_test_can_fail(tmp_path: Path) -> None:
@@ -128,24 +129,76 @@ def test_the_closure_test_can_fail(tmp_path: Path) -> None:
 
 
 def test_stages_params_and_files_bear_the_same_names() -> None:
-    """One word, five rooms: dvc.yaml, params.yaml, src/attune/stages, metrics and tests."""
-    sections = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+    """One word, five rooms: dvc.yaml, params.yaml and advanced.yaml, src/attune/stages, metrics and tests."""
+    sections = all_params(ROOT / "params.yaml")
     files = {path.stem for path in (SOURCE / "attune" / "stages").glob("*.py")} - {"__init__"}
-    assert set(pipeline()) - set(AGAIN) == set(sections) - NOT_A_STAGE == files == set(STAGES)
+    assert set(pipeline()) == files == set(STAGES)
+    assert set(sections) - NOT_A_STAGE == set(STAGES) - NO_SECTION
     assert all((ROOT / "tests" / "stages" / f"test_{name}.py").is_file() for name in STAGES)
 
 
-def test_every_stage_reads_its_own_section_and_leaves_a_receipt() -> None:
-    """A stage tracks its section of params.yaml whole, and no other; what it did is in metrics/."""
-    for name, stage in pipeline().items():
-        body = stage.get("do", stage)
-        assert [entry for entry in body["params"] if isinstance(entry, str)] == [AGAIN.get(name, name)]
-        receipts = [
-            path
-            for metric in (body.get("metrics") or body["outs"])
-            for path in (metric if isinstance(metric, dict) else [])
+def tracked(name: str) -> set[tuple[str, str]]:
+    """Returns the sections that dvc.yaml tracks for a stage, as (file, section)."""
+    pairs = set()
+    for entry in body(name)["params"]:
+        for file, sections in ({"params.yaml": [entry]} if isinstance(entry, str) else entry).items():
+            pairs |= {(file, section) for section in sections if file != "libraries.yaml"}
+    return pairs
+
+
+@pytest.mark.parametrize("name", [name for name in STAGES if name not in ("report", "release")])
+def test_a_stage_tracks_its_own_section_and_no_other(name: str) -> None:
+    """Its section in either file, and `machine` where it computes; report and release show other stages' parameters."""
+    homes = [
+        file for file in ("params.yaml", "advanced.yaml") if name in YAML(typ="safe").load((ROOT / file).read_text())
+    ]
+    own = {(file, name) for file in homes}
+    assert own <= tracked(name) <= own | {("params.yaml", "machine"), ("advanced.yaml", "machine")}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_machine_is_tracked_where_it_is_read(name: str) -> None:
+    """A stage whose record has a field `machine` tracks threads and precision; one that encodes tracks batch_tokens."""
+    source = (SOURCE / "attune" / "stages" / f"{name}.py").read_text()
+    code = closure(SOURCE / "attune" / "stages" / f"{name}.py")
+    files = [SOURCE.parent / file for file in code if file.endswith(".py")]
+    record = next(
+        node
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ClassDef) and node.name == f"{name.capitalize()}Params"
+    )
+    bases = {base.id for base in record.bases if isinstance(base, ast.Name)}
+    fields = {
+        node.target.id for node in record.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    computes = "machine" in fields or "SharedParams" in bases
+    if name not in ("report", "release"):
+        assert computes == (("params.yaml", "machine") in tracked(name))
+        assert ("machine.batch_tokens" in source) == (("advanced.yaml", "machine") in tracked(name))
+
+
+def test_no_key_stands_in_both_parameter_files() -> None:
+    """The two files merge into one set of parameters, of which the panel holds about twenty."""
+    assert all_params(ROOT / "params.yaml")
+    assert sum(map(len, YAML(typ="safe").load((ROOT / "params.yaml").read_text()).values())) <= 25
+
+
+def test_report_tracks_every_section_that_it_shows() -> None:
+    """The page shows all parameters but the gate's and the demo's."""
+    files = {file: YAML(typ="safe").load((ROOT / file).read_text()) for file in ("params.yaml", "advanced.yaml")}
+    shown = {(file, section) for file, sections in files.items() for section in sections}
+    assert tracked("report") == {(file, section) for file, section in shown if section not in ("gate", "demo")}
+
+
+def test_every_stage_leaves_a_receipt() -> None:
+    """Counts and figures of each stage are in metrics/, in git."""
+    for name in STAGES:
+        stage = body(name)
+        paths = [
+            path for out in (*stage.get("metrics", ()), *stage.get("outs", ())) if isinstance(out, dict) for path in out
         ]
-        assert any(path.startswith("metrics/") for path in receipts), name
+        assert any(path.startswith("metrics/") for path in paths), name
 
 
 def test_the_libraries_that_stages_track_are_the_pinned_ones() -> None:
@@ -163,7 +216,9 @@ def test_the_libraries_that_stages_track_are_the_pinned_ones() -> None:
     assert listed == set(tracked)
 
 
-@pytest.mark.parametrize("file", ["params.yaml", "libraries.yaml", "dvc.yaml", "dvc.lock", "examples/miniature.yaml"])
+@pytest.mark.parametrize(
+    "file", ["params.yaml", "advanced.yaml", "libraries.yaml", "dvc.yaml", "dvc.lock", "examples/miniature.yaml"]
+)
 def test_the_fast_parser_reads_what_the_exact_one_reads(file: str) -> None:
     """DVC and stages read YAML with libyaml's parser, several times as fast; nothing in our files reads otherwise."""
     text = (ROOT / file).read_text()

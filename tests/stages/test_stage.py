@@ -14,7 +14,7 @@ from pydantic import Field
 from safetensors.numpy import save_file
 
 from attune.errors import BadInput
-from attune.stage import AfterCommit, Out, Params, Receipt, call, load_params, write_json
+from attune.stage import AfterCommit, Machine, Out, Params, Receipt, all_params, call, load_params, write_json
 from attune.tables import DOCUMENT_IDS, write
 
 
@@ -83,6 +83,60 @@ def test_a_wrong_parameter_is_named_with_its_place(params_file: Path, text: str,
     assert "\n" not in str(caught.value)
 
 
+class RoastParams(Params):
+    """A stage of the tests' own that computes."""
+
+    minutes: int = Field(ge=1)
+    beans: dict[str, int]
+    machine: Machine
+
+
+PANEL = "roast: {minutes: 3}\nmachine: {threads: 2, precision: auto}\n"
+ADVANCED = "roast: {beans: {a: 1}}\nmachine: {batch_tokens: 4096}\nother: {x: 1}\n"
+
+
+def write_both(folder: Path, panel: str, advanced: str) -> Path:
+    (folder / "advanced.yaml").write_text(advanced)
+    (folder / "params.yaml").write_text(panel)
+    return folder / "params.yaml"
+
+
+def test_a_section_may_stand_in_both_files(tmp_path: Path) -> None:
+    """The panel and advanced.yaml make one record, and a record with `machine` gets that section, too."""
+    file = write_both(tmp_path, PANEL, ADVANCED)
+    machine = Machine(threads=2, precision="auto", batch_tokens=4096)
+    assert load_params(RoastParams, "roast", file) == RoastParams(minutes=3, beans={"a": 1}, machine=machine)
+    assert all_params(file) == {
+        "roast": {"minutes": 3, "beans": {"a": 1}},
+        "machine": {"threads": 2, "precision": "auto", "batch_tokens": 4096},
+        "other": {"x": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("panel", "advanced", "message"),
+    [
+        (
+            PANEL,
+            ADVANCED.replace("beans:", "minutes: 4, beans:"),
+            "advanced.yaml: roast.minutes also stands in params.yaml",
+        ),
+        (PANEL, ADVANCED.replace("4096", "1"), "advanced.yaml: machine.batch_tokens: got 1; "),
+        (PANEL.replace("2", "0"), ADVANCED, "params.yaml: machine.threads: got 0; "),
+        (PANEL, ADVANCED.replace("{a: 1}", "{a: x}"), "advanced.yaml: roast.beans.a: got 'x'; "),
+        (PANEL, ADVANCED.replace("beans", "bean"), "advanced.yaml: roast.bean is not a parameter of this stage"),
+        (PANEL.replace("minutes: 3", ""), ADVANCED, "params.yaml or "),
+        (PANEL.replace("{minutes: 3}", "3"), ADVANCED, "params.yaml: section 'roast' is 3, expected keys with values"),
+        (PANEL, "roast: [", "advanced.yaml:2: not valid YAML"),
+    ],
+)
+def test_errors_name_the_file_and_the_key(tmp_path: Path, panel: str, advanced: str, message: str) -> None:
+    """A wrong key or value is told with the file it stands in, a key in both files is refused."""
+    with pytest.raises(BadInput) as caught:
+        load_params(RoastParams, "roast", write_both(tmp_path, panel, advanced))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("written", ["2e-5", "2.0e-5", "0.00002", "1e-05"])
 def test_floats_in_any_notation_are_numbers(params_file: Path, written: str) -> None:
     """`dvc exp run -S` writes 1e-05, which YAML 1.1 reads as a string."""
@@ -106,9 +160,8 @@ def test_outputs_appear_together_with_the_receipt(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_what_is_done_afterwards_finds_the_outputs_in_place_and_is_not_done_after_a_failure(
-    tmp_path: Path, fails: bool
-) -> None:
+def test_actions_after_the_commit(tmp_path: Path, fails: bool) -> None:
+    """They find the outputs in place, and do not happen where the stage fails."""
     seen = []
 
     def tidy(params: BrewParams, out: Out, after: AfterCommit) -> Receipt:
@@ -184,7 +237,7 @@ run(test_stage.{stage})
 
 
 def run_program(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    program = PROGRAM.format(tests=str(Path(__file__).parents[1]), stage="brew")
+    program = PROGRAM.format(tests=str(Path(__file__).parent), stage="brew")
     return subprocess.run(
         [sys.executable, "-c", program, *arguments], cwd=folder, capture_output=True, text=True, check=False
     )
@@ -219,7 +272,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, stage: str) 
     (tmp_path / "beans.txt").write_text("x" * 200_000)
     program = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
     program += "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))\n"
-    program += PROGRAM.format(tests=str(Path(__file__).parents[1]), stage=stage)
+    program += PROGRAM.format(tests=str(Path(__file__).parent), stage=stage)
     command = [sys.executable, "-c", program, "--beans", "beans.txt", "--out", "out", "--receipt", "brew.json"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
