@@ -18,20 +18,19 @@ from ruamel.yaml import YAML
 ROOT = miniature.ROOT
 SYSTEMS = ("bm25", "base", "tuned", "onnx", "onnx_int8")
 AFTER_TRAIN = {
-    "train",
+    "train@r1",
     "merge",
     "export",
     "seeds",
     "probe@tuned",
     "drift",
     "report",
-    "page",
     "release",
     *(f"{s}@{x}" for s in ("embed", "evaluate") for x in ("tuned", "onnx", "onnx_int8")),
 }
-AFTER_MERGE_NOT_EXPORT = {"train", "merge", "seeds", "embed@tuned", "evaluate@tuned", "probe@tuned", "drift"}
+AFTER_MERGE_NOT_EXPORT = {"train@r1", "merge", "seeds", "embed@tuned", "evaluate@tuned", "probe@tuned", "drift"}
 PROBED = {"probe@base", "probe@tuned", "drift"}
-AFTER_REPORT = {"report", "page", "release"}
+AFTER_REPORT = {"report", "release"}
 AFTER_EVALUATE = {*AFTER_REPORT, "seeds", *(f"evaluate@{system}" for system in SYSTEMS)}
 
 
@@ -98,11 +97,12 @@ def gate(folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_healthy_run_passes_the_gate(finished: Path) -> None:
+    """No rule of `attune gate` fails on the miniature."""
     done = gate(finished)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_ruined_run_is_called_overfitted_and_drifted_and_stopped_by_the_gate(copy: Path) -> None:
+def test_a_ruined_run_is_overfitted_drifted_and_stopped_by_the_gate(copy: Path) -> None:
     """A hundred times the learning rate, 20 epochs on fewer than 200 pairs, and the last encoder whatever dev says."""
     miniature.change(copy, {"train": {"learning_rate": 1.0e-2, "epochs": 20, "keep": "last"}})
     miniature.dvc(copy, "repro")
@@ -127,13 +127,12 @@ def test_a_second_run_runs_nothing(finished: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"release": {"name": "mine"}}, {"release", "page"}),
+        ({"release": {"name": "mine"}}, AFTER_REPORT),
         ({"report": {"n_examples": 2}}, AFTER_REPORT),
-        ({"page": {"n_examples": 2}}, {"page"}),
         ({"evaluate": {"bm25_k1": 1.5}}, AFTER_EVALUATE),
         ({"train": {"learning_rate": 2e-5}}, AFTER_TRAIN),
-        ({"mine": {"n_negatives": 2}}, AFTER_TRAIN | {"mine"}),
-        ({"merge": {"min_retention": 0.5}}, AFTER_TRAIN - {"train"}),
+        ({"mine": {"n_negatives": 2}}, AFTER_TRAIN | {"mine@r1"}),
+        ({"merge": {"min_retention": 0.5}}, AFTER_TRAIN - {"train@r1"}),
         ({"export": {"int8_smoothing": 0.5}}, AFTER_TRAIN - AFTER_MERGE_NOT_EXPORT),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, Mapping) else "",
@@ -154,8 +153,8 @@ def test_a_parameter_wakes_its_stage_and_what_comes_after(
         ("src/attune/evaluation/scoring/measures.py", AFTER_EVALUATE | PROBED),
         ("src/attune/tuning/training/fit.py", AFTER_TRAIN),
         ("src/attune/evaluation/report/templates/report.md.j2", AFTER_REPORT),
-        ("src/attune/evaluation/page/templates/page.css", {"page"}),
-        ("src/attune/evaluation/page/charts.py", {"page"}),
+        ("src/attune/evaluation/page/templates/page.css", AFTER_REPORT),
+        ("src/attune/evaluation/page/charts.py", AFTER_REPORT),
     ],
 )
 def test_a_source_file_wakes_the_stages_that_import_it(copy: Path, file: str, expected: set[str]) -> None:
@@ -169,14 +168,14 @@ def test_a_change_in_the_named_reranker_wakes_mining(copy: Path) -> None:
     for name in ("judge", "another"):
         (copy / "models" / "rerankers" / name).mkdir()
         (copy / "models" / "rerankers" / name / "config.json").write_text("{}")
-    assert "mine" in woken(copy)
+    assert "mine@r1" in woken(copy)
     miniature.change(copy, {"mine": {"reranker": "judge"}})
-    miniature.dvc(copy, "commit", "-f", "mine")
-    assert "mine" not in woken(copy)
+    miniature.dvc(copy, "commit", "-f", "mine@r1")
+    assert "mine@r1" not in woken(copy)
     edit(copy / "models" / "rerankers" / "another" / "config.json")
-    assert "mine" not in woken(copy)
+    assert "mine@r1" not in woken(copy)
     edit(copy / "models" / "rerankers" / "judge" / "config.json")
-    assert woken(copy) == AFTER_TRAIN | {"mine"}
+    assert woken(copy) == AFTER_TRAIN | {"mine@r1"}
 
 
 @pytest.mark.slow
@@ -191,17 +190,18 @@ def test_changing_an_evaluation_costs_no_encoding(copy: Path) -> None:
 def test_training_never_has_a_test_row_among_its_inputs() -> None:
     """What mine and train depend on holds nothing of the test split: no whole data/splits, no test embeddings."""
     stages = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
-    data = [dep for name in ("mine", "train") for dep in stages[name]["deps"] if not dep.startswith("src/")]
+    data = [dep for name in ("mine", "train") for dep in stages[name]["do"]["deps"] if not dep.startswith("src/")]
     assert set(data) == {
         "data/prepared/corpus.parquet",
         "data/splits/train",
         "data/splits/dev",
-        "data/embeddings/base/corpus.npy",
-        "data/embeddings/base/train.npy",
-        "data/mined/r1/triplets.parquet",
+        "data/embeddings/${item.embeddings}/corpus.npy",
+        "data/embeddings/${item.embeddings}/train.npy",
+        "data/mined/${key}/triplets.parquet",
         "${train.general}",  # general text, of no split
         "metrics/audit.json",  # counts alone: the audit's gate comes before training
         "models/base",
+        "${item.start}",
         "models/rerankers/${mine.reranker}",
     }
 
@@ -211,18 +211,21 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_second_round_runs_from_mining_to_merge_and_leaves_the_first_alone(copy: Path) -> None:
-    """`rounds: {r2: r1}` mines with round 1's encoder and trains on from it; without it, round 1 is what is merged."""
+def test_a_second_round_leaves_the_first_alone(copy: Path) -> None:
+    """A second round mines with the first one's encoder and trains on from it; merge.round chooses it."""
     first = files_of(copy / "models" / "rounds" / "r1")
-    miniature.change(copy, {"rounds": {"r2": "r1"}, "merge": {"round": "r2", "shares": [1.0]}})
+    seed = YAML(typ="safe").load((copy / "params.yaml").read_text())["train"]["seeds"][0]
+    added = {
+        "encoders": {"r2": {"model": f"models/rounds/r1/{seed}", "system": "round", "splits": "data/splits/train"}},
+        "rounds": {"r2": {"embeddings": "r2", "start": "models/rounds/r1", "ending": "_r2"}},
+    }
+    miniature.change(copy, added | {"merge": {"round": "r2", "shares": [1.0]}})
     done = miniature.dvc(copy, "repro", "merge")
     ran = {line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")}
-    again = {"embed_round@r2", "mine_round@r2", "train_round@r2"}
-    assert ran == again | {"merge"}
+    assert ran == {"embed@r2", "mine@r2", "train@r2", "merge"}
     assert files_of(copy / "models" / "rounds" / "r1") == first
     second = files_of(copy / "models" / "rounds" / "r2")
     assert second.keys() == first.keys() and second != first
-    seed = YAML(typ="safe").load((copy / "params.yaml").read_text())["train"]["seeds"][0]
     assert files_of(copy / "models" / "tuned") == files_of(copy / "models" / "rounds" / "r2" / str(seed))
     mined = [(copy / "data" / "mined" / name / "triplets.parquet").read_bytes() for name in ("r1", "r2")]
     assert mined[0] != mined[1]
@@ -247,7 +250,7 @@ def test_another_folder_gives_the_same_bytes(finished: Path, tmp_path: Path) -> 
     locked = [
         YAML(typ="safe").load((folder / "dvc.lock").read_text())["stages"] for folder in (tmp_path / "two", finished)
     ]
-    assert {"embed@base", "mine", "train", "merge", "export"} <= set(locked[0])
+    assert {"embed@base", "mine@r1", "train@r1", "merge", "export"} <= set(locked[0])
     assert {name: locked[1][name] for name in locked[0]} == locked[0]
 
 
