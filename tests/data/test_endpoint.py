@@ -1,121 +1,32 @@
-"""Queries by a chat endpoint, over real HTTP on loopback: asked once, kept, retried, checked; or one clear line."""
+"""Chat endpoint: requests, answer cache, resuming and retries over real HTTP on loopback; failures are one line."""
 
-import json
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chat_server import Model, Reply, corpus, echo, loopback, says, settings
 from pydantic import ValidationError
 
-from attune.data.sources.documents import Entry
-from attune.data.sources.files.cells import Columns
-from attune.data.sources.generated import endpoint as module
-from attune.data.sources.generated.endpoint import KEY, Endpoint, ask
-from attune.data.sources.generated.generate import collect_documents, queries_from_endpoint, query_in
-from attune.data.sources.generated.structure import QueryRules
-from attune.data.sources.raw import Document, Qrel, Query
+from attune.data.sources.generated.endpoint import KEY, complete
+from attune.data.sources.raw import Document
 from attune.errors import BadInput
 
-RULES = QueryRules(min_query_words=2, max_query_words=8, max_documents_per_query=2)
 SECRET = "sk-very-secret"
-Reply = tuple[int, bytes, dict[str, str]]
+SOON = {"retry-after-ms": "1"}  # spares the test the client's pauses
+
+pytestmark = pytest.mark.usefixtures("loopback")
+__all__ = ["loopback"]
 
 
-class Model:
-    """A model server: what it was asked, and what it says; `reply` gets the number of the request and its body."""
-
-    def __init__(self, reply: Callable[[int, dict[str, Any]], Reply]) -> None:
-        self.requests: list[tuple[str, dict[str, str], dict[str, Any]]] = []
-        self.reply = reply
-        self.lock = threading.Lock()
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self.handler())
-        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
-
-    def handler(model) -> type[BaseHTTPRequestHandler]:  # noqa: N805
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                with model.lock:
-                    number = len(model.requests)
-                    model.requests.append((self.path, dict(self.headers), body))
-                status, content, headers = model.reply(number, body)
-                try:
-                    self.send_response(status)
-                    for name, value in {**headers, "Content-Length": str(len(content))}.items():
-                        self.send_header(name, value)
-                    self.end_headers()
-                    self.wfile.write(content)
-                except ConnectionError:
-                    pass  # who asked has gone
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        return Handler
-
-    @contextmanager
-    def serving(self) -> Iterator["Model"]:
-        thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield self
-        finally:
-            self.server.shutdown()
-            self.server.server_close()
-            thread.join()
-
-
-def says(text: str | None) -> Reply:
-    return 200, json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]}).encode(), {}
-
-
-def echo(_: int, body: dict[str, Any]) -> Reply:
-    """A query of the text's own words: which <word> is <word>."""
-    text = body["messages"][0]["content"].rpartition("\n")[2]
-    return says(f"which {text} is it")
-
-
-def settings(folder: Path, server: str, **changes: Any) -> Endpoint:
-    fields = {
-        "url": server,
-        "model": "small",
-        "prompt": "Ask for {{it}}.\n{title}\n{text}",
-        "seed": 7,
-        "max_tokens": 32,
-        "max_characters": 100,
-        "timeout_seconds": 5,
-        "retries": 2,
-        "n_parallel": 3,
-        "found_within": 1,
-        "cache": str(folder / "cache"),
-    }
-    return Endpoint.model_validate({**fields, **changes})
-
-
-def corpus(n: int) -> list[Document]:
-    return [Document(f"d{i}", f"Title {i}", f"word{i}") for i in range(n)]
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No pauses between tries, no proxy on the way to loopback, no key but the test's own."""
-    monkeypatch.setattr(module, "BACKOFF_SECONDS", 0.01)
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.setenv(name, "127.0.0.1")
-    monkeypatch.delenv(KEY, raising=False)
-
-
-def test_what_is_sent_is_what_the_parameters_say(tmp_path: Path) -> None:
+def test_a_request_holds_the_parameters_and_the_document(tmp_path: Path) -> None:
+    """Text is cut at max_characters; there is no Authorization header without a key."""
     with Model(echo).serving() as model:
-        answers = ask([Document("d", "A title", "x" * 150)], settings(tmp_path, model.url + "/"))
+        answers = complete([Document("d", "A title", "x" * 150)], settings(tmp_path, model.url + "/"))
     assert answers == [f"which {'x' * 100} is it"]
     ((path, headers, body),) = model.requests
     assert path == "/v1/chat/completions"
@@ -127,51 +38,69 @@ def test_what_is_sent_is_what_the_parameters_say(tmp_path: Path) -> None:
         "max_tokens": 32,
         "stream": False,
     }
-    assert headers["Content-Type"] == "application/json" and "Authorization" not in headers
+    assert headers["content-type"] == "application/json" and "authorization" not in headers
 
 
-def test_the_key_is_sent_and_kept_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even where ~/.netrc would put another one in its place."""
+def test_the_key_is_sent_and_not_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one in ~/.netrc does not replace it, and the cache does not hold it."""
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login someone password else\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv(KEY, f"{SECRET}\n")
     with Model(echo).serving() as model:
-        ask(corpus(3), settings(tmp_path, model.url))
-    assert {headers["Authorization"] for _, headers, _ in model.requests} == {f"Bearer {SECRET}"}
+        complete(corpus(3), settings(tmp_path, model.url))
+    assert {headers["authorization"] for _, headers, _ in model.requests} == {f"Bearer {SECRET}"}
     files = [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]
     assert files and not any(SECRET.encode() in file.read_bytes() for file in files)
 
 
+def test_credentials_for_other_services_are_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client would take them from its own environment variables and send them to any endpoint."""
+    (tmp_path / "netrc").write_text(f"machine 127.0.0.1 login someone password {SECRET}\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(name, SECRET)
+    with Model(echo).serving() as model:
+        complete(corpus(1), settings(tmp_path, model.url))
+    ((_, headers, _),) = model.requests
+    assert "authorization" not in headers and SECRET not in str(headers)
+
+
 @pytest.mark.parametrize("key", ["a\nb", "schlüssel"])
 def test_a_key_that_no_header_can_carry_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    """The message names the variable, not its value."""
     monkeypatch.setenv(KEY, key)
     with pytest.raises(BadInput, match="ATTUNE_API_KEY: holds characters") as caught:
-        ask(corpus(1), settings(tmp_path, "http://127.0.0.1:9/v1"))
+        complete(corpus(1), settings(tmp_path, "http://127.0.0.1:9/v1"))
     assert key not in str(caught.value)
 
 
-def test_a_second_run_asks_for_what_is_new_only(tmp_path: Path) -> None:
-    """Wherever the server then stands, and however parallel; another model, seed or prompt is another question."""
+def test_a_second_run_requests_only_what_is_new(tmp_path: Path) -> None:
+    """Address, n_parallel, timeout and retries do not matter; another model, seed or prompt is a new request."""
     with Model(echo).serving() as first:
-        answers = ask(corpus(5), settings(tmp_path, first.url))
+        answers = complete(corpus(5), settings(tmp_path, first.url))
     with Model(echo).serving() as second:
-        assert ask(corpus(5), settings(tmp_path, second.url, n_parallel=1, timeout_seconds=9, retries=0)) == answers
+        assert (
+            complete(corpus(5), settings(tmp_path, second.url, n_parallel=1, timeout_seconds=9, retries=0)) == answers
+        )
         assert len(second.requests) == 0
-        ask(corpus(6), settings(tmp_path, second.url))
+        complete(corpus(6), settings(tmp_path, second.url))
         assert len(second.requests) == 1
         for change in ({"model": "x"}, {"seed": 8}, {"prompt": "{text}"}, {"max_tokens": 33}, {"max_characters": 100}):
-            ask(corpus(1), settings(tmp_path, second.url, **change))
+            complete(corpus(1), settings(tmp_path, second.url, **change))
         assert len(second.requests) == 5
 
 
-def test_equal_documents_are_asked_for_once(tmp_path: Path) -> None:
+def test_equal_documents_share_one_request(tmp_path: Path) -> None:
+    """Ids are not part of a request."""
     same = [Document(str(n), "t", "text") for n in range(4)]
     with Model(echo).serving() as model:
-        assert ask(same, settings(tmp_path, model.url)) == ["which text is it"] * 4
+        assert complete(same, settings(tmp_path, model.url)) == ["which text is it"] * 4
     assert len(model.requests) == 1
 
 
-def test_answers_keep_the_order_of_the_documents_however_they_arrive(tmp_path: Path) -> None:
+def test_answers_are_in_the_order_of_the_documents(tmp_path: Path) -> None:
+    """The order in which they arrive does not matter, nor does n_parallel."""
+
     def slow_first(number: int, body: dict[str, Any]) -> Reply:
         time.sleep(0.02 * max(0, 4 - number))
         return echo(number, body)
@@ -179,10 +108,11 @@ def test_answers_keep_the_order_of_the_documents_however_they_arrive(tmp_path: P
     with Model(slow_first).serving() as model:
         for n_parallel in (1, 8):
             run = settings(tmp_path / str(n_parallel), model.url, n_parallel=n_parallel)
-            assert ask(corpus(9), run) == [f"which word{i} is it" for i in range(9)]
+            assert complete(corpus(9), run) == [f"which word{i} is it" for i in range(9)]
 
 
-def test_n_parallel_bounds_what_is_asked_at_once(tmp_path: Path) -> None:
+def test_n_parallel_bounds_the_requests_at_one_time(tmp_path: Path) -> None:
+    """Of 12 requests at most 4 are open together, and more than one."""
     now, most = [0], [0]
     lock = threading.Lock()
 
@@ -196,24 +126,26 @@ def test_n_parallel_bounds_what_is_asked_at_once(tmp_path: Path) -> None:
         return echo(number, body)
 
     with Model(count).serving() as model:
-        ask(corpus(12), settings(tmp_path, model.url, n_parallel=4))
+        complete(corpus(12), settings(tmp_path, model.url, n_parallel=4))
     assert 2 <= most[0] <= 4
 
 
-def test_after_a_failure_only_the_rest_is_asked(tmp_path: Path) -> None:
+def test_after_a_failure_only_the_rest_is_requested(tmp_path: Path) -> None:
+    """The sixth request is refused: five answers are kept, and the next run sends four requests."""
+
     def fail_sixth(number: int, body: dict[str, Any]) -> Reply:
         return (400, b"no more", {}) if number == 5 else echo(number, body)
 
     with Model(fail_sixth).serving() as model:
         with pytest.raises(BadInput, match="HTTP 400 no more"):
-            ask(corpus(9), settings(tmp_path, model.url, n_parallel=1))
+            complete(corpus(9), settings(tmp_path, model.url, n_parallel=1))
         assert len(model.requests) == 6
-        assert ask(corpus(9), settings(tmp_path, model.url, n_parallel=1))[8] == "which word8 is it"
+        assert complete(corpus(9), settings(tmp_path, model.url, n_parallel=1))[8] == "which word8 is it"
         assert len(model.requests) == 6 + 4
 
 
-def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
-    """SIGKILL in the middle of the seventh request: six answers are on disk, and the next run asks for four."""
+def test_a_killed_run_resumes(tmp_path: Path) -> None:
+    """SIGKILL in the middle of the seventh request: six answers are on disk, and the next run sends four requests."""
     reached, go_on = threading.Event(), threading.Event()
 
     def wait_at_seventh(number: int, body: dict[str, Any]) -> Reply:
@@ -227,7 +159,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
         "from attune.data.sources.generated.endpoint import *\n"
         "from attune.data.sources.raw import Document\n"
         "documents = [Document(f'd{i}', f'Title {i}', f'word{i}') for i in range(10)]\n"
-        "ask(documents, Endpoint.model_validate_json(sys.argv[1]))"
+        "complete(documents, Endpoint.model_validate_json(sys.argv[1]))"
     )
     with Model(wait_at_seventh).serving() as model:
         run = settings(tmp_path, model.url, n_parallel=1, timeout_seconds=30)
@@ -236,25 +168,27 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         process.wait()
         go_on.set()
-        assert ask(corpus(10), run) == [f"which word{i} is it" for i in range(10)]
+        assert complete(corpus(10), run) == [f"which word{i} is it" for i in range(10)]
         assert len(model.requests) == 7 + 4
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_passing_fault_is_tried_again(tmp_path: Path, status: int) -> None:
-    with Model(lambda n, body: (status, b"busy", {}) if n < 2 else echo(n, body)).serving() as model:
-        assert ask(corpus(1), settings(tmp_path, model.url)) == ["which word0 is it"]
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+def test_a_transient_error_is_retried(tmp_path: Path, status: int) -> None:
+    """Two failures, then an answer."""
+    with Model(lambda n, body: (status, b"busy", SOON) if n < 2 else echo(n, body)).serving() as model:
+        assert complete(corpus(1), settings(tmp_path, model.url)) == ["which word0 is it"]
     assert len(model.requests) == 3
 
 
 @pytest.mark.parametrize("header", ["1.5e-3", "soon", "-1", "nan", "Wed, 21 Oct 2015 07:28:00 GMT"])
-def test_any_retry_after_is_read_or_passed_over(tmp_path: Path, header: str) -> None:
+def test_any_retry_after_is_read_or_ignored(tmp_path: Path, header: str) -> None:
+    """A fraction, no number, below zero, not a number, a date in the past."""
     with Model(lambda n, body: (429, b"", {"Retry-After": header}) if n == 0 else echo(n, body)).serving() as model:
-        assert ask(corpus(1), settings(tmp_path, model.url)) == ["which word0 is it"]
+        assert complete(corpus(1), settings(tmp_path, model.url)) == ["which word0 is it"]
 
 
-def test_a_body_that_breaks_off_is_asked_for_again(tmp_path: Path) -> None:
-    """The head of an answer is no answer yet: more bytes are promised than come."""
+def test_a_body_that_breaks_off_is_retried(tmp_path: Path) -> None:
+    """The head of an answer announces more bytes than follow."""
 
     class Broken(bytes):
         def __len__(self) -> int:
@@ -264,20 +198,22 @@ def test_a_body_that_breaks_off_is_asked_for_again(tmp_path: Path) -> None:
         return (200, Broken(b'{"choices": '), {"Connection": "close"}) if number == 0 else echo(number, body)
 
     with Model(reply).serving() as model:
-        assert ask(corpus(1), settings(tmp_path, model.url, timeout_seconds=0.5)) == ["which word0 is it"]
+        assert complete(corpus(1), settings(tmp_path, model.url, timeout_seconds=0.5)) == ["which word0 is it"]
     assert len(model.requests) == 2
 
 
-def test_a_fault_that_stays_is_given_up_after_the_retries(tmp_path: Path) -> None:
+def test_an_error_that_persists_ends_the_run_after_the_retries(tmp_path: Path) -> None:
+    """One request and two retries; the server's words are in the message, on one line."""
     with (
-        Model(lambda n, body: (503, b"loading\nthe model", {})).serving() as model,
+        Model(lambda n, body: (503, b"loading\nthe model", SOON)).serving() as model,
         pytest.raises(BadInput, match="HTTP 503 loading the model"),
     ):
-        ask(corpus(1), settings(tmp_path, model.url))
+        complete(corpus(1), settings(tmp_path, model.url))
     assert len(model.requests) == 3
 
 
 def test_retry_after_is_honoured(tmp_path: Path) -> None:
+    """A server that asks for a second gets it, where the client alone would wait half of it."""
     times: list[float] = []
 
     def busy(number: int, body: dict[str, Any]) -> Reply:
@@ -285,19 +221,22 @@ def test_retry_after_is_honoured(tmp_path: Path) -> None:
         return (429, b"", {"Retry-After": "1"}) if number == 0 else echo(number, body)
 
     with Model(busy).serving() as model:
-        ask(corpus(1), settings(tmp_path, model.url))
+        complete(corpus(1), settings(tmp_path, model.url))
     assert times[1] - times[0] >= 1
 
 
-def test_retry_after_cannot_hold_a_run_for_hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_WAIT_SECONDS", 0.1)
-    with Model(lambda n, body: (429, b"", {"Retry-After": "7200"}) if n == 0 else echo(n, body)).serving() as model:
+def test_retry_after_of_hours_ends_the_run(tmp_path: Path) -> None:
+    """The client waits up to two minutes; what was answered is kept, and the message says what to do."""
+    with Model(lambda n, body: (429, b"quota", {"Retry-After": "7200"})).serving() as model:
         started = time.monotonic()
-        ask(corpus(1), settings(tmp_path, model.url))
+        with pytest.raises(BadInput, match=r"HTTP 429 quota.*; wait, or lower collect.endpoint.n_parallel"):
+            complete(corpus(1), settings(tmp_path, model.url))
     assert time.monotonic() - started < 3
+    assert len(model.requests) == 1
 
 
-def test_a_slow_server_is_given_up_with_its_time(tmp_path: Path) -> None:
+def test_a_slow_server_ends_the_run_after_timeout_and_retries(tmp_path: Path) -> None:
+    """The message says how long and how often it was tried."""
     stop = threading.Event()
 
     def never(number: int, body: dict[str, Any]) -> Reply:
@@ -306,7 +245,7 @@ def test_a_slow_server_is_given_up_with_its_time(tmp_path: Path) -> None:
 
     with Model(never).serving() as model:
         with pytest.raises(BadInput, match=r"no answer within 0\.2 seconds, tried 2 times"):
-            ask(corpus(1), settings(tmp_path, model.url, timeout_seconds=0.2, retries=1))
+            complete(corpus(1), settings(tmp_path, model.url, timeout_seconds=0.2, retries=1))
         stop.set()
     assert len(model.requests) == 2
 
@@ -318,9 +257,12 @@ def test_a_slow_server_is_given_up_with_its_time(tmp_path: Path) -> None:
         ((403, b"", {}), ["HTTP 403", "a key that may use this model"]),
         (
             (404, b'{"error": "model small not found"}', {}),
-            ["HTTP 404", "model small not found", "mend collect.endpoint"],
+            ["HTTP 404", "model small not found", "correct collect.endpoint"],
         ),
-        ((302, b"", {"Location": "http://127.0.0.1:9/"}), ["HTTP 302", "see the server's log"]),
+        (
+            (302, b"", {"Location": "http://127.0.0.1:9/"}),
+            ["HTTP 302", "set collect.endpoint.url to the address it redirects to"],
+        ),
         ((418, b"\xff\x00\n" * 500, {}), ["HTTP 418"]),
         ((200, b"<html>not JSON", {}), ["got <html>not JSON", "expected a chat completion"]),
         ((200, b"", {}), ["expected a chat completion"]),
@@ -335,9 +277,10 @@ def test_a_slow_server_is_given_up_with_its_time(tmp_path: Path) -> None:
 def test_a_refusal_is_one_line_with_url_and_advice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reply: Reply, messages: list[str]
 ) -> None:
+    """Refusals and malformed answers; the key is masked, and eight documents give one message."""
     monkeypatch.setenv(KEY, SECRET)
     with Model(lambda n, body: reply).serving() as model, pytest.raises(BadInput) as caught:
-        ask(corpus(8), settings(tmp_path, model.url))
+        complete(corpus(8), settings(tmp_path, model.url))
     (line,) = caught.value.args
     for message in [f"{model.url}/chat/completions: ", *messages, "run again: answers so far are kept in"]:
         assert message in line
@@ -345,29 +288,32 @@ def test_a_refusal_is_one_line_with_url_and_advice(
 
 
 def test_no_server_is_one_line(tmp_path: Path) -> None:
+    """With the address, the cause, and what to do."""
     with Model(echo).serving() as model:
         url = model.url
     with pytest.raises(
-        BadInput, match="chat/completions: .*refused.*; start the server or mend collect.endpoint"
+        BadInput, match="chat/completions: .*refused.*; start the server or correct collect.endpoint"
     ) as caught:
-        ask(corpus(2), settings(tmp_path, url))
+        complete(corpus(2), settings(tmp_path, url, retries=1))
     assert " at 0x" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", ["", "half of one: \ud83d", "NUL \0 in it", "x" * 100_000, None])
 def test_any_text_can_be_answered_and_kept(tmp_path: Path, content: str | None) -> None:
+    """A null is an empty answer; half of a surrogate pair becomes a question mark."""
     with Model(lambda n, body: says(content)).serving() as model:
-        (answer,) = ask(corpus(1), settings(tmp_path, model.url))
-        assert ask(corpus(1), settings(tmp_path, model.url)) == [answer]
+        (answer,) = complete(corpus(1), settings(tmp_path, model.url))
+        assert complete(corpus(1), settings(tmp_path, model.url)) == [answer]
     assert answer == (content or "").replace("\ud83d", "?")
     assert len(model.requests) == 1
 
 
 def test_a_damaged_cache_is_one_line(tmp_path: Path) -> None:
+    """With the file and what to do."""
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "answers.sqlite").write_bytes(b"no database" * 100)
     with pytest.raises(BadInput, match=r"answers\.sqlite: file is not a database; free the disk or remove the file"):
-        ask(corpus(1), settings(tmp_path, "http://127.0.0.1:9/v1"))
+        complete(corpus(1), settings(tmp_path, "http://127.0.0.1:9/v1"))
 
 
 @pytest.mark.parametrize(
@@ -389,109 +335,7 @@ def test_a_damaged_cache_is_one_line(tmp_path: Path) -> None:
     ],
 )
 def test_parameters_that_cannot_work_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    """Prompts that cannot be filled in, addresses with credentials or a query, unknown keys."""
     with pytest.raises(ValidationError) as caught:
         settings(tmp_path, "http://host/v1", **change)
     assert message in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("answer", "query"),
-    [
-        ("how to fit", "how to fit"),
-        ('"how to fit?"\n', "how to fit?"),
-        ("Query: how to fit", "how to fit"),
-        ("**Search query:** “how to fit”", "how to fit"),
-        ("Question 1: 'how to fit'", "how to fit"),
-        ("1. how to fit\n2. how to run", "how to fit"),
-        ("\n\n- how  to\tfit\nbecause", "how to fit"),
-        ("Here is a query:\n\nhow to fit", "how to fit"),
-        ("Query:\nhow to fit", "how to fit"),
-        ("<think>Query: no\nhm</think>\n\nhow to fit", "how to fit"),
-        ("<think>no end", ""),
-        ("how to\x00 fit\x1b", "how to fit"),
-        ("3.5 liters in gallons", "3.5 liters in gallons"),
-        ("query planner in databases", "query planner in databases"),
-        ("", ""),
-        ("\n \n", ""),
-    ],
-)
-def test_an_answer_is_cleaned(answer: str, query: str) -> None:
-    assert query_in(answer) == query
-
-
-def test_only_queries_that_find_their_document_are_kept(tmp_path: Path) -> None:
-    """Every flaw once; all documents stay whole."""
-    answers = {
-        "apples are red and sweet fruit": "which fruit is red and sweet",
-        "pears. Their skin is green": "their skin is green",
-        "plums grow on trees": "apples",
-        "grapes grow on vines": "one two three four five six seven eight nine",
-        "figs are old": "",
-        "cherries are small red fruit": "red sweet fruit",  # finds the apples
-        "dates from palms": "some fruit",
-        "melons from fields": "Some fruit",
-        "kiwis from trees": "some FRUIT",
-        "limes are sour": "Query: what is sour",
-    }
-    documents = [Document(f"d{i}", "", text) for i, text in enumerate(answers)]
-    entries = [Entry(document, group=f"g{i}", stratum="s") for i, document in enumerate(documents)]
-    with Model(lambda n, body: says(answers[body["messages"][0]["content"]])).serving() as model:
-        raw = queries_from_endpoint(entries, RULES, settings(tmp_path, model.url, prompt="{text}"))
-    assert raw.documents == documents
-    assert raw.queries == [
-        Query("d0#query", "which fruit is red and sweet", "g0", "s"),
-        Query("d9#query", "what is sour", "g9", "s"),
-    ]
-    assert raw.qrels == {"all": [Qrel("d0#query", "d0", 1), Qrel("d9#query", "d9", 1)]}
-    assert raw.dropped == {
-        "query_copied": 1,
-        "query_short": 1,
-        "query_long": 1,
-        "query_empty": 1,
-        "query_not_found_again": 1,
-        "query_generic": 3,
-    }
-    assert raw.facts == {"endpoint_model": "small"}
-
-
-def test_a_wider_round_trip_keeps_more(tmp_path: Path) -> None:
-    documents = [Document("a", "", "red sweet fruit red"), Document("b", "", "red cherries, small fruit of some trees")]
-    with Model(lambda n, body: says("red fruit please")).serving() as model:
-        runs = [
-            queries_from_endpoint([Entry(d) for d in documents], RULES, settings(tmp_path, model.url, found_within=k))
-            for k in (1, 2)
-        ]
-    assert [[q.query_id for q in run.queries] for run in runs] == [["a#query"], ["a#query", "b#query"]]
-
-
-def test_from_files_to_data_by_either_way(tmp_path: Path) -> None:
-    """And the same bytes again, cached or not, in another order of arrival, with documents left out by their ids."""
-    folder = tmp_path / "texts"
-    folder.mkdir()
-    for i in range(12):
-        (folder / f"{i}.txt").write_text(f"Sentence about word{i} here. The rest of text word{i} is this.")
-    (folder / "empty.txt").write_text("")
-    columns = Columns(
-        query="",
-        document="",
-        title="",
-        negatives=[],
-        relevance="",
-        query_id="",
-        document_id="",
-        group="",
-        stratum="",
-        split="",
-    )
-    rules = QueryRules(2, 20, 2)
-    with Model(lambda n, body: says(f"tell of {body['messages'][0]['content'].split()[2]} please")).serving() as model:
-        run = settings(tmp_path, model.url, prompt="{text}")
-        other = settings(tmp_path / "other", model.url, prompt="{text}", n_parallel=1)
-        first, again, fresh = (collect_documents(folder, columns, "endpoint", rules, e, 0) for e in (run, run, other))
-        assert first == again == fresh and len(first.queries) == 12 and len(model.requests) == 24
-        some = collect_documents(folder, columns, "endpoint", rules, other, 5)
-    assert len(some.documents) == 5 and set(some.documents) < set(first.documents) and len(model.requests) == 24
-    assert first.dropped == {"document_blank": 1}
-    plain = collect_documents(folder, columns, "structure", rules, run, 0)
-    assert [query.text for query in plain.queries][:2] == ["Sentence about word0 here", "Sentence about word1 here"]
-    assert plain.documents[0] == Document("0.txt", "", "The rest of text word0 is this.")

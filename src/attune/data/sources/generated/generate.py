@@ -15,7 +15,7 @@ from typing import Literal
 
 from attune.data.sources.documents import Entry, read_documents
 from attune.data.sources.files.cells import Columns
-from attune.data.sources.generated.endpoint import Endpoint, ask
+from attune.data.sources.generated.endpoint import Endpoint, complete
 from attune.data.sources.generated.structure import QueryRules, add, generic, n_words, queries_from_structure
 from attune.data.sources.raw import Document, RawData
 from attune.retrieval.bm25 import bm25_top_k
@@ -64,7 +64,7 @@ def queries_from_endpoint(entries: Sequence[Entry], rules: QueryRules, endpoint:
         BadInput: the endpoint does not answer.
     """
     documents = [entry.document for entry in entries]
-    queries = [query_in(answer) for answer in ask(documents, endpoint)]
+    queries = [query_in(answer) for answer in complete(documents, endpoint)]
     shared = generic(queries, rules)
     flaws = [_flaw(query, document, shared, rules) for query, document in zip(queries, documents, strict=True)]
     asked = [row for row, flaw in enumerate(flaws) if flaw is None]

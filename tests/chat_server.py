@@ -1,0 +1,105 @@
+"""A chat endpoint over real HTTP on loopback, and parameters and documents to use it with."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attune.data.sources.generated.endpoint import KEY, Endpoint
+from attune.data.sources.raw import Document
+
+Reply = tuple[int, bytes, dict[str, str]]
+
+
+class Model:
+    """A chat endpoint on loopback that records its requests; `reply` gets the number of a request and its body."""
+
+    def __init__(self, reply: Callable[[int, dict[str, Any]], Reply]) -> None:
+        self.requests: list[tuple[str, dict[str, str], dict[str, Any]]] = []
+        self.reply = reply
+        self.lock = threading.Lock()
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self.handler())
+        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+
+    def handler(model) -> type[BaseHTTPRequestHandler]:  # noqa: N805
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with model.lock:
+                    number = len(model.requests)
+                    headers = {name.lower(): value for name, value in self.headers.items()}
+                    model.requests.append((self.path, headers, body))
+                status, content, headers = model.reply(number, body)
+                try:
+                    self.send_response(status)
+                    for name, value in {**headers, "Content-Length": str(len(content))}.items():
+                        self.send_header(name, value)
+                    self.end_headers()
+                    self.wfile.write(content)
+                except ConnectionError:
+                    pass  # the client has gone
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        return Handler
+
+    @contextmanager
+    def serving(self) -> Iterator["Model"]:
+        """Serves within the `with` block."""
+        thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield self
+        finally:
+            self.server.shutdown()
+            self.server.server_close()
+            thread.join()
+
+
+def says(text: str | None) -> Reply:
+    """A chat completion of this text."""
+    return 200, json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]}).encode(), {}
+
+
+def echo(_: int, body: dict[str, Any]) -> Reply:
+    """A query of the document's own words: which <text> is it."""
+    text = body["messages"][0]["content"].rpartition("\n")[2]
+    return says(f"which {text} is it")
+
+
+def settings(folder: Path, server: str, **changes: Any) -> Endpoint:
+    """Parameters for this server, with a cache in the folder."""
+    fields = {
+        "url": server,
+        "model": "small",
+        "prompt": "Ask for {{it}}.\n{title}\n{text}",
+        "seed": 7,
+        "max_tokens": 32,
+        "max_characters": 100,
+        "timeout_seconds": 5,
+        "retries": 2,
+        "n_parallel": 3,
+        "found_within": 1,
+        "cache": str(folder / "cache"),
+    }
+    return Endpoint.model_validate({**fields, **changes})
+
+
+def corpus(n: int) -> list[Document]:
+    """Documents d0, d1, ... with the texts word0, word1, ..."""
+    return [Document(f"d{i}", f"Title {i}", f"word{i}") for i in range(n)]
+
+
+@pytest.fixture
+def loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy on the way to loopback, and no credentials but the test's own."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    for name in (KEY, "OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.delenv(name, raising=False)
