@@ -16,10 +16,9 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from attune.encoding.encoders import TorchEncoder, best_precision, load_torch
 from attune.evaluation import drift
 from attune.evaluation import probe as tasks
-from attune.evaluation.drift import Thresholds, cost, is_drifted
+from attune.evaluation.drift import DriftParams, general_cost, is_drifted
 from attune.stage import call, load_params
 from attune.stages.base import BaseParams, base
-from attune.stages.drift import DriftParams
 from attune.stages.probe import ProbeParams, probe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,16 +107,15 @@ def test_the_probe_agrees_with_public_data_on_what_is_forgotten(
     call(base, load_params(BaseParams, "base"), tmp_path / "base_encoder.json", out=tmp_path / "base")
     before = judge(tmp_path / "base", tmp_path / "probe_base")
     params = load_params(DriftParams, "drift")
-    limits = Thresholds(**params.model_dump(include=set(Thresholds.__dataclass_fields__)))
     for name, n, learning_rate, epochs in (("over-trained", 64, 2e-3, 20), ("healthy", 640, 2e-5, 1)):
         model = load_torch(tmp_path / "base")
         train(model, pairs(n), learning_rate, epochs)
         model.save_pretrained(str(tmp_path / name), create_model_card=False)
         after = judge(tmp_path / name, tmp_path / f"probe_{name}")
         kept = drift.neighbour_overlap(before.space, after.space)
-        lost = cost(before.receipt, after.receipt)
-        says = is_drifted({"general.neighbour_overlap@10": kept}, lost, limits)
+        cost = general_cost(before.receipt, after.receipt)
+        says = is_drifted({"general.neighbour_overlap@10": kept}, cost, params)
         falls = {key: 1 - getattr(after, key) / getattr(before, key) for key in ("stsb", "banking77")}
-        print(f"{name}: drifted {says}, {lost}, {kept:.3f} of the neighbours kept, lost elsewhere {falls}")  # noqa: T201
+        print(f"{name}: drifted {says}, {cost}, {kept:.3f} of the neighbours kept, lost elsewhere {falls}")  # noqa: T201
         assert says == (name == "over-trained")
         assert all((fall > params.max_cost) == says for fall in falls.values()), falls

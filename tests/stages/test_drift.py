@@ -1,4 +1,4 @@
-"""Stage drift on embeddings on disk: nothing for the same encoder, the truth for another, no misfit unnoticed."""
+"""Stage drift on embeddings on disk: zero for equal encoders, the true movement otherwise, misfits refused."""
 
 import json
 import shutil
@@ -11,15 +11,16 @@ import pytest
 from numpy.typing import NDArray
 
 from attune.errors import BadInput
-from attune.evaluation.drift import alignment
+from attune.evaluation.drift import DriftParams, alignment
 from attune.evaluation.scoring.measures import measure
 from attune.stage import call
-from attune.stages.drift import DriftParams, drift
+from attune.stages.drift import drift
 from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, write
 
 N_DOCUMENTS, N_QUERIES, N_TEXTS, DIM = 60, 9, 40, 12
 VALUES = {"max_cost": 0.05, "min_neighbour_overlap": 0.3, "min_same_cosine": 0.98, "min_stale_overlap": 0.9}
-PARAMS = DriftParams.model_validate(VALUES | {"n_sample": 50, "seed": 1, "threads": 1})
+MACHINE = {"threads": 1, "precision": "fp32", "batch_tokens": 512}
+PARAMS = DriftParams.model_validate(VALUES | {"n_sample": 50, "machine": MACHINE})
 PROBED = {"n_general_texts": N_TEXTS, "n_general_pairs": 2, "find.ndcg@10": 0.8, "find.n": 5, "find.is_counted": True}
 
 
@@ -69,7 +70,7 @@ def move(path: Path, noise: float) -> None:
     np.save(path, unit(vectors + noise * np.random.default_rng(1).normal(size=vectors.shape)))
 
 
-def test_an_encoder_that_is_the_base_did_not_move_and_cost_nothing(case: Path) -> None:
+def test_an_encoder_equal_to_the_base_did_not_move_and_cost_nothing(case: Path) -> None:
     """The exact invariant of train.epochs: 0."""
     receipt = run(case)
     for texts in ("domain", "general"):
@@ -84,7 +85,7 @@ def test_an_encoder_that_is_the_base_did_not_move_and_cost_nothing(case: Path) -
 
 
 def test_a_moved_domain_needs_a_new_index_and_is_no_drift(case: Path) -> None:
-    """That is what tuning is for; general texts stayed where they were."""
+    """Tuning moves the domain; drift is judged by general texts, which stayed."""
     for name in ("corpus", "dev"):
         move(case / f"embeddings/tuned/{name}.npy", 0.5)
     receipt = run(case)
@@ -93,6 +94,7 @@ def test_a_moved_domain_needs_a_new_index_and_is_no_drift(case: Path) -> None:
 
 
 def test_lost_general_neighbours_and_lost_scores_are_drift(case: Path) -> None:
+    """Either is enough, and the receipt names the task with the largest loss."""
     move(case / "probe/tuned/general.npy", 2.0)
     assert run(case)["is_drifted"]
     shutil.copy(case / "probe/base/general.npy", case / "probe/tuned/general.npy")
@@ -123,6 +125,7 @@ def test_old_vectors_are_searched_with_new_queries(case: Path) -> None:
 
 
 def test_without_general_retrieval_there_is_no_general_alignment(case: Path) -> None:
+    """Alignment needs pairs of query and document; the domain always has them."""
     for system in ("base", "tuned"):
         np.save(case / f"probe/{system}/positives.npy", np.empty((0, 2), np.int64))
         (case / f"metrics/{system}.json").write_text(json.dumps(PROBED | {"n_general_pairs": 0}))
@@ -131,6 +134,7 @@ def test_without_general_retrieval_there_is_no_general_alignment(case: Path) -> 
 
 
 def test_embeddings_of_another_encoder_or_corpus_are_refused(case: Path) -> None:
+    """The line names the file, its shape and the expected one."""
     path = case / "embeddings/tuned/corpus.npy"
     vectors = np.load(path)
     np.save(path, vectors[:, :6])
@@ -142,6 +146,7 @@ def test_embeddings_of_another_encoder_or_corpus_are_refused(case: Path) -> None
 
 
 def test_judgments_of_unknown_documents_are_refused(case: Path) -> None:
+    """The line counts the judgments whose document is not in the corpus."""
     qrels = pl.read_parquet(case / "dev/qrels.parquet").with_columns(document_id=pl.lit("nowhere"))
     write(qrels, case / "dev/qrels.parquet", QRELS)
     with pytest.raises(BadInput, match="9 judgments with an unknown document_id"):

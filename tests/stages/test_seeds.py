@@ -61,7 +61,7 @@ class Case:
         common = {"prepared": self.root / "prepared", "splits": self.root / "splits"}
         model = self.encoders[encoder]
         encoding = EmbedParams(processes=1, machine=MACHINE)
-        embed(encoding, "tuned", model, out=vectors, **common)
+        call(embed, encoding, self.root / "embed.json", system="tuned", model=model, out=vectors, **common)
         settings = EvaluateParams(
             depth=100,
             n_train_sample=10,

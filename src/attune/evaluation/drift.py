@@ -1,4 +1,4 @@
-"""How far a space of embeddings moved: measures over the same texts under two encoders, in numpy alone.
+"""Embedding drift: measures of two spaces of the same texts, the cost on general tasks, and the verdict.
 
 Rows are texts, all of length 1, and row i is the same text in both spaces. Sums are in float64.
 """
@@ -8,23 +8,45 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from pydantic import Field
 
 from attune.errors import BadInput
-
-Vectors = NDArray[np.float32]
-Exact = NDArray[np.float64]
+from attune.runtime.arrays import Float32, Float64, Int64
+from attune.stage import Machine, Params
 
 BLOCK = 1024  # rows whose cosines to all others are held at a time: bounds memory
 N_FOLDS = 5
-TILT = 1e-6  # of the largest singular value: settles the directions that the texts leave open
+TILT = 1e-6  # share of the largest singular value added to the diagonal: fixes directions that the texts do not span
+# Measures that count as cost of a task; recall@10 says the same as nDCG@10, only coarser.
+COUNTED = ("ndcg@10", "spearman", "knn_accuracy", "logistic_accuracy", "v_measure")
+
+Figures = Mapping[str, Any]  # a receipt, or the part of it that is known so far
 
 
-def linear_cka(before: Vectors, after: Vectors) -> float:
-    """Likeness of two spaces' geometry, 0 to 1 (linear CKA; Kornblith et al. 2019, arXiv 1905.00414).
+class DriftParams(Params):
+    """Thresholds of drift and of a re-index, and the size of the sample.
 
-    Rotating, shifting or scaling a space does not change it, so it tells whether the texts still lie to each other as
-    they did; an index may be useless at 1. Large directions dominate it.
+    Attributes:
+        max_cost: largest relative loss of a counted general task that is not drift.
+        min_neighbour_overlap: least share of the 10 nearest neighbours that general texts keep.
+        min_same_cosine: least mean cosine of a document's vectors by base and by tuned, without a re-index.
+        min_stale_overlap: least share of its 10 nearest that a tuned vector finds among the base's, without a re-index.
+        n_sample: documents of the domain compared.
+    """
+
+    max_cost: float = Field(ge=0, le=1)
+    min_neighbour_overlap: float = Field(ge=0, le=1)
+    min_same_cosine: float = Field(ge=-1, le=1)
+    min_stale_overlap: float = Field(ge=0, le=1)
+    n_sample: int = Field(ge=2, le=20_000)
+    machine: Machine
+
+
+def linear_cka(before: Float32, after: Float32) -> float:
+    """Linear CKA: similarity of two spaces' geometry, 0 to 1 (Kornblith et al. 2019, arXiv 1905.00414).
+
+    Invariant to rotation, shift and scale: it measures whether the texts keep their positions relative to each other.
+    An old index may be useless at a value of 1. Directions of large variance dominate.
 
     Args:
         before: (n texts, dim).
@@ -38,91 +60,91 @@ def linear_cka(before: Vectors, after: Vectors) -> float:
     return float(np.linalg.norm(y.T @ x) ** 2) / norm if norm else 0.0
 
 
-def nearest(queries: Vectors, space: Vectors, k: int) -> NDArray[np.int64]:
-    """(n, k) rows of the nearest others by cosine, nearest first, ties by row; a text is not its own neighbour.
+def nearest(queries: Float32, space: Float32, k: int) -> Int64:
+    """Returns the (n, k) rows of each text's nearest others by cosine, nearest first, ties by row.
 
     Args:
         queries: (n texts, dim).
-        space: (n texts, dim), the same texts.
+        space: (n texts, dim), the same texts; a text is not its own neighbour.
         k: fewer than n texts.
     """
-    found = np.empty((len(queries), k), dtype=np.int64)
+    rows = np.empty((len(queries), k), dtype=np.int64)
     exact = space.astype(np.float64)
     for start in range(0, len(queries), BLOCK):
-        # 6 digits, as in retrieval: what is equal but for rounding ties
+        # 6 digits, as in retrieval: cosines that differ only by float32 error tie
         cosines = (queries[start : start + BLOCK].astype(np.float64) @ exact.T).round(6)
         own = np.arange(len(cosines))
         cosines[own, start + own] = -np.inf
-        found[start : start + BLOCK] = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
-    return found
+        rows[start : start + BLOCK] = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
+    return rows
 
 
-def overlap(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
-    """Mean share of each row's (n, k) distinct members that the other's same row has, too."""
+def overlap(one: Int64, other: Int64) -> float:
+    """Mean share of the (n, k) distinct members of each row that are also in the same row of the other."""
     return float((one[:, :, None] == other[:, None, :]).sum() / one.size)
 
 
-def neighbour_overlap(before: Vectors, after: Vectors, k: int = 10) -> float:
+def neighbour_overlap(before: Float32, after: Float32, k: int = 10) -> float:
     """Share of each text's k nearest neighbours that are the same in both spaces, 0 to 1.
 
-    What a search for alike texts returns, before and after everything was embedded anew. Of k texts or fewer, each has
-    all others for neighbours.
+    Compares a search for similar texts before tuning with one after everything was embedded again. Of k texts or
+    fewer, each has all others as neighbours.
     """
     k = min(k, len(before) - 1)
     return overlap(nearest(before, before, k), nearest(after, after, k))
 
 
-def stale_overlap(before: Vectors, after: Vectors, k: int = 10) -> float:
+def stale_overlap(before: Float32, after: Float32, k: int = 10) -> float:
     """Share of each text's k nearest neighbours that its new vector also finds among the old vectors, 0 to 1.
 
-    What a service gets that embeds queries with the new encoder and keeps the old one's index.
+    Simulates a service that embeds queries with the new encoder and keeps the old encoder's index.
     """
     k = min(k, len(before) - 1)
     return overlap(nearest(after, before, k), nearest(after, after, k))
 
 
-def same_cosine(before: Vectors, after: Vectors) -> float:
-    """Mean cosine of a text's two vectors, as they are."""
+def same_cosine(before: Float32, after: Float32) -> float:
+    """Mean cosine of a text's two vectors, without alignment."""
     return float(np.einsum("ij,ij->i", before, after, dtype=np.float64).mean())
 
 
-def aligned_cosine(before: Vectors, after: Vectors) -> float:
+def aligned_cosine(before: Float32, after: Float32) -> float:
     """Mean cosine of a text's two vectors after the best rotation of one space onto the other (orthogonal Procrustes).
 
-    The rotation is fitted on four fifths of the texts and measured on the fifth that it never saw, in turn: over texts
-    that it was fitted to, unrelated spaces of as many dimensions as texts would look the same. Where the texts leave a
-    direction open (fewer texts than dimensions), it is not turned.
+    Cross-validated: the rotation is fitted on four fifths of the texts and measured on the remaining fifth, in turn.
+    Measured on the texts that it was fitted to, unrelated spaces with as many dimensions as texts would look the same.
+    Directions that the texts do not span (fewer texts than dimensions) are not rotated.
     """
     x, y = before.astype(np.float64), after.astype(np.float64)
     fold = np.arange(len(x)) % N_FOLDS
     cosines = np.empty(len(x))
-    for held_out in (fold == number for number in range(min(N_FOLDS, len(x)))):
-        cosines[held_out] = np.einsum("ij,ij->i", x[held_out] @ _rotation(x[~held_out], y[~held_out]), y[held_out])
+    for test in (fold == number for number in range(min(N_FOLDS, len(x)))):
+        cosines[test] = np.einsum("ij,ij->i", x[test] @ _rotation(x[~test], y[~test]), y[test])
     return float(cosines.mean())
 
 
-def _rotation(x: Exact, y: Exact) -> Exact:
-    """The (dim, dim) orthogonal matrix that brings x nearest to y (Schoenemann, 1966)."""
+def _rotation(x: Float64, y: Float64) -> Float64:
+    """Returns the (dim, dim) orthogonal matrix that brings x nearest to y (Schoenemann, 1966)."""
     product = x.T @ y
     u, _, v = np.linalg.svd(product + TILT * np.linalg.norm(product, 2) * np.eye(len(product)))
-    rotation: Exact = u @ v
+    rotation: Float64 = u @ v
     return rotation
 
 
-def anisotropy(space: Vectors) -> float:
+def anisotropy(space: Float32) -> float:
     """Mean cosine of two different texts, over all pairs (Ethayarajh 2019, arXiv 1909.00512).
 
-    Near 0 where all directions are used, 1 where all texts are one.
+    Near 0 where all directions are used, 1 where all vectors are equal.
     """
     n = len(space)
     total = space.sum(axis=0, dtype=np.float64)
     return float((total @ total - np.einsum("ij,ij->", space, space, dtype=np.float64)) / (n * (n - 1)))
 
 
-def uniformity(space: Vectors) -> float:
-    """How evenly texts fill the sphere: log of the mean exp(-2 d^2) over all pairs at distance d.
+def uniformity(space: Float32) -> float:
+    """Uniformity on the sphere: log of the mean exp(-2 d^2) over all pairs at distance d.
 
-    0 where all texts are one; the lower the more even, about -4 at best (Wang and Isola 2020, arXiv 2005.10242).
+    0 where all vectors are equal; lower is more even, about -4 at best (Wang and Isola 2020, arXiv 2005.10242).
     """
     n, total, exact = len(space), 0.0, space.astype(np.float64)
     for start in range(0, n, BLOCK):
@@ -134,42 +156,30 @@ def uniformity(space: Vectors) -> float:
     return float(np.log(total / (n * (n - 1))))
 
 
-def alignment(queries: Vectors, documents: Vectors) -> float:
-    """Mean squared distance of queries to documents that answer them, row by row, 0 to 4.
+def alignment(queries: Float32, documents: Float32) -> float:
+    """Mean squared distance of queries to their relevant documents, row by row, 0 to 4.
 
-    The lower the nearer (Wang and Isola 2020, arXiv 2005.10242).
+    Lower is closer (Wang and Isola 2020, arXiv 2005.10242).
     """
     return float(2 - 2 * np.einsum("ij,ij->i", queries, documents, dtype=np.float64).mean())
 
 
-# What counts as cost, of each task: recall@10 says the same as nDCG@10, only coarser.
-COUNTED = ("ndcg@10", "spearman", "knn_accuracy", "logistic_accuracy", "v_measure")
-
-Scores = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """From where on tuning has cost too much, the space has moved too far, and old vectors no longer serve."""
-
-    max_cost: float
-    min_neighbour_overlap: float
-    min_same_cosine: float
-    min_stale_overlap: float
-
-
 @dataclass(frozen=True)
 class Cost:
-    """The largest relative loss of a general task, at least 0, and the measure it is of ("" where nothing was lost)."""
+    """The largest relative loss on a general task, at least 0, and its measure ("" where nothing was lost)."""
 
     largest: float
     measure: str
 
 
-def cost(base: Scores, tuned: Scores) -> Cost:
-    """What tuning cost, from the receipts of probe@base and probe@tuned ({"<task>.<measure>": score}).
+def general_cost(base: Figures, tuned: Figures) -> Cost:
+    """Returns the largest relative loss over the counted general tasks.
 
-    A task that the base scores 0 or less on has nothing to lose.
+    A task on which the base scores 0 or less has nothing to lose.
+
+    Args:
+        base: receipt of probe@base ({"<task>.<measure>": score}).
+        tuned: receipt of probe@tuned.
 
     Raises:
         BadInput: the receipts are not of the same tasks.
@@ -182,36 +192,36 @@ def cost(base: Scores, tuned: Scores) -> Cost:
     return Cost(losses[measure], measure) if measure and losses[measure] > 0 else Cost(0.0, "")
 
 
-def _is_counted(key: str, scores: Scores) -> bool:
+def _is_counted(key: str, receipt: Figures) -> bool:
     task, _, measure = key.partition(".")
-    return measure in COUNTED and bool(scores[f"{task}.is_counted"])
+    return measure in COUNTED and bool(receipt[f"{task}.is_counted"])
 
 
-def is_drifted(figures: Scores, lost: Cost, limits: Thresholds) -> bool:
-    """Whether general tasks lost too much, or general texts have too few of their old neighbours."""
+def is_drifted(figures: Figures, cost: Cost, params: DriftParams) -> bool:
+    """Tells whether general tasks lost too much, or general texts kept too few of their neighbours."""
     return bool(
-        lost.largest > limits.max_cost or figures["general.neighbour_overlap@10"] < limits.min_neighbour_overlap
+        cost.largest > params.max_cost or figures["general.neighbour_overlap@10"] < params.min_neighbour_overlap
     )
 
 
-def is_reindex_needed(figures: Scores, limits: Thresholds) -> bool:
-    """Whether vectors of base and tuned must not be mixed, by the domain's documents.
+def is_reindex_needed(figures: Figures, params: DriftParams) -> bool:
+    """Tells whether vectors of base and tuned must not be mixed in one index, by the domain's documents.
 
-    They may be mixed only if a document's two vectors are nearly one (what thresholds on cosines need), and a new
-    vector finds among the old ones what it finds among the new (what search needs). Likeness after a rotation does not
-    help a service, which does not rotate.
+    They may be mixed only if a document's two vectors are nearly equal (thresholds on cosines need that), and a new
+    vector finds among the old vectors the neighbours it finds among the new ones (search needs that). Similarity after
+    a rotation does not help a service, which does not rotate.
     """
-    is_elsewhere = figures["domain.same_cosine"] < limits.min_same_cosine
-    return bool(is_elsewhere or figures["domain.stale_overlap@10"] < limits.min_stale_overlap)
+    is_moved = figures["domain.same_cosine"] < params.min_same_cosine
+    return bool(is_moved or figures["domain.stale_overlap@10"] < params.min_stale_overlap)
 
 
-def verdict(figures: Scores, lost: Cost, limits: Thresholds) -> str:
-    """Three sentences: how far the space moved, what that means for an index, what it cost."""
-    headline = "Drifted" if is_drifted(figures, lost, limits) else "Not drifted"
-    return f"{headline}. {_moved(figures)} {_index(figures, limits)} {_paid(figures, lost, limits)}"
+def drift_verdict(figures: Figures, cost: Cost, params: DriftParams) -> str:
+    """Three sentences: movement of the space, its consequence for an index, and the cost on general tasks."""
+    headline = "Drifted" if is_drifted(figures, cost, params) else "Not drifted"
+    return f"{headline}. {_movement(figures)} {_reindex(figures, params)} {_general(figures, cost, params)}"
 
 
-def _moved(figures: Scores) -> str:
+def _movement(figures: Figures) -> str:
     domain, general = (figures[f"{texts}.neighbour_overlap@10"] for texts in ("domain", "general"))
     if domain == general == 1 and figures["domain.same_cosine"] > 1 - 1e-6 < figures["general.same_cosine"]:
         return "The space did not move."
@@ -221,26 +231,26 @@ def _moved(figures: Scores) -> str:
     )
 
 
-def _index(figures: Scores, limits: Thresholds) -> str:
-    cosine, searched = figures["domain.same_cosine"], figures["domain.stale_overlap@10"]
+def _reindex(figures: Figures, params: DriftParams) -> str:
+    cosine, overlapping = figures["domain.same_cosine"], figures["domain.stale_overlap@10"]
     measured = (
-        f"a document's old and new vectors have a mean cosine of {cosine:.2f}, tuned vectors find {searched:.0%} of "
+        f"a document's old and new vectors have a mean cosine of {cosine:.2f}, tuned vectors find {overlapping:.0%} of "
         f"their neighbours among the base's, and dev nDCG@10 over the base's vectors is "
         f"{figures['stale_dev_ndcg@10']:.3f} instead of {figures['dev_ndcg@10']:.3f}"
     )
-    if is_reindex_needed(figures, limits):
+    if is_reindex_needed(figures, params):
         return f"Re-index: vectors of the base cannot be mixed with the tuned encoder's ({measured})."
     return f"No re-index needed: vectors of base and tuned can be mixed ({measured})."
 
 
-def _paid(figures: Scores, lost: Cost, limits: Thresholds) -> str:
-    if not lost.measure:
-        paid = "General tasks: nothing was lost"
+def _general(figures: Figures, cost: Cost, params: DriftParams) -> str:
+    if not cost.measure:
+        text = "General tasks: nothing was lost"
     else:
-        within = "more than" if lost.largest > limits.max_cost else "within"
-        paid = f"General tasks: the largest loss is {lost.largest:.1%} ({lost.measure}), {within} the "
-        paid += f"{limits.max_cost:.1%} allowed"
+        within = "more than" if cost.largest > params.max_cost else "within"
+        text = f"General tasks: the largest loss is {cost.largest:.1%} ({cost.measure}), {within} the "
+        text += f"{params.max_cost:.1%} allowed"
     kept = figures["general.neighbour_overlap@10"]
-    if kept < limits.min_neighbour_overlap:
-        paid += f"; but of the neighbours of general texts at least {limits.min_neighbour_overlap:.0%} should be kept"
-    return f"{paid}."
+    if kept < params.min_neighbour_overlap:
+        text += f"; but of the neighbours of general texts at least {params.min_neighbour_overlap:.0%} should be kept"
+    return f"{text}."
