@@ -1,10 +1,10 @@
-"""The one error a user is meant to see."""
+"""Errors that a user can mend: one line each, and a collector for the many of one data set."""
 
 from typing import NoReturn
 
 
 class BadInput(Exception):
-    """Something the user can mend; each argument is one line: what and where, got versus expected, what to do."""
+    """Fault in data, parameters or files; each argument is one line: place, got versus expected, next step."""
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.args))
@@ -14,28 +14,28 @@ SHOWN = 20
 
 
 class Problems:
-    """The problems of one data set: the first 20 are kept word for word, all are counted."""
+    """Collects the problems of one data set: keeps the text of the first 20, counts all."""
 
     def __init__(self) -> None:
         self.n = 0
         self._first: list[str] = []
 
     def add(self, where: str, what: str) -> None:
-        """Notes a problem; `where` is the file and the line or row, `what` says got, expected and what to do."""
+        """Adds a problem; `where` is file and line or row, `what` says got, expected and the next step."""
         self.n += 1
         if len(self._first) < SHOWN:
             self._first.append(f"{where}: {what}")
 
     def stop(self, where: str, what: str) -> NoReturn:
-        """Notes a problem after which reading cannot go on, and raises them all."""
+        """Adds a problem after which reading cannot go on, and raises all of them."""
         self.add(where, what)
         raise self._error()
 
     def check(self) -> None:
-        """Does nothing while there is no problem.
+        """Raises all problems, if there are any.
 
         Raises:
-            BadInput: there are problems; a line each, and a last one with their number when there are several.
+            BadInput: one line per problem, and a last one with their number when there are several.
         """
         if self.n:
             raise self._error()

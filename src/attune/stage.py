@@ -1,8 +1,8 @@
-"""Turns a stage's function into its command line: typed params, whole outputs or none, errors of one line.
+"""Runs a stage from the command line: typed parameters, outputs all or nothing, errors of one line.
 
-A stage is a function whose first argument is its parameter record and whose others are mostly paths. Those annotated
-`Out` are written under a temporary name and renamed together at the end, so a stage that dies leaves nothing behind
-that looks finished. What the function returns is its receipt: scalars, written to the path given as `--receipt`.
+A stage is a function whose first argument is its parameter record and whose other arguments are mostly paths. Arguments
+annotated `Out` are written under a temporary name and renamed together at the end, so that a stage that dies leaves
+nothing that looks finished. The function returns its receipt: scalars, written to the path given as `--receipt`.
 """
 
 import hashlib
@@ -26,8 +26,8 @@ Out = Annotated[Path, "out"]
 Receipt = Mapping[str, int | float | str | bool]
 
 PARAMS_FILE, ADVANCED_FILE = Path("params.yaml"), Path("advanced.yaml")
-# What is no fault of the program: bad data, and files that cannot be read or written. safetensors has a type of its own
-# for the latter, which is no OSError (a full disk while weights are saved, weights cut short).
+# Errors that end in one line: bad data, and files that cannot be read or written. safetensors raises its own type for the
+# latter, not an OSError (a full disk while weights are saved, truncated weights).
 EXPECTED = (BadInput, OSError, SafetensorError)
 
 
@@ -113,39 +113,24 @@ def _sections(file: Path) -> Mapping[str, Any]:
 
 
 def _merged(files: Mapping[Path, Mapping[str, Any]], section: str) -> tuple[dict[str, Any], dict[str, Path]]:
-    """Returns the values of a section from all files, and the file of each key ("columns.title" for a nested one)."""
+    """Returns the values of a section from all files, and the file that each key stands in."""
     values: dict[str, Any] = {}
     homes: dict[str, Path] = {}
     for path, sections in files.items():
         own = sections.get(section, {})
         if not isinstance(own, dict):
             raise BadInput(f"{path}: section '{section}' is {own!r}, expected keys with values")
-        _lay_over(values, own, homes, path, section, "")
+        if twice := sorted(values.keys() & own.keys()):
+            raise BadInput(f"{path}: {section}.{twice[0]} also stands in {homes[twice[0]].name}; remove one of the two")
+        values |= own
+        homes |= dict.fromkeys(own, path)
     return values, homes
-
-
-def _lay_over(
-    values: dict[str, Any], own: Mapping[str, Any], homes: dict[str, Path], path: Path, section: str, above: str
-) -> None:
-    """Adds the keys of one file to a section; mappings that stand in both files are merged key by key."""
-    for key, value in own.items():
-        place = f"{above}{key}"
-        if key not in values:
-            values[key], homes[place] = (dict(value) if isinstance(value, dict) else value), path
-        elif isinstance(value, dict) and isinstance(values[key], dict):
-            for nested in values[key]:
-                homes.setdefault(f"{place}.{nested}", homes[place])
-            _lay_over(values[key], value, homes, path, section, f"{place}.")
-        else:
-            raise BadInput(f"{path}: {section}.{place} also stands in {homes[place].name}; remove one of the two")
 
 
 def _explain(files: Iterable[Path], homes: Mapping[str, Path], section: str, error: Any) -> str:
     place = [str(part) for part in error["loc"]]
     where = ".".join(place if place[:1] == ["machine"] else [section, *place])
-    # the longest key whose file is known: a nested key has its own, or that of the mapping it stands in
-    known = (homes.get(".".join(place[:n])) for n in range(len(place), 0, -1))
-    home = next((path for path in known if path), None)
+    home = homes.get(".".join(place[:2] if place[:1] == ["machine"] else place[:1]))
     if error["type"] == "missing":
         return f"{home or ' or '.join(map(str, files))}: {where} is missing; every parameter must be set"
     home = home or next(iter(files))
@@ -156,7 +141,7 @@ def _explain(files: Iterable[Path], homes: Mapping[str, Path], section: str, err
 
 
 def partial(path: Path) -> Path:
-    """The name an output has while it is being written."""
+    """Returns the name of an output while it is being written."""
     return path.with_name(f"{path.name}.partial")
 
 
@@ -251,7 +236,7 @@ def call(function: Stage, params: Params, receipt: Path | None, **arguments: Any
 
 
 def lines(message: object) -> list[str]:
-    """A message as it is printed: one line for each problem."""
+    """Splits a message into the lines to print: one per problem."""
     problems = message.args if isinstance(message, BadInput) else [message]
     return [" ".join(str(problem).split()) for problem in problems]
 

@@ -1,6 +1,6 @@
-"""The tables that stages hand to each other: their columns, how they are read and how they are written.
+"""Schemas, readers and writers of the tables that stages exchange: parquet between stages, csv in metrics/plots.
 
-Frames are in the order of the raw files or sorted by key, and written as parquet: same content, same bytes.
+Rows keep the order of the raw files or are sorted by key, so that the same content gives the same bytes.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,17 +19,17 @@ Columns = Mapping[str, pl.DataType | type[pl.DataType]]
 DOCUMENTS: Columns = {"document_id": pl.String, "title": pl.String, "text": pl.String}
 QUERIES: Columns = {"query_id": pl.String, "text": pl.String}
 QRELS: Columns = {"query_id": pl.String, "document_id": pl.String, "relevance": pl.Int64}
-# data/raw: group and stratum are "" where there is none
+# data/raw: group and stratum are "" where the data has none
 RAW_QUERIES: Columns = {**QUERIES, "group": pl.String, "stratum": pl.String}
-# data/prepared adds the leakage cluster, and for documents the first of the near-identical ones (itself when alone)
+# data/prepared: adds the cluster, and for documents the first of the near-identical ones (itself when alone)
 CORPUS: Columns = {**DOCUMENTS, "duplicate_of": pl.String, "cluster_id": pl.String}
-# ... and queries carry the split that the user gave them ("" where the split is ours to make)
+# ... and for queries the split that the data brings ("" where stage split decides)
 CLUSTERED_QUERIES: Columns = {**QUERIES, "cluster_id": pl.String, "given_split": pl.String, "stratum": pl.String}
-# a query that reads like an earlier one, and that one, which has taken over its documents
+# a query merged into an earlier one with the same text, which takes over its documents
 MERGED_QUERIES: Columns = {"merged_id": pl.String, "query_id": pl.String}
-# a document that was judged not to answer the query: the user's own hard negative
+# a document judged not relevant to the query: a hard negative of the data's own
 NEGATIVES: Columns = {"query_id": pl.String, "document_id": pl.String}
-# a query in other people's words, with all documents that answer it
+# a paraphrased query with all its relevant documents
 PARAPHRASES: Columns = {**QUERIES, "document_ids": pl.List(pl.String)}
 # data/splits: the documents of a split
 DOCUMENT_IDS: Columns = {"document_id": pl.String}
@@ -66,7 +66,7 @@ TRIPLETS: Columns = {
     "document_id": pl.String,
     "negative_ids": pl.List(pl.String),
 }
-# ... and a draw of them for the human eye: the negative beside that answer of the query which scores lowest
+# ... and a sample for the human eye: a negative beside the lowest-scoring relevant document of its query
 NEGATIVE_SAMPLE: Columns = {
     "query_id": pl.String,
     "text": pl.String,
@@ -100,22 +100,22 @@ SLICES: Columns = {
     **{"slice": pl.String, "bin": pl.String, "n": pl.Int64},
     **dict.fromkeys(("base", "tuned", "delta", "low", "high", "p_holm"), pl.Float64),
 }
-# data/runs: the ranked documents, and each query's measures (whose columns the measures themselves name)
+# data/runs: ranked documents per query; the columns of scores.parquet are named by the measures
 RUN: Columns = {"query_id": pl.String, "rank": pl.Int64, "document_id": pl.String, "score": pl.Float64}
 
 
 def scores_columns(measures: Sequence[str]) -> Columns:
-    """The columns of data/runs/*/scores.parquet: one row per query, one column per measure."""
+    """Returns the columns of data/runs/*/scores.parquet: one row per query, one column per measure."""
     return {"query_id": pl.String, "split": pl.String} | dict.fromkeys(measures, pl.Float64)
 
 
 def seed_scores_columns(measures: Sequence[str]) -> Columns:
-    """The columns of data/seeds/scores.parquet: one row per seed and query, one column per measure."""
+    """Returns the columns of data/seeds/scores.parquet: one row per seed and query, one column per measure."""
     return {"seed": pl.Int64} | dict(scores_columns(measures))
 
 
 def read_raw(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, pl.DataFrame]]:
-    """Reads data/raw: documents, queries, and the judgments by split ("all" where the split is still to be made).
+    """Reads data/raw: documents, queries, and qrels by split ("all" where the data brings no split).
 
     Raises:
         BadInput: a file is missing or was not written by stage collect.
@@ -131,7 +131,7 @@ def read_raw(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, pl.Dat
 
 
 def read_raw_paraphrases(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Reads the paraphrases of data/raw and their judgments; both are empty where the source has none.
+    """Reads the paraphrases of data/raw and their qrels; both are empty where the source has none.
 
     Raises:
         BadInput: a file was not written by stage collect, or one of the two is missing.
@@ -191,12 +191,12 @@ def write(frame: pl.DataFrame, path: Path, columns: Columns) -> None:
 
 
 def full_text(title: str, text: str) -> str:
-    """The text of a document as encoders and BM25 see it: its title, if any, then its body (BEIR's convention)."""
+    """Joins title, if any, and body of a document: the text that encoders and BM25 read (BEIR's convention)."""
     return f"{title} {text}".strip()
 
 
 def full_texts(documents: pl.DataFrame) -> list[str]:
-    """The texts of all documents, in the order of the rows."""
+    """Returns the full text of each document, in row order."""
     return [full_text(title, text) for title, text in documents.select("title", "text").iter_rows()]
 
 
