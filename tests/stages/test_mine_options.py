@@ -1,4 +1,4 @@
-"""Mining's options, through the whole stage: two rankings, margins, like queries, a reranker, the sample."""
+"""Options of mining, through the whole stage: BM25 candidates, margins, same_query, a reranker, the sample."""
 
 import math
 import shutil
@@ -11,7 +11,7 @@ import pytest
 from conftest import build_tiny_encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_mine import Data, mined, name, params
+from mining_inputs import Data, mine_params, name, run_mine
 
 from attune.errors import BadInput
 from attune.stage import call
@@ -19,17 +19,10 @@ from attune.stages.mine import mine
 from attune.tables import NEGATIVE_SAMPLE, TRIPLETS, read
 
 
-def like(data: Data, query: int, same_query: float) -> set[int]:
-    """What answers the other queries of that cosine."""
-    cosines = np.round(data.query_vectors.astype(float) @ data.query_vectors[query].astype(float), 6)
-    others = [other for other in np.flatnonzero(cosines >= same_query).tolist() if other != query]
-    return {row for other in others for row in data.positives[other]}
-
-
 @given(
     seed=st.integers(0, 10_000),
     share=st.sampled_from([0.0, 0.3, 0.5, 1.0]),
-    ceiling=st.sampled_from([0.7, 0.9, 1.0]),
+    max_share=st.sampled_from([0.7, 0.9, 1.0]),
     margin=st.sampled_from([0.0, 0.1]),
     same_query=st.sampled_from([0.9, 1.01]),
     first_rank=st.integers(0, 2),
@@ -37,28 +30,27 @@ def like(data: Data, query: int, same_query: float) -> set[int]:
 )
 @settings(max_examples=60, deadline=None)
 def test_no_setting_lets_an_answer_through(
-    seed: int, share: float, ceiling: float, margin: float, same_query: float, first_rank: int, n: int
+    seed: int, share: float, max_share: float, margin: float, same_query: float, first_rank: int, n: int
 ) -> None:
-    """Never a positive, one of its cluster, a like query's answer, or, but for random ones, above a ceiling; twice the
-    same bytes."""
+    """No positive, none of its cluster, no answer of the same query, no mined one above a limit; equal bytes twice."""
     data = Data.random(seed)
-    options = params(n_negatives=n, lexical_share=share, max_share_of_positive=ceiling, min_margin=margin)
-    options = options.model_copy(update={"same_query": same_query, "first_rank": first_rank, "n_sample": 1000})
+    params = mine_params(n_negatives=n, lexical_share=share, max_share_of_positive=max_share, min_margin=margin)
+    params = params.model_copy(update={"same_query": same_query, "first_rank": first_rank, "n_sample": 1000})
     with tempfile.TemporaryDirectory() as folder:
         try:
-            negatives, receipt = mined(data, Path(folder), options)
-        except BadInput as error:  # like queries have left too few
+            negatives, receipt = run_mine(data, Path(folder), params)
+        except BadInput as error:  # same_query left too few documents
             assert same_query < 1 and "raise mine.same_query" in str(error)
             return
         sample = read(Path(folder) / "mined" / "sample.parquet", NEGATIVE_SAMPLE)
         inputs = {part: Path(folder) / part for part in ("prepared", "train", "embeddings")}
-        call(mine, options, None, **inputs, rerankers=Path(folder), out=Path(folder) / "again")
+        call(mine, params, None, **inputs, rerankers=Path(folder), out=Path(folder) / "again")
         for file in ("triplets.parquet", "sample.parquet"):
             assert (Path(folder) / "again" / file).read_bytes() == (Path(folder) / "mined" / file).read_bytes()
     for query, rows in enumerate(negatives):
         assert len(rows) == len(set(rows)) == n
-        assert not set(rows) & (set(data.positives[query]) | like(data, query, same_query))
-        assert all(data.in_train[row] and data.clusters[row] != data.cluster_of(query) for row in rows)
+        assert not set(rows) & (set(data.positives[query]) | data.answers_of_similar_queries(query, same_query))
+        assert set(rows) <= set(data.train_rows_outside(query))
     assert sample.height == receipt["n_kept"] + receipt["n_filled_at_random"] == n * len(negatives)
     for query_id, row, score, source in sample.select(
         "query_id", "negative_id", "negative_score", "source"
@@ -67,32 +59,31 @@ def test_no_setting_lets_an_answer_through(
         assert score == pytest.approx(scores[int(row[1:])], abs=2e-6)
         lowest = min(scores[data.positives[query]])
         if source != "random":
-            assert score <= min(lowest - (1 - ceiling) * abs(lowest), lowest - margin) + 2e-6
+            assert score <= min(lowest - (1 - max_share) * abs(lowest), lowest - margin) + 2e-6
     assert sample.filter(source="lexical").height == receipt["n_kept_from_lexical"]
 
 
-def test_answers_of_like_queries_are_counted_and_left_out(tmp_path: Path) -> None:
-    """What is left out is what was mined without the rule; it counts them beyond the cluster's."""
+def test_answers_of_the_same_query_are_counted_and_left_out(tmp_path: Path) -> None:
+    """same_query rejects answers of similar queries in other clusters, which are mined without the rule."""
     data = Data.random(7)
     (tmp_path / "off").mkdir()
     (tmp_path / "on").mkdir()
-    without, off = mined(data, tmp_path / "off", params())
-    _, on = mined(data, tmp_path / "on", params(same_query=0.75))
+    without, off = run_mine(data, tmp_path / "off", mine_params())
+    _, on = run_mine(data, tmp_path / "on", mine_params(same_query=0.75))
     assert off["n_same_query"] == 0
-    # clusters come first: only the answers of other clusters are this rule's
     expected = sum(
-        row in like(data, query, 0.75) and data.clusters[row] != data.cluster_of(query)
+        row in data.answers_of_similar_queries(query, 0.75) and data.clusters[row] != data.cluster_of(query)
         for query in range(len(data.positives))
         for row in data.ranked(query, 6)
     )
     assert on["n_same_query"] == expected > 0
-    assert any(set(rows) & like(data, query, 0.75) for query, rows in enumerate(without))
+    assert any(set(rows) & data.answers_of_similar_queries(query, 0.75) for query, rows in enumerate(without))
 
 
 def test_half_of_the_negatives_share_words_with_their_query(tmp_path: Path) -> None:
-    """Lexical ones hold the query's one word; every other place is lexical as long as there are such documents."""
+    """lexical_share 0.5: every other negative is from BM25's ranking and holds the query's one word."""
     data = Data.random(3)
-    _, receipt = mined(data, tmp_path, params(lexical_share=0.5, depth=20, n_sample=1000))
+    _, receipt = run_mine(data, tmp_path, mine_params(lexical_share=0.5, depth=20, n_sample=1000))
     sample = read(tmp_path / "mined" / "sample.parquet", NEGATIVE_SAMPLE)
     lexical = sample.filter(source="lexical")
     assert lexical.height == receipt["n_kept_from_lexical"] == len(data.positives)
@@ -100,38 +91,46 @@ def test_half_of_the_negatives_share_words_with_their_query(tmp_path: Path) -> N
         assert text.removesuffix("?") in negative.split()
 
 
-def test_the_sample_shows_the_negative_beside_the_lowest_positive(tmp_path: Path) -> None:
-    """So many rows, drawn by seed, with titles, texts and scores; the user's own are among them."""
+def test_the_sample_shows_negatives_beside_the_lowest_positive(tmp_path: Path) -> None:
+    """A large sample holds every negative, the user's own included, with titles and scores."""
     data = Data.random(7)
-    others = [row for row in np.flatnonzero(data.in_train).tolist() if data.clusters[row] != data.cluster_of(0)][:2]
-    mined(data, tmp_path, params(n_sample=1000), {0: others})
-    all_ = read(tmp_path / "mined" / "sample.parquet", NEGATIVE_SAMPLE)
+    own = data.train_rows_outside(0)[:2]
+    run_mine(data, tmp_path, mine_params(n_sample=1000), {0: own})
+    sample = read(tmp_path / "mined" / "sample.parquet", NEGATIVE_SAMPLE)
     triplets = read(tmp_path / "mined" / "triplets.parquet", TRIPLETS).unique("query_id").explode("negative_ids")
-    assert set(all_.select("query_id", "negative_id").rows()) == set(triplets.select("query_id", "negative_ids").rows())
-    assert all_.filter(source="own").rows(named=True)[0]["query_id"] == "q00"
-    assert all_.filter(source="own")["negative_id"].to_list() == [name("d", row) for row in others]
-    for row in all_.iter_rows(named=True):
+    expected = set(triplets.select("query_id", "negative_ids").rows())
+    assert set(sample.select("query_id", "negative_id").rows()) == expected
+    assert sample.filter(source="own").rows(named=True)[0]["query_id"] == "q00"
+    assert sample.filter(source="own")["negative_id"].to_list() == [name("d", row) for row in own]
+    for row in sample.iter_rows(named=True):
         query, scores = int(row["query_id"][1:]), data.scores(int(row["query_id"][1:]))
         lowest = min(data.positives[query], key=lambda positive: scores[positive])
         assert row["positive_id"] == name("d", lowest)
         assert row["positive_title"] == f"title {row['positive_id']}"
         assert row["negative_title"] == f"title {row['negative_id']}"
         assert row["positive_score"] == pytest.approx(scores[lowest], abs=2e-6)
-    (tmp_path / "few").mkdir()
-    drawn = []
-    for seed in (1, 2):
-        shutil.rmtree(tmp_path / "few")
-        (tmp_path / "few").mkdir()
-        mined(data, tmp_path / "few", params(n_sample=4, seed=seed))
-        drawn.append(read(tmp_path / "few" / "mined" / "sample.parquet", NEGATIVE_SAMPLE))
-    assert [sample.height for sample in drawn] == [4, 4]
-    assert drawn[0].select("query_id", "negative_id").rows() != drawn[1].select("query_id", "negative_id").rows()
 
 
-def test_the_receipt_tells_how_scores_lie(tmp_path: Path) -> None:
-    """Percentiles of the lowest positives, by numpy on the data itself."""
+def test_the_sample_is_a_random_draw_of_n_sample_negatives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four rows of the full sample, and others with another seed."""
     data = Data.random(7)
-    _, receipt = mined(data, tmp_path, params())
+
+    def drawn(folder: str, n_sample: int, seed: int) -> list[tuple[str, str]]:
+        monkeypatch.setattr("attune.stages.mine.SEED", seed)  # of the sample alone
+        (tmp_path / folder).mkdir()
+        run_mine(data, tmp_path / folder, mine_params(n_sample=n_sample))
+        sample = read(tmp_path / folder / "mined" / "sample.parquet", NEGATIVE_SAMPLE)
+        return sample.select("query_id", "negative_id").rows()
+
+    first, second, all_ = drawn("first", 4, 1), drawn("second", 4, 2), drawn("all", 1000, 1)
+    assert len(first) == len(second) == 4 and first != second
+    assert set(first) | set(second) < set(all_)
+
+
+def test_the_receipt_has_percentiles_of_scores(tmp_path: Path) -> None:
+    """Percentiles of the lowest positives equal numpy's on the data; negatives score lower."""
+    data = Data.random(7)
+    _, receipt = run_mine(data, tmp_path, mine_params())
     lowest = [min(data.scores(query)[rows]) for query, rows in enumerate(data.positives)]
     for percentile in (5, 25, 50, 75, 95):
         expected = np.percentile(lowest, percentile)
@@ -142,7 +141,7 @@ def test_the_receipt_tells_how_scores_lie(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def rerankers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two random cross-encoders: one with a single output, one that tells three classes apart."""
+    """A folder with two random cross-encoders: one with a single output, one with three classes."""
     import torch
     from transformers import BertConfig, BertForSequenceClassification
 
@@ -159,7 +158,7 @@ def rerankers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sigmoids(folder: Path, texts: list[tuple[str, str]]) -> list[float]:
-    """The reranker's scores by transformers alone, one pair at a time."""
+    """Returns the reranker's scores by transformers alone, one pair at a time."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -173,12 +172,12 @@ def sigmoids(folder: Path, texts: list[tuple[str, str]]) -> list[float]:
     return [1 / (1 + math.exp(-logit)) for logit in logits]
 
 
-def test_with_a_reranker_the_rules_go_by_its_scores(tmp_path: Path, rerankers: Path) -> None:
-    """Candidates stay FAISS's, in its order; but the ceiling is .9 of the lowest positive's sigmoid."""
+def test_with_a_reranker_the_rules_use_its_scores(tmp_path: Path, rerankers: Path) -> None:
+    """Candidates stay those of FAISS in its order, but the limit is .9 of the lowest positive's sigmoid."""
     data = Data.random(2)
-    options = params(reranker="score", max_share_of_positive=0.9, n_sample=1000)
+    params = mine_params(reranker="score", max_share_of_positive=0.9, n_sample=1000)
     arguments = data.written(tmp_path)
-    call(mine, options, tmp_path / "mine.json", **arguments, rerankers=rerankers, out=tmp_path / "mined")
+    call(mine, params, tmp_path / "mine.json", **arguments, rerankers=rerankers, out=tmp_path / "mined")
     corpus = pl.read_parquet(tmp_path / "prepared" / "corpus.parquet")
     documents = [f"{title} {text}" for title, text in corpus.select("title", "text").iter_rows()]
     queries = pl.read_parquet(tmp_path / "train" / "queries.parquet")["text"].to_list()
@@ -187,11 +186,11 @@ def test_with_a_reranker_the_rules_go_by_its_scores(tmp_path: Path, rerankers: P
     n_kept = 0
     for query, positives in enumerate(data.positives):
         scores = sigmoids(rerankers / "score", [(queries[query], text) for text in documents])
-        ceiling = 0.9 * min(scores[row] for row in positives)
+        limit = 0.9 * min(scores[row] for row in positives)
         allowed = [
             row
             for row in data.ranked(query, 6)
-            if data.clusters[row] != data.cluster_of(query) and scores[row] <= ceiling
+            if data.clusters[row] != data.cluster_of(query) and scores[row] <= limit
         ][:2]
         n_kept += len(allowed)
         assert negatives[name("q", query)][: len(allowed)] == [name("d", row) for row in allowed]
@@ -211,19 +210,18 @@ def test_with_a_reranker_the_rules_go_by_its_scores(tmp_path: Path, rerankers: P
         ("broken", "cannot be loaded|not a cross-encoder"),
     ],
 )
-def test_a_folder_that_is_no_reranker_is_refused_in_one_line(
-    tmp_path: Path, rerankers: Path, folder: str, complaint: str
-) -> None:
+def test_a_folder_that_is_no_reranker_is_refused(tmp_path: Path, rerankers: Path, folder: str, complaint: str) -> None:
+    """One line says what the folder lacks; nothing is written."""
     (rerankers / "broken").mkdir(exist_ok=True)
     (rerankers / "broken" / "config.json").write_text("{}")
-    options = params(reranker=folder)
+    params = mine_params(reranker=folder)
     with pytest.raises(BadInput, match=complaint):
-        call(mine, options, None, **Data.random(2).written(tmp_path), rerankers=rerankers, out=tmp_path / "mined")
+        call(mine, params, None, **Data.random(2).written(tmp_path), rerankers=rerankers, out=tmp_path / "mined")
     assert not (tmp_path / "mined").exists()
 
 
 @pytest.mark.parametrize("name_", ["../elsewhere", "/absolute", "a/b", "."])
 def test_a_reranker_is_a_name_not_a_path(name_: str) -> None:
-    """What lies elsewhere DVC would not watch."""
+    """DVC tracks models/rerankers only, so paths to other places are refused."""
     with pytest.raises(ValueError, match="reranker"):
-        params(reranker=name_)
+        mine_params(reranker=name_)

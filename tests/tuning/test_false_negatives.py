@@ -1,12 +1,13 @@
-"""The estimates of false negatives find what was planted, and know it by the rules that mining itself asks."""
+"""The estimates of false negatives find planted ones, by the same rules as mining."""
 
 import numpy as np
 import pytest
+from mining_inputs import mine_params
 from numpy.typing import NDArray
 
 from attune.tuning.mining.candidates import Pairs, Pool, cosines
-from attune.tuning.mining.false_negatives import Hidden, answering_like_queries, hidden_answers
-from attune.tuning.mining.rules import Found, Rules, Slots
+from attune.tuning.mining.false_negatives import HiddenAnswers, hidden_answer_shares, similar_query_shares
+from attune.tuning.mining.rules import Candidates, Slots
 
 
 def pairs(*each: tuple[int, int]) -> Pairs:
@@ -14,31 +15,32 @@ def pairs(*each: tuple[int, int]) -> Pairs:
     return Pairs(array[:, 0], array[:, 1])
 
 
-def planted(scores: list[list[float]], positives: Pairs) -> tuple[Found, NDArray[np.float32]]:
-    """Queries whose candidates are all documents, in the order of their scores; clusters are what relevance ties."""
+def planted(scores: list[list[float]], positives: Pairs) -> tuple[Candidates, NDArray[np.float32]]:
+    """Returns candidates and positive scores: all documents by score; a query's cluster is its positives."""
     table = np.array(scores, dtype=np.float32)
-    pool = Pool.of(np.argsort(-table, axis=1, kind="stable"), np.empty((len(table), 0), dtype=np.int64))
+    pool = Pool.join(np.argsort(-table, axis=1, kind="stable"), np.empty((len(table), 0), dtype=np.int64))
     positive_scores = table[positives.queries, positives.rows]
     lowest = np.full(len(table), np.inf, dtype=np.float32)
     np.minimum.at(lowest, positives.queries, positive_scores)
-    nothing = np.zeros(table.shape, dtype=np.bool_)
-    is_positive = pool.holds(positives)
+    none = np.zeros(table.shape, dtype=np.bool_)
+    is_positive = pool.is_in(positives)
     ranked = np.take_along_axis(table, pool.rows, axis=1)
-    return Found(pool, ranked, is_positive, nothing, is_positive, nothing, lowest), positive_scores
+    return Candidates(pool, ranked, is_positive, none, is_positive, none, lowest), positive_scores
 
 
 def estimate(
     scores: list[list[float]], positives: Pairs, n: int, duplicate_of: list[int] | None = None
 ) -> dict[str, int | float]:
-    found, positive_scores = planted(scores, positives)
+    candidates, positive_scores = planted(scores, positives)
     groups = np.array(duplicate_of or range(len(scores[0])))
     slots = Slots.of(np.full(len(scores), n), 0.0)
-    return hidden_answers(found, Rules(0.9, 0.0, 0), slots, Hidden.of(positives, positive_scores, groups, 1), groups)
+    hidden = HiddenAnswers.of(positives, positive_scores, groups, 1)
+    return hidden_answer_shares(candidates, mine_params(max_share_of_positive=0.9), slots, hidden, groups)
 
 
-def test_a_hidden_answer_that_lies_low_would_have_become_a_negative() -> None:
-    """Query 0 has answers 0 (.9) and 1 (.5). Without 0, 1 is the lowest and 0 too close; without 1 the ceiling is .81,
-    and 1 is the best candidate below it. Query 1 has one answer and is not asked."""
+def test_a_hidden_answer_with_a_low_score_becomes_a_negative() -> None:
+    """Query 0 has answers 0 (.9) and 1 (.5). Without 0, 1 is the lowest and 0 too close; without 1 the limit is .81,
+    and 1 is the best candidate below it. Query 1 has one answer, which is not hidden."""
     positives = pairs((0, 0), (0, 1), (1, 2))
     result = estimate([[0.9, 0.5, 0.4, 0.3], [0.1, 0.1, 0.9, 0.8]], positives, n=2)
     assert result == {
@@ -51,14 +53,14 @@ def test_a_hidden_answer_that_lies_low_would_have_become_a_negative() -> None:
     }
 
 
-def test_allowed_is_more_than_kept_where_nearer_ones_take_the_places() -> None:
-    """Answer 1 (.5) passes the rules, but 2 (.8) comes first and one is enough."""
+def test_allowed_exceeds_kept_where_nearer_candidates_fill_the_places() -> None:
+    """Answer 1 (.5) passes the rules, but 2 (.8) comes first and one negative is enough."""
     result = estimate([[0.9, 0.5, 0.8, 0.3]], pairs((0, 0), (0, 1)), n=1)
     assert (result["hidden_answer_allowed_share"], result["hidden_answer_kept_share"]) == (0.5, 0.0)
 
 
-def test_near_identical_answers_are_hidden_together() -> None:
-    """1 and 2 say the same: with 2 in sight, nobody would take 1. With both hidden, both slip through."""
+def test_near_duplicate_answers_are_hidden_together() -> None:
+    """1 and 2 are duplicates: with 2 known, 1 would be rejected; with both hidden, both get through."""
     scores, positives = [[0.9, 0.5, 0.5, 0.3]], pairs((0, 0), (0, 1), (0, 2))
     result = estimate(scores, positives, n=2, duplicate_of=[0, 1, 1, 3])
     assert (result["n_hidden_answers"], result["hidden_answer_kept_share"]) == (2, 0.5)
@@ -67,44 +69,45 @@ def test_near_identical_answers_are_hidden_together() -> None:
     assert estimate(scores, positives, n=2)["hidden_answer_kept_share"] == 0
 
 
-def test_without_queries_of_several_answers_nothing_is_claimed() -> None:
+def test_without_queries_of_several_answers_all_shares_are_0() -> None:
+    """Nothing can be hidden, and no share is divided by zero."""
     result = estimate([[0.9, 0.5, 0.4]], pairs((0, 0)), n=1)
     assert set(result.values()) == {0}
 
 
-def test_at_random_positives_the_estimate_is_that_of_a_slow_reading_of_its_definition() -> None:
-    """An oracle that hides, filters and sorts in plain Python."""
+def test_at_random_positives_the_shares_equal_a_plain_count() -> None:
+    """Against an oracle that hides, filters and sorts in plain Python."""
     random = np.random.default_rng(5)
     scores = random.random((30, 12)).round(6)
     answers = {
         query: sorted(random.choice(12, size=random.integers(1, 5), replace=False).tolist()) for query in range(30)
     }
     positives = pairs(*((query, row) for query, rows in answers.items() for row in rows))
-    kept = total = cases = slipped = 0
+    kept = total = cases = n_allowed = 0
     for query, rows in answers.items():
         for hidden in rows if len(rows) > 1 else []:
             others = [row for row in rows if row != hidden]
-            ceiling = 0.9 * min(scores[query, row] for row in others)
-            allowed = [row for row in range(12) if row not in others and scores[query, row] <= ceiling]
+            limit = 0.9 * min(scores[query, row] for row in others)
+            allowed = [row for row in range(12) if row not in others and scores[query, row] <= limit]
             negatives = sorted(allowed, key=lambda row: -scores[query, row])[:2]
-            cases, slipped = cases + 1, slipped + (hidden in allowed)
+            cases, n_allowed = cases + 1, n_allowed + (hidden in allowed)
             kept, total = kept + (hidden in negatives), total + len(negatives)
     result = estimate(scores.tolist(), positives, n=2)
-    assert 0 < kept < slipped < cases == result["n_hidden_answers"]
-    assert result["hidden_answer_allowed_share"] == pytest.approx(slipped / cases)
+    assert 0 < kept < n_allowed < cases == result["n_hidden_answers"]
+    assert result["hidden_answer_allowed_share"] == pytest.approx(n_allowed / cases)
     assert result["hidden_answer_kept_share"] == pytest.approx(kept / cases)
     assert result["estimated_false_negative_share"] == pytest.approx(kept / total)
 
 
-def test_negatives_that_answer_a_like_query_are_counted_by_how_like_it_is() -> None:
+def test_answers_of_similar_queries_are_counted_by_cosine() -> None:
     """Queries at 0, 20 and 30 degrees (cosines .940, .985, .866): document 5 answers 1, 6 answers 2, 7 answers none."""
     radians = np.radians([0, 20, 30])
     vectors = np.stack([np.cos(radians), np.sin(radians)], axis=1).astype(np.float32)
     positives = pairs((0, 4), (1, 5), (2, 6))
     negatives = pairs((0, 5), (0, 6), (0, 7), (2, 4))
-    result = answering_like_queries(negatives, positives, cosines(vectors, vectors))
+    result = similar_query_shares(negatives, positives, cosines(vectors, vectors))
     assert result == {
         "negatives_answering_like_query_share@0.8": 0.75,
         "negatives_answering_like_query_share@0.9": 0.25,
     }
-    assert set(answering_like_queries(pairs(), positives, cosines(vectors, vectors)).values()) == {0.0}
+    assert set(similar_query_shares(pairs(), positives, cosines(vectors, vectors)).values()) == {0.0}

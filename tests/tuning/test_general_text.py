@@ -1,4 +1,4 @@
-"""General text that training may see: parted by a hash, every fault named by file and line."""
+"""General text is split in two halves by a hash; every fault is named by file and line."""
 
 import json
 from pathlib import Path
@@ -19,6 +19,7 @@ def write(path: Path, text: str) -> Path:
 
 
 def test_each_pair_is_in_one_half_and_both_halves_are_filled(tmp_path: Path) -> None:
+    """The hash splits 100 unrelated pairs about evenly and loses none."""
     halves = read_general_text(write(tmp_path / "p.jsonl", "\n".join(lines(100))))
     assert len(halves.train) + len(halves.evaluation) == 100
     assert not set(halves.train) & set(halves.evaluation)
@@ -26,37 +27,41 @@ def test_each_pair_is_in_one_half_and_both_halves_are_filled(tmp_path: Path) -> 
 
 
 def test_added_lines_move_no_old_pair(tmp_path: Path) -> None:
+    """Neither unrelated lines nor the order of lines change a pair's half."""
     few = read_general_text(write(tmp_path / "few.jsonl", "\n".join(lines(50))))
     more = read_general_text(write(tmp_path / "more.jsonl", "\n".join(reversed(lines(90)))))
     assert set(few.train) <= set(more.train)
     assert set(few.evaluation) <= set(more.evaluation)
 
 
-def test_a_text_that_stands_in_several_pairs_is_in_one_half(tmp_path: Path) -> None:
-    """Queries of one passage, and passages of one query, hang together."""
+def test_no_text_is_in_both_halves(tmp_path: Path) -> None:
+    """Pairs that share a query or a passage, also through other pairs, go to the same half."""
     chains = [
         json.dumps({"query": f"q{n}.{part // 2}", "passage": f"p{n}.{(part + 1) // 2}"})
         for n in range(40)
         for part in range(4)
     ]
     halves = read_general_text(write(tmp_path / "p.jsonl", "\n".join(chains)))
-    fit, held_out = ({text for pair in half for text in pair} for half in halves)
-    assert fit and held_out and not fit & held_out
+    train, evaluation = ({text for pair in half for text in pair} for half in halves)
+    assert train and evaluation and not train & evaluation
 
 
 @pytest.mark.parametrize("line", ["{", "[]", "7", '{"query": "a"}', '{"query": 1, "passage": "b"}'])
 def test_a_line_that_is_no_pair_is_named(tmp_path: Path, line: str) -> None:
+    """The message has file and line, the content and the expected form."""
     with pytest.raises(BadInput, match=r"p\.jsonl:3: got .*expected"):
         read_general_text(write(tmp_path / "p.jsonl", "\n".join([*lines(2), line])))
 
 
 @pytest.mark.parametrize(("text", "word"), [("", "leave none for train"), ('{"query": " ", "passage": "b"}', "empty")])
 def test_nothing_to_train_on_is_bad_input(tmp_path: Path, text: str, word: str) -> None:
+    """An empty file and a blank query are refused."""
     with pytest.raises(BadInput, match=word):
         read_general_text(write(tmp_path / "p.jsonl", text))
 
 
 def test_a_missing_file_and_other_encodings_are_bad_input(tmp_path: Path) -> None:
+    """The message says which of the two it is."""
     with pytest.raises(BadInput, match="not found"):
         read_general_text(tmp_path / "none.jsonl")
     (tmp_path / "p.jsonl").write_bytes(b"\xff\xfe\x00")

@@ -1,0 +1,210 @@
+"""Each rule that rejects a hard negative, the choice between two rankings, and random fill of short lists."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mining_inputs import mine_params
+
+from attune.errors import BadInput
+from attune.tuning.mining.candidates import Pairs, Pool
+from attune.tuning.mining.random_fill import TrainDocuments, fill_at_random
+from attune.tuning.mining.rules import NO_CANDIDATE, REASONS, Candidates, Slots, apply_rules
+
+NONE = Pairs(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+NO_LIST = np.empty((1, 0), dtype=np.int64)
+
+
+def one_query(
+    scores: list[float],
+    positives: list[int],
+    cluster: list[int],
+    lowest: float,
+    own_negatives: tuple[int, ...] = (),
+    same_query: tuple[int, ...] = (),
+) -> Candidates:
+    """Candidates of one query, rows 0, 1, 2, ... by embeddings; the other arguments are rows, too."""
+    rows = np.arange(len(scores))
+    return Candidates(
+        pool=Pool.join(rows[None], NO_LIST),
+        scores=np.array([scores], dtype=np.float32),
+        is_positive=np.isin(rows, positives)[None],
+        is_own_negative=np.isin(rows, own_negatives)[None],
+        in_own_cluster=np.isin(rows, cluster)[None],
+        answers_same_query=np.isin(rows, same_query)[None],
+        lowest_positive=np.array([lowest], dtype=np.float32),
+    )
+
+
+def reasons(candidates: Candidates, share: float = 0.9, margin: float = 0.0, first_rank: int = 0) -> list[str]:
+    """Returns the reason of each candidate of the query, which needs two negatives."""
+    params = mine_params(max_share_of_positive=share, min_margin=margin, first_rank=first_rank)
+    selection = apply_rules(candidates, params, Slots.of(np.array([2]), 0.0))
+    return [REASONS[code] if code != NO_CANDIDATE else "" for code in selection.reasons[0]]
+
+
+def test_each_candidate_gets_the_first_reason_that_applies() -> None:
+    """Positive .80, so the limit is .72; two are kept and the last is not needed."""
+    candidates = one_query([0.9, 0.8, 0.75, 0.73, 0.72, 0.6, 0.5], positives=[1], cluster=[1, 2], lowest=0.8)
+    expected = ["too_close", "positive", "positive_cluster", "too_close", "kept", "kept", "not_needed"]
+    assert reasons(candidates) == expected
+
+
+def test_min_margin_rejects_candidates_that_the_share_allows() -> None:
+    """Positive .80: 90% are .72, less .15 are .65; the lower limit decides, and a score on it passes."""
+    candidates = one_query([0.8, 0.73, 0.7, 0.66, 0.65, 0.6], positives=[0], cluster=[0], lowest=0.8)
+    expected = ["positive", "too_close", "within_margin", "within_margin", "kept", "kept"]
+    assert reasons(candidates, margin=0.15) == expected
+    # a margin smaller than the distance by share changes nothing
+    assert reasons(candidates, margin=0.05) == reasons(candidates)
+
+
+def test_first_rank_passes_over_eligible_candidates_only() -> None:
+    """Rejected candidates do not count among the first."""
+    candidates = one_query([0.9, 0.5, 0.4, 0.3, 0.2], positives=[0], cluster=[0], lowest=0.9)
+    assert reasons(candidates, first_rank=1) == ["positive", "passed_over", "kept", "kept", "not_needed"]
+
+
+def test_the_limit_lies_below_a_positive_with_a_negative_score() -> None:
+    """90% of -.5 would be -.45, above the positive; the limit is -.55."""
+    candidates = one_query([0.1, -0.5, -0.52, -0.56], positives=[1], cluster=[1], lowest=-0.5)
+    assert reasons(candidates) == ["too_close", "positive", "too_close", "kept"]
+
+
+def test_the_users_own_negatives_are_not_mined_a_second_time() -> None:
+    """The best candidate is given by the user; the next two are mined."""
+    candidates = one_query([0.9, 0.5, 0.4, 0.3], positives=[0], cluster=[0], lowest=0.9, own_negatives=(1,))
+    assert reasons(candidates) == ["positive", "own_negative", "kept", "kept"]
+
+
+def test_an_answer_of_the_same_query_is_rejected_at_any_score() -> None:
+    """Row 1 answers another query with the same meaning, and its score alone would be allowed."""
+    candidates = one_query([0.9, 0.5, 0.4, 0.3], positives=[0], cluster=[0], lowest=0.9, same_query=(0, 1))
+    assert reasons(candidates) == ["positive", "same_query", "kept", "kept"]
+
+
+def two_lists(dense: list[int], lexical: list[int], too_close: list[int]) -> Candidates:
+    """Candidates of one query from two lists, of which only those too close are rejected."""
+    pool = Pool.join(np.array([dense]), np.array([lexical]))
+    none = np.zeros(pool.rows.shape, dtype=np.bool_)
+    scores = np.where(np.isin(pool.rows, too_close), 0.9, 0.1).astype(np.float32)
+    return Candidates(pool, scores, none, none, none, none, np.array([0.9], dtype=np.float32))
+
+
+def picked(candidates: Candidates, n: int, share: float, first_rank: int = 0) -> tuple[list[int], list[bool]]:
+    """Returns the rows of the negatives, and whether each is from the lexical list."""
+    params = mine_params(max_share_of_positive=0.9, first_rank=first_rank)
+    selection = apply_rules(candidates, params, Slots.of(np.array([n]), share))
+    assert selection.count("kept") == (selection.picks >= 0).sum()
+    return selection.rows(candidates.pool)[0].tolist(), selection.from_lexical[0].tolist()
+
+
+def test_two_lists_alternate_and_no_document_is_taken_twice() -> None:
+    """Dense 5 4 3 2, lexical 4 9 8: at .5 they alternate, dense first; 4, in both, goes to the list in turn."""
+    candidates = two_lists([5, 4, 3, 2], [4, 9, 8], too_close=[])
+    assert picked(candidates, 4, 0.5) == ([5, 4, 3, 9], [False, True, False, True])
+    assert picked(candidates, 3, 0.0) == ([5, 4, 3], [False] * 3)
+    assert picked(candidates, 3, 1.0) == ([4, 9, 8], [True] * 3)
+
+
+def test_lexical_candidates_pass_the_same_rules() -> None:
+    """9 leads the lexical list and scores as high as an answer: it is rejected."""
+    assert picked(two_lists([5, 4], [9, 8], too_close=[9, 5]), 2, 0.5) == ([4, 8], [False, True])
+
+
+def test_an_exhausted_list_leaves_its_places_to_the_other() -> None:
+    """The lexical list holds 9 alone; places stay empty only when both lists are used up."""
+    candidates = two_lists([5, 4, 3], [9, -1, -1], too_close=[])
+    assert picked(candidates, 3, 1.0) == ([9, 5, 4], [True, False, False])
+    assert picked(candidates, 6, 0.5)[0] == [5, 9, 4, 3, -1, -1]
+
+
+def test_a_candidate_passed_over_in_one_list_is_out_of_both() -> None:
+    """The first of each list, 5 and 4, are left out, though 4 is in the dense list, too."""
+    assert picked(two_lists([5, 4, 3], [4, 9, 8], too_close=[]), 2, 0.5, first_rank=1) == ([3, 9], [False, True])
+
+
+def test_lexical_places_are_spread_over_all_queries() -> None:
+    """One negative per query at .5: every other query gets a lexical one."""
+    assert Slots.of(np.array([1, 1, 1, 1]), 0.5).is_lexical.ravel().tolist() == [False, True, False, True]
+    assert Slots.of(np.array([2, 1, 2]), 0.5).is_lexical.tolist() == [[False, True], [False, False], [True, False]]
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=50), st.integers(0, 100))
+def test_the_number_of_lexical_places_is_the_share_rounded_down(n_needed: list[int], percent: int) -> None:
+    """Over all queries together, whatever each one needs."""
+    slots = Slots.of(np.array(n_needed), percent / 100)
+    assert slots.is_lexical.sum() == sum(n_needed) * percent // 100
+
+
+def filled(
+    chosen: list[list[int]],
+    n_needed: list[int],
+    clusters: list[int],
+    query_clusters: list[int],
+    excluded: Pairs = NONE,
+    last_resort: Pairs = NONE,
+    seed: int = 1,
+) -> list[list[int]]:
+    """Fills lists from documents at rows 0, 10, 20, ... of the corpus, one for each of the clusters."""
+    documents = TrainDocuments(np.arange(len(clusters)) * 10, np.array(clusters))
+    return fill_at_random(
+        chosen=np.array(chosen).reshape(len(n_needed), -1),
+        n_needed=np.array(n_needed),
+        documents=documents,
+        query_clusters=np.array(query_clusters),
+        is_excluded=lambda pairs: np.isin(pairs.keys(), excluded.keys()),
+        last_resort=last_resort,
+        seed=seed,
+    ).tolist()
+
+
+def of_first_query(*rows: int) -> Pairs:
+    return Pairs(np.zeros(len(rows), dtype=np.int64), np.array(rows, dtype=np.int64))
+
+
+def test_short_lists_are_filled_from_other_clusters() -> None:
+    """Repeatably, without repetition, never from the query's cluster; full lists stay as they are."""
+    lists = filled([[20, -1], [-1, -1], [0, 10]], [2, 2, 2], [0, 0, 1, 2], [0, 1, 2])
+    assert lists[0] == [20, 30]
+    assert set(lists[1]) < {0, 10, 30} and len(set(lists[1])) == 2
+    assert lists[2] == [0, 10]
+    assert filled([[20, -1], [-1, -1], [0, 10]], [2, 2, 2], [0, 0, 1, 2], [0, 1, 2]) == lists
+    # a place that the query does not need stays empty
+    assert filled([[-1, -1]], [1], [0, 1], [0]) == [[10, -1]]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_rejected_documents_are_drawn_only_as_a_last_resort(seed: int) -> None:
+    """10 and 20 were rejected; rows outside the train split (5, 99) among the rejected do no harm."""
+    assert filled([[-1]], [1], [0, 0, 1, 2], [2], last_resort=of_first_query(5, 10, 20, 99), seed=seed) == [[0]]
+    assert 0 in filled([[-1, -1]], [2], [0, 0, 1, 2], [2], last_resort=of_first_query(10, 20), seed=seed)[0]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_answers_of_the_same_query_are_never_drawn(seed: int) -> None:
+    """Not even as a last resort; with too few documents left, the run stops."""
+    assert filled([[-1]], [1], [0, 0, 1], [1], of_first_query(0), of_first_query(10), seed) == [[10]]
+    with pytest.raises(BadInput, match="has 1 train documents .* 2 needed; lower .*, or raise mine.same_query"):
+        filled([[-1, -1]], [2], [0, 0, 1], [1], excluded=of_first_query(0), seed=seed)
+
+
+def test_the_fill_of_a_query_does_not_depend_on_other_queries() -> None:
+    """Query 1 gets the same whether query 0 is short or not, among more documents than are tried first."""
+    clusters = list(range(5000))
+    alone = filled([[0, 10], [-1, -1]], [2, 2], clusters, [1, 2])[1]
+    assert filled([[-1, -1], [-1, -1]], [2, 2], clusters, [1, 2])[1] == alone
+    assert len(set(alone)) == 2 and set(alone) <= set(range(0, 50_000, 10)) - {20}
+
+
+def test_all_documents_are_equally_likely_to_be_drawn() -> None:
+    """6,000 draws from 6 of 8 documents, 1,000 each but for chance (binomial: three in a million lie beyond 135)."""
+    lists = filled([[-1]] * 6000, [1] * 6000, [0, 0, 1, 2, 3, 4, 5, 6], [0] * 6000)
+    counts = np.bincount(np.array(lists).ravel() // 10, minlength=8)
+    assert counts[:2].tolist() == [0, 0] and (abs(counts[2:] - 1000) < 135).all()
+
+
+def test_too_few_documents_are_bad_input() -> None:
+    """The message says how many there are and how many are needed."""
+    with pytest.raises(BadInput, match="a query has 2 train documents that may be its negatives, 3 needed"):
+        filled([[-1, -1, -1]], [3], [0, 0, 1, 2], [0])
