@@ -1,4 +1,4 @@
-"""The finished miniature as a git repository, and what a pull request may change in it."""
+"""The finished miniature as a git repository, and changes that a pull request may make to it."""
 
 import csv
 import hashlib
@@ -16,9 +16,12 @@ from typing import Any
 from attune.evaluation.scoring.groups import COLUMNS, KEPT
 
 ROOT = Path(__file__).resolve().parent.parent
-IN_GIT = ("dvc.yaml", "dvc.lock", "params.yaml", "libraries.yaml", "constraints.txt", ".dvcignore", "src", "metrics")
+IN_GIT = (
+    *("dvc.yaml", "dvc.lock", "params.yaml", "advanced.yaml", "libraries.yaml", "constraints.txt", ".dvcignore"),
+    *("src", "metrics"),
+)
 FOLDERS_IN_GIT = ("data/own", "data/general", "data/tasks", "models/rerankers")
-# nobody's settings but these; git needs an author
+# no settings of the user; an author, which git needs
 GIT = {
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_SYSTEM": os.devnull,
@@ -27,7 +30,7 @@ GIT = {
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """Runs git in a folder; what it prints."""
+    """Runs git in a folder; returns its output."""
     command = ["git", "-c", "init.defaultBranch=main", *arguments]
     done = subprocess.run(command, cwd=folder, env=os.environ | GIT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -35,7 +38,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def committed(finished: Path, folder: Path) -> Path:
-    """What git keeps of the finished pipeline, without data, models and cache, as branch main of a new repository."""
+    """Commits the finished pipeline, without data, models and cache, as branch main of a new repository."""
     folder.mkdir(parents=True)
     for name in (*IN_GIT, *FOLDERS_IN_GIT):
         source, target = finished / name, folder / name
@@ -54,7 +57,7 @@ def committed(finished: Path, folder: Path) -> Path:
 
 
 def attune(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The `attune` command in a folder, with this tree's code."""
+    """Runs the command `attune` in a folder, with this tree's code."""
     command = [sys.executable, "-c", "from attune.cli.main import main; main()", *arguments]
     path = {"PYTHONPATH": str(ROOT / "src"), "COLUMNS": "200"}
     return subprocess.run(
@@ -63,7 +66,7 @@ def attune(folder: Path, *arguments: str, **environment: str) -> subprocess.Comp
 
 
 def write_as_run(file: Path, text: str, folder: Path) -> None:
-    """Changes a file in git as a run would: dvc.lock gets its new hash, as an output and where it is read."""
+    """Changes a file in git as a run would: dvc.lock gets its new hash, as an output and as a dependency."""
     new = hashlib.md5(text.encode()).hexdigest()
     file.write_text(text)
     lock = folder / "dvc.lock"
@@ -83,13 +86,13 @@ def rewrite(folder: Path, receipt: str, change: Callable[[dict[str, Any]], objec
 
 
 def shift(folder: Path, system: str, by: float, n_groups: int | None = None) -> None:
-    """Makes a system score higher or lower on the test queries of some groups, in all that is kept of it."""
+    """Shifts a system's scores on the test queries of the first groups, in its table of groups and its receipt."""
     file = folder / "metrics" / "plots" / "groups" / f"{system}.csv"
     rows = list(csv.DictReader(io.StringIO(file.read_text())))
     total = sum(int(row["n"]) for row in rows)
     moved = 0.0
     for place, row in enumerate(rows[:n_groups]):
-        step = by * (0.5 + place / len(rows))  # not the same everywhere, or there is no spread to judge it by
+        step = by * (0.5 + place / len(rows))  # differs by group: without spread there is no interval
         moved += int(row["n"]) * step / total
         row.update({key: f"{float(row[key]) + step:.6f}" for key in KEPT})
     lines = [",".join(COLUMNS), *(",".join(row[name] for name in COLUMNS) for row in rows)]

@@ -1,4 +1,4 @@
-"""What the gate says of a revision: groups that differ are no licence to be worse, and looser limits are named."""
+"""Gate against a revision: unlike groups excuse no loss, and loosened limits are named wherever they stand."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,22 +10,25 @@ from attune.cli.review.regressions import (
     METRICS,
     SYSTEMS,
     TESTED_ON,
-    AgainstParams,
+    RevisionParams,
     is_looser,
     loosened,
     regression_rule,
+    same_test_rule,
 )
 from attune.evaluation.scoring.groups import COLUMNS, KEPT
 
-PARAMS = AgainstParams(
-    confidence=0.95, max_loss=0, max_loss_unpaired=0.01, allow_other_test=False, retired=[]
-)  # fmt: skip
+PARAMS = RevisionParams(confidence=0.95, max_loss=0, max_loss_unpaired=0.01, allow_other_test=False, retired=[])
 LOCK = "stages:\n  evaluate@tuned:\n    deps:\n" + "".join(f"    - path: {p}\n      md5: a\n" for p in TESTED_ON)
+# evaluate reads the folder of all splits, seeds the test split
+LOCK_OF_FOLDERS = LOCK.replace("data/splits/test", "data/splits") + (
+    "  seeds:\n    deps:\n    - path: data/splits/test\n      md5: a\n"
+)
 
 
 @dataclasses.dataclass
 class Files:
-    """A revision's files, or those here."""
+    """Files of a revision, or of the working tree."""
 
     files: Mapping[str, str]
     name: str = "main"
@@ -35,7 +38,7 @@ class Files:
 
 
 def scored(n: list[int] | None, score: float = 0.5) -> Files:
-    """The same scores everywhere; `n`: queries by group, None where no groups were kept."""
+    """Files with the same score everywhere; `n`: queries by group, None where no groups were kept."""
     receipt = "{" + ", ".join(f'"{key}": {score}' for key in KEPT) + "}"
     files = {"dvc.lock": LOCK} | {f"{METRICS}/{system}.json": receipt for system in SYSTEMS}
     if n is not None:
@@ -49,11 +52,15 @@ def regression(old: Files, here: Files, **changes: object) -> list[tuple[bool, s
     return list(regression_rule(PARAMS.model_copy(update=changes), old, here.read))  # type: ignore[arg-type]
 
 
+def notes(old: Files, here: Files) -> list[tuple[bool, str]]:
+    return list(loosened(old, here.read))  # type: ignore[arg-type]
+
+
 def test_only_a_revision_without_groups_is_compared_within_a_tolerance() -> None:
     """A loss of .009 is within gate.max_loss_unpaired."""
     here = scored([2, 3], 0.491)
-    assert all(is_kept and "keeps no groups" in words for is_kept, words in regression(scored(None), here))
-    assert not any(is_kept for is_kept, _ in regression(scored([2, 3]), here))
+    assert all(passes and "keeps no groups" in words for passes, words in regression(scored(None), here))
+    assert not any(passes for passes, _ in regression(scored([2, 3]), here))
 
 
 @pytest.mark.parametrize(
@@ -69,17 +76,41 @@ def test_only_a_revision_without_groups_is_compared_within_a_tolerance() -> None
     ],
 )
 def test_groups_that_differ_fail_and_say_why(before: list[int], now: list[int], words: str) -> None:
-    found = regression(scored(before), scored(now))
-    assert [is_kept for is_kept, _ in found] == [False] * len(SYSTEMS)
-    assert words in found[0][1] and "gate.allow_other_test" in found[0][1]
-    assert all(is_kept for is_kept, _ in regression(scored(before), scored(now), allow_other_test=True))
+    """One failure per system with the next step; gate.allow_other_test lets them pass."""
+    checks = regression(scored(before), scored(now))
+    assert [passes for passes, _ in checks] == [False] * len(SYSTEMS)
+    assert words in checks[0][1] and "gate.allow_other_test" in checks[0][1]
+    assert all(passes for passes, _ in regression(scored(before), scored(now), allow_other_test=True))
 
 
-BEFORE = (
+@pytest.mark.parametrize("lock", [LOCK, LOCK_OF_FOLDERS])
+def test_the_test_split_is_told_by_its_hash_wherever_it_stands(lock: str) -> None:
+    """In evaluate@tuned, or in seeds where evaluate reads all splits as one folder; without a hash nothing is told."""
+    here = Files({"dvc.lock": LOCK_OF_FOLDERS})
+    same = list(same_test_rule(PARAMS, Files({"dvc.lock": lock}), here.read))  # type: ignore[arg-type]
+    assert same == [(True, "the test split and the corpus are those of main")]
+    other = Files({"dvc.lock": lock.replace("test\n      md5: a", "test\n      md5: b")})
+    ((passes, words),) = same_test_rule(PARAMS, other, here.read)  # type: ignore[arg-type]
+    assert not passes and "not those of main: data/splits/test; " in words
+    with pytest.raises(
+        Missing, match=r"dvc.lock \(main\) has no hash of data/splits/test in stage evaluate@tuned or seeds"
+    ):
+        list(same_test_rule(PARAMS, Files({"dvc.lock": "stages: {}"}), here.read))  # type: ignore[arg-type]
+
+
+PANEL = "merge: {min_retention: 0.98}\nreport: {confidence: 0.9}\n"
+ADVANCED = (
     "gate: {min_delta: 0.01, max_leak_share: 0.0, allow_drift: false, confidence: 0.95, retired: [a]}\n"
-    "drift: {max_cost: 0.05}\nmerge: {min_retention: 0.98}\nreport: {confidence: 0.9}\nsplit: {near_query: 0.8}\n"
+    "drift: {max_cost: 0.05}\nprepare: {similar_query: 0.8, similar_document: 0.7}\n"
     "probe: {tasks: {ours: {is_counted: true}, gone: {is_counted: true}}}\n"
 )
+BEFORE = Files({"params.yaml": PANEL, "advanced.yaml": ADVANCED})
+
+
+def replaced(files: Files, old: str, new: str) -> Files:
+    changed = Files({path: text.replace(old, new) for path, text in files.files.items()})
+    assert changed != files
+    return changed
 
 
 @pytest.mark.parametrize(
@@ -93,22 +124,51 @@ BEFORE = (
         ("max_cost: 0.05", "max_cost: 0.06", "drift.max_cost 0.05 → 0.06"),
         ("min_retention: 0.98", "min_retention: 0.5", "merge.min_retention 0.98 → 0.5"),
         ("confidence: 0.9}", "confidence: 0.99}", "report.confidence 0.9 → 0.99"),
-        ("near_query: 0.8", "near_query: 0.95", "split.near_query 0.8 → 0.95"),
+        ("similar_query: 0.8", "similar_query: 0.95", "prepare.similar_query 0.8 → 0.95"),
         ("ours: {is_counted: true}", "ours: {is_counted: false}", "probe.tasks.ours.is_counted true → false"),
     ],
 )
 def test_a_looser_limit_is_named_and_a_tighter_one_is_not(old: str, new: str, words: str) -> None:
-    there, here = Files({"params.yaml": BEFORE}), Files({"params.yaml": BEFORE.replace(old, new)})
-    assert list(loosened(there, here.read)) == [  # type: ignore[arg-type]
-        (True, f"looser here than at main: {words}; merge only if that is meant")
-    ]
-    assert not list(loosened(here, there.read))  # type: ignore[arg-type]
-    assert not list(loosened(there, there.read))  # type: ignore[arg-type]
+    """A limit of section gate, or of another section on which a verdict rests, in either parameter file."""
+    here = replaced(BEFORE, old, new)
+    assert notes(BEFORE, here) == [(True, f"looser here than at main: {words}; merge only if that is meant")]
+    assert not notes(here, BEFORE)
+    assert not notes(BEFORE, BEFORE)
+
+
+# a revision before advanced.yaml: one file, and thresholds of leaks and a confidence under a second name
+FORMER = Files(
+    {
+        "params.yaml": PANEL + ADVANCED + "split: {near_query: 0.8, near_document: 0.7}\nseeds: {confidence: 0.9}\n",
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("near_query: 0.8", "near_query: 0.75", "prepare.similar_query 0.75 → 0.8 (there split.near_query)"),
+        ("near_document: 0.7", "near_document: 0.6", "prepare.similar_document 0.6 → 0.7 (there split.near_document)"),
+        (
+            "seeds: {confidence: 0.9}",
+            "seeds: {confidence: 0.8}",
+            "report.confidence 0.8 → 0.9 (there seeds.confidence)",
+        ),
+        ("min_delta: 0.01", "min_delta: 0.02", "gate.min_delta 0.02 → 0.01"),
+        ("max_cost: 0.05", "max_cost: 0.04", "drift.max_cost 0.04 → 0.05"),
+    ],
+)
+def test_limits_are_compared_with_a_revision_of_one_file(old: str, new: str, words: str) -> None:
+    """A limit that has moved, or whose twin went, is compared with its value under the former name."""
+    assert not notes(FORMER, BEFORE)
+    there = replaced(FORMER, old, new)
+    assert notes(there, BEFORE) == [(True, f"looser here than at main: {words}; merge only if that is meant")]
 
 
 def test_limits_that_the_revision_had_not_are_not_compared() -> None:
-    here = Files({"params.yaml": BEFORE})
-    assert not list(loosened(Files({}), here.read))  # type: ignore[arg-type]
-    assert not is_looser("max_loss", "0.1", 0.2)
-    with pytest.raises(Missing, match=r"params\.yaml \(main\) is not YAML"):
-        list(loosened(Files({"params.yaml": "{"}), here.read))  # type: ignore[arg-type]
+    """Nor are values that are no numbers; a file that is not YAML is named."""
+    assert not notes(Files({}), BEFORE)
+    assert not is_looser("gate.max_loss", "0.1", 0.2)
+    for path in ("params.yaml", "advanced.yaml"):
+        with pytest.raises(Missing, match=rf"{path} \(main\) is not YAML"):
+            notes(Files({path: "{"}), BEFORE)

@@ -1,4 +1,4 @@
-"""The gate: every rule can fail, says why with figures, and a figure that is not there is a failure."""
+"""Gate: every rule can fail and gives its figures; a missing figure is a failure."""
 
 import json
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import test_split
 
-from attune.cli.review.gate import RULES, GateParams, judge
+from attune.cli.review.gate import FIGURE_RULES, GateParams, judge_figures
 from attune.errors import BadInput
 from attune.evaluation.report.summary import leaked_queries, without_leaks
 from attune.stage import load_params
@@ -47,7 +47,8 @@ def written(folder: Path, receipts: Receipts) -> Path:
 
 def failing(folder: Path, receipts: Receipts) -> dict[str, str]:
     params = load_params(GateParams, "gate", ROOT / "params.yaml")
-    return {found.rule: found.figures for found in judge(params, written(folder, receipts)) if not found.is_kept}
+    findings = judge_figures(params, written(folder, receipts))
+    return {finding.rule: finding.figures for finding in findings if not finding.passes}
 
 
 def worse(receipts: Receipts) -> None:
@@ -98,10 +99,11 @@ def text_for_number(receipts: Receipts) -> None:
 
 
 def test_a_healthy_model_passes_every_rule(tmp_path: Path) -> None:
+    """Every rule about figures is applied."""
     params = load_params(GateParams, "gate", ROOT / "params.yaml")
-    findings = judge(params, written(tmp_path / "m", healthy()))
-    assert all(found.is_kept for found in findings)
-    assert {found.rule for found in findings} == set(RULES)
+    findings = judge_figures(params, written(tmp_path / "m", healthy()))
+    assert all(finding.passes for finding in findings)
+    assert {finding.rule for finding in findings} == set(FIGURE_RULES)
 
 
 @pytest.mark.parametrize(
@@ -123,14 +125,15 @@ def test_a_healthy_model_passes_every_rule(tmp_path: Path) -> None:
 def test_a_planted_fault_fails_its_rule_alone(
     tmp_path: Path, spoil: Callable[[Receipts], None], rule: str, words: str
 ) -> None:
+    """Its message has the figures, the limit and the parameter, or the next step."""
     receipts = healthy()
     spoil(receipts)
-    found = failing(tmp_path / "m", receipts)
-    assert list(found) == [rule]
-    assert words in found[rule]
+    failures = failing(tmp_path / "m", receipts)
+    assert list(failures) == [rule]
+    assert words in failures[rule]
 
 
-def test_a_split_that_really_leaks_fails_by_the_queries_that_its_audit_names(tmp_path: Path) -> None:
+def test_a_split_that_really_leaks_fails_by_its_audit(tmp_path: Path) -> None:
     """One of ten test queries is in train, too: the split finds it, the report counts it, the gate refuses it."""
     table = test_split.queries([f"c{i}" for i in range(40)], test_split.GIVEN)
     texts = table["text"].to_list()
@@ -141,18 +144,18 @@ def test_a_split_that_really_leaks_fails_by_the_queries_that_its_audit_names(tmp
     answers = list(read(tmp_path / "splits/test/qrels.parquet", QRELS).select("query_id", "document_id").iter_rows())
     query_ids = read(tmp_path / "splits/test/queries.parquet", CLUSTERED_QUERIES)["query_id"].to_list()
     receipts = healthy()
-    found = {
+    receipts["report"] |= {
         "n_test_queries": len(query_ids),
         "without_leaks": without_leaks(query_ids, {}, leaked_queries(leaks, answers)),
         "paired_without_leaks": receipts["report"]["paired"],
     }
-    receipts["report"] |= found
     assert failing(tmp_path / "m", receipts) == {
         "leakage": "1 of 10 test queries leak (10%); at most 0% (gate.max_leak_share)"
     }
 
 
 def test_a_leaking_split_is_judged_by_the_queries_that_do_not_leak(tmp_path: Path) -> None:
+    """A loss on the clean queries fails, although all queries together gain."""
     receipts = healthy()
     leaking(receipts)
     bad = {"delta": -0.1, "ci_low": -0.15, "ci_high": -0.05}
@@ -160,13 +163,13 @@ def test_a_leaking_split_is_judged_by_the_queries_that_do_not_leak(tmp_path: Pat
     assert set(failing(tmp_path / "m", receipts)) == {"gain", "leakage"}
 
 
-def test_with_several_seeds_a_leaking_split_is_judged_by_the_interval_of_the_report_s_verdict(tmp_path: Path) -> None:
-    """That over seeds, of the queries that do not leak; where hardly one is clean, nothing can be told."""
+def test_with_several_seeds_a_leaking_split_is_judged_over_seeds(tmp_path: Path) -> None:
+    """By the intervals of the report's verdict, on clean queries; with hardly a clean query the figure is missing."""
     receipts = healthy()
     leaking(receipts)
     worse_over_seeds(receipts)
-    found = failing(tmp_path / "m", receipts)
-    assert set(found) == {"gain", "leakage"} and "ndcg@10 -0.100" in found["gain"]
+    failures = failing(tmp_path / "m", receipts)
+    assert set(failures) == {"gain", "leakage"} and "ndcg@10 -0.100" in failures["gain"]
     receipts["report"]["paired_without_leaks"] = {}
     assert "has no paired_without_leaks > recall@10" in failing(tmp_path / "m", receipts)["gain"]
     receipts = healthy()
@@ -176,6 +179,7 @@ def test_with_several_seeds_a_leaking_split_is_judged_by_the_interval_of_the_rep
 
 @pytest.mark.parametrize("name", ["report", "drift", "export", "merge", "seeds"])
 def test_a_receipt_that_is_missing_or_broken_fails(tmp_path: Path, name: str) -> None:
+    """Each receipt that the rules read."""
     receipts = healthy()
     del receipts[name]
     assert any("is missing" in words for words in failing(tmp_path / "m", receipts).values())
@@ -184,5 +188,6 @@ def test_a_receipt_that_is_missing_or_broken_fails(tmp_path: Path, name: str) ->
 
 
 def test_a_folder_that_is_not_there_is_bad_input(tmp_path: Path) -> None:
+    """One line with the next step."""
     with pytest.raises(BadInput, match="not found; run `dvc repro`"):
-        judge(load_params(GateParams, "gate", ROOT / "params.yaml"), tmp_path / "none")
+        judge_figures(load_params(GateParams, "gate", ROOT / "params.yaml"), tmp_path / "none")

@@ -1,4 +1,4 @@
-"""What the gate and the comment say of planted changes to one finished pipeline, in clones without data or cache."""
+"""Gate and comment on planted changes to one finished pipeline, in clones without data or cache."""
 
 import json
 import re
@@ -15,14 +15,14 @@ import pytest
 from branches import attune, git, rewrite, shift
 from dvc.utils.serialize import _yaml
 
-from attune.cli.review.comment import LIMIT, MARKER, comment, plain, table
-from attune.cli.review.gate import review
+from attune.cli.review.comment import MAX_CHARACTERS, comment
+from attune.cli.review.gate import judge_project
 from attune.errors import BadInput
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _files_are_parsed_once() -> Iterator[None]:
-    """DVC parses params.yaml for each stage that reads it, dozens of times per test; same text, same content."""
+    """DVC parses parameter files for each stage that reads them, dozens of times per test."""
     with pytest.MonkeyPatch.context() as patch:
         parsed = lru_cache(_yaml.parse_yaml)
         patch.setattr(_yaml, "parse_yaml", lambda *args, **kwargs: deepcopy(parsed(*args, **kwargs)))
@@ -37,14 +37,14 @@ def main(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def clone(main: Path, tmp_path: Path) -> Path:
-    """A clone of it, to be changed: metrics and dvc.lock, no data, no cache, no remote."""
+    """A clone to be changed: metrics and dvc.lock, no data, no cache, no remote."""
     git(tmp_path, "clone", "-q", str(main), "clone")
     return tmp_path / "clone"
 
 
 def failing(folder: Path, against: str = "main") -> dict[str, str]:
-    """The rules that fail, and why."""
-    return {finding.rule: finding.figures for finding in review(folder, against) if not finding.is_kept}
+    """Returns the figures of the rules that fail, by rule."""
+    return {finding.rule: finding.figures for finding in judge_project(folder, against) if not finding.passes}
 
 
 def better(folder: Path) -> None:
@@ -86,7 +86,7 @@ def stale_by_parameter(folder: Path) -> None:
 
 
 def stale_by_code(folder: Path) -> None:
-    file = folder / "src" / "attune" / "measures.py"
+    file = folder / "src" / "attune" / "evaluation" / "scoring" / "measures.py"
     file.write_text(file.read_text() + "\n# edited\n")
 
 
@@ -121,6 +121,7 @@ def quantisation_worse_than_before(folder: Path) -> None:
 
 @pytest.mark.parametrize("change", [lambda folder: None, better, worse_by_chance], ids=["none", "better", "chance"])
 def test_a_change_that_makes_nothing_worse_passes(clone: Path, change: Callable[[Path], None]) -> None:
+    """No change, a gain, or a loss within chance."""
     change(clone)
     assert failing(clone) == {}
 
@@ -136,15 +137,18 @@ def test_a_change_that_makes_nothing_worse_passes(clone: Path, change: Callable[
         (other_split, {"same test": r"not those of main: data/splits/test; .*gate\.allow_other_test"}),
         (
             hand_edited,
-            {"files": r"metrics/tuned\.json: not as dvc\.lock has it \(edited by hand", "dvc.lock": "report"},
+            {
+                "files": r"metrics/tuned\.json: differs from its hash in dvc\.lock \(edited by hand",
+                "dvc.lock": "report",
+            },
         ),
         (
             stale_by_parameter,
-            {"dvc.lock": r"stale: page .*, train \(params\.yaml: train modified\) would run again"},
+            {"dvc.lock": r"stale: release .*, train@r1 \(params\.yaml: train modified\) would run again"},
         ),
         (
             stale_by_code,
-            {"dvc.lock": r"drift \(src/attune/measures\.py modified\), evaluate@base .* and \d more would run again"},
+            {"dvc.lock": r"drift \(src/attune/evaluation/scoring modified\), evaluate@base .* and \d more would run"},
         ),
         (stale_by_command, {"dvc.lock": r"audit \(its command changed\), .* and \d+ more would run again"}),
         (
@@ -173,20 +177,22 @@ def test_a_change_that_makes_nothing_worse_passes(clone: Path, change: Callable[
 def test_a_planted_change_fails_its_rule_alone_and_says_why(
     clone: Path, change: Callable[[Path], None], expected: dict[str, str]
 ) -> None:
+    """Its message has the figures and the next step."""
     change(clone)
-    found = failing(clone)
-    assert found.keys() == expected.keys()
-    assert all(re.search(words, found[rule]) for rule, words in expected.items()), found
+    failures = failing(clone)
+    assert failures.keys() == expected.keys()
+    assert all(re.search(words, failures[rule]) for rule, words in expected.items()), failures
 
 
-def test_without_dvc_lock_nothing_is_believed(clone: Path) -> None:
+def test_without_dvc_lock_no_figure_is_trusted(clone: Path) -> None:
+    """Every stage is stale, every file has no hash, and the test split is unknown."""
     no_lock(clone)
-    found = failing(clone)
-    assert {"dvc.lock", "files", "same test"} <= found.keys()
-    assert "audit (not in dvc.lock)" in found["dvc.lock"] and "no hash in dvc.lock" in found["files"]
+    failures = failing(clone)
+    assert {"dvc.lock", "files", "same test"} <= failures.keys()
+    assert "audit (not in dvc.lock)" in failures["dvc.lock"] and "no hash in dvc.lock" in failures["files"]
 
 
-def test_a_revision_without_scores_by_group_is_compared_within_a_tolerance(main: Path, tmp_path: Path) -> None:
+def test_a_revision_without_groups_is_compared_within_a_tolerance(main: Path, tmp_path: Path) -> None:
     """gate.max_loss_unpaired is 0.01: a mean that fell by less passes, one that fell by more does not."""
     old = Path(shutil.copytree(main, tmp_path / "old"))
     git(old, "rm", "-q", "-r", "--cached", "metrics/plots/groups")
@@ -197,8 +203,8 @@ def test_a_revision_without_scores_by_group_is_compared_within_a_tolerance(main:
     assert "may lose 0.01 (gate.max_loss_unpaired)" in failing(old, "HEAD")["regression"]
 
 
-def test_what_the_parameters_allow_passes(clone: Path) -> None:
-    """A loss that is allowed, a figure that is retired, another test split: each by a line in params.yaml."""
+def test_losses_that_the_parameters_allow_pass(clone: Path) -> None:
+    """A loss that is allowed, a figure that is retired, another test split: each by a line in section gate."""
     worse(clone)
     key_deleted(clone)
     assert failing(clone).keys() == {"regression", "figures"}
@@ -210,7 +216,8 @@ def test_what_the_parameters_allow_passes(clone: Path) -> None:
 
 
 @pytest.mark.parametrize(("change", "code"), [(better, 0), (hand_edited, 1)])
-def test_the_command_exits_with_what_it_found(clone: Path, change: Callable[[Path], None], code: int) -> None:
+def test_the_command_exits_with_0_or_1(clone: Path, change: Callable[[Path], None], code: int) -> None:
+    """0 if every rule holds, 1 if one fails; the last line counts."""
     change(clone)
     done = attune(clone, "gate", "--against", "origin/main")
     assert done.returncode == code, done.stdout + done.stderr
@@ -218,45 +225,46 @@ def test_the_command_exits_with_what_it_found(clone: Path, change: Callable[[Pat
     assert re.fullmatch(r"attune gate: (every rule holds|[12] of \d+ checks fail)", done.stdout.splitlines()[-1])
 
 
-def test_what_cannot_be_told_is_one_line(finished: Path, clone: Path, tmp_path: Path) -> None:
+def test_a_gate_that_cannot_tell_exits_with_2_and_one_line(finished: Path, clone: Path, tmp_path: Path) -> None:
     """No project, no such revision, no git repository."""
     for folder, words in ((clone, r"revision 'nope': not found here"), (finished, "no git repository")):
         with pytest.raises(BadInput, match=words):
-            review(folder, "nope")
+            judge_project(folder, "nope")
     done = attune(tmp_path, "gate", "none")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     (clone / "dvc.lock").write_text("<<<<<<< ours\n")
     with pytest.raises(BadInput, match="DVC says"):
-        review(clone, "")
+        judge_project(clone, "")
 
 
-def test_the_comment_says_what_changed_and_whether_it_may_be_merged(clone: Path) -> None:
+def test_the_comment_has_the_verdict_and_all_changes(clone: Path) -> None:
+    """Verdict, failed rules, figures against main and the baseline, parameters, links; the same text each time."""
     git(clone, "tag", "baseline")
     worse(clone)
     miniature.change(clone, {"gate": {"min_delta": 0.001}, "report": {"n_examples": 3}})
     text = comment(clone, "origin/main", "baseline", "https://host.example/o/r/blob/abc/metrics")
-    assert text.startswith(MARKER)
     before, here = (
         json.loads(t)["ndcg@10"] for t in (git(clone, "show", "main:metrics/tuned.json"), read_tuned(clone))
     )
     row = f"ndcg@10 | {before:.6g} | {here:.6g} | {here - before:+.4g} |"
     assert text.count(f"\n| {row}") == 2  # against main and against the baseline
     assert f"| metrics/tuned.json | {row}" in text  # and in the table of all
-    assert "## attune: this model must not be merged" in text
+    assert text.startswith("## attune: this model must not be merged")
     assert "| **FAIL** | regression | tuned ndcg@10 -0.0" in text
-    assert "| params.yaml | gate.min_delta | 0 | 0.001 |" in text
+    assert "| advanced.yaml | gate.min\\_delta | 0 | 0.001 |" in text
     assert "[report.md](https://host.example/o/r/blob/abc/metrics/report.md)" in text
     assert comment(clone, "origin/main", "baseline", "") == comment(clone, "origin/main", "baseline", "")
 
 
 def test_a_limit_loosened_in_the_same_change_is_named_on_top(clone: Path) -> None:
+    """A note in the gate's output and above the comment's table of passed checks."""
     worse(clone)
     miniature.change(clone, {"gate": {"max_loss": 0.5}})
     words = "limits: looser here than at main: gate.max_loss 0 → 0.5; merge only if that is meant"
     done = attune(clone, "gate", "--against", "main")
     assert done.returncode == 0 and f"note  {words}" in done.stdout, done.stdout + done.stderr
     text = comment(clone, "main", "main", "")
-    assert text.index("gate.max_loss 0 → 0.5") < text.index("checks pass</summary>")
+    assert text.index("gate.max\\_loss 0 → 0.5") < text.index("checks pass</summary>")
 
 
 def read_tuned(folder: Path) -> str:
@@ -264,22 +272,24 @@ def read_tuned(folder: Path) -> str:
 
 
 def test_the_comment_of_a_clone_without_the_revisions_says_so(clone: Path) -> None:
+    """It names both revisions and how to get them."""
     text = comment(clone, "nope", "baseline", "")
     assert "## attune: cannot tell whether this model may be merged" in text
     assert "revision 'nope': not found here" in text
     assert "revision 'baseline': not found here; git fetch it" in text
 
 
-def test_texts_in_parameters_do_not_become_markup() -> None:
-    assert plain("a|b\n<img> [x](y) *z* `c` @you recall@10") == (
-        "a\\|b &lt;img> \\[x](y) \\*z\\* \\`c\\` @\u200byou recall@10"
-    )
-    assert table(("a", "b"), [("1", "2")]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+def test_texts_in_parameters_do_not_become_markup(clone: Path) -> None:
+    """In a cell: no second column, no tag, link, emphasis or code, and nobody is mentioned."""
+    miniature.change(clone, {"release": {"limits": "a|b\n<img> [x](y) *z* `c` @you recall@10"}})
+    cell = "a\\|b &lt;img&gt; \\[x\\](y) \\*z\\* \\`c\\` @\u200byou recall@10"
+    assert f"| advanced.yaml | release.limits |  | {cell} |" in comment(clone, "main", "main", "")
 
 
 def test_a_comment_that_would_be_refused_for_its_length_is_cut(clone: Path) -> None:
+    """The table of all figures goes; the rest stays."""
     text = f"metrics:\n  - many.json\n{(clone / 'dvc.yaml').read_text()}"
     (clone / "dvc.yaml").write_text(text)
     (clone / "many.json").write_text(json.dumps({f"figure{i}": i for i in range(3000)}))
     text = comment(clone, "main", "main", "")
-    assert len(text) <= LIMIT + 1 and "Too many figures changed" in text and "### Parameters" in text
+    assert len(text) <= MAX_CHARACTERS + 1 and "Too many figures changed" in text and "### Parameters" in text

@@ -1,4 +1,4 @@
-"""Scores by group tell two revisions apart beyond chance, whatever the size of the test split."""
+"""Scores by group show whether two revisions differ beyond chance, whatever the size of the test split."""
 
 import hashlib
 
@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from attune.cli.review.regressions import are_paired, change
+from attune.cli.review.regressions import have_same_groups, mean_difference
 from attune.errors import BadInput
-from attune.evaluation.scoring.groups import COLUMNS, KEPT, group_of, grouped, read_groups
+from attune.evaluation.scoring.groups import COLUMNS, KEPT, group_means, group_of, read_groups
 
 
 def table(n: list[int], means: list[float]) -> dict[str, np.ndarray]:
@@ -20,20 +20,22 @@ def table(n: list[int], means: list[float]) -> dict[str, np.ndarray]:
 def test_the_table_by_hand() -> None:
     """The eighth byte of sha256 says which of two: 0xca, 0x4a, 0xe2 are even, 0x89 is odd, so d is alone in group 1."""
     assert [hashlib.sha256(id_.encode()).digest()[7] % 2 for id_ in "abcd"] == [0, 0, 0, 1]
-    text = grouped(list("abcd"), {key: np.array([1.0, 0.5, 0.0, 0.25]) for key in KEPT}, 2)
+    text = group_means(list("abcd"), {key: np.array([1.0, 0.5, 0.0, 0.25]) for key in KEPT}, 2)
     assert text == "group,n,recall@10,mrr@10,ndcg@10\n0,3,0.500000,0.500000,0.500000\n1,1,0.250000,0.250000,0.250000\n"
     assert read_groups(text, "x")["n"].tolist() == [3, 1]
 
 
 def test_groups_without_queries_are_left_out() -> None:
-    text = grouped(["a"], {key: np.ones(1) for key in KEPT}, 50)
+    """One query in 50 groups is one row."""
+    text = group_means(["a"], {key: np.ones(1) for key in KEPT}, 50)
     assert text.count("\n") == 2
 
 
 @given(st.lists(st.tuples(st.text(max_size=5), st.floats(0, 1)), min_size=1, max_size=60), st.integers(2, 20))
 def test_the_mean_over_groups_is_that_over_queries(scores: list[tuple[str, float]], n_groups: int) -> None:
+    """Weighted by the groups' sizes, for any ids and scores, within rounding."""
     ids, values = [id_ for id_, _ in scores], np.array([value for _, value in scores])
-    kept = read_groups(grouped(ids, dict.fromkeys(KEPT, values), n_groups), "x")
+    kept = read_groups(group_means(ids, dict.fromkeys(KEPT, values), n_groups), "x")
     assert kept["n"].sum() == len(ids)
     assert (kept["n"] * kept["mrr@10"]).sum() / len(ids) == pytest.approx(values.mean(), abs=1e-6)
 
@@ -42,6 +44,7 @@ def test_the_mean_over_groups_is_that_over_queries(scores: list[tuple[str, float
     "text", ["", "group,n\n1,2\n", f"{','.join(COLUMNS)}\n1,2,x,0,0\n", f"{','.join(COLUMNS)}\n1\n"]
 )
 def test_another_file_is_bad_input(text: str) -> None:
+    """Missing columns, text for a number, a short row; an empty file has no groups."""
     if not text:
         assert not len(read_groups(text, "x")["n"])
         return
@@ -54,19 +57,20 @@ def test_a_change_by_hand() -> None:
 
     The jackknife's error is sqrt(1/2 * (0.2^2 + 0.2^2)) = 0.2, and t at .975 with one degree of freedom is 12.706.
     """
-    found = change(table([1, 3], [0.1, 0.5]), table([1, 3], [0.5, 0.5]), "ndcg@10", 0.95)
-    assert found.delta == pytest.approx(0.1)
-    assert (found.low, found.high) == pytest.approx((0.1 - 2.5412, 0.1 + 2.5412), abs=1e-4)
+    change = mean_difference(table([1, 3], [0.1, 0.5]), table([1, 3], [0.5, 0.5]), "ndcg@10", 0.95)
+    assert change.delta == pytest.approx(0.1)
+    assert (change.low, change.high) == pytest.approx((0.1 - 2.5412, 0.1 + 2.5412), abs=1e-4)
 
 
 def test_with_one_query_in_each_group_it_is_the_paired_t_interval() -> None:
+    """The oracle is scipy's paired t-test."""
     old, new = np.random.default_rng(5).random((2, 40))
-    found = change(table([1] * 40, old.tolist()), table([1] * 40, new.tolist()), "mrr@10", 0.9)
+    change = mean_difference(table([1] * 40, old.tolist()), table([1] * 40, new.tolist()), "mrr@10", 0.9)
     oracle = stats.ttest_rel(new, old).confidence_interval(0.9)
-    assert (found.low, found.high) == pytest.approx((oracle.low, oracle.high))
+    assert (change.low, change.high) == pytest.approx((oracle.low, oracle.high))
 
 
-def test_without_an_effect_one_in_twenty_is_called_a_change_and_with_one_it_is_found() -> None:
+def test_one_in_twenty_null_changes_is_called_one_and_effects_are_found() -> None:
     """400 pairs of revisions over 1,000 queries in 100 groups: 2-8% beyond chance under the null.
 
     The effect is 3 standard errors of a paired mean, which a 95% interval excludes 0 for in 85% of cases.
@@ -81,16 +85,17 @@ def test_without_an_effect_one_in_twenty_is_called_a_change_and_with_one_it_is_f
         old = table(n.tolist(), [0.5] * 100)
         for effect in (0.0, 3 * 0.2 / np.sqrt(1000)):
             means = 0.5 + np.bincount(groups, weights=noise + effect, minlength=100) / n
-            found = change(old, table(n.tolist(), means.tolist()), "ndcg@10", 0.95)
-            is_change = not found.low <= 0 <= found.high
+            change = mean_difference(old, table(n.tolist(), means.tolist()), "ndcg@10", 0.95)
+            is_change = not change.low <= 0 <= change.high
             n_null, n_found = n_null + (is_change and effect == 0), n_found + (is_change and effect > 0)
     assert 0.02 <= n_null / 400 <= 0.08
     assert n_found / 400 == pytest.approx(0.85, abs=0.1)
 
 
 def test_tables_of_other_queries_are_not_paired() -> None:
+    """Other sizes, another number of groups, or a single group, which has no spread."""
     one = table([2, 3], [0.5, 0.5])
-    assert are_paired(one, table([2, 3], [0.1, 0.2]))
-    assert not are_paired(one, table([3, 2], [0.5, 0.5]))
-    assert not are_paired(one, table([2, 3, 1], [0.5, 0.5, 0.5]))
-    assert not are_paired(table([5], [0.5]), table([5], [0.5]))  # one group has no spread
+    assert have_same_groups(one, table([2, 3], [0.1, 0.2]))
+    assert not have_same_groups(one, table([3, 2], [0.5, 0.5]))
+    assert not have_same_groups(one, table([2, 3, 1], [0.5, 0.5, 0.5]))
+    assert not have_same_groups(table([5], [0.5]), table([5], [0.5]))

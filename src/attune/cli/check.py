@@ -22,7 +22,7 @@ from attune.data.sources.documents import TEXTS
 from attune.data.sources.files.cells import Columns
 from attune.data.sources.files.tabular import columns_of, single_file
 from attune.data.sources.raw import RawData
-from attune.data.splitting.duplicates import merged
+from attune.data.splitting.duplicates import merge_raw
 from attune.data.splitting.similarity import alike
 from attune.data.words import WORD
 from attune.errors import BadInput, Problems
@@ -126,7 +126,7 @@ def profile(collect: CollectParams) -> Facts:
     raw = read_source(collect)
     with tempfile.TemporaryDirectory() as folder:
         write_raw(raw, Path(folder))
-        data = merged(Path(folder))
+        data = merge_raw(Path(folder))
     params = load_params(PrepareParams, "prepare")
     tables = tables_of(data, params)
     facts = {

@@ -25,6 +25,7 @@ from attune.stage import ADVANCED_FILE, PARAMS_FILE, Params
 
 SYSTEMS = ("tuned", "onnx_int8")
 TESTED_ON = ("data/splits/test", "data/prepared/corpus.parquet")
+TESTED_BY = ("evaluate@tuned", "seeds")  # stages with these inputs; the first that records a hash is asked
 METRICS = "metrics"
 MAX_NAMED = 3  # figures listed in one message
 
@@ -96,12 +97,12 @@ def _changed_inputs(old: Revision, read: Read) -> list[str]:
 @lru_cache(maxsize=2)  # a lock of thousands of lines takes a second to parse
 def _input_hashes(lock: str | None, where: str) -> dict[str, str]:
     """Returns the hashes of the inputs that the tuned encoder was scored on, by path."""
-    content = YAML(typ="safe", pure=True).load(lock) if lock else {}
-    deps = content.get("stages", {}).get("evaluate@tuned", {}).get("deps", [])
+    stages = (YAML(typ="safe", pure=True).load(lock) if lock else {}).get("stages", {})
+    deps = [dep for name in reversed(TESTED_BY) for dep in stages.get(name, {}).get("deps", [])]
     hashes = {dep["path"]: str(dep.get("md5")) for dep in deps}
     lacking = [path for path in TESTED_ON if path not in hashes]
     if lacking:
-        raise Missing(f"dvc.lock ({where}) has no hash of {lacking[0]} in stage evaluate@tuned")
+        raise Missing(f"dvc.lock ({where}) has no hash of {lacking[0]} in stage {' or '.join(TESTED_BY)}")
     return hashes
 
 
