@@ -1,4 +1,4 @@
-"""Merging goes from the tuned weights to the base's as far as dev and the floor say, and ends at exactly either."""
+"""Merging chooses the smallest share that keeps general text and dev gain; shares 0 and 1 are exact."""
 
 import json
 import shutil
@@ -18,11 +18,11 @@ from safetensors.torch import load_file, save_file
 from attune.encoding.encoders import TorchEncoder, load_torch
 from attune.errors import BadInput
 from attune.stage import call
-from attune.stages.merge import Choice, MergeParams, Point, choose, general_task, merge, retention
+from attune.stages.merge import Choice, MergeParams, Share, choose, general_task, merge, retention
 from attune.tables import CLUSTERED_QUERIES, CORPUS, DOCUMENT_IDS, QRELS, write
 from attune.tuning.dev import read_dev
-from attune.tuning.general_text import Pair, Practice, read_practice
-from attune.tuning.interpolation import Line, interpolate
+from attune.tuning.general_text import GeneralText, Pair, read_general_text
+from attune.tuning.interpolation import Interpolation, interpolate
 
 WORDS = "array graph matrix mean sum sort tree edge node vector signal table column index query filter".split()
 WEIGHTS = "model.safetensors"
@@ -37,75 +37,86 @@ def bits(weights: dict[str, torch.Tensor]) -> dict[str, bytes]:
 def test_each_float_is_the_weighted_mean_rounded_once(pairs: list[tuple[float, float]], share: float) -> None:
     """Against the formula in float64; equal weights stay as they are to the bit, -0.0 too."""
     base, tuned = (torch.tensor([pair[side] for pair in pairs]) for side in (0, 1))
-    found = interpolate({"w": base}, {"w": tuned}, share)["w"]
+    mean = interpolate({"w": base}, {"w": tuned}, share)["w"]
     exact = share * tuned.double() + (1 - share) * base.double()
-    assert found.dtype == torch.float32
+    assert mean.dtype == torch.float32
     scale = torch.maximum(base.abs(), tuned.abs()).double()
-    assert ((found.double() - exact).abs() <= scale * 2**-23 + 2**-149).all()  # and below the smallest floats, one step
-    for start, end, value in zip(base, tuned, found, strict=True):
+    assert (
+        (mean.double() - exact).abs() <= scale * 2**-23 + 2**-149
+    ).all()  # one step of float32, or of the smallest float
+    for start, end, value in zip(base, tuned, mean, strict=True):
         assert min(start, end) <= value <= max(start, end)
     assert bits(interpolate({"w": tuned}, {"w": tuned.clone()}, share)) == bits({"w": tuned})
     assert bits(interpolate({"w": base}, {"w": tuned}, 1.0)) == bits({"w": tuned})
     assert interpolate({"w": base}, {"w": tuned}, 0.0)["w"].equal(base)
 
 
-def test_the_mean_by_hand_and_other_tensors_are_the_tuned_ones() -> None:
-    """3/4 of 8 and 1/4 of 4 is 7; integers and flags are copied; the tuned types stay."""
+def test_tensors_without_floats_are_the_tuned_ones() -> None:
+    """3/4 of 8 and 1/4 of 4 is 7; integers are copied; the tuned types stay."""
     base = {"w": torch.tensor([4.0, 0.0]), "ids": torch.tensor([1, 2]), "h": torch.tensor([1.0], dtype=torch.bfloat16)}
     tuned = {"w": torch.tensor([8.0, 4.0]), "ids": torch.tensor([3, 4]), "h": torch.tensor([3.0], dtype=torch.bfloat16)}
-    found = interpolate(base, tuned, 0.75)
-    assert found["w"].tolist() == [7.0, 3.0]
-    assert found["ids"].tolist() == [3, 4]
-    assert found["h"].dtype == torch.bfloat16 and found["h"].item() == 2.5
+    mixed = interpolate(base, tuned, 0.75)
+    assert mixed["w"].tolist() == [7.0, 3.0]
+    assert mixed["ids"].tolist() == [3, 4]
+    assert mixed["h"].dtype == torch.bfloat16 and mixed["h"].item() == 2.5
 
 
 @pytest.mark.parametrize(
     ("tuned", "words"),
     [
-        ({"w": torch.zeros(2, 4)}, r"1 tensors .*first: w, \(2, 4\) against \(2, 3\)"),
-        ({"w": torch.zeros(2, 3), "more": torch.zeros(1)}, r"first: more, \(1,\) against absent"),
-        ({}, r"first: w, absent against \(2, 3\)"),
+        ({"w": torch.zeros(2, 4)}, r"1 tensors .*first: w, got \(2, 4\), expected \(2, 3\)"),
+        ({"w": torch.zeros(2, 3), "more": torch.zeros(1)}, r"first: more, got \(1,\), expected absent"),
+        ({}, r"first: w, got absent, expected \(2, 3\)"),
     ],
 )
 def test_encoders_of_another_shape_are_refused(tuned: dict[str, torch.Tensor], words: str) -> None:
+    """Another shape, an additional and a missing tensor: the message names the first one."""
     with pytest.raises(BadInput, match=words):
         interpolate({"w": torch.zeros(2, 3)}, tuned, 0.5)
 
 
-BASE = Point(0.0, 0.5, 0.8)
+BASE = Share(0.0, 0.5, 0.8)
 
 
 @pytest.mark.parametrize(
-    ("points", "expected", "is_met"),
+    ("shares", "expected", "is_met"),
     [
-        ([(0.6, 0.60, 0.80), (0.8, 0.70, 0.79), (1.0, 0.75, 0.70)], 0.8, True),  # 1.0 keeps .875
-        (
-            [(0.6, 0.679, 0.80), (0.8, 0.681, 0.79), (1.0, 0.70, 0.80)],
-            0.8,
-            True,
-        ),  # of the gain of .2, .18 has to be left
-        ([(0.6, 0.68, 0.79), (0.8, 0.70, 0.80), (1.0, 0.69, 0.79)], 0.6, True),  # exactly; the smallest, whatever else
-        ([(0.6, 0.69, 0.80), (0.8, 0.70, 0.79), (1.0, 0.90, 0.70)], 0.6, True),  # the gain of those that keep enough
-        ([(0.6, 0.498, 0.80), (0.8, 0.502, 0.79)], 0.8, True),  # a small gain is not given away
-        ([(0.6, 0.45, 0.80), (1.0, 0.49, 0.79)], 1.0, True),  # without a gain the best on dev
-        ([(0.6, 0.49, 0.80), (0.8, 0.4900004, 0.80)], 0.6, True),  # equal to 6 digits
-        ([(0.6, 0.60, 0.60), (0.8, 0.90, 0.55), (1.0, 0.95, 0.50)], 0.6, False),  # none keeps .98: the mildest
-        ([(0.6, 0.60, 0.60), (1.0, 0.70, 0.60)], 1.0, False),  # as mild: then dev
+        # 1.0 is best on dev, but keeps only .875 of the general score
+        ([(0.6, 0.60, 0.80), (0.8, 0.70, 0.79), (1.0, 0.75, 0.70)], 0.8, True),
+        # of the gain of .2, .18 has to be left: .68
+        ([(0.6, 0.679, 0.80), (0.8, 0.681, 0.79), (1.0, 0.70, 0.80)], 0.8, True),
+        # exactly .68 is enough, and the smallest share wins over better scores
+        ([(0.6, 0.68, 0.79), (0.8, 0.70, 0.80), (1.0, 0.69, 0.79)], 0.6, True),
+        # the gain is that of the best share that meets min_retention, not of 1.0
+        ([(0.6, 0.69, 0.80), (0.8, 0.70, 0.79), (1.0, 0.90, 0.70)], 0.6, True),
+        # a small gain counts, too
+        ([(0.6, 0.498, 0.80), (0.8, 0.502, 0.79)], 0.8, True),
+        # without a gain the best on dev is chosen
+        ([(0.6, 0.45, 0.80), (1.0, 0.49, 0.79)], 1.0, True),
+        # equal on dev to 6 digits
+        ([(0.6, 0.49, 0.80), (0.8, 0.4900004, 0.80)], 0.6, True),
+        # none keeps .98: the best general score is chosen
+        ([(0.6, 0.60, 0.60), (0.8, 0.90, 0.55), (1.0, 0.95, 0.50)], 0.6, False),
+        # ... and among equal ones the best on dev
+        ([(0.6, 0.60, 0.60), (1.0, 0.70, 0.60)], 1.0, False),
         ([(0.6, 0.60, 0.60), (1.0, 0.70, 0.5999999)], 1.0, False),
-        ([(1.0, 0.40, 0.90)], 1.0, True),  # the only one is taken, worse than base as it is
+        # the only candidate is chosen, though worse than the base on dev
+        ([(1.0, 0.40, 0.90)], 1.0, True),
     ],
 )
-def test_the_smallest_share_that_keeps_enough_of_general_text_and_of_the_gain_is_chosen(
-    points: list[tuple[float, float, float]], expected: float, is_met: bool
+def test_the_smallest_share_that_keeps_general_score_and_gain_is_chosen(
+    shares: list[tuple[float, float, float]], expected: float, is_met: bool
 ) -> None:
-    chosen = choose([Point(*point) for point in points], BASE, 0.98, 0.9)
-    assert (chosen.point.share, chosen.is_retention_met) == (expected, is_met)
+    """Case by case, with min_retention .98 and min_gain_kept .9."""
+    choice = choose([Share(*share) for share in shares], BASE, 0.98, 0.9)
+    assert (choice.share.weight, choice.is_retention_met) == (expected, is_met)
 
 
-def test_the_floor_is_met_by_a_score_that_is_exactly_there() -> None:
-    same = Point(1.0, 0.6, BASE.general)
+def test_a_score_equal_to_the_base_meets_a_min_retention_of_1() -> None:
+    """Retention of exactly 1 qualifies; where the base scores 0, there is nothing to lose."""
+    same = Share(1.0, 0.6, BASE.general)
     assert choose([same], BASE, 1.0, 1.0) == Choice(same, True)
-    assert retention(Point(1.0, 0.6, 0.0), Point(0.0, 0.5, 0.0)) == 1.0  # nothing to lose
+    assert retention(Share(1.0, 0.6, 0.0), Share(0.0, 0.5, 0.0)) == 1.0
 
 
 @given(
@@ -114,36 +125,37 @@ def test_the_floor_is_met_by_a_score_that_is_exactly_there() -> None:
     st.floats(0, 1),
 )
 @settings(max_examples=200)
-def test_what_is_chosen_keeps_the_gain_and_a_smaller_share_does_not(
-    points: list[tuple[float, float, float]], min_retention: float, min_gain_kept: float
+def test_the_chosen_share_keeps_the_gain_and_no_smaller_one_does(
+    shares: list[tuple[float, float, float]], min_retention: float, min_gain_kept: float
 ) -> None:
-    """Against a plain search."""
-    candidates = [Point(*point) for point in points]
-    chosen = choose(candidates, BASE, min_retention, min_gain_kept)
-    keeping = [point for point in candidates if point.general / BASE.general >= min_retention]
-    assert chosen.is_retention_met == bool(keeping)
-    if keeping:
-        gain = max(point.dev for point in keeping) - BASE.dev
-        asked = BASE.dev + (min_gain_kept * gain if gain > 0 else gain)
-        assert chosen.point in keeping and chosen.point.dev >= asked - 2e-6
-        assert all(point.dev < asked for point in keeping if point.share < chosen.point.share)
+    """Against the definition in plain Python, at random scores and limits."""
+    candidates = [Share(*share) for share in shares]
+    choice = choose(candidates, BASE, min_retention, min_gain_kept)
+    retaining = [share for share in candidates if share.general / BASE.general >= min_retention]
+    assert choice.is_retention_met == bool(retaining)
+    if retaining:
+        gain = max(share.dev for share in retaining) - BASE.dev
+        required = BASE.dev + (min_gain_kept * gain if gain > 0 else gain)
+        assert choice.share in retaining and choice.share.dev >= required - 2e-6
+        assert all(share.dev < required for share in retaining if share.weight < choice.share.weight)
     else:
-        assert all(chosen.point.general >= point.general - 1e-6 for point in candidates)
+        assert all(choice.share.general >= share.general - 1e-6 for share in candidates)
 
 
-@pytest.mark.parametrize(("min_gain_kept", "share"), [(1.0, 1.0), (0.98, 0.5)])
-def test_the_stage_gives_up_as_much_of_the_gain_as_it_is_told(
-    case: "Case", monkeypatch: pytest.MonkeyPatch, min_gain_kept: float, share: float
+@pytest.mark.parametrize(("min_gain_kept", "weight"), [(1.0, 1.0), (0.98, 0.5)])
+def test_the_stage_gives_up_as_much_gain_as_min_gain_kept_allows(
+    case: "Case", monkeypatch: pytest.MonkeyPatch, min_gain_kept: float, weight: float
 ) -> None:
-    points = [Point(0.0, 0.5, 0.8), Point(0.5, 0.698, 0.79), Point(1.0, 0.70, 0.79)]
-    monkeypatch.setattr("attune.stages.merge.score", lambda *_: points)
-    assert case.run(shares=[0.5, 1.0], min_gain_kept=min_gain_kept)["share"] == share
+    """Half of the weights have .99 of the gain: enough at .98, too little at 1."""
+    shares = [Share(0.0, 0.5, 0.8), Share(0.5, 0.698, 0.79), Share(1.0, 0.70, 0.79)]
+    monkeypatch.setattr("attune.stages.merge.score_shares", lambda *_: shares)
+    assert case.run(shares=[0.5, 1.0], min_gain_kept=min_gain_kept)["share"] == weight
 
 
-def test_held_out_queries_search_held_out_passages_and_equal_texts_are_one() -> None:
-    """Two answers to one question, one passage for two; passages that training may see are no distractors."""
-    practice = Practice([Pair("f", "P1"), Pair("g", "P2")], [Pair("a", "P3"), Pair("a", "P1"), Pair("b", "P3")])
-    task = general_task(practice)
+def test_the_general_task_is_of_the_evaluation_half_alone() -> None:
+    """Two answers to one question, one passage for two; passages of the train half are no distractors."""
+    general = GeneralText([Pair("f", "P1"), Pair("g", "P2")], [Pair("a", "P3"), Pair("a", "P1"), Pair("b", "P3")])
+    task = general_task(general)
     assert task.queries == {"a": "a", "b": "b"}
     assert list(task.corpus) == ["P1", "P3"]
     assert task.relevant == {"a": {"P3", "P1"}, "b": {"P3"}}
@@ -162,13 +174,21 @@ def test_held_out_queries_search_held_out_passages_and_equal_texts_are_one() -> 
     ],
 )
 def test_parameters_out_of_range_are_refused(change: dict[str, Any]) -> None:
+    """Shares outside 0..1 or none at all, limits outside 0..1, and a round that is a path."""
     with pytest.raises(ValidationError):
         params(**change)
 
 
 def params(**changes: object) -> MergeParams:
-    values = {"round": "r1", "shares": [1.0], "min_retention": 0.0, "min_gain_kept": 1.0, "general": "general.jsonl"}
-    return MergeParams.model_validate(values | {"precision": "fp32", "threads": 1} | changes)
+    values: dict[str, object] = {
+        "round": "r1",
+        "shares": [1.0],
+        "min_retention": 0.0,
+        "min_gain_kept": 1.0,
+        "general": "general.jsonl",
+    }
+    machine = {"threads": 1, "precision": "fp32", "batch_tokens": 4096}
+    return MergeParams.model_validate(values | {"machine": machine} | changes)
 
 
 class Case:
@@ -185,9 +205,9 @@ class Case:
         texts = [f"{one} {other} of the data" for one, other in pairs]
         columns = {"document_id": ids, "title": [""] * len(ids), "text": texts, "duplicate_of": ids, "cluster_id": ids}
         write(pl.DataFrame(columns, schema=CORPUS), root / "prepared" / "corpus.parquet", CORPUS)
-        asked = pl.DataFrame({"query_id": ids, "text": [f"find {other} and {one}" for one, other in pairs]})
-        asked = asked.with_columns(cluster_id=pl.lit(""), given_split=pl.lit(""), stratum=pl.lit(""))
-        write(asked, root / "dev" / "queries.parquet", CLUSTERED_QUERIES)
+        queries = pl.DataFrame({"query_id": ids, "text": [f"find {other} and {one}" for one, other in pairs]})
+        queries = queries.with_columns(cluster_id=pl.lit(""), given_split=pl.lit(""), stratum=pl.lit(""))
+        write(queries, root / "dev" / "queries.parquet", CLUSTERED_QUERIES)
         judged = pl.DataFrame({"query_id": ids, "document_id": ids}).with_columns(relevance=pl.lit(1, pl.Int64))
         write(judged, root / "dev" / "qrels.parquet", QRELS)
         write(judged.select("document_id"), root / "dev" / "documents.parquet", DOCUMENT_IDS)
@@ -195,7 +215,7 @@ class Case:
         (root / "general.jsonl").write_text("\n".join(map(json.dumps, lines)))
 
     def tune(self, seed: int, noise: float) -> None:
-        """Stands in for training: the base's weights with noise of this size relative to each tensor's spread."""
+        """Writes the base's weights with noise, in standard deviations of each tensor, instead of training."""
         folder = Path(shutil.copytree(self.base, self.root / "r1" / str(seed), dirs_exist_ok=True))
         generator = torch.Generator().manual_seed(seed)
         weights = load_file(self.base / WEIGHTS)
@@ -231,8 +251,8 @@ def case(tmp_path: Path, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch) ->
     return Case(tmp_path, tiny_encoder)
 
 
-def test_with_share_1_the_rounds_own_files_come_out_byte_for_byte(case: Case) -> None:
-    """The first seed's as the model, the other's beside it, with a list; the curve has both ends."""
+def test_share_1_copies_the_rounds_files_byte_for_byte(case: Case) -> None:
+    """The first seed's become the model, the other's stand beside it with a list; the curve has both ends."""
     receipt = case.run()
     assert receipt["share"] == 1.0 and receipt["n_seeds"] == 2
     assert files_of(case.root / "tuned") == files_of(case.root / "r1" / "13")
@@ -246,8 +266,8 @@ def test_with_share_1_the_rounds_own_files_come_out_byte_for_byte(case: Case) ->
 
 
 @pytest.mark.parametrize("shares", [[1.0], [0.3], [0.0, 0.5, 1.0]])
-def test_a_round_without_training_gives_the_base_to_the_bit_at_any_share(case: Case, shares: list[float]) -> None:
-    """train.epochs: 0. All shares tie on both scores, so the smallest is taken, and nothing differs from the base."""
+def test_without_training_every_share_gives_the_base_to_the_bit(case: Case, shares: list[float]) -> None:
+    """train.epochs: 0. All shares tie on both scores, so the smallest is chosen, and nothing differs from the base."""
     for seed in (13, 7):
         case.tune(seed, 0.0)
     receipt = case.run(shares=shares, min_retention=1.0)
@@ -261,8 +281,8 @@ def test_a_round_without_training_gives_the_base_to_the_bit_at_any_share(case: C
         assert (case.root / "tuned" / WEIGHTS).read_bytes() == (case.base / WEIGHTS).read_bytes()
 
 
-def test_a_share_between_is_saved_and_scored_as_the_mean_of_the_weights(case: Case) -> None:
-    """Each seed's weights, read back from its folder; the receipt's score is that of the folder that is kept."""
+def test_the_saved_encoder_is_the_weighted_mean_that_was_scored(case: Case) -> None:
+    """Each seed's saved weights are its weighted mean; the receipt's scores are those of the saved model."""
     receipt = case.run(shares=[0.4])
     base = load_file(case.base / WEIGHTS)
     for seed, folder in ((13, "tuned"), (7, "seeds/7")):
@@ -275,7 +295,7 @@ def test_a_share_between_is_saved_and_scored_as_the_mean_of_the_weights(case: Ca
     assert receipt["dev_ndcg@10"] == pytest.approx(
         ndcg(case.root / "tuned", read_dev(case.root / "dev", texts)), abs=1e-6
     )
-    general = general_task(read_practice(case.root / "general.jsonl"))
+    general = general_task(read_general_text(case.root / "general.jsonl"))
     assert receipt["general_ndcg@10"] == pytest.approx(ndcg(case.root / "tuned", general), abs=1e-6)
     assert receipt["base_general_ndcg@10"] == pytest.approx(ndcg(case.base, general), abs=1e-6)
     assert receipt["n_general_queries"] == len(general.queries) == len(general.corpus) < 16
@@ -288,16 +308,16 @@ def ndcg(folder: Path, task: Any) -> float:
     encoder = TorchEncoder(load_torch(folder), "fp32", 4096)
     ids = list(task.corpus)
     scores = encoder.encode_query(list(task.queries.values())) @ encoder.encode_document(list(task.corpus.values())).T
-    found = []
+    gains = []
     for row, query in zip(scores, task.queries, strict=True):
         (answer,) = task.relevant[query]
         rank = 1 + int((row > row[ids.index(answer)]).sum())
-        found.append(1 / np.log2(1 + rank) if rank <= 10 else 0.0)
-    return float(np.mean(found))
+        gains.append(1 / np.log2(1 + rank) if rank <= 10 else 0.0)
+    return float(np.mean(gains))
 
 
-def test_a_wrecked_encoder_is_led_back_to_where_general_text_is_kept(case: Case) -> None:
-    """Noise six times the weights' spread: a small share is taken; where none meets the floor, the receipt says so."""
+def test_min_retention_limits_the_share_of_a_ruined_encoder(case: Case) -> None:
+    """Noise of six standard deviations: a small share is chosen; if none retains enough, the receipt says so."""
     for seed in (13, 7):
         case.tune(seed, 6.0)
     back = case.run(shares=[0.0, 0.05, 1.0], min_retention=0.98)
@@ -309,22 +329,23 @@ def test_a_wrecked_encoder_is_led_back_to_where_general_text_is_kept(case: Case)
 
 
 def test_the_same_input_gives_the_same_bytes(case: Case) -> None:
+    """Two runs of the stage write equal model files."""
     case.run(shares=[0.3, 0.6])
     one = files_of(case.root / "tuned")
     case.run(shares=[0.3, 0.6])
     assert files_of(case.root / "tuned") == one
 
 
-def test_the_line_gives_back_the_ends_after_the_middle(case: Case) -> None:
-    """One model in memory, set anew for each share: nothing of the last one stays."""
-    line = Line(case.base, case.root / "r1" / "13", 1)
-    line.at(0.5)
-    assert bits(line.at(1.0).state_dict()) == bits(load_torch(case.root / "r1" / "13").state_dict())
-    assert bits(line.at(0.0).state_dict()) == bits(load_torch(case.base).state_dict())
+def test_interpolation_returns_exact_ends_after_a_middle_share(case: Case) -> None:
+    """One model in memory serves all shares; nothing of the last share stays in it."""
+    encoders = Interpolation(case.base, case.root / "r1" / "13", 1)
+    encoders.at(0.5)
+    assert bits(encoders.at(1.0).state_dict()) == bits(load_torch(case.root / "r1" / "13").state_dict())
+    assert bits(encoders.at(0.0).state_dict()) == bits(load_torch(case.base).state_dict())
 
 
-def test_an_encoder_that_was_tuned_from_another_base_is_one_line(case: Case, tmp_path: Path) -> None:
-    """A cut position table; nothing is left behind that looks finished."""
+def test_an_encoder_tuned_from_another_base_is_refused(case: Case, tmp_path: Path) -> None:
+    """A shorter position table is named in one line; no output is left behind."""
     from safetensors import safe_open
 
     other = build_tiny_encoder(tmp_path / "other")
@@ -337,11 +358,12 @@ def test_an_encoder_that_was_tuned_from_another_base_is_one_line(case: Case, tmp
     save_file(weights | {name: weights[name][:40].clone()}, other / WEIGHTS, metadata=metadata)
     shutil.rmtree(case.root / "r1" / "13")
     shutil.copytree(other, case.root / "r1" / "13")
-    with pytest.raises(BadInput, match=r"merge: 1 tensors .*position_embeddings.*\(40, 32\) against \(64, 32\)"):
+    with pytest.raises(BadInput, match=r"merge: 1 tensors .*position_embeddings.*got \(40, 32\), expected \(64, 32\)"):
         case.run(shares=[0.5])
     assert not (case.root / "tuned").exists() and not list(case.root.rglob("*.partial"))
 
 
-def test_a_round_without_the_first_seed_is_one_line(case: Case) -> None:
-    with pytest.raises(BadInput, match=r"r1: no encoder of seed 5, found \[7, 13\]; run `dvc repro`"):
+def test_a_round_without_the_first_seed_is_refused(case: Case) -> None:
+    """The message lists the seeds that the round has."""
+    with pytest.raises(BadInput, match=r"r1: no encoder of seed 5, only of \[7, 13\]; run `dvc repro`"):
         case.run(first=5)
