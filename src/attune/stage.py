@@ -26,8 +26,8 @@ Out = Annotated[Path, "out"]
 Receipt = Mapping[str, int | float | str | bool]
 
 PARAMS_FILE, ADVANCED_FILE = Path("params.yaml"), Path("advanced.yaml")
-# Errors that end in one line: bad data, and files that cannot be read or written. safetensors raises its own type, not an
-# OSError, for a full disk while weights are saved and for truncated weights.
+# Errors that end in one line: bad data, and files that cannot be read or written. safetensors raises its own type
+# for a full disk while weights are saved and for truncated weights.
 EXPECTED = (BadInput, OSError, SafetensorError)
 
 
