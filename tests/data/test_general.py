@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from attune.evaluation.probe import Labelled, Retrieval, Similarity, read_task
+from attune.evaluation.probe import LabelledData, RetrievalData, SimilarityData, read_task
 from attune.tuning.general_text import read_general_text
 
 GENERAL = Path(__file__).resolve().parents[2] / "data" / "general"
@@ -46,12 +46,12 @@ def twins(ours: list[str], theirs: list[str]) -> Iterator[tuple[str, str]]:
 def test_there_are_enough_pairs_to_tell_encoders_apart() -> None:
     """At least 300 questions and passages, 300 graded pairs, 8 classes of 40."""
     retrieval = read_task("retrieval", GENERAL / "retrieval.jsonl", 1)
-    assert isinstance(retrieval, Retrieval)
+    assert isinstance(retrieval, RetrievalData)
     assert len(retrieval.queries) == len(retrieval.documents) == len(retrieval.judgments) >= 300
     similarity = read_task("similarity", GENERAL / "similarity.jsonl", 1)
-    assert isinstance(similarity, Similarity) and len(similarity.scores) >= 300
+    assert isinstance(similarity, SimilarityData) and len(similarity.scores) >= 300
     topics = read_task("classification", GENERAL / "classification.jsonl", 40)
-    assert isinstance(topics, Labelled) and len(set(topics.labels)) == 8
+    assert isinstance(topics, LabelledData) and len(set(topics.labels)) == 8
     halves = read_general_text(GENERAL / "practice.jsonl")
     assert min(len(halves.train), len(halves.evaluation)) >= 100
 

@@ -15,8 +15,8 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 
 from attune.encoding.encoders import TorchEncoder, best_precision, load_torch
 from attune.evaluation import drift
-from attune.evaluation import probe as tasks
 from attune.evaluation.drift import DriftParams, general_cost, is_drifted
+from attune.evaluation.probe import score_classification, score_similarity
 from attune.stage import call, load_params
 from attune.stages.base import BaseParams, base
 from attune.stages.probe import ProbeParams, probe
@@ -89,10 +89,10 @@ def judge(folder: Path, out: Path) -> Judged:
     encode = TorchEncoder(load_torch(folder), "fp32", 4096).encode_query
     graded = lines(DATASETS / "stsb/test.jsonl")
     sides = (encode([pair[side] for pair in graded]) for side in ("sentence1", "sentence2"))
-    stsb = tasks.similarity(*sides, np.array([pair["score"] for pair in graded], dtype=np.float64))
+    stsb = score_similarity(*sides, np.array([pair["score"] for pair in graded], dtype=np.float64))
     intents = lines(DATASETS / "banking77/test.jsonl")[::3]
     vectors, labels = encode([row["text"] for row in intents]), [row["label"] for row in intents]
-    banking77 = tasks.classification(vectors, labels, 5, 4, 1, 0)
+    banking77 = score_classification(vectors, labels, 5, 4, 1, 0)
     receipt = json.loads(out.with_suffix(".json").read_text())
     return Judged(receipt, np.load(out / "general.npy"), stsb["spearman"], banking77["knn_accuracy"])
 

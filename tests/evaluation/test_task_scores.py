@@ -7,16 +7,15 @@ from scipy.stats import ortho_group
 from sklearn.cluster import KMeans
 from sklearn.metrics import completeness_score, homogeneity_score
 
-from attune.evaluation import probe as tasks
+from attune.evaluation.probe import score_classification, score_clustering, score_retrieval, score_similarity
+from attune.runtime.arrays import Float32
 
-Vectors = NDArray[np.float32]
 
-
-def unit(vectors: NDArray[np.float64]) -> Vectors:
+def unit(vectors: NDArray[np.float64]) -> Float32:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def blobs(n: int, spread: float, seed: int = 0) -> tuple[Vectors, list[str]]:
+def blobs(n: int, spread: float, seed: int = 0) -> tuple[Float32, list[str]]:
     """n texts each of four labels, around four centres."""
     random = np.random.default_rng(seed)
     centres = np.eye(8)[:4]
@@ -29,7 +28,7 @@ def test_retrieval_by_hand() -> None:
     documents = unit(np.eye(16))
     queries = unit(np.stack([np.eye(16)[0], np.eye(16)[1] + 2 * np.eye(16)[2], np.arange(16, 0, -1.0)]))
     judgments = np.array([[0, 0, 1], [1, 1, 1], [2, 12, 1]])
-    found = tasks.retrieval(queries, documents, judgments, 1)
+    found = score_retrieval(queries, documents, judgments, 1)
     assert found == {"ndcg@10": pytest.approx((1 + 1 / np.log2(3)) / 3), "recall@10": pytest.approx(2 / 3)}
 
 
@@ -37,22 +36,22 @@ def test_similarity_by_hand() -> None:
     """Cosines 1, .5, 0 and the grades 5, 1, 3: ranks 3, 2, 1 against 3, 1, 2, so 1 - 6 * 2 / (3 * 8)."""
     first = unit(np.array([[1.0, 0], [1, 0], [1, 0]]))
     second = unit(np.array([[1.0, 0], [1, np.sqrt(3)], [0, 1]]))
-    assert tasks.similarity(first, second, np.array([5, 1, 3.0])) == {"spearman": pytest.approx(0.5)}
+    assert score_similarity(first, second, np.array([5, 1, 3.0])) == {"spearman": pytest.approx(0.5)}
 
 
 def test_an_encoder_that_says_the_same_of_all_has_no_correlation() -> None:
     """Not NaN, which a receipt could not hold; equal but for rounding is equal."""
     same = unit(np.ones((4, 3)))
     nearly = same + np.float32(1e-7) * np.arange(4, dtype=np.float32)[:, None]
-    assert tasks.similarity(same, nearly, np.array([1, 2, 3, 4.0])) == {"spearman": 0.0}
+    assert score_similarity(same, nearly, np.array([1, 2, 3, 4.0])) == {"spearman": 0.0}
 
 
 def test_probes_find_labels_that_are_there_and_none_that_are_not() -> None:
     """Four far groups: all right; labels at random: about a quarter."""
     vectors, labels = blobs(20, 0.05)
-    assert tasks.classification(vectors, labels, 5, 4, 2, 0) == {"knn_accuracy": 1.0, "logistic_accuracy": 1.0}
+    assert score_classification(vectors, labels, 5, 4, 2, 0) == {"knn_accuracy": 1.0, "logistic_accuracy": 1.0}
     shuffled = np.random.default_rng(1).permutation(labels).tolist()
-    chance = tasks.classification(vectors, shuffled, 5, 4, 5, 0)
+    chance = score_classification(vectors, shuffled, 5, 4, 5, 0)
     assert all(0.1 < value < 0.4 for value in chance.values())
 
 
@@ -60,13 +59,13 @@ def test_no_text_votes_for_itself() -> None:
     """Each text's nearest is of the other label: with one neighbour kNN is wrong, as it would not be with itself."""
     angles = np.repeat(np.linspace(0, np.pi, 12, endpoint=False), 2) + np.tile([0, 0.01], 12)
     vectors = unit(np.stack([np.cos(angles), np.sin(angles)], axis=1))
-    found = tasks.classification(vectors, ["a", "b"] * 12, 1, 12, 20, 0)
+    found = score_classification(vectors, ["a", "b"] * 12, 1, 12, 20, 0)
     assert found["knn_accuracy"] < 0.15
 
 
 def test_more_neighbours_than_texts_are_all_of_them() -> None:
     vectors, labels = blobs(3, 0.05)
-    assert tasks.classification(vectors, labels, 1000, 3, 1, 0)["knn_accuracy"] == 1.0
+    assert score_classification(vectors, labels, 1000, 3, 1, 0)["knn_accuracy"] == 1.0
 
 
 def test_clustering_is_the_mean_of_the_runs_v_measures() -> None:
@@ -78,7 +77,7 @@ def test_clustering_is_the_mean_of_the_runs_v_measures() -> None:
         h, c = homogeneity_score(labels, found), completeness_score(labels, found)
         expected.append(2 * h * c / (h + c))
     assert len(set(expected)) > 1
-    assert tasks.clustering(vectors, labels, 3, 7) == {"v_measure": pytest.approx(np.mean(expected))}
+    assert score_clustering(vectors, labels, 3, 7) == {"v_measure": pytest.approx(np.mean(expected))}
 
 
 @pytest.mark.parametrize("measure", ["similarity", "classification", "clustering", "retrieval"])
@@ -88,10 +87,10 @@ def test_scores_do_not_hang_on_the_axes(measure: str) -> None:
     turned = (vectors @ ortho_group.rvs(8, random_state=0)).astype(np.float32)
     pairs = np.array([[i, i + 30, 1] for i in range(30)])
     scores = {
-        "similarity": lambda v: tasks.similarity(v[:30], v[30:], np.arange(30.0)),
-        "classification": lambda v: tasks.classification(v, labels, 5, 3, 2, 0),
-        "clustering": lambda v: tasks.clustering(v, labels, 3, 0),
-        "retrieval": lambda v: tasks.retrieval(v[:30], v, pairs, 1),
+        "similarity": lambda v: score_similarity(v[:30], v[30:], np.arange(30.0)),
+        "classification": lambda v: score_classification(v, labels, 5, 3, 2, 0),
+        "clustering": lambda v: score_clustering(v, labels, 3, 0),
+        "retrieval": lambda v: score_retrieval(v[:30], v, pairs, 1),
     }[measure]
     assert scores(turned) == pytest.approx(scores(vectors), abs=0.01)
     assert scores(vectors) == scores(vectors)

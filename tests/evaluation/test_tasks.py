@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from attune.errors import BadInput
-from attune.evaluation.probe import Labelled, Retrieval, Similarity, Type, read_task
+from attune.evaluation.probe import LabelledData, RetrievalData, SimilarityData, TaskType, read_task
 
 
 def write(path: Path, *records: Any) -> Path:
@@ -25,7 +25,7 @@ def test_a_repeated_query_is_one_with_several_passages(tmp_path: Path) -> None:
     """So is a passage that answers two queries: what reads the same is the same."""
     path = write(tmp_path / "r.jsonl", pair("a", "x"), pair("b", "y"), pair("a", "y"))
     task = read_task("retrieval", path, 1)
-    assert isinstance(task, Retrieval)
+    assert isinstance(task, RetrievalData)
     assert (task.queries, task.documents) == (["a", "b"], ["x", "y"])
     assert task.judgments.tolist() == [[0, 0, 1], [1, 1, 1], [0, 1, 1]]
     assert task.positives() == [("a", "x"), ("b", "y"), ("a", "y")]
@@ -40,7 +40,7 @@ def test_a_beir_folder_is_its_test_split(tmp_path: Path) -> None:
     (tmp_path / "qrels/train.tsv").write_text(f"{head}q0\td0\t1\n")
     (tmp_path / "qrels/test.tsv").write_text(f"{head}q2\td1\t2\nq2\td0\t0\nq1\td2\t1\n")
     task = read_task("retrieval", tmp_path, 1)
-    assert isinstance(task, Retrieval)
+    assert isinstance(task, RetrievalData)
     assert (task.queries, task.documents) == (["ask 1", "ask 2"], ["t0 x0", "t1 x1", "t2 x2"])
     assert sorted(task.judgments.tolist()) == [[0, 2, 1], [1, 0, 0], [1, 1, 2]]
     assert sorted(task.positives()) == [("ask 1", "t2 x2"), ("ask 2", "t1 x1")]
@@ -57,18 +57,18 @@ def test_without_a_test_split_the_whole_is_taken(tmp_path: Path) -> None:
 def test_pairs_keep_their_grades_and_both_sides_are_encoded(tmp_path: Path) -> None:
     records = [{"first": "a", "second": "b", "score": 5}, {"first": "c", "second": "d", "score": 0.5}]
     task = read_task("similarity", write(tmp_path / "s.jsonl", *records), 1)
-    assert isinstance(task, Similarity)
+    assert isinstance(task, SimilarityData)
     np.testing.assert_array_equal(task.scores, [5, 0.5])
     assert task.queries == ["a", "c", "b", "d"] and task.documents == []
 
 
 @pytest.mark.parametrize("kind", ["classification", "clustering"])
-def test_labels_may_be_words_or_whole_numbers_and_files_may_be_packed(tmp_path: Path, kind: Type) -> None:
+def test_labels_may_be_words_or_whole_numbers_and_files_may_be_packed(tmp_path: Path, kind: TaskType) -> None:
     lines = [{"text": "a", "label": 1}, {"text": "b", "label": "two"}, {"text": "c", "label": 1.0}]
     path = tmp_path / "c.jsonl.gz"
     path.write_bytes(gzip.compress("\n".join(map(json.dumps, lines)).encode()))
     task = read_task(kind, path, 1)
-    assert isinstance(task, Labelled)
+    assert isinstance(task, LabelledData)
     assert (task.texts, task.labels, task.queries) == (["a", "b", "c"], ["1", "two", "1"], ["a", "b", "c"])
 
 
@@ -91,7 +91,7 @@ def test_labels_may_be_words_or_whole_numbers_and_files_may_be_packed(tmp_path: 
         ("clustering", [{"text": "", "label": "l"}], r'f:1: "text" is empty'),
     ],
 )  # fmt: skip
-def test_each_fault_has_its_line(tmp_path: Path, kind: Type, records: list[Any], message: str) -> None:
+def test_each_fault_has_its_line(tmp_path: Path, kind: TaskType, records: list[Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):
         read_task(kind, write(tmp_path / "f", *records), 1)
 

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from attune.encoding.encoders import TorchEncoder, load_torch
 from attune.errors import BadInput
-from attune.evaluation.probe import Labelled, Retrieval, Similarity
+from attune.evaluation.probe import LabelledData, RetrievalData, SimilarityData
 from attune.stage import call, load_params
 from attune.stages.probe import TRACKED, Encoded, ProbeParams, general_space, probe, read_tasks
 
@@ -22,7 +22,8 @@ WORDS = "array bird boat graph house moon river snow stone tree wind world".spli
 
 
 def params(**tasks: Any) -> ProbeParams:
-    settings = DEFAULTS.model_dump() | {"precision": "fp32", "threads": 1, "n_folds": 2, "n_repeats": 1, "n_runs": 2}
+    machine = {"threads": 1, "precision": "fp32", "batch_tokens": 4096}
+    settings = DEFAULTS.model_dump() | {"machine": machine, "n_folds": 2, "n_repeats": 1, "n_runs": 2}
     return ProbeParams.model_validate(settings | {"tasks": tasks})
 
 
@@ -97,9 +98,9 @@ def test_the_same_encoder_gets_the_same_bytes_and_a_copy_of_it_too(project: Path
 def test_queries_and_documents_have_their_prompts() -> None:
     """A text that is asked and found is encoded as each; drift takes it once, as a query."""
     tasks = [
-        Retrieval(["a", "b"], ["b", "c"], np.array([[0, 0, 1], [1, 1, 2], [1, 0, 0]])),
-        Similarity(["a"], ["d"], np.array([1.0])),
-        Labelled(["d"], ["l"]),
+        RetrievalData(["a", "b"], ["b", "c"], np.array([[0, 0, 1], [1, 1, 2], [1, 0, 0]])),
+        SimilarityData(["a"], ["d"], np.array([1.0])),
+        LabelledData(["d"], ["l"]),
     ]
     queries = Encoded(["a", "b", "a", "d"], lambda texts: np.array([[1, ord(t)] for t in texts], np.float32))
     documents = Encoded(["b", "c"], lambda texts: np.array([[2, ord(t)] for t in texts], np.float32))
@@ -138,8 +139,8 @@ def test_the_tracked_paths_are_those_of_dvc_yaml() -> None:
 )
 def test_tasks_that_cannot_be_are_refused(tmp_path: Path, tasks: dict[str, Any], message: str) -> None:
     """One line from params.yaml, before anything is encoded."""
-    path = tmp_path / "params.yaml"
+    path, values = tmp_path / "params.yaml", DEFAULTS.model_dump()
     with path.open("w") as file:
-        YAML().dump({"probe": DEFAULTS.model_dump() | {"tasks": tasks}}, file)
+        YAML().dump({"machine": values.pop("machine"), "probe": values | {"tasks": tasks}}, file)
     with pytest.raises(BadInput, match=message):
         load_params(ProbeParams, "probe", path)
