@@ -1,26 +1,61 @@
-"""The README says what is: its figures are those of metrics/, its map is the tree, its commands and links exist."""
+"""README and docs are true: generated tables, links, names of commands, parameters and files, and commands that run."""
 
 import importlib.util
 import json
+import os
 import re
+import shlex
+import shutil
 import subprocess
+import sys
 import tomllib
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from branches import GIT, ROOT, git
+from demo_project import finished_pipeline, served
+from ruamel.yaml import YAML
 
 from attune.cli.main import app
 from attune.errors import BadInput
 
-ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = ("README.md", "CONTRIBUTING.md", "docs/experiments.md", "CHANGELOG.md", "data/README.md")
+DOCS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
+FOLDERS = [f"{name}/README.md" for name in ("data", "data/general", "data/own", "data/tasks", "models/rerankers")]
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/service/README.md", *DOCS, *FOLDERS]
+BIN = str(Path(sys.executable).parent)
+
+# Commands of console blocks that the test below runs in a clone of this repository; all take seconds.
+RUN = (
+    r"attune gate( --against baseline)?",
+    r"attune check data/own/faq\.csv .*",
+    r"dvc (metrics|params) diff",
+    r"dvc metrics diff baseline --targets .*",
+    r"make (comment|gate) AGAINST=main",
+    r"make (diff|experiments)",
+    r"python -m attune\.runtime model",
+)
+# Commands that pages name in running text, and that the same test runs.
+ALSO_RUN = ("make help", "dvc dag", "attune verify")
+# All others, with the reason why they are not run here.
+NOT_RUN = {
+    r"(make test|make check|\.ci/run|python -m pytest .*|\. \.venv/bin/activate)": "this suite, or its set-up",
+    r"make docs": "test_the_site_has_no_dead_links_and_loads_only_its_own_files",
+    r"make test-(slow|remotes|consumers)": "minutes, and programs of their own",
+    r"make demo": "serves until Ctrl-C; tests/cli/test_demo.py",
+    r"dvc exp (run|apply) .*": "trains; tests/cli/test_experiments.py runs such a sweep",
+    r"dvc metrics diff main sweep-3|attune gate --against sweep-3": "needs the sweep before it",
+    r"dvc (commit -f|status|repro).*": "needs the outputs of a finished pipeline",
+    r"dvc (remote|push|get|import|update|artifacts) ?.*|gto .*|git .*": "needs a DVC remote; make test-remotes",
+    r"PYTHONHASHSEED=0 PYTHONPATH=src torchrun .*": "needs several hosts; tests/encoding/test_torchrun.py",
+}
 
 
 def load_tables() -> Any:
-    """bench/readme.py, which is no package's module."""
+    """Imports bench/readme.py, which is no package's module."""
     spec = importlib.util.spec_from_file_location("readme_tables", ROOT / "bench" / "readme.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -31,42 +66,94 @@ def load_tables() -> Any:
 tables = load_tables()
 
 
-def mapped(page: str) -> list[str]:
-    """The files of the project map, each by its whole path; a line that ends in / opens a folder."""
-    section = page.partition("## Project map\n\n```\n")[2].partition("```")[0]
-    folders: list[tuple[int, str]] = []
-    files = []
-    for line in section.splitlines():
-        depth, name = len(line) - len(line.lstrip()), line.split()[0]
-        folders = [(above, folder) for above, folder in folders if above < depth]
-        path = "".join(folder for _, folder in folders) + name
-        if name.endswith("/"):
-            folders.append((depth, name))
-        else:
-            files.append(path)
-    return files
+def read(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def code(page: str) -> list[str]:
+    """Returns the code blocks and code spans of a page."""
+    return re.findall(r"```.*?```|`[^`\n]+`", page, re.DOTALL)
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """Returns the code blocks of a language, without their indentation in a list."""
+    return [block[1] for block in re.finditer(rf"^ *```{language}\n(.*?)^ *```", page, re.DOTALL | re.MULTILINE)]
+
+
+def console(page: str) -> list[str]:
+    """Returns the commands of a page's console blocks, continued lines joined, comments cut off."""
+    text = "\n".join(blocks(page, "console")).replace("\\\n", " ")
+    lines = [line.strip() for line in text.splitlines()]
+    return [re.split(r"\s+# ", line.removeprefix("$ "))[0].strip() for line in lines if line.startswith("$ ")]
 
 
 def commands(page: str, program: str) -> set[str]:
-    """The first words after a program's name, wherever the page shows code."""
-    code = re.findall(r"```.*?```|`[^`\n]+`", page, re.DOTALL)
-    return {name for text in code for name in re.findall(rf"(?<![\w./-]){program} ([a-z][a-z0-9-]*)", text)}
+    """Returns the first words after a program's name in code."""
+    pattern = rf"(?<![\w./-]){program} ([a-z][a-z0-9-]*)"
+    return {name for text in code(page) for name in re.findall(pattern, text)}
 
 
-def broken_links(page: str, folder: Path) -> list[str]:
-    """Relative links that lead to no file or to no heading of this page."""
-    headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
-    anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
-    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", page) if "://" not in link]
-    return [
-        link
-        for link in links
-        if (link[1:] not in anchors if link.startswith("#") else not (folder / link.partition("#")[0]).exists())
-    ]
+def anchors(page: str) -> set[str]:
+    """Returns the anchors of a page's headings, as code hosts make them."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", page, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+def links(page: str) -> list[str]:
+    """Returns the relative links of a page."""
+    return [link for link in re.findall(r"\]\(([^)\s]+)\)", page) if "://" not in link]
+
+
+def dead_links(page: str, file: Path) -> list[str]:
+    """Returns the relative links of a page that lead to no file, or to no heading of a page."""
+    dead = []
+    for link in links(page):
+        path, _, anchor = link.partition("#")
+        target = (file.parent / path) if path else file
+        if not target.exists() or (anchor and anchor not in anchors(page if not path else target.read_text())):
+            dead.append(link)
+    return dead
+
+
+def reachable(start: Path) -> set[Path]:
+    """Returns the pages that links lead to from a page, over any number of pages."""
+    seen, todo = set(), [start]
+    while todo:
+        page = todo.pop().resolve()
+        if page not in seen:
+            seen.add(page)
+            paths = [page.parent / link.partition("#")[0] for link in links(page.read_text(encoding="utf-8"))]
+            todo += [path for path in paths if path.suffix == ".md" and path.is_file()]
+    return seen
+
+
+def knobs(values: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Yields the names of all parameters and their groups, joined by dots."""
+    for key, value in values.items():
+        yield above + str(key)
+        if isinstance(value, dict):
+            yield from knobs(value, f"{above}{key}.")
+
+
+def unknown_knobs(page: str, known: set[str]) -> set[str]:
+    """Returns the parameters that a page names and that do not exist."""
+    spans = re.findall(r"`([a-z]+\.[a-z0-9_.]+)(?:[:=][^`]*)?`", page)
+    sections = {name.split(".")[0] for name in known}
+    named = {name for name in spans if name.split(".")[0] in sections}
+    return {
+        name for name in named if name not in known and not name.endswith((".py", ".lock", ".yaml", ".md", ".json"))
+    }
+
+
+def missing_files(page: str) -> set[str]:
+    """Returns the files of this repository that a page names in code and that do not exist."""
+    pattern = r"(?<![\w/.-])((?:src|tests|bench|docs|examples|data/general)/[\w./-]*\w\.\w+)"
+    named = {path for text in code(page) for path in re.findall(pattern, text)}
+    return {path for path in named if not (ROOT / path).exists() and "NAME" not in path and "RECIPE" not in path}
 
 
 def write_metrics(folder: Path) -> Path:
-    """The part of metrics/ that the table shows."""
+    """Writes the part of metrics/ that the table shows."""
     names = ("recall@10", "mrr@10", "ndcg@10")
     compared = {"delta": 0.125, "ci_low": 0.1, "ci_high": 0.15, "p_value": 0.0002}
     report = {
@@ -82,7 +169,7 @@ def write_metrics(folder: Path) -> Path:
 
 
 def test_the_examples_table_by_hand(tmp_path: Path) -> None:
-    """A row per recipe; what is left without leaks only where something leaks and something is left."""
+    """A row per recipe; the gain without leaks is given only where a query leaks and a clean one is left."""
     compared = {"recall@10": {"delta": 0.125, "ci_low": 0.1, "ci_high": 0.15}}
     clean = {"recall@10": {"delta": -0.01, "ci_low": -0.05, "ci_high": 0.03}}
     scores = {system: {"recall@10": value} for system, value in (("bm25", 0.25), ("base", 0.5), ("tuned", 0.625))}
@@ -94,7 +181,7 @@ def test_the_examples_table_by_hand(tmp_path: Path) -> None:
     gain = "**+0.125** [+0.100, +0.150]"
     assert rows == [[gain, "0", " |"], [gain, "400", "**-0.010** [-0.050, +0.030] |"], [gain, "999", " |"]]
     first = tables.examples(tmp_path).splitlines()[2]
-    assert first.startswith("| [a](examples/a.yaml) | 1,000 | 0.250 | 0.500 | 0.625 | ")
+    assert first.startswith("| [a](../examples/a.yaml) | 1,000 | 0.250 | 0.500 | 0.625 | ")
 
 
 def test_the_results_table_by_hand(tmp_path: Path) -> None:
@@ -108,28 +195,29 @@ def test_the_results_table_by_hand(tmp_path: Path) -> None:
         "| its interval | +0.100 to +0.150 | +0.100 to +0.150 | +0.100 to +0.150 |",
         "| its p-value | p < 0.001 | p < 0.001 | p < 0.001 |",
         "",
-        "Better: so it is. Measured on 1,234 test queries. Nothing in test is alike in words to what training sees; "
-        "234 of these queries are near to it in meaning, by the base encoder's own judgment, and without them the gain "
-        "in recall@10 is +0.100 (-0.010 to +0.200).",
+        "Better: so it is. Measured on 1,234 test queries. None of them is a near-duplicate of training by words; "
+        "234 are close to training in meaning (nearest neighbours of the base encoder), and without these the gain in "
+        "recall@10 is +0.100 (-0.010 to +0.200).",
     ]
 
 
-def test_putting_a_table_in_changes_nothing_else_and_can_be_repeated() -> None:
-    """Text around the markers stays, backslashes in the new text are kept, and a second time changes nothing."""
+def test_a_table_is_put_in_its_place_and_nothing_else_changes() -> None:
+    """Text around the markers stays, backslashes are kept, and putting the same text again changes nothing."""
     page = "before\n<!-- diff -->\nold\ntwo lines\n<!-- /diff -->\nafter\n"
-    put = tables.put(page, "diff", r"\1 new")
+    put = tables.put(page, "diff", r"\1 new", "x.md")
     assert put == "before\n<!-- diff -->\n\\1 new\n<!-- /diff -->\nafter\n"
-    assert tables.put(put, "diff", tables.between(put, "diff")) == put
+    assert tables.put(put, "diff", tables.between(put, "diff", "x.md"), "x.md") == put
+    assert tables.put("<!-- diff -->\n<!-- /diff -->\n", "diff", "x", "x.md") == "<!-- diff -->\nx\n<!-- /diff -->\n"
 
 
 @pytest.mark.parametrize("page", ["no markers", "<!-- diff -->\nx\n<!-- /diff -->\n" * 2, "<!-- diff -->\nunclosed"])
 def test_lost_or_doubled_markers_get_one_line(page: str) -> None:
     """A table is never written to the wrong place."""
-    with pytest.raises(BadInput, match=r"README\.md: [02] pairs of markers <!-- diff -->"):
-        tables.put(page, "diff", "new")
+    with pytest.raises(BadInput, match=r"docs/x\.md: [02] pairs of markers <!-- diff -->"):
+        tables.put(page, "diff", "new", "docs/x.md")
 
 
-def test_figures_that_are_not_there_or_not_json_get_one_line(tmp_path: Path) -> None:
+def test_missing_or_malformed_figures_get_one_line(tmp_path: Path) -> None:
     """No traceback before the first pipeline run."""
     with pytest.raises(BadInput, match=r"report\.json: not found; run `make repro` first"):
         tables.results(tmp_path)
@@ -139,47 +227,48 @@ def test_figures_that_are_not_there_or_not_json_get_one_line(tmp_path: Path) -> 
 
 
 def test_without_the_tag_there_is_no_diff_table(tmp_path: Path) -> None:
-    """Outside git, or in a clone without the tag, the README's table is left as it is."""
+    """Outside git, or in a clone without the tag, the table stays as it is."""
     assert tables.diff(tmp_path) is None
 
 
 @pytest.fixture
 def committed_metrics() -> None:
-    """Skips where metrics/ differs from the last commit: whoever tries something has not written it up yet."""
+    """Skips where metrics/ differs from the last commit, as during an experiment that is not written up yet."""
     changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "metrics"], cwd=ROOT, check=False).returncode
     if changed:
-        pytest.skip("metrics/ is not as committed; `make readme` before you commit it")
+        pytest.skip("metrics/ is not as committed; run `make readme` before you commit it")
 
 
-def test_the_results_are_those_of_metrics(committed_metrics: None) -> None:
-    """`make readme` was run after the last pipeline run that was committed."""
-    assert tables.between(README, "results") == tables.results(ROOT / "metrics")
-
-
-def test_the_diff_is_that_of_dvc(committed_metrics: None) -> None:
-    """`make readme` was run after the last pipeline run that was committed, with the tag in place."""
-    found = tables.diff(ROOT)
-    if found is None:
+@pytest.mark.parametrize("name", tables.TABLES)
+def test_generated_tables_are_those_of_the_figures(name: str, committed_metrics: None) -> None:
+    """`make readme` was run after the last run that was committed (for the diff: where the tag is there)."""
+    page, make = tables.TABLES[name]
+    text = make()
+    if text is None:
         pytest.skip("no tag `baseline` here: run `make baseline`")
-    assert tables.between(README, "diff") == found
+    assert tables.between(read(page), name, page) == text
 
 
-def test_the_map_is_the_tree() -> None:
-    """Every file of the package is on the map and no other; a folder's line stands for its __init__.py."""
-    files = [path for path in (ROOT / "src/attune").rglob("*.*") if path.suffix in (".py", ".j2")]
-    files = [path for path in files if path.name != "__init__.py"]
-    named = [path for path in mapped(README) if path.startswith("src/attune/")]
-    assert sorted(named) == sorted(path.relative_to(ROOT).as_posix() for path in files)
+def test_readme_and_contributing_are_short() -> None:
+    """A README that one reads; everything else is a page of docs/."""
+    assert len(README.splitlines()) <= 250
+    assert len(read("CONTRIBUTING.md").splitlines()) <= 120
 
 
-def test_the_rest_of_the_map_exists() -> None:
-    """What the map names outside the package is there; metrics/ comes of the pipeline."""
-    assert [path for path in mapped(README) if not (ROOT / path).exists()] == []
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    """No page is an orphan."""
+    assert {ROOT / page for page in PAGES} <= reachable(ROOT / "README.md")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_relative_link_leads_somewhere(page: str) -> None:
+    """Links lead to a file or to a heading."""
+    assert dead_links(read(page), ROOT / page) == []
 
 
 def test_every_command_exists() -> None:
-    """make targets and attune commands that the documents mention."""
-    pages = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
+    """make targets and attune commands that a page names are defined."""
+    pages = "\n".join(map(read, PAGES))
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     known = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
     assert commands(README, "make") >= {"repro", "smoke", "test"} and "search" in commands(README, "attune")
@@ -187,30 +276,144 @@ def test_every_command_exists() -> None:
     assert commands(pages, "attune") - known == set()
 
 
-def test_every_dependency_has_a_reason() -> None:
-    """pyproject.toml's entries and the rows of CONTRIBUTING's table are the same."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    groups = [project["dependencies"], *project["optional-dependencies"].values()]
-    named = {re.split(r"[><=]", entry)[0] for group in groups for entry in group}
-    section = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Dependencies")[2]
-    cells = re.findall(r"^\| (`.+?) \|", section, re.MULTILINE)
-    assert {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)} == named
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])
+def test_every_parameter_exists(page: str) -> None:
+    """Parameters that a page names are in params.yaml or advanced.yaml; the changelog also names old ones."""
+    files = [YAML(typ="safe").load(read(name)) for name in ("params.yaml", "advanced.yaml")]
+    assert unknown_knobs(read(page), {name for values in files for name in knobs(values)}) == set()
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_relative_link_leads_somewhere(page: str) -> None:
-    """To a file, or to a heading of the page."""
-    path = ROOT / page
-    assert broken_links(path.read_text(encoding="utf-8"), path.parent) == []
+def test_every_file_exists(page: str) -> None:
+    """Paths that a page names in code are there."""
+    assert missing_files(read(page)) == set()
+
+
+def test_every_dependency_has_a_reason() -> None:
+    """Each entry of pyproject.toml has a comment beside or above it, there or under another extra."""
+    text = read("pyproject.toml")
+    project = tomllib.loads(text)["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    named = {re.split(r"[><=]", entry)[0] for group in groups for entry in group}
+    beside = re.findall(r'^ *(?:\w+ = \[)?"([\w.-]+)[^"]*"[,\]]+  # \w', text, re.MULTILINE)
+    above = re.findall(r'^ +#.*\n +"([\w.-]+)', text, re.MULTILINE)
+    shared = re.search(r"the sources of these five packages", text)
+    assert shared is not None
+    assert named - {*beside, *above} == {"pandas"}  # one of the five
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory, tiny_onnx: Path) -> Path:
+    """A clone of this repository with an environment, the example's csv and a small model in place."""
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("not a git checkout")
+    folder = tmp_path_factory.mktemp("documents") / "clone"
+    git(folder.parent, "clone", "-q", str(ROOT), str(folder))
+    git(folder, "checkout", "-q", "-B", "main")
+    (folder / ".venv").mkdir()
+    (folder / ".venv" / "ready").touch()
+    header, row = blocks(README, "csv")[0].split("\n")[:2]
+    rows = [row.replace("order", f"order {number}") for number in range(30)]
+    (folder / "data" / "own" / "faq.csv").write_text("\n".join([header, *rows]))
+    for name in ("model", "models/onnx"):
+        shutil.copytree(tiny_onnx, folder / name)
+    shutil.copytree(tiny_onnx, folder / "models" / "base")
+    if run(folder, "make baseline").returncode:
+        pytest.skip("a shallow clone: no baseline")
+    return folder
+
+
+def run(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command in a folder as a user would after `. .venv/bin/activate`."""
+    path = {"PATH": os.pathsep.join([BIN, os.environ.get("PATH", "")]), "PYTHONPATH": "src", "COLUMNS": "200"}
+    return subprocess.run(
+        shlex.split(command), cwd=folder, env=os.environ | GIT | path, capture_output=True, text=True, check=False
+    )
+
+
+def shown() -> list[str]:
+    """Returns the commands of all console blocks but those of the example service, which has its own tests."""
+    return sorted({command for page in PAGES if not page.startswith("examples") for command in console(read(page))})
+
+
+def test_every_command_is_run_or_has_a_reason_not_to_be() -> None:
+    """No command of a console block escapes the tests unnoticed, and no pattern here is out of date."""
+    patterns = (*RUN, *NOT_RUN)
+    assert [command for command in shown() if not any(re.fullmatch(pattern, command) for pattern in patterns)] == []
+    assert [pattern for pattern in patterns if not any(re.fullmatch(pattern, command) for command in shown())] == []
+    spans = {text.strip("`") for page in PAGES for text in code(read(page))}
+    assert set(ALSO_RUN) - {span for span in spans for name in ALSO_RUN if span.startswith(name)} == set()
+
+
+@pytest.mark.parametrize(
+    "command", [*ALSO_RUN, *(command for command in shown() if any(re.fullmatch(pattern, command) for pattern in RUN))]
+)
+def test_commands_of_the_pages_run(clone: Path, command: str) -> None:
+    """Commands that take seconds end well in a fresh clone; the gate may also say no."""
+    done = run(clone, command)
+    may_fail = "gate" in command and "attune gate: " in done.stdout
+    assert done.returncode == 0 or (may_fail and done.returncode in (1, 2)), done.stdout + done.stderr
+    assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/serving.md"])
+def test_the_python_of_a_service_runs(
+    page: str, tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The lines that a service copies work on a small model; serving.md's end with a ranking."""
+    shutil.copytree(tiny_onnx, tmp_path / "models" / "onnx")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"texts": ["stack arrays", "shortest path"], "ids": ["d0", "d1"]}
+    block = blocks(read(page), "python")[0]
+    exec(compile(block.replace("index.top(", "hits = index.top("), page, "exec"), names)
+    assert names["embedder"].encode_query(["x"]).shape == (1, 32)
+    if page != "README.md":
+        assert sorted(name for name, _ in names["hits"][0]) == ["d0", "d1"]
+
+
+def test_the_python_of_the_embeddings_api_runs(tmp_path: Path, tiny_encoder: Path, tiny_onnx: Path) -> None:
+    """The client's lines on the demo's page get a vector of the served model."""
+    project = finished_pipeline(tmp_path, tiny_encoder, tiny_onnx)
+    block = blocks(read("docs/demo.md"), "python")[0]
+    with served(project) as address:
+        names: dict[str, Any] = {}
+        exec(
+            block.replace("http://127.0.0.1:8765", address.rstrip("/")).replace("client.emb", "got = client.emb"), names
+        )
+    assert len(names["got"]) == 32
+
+
+def test_the_site_has_no_dead_links_and_loads_only_its_own_files(clone: Path) -> None:
+    """`make docs` makes a page of each; scripts, styles and pictures are its own; a planted dead link stops it."""
+    done = run(clone, "make docs")
+    assert done.returncode == 0, done.stdout + done.stderr
+    site = clone / "scratch" / "site"
+    assert {page.replace(".md", ".html").replace("README", "index") for page in PAGES} <= {
+        path.relative_to(site).as_posix() for path in site.rglob("*.html")
+    }
+    assert "matryoshka" in (site / "search" / "search_index.json").read_text().lower()
+    loaded = re.compile(
+        r'(?:<script[^>]*\ssrc|<link[^>]*\shref|<img[^>]*\ssrc)="?(https?:)?//|@import|url\(["\']?https?:'
+    )
+    assert [path.name for path in site.rglob("*.html") if loaded.search(path.read_text())] == []
+    assert [path.name for path in site.rglob("*.css") if loaded.search(path.read_text())] == []
+    for link in ("absent.md", "gate.md#absent"):
+        (clone / "docs" / "demo.md").write_text(f"{read('docs/demo.md')}\n[a link]({link})\n")
+        assert run(clone, "make docs").returncode != 0
+    (clone / "docs" / "demo.md").write_text(read("docs/demo.md"))
 
 
 def test_these_tests_can_fail(tmp_path: Path) -> None:
-    """A planted file, command and link are all found."""
-    page = "## Project map\n\n```\nsrc/attune/\n  one.py  first\n  sub/  more\n    two.py  x\n  three.py  x\n```\n"
-    assert mapped(page) == [str(PurePosixPath("src/attune", name)) for name in ("one.py", "sub/two.py", "three.py")]
+    """A planted command, link, parameter and file are all reported."""
     assert commands("`make gold` and make silver\n```console\n$ attune fly --now\n```", "make") == {"gold"}
     assert commands("make it so\n```console\n$ attune fly --now\n```", "attune") == {"fly"}
-    assert broken_links("# A page\n[a](#a-page) [b](#no) [c](absent.md) [d](https://x.y)", tmp_path) == [
-        "#no",
-        "absent.md",
-    ]
+    assert console("```console\n$ a \\\n  b  # c\noutput\n```\n   ```console\n   $ d\n   ```\n") == ["a   b", "d"]
+    (tmp_path / "b.md").write_text("# There")
+    page = "# A page\n[a](#a-page) [b](#no) [c](absent.md) [d](https://x.y) [e](b.md#there) [f](b.md#not)"
+    assert dead_links(page, tmp_path / "a.md") == ["#no", "absent.md", "b.md#not"]
+    (tmp_path / "a.md").write_text("[b](b.md)")
+    (tmp_path / "c.md").write_text("")
+    assert reachable(tmp_path / "a.md") == {tmp_path / "a.md", tmp_path / "b.md"}
+    known = {"train", "train.epochs"}
+    assert unknown_knobs("`train.epochs: 0` `train.epoch` `x.y` `train.py`", known) == {"train.epoch"}
+    assert missing_files("`tests/absent.py` `python bench/readme.py x` `tests/NAME.py`") == {"tests/absent.py"}
