@@ -84,7 +84,7 @@ def test_small_blocks_find_what_large_ones_find(monkeypatch: pytest.MonkeyPatch)
     texts = [" ".join(chance.choices("abcdefghij", k=chance.randint(1, 8))) for _ in range(200)]
     whole = all_pairs(texts, 1, 0.7)
     assert len(whole) > 100
-    for name in ("SETS_AT_ONCE", "MEETINGS_AT_ONCE", "SHINGLES_AT_ONCE"):
+    for name in ("SETS_AT_ONCE", "CANDIDATES_AT_ONCE", "SHINGLES_AT_ONCE"):
         monkeypatch.setattr(likeness, name, 7)
     monkeypatch.setattr("attune.data.splitting.similarity.TEXTS_AT_ONCE", 7)
     assert all_pairs(texts, 1, 0.7) == whole

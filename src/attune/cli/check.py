@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from ruamel.yaml import YAML
 from tokenizers import Tokenizer
 
 from attune.data.sources.documents import TEXTS
@@ -26,7 +25,7 @@ from attune.data.splitting.duplicates import merge_raw
 from attune.data.splitting.similarity import alike
 from attune.data.words import WORD
 from attune.errors import BadInput, Problems
-from attune.stage import ADVANCED_FILE, PARAMS_FILE, load_params
+from attune.stage import load_params
 from attune.stages.base import BaseParams, locate
 from attune.stages.collect import CollectParams, read_source, write_raw
 from attune.stages.prepare import PrepareParams, tables_of
@@ -44,8 +43,8 @@ MIN_TEST_QUERIES = 100  # with fewer, the interval of a gain is wide
 Facts = dict[str, Any]
 
 
-def source_params(path: Path | None, source: str, options: Sequence[str]) -> tuple[CollectParams, dict[str, list[str]]]:
-    """Returns the parameters of stage collect for a path, and the lines that set them, by parameter file.
+def source_params(path: Path | None, source: str, options: Sequence[str]) -> tuple[CollectParams, list[str]]:
+    """Returns the parameters of stage collect for a path, and the lines of params.yaml that set them.
 
     Args:
         path: the data; None takes source, path and columns from params.yaml, and there are no lines to set.
@@ -57,18 +56,14 @@ def source_params(path: Path | None, source: str, options: Sequence[str]) -> tup
     """
     params = load_params(CollectParams, "collect")
     if path is None:
-        return params, {}
+        return params, []
     columns = with_names(params.columns, options)
     source = source or guess_source(path, columns)
     if source not in SOURCES:
         raise BadInput(f"--source: got {source!r}, expected one of {', '.join(SOURCES)}")
     changed = {key: value for key, value in columns.model_dump().items() if value != getattr(params.columns, key)}
-    panel = YAML(typ="safe").load(PARAMS_FILE.read_text(encoding="utf-8"))["collect"].get("columns", {})
-    lines = {str(PARAMS_FILE): [f"source: {source}", f"path: {yaml_value(str(path))}"]}
-    for file, keys in ((PARAMS_FILE, changed.keys() & panel), (ADVANCED_FILE, changed.keys() - panel)):
-        if keys:
-            names = [f"  {key}: {yaml_value(value)}" for key, value in changed.items() if key in keys]
-            lines.setdefault(str(file), []).extend(["columns:", *names])
+    lines = [f"source: {source}", f"path: {yaml_value(str(path))}"]
+    lines += ["columns:", *(f"  {key}: {yaml_value(value)}" for key, value in changed.items())] if changed else []
     return params.model_copy(update={"source": source, "path": str(path), "columns": columns}), lines
 
 

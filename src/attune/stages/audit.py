@@ -1,27 +1,27 @@
-"""Looks for leaks that words do not show: held-out texts that training has seen in other words.
+"""Leak audit by meaning: texts of dev or test that training or model selection has seen in other words.
 
-The nearest neighbour by the base encoder, among the queries and among the relevant documents that a split is held out
-from. A neighbour above the threshold may be a paraphrase or a sibling ("return the largest", "return the smallest"):
-close enough that the report scores the test without it, too. Together with what stage split found by words, each leak
-is written down with what it matches.
+Takes the nearest neighbour by the base encoder's cosine among the queries, and among the relevant documents, of the
+earlier splits. A neighbour above the threshold may be a paraphrase or a sibling ("return the largest", "return the
+smallest"), so the report also scores the test without it. Writes these leaks and those of stage split, each with the
+text that it matches.
 """
 
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from pydantic import Field
 
 from attune.data.splitting.leaks import Texts, count
 from attune.retrieval.exact import top_k
 from attune.retrieval.vectors import load_embeddings
+from attune.runtime.arrays import Float32
 from attune.stage import Machine, Out, Params, Receipt, run
 from attune.tables import CLUSTERED_QUERIES, CORPUS, LEAKS, QRELS, SEEN, SEMANTIC, SPLITS, Leak, full_texts, read, write
 
 
 class AuditParams(Params):
-    """From which cosine on two texts count as the same in other words, and how much of that is let through."""
+    """Cosines from which on two texts count as paraphrases, and the largest share of a split that may leak so."""
 
     semantic_query: float = Field(gt=0, le=1)
     semantic_document: float = Field(gt=0, le=1)
@@ -29,8 +29,8 @@ class AuditParams(Params):
     machine: Machine
 
 
-def query_texts(splits: Path, embeddings: Path) -> tuple[Texts, np.ndarray]:
-    """The queries of all splits and their embeddings, (n queries, dim)."""
+def query_texts(splits: Path, embeddings: Path) -> tuple[Texts, Float32]:
+    """Returns the queries of all splits and their embeddings, (n queries, dim)."""
     tables = {name: read(splits / name / "queries.parquet", CLUSTERED_QUERIES) for name in SPLITS}
     vectors = [
         load_embeddings(embeddings / f"{name}.npy", table.height, f"the {name} queries")
@@ -41,8 +41,8 @@ def query_texts(splits: Path, embeddings: Path) -> tuple[Texts, np.ndarray]:
     return texts, np.concatenate(vectors)
 
 
-def document_texts(splits: Path, prepared: Path, embeddings: Path) -> tuple[Texts, np.ndarray]:
-    """The documents that are relevant in each split (a document may be so in several) and their embeddings."""
+def document_texts(splits: Path, prepared: Path, embeddings: Path) -> tuple[Texts, Float32]:
+    """Returns the documents that are relevant in each split (one may be so in several) and their embeddings."""
     corpus = read(prepared / "corpus.parquet", CORPUS).with_row_index("row")
     vectors = load_embeddings(embeddings / "corpus.npy", corpus.height, "the corpus")
     relevant = pl.concat(
@@ -56,25 +56,25 @@ def document_texts(splits: Path, prepared: Path, embeddings: Path) -> tuple[Text
     return texts, vectors[judged["row"].to_numpy()]
 
 
-def semantic_leaks(texts: Texts, vectors: NDArray[np.float32], threshold: float, threads: int) -> list[Leak]:
-    """What of dev is also in train, and of test in train or dev, in other words.
+def semantic_leaks(texts: Texts, vectors: Float32, threshold: float, threads: int) -> list[Leak]:
+    """Finds texts of dev that have a paraphrase in train, and texts of test that have one in train or dev.
 
     Args:
         texts: queries or documents of all splits.
         vectors: their embeddings by the base encoder, (n rows of texts, dim), of length 1.
-        threshold: the cosine from which on two texts count as the same in other words.
+        threshold: the cosine from which on two texts count as paraphrases.
         threads: CPU threads of FAISS.
 
     Returns:
-        Leaks of the kind semantic_*, each with its nearest seen text; they hold what is the same word for word, too.
+        Leaks of the kinds semantic_*, each with its nearest text of an earlier split; equal texts are among them.
     """
     leaks = []
     for split, others in SEEN.items():
-        held_out, seen = texts.rows(split), texts.rows(*others)
-        scores, nearest = top_k(vectors[held_out], vectors[seen], 1, threads)
+        own, seen = texts.rows(split), texts.rows(*others)
+        scores, nearest = top_k(vectors[own], vectors[seen], 1, threads)
         matches = {
             row: (int(seen[near[0]]), float(score[0]))
-            for row, near, score in zip(held_out.tolist(), nearest, scores, strict=True)
+            for row, near, score in zip(own.tolist(), nearest, scores, strict=True)
             if score[0] >= threshold
         }
         leaks += texts.leaks("semantic", split, matches)
@@ -82,7 +82,7 @@ def semantic_leaks(texts: Texts, vectors: NDArray[np.float32], threshold: float,
 
 
 def audit(params: AuditParams, prepared: Path, splits: Path, embeddings: Path, out: Out) -> Receipt:
-    """Writes all leaks, those of stage split and the semantic ones, with what each matches."""
+    """Writes all leaks, those of stage split and those by meaning."""
     queries, query_vectors = query_texts(splits, embeddings)
     documents, document_vectors = document_texts(splits, prepared, embeddings)
     leaks = semantic_leaks(queries, query_vectors, params.semantic_query, params.machine.threads)
@@ -90,12 +90,12 @@ def audit(params: AuditParams, prepared: Path, splits: Path, embeddings: Path, o
     table = pl.concat([read(splits / "leaks.parquet", LEAKS), pl.DataFrame(leaks, LEAKS, orient="row")])
     write(table, out / "leaks.parquet", LEAKS)
     sizes = {f"{texts.what}.{name}": len(texts.rows(name)) for texts in (queries, documents) for name in SPLITS}
-    held_out = {
+    n_texts = {
         f"n_{name}_{texts.what}": sizes[f"{texts.what}.{name}"]
         for texts in (queries, documents)
         for name in ("dev", "test")
     }
-    return held_out | count(leaks, SEMANTIC, sizes, params.max_leak_share)
+    return n_texts | count(leaks, SEMANTIC, sizes, params.max_leak_share)
 
 
 if __name__ == "__main__":

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from attune.data.splitting.clusters import components
-from attune.data.splitting.duplicates import Merged, merged
+from attune.data.splitting.duplicates import MergedData, merge_raw
 from attune.data.splitting.leaks import NearDuplicates
 from attune.data.splitting.paraphrases import merge_paraphrases
-from attune.data.splitting.similarity import alike, alike_to_the_symbol
+from attune.data.splitting.similarity import alike, alike_with_symbols
 from attune.errors import BadInput
+from attune.runtime.arrays import Int64
 from attune.stage import Out, Params, Receipt, run
 from attune.tables import (
     CLUSTERED_QUERIES,
@@ -77,9 +77,7 @@ def own_negatives(qrels: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
     return negatives.join(answers, on=list(NEGATIVES), how="anti").sort(list(NEGATIVES))
 
 
-def tied_by_user(
-    documents: pl.DataFrame, queries: pl.DataFrame, qrels: pl.DataFrame, groups: pl.DataFrame
-) -> NDArray[np.int64]:
+def tied_by_user(documents: pl.DataFrame, queries: pl.DataFrame, qrels: pl.DataFrame, groups: pl.DataFrame) -> Int64:
     """Returns the edges that the user's data sets, (n_edges, 2): relevance judgments and groups of queries.
 
     Nodes are the rows of the documents, then those of the queries.
@@ -94,7 +92,7 @@ def tied_by_user(
     return np.concatenate([pairs.to_numpy().astype(np.int64).reshape(-1, 2) for pairs in (judged, members)])
 
 
-def paraphrases_of(data: Merged, twins: pl.DataFrame) -> pl.DataFrame:
+def paraphrases_of(data: MergedData, twins: pl.DataFrame) -> pl.DataFrame:
     """Returns the paraphrases, merged by equal text, with all near-identical documents."""
     texts, qrels = data.paraphrases
     answers = qrels.filter(pl.col("relevance") > 0).select("query_id", "document_id")
@@ -103,7 +101,7 @@ def paraphrases_of(data: Merged, twins: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def tables_of(data: Merged, params: PrepareParams) -> dict[str, pl.DataFrame]:
+def tables_of(data: MergedData, params: PrepareParams) -> dict[str, pl.DataFrame]:
     """Returns the tables of data/prepared, with shared judgments and clusters.
 
     Raises:
@@ -112,7 +110,7 @@ def tables_of(data: Merged, params: PrepareParams) -> dict[str, pl.DataFrame]:
     texts = full_texts(data.documents)
     similar = alike(texts, params.document_shingle, params.similar_document)
     ids, n = data.documents["document_id"], data.documents.height
-    twins = components(n, alike_to_the_symbol(texts, similar, params.document_shingle, params.identical_document))
+    twins = components(n, alike_with_symbols(texts, similar, params.document_shingle, params.identical_document))
     documents = data.documents.with_columns(duplicate_of=ids.gather(twins))
     answers = data.judged.filter(pl.col("relevance") > 0)
     duplicates = documents.select("document_id", "duplicate_of")
@@ -136,7 +134,7 @@ def tables_of(data: Merged, params: PrepareParams) -> dict[str, pl.DataFrame]:
 
 def prepare(params: PrepareParams, raw: Path, out: Out) -> Receipt:
     """Validates, merges and clusters the raw data."""
-    data = merged(raw)
+    data = merge_raw(raw)
     tables = tables_of(data, params)
     for name, columns in TABLES.items():
         write(tables[name], out / f"{name}.parquet", columns)

@@ -1,4 +1,4 @@
-"""Queries that read the same become one query, with the documents of all."""
+"""Merges queries of equal text into one query with the documents of all."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from attune.tables import QRELS, read_raw, read_raw_paraphrases
 
 
 @dataclass(frozen=True)
-class Merged:
-    """The raw data after identical queries became one.
+class MergedData:
+    """The raw data after identical queries were merged.
 
     Attributes:
-        documents, queries: as tables; queries with the split that the user gave them.
-        judged: judgments under the ids that were kept.
-        kept: for each raw query the one that stands for it.
+        documents, queries: tables; queries with the split that the user gave them.
+        judged: judgments under the kept ids.
+        kept: for each raw query the id of the query that replaces it.
         groups: the same, with the group that the user gave the raw query.
-        paraphrases: the raw ones and their judgments; no part of clusters, which they must not change.
+        paraphrases: raw paraphrases and their judgments; they take no part in clustering, which they must not change.
     """
 
     documents: pl.DataFrame
@@ -30,8 +30,8 @@ class Merged:
     paraphrases: tuple[pl.DataFrame, pl.DataFrame]
 
 
-def merged(raw: Path) -> Merged:
-    """The raw data with the queries that read the same made one.
+def merge_raw(raw: Path) -> MergedData:
+    """Reads the raw data and merges its identical queries.
 
     Raises:
         BadInput: the raw data cannot be read.
@@ -40,7 +40,7 @@ def merged(raw: Path) -> Merged:
     qrels, given = judgments(by_split)
     queries = queries.join(given, on="query_id", how="left", maintain_order="left")
     kept = merge_queries(queries)
-    return Merged(
+    return MergedData(
         documents=documents,
         queries=queries.filter(kept["query_id"] == kept["kept"]).drop("group"),
         judged=rename_queries(qrels, kept),
@@ -51,7 +51,7 @@ def merged(raw: Path) -> Merged:
 
 
 def judgments(by_split: Mapping[str, pl.DataFrame]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """All judgments in one table, and the split that the user gave each judged query ("" where there is none)."""
+    """Returns all judgments in one table, and the split that the user gave each judged query ("" for none)."""
     qrels = pl.concat([frame.with_columns(given_split=pl.lit(name)) for name, frame in by_split.items()])
     qrels = qrels.with_columns(pl.col("given_split").replace("all", ""))
     given = qrels.select("query_id", "given_split").unique("query_id", keep="first", maintain_order=True)
@@ -59,7 +59,7 @@ def judgments(by_split: Mapping[str, pl.DataFrame]) -> tuple[pl.DataFrame, pl.Da
 
 
 def merge_queries(queries: pl.DataFrame) -> pl.DataFrame:
-    """For each query the first one that reads the same (`kept`): they become one, with all their documents."""
+    """Returns for each query the first one of equal text (`kept`), with which it is merged."""
     same = pl.Series("same", [normalise(text) for text in queries["text"]], pl.String)
     # queries of different given splits stay apart: merging them would hide a leak from the audit
     first = pl.col("query_id").first().over("same", "given_split")
@@ -67,7 +67,7 @@ def merge_queries(queries: pl.DataFrame) -> pl.DataFrame:
 
 
 def rename_queries(qrels: pl.DataFrame, kept: pl.DataFrame) -> pl.DataFrame:
-    """The judgments of merged queries under the id that was kept; of several on one document the highest counts."""
+    """Returns the judgments of merged queries under the kept id; the highest of several on one document counts."""
     renamed = qrels.join(kept, on="query_id", maintain_order="left").select(
         pl.col("kept").alias("query_id"), "document_id", "relevance"
     )

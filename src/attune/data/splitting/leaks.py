@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from attune.data.splitting.clusters import normalise
 from attune.data.splitting.similarity import Alike, alike
 from attune.errors import BadInput
+from attune.runtime.arrays import Int64
 from attune.tables import SEEN, Leak
 
 Matches = dict[int, tuple[int, float]]  # row of the leaked text: row of its match, similarity
@@ -39,7 +40,7 @@ class Texts:
     ids: Sequence[str]
     texts: Sequence[str]
 
-    def rows(self, *splits: str) -> NDArray[np.int64]:
+    def rows(self, *splits: str) -> Int64:
         """Returns the rows of some splits, ascending."""
         return np.flatnonzero(np.isin(self.splits, splits))
 
@@ -51,7 +52,7 @@ class Texts:
         ]
 
 
-def same_value(values: Sequence[str], own: NDArray[np.int64], seen: NDArray[np.int64]) -> Matches:
+def same_value(values: Sequence[str], own: Int64, seen: Int64) -> Matches:
     """Matches rows of dev or test to the first seen row with the same value, at similarity 1.
 
     Args:
@@ -88,7 +89,7 @@ def lexical_leaks(texts: Texts, width: int, threshold: float) -> list[Leak]:
     return leaks
 
 
-def _near(pairs: Alike, own: NDArray[np.int64], seen: NDArray[np.int64]) -> Matches:
+def _near(pairs: Alike, own: Int64, seen: Int64) -> Matches:
     """Matches rows of dev or test to the most similar seen row; the first of several."""
     n = len(pairs.first)
     first_seen = np.full(n, n)

@@ -1,11 +1,11 @@
-"""All pairs of alike texts, exactly, among millions: the Jaccard similarity of their sets of word shingles.
+"""Exact all-pairs similarity join over millions of texts: Jaccard similarity of word shingles above a threshold.
 
 Prefix filtering (Chaudhuri et al., "A primitive operator for similarity joins in data cleaning", ICDE 2006; Bayardo et
-al., "Scaling up all pairs similarity search", WWW 2007): order all shingles from rare to frequent; two sets that are
-alike share a shingle among the rarest few of each. Only texts that meet there are compared, so the cost grows with the
-number of texts and of alike pairs, not with its square, and no pair is missed. Where shingles are single words, even
-rare ones are common, and texts must meet in two of them (the extended prefixes of Wang et al., "Can we beat the prefix
-filtering?", SIGMOD 2012).
+al., "Scaling up all pairs similarity search", WWW 2007): shingles are ordered from rare to frequent; two similar sets
+share a shingle among the rarest few of each. Only texts with such a shared shingle are compared, so the cost grows with
+the number of texts and of similar pairs, not with the square, and no pair is missed. Where shingles are single words,
+even rare ones are common, and texts must share two of them (the extended prefixes of Wang et al., "Can we beat the
+prefix filtering?", SIGMOD 2012).
 """
 
 import re
@@ -18,8 +18,7 @@ from scipy.sparse import csr_array
 
 from attune.data.splitting.clusters import components
 from attune.data.words import WORD, WORD_OR_SYMBOL
-
-Ints = NDArray[np.int64]
+from attune.runtime.arrays import Float64, Int64
 
 TEXTS_AT_ONCE = 20_000  # texts whose words are in memory at one time
 MIXER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: spreads hashes over all bits
@@ -27,18 +26,18 @@ MIXER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: spreads hashes ove
 
 @dataclass(frozen=True)
 class ShingleSets:
-    """The set of shingles of each text: row i holds shingles[start[i] : start[i + 1]], sorted 63-bit hashes."""
+    """Sets of shingles, one a text: row i holds shingles[start[i] : start[i + 1]], sorted 63-bit hashes."""
 
-    start: Ints
-    shingles: Ints
+    start: Int64
+    shingles: Int64
 
     @property
-    def sizes(self) -> Ints:
-        """How many shingles each text has, (n,)."""
+    def sizes(self) -> Int64:
+        """Number of shingles of each text, (n,)."""
         return np.diff(self.start)
 
-    def take(self, rows: Ints) -> "ShingleSets":
-        """The sets of some rows, in that order."""
+    def take(self, rows: Int64) -> "ShingleSets":
+        """Returns the sets of some rows, in that order."""
         sizes = self.sizes[rows]
         start = np.concatenate([[0], np.cumsum(sizes)])
         shift = np.repeat(self.start[rows] - start[:-1], sizes)
@@ -46,11 +45,11 @@ class ShingleSets:
 
 
 def shingle_sets(texts: Sequence[str], width: int, word: re.Pattern[str] = WORD) -> ShingleSets:
-    """The sets of runs of `width` words; a shorter text is one shingle, one without words has none."""
+    """Returns the sets of runs of `width` words; a shorter text is one shingle, a text without words has none."""
     parts, sizes = [], []
     for begin in range(0, len(texts), TEXTS_AT_ONCE):
         words = [word.findall(text.casefold()) for text in texts[begin : begin + TEXTS_AT_ONCE]]
-        # a text with fewer words than a shingle is filled up with empty ones, which no text has
+        # a text with fewer words than a shingle is padded with empty words, which no text contains
         words = [row + [""] * (width - len(row)) if row else row for row in words]
         n_words = np.array([len(row) for row in words], dtype=np.int64)
         hashes = np.fromiter((hash(word) for row in words for word in row), np.int64, n_words.sum()).view(np.uint64)
@@ -67,8 +66,8 @@ def shingle_sets(texts: Sequence[str], width: int, word: re.Pattern[str] = WORD)
     )
 
 
-def _windows(hashes: NDArray[np.uint64], n_words: Ints, width: int) -> tuple[Ints, Ints]:
-    """The row and the hash (63 bits) of each run of `width` words within a row."""
+def _windows(hashes: NDArray[np.uint64], n_words: Int64, width: int) -> tuple[Int64, Int64]:
+    """Returns the row and the 63-bit hash of each run of `width` words within a row."""
     row = np.repeat(np.arange(len(n_words)), n_words)
     place = np.arange(len(row)) - np.repeat(np.cumsum(n_words) - n_words, n_words)
     starts = np.flatnonzero(place + width <= n_words[row])
@@ -79,8 +78,8 @@ def _windows(hashes: NDArray[np.uint64], n_words: Ints, width: int) -> tuple[Int
     return row[starts], ((mixed * MIXER) >> np.uint64(1)).astype(np.int64)
 
 
-def first_of_equals(sets: ShingleSets) -> Ints:
-    """For each row the first with the same set; rows without shingles stand for themselves."""
+def first_of_equals(sets: ShingleSets) -> Int64:
+    """Returns for each row the first row with the same set, (n,); rows without shingles equal no other row."""
     full = np.flatnonzero(sets.sizes)
     own = np.arange(len(sets.sizes))
     if len(full):
@@ -92,29 +91,29 @@ def first_of_equals(sets: ShingleSets) -> Ints:
 
 
 SETS_AT_ONCE = 20_000  # sets whose shingles are ordered at one time
-MEETINGS_AT_ONCE = 5_000_000  # pairs of texts that meet in a shingle, looked at at one time
+CANDIDATES_AT_ONCE = 5_000_000  # pairs of texts with a shared key that are in memory at one time
 SHINGLES_AT_ONCE = 10_000_000  # shingles compared at one time
-FREQUENCY_BITS = 22  # frequencies are counted in so many buckets; they order shingles, so sharing one costs time only
-SLACK = 1e-9  # similarities are ratios of integers: keeps 4/5 at a threshold of 0.8
+FREQUENCY_BITS = 22  # shingles are counted in 2^22 buckets; counts only order shingles, so a collision costs time only
+SLACK = 1e-9  # similarities are ratios of integers: 4/5 passes a threshold of 0.8
 
 
 @dataclass(frozen=True)
 class Alike:
-    """What is alike among n texts.
+    """Similar pairs among n texts.
 
     Attributes:
-        first: (n,) for each text the first one with the same set of shingles, which stands for it in the pairs.
-        low, high: (m,) rows of alike texts with different sets, low < high, sorted.
+        first: (n,) for each text the first one with the same set of shingles, which represents it in the pairs.
+        low, high: (m,) rows of similar texts with different sets, low < high, sorted.
         similarity: (m,) their Jaccard similarities.
     """
 
-    first: Ints
-    low: Ints
-    high: Ints
-    similarity: NDArray[np.float64]
+    first: Int64
+    low: Int64
+    high: Int64
+    similarity: Float64
 
-    def edges(self, threshold: float = 0.0) -> Ints:
-        """Pairs of rows, (n_edges, 2), that tie together what is at least so alike, equal sets included."""
+    def edges(self, threshold: float = 0.0) -> Int64:
+        """Returns edges between rows, (n_edges, 2), that connect texts of at least this similarity, equal sets too."""
         rows = np.arange(len(self.first))
         same = rows[self.first != rows]
         enough = self.similarity >= threshold - SLACK
@@ -128,34 +127,34 @@ def alike(texts: Sequence[str], width: int, threshold: float, word: re.Pattern[s
     first = first_of_equals(sets)
     rows = np.flatnonzero((first == np.arange(len(first))) & (sets.sizes > 0))
     distinct = sets.take(rows)
-    del sets  # the largest thing in memory
-    # one shared single word says little; above one half, alike sets of two words and more share two
-    meetings = 2 if width == 1 and threshold > 0.5 else 1
-    keys = _keys(distinct, threshold, meetings)
-    found = [_compare(distinct, low, high, threshold) for low, high in _meet(keys, distinct.sizes, threshold)]
+    del sets  # the largest object in memory
+    # single words are common; above one half, similar sets of two and more words share at least two of them
+    n_shared = 2 if width == 1 and threshold > 0.5 else 1
+    keys = _keys(distinct, threshold, n_shared)
+    blocks = [_compare(distinct, low, high, threshold) for low, high in _candidates(keys, distinct.sizes, threshold)]
     low, high, similarity = (
-        np.concatenate(column) if found else np.empty(0, kind)
-        for column, kind in zip(zip(*found, strict=True) if found else [()] * 3, "iif", strict=True)
+        np.concatenate(column) if blocks else np.empty(0, kind)
+        for column, kind in zip(zip(*blocks, strict=True) if blocks else [()] * 3, "iif", strict=True)
     )
     order = np.lexsort((high, low))
     return Alike(first, rows[low[order]], rows[high[order]], similarity[order].astype(np.float64))
 
 
-def alike_to_the_symbol(texts: Sequence[str], found: Alike, width: int, threshold: float) -> Ints:
-    """Pairs of rows, (n_pairs, 2), of texts that are found alike in words, and are so in symbols too.
+def alike_with_symbols(texts: Sequence[str], in_words: Alike, width: int, threshold: float) -> Int64:
+    """Returns pairs of rows, (n_pairs, 2), of texts that are similar both in words and with their symbols.
 
-    Texts that differ in symbols alone are near-duplicates, but no answers to the same query: `find -name x` and
+    Texts that differ in symbols alone are near-duplicates, but do not answer the same query: `find -name x` and
     `find ! -name x`.
     """
-    in_words = found.edges(threshold)
-    rows, group = np.unique(in_words), components(len(texts), in_words)
+    edges = in_words.edges(threshold)
+    rows, group = np.unique(edges), components(len(texts), edges)
     pairs = rows[alike([texts[row] for row in rows], width, threshold, WORD_OR_SYMBOL).edges()]
-    together: Ints = pairs[group[pairs[:, 0]] == group[pairs[:, 1]]]
-    return together
+    of_one_group: Int64 = pairs[group[pairs[:, 0]] == group[pairs[:, 1]]]
+    return of_one_group
 
 
-def _keys(sets: ShingleSets, threshold: float, meetings: int) -> csr_array:
-    """A matrix, (n sets, n keys), of the keys in which alike sets meet: rare shingles, or pairs of them."""
+def _keys(sets: ShingleSets, threshold: float, n_shared: int) -> csr_array:
+    """Prefix keys, (n sets, n keys): the rare shingles, or pairs of them, of which similar sets share at least one."""
     rows, keys = [], []
     bucket = (1 << FREQUENCY_BITS) - 1
     frequency = np.bincount(sets.shingles & bucket, minlength=bucket + 1)
@@ -166,11 +165,11 @@ def _keys(sets: ShingleSets, threshold: float, meetings: int) -> csr_array:
         count = frequency[shingles & bucket]
         order = np.lexsort((shingles, count, row))
         place = np.arange(len(row)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        length = sizes - np.ceil(threshold * sizes - SLACK).astype(np.int64) + meetings
+        length = sizes - np.ceil(threshold * sizes - SLACK).astype(np.int64) + n_shared
         kept = order[place < length[row]]
-        kept = kept[count[kept] > 1]  # nobody is met in a shingle that occurs once
+        kept = kept[count[kept] > 1]  # a shingle that occurs once is shared with no other set
         row, key = row[kept], shingles[kept]
-        for row_of, key_of in _pairs(row, key) if meetings == 2 else [(row, key)]:
+        for row_of, key_of in _pairs(row, key) if n_shared == 2 else [(row, key)]:
             rows.append(row_of + begin)
             keys.append(key_of)
     row, key = (np.concatenate(part or [np.empty(0, np.int64)]) for part in (rows, keys))
@@ -181,8 +180,8 @@ def _keys(sets: ShingleSets, threshold: float, meetings: int) -> csr_array:
     )
 
 
-def _pairs(row: Ints, shingles: Ints) -> Iterator[tuple[Ints, Ints]]:
-    """All pairs of shingles of the same row, in their order, as one hash each."""
+def _pairs(row: Int64, shingles: Int64) -> Iterator[tuple[Int64, Int64]]:
+    """Yields all pairs of shingles of the same row, in their order, as one hash each."""
     mixed = shingles.view(np.uint64) * MIXER
     for gap in range(1, len(row)):
         both = np.flatnonzero(row[gap:] == row[:-gap])
@@ -192,23 +191,23 @@ def _pairs(row: Ints, shingles: Ints) -> Iterator[tuple[Ints, Ints]]:
         yield row[both], (pair >> np.uint64(1)).astype(np.int64)
 
 
-def _meet(keys: csr_array, sizes: Ints, threshold: float) -> Iterator[tuple[Ints, Ints]]:
-    """Pairs of rows (low, high) that share a key and are near enough in size to be alike."""
+def _candidates(keys: csr_array, sizes: Int64, threshold: float) -> Iterator[tuple[Int64, Int64]]:
+    """Yields pairs of rows (low, high) that share a key and whose sizes allow the threshold."""
     transposed = keys.T.tocsr()
     work = keys @ np.diff(transposed.indptr)
-    blocks = np.cumsum(work) // MEETINGS_AT_ONCE
+    blocks = np.cumsum(work) // CANDIDATES_AT_ONCE
     for block in np.unique(blocks[work > 0]):
         begin, end = np.searchsorted(blocks, block), np.searchsorted(blocks, block, side="right")
-        met = (keys[begin:end] @ transposed).tocoo()
-        low, high = met.row.astype(np.int64) + begin, met.col.astype(np.int64)
+        shared = (keys[begin:end] @ transposed).tocoo()
+        low, high = shared.row.astype(np.int64) + begin, shared.col.astype(np.int64)
         near = (low < high) & (
             np.minimum(sizes[low], sizes[high]) >= threshold * np.maximum(sizes[low], sizes[high]) - SLACK
         )
         yield low[near], high[near]
 
 
-def _compare(sets: ShingleSets, low: Ints, high: Ints, threshold: float) -> tuple[Ints, Ints, NDArray[np.float64]]:
-    """Those of the pairs whose sets are alike, and how much."""
+def _compare(sets: ShingleSets, low: Int64, high: Int64, threshold: float) -> tuple[Int64, Int64, Float64]:
+    """Returns the pairs at or above the threshold and their Jaccard similarities."""
     shared = np.zeros(len(low), dtype=np.int64)
     blocks = np.cumsum(sets.sizes[low] + sets.sizes[high]) // SHINGLES_AT_ONCE
     for block in np.unique(blocks):
