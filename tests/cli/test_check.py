@@ -1,4 +1,4 @@
-"""`attune check` says before any run what is in a data set, what the split will be, and what to mend."""
+"""`attune check`: facts of a data set before any run, the split that the pipeline will make, and advice."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from attune.cli.check import chosen, guess, in_yaml, named
+from attune.cli.check import guess_source, source_params, with_names, yaml_value
 from attune.errors import BadInput
 from attune.stage import load_params
 from attune.stages.collect import CollectParams
@@ -20,8 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def check(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs the command in a project's folder of its own."""
-    shutil.copy(ROOT / "params.yaml", folder)
+    """Runs the command in a folder with this project's parameters."""
+    for name in ("params.yaml", "advanced.yaml"):
+        shutil.copy(ROOT / name, folder)
     command = [sys.executable, "-c", "from attune.cli.main import main; main()", "check", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
@@ -33,8 +34,8 @@ def write_csv(path: Path, rows: list[tuple[str, ...]]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What is said of 60 good pairs, two that ask the same, one near-duplicate, one Russian and one long."""
+def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Facts of 60 good pairs, two identical queries, one near-duplicate, one Russian and one long pair."""
     folder = tmp_path_factory.mktemp("check")
     rows = [("question", "answer", "url")]
     rows += [(f"how is topic{i} handled by team{i}", f"by rule{i} of chapter{i} in book{i}", "x") for i in range(60)]
@@ -44,62 +45,74 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     write_csv(folder / "faq.csv", rows)
     done = check(folder, "faq.csv", "--column", "query=question", "--column", "document=answer", "--json")
     assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    printed: dict[str, Any] = json.loads(done.stdout)
+    return printed
 
 
-def test_counts_duplicates_and_lengths_by_hand(told: dict[str, Any]) -> None:
-    assert (told["data"]["n_documents"], told["data"]["n_queries"], told["data"]["n_judgments"]) == (64, 63, 64)
-    assert told["data"]["relevant_per_query_max"] == 2
-    assert told["alike"]["n_queries_merged"] == 1
-    assert told["documents"]["words_median"] == 6
-    assert told["documents"]["tokens_max"] == 302  # 300 words and the two tokens around them
-    assert told["documents"]["cut_at_max_length_share"] == pytest.approx(1 / 64)
-    assert told["documents"]["script_cyrillic_share"] == pytest.approx(1 / 64)
-    assert told["queries"]["script_latin_share"] == pytest.approx(62 / 63)
+def test_counts_duplicates_and_lengths_by_hand(facts: dict[str, Any]) -> None:
+    """Sizes, merged queries, words, tokens, the share that is cut, and scripts."""
+    assert (facts["data"]["n_documents"], facts["data"]["n_queries"], facts["data"]["n_judgments"]) == (64, 63, 64)
+    assert facts["data"]["relevant_per_query_max"] == 2
+    assert facts["alike"]["n_queries_merged"] == 1
+    assert facts["documents"]["words_median"] == 6
+    assert facts["documents"]["tokens_max"] == 302  # 300 words and two special tokens
+    assert facts["documents"]["cut_at_max_length_share"] == pytest.approx(1 / 64)
+    assert facts["documents"]["script_cyrillic_share"] == pytest.approx(1 / 64)
+    assert facts["queries"]["script_latin_share"] == pytest.approx(62 / 63)
 
 
-def test_the_split_is_the_one_that_the_pipeline_makes(told: dict[str, Any], tmp_path: Path) -> None:
+def test_the_split_is_the_one_that_the_pipeline_makes(facts: dict[str, Any]) -> None:
     """Sizes add up, nothing leaks from a split that attune makes, and a small test set is called small."""
-    split = told["split"]
+    split = facts["split"]
     assert split["made_by"] == "attune"
     assert sum(split[f"n_{name}_queries"] for name in ("train", "dev", "test")) == 63
     assert not any(n for key, n in split.items() if key.startswith("test_leaks"))
-    assert [note for note in told["notes"] if "test queries: only a large gain" in note]
+    assert [note for note in facts["notes"] if "test queries: only a large gain" in note]
 
 
-def test_without_json_it_is_a_table_with_the_lines_to_put_into_params(tmp_path: Path) -> None:
+def test_it_prints_a_table_and_the_lines_to_set_in_params(tmp_path: Path) -> None:
+    """Lines of params.yaml for source, path, query and document."""
     write_csv(tmp_path / "faq.csv", [("q", "a")] + [(f"what is thing{i}", f"it is{i} that{i}") for i in range(5)])
     done = check(tmp_path, "faq.csv", "--column", "query=q", "--column", "document=a")
     assert done.returncode == 0, done.stderr
     assert "largest cluster" in done.stdout and "cut at max length" in done.stdout
     lines = "  source: pairs\n  path: faq.csv\n  columns:\n    query: q\n    document: a\nthen: make repro\n"
-    assert done.stdout.endswith(lines)
+    assert done.stdout.endswith(f"\nTo use this data, set in params.yaml, section collect:\n{lines}")
+
+
+def test_the_lines_have_the_columns_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only names that differ from params.yaml; lists as YAML; without a path there is nothing to set."""
+    monkeypatch.chdir(ROOT)
+    _, lines = source_params(Path("data/own"), "pairs", ["query=query", "group=customer", "negatives=a,b"])
+    assert lines == ["source: pairs", "path: data/own", "columns:", '  negatives: ["a", "b"]', "  group: customer"]
+    assert source_params(None, "", [])[1] == []
 
 
 @pytest.mark.parametrize(
     "name", ["q", "Frage: kurz", "Antwort #1", "yes", "- x", "7", "[a]", "ü", 'it\'s "so"', "~", ".5"]
 )
 def test_the_lines_are_yaml_whatever_the_columns_are_called(name: str) -> None:
-    assert YAML(typ="safe").load(f"query: {in_yaml(name)}") == {"query": name}
-    assert YAML(typ="safe").load(f"negatives: {in_yaml([name])}") == {"negatives": [name]}
+    """Names with quotes, colons and hashes, and names that YAML reads as another type."""
+    assert YAML(typ="safe").load(f"query: {yaml_value(name)}") == {"query": name}
+    assert YAML(typ="safe").load(f"negatives: {yaml_value([name])}") == {"negatives": [name]}
 
 
 def test_a_leaking_split_and_texts_that_will_be_cut_are_named(tmp_path: Path) -> None:
+    """The advice counts the leaks of a given split and the documents above base.max_length."""
     rows = [("query", "document", "split")]
     rows += [(f"what of matter{i} there", f"word{i} " * 200, "test" if i < 3 else "train") for i in range(12)]
     rows += [("What of matter0 there?", "its own answer here", "train")]
     write_csv(tmp_path / "own.csv", rows)
     done = check(tmp_path, "own.csv", "--column", "split=split", "--json")
-    told = json.loads(done.stdout)
-    assert told["split"]["made_by"] == "you" and told["split"]["test_leaks.exact_queries"] == 1
-    notes = "\n".join(told["notes"])
+    facts = json.loads(done.stdout)
+    assert facts["split"]["made_by"] == "you" and facts["split"]["test_leaks.exact_queries"] == 1
+    notes = "\n".join(facts["notes"])
     assert "the given test split leaks (1 exact queries, 1 near queries)" in notes
     assert "92% of the documents are longer than the encoder reads" in notes
 
 
-def test_bad_data_gets_its_problems_and_nothing_else(tmp_path: Path) -> None:
-    """Each on a line of its own, the number at the end, exit code 1."""
+def test_bad_data_is_one_line_per_problem_and_no_facts(tmp_path: Path) -> None:
+    """File and row in each line, their number at the end, exit code 1."""
     (tmp_path / "bad.csv").write_bytes(b"query,document\na,b,c\nx\nfine words here,good answer\nbad \xff,z\n")
     done = check(tmp_path, "bad.csv")
     assert (done.returncode, done.stdout) == (1, "")
@@ -107,7 +120,8 @@ def test_bad_data_gets_its_problems_and_nothing_else(tmp_path: Path) -> None:
     assert [line.split(": ")[1] for line in lines] == ["bad.csv:2", "bad.csv:3", "bad.csv:5", "3 problems"]
 
 
-def test_the_source_is_guessed_from_what_lies_there(tmp_path: Path) -> None:
+def test_the_source_is_guessed_from_files_and_columns(tmp_path: Path) -> None:
+    """BEIR by its corpus or qrels, documents by text files, tables by their columns; otherwise one line."""
     columns = load_params(CollectParams, "collect", ROOT / "params.yaml").columns
     (tmp_path / "beir").mkdir()
     (tmp_path / "beir" / "corpus.jsonl.gz").touch()
@@ -115,21 +129,22 @@ def test_the_source_is_guessed_from_what_lies_there(tmp_path: Path) -> None:
     (tmp_path / "wiki" / "deep" / "page.md").touch()
     pairs = write_csv(tmp_path / "pairs.csv", [("query", "document", "bad")])
     corpus = write_csv(tmp_path / "corpus.csv", [("document",)])
-    assert guess(tmp_path / "beir", columns) == "beir"
-    assert guess(tmp_path / "wiki", columns) == "documents"
-    assert guess(pairs, columns) == "pairs"
-    assert guess(pairs, named(columns, ["negatives=bad"])) == "triplets"
-    assert guess(corpus, columns) == "documents"
-    with pytest.raises(BadInput, match="say which is which"):
-        guess(corpus, named(columns, ["document=text"]))
+    assert guess_source(tmp_path / "beir", columns) == "beir"
+    assert guess_source(tmp_path / "wiki", columns) == "documents"
+    assert guess_source(pairs, columns) == "pairs"
+    assert guess_source(pairs, with_names(columns, ["negatives=bad"])) == "triplets"
+    assert guess_source(corpus, columns) == "documents"
+    with pytest.raises(BadInput, match="name those of query and document: --column query=NAME"):
+        guess_source(corpus, with_names(columns, ["document=text"]))
     with pytest.raises(BadInput, match="not found"):
-        guess(tmp_path / "absent", columns)
+        guess_source(tmp_path / "absent", columns)
 
 
 @pytest.mark.parametrize(("source", "column"), [("sheet", "query=a"), ("pairs", "question=a"), ("pairs", "query")])
 def test_unknown_sources_and_columns_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, column: str
 ) -> None:
+    """One line with got and expected."""
     monkeypatch.chdir(ROOT)
     with pytest.raises(BadInput, match="got .* expected"):
-        chosen(tmp_path, source, [column])
+        source_params(tmp_path, source, [column])

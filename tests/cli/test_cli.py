@@ -1,4 +1,4 @@
-"""The commands that are not stages: what they print, and how they fail."""
+"""Commands that are not stages: their output and their failures."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from attune.cli import main as cli
-from attune.cli.demo.comparison import SideBySide, System
+from attune.cli.demo.comparison import PairedSearch, SearchSystem
 from attune.errors import BadInput
 from attune.runtime.search import Search
 
@@ -24,19 +24,19 @@ DOCUMENTS = {
 }
 
 
-def system(name: str, scores: list[float]) -> System:
+def system(name: str, scores: list[float]) -> SearchSystem:
     vectors = np.array([[score] for score in scores], dtype=np.float32)
     encode = lambda texts: np.ones((len(texts), 1), dtype=np.float32)  # noqa: E731
-    return System(name, "numpy", encode, Search.build(vectors, list(DOCUMENTS)))
+    return SearchSystem(name, "numpy", encode, Search.build(vectors, list(DOCUMENTS)))
 
 
 def test_search_shows_both_rankings_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Best first in each column, with scores, how far a document moved, and what was judged; markup is text."""
+    """Best first in each column, with scores, changes of rank and answers; markup is shown as text."""
     systems = (system("base", [0.1, 0.9, 0.5]), system("tuned", [0.9, 0.8, 0.1]))
     monkeypatch.setattr("attune.cli.demo.examples.read_answers", lambda root: {"stack arrays": {"d0"}})
     monkeypatch.setattr(
-        "attune.cli.demo.comparison.load",
-        lambda root, params, answers: SideBySide(systems, DOCUMENTS, answers, params.depth),
+        "attune.cli.demo.comparison.load_search",
+        lambda root, params, answers: PairedSearch(systems, DOCUMENTS, answers, params.depth),
     )
     done = runner.invoke(cli.app, ["search", "stack arrays", "--k", "2"], env={"COLUMNS": "140"})
     assert done.exit_code == 0, done.output
@@ -49,7 +49,7 @@ def test_search_shows_both_rankings_side_by_side(monkeypatch: pytest.MonkeyPatch
 
 
 def test_search_without_a_query_is_one_line() -> None:
-    """It says what to do; test_demo.py tells of a pipeline that has not run."""
+    """The line has the next step; test_demo.py has the case of a pipeline that has not run."""
     with pytest.raises(BadInput, match="the query is empty"):
         runner.invoke(cli.app, ["search", " "], catch_exceptions=False)
 
@@ -57,7 +57,7 @@ def test_search_without_a_query_is_one_line() -> None:
 def test_the_command_ends_with_one_line_and_a_non_zero_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`attune verify` of a folder that is no model."""
+    """`attune verify` of a folder without a model."""
     monkeypatch.setattr("sys.argv", ["attune", "verify", str(tmp_path)])
     with pytest.raises(SystemExit) as caught:
         cli.main()
@@ -73,22 +73,27 @@ def test_verify_approves_an_exported_model(tiny_onnx: Path) -> None:
     assert "every golden vector" in " ".join(done.output.split())
 
 
-HEAVY = ("torch", "polars", "faiss", "transformers", "sentence_transformers")
+HEAVY = ("torch", "polars", "faiss", "transformers", "sentence_transformers", "matplotlib", "pyarrow", "sklearn")
 
 
 def heavy_after(statement: str) -> list[str]:
-    """The heavy modules that a fresh interpreter has loaded after a statement."""
+    """Returns the heavy modules that a fresh interpreter has loaded after a statement."""
     code = f"import json, sys; {statement}; print(json.dumps(sorted(set(sys.modules) & set({HEAVY!r}))))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return list(json.loads(done.stdout.splitlines()[-1]))
 
 
 def test_help_and_verify_load_nothing_heavy(tiny_onnx: Path) -> None:
-    """Only `attune search` needs torch, polars and faiss; nobody else should wait for them."""
+    """torch, polars and faiss take seconds to import, and only other commands need them."""
     assert heavy_after("import attune.cli.main") == []
     for arguments in (["--help"], ["verify", str(tiny_onnx)]):
         command = f"from attune.cli.main import app; app({arguments!r}, standalone_mode=False)"
         assert heavy_after(command) == []
+
+
+def test_gate_and_comment_import_no_more_than_the_review_extra() -> None:
+    """A pull request's job installs neither polars nor torch nor matplotlib."""
+    assert heavy_after("import attune.cli.review.comment, attune.cli.review.gate") == []
 
 
 def test_the_heavy_module_test_can_fail() -> None:

@@ -1,54 +1,54 @@
-"""Two rankings of one corpus beside each other: order, ranks by the other system, and how a document moved."""
+"""Paired search of one corpus: order, ranks by the other system, changes of rank."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attune.cli.demo.comparison import MAX_QUERY, Hit, SideBySide, System, checked, direction, moved
+from attune.cli.demo.comparison import MAX_QUERY, Hit, PairedSearch, SearchSystem, direction, rank_change, valid_query
 from attune.errors import BadInput
 from attune.runtime.search import Search
 
 IDS = ["a", "b", "c", "d"]
 
 
-def system(name: str, scores: list[float]) -> System:
-    """A system that scores the documents a, b, c, d so, whatever the query."""
+def system(name: str, scores: list[float]) -> SearchSystem:
+    """A system with these scores of the documents a, b, c, d for every query."""
     vectors = np.array([[score] for score in scores], dtype=np.float32)
     index = Search.build(vectors, IDS)
-    return System(name, "numpy", lambda texts: np.ones((len(texts), 1), dtype=np.float32), index)
+    return SearchSystem(name, "numpy", lambda texts: np.ones((len(texts), 1), dtype=np.float32), index)
 
 
-def two(depth: int) -> SideBySide:
-    """Base ranks a b c d, tuned c a b d; b answers the query `asked`."""
+def two(depth: int) -> PairedSearch:
+    """Base ranks a b c d, tuned c a b d; b answers the query `judged`."""
     systems = (system("base", [0.9, 0.8, 0.7, 0.1]), system("tuned", [0.5, 0.4, 0.6, 0.1]))
-    return SideBySide(systems, {id_: (f"title {id_}", f"text {id_}") for id_ in IDS}, {"asked": {"b"}}, depth)
+    return PairedSearch(systems, {id_: (f"title {id_}", f"text {id_}") for id_ in IDS}, {"judged": {"b"}}, depth)
 
 
 def test_each_hit_has_its_ranks_by_both_systems() -> None:
-    """Worked out by hand; the two best of each are shown, the depth of three is enough to place them all."""
-    found = two(3).search("asked", 2)
+    """By hand: the two best of each, all within a depth of three."""
+    paired = two(3).search("judged", 2)
     shown = [
-        [(hit.rank, hit.document_id, hit.base_rank, hit.tuned_rank) for hit in side.hits] for side in found.systems
+        [(hit.rank, hit.document_id, hit.base_rank, hit.tuned_rank) for hit in side.hits] for side in paired.systems
     ]
     assert shown == [[(1, "a", 1, 2), (2, "b", 2, 3)], [(1, "c", 3, 1), (2, "a", 1, 2)]]
-    assert [side.system for side in found.systems] == ["base", "tuned"]
-    assert [hit.score for hit in found.systems[1].hits] == pytest.approx([0.6, 0.5])
-    assert found.systems[0].hits[0].title == "title a" and found.systems[0].hits[0].text == "text a"
+    assert [side.system for side in paired.systems] == ["base", "tuned"]
+    assert [hit.score for hit in paired.systems[1].hits] == pytest.approx([0.6, 0.5])
+    assert paired.systems[0].hits[0].title == "title a" and paired.systems[0].hits[0].text == "text a"
 
 
-def test_only_what_was_judged_an_answer_to_this_query_is_marked() -> None:
-    """An unjudged query has no answers, and then nothing is marked."""
-    sides = two(3)
-    marked = [[hit.document_id for hit in side.hits if hit.is_answer] for side in sides.search("asked", 3).systems]
+def test_only_answers_to_this_query_are_marked() -> None:
+    """A query that was not judged has no answers to mark."""
+    searches = two(3)
+    marked = [[hit.document_id for hit in side.hits if hit.is_answer] for side in searches.search("judged", 3).systems]
     assert marked == [["b"], ["b"]]
-    assert not any(hit.is_answer for side in sides.search("not asked", 3).systems for hit in side.hits)
+    assert not any(hit.is_answer for side in searches.search("not judged", 3).systems for hit in side.hits)
 
 
 def test_a_document_below_the_depth_has_no_rank() -> None:
-    """Two are looked at: c is tuned's first and base's third. Asking for more results looks deeper."""
-    found = two(2).search("x", 1)
-    assert found.systems[1].hits[0].base_rank is None and found.depth == 2
+    """At a depth of two, c is tuned's first and below base's depth; more results than that raise the depth."""
+    paired = two(2).search("x", 1)
+    assert paired.systems[1].hits[0].base_rank is None and paired.depth == 2
     deeper = two(2).search("x", 4)
     assert deeper.depth == 4
     assert {hit.document_id: hit.base_rank for hit in deeper.systems[1].hits} == {"c": 3, "a": 1, "b": 2, "d": 4}
@@ -64,10 +64,12 @@ def test_a_document_below_the_depth_has_no_rank() -> None:
         (3, None, "down, from 3 to below 100", "down"),
     ],
 )
-def test_movement_is_told_from_base_to_tuned(base: int | None, tuned: int | None, words: str, way: str) -> None:
-    """In either column the same words, for it is the same document."""
+def test_a_change_of_rank_is_described_from_base_to_tuned(
+    base: int | None, tuned: int | None, words: str, way: str
+) -> None:
+    """The words are the same in both columns."""
     hit = Hit(base or tuned or 0, "d", "", "", 0.5, base, tuned, is_answer=False)
-    assert moved(hit, 100) == words
+    assert rank_change(hit, 100) == words
     assert direction(hit) == way
 
 
@@ -75,7 +77,7 @@ def test_movement_is_told_from_base_to_tuned(base: int | None, tuned: int | None
 def test_ranks_by_the_other_system_are_those_of_its_own_list(
     first: list[int], second: list[int], k: int, depth: int
 ) -> None:
-    """Any two orders: what one side says of the other is what the other says of itself, down to the depth."""
+    """For any two orders, down to the depth."""
 
     class Order:
         def __init__(self, order: list[int]) -> None:
@@ -84,11 +86,13 @@ def test_ranks_by_the_other_system_are_those_of_its_own_list(
         def top(self, queries: object, k: int) -> list[list[tuple[str, float]]]:
             return [[(str(id_), -float(place)) for place, id_ in enumerate(self.order[:k])]]
 
-    systems = tuple(System(str(order), "", lambda texts: np.ones((1, 1)), Order(order)) for order in (first, second))
-    found = SideBySide(systems, {str(i): ("", "") for i in range(6)}, {}, depth).search("q", k)  # type: ignore[arg-type]
-    for ranking in found.systems:
-        assert [hit.rank for hit in ranking.hits] == list(range(1, k + 1))
-        for hit in ranking.hits:
+    systems = tuple(
+        SearchSystem(str(order), "", lambda texts: np.ones((1, 1)), Order(order)) for order in (first, second)
+    )
+    paired = PairedSearch(systems, {str(i): ("", "") for i in range(6)}, {}, depth).search("q", k)  # type: ignore[arg-type]
+    for side in paired.systems:
+        assert [hit.rank for hit in side.hits] == list(range(1, k + 1))
+        for hit in side.hits:
             for rank, order in ((hit.base_rank, first), (hit.tuned_rank, second)):
                 place = order.index(int(hit.document_id)) + 1
                 assert rank == (place if place <= max(k, depth) else None)
@@ -98,6 +102,7 @@ def test_ranks_by_the_other_system_are_those_of_its_own_list(
     ("query", "why"), [(" \n", "empty"), ("x" * (MAX_QUERY + 1), "2001 char"), ("\ud800", "Unicode")]
 )
 def test_a_query_that_cannot_be_encoded_is_refused(query: str, why: str) -> None:
+    """Empty, too long, or a lone surrogate; space around a query is stripped."""
     with pytest.raises(BadInput, match=why):
-        checked(query)
-    assert checked("  x ") == "x"
+        valid_query(query)
+    assert valid_query("  x ") == "x"

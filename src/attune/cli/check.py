@@ -18,7 +18,7 @@ import polars as pl
 from tokenizers import Tokenizer
 
 from attune.data.sources.documents import TEXTS
-from attune.data.sources.files.cells import Columns
+from attune.data.sources.files.cells import ColumnNames
 from attune.data.sources.files.tabular import columns_of, single_file
 from attune.data.sources.raw import RawData
 from attune.data.splitting.duplicates import merge_raw
@@ -67,15 +67,15 @@ def source_params(path: Path | None, source: str, options: Sequence[str]) -> tup
     return params.model_copy(update={"source": source, "path": str(path), "columns": columns}), lines
 
 
-def with_names(columns: Columns, options: Sequence[str]) -> Columns:
+def with_names(columns: ColumnNames, options: Sequence[str]) -> ColumnNames:
     """Returns the columns under the names from the command line (query=question, negatives=bad1,bad2)."""
     changes: dict[str, str | list[str]] = {}
     for option in options:
         key, equals, name = option.partition("=")
-        if not equals or key not in Columns.model_fields:
+        if not equals or key not in ColumnNames.model_fields:
             raise BadInput(
                 f"--column: got {option!r}, expected KIND=NAME such as query=question, "
-                f"with KIND one of {', '.join(Columns.model_fields)}"
+                f"with KIND one of {', '.join(ColumnNames.model_fields)}"
             )
         changes[key] = name.split(",") if key == "negatives" else name
     return columns.model_copy(update=changes)
@@ -87,7 +87,7 @@ def yaml_value(value: str | list[str]) -> str:
     return str(value) if is_bare else json.dumps(value, ensure_ascii=False)
 
 
-def guess_source(path: Path, columns: Columns) -> str:
+def guess_source(path: Path, columns: ColumnNames) -> str:
     """Returns the source that can read a path, judged by its files and their columns.
 
     Raises:

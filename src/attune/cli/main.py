@@ -103,7 +103,7 @@ def check(
     """Profiles a data set before any run: counts, lengths, duplicates, the split with its leaks, and advice."""
     from attune.cli.check import profile, source_params  # noqa: PLC0415
 
-    params, settings = source_params(path, source, column or [])
+    params, lines = source_params(path, source, column or [])
     facts = profile(params)
     if as_json:
         print(json.dumps(facts, indent=2, ensure_ascii=False))
@@ -111,10 +111,9 @@ def check(
     Console().print(facts_table(facts))
     for note in facts["notes"]:
         Console().print(f"[yellow]look:[/yellow] {escape(note)}")
-    for file, lines in settings.items():
-        print(f"\nTo use this data, set in {file}, section collect:")
+    if lines:
+        print("\nTo use this data, set in params.yaml, section collect:")
         print("\n".join(f"  {line}" for line in lines))
-    if settings:
         print("then: make repro")
 
 
