@@ -13,19 +13,17 @@ from transformers import TrainerCallback, TrainerState
 from attune.encoding import processes
 from attune.errors import BadInput
 
-WINDOW = (
-    16  # batches whose rows are sorted by length together: wide enough to save padding, narrow enough to stay random
-)
+WINDOW = 16  # batches whose rows are sorted by length together: enough to save padding, few enough to stay random
 
 
 @dataclass(frozen=True)
-class Rows:
-    """What batching needs to know of each training row.
+class BatchingKeys:
+    """Clusters and lengths of the training rows, by which they are put into batches.
 
     Attributes:
-        clusters: the cluster of its query and its positive.
-        negative_clusters: the clusters of its mined negatives.
-        lengths: how long its positive is, to batch like with like.
+        clusters: cluster of each row's query and positive.
+        negative_clusters: clusters of each row's mined negatives.
+        lengths: characters of each row's positive, to batch texts of like length.
     """
 
     clusters: Sequence[Hashable]
@@ -38,16 +36,22 @@ class Batch:
 
     def __init__(self) -> None:
         self.rows: list[int] = []
-        self.own: set[Hashable] = set()
-        self.negative: set[Hashable] = set()
+        self.clusters: set[Hashable] = set()
+        self.negative_clusters: set[Hashable] = set()
 
-    def take(self, row: int, own: Hashable, negative: Sequence[Hashable]) -> bool:
-        """Adds the row if it is a negative to all others and they to it; says whether it was."""
-        if own in self.own or own in self.negative or not self.own.isdisjoint(negative):
+    def add(self, row: int, cluster: Hashable, negatives: Sequence[Hashable]) -> bool:
+        """Adds the row unless it conflicts with a row of the batch; says if it was added.
+
+        Args:
+            row: number of the row.
+            cluster: of the row's query and positive.
+            negatives: clusters of the row's mined negatives.
+        """
+        if cluster in self.clusters or cluster in self.negative_clusters or not self.clusters.isdisjoint(negatives):
             return False
         self.rows.append(row)
-        self.own.add(own)
-        self.negative.update(negative)
+        self.clusters.add(cluster)
+        self.negative_clusters.update(negatives)
         return True
 
 
@@ -58,17 +62,17 @@ class ClusterBatchSampler(DefaultBatchSampler):
     next, which shuffles anew; so the number of batches is known beforehand and the same in each epoch.
     """
 
-    def __init__(self, dataset: Dataset, rows: Rows, **settings: Any) -> None:  # noqa: ANN401
+    def __init__(self, dataset: Dataset, keys: BatchingKeys, **settings: Any) -> None:  # noqa: ANN401
         super().__init__(dataset, **settings)
-        self.rows = rows
-        self.lengths = np.asarray(rows.lengths)
+        self.keys = keys
+        self.lengths = np.asarray(keys.lengths)
 
     def __len__(self) -> int:
-        """Batches per epoch: at least one, even of fewer rows than a batch."""
+        """Returns the number of batches per epoch: at least one, even of fewer rows than a batch."""
         return max(1, len(self.lengths) // int(self.batch_size))
 
     def __iter__(self) -> Iterator[list[int]]:
-        """The batches of the current epoch, as rows of the dataset."""
+        """Yields the batches of the current epoch, as row numbers of the dataset."""
         random = np.random.default_rng([self.seed, self.epoch])
         batches = self._fill(iter(self._order(random).tolist()))
         for index in random.permutation(len(batches)):
@@ -83,25 +87,25 @@ class ClusterBatchSampler(DefaultBatchSampler):
         return np.concatenate([*(window[np.argsort(self.lengths[window], kind="stable")] for window in windows), spare])
 
     def _fill(self, order: Iterator[int]) -> list[list[int]]:
-        """Fills batch after batch, those first that an earlier batch had to refuse."""
+        """Fills one batch after another; rows that an earlier batch had to refuse come first."""
         batches: list[list[int]] = []
         waiting: list[int] = []
         while len(batches) < len(self):
             batch = Batch()
-            refused = [row for row in waiting if len(batch.rows) == self.batch_size or not self._take(batch, row)]
+            refused = [row for row in waiting if len(batch.rows) == self.batch_size or not self._add(batch, row)]
             while len(batch.rows) < self.batch_size and (row := next(order, None)) is not None:
-                if not self._take(batch, row):
+                if not self._add(batch, row):
                     refused.append(row)
             batches.append(batch.rows)
             waiting = refused
         return batches
 
-    def _take(self, batch: Batch, row: int) -> bool:
-        return batch.take(row, self.rows.clusters[row], self.rows.negative_clusters[row])
+    def _add(self, batch: Batch, row: int) -> bool:
+        return batch.add(row, self.keys.clusters[row], self.keys.negative_clusters[row])
 
 
 class SharedBatches:
-    """The batches of a sampler cut into parts, one for each process, for accelerate, which deals them out in turn.
+    """Batches of a sampler cut into one part per process; accelerate deals the parts out in turn.
 
     A step's parts together are the batch that one process would have taken: the same rows, free of the same conflicts.
     """
@@ -113,11 +117,11 @@ class SharedBatches:
         self.sampler = sampler
 
     def __len__(self) -> int:
-        """Parts per epoch."""
+        """Returns the number of parts per epoch."""
         return len(self.sampler) * processes.world_size()
 
     def __iter__(self) -> Iterator[list[int]]:
-        """The parts of the current epoch's batches, as rows of the dataset.
+        """Yields the parts of the current epoch's batches, as row numbers of the dataset.
 
         Raises:
             BadInput: a batch has fewer rows than there are processes.
@@ -125,33 +129,33 @@ class SharedBatches:
         for batch in self.sampler:
             if len(batch) < processes.world_size():
                 raise BadInput(
-                    f"params.yaml: train.processes: got {processes.world_size()}, but too few clusters leave a batch of "
-                    f"{len(batch)} rows; expected at most so many processes, or a smaller train.batch_size"
+                    f"params.yaml: train.processes: got {processes.world_size()}, but too few clusters leave a batch "
+                    f"of {len(batch)} rows; expected at most so many processes, or a smaller train.batch_size"
                 )
             yield from processes.parts(batch, processes.world_size())  # type: ignore[misc]
 
 
-class Epochs(TrainerCallback):
-    """Makes the batches, and tells them of each epoch.
+class EpochCallback(TrainerCallback):
+    """Builds the batch sampler and sets its epoch.
 
-    The trainer tells them, too, but not through what a run that goes on in the middle of an epoch wraps around shared
-    ones: it would draw the first epoch's again.
+    The trainer sets an epoch too, but not through the wrapper that a run resumed within an epoch puts around shared
+    batches: such a run would draw the first epoch's batches again.
     """
 
     sampler: ClusterBatchSampler | None = None
 
-    def batches(
+    def build_sampler(
         self,
         dataset: Dataset,
         *,
-        rows: Rows,
+        keys: BatchingKeys,
         **settings: Any,  # noqa: ANN401
     ) -> ClusterBatchSampler | SharedBatches:
-        """What a trainer draws from: whole batches, or parts of them where processes share the training."""
-        self.sampler = ClusterBatchSampler(dataset, rows=rows, **settings)
+        """Returns the trainer's batch sampler: whole batches, or parts of them where processes share the training."""
+        self.sampler = ClusterBatchSampler(dataset, keys=keys, **settings)
         return self.sampler if processes.world_size() == 1 else SharedBatches(self.sampler)
 
     def on_epoch_begin(self, _args: object, state: TrainerState, _control: object, **_: object) -> None:
-        """The epoch by the steps taken so far, those before a kill included."""
+        """Sets the epoch by the steps taken so far, those before a kill included."""
         assert self.sampler is not None
         self.sampler.set_epoch(state.global_step // len(self.sampler))

@@ -1,7 +1,8 @@
-"""What a run leaves in its scratch folder, whole or not at all: checkpoints, and the finished model with its outcome.
+"""Scratch folder of a training run: checkpoints, and the finished model with its result.
 
-A run may be killed between any two instructions. So whatever is there is either checked (checkpoints, which the trainer
-writes in place) or has been renamed to its name when it was finished; and what is removed loses that name first.
+A run may be killed between any two instructions. So everything in the folder is either verified when it is read
+(checkpoints, which the trainer writes in place) or written under another name and renamed when it is complete. To
+remove it, it is renamed first.
 """
 
 import json
@@ -19,14 +20,14 @@ from attune.errors import BadInput
 from attune.tuning.curve import DEV_MEASURE, TrainingResult
 
 CHECKPOINT = ("model.safetensors", "optimizer.pt", "scheduler.pt")
-FINISHED = "finished"  # in a scratch folder: model/ and outcome.json
+FINISHED = "finished"  # in a scratch folder: model/ and result.json
 
 
-def start_of(start: Path, seed: int) -> Path:
-    """The encoder that a seed's run starts from: the folder itself, or what the seed made of it in an earlier round.
+def starting_encoder(start: Path, seed: int) -> Path:
+    """Returns the encoder that a seed's run starts from: the folder itself, or the seed's encoder of an earlier round.
 
     Raises:
-        BadInput: it is neither.
+        BadInput: the folder is neither.
     """
     for folder in (start, start / str(seed)):
         if (folder / "modules.json").is_file():
@@ -36,27 +37,27 @@ def start_of(start: Path, seed: int) -> Path:
     )
 
 
-def last_whole_checkpoint(scratch: Path) -> str | None:
-    """The last checkpoint that was written to its end; what a kill or a full disk left half-written is removed."""
+def last_complete_checkpoint(scratch: Path) -> str | None:
+    """Returns the last complete checkpoint; removes those that a kill or a full disk left incomplete."""
     for folder in scratch.glob("checkpoint-*"):
         try:
             json.loads((folder / "trainer_state.json").read_text())  # the trainer writes it last
-            whole = all((folder / name).is_file() for name in (*CHECKPOINT, *_random_states()))
+            is_complete = all((folder / name).is_file() for name in (*CHECKPOINT, *_random_states()))
         except (OSError, ValueError):
-            whole = False
-        if not whole:
+            is_complete = False
+        if not is_complete:
             shutil.rmtree(folder)
     return get_last_checkpoint(str(scratch)) if scratch.is_dir() else None
 
 
 def _random_states() -> list[str]:
-    """What the processes drew from, one file for each."""
+    """Returns the names of the files with the states of the random generators, one per process."""
     n = processes.world_size()
-    return ["rng_state.pth"] if n == 1 else [f"rng_state_{number}.pth" for number in range(n)]
+    return ["rng_state.pth"] if n == 1 else [f"rng_state_{rank}.pth" for rank in range(n)]
 
 
-def is_last(checkpoint: Path) -> bool:
-    """Whether the run had decided to stop when it wrote this checkpoint."""
+def had_stopped(checkpoint: Path) -> bool:
+    """Says if the run had decided to stop when it wrote this checkpoint."""
     state = json.loads((checkpoint / "trainer_state.json").read_text())
     return bool(state["stateful_callbacks"]["TrainerControl"]["args"]["should_training_stop"])
 
@@ -82,18 +83,18 @@ def restore_best(trainer: SentenceTransformerTrainer, start: dict[str, torch.Ten
     return int(best.rsplit("-", 1)[1])
 
 
-def finished(scratch: Path) -> TrainingResult | None:
-    """The outcome of the run, if an earlier process finished it."""
-    file = scratch / FINISHED / "outcome.json"
+def read_result(scratch: Path) -> TrainingResult | None:
+    """Returns the result of the run if an earlier process finished it, else None."""
+    file = scratch / FINISHED / "result.json"
     return TrainingResult(**json.loads(file.read_text())) if file.is_file() else None
 
 
-def finish(scratch: Path, model: SentenceTransformer, outcome: TrainingResult) -> None:
-    """Keeps the finished model and its outcome, then removes the checkpoints."""
+def save_finished(scratch: Path, model: SentenceTransformer, result: TrainingResult) -> None:
+    """Saves the finished model and its result, then removes the checkpoints."""
     writing = scratch / f"{FINISHED}.partial"
     shutil.rmtree(writing, ignore_errors=True)
     model.save_pretrained(str(writing / "model"), create_model_card=False)
-    (writing / "outcome.json").write_text(json.dumps(asdict(outcome)))
+    (writing / "result.json").write_text(json.dumps(asdict(result)))
     writing.replace(scratch / FINISHED)
     for folder in scratch.glob("checkpoint-*"):
         shutil.rmtree(folder)
@@ -104,10 +105,10 @@ def copy_model(scratch: Path, out: Path) -> None:
     shutil.copytree(scratch / FINISHED / "model", out)
 
 
-def remove(scratch: Path) -> None:
+def remove_scratch(scratch: Path) -> None:
     """Removes a scratch folder; a kill on the way leaves none that looks finished."""
-    gone = scratch.with_name(f"{scratch.name}.gone")
-    shutil.rmtree(gone, ignore_errors=True)  # of a kill in an earlier removal
+    removed = scratch.with_name(f"{scratch.name}.gone")
+    shutil.rmtree(removed, ignore_errors=True)  # left by a kill in an earlier removal
     if scratch.is_dir():
-        scratch.replace(gone)
-    shutil.rmtree(gone, ignore_errors=True)
+        scratch.replace(removed)
+    shutil.rmtree(removed, ignore_errors=True)

@@ -1,7 +1,7 @@
 """One contrastive fine-tuning run through the sentence-transformers trainer, resumable and the same every time.
 
-The recipe's loss over in-batch negatives and mined ones, judged on dev as it goes. The best checkpoint on dev comes
-out, step 0 included: a run that never beats the encoder it started from returns that encoder.
+The run is scored on dev as it goes, and the checkpoint that is best on dev is kept, step 0 included: a run that never
+beats the encoder it started from returns that encoder.
 """
 
 from collections.abc import Sequence
@@ -19,127 +19,139 @@ from attune.errors import BadInput
 from attune.tuning.curve import DEV_MEASURE, TrainingResult
 from attune.tuning.dev import DevEvaluator, ProgressBar, RetrievalTask
 from attune.tuning.general_text import Pair
-from attune.tuning.training import lora as adapters
 from attune.tuning.training import losses, packing
-from attune.tuning.training.batches import Epochs, Rows
-from attune.tuning.training.checkpoints import is_last, last_whole_checkpoint, restore_best
-from attune.tuning.training.forgetting import Clock, Distilled, lesson
-from attune.tuning.training.losses import Whole
-from attune.tuning.training.recipe import Recipe
+from attune.tuning.training.batches import BatchingKeys, EpochCallback
+from attune.tuning.training.checkpoints import had_stopped, last_complete_checkpoint, restore_best
+from attune.tuning.training.forgetting import StepCallback, WithDistillation, teacher_embeddings
+from attune.tuning.training.lora import LoraTrainer, add_adapters, remove_adapters
+from attune.tuning.training.recipe import TrainParams
 
-SAMPLE = 4  # rows whose texts show whether an encoder can do without padding
+N_SAMPLES = 4  # rows whose texts show if an encoder can be trained without padding
 
 
 @dataclass(frozen=True)
-class Material:
-    """What a run learns from and is judged on.
+class TrainingData:
+    """Rows to train on, and the dev split that decides on the best checkpoint.
 
     Attributes:
         rows: columns query, positive, negative_1..n, in this order.
-        batching: the clusters and lengths of the rows, which decide what shares a batch.
-        dev: what decides on the best checkpoint and on stopping.
+        keys: clusters and lengths of the rows, by which they are put into batches.
+        dev: queries, documents and judgments of the dev split.
         general: general text, for distillation.
     """
 
     rows: Dataset
-    batching: Rows
+    keys: BatchingKeys
     dev: RetrievalTask
     general: Sequence[Pair]
 
 
 def fit(
-    model: SentenceTransformer, base: SentenceTransformer | None, material: Material, recipe: Recipe, scratch: Path
+    model: SentenceTransformer,
+    base: SentenceTransformer | None,
+    data: TrainingData,
+    params: TrainParams,
+    scratch: Path,
 ) -> TrainingResult:
     """Fine-tunes the model in place.
 
     Args:
         model: the encoder to start from.
-        base: the frozen base encoder, guide and teacher; None where the recipe asks for neither.
-        material: what the run learns from and is judged on.
-        recipe: the knobs, checked.
-        scratch: where checkpoints go (the caller removes it); a run that finds its own there ends in the same bytes.
+        base: the frozen base encoder, guide and teacher; None where the parameters need neither.
+        data: rows to train on, and the dev split.
+        params: of one run, checked.
+        scratch: folder for checkpoints (the caller removes it); a run that finds its own there ends in the same bytes.
 
     Raises:
         BadInput: a checkpoint cannot be written, or the best one cannot be restored.
     """
-    is_packed = _make_ready(model, recipe, material.rows)
-    adapted = adapters.add(model, recipe) if recipe.lora_rank else None
-    loss, callbacks = _objective(model, base, material.general, recipe, is_packed)
-    checkpoint, epochs = processes.broadcast(partial(last_whole_checkpoint, scratch)), Epochs()
-    trainer = (adapters.AdapterTrainer if adapted else SentenceTransformerTrainer)(
+    is_packed = _prepare_model(model, params, data.rows)
+    adapters = add_adapters(model, params) if params.lora_rank else None
+    loss, callbacks = build_objective(model, base, data.general, params, is_packed)
+    checkpoint, epochs = processes.broadcast(partial(last_complete_checkpoint, scratch)), EpochCallback()
+    trainer = (LoraTrainer if adapters else SentenceTransformerTrainer)(
         model=model,
-        args=_arguments(recipe, _prompts(model, material.rows), material, scratch, checkpoint, epochs),
-        train_dataset=material.rows,
+        args=_arguments(params, _prompts(model, data.rows), data, scratch, checkpoint, epochs),
+        train_dataset=data.rows,
         loss=loss,
-        evaluator=DevEvaluator(material.dev, recipe.precision),
-        callbacks=[*_stopping(recipe), ProgressBar(), epochs, *callbacks],
+        evaluator=DevEvaluator(data.dev, params.precision),
+        callbacks=[*_early_stopping(params), ProgressBar(), epochs, *callbacks],
     )
     start = {name: value.clone() for name, value in model.state_dict().items()}
     trainer.remove_callback(PrinterCallback)
     if processes.world_size() > 1:
-        torch.manual_seed(recipe.seed + processes.rank())  # else all would drop the same places out
-    _run(trainer, checkpoint, recipe.keep)
-    kept_step = restore_best(trainer, start) if recipe.keep == "best" else trainer.state.global_step
-    if adapted:
-        adapters.remove(adapted, merge=kept_step > 0)
+        torch.manual_seed(params.seed + processes.rank())  # else dropout would be the same on every rank
+    _train(trainer, checkpoint, params.keep)
+    kept_step = restore_best(trainer, start) if params.keep == "best" else trainer.state.global_step
+    if adapters:
+        remove_adapters(adapters, merge=kept_step > 0)
     return TrainingResult(trainer.state.log_history, kept_step, trainer.state.global_step)
 
 
-def _stopping(recipe: Recipe) -> list[TrainerCallback]:
-    if recipe.keep == "last":
+def _early_stopping(params: TrainParams) -> list[TrainerCallback]:
+    if params.keep == "last":
         return []
-    return [EarlyStoppingCallback(early_stopping_patience=recipe.patience)]
+    return [EarlyStoppingCallback(early_stopping_patience=params.patience)]
 
 
-def _make_ready(model: SentenceTransformer, recipe: Recipe, rows: Dataset) -> bool:
-    """Sets the dropout of every layer, and the attention that trains fastest; neither is saved with the model.
+def _prepare_model(model: SentenceTransformer, params: TrainParams, rows: Dataset) -> bool:
+    """Sets the dropout of every layer and the attention that trains fastest; neither is saved with the model.
 
     Returns:
-        Whether texts are laid end to end.
+        True if the model takes texts laid end to end instead of padded.
     """
     is_packed = False
     if model.device.type == "cpu":
-        # torch's fused attention has a slow backward pass on CPUs: half of a training step (docs/experiments.md)
+        # torch's fused attention has a slow backward pass on CPUs: half of a training step (EXPERIMENTS.md)
         model.transformers_model.set_attn_implementation("eager")
-        if recipe.loss in losses.PACKED and not recipe.matryoshka_dims:
-            texts = [text for column in rows[:SAMPLE].values() for text in column]
+        if params.loss in losses.PACKABLE and not params.matryoshka_dims:
+            texts = [text for column in rows[:N_SAMPLES].values() for text in column]
             is_packed = packing.pack(model, [*texts, *(max(rows[name], key=len) for name in rows.column_names)])
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
-            module.p = recipe.dropout
+            module.p = params.dropout
         elif isinstance(getattr(module, "attention_dropout", None), float):  # ModernBERT's attention has no such layer
-            module.attention_dropout = recipe.dropout
+            module.attention_dropout = params.dropout
     model.model_card_data.widget = [{}]  # else the trainer computes examples for a model card that is never written
     return is_packed
 
 
-def _objective(
+def build_objective(
     model: SentenceTransformer,
     base: SentenceTransformer | None,
     general: Sequence[Pair],
-    recipe: Recipe,
+    params: TrainParams,
     is_packed: bool,
 ) -> tuple[torch.nn.Module, list[TrainerCallback]]:
-    """The loss, distillation included, and the callback that this needs."""
+    """Builds the training objective, and the callback that sets its step. Wrappers nest, from the inside:
+
+    1. The library's loss over the rows' embeddings; in several processes it gathers them from all.
+    2. MatryoshkaLoss truncates the embeddings that the library's loss reads, so nothing may come between them.
+       Or PackedLoss, which embeds all columns of the batch in one pass and hands the embeddings to the library's loss.
+       Never both: MatryoshkaLoss has no entry for embeddings made outside of it.
+    3. WithDistillation adds its term to the loss of the rows. General texts are no column of the rows, so it is outside
+       of PackedLoss; the teacher's embeddings are whole, so it is outside of MatryoshkaLoss.
+    4. AllProcessesLoss is outermost, where several processes train: it scales the gradient of all terms once.
+    """
     if base is not None:
         base.requires_grad_(False).eval()
-    loss = losses.build(model, recipe, base)
+    loss = losses.build_loss(model, params, base)
     if is_packed:
-        loss = packing.Together(model, loss)
+        loss = packing.PackedLoss(model, loss)
     callbacks: list[TrainerCallback] = []
-    if base is not None and recipe.distill_weight:
-        loss = Distilled(model, loss, recipe, lesson(base, general))
-        callbacks = [Clock(loss)]
-    return (Whole(model, loss) if processes.world_size() > 1 else loss), callbacks
+    if base is not None and params.distill_weight:
+        loss = WithDistillation(model, loss, params, teacher_embeddings(base, general))
+        callbacks = [StepCallback(loss)]
+    return (losses.AllProcessesLoss(model, loss) if processes.world_size() > 1 else loss), callbacks
 
 
 def _prompts(model: SentenceTransformer, rows: Dataset) -> dict[str, str]:
     return {name: model.prompts.get("query" if name == "query" else "document", "") for name in rows.column_names}
 
 
-def _run(trainer: SentenceTransformerTrainer, checkpoint: str | None, keep: str) -> None:
-    if checkpoint and is_last(Path(checkpoint)):
-        # the trainer would go on: it does not ask a checkpoint whether patience or steps ran out there
+def _train(trainer: SentenceTransformerTrainer, checkpoint: str | None, keep: str) -> None:
+    if checkpoint and had_stopped(Path(checkpoint)):
+        # the trainer would go on: it does not read from a checkpoint that patience or steps ran out there
         trainer.state = TrainerState.load_from_json(f"{checkpoint}/trainer_state.json")
         if kept := checkpoint if keep == "last" else trainer.state.best_model_checkpoint:
             trainer._load_from_checkpoint(kept)
@@ -156,27 +168,41 @@ def _run(trainer: SentenceTransformerTrainer, checkpoint: str | None, keep: str)
         ) from None
 
 
+class _OneGpuArguments(SentenceTransformerTrainingArguments):
+    """Arguments of a process that uses one GPU at most; the trainer would share its batch out to all of the host."""
+
+    @property
+    def n_gpu(self) -> int:
+        """Number of GPUs of this process: 0 or 1."""
+        return min(int(super().n_gpu), 1)
+
+
 def _arguments(
-    recipe: Recipe, prompts: dict[str, str], material: Material, scratch: Path, checkpoint: str | None, epochs: Epochs
+    params: TrainParams,
+    prompts: dict[str, str],
+    data: TrainingData,
+    scratch: Path,
+    checkpoint: str | None,
+    epochs: EpochCallback,
 ) -> SentenceTransformerTrainingArguments:
     on_gpu = torch.cuda.is_available()
-    n_batches = max(1, len(material.rows) // recipe.batch_size)
-    every = max(1, recipe.epochs * n_batches // recipe.n_evaluations)
-    arguments = SentenceTransformerTrainingArguments(
+    n_batches = max(1, len(data.rows) // params.batch_size)
+    every = max(1, params.epochs * n_batches // params.n_evaluations)
+    return _OneGpuArguments(
         output_dir=str(scratch),
-        num_train_epochs=recipe.epochs,
-        per_device_train_batch_size=recipe.batch_size,
-        learning_rate=recipe.learning_rate,
-        warmup_steps=recipe.warmup_share,
-        weight_decay=recipe.weight_decay,
+        num_train_epochs=params.epochs,
+        per_device_train_batch_size=params.batch_size,
+        learning_rate=params.learning_rate,
+        warmup_steps=params.warmup_share,
+        weight_decay=params.weight_decay,
         lr_scheduler_type="linear",
-        seed=recipe.seed,
-        data_seed=recipe.seed,
+        seed=params.seed,
+        data_seed=params.seed,
         full_determinism=True,
         use_cpu=not on_gpu,
-        bf16=recipe.precision == "bf16",
+        bf16=params.precision == "bf16",
         dataloader_drop_last=processes.world_size() > 1,  # no batch is ever dropped; the library insists on it
-        batch_sampler=partial(epochs.batches, rows=material.batching),
+        batch_sampler=partial(epochs.build_sampler, keys=data.keys),
         prompts=prompts,
         eval_strategy="steps",
         eval_steps=every,
@@ -186,11 +212,9 @@ def _arguments(
         save_steps=every,
         save_total_limit=2,
         logging_steps=every,  # the running loss is not in checkpoints, so it may not span one
-        load_best_model_at_end=recipe.keep == "best",
+        load_best_model_at_end=params.keep == "best",
         metric_for_best_model=DEV_MEASURE,
         greater_is_better=True,
         report_to="none",
         disable_tqdm=True,  # the trainer's bar prints every log entry over itself
     )
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # one per process; the trainer would share a batch out by itself
-    return arguments

@@ -1,7 +1,7 @@
-"""Holds the encoder to what the base makes of general text: a cure for forgetting, paid for in every step.
+"""Protection against forgetting: distillation from the base encoder, and general rows mixed into the training rows.
 
-Each step also embeds a few general texts and adds their mean cosine distance to the base's embeddings of them
-(EmbedDistill, Kim et al. 2023, arXiv 2301.12005). Which texts depends on seed and step alone, so a resumed run draws
+Distillation: each step also embeds a few general texts and adds their mean cosine distance to the base's embeddings of
+them (EmbedDistill, Kim et al. 2023, arXiv 2301.12005). Seed and step alone decide which texts, so a resumed run draws
 the same ones.
 """
 
@@ -20,9 +20,9 @@ from attune.encoding import processes
 from attune.encoding.encoders import TorchEncoder
 from attune.errors import BadInput
 from attune.tuning.general_text import Pair
-from attune.tuning.training.batches import Rows
+from attune.tuning.training.batches import BatchingKeys
 from attune.tuning.training.losses import over_all_processes
-from attune.tuning.training.recipe import Recipe
+from attune.tuning.training.recipe import TrainParams
 
 BATCH_TOKENS = 4096
 # streams of random numbers beside the order of the batches (stream 0), all drawn from the run's seed
@@ -30,86 +30,92 @@ DISTILLATION_STREAM, MIXING_STREAM = 1, 2
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Teacher:
     """General texts, prompts included, and the base's embeddings of them: (n texts, dim)."""
 
     texts: Sequence[str]
     embeddings: Tensor
 
 
-def lesson(base: SentenceTransformer, pairs: Sequence[Pair]) -> Lesson:
-    """Embeds the queries and passages of general pairs, once, in fp32."""
+def teacher_embeddings(base: SentenceTransformer, pairs: Sequence[Pair]) -> Teacher:
+    """Embeds the queries and passages of general pairs with the base, once, in fp32."""
     encoder = TorchEncoder(base, "fp32", BATCH_TOKENS)
     prompts = [base.prompts.get(kind, "") for kind in ("query", "document")]
     queries, passages = ([getattr(pair, side) for pair in pairs] for side in Pair._fields)
     embeddings = np.concatenate([encoder.encode_query(queries), encoder.encode_document(passages)])
     texts = [prompt + text for prompt, side in zip(prompts, (queries, passages), strict=True) for text in side]
-    return Lesson(texts, torch.from_numpy(embeddings))
+    return Teacher(texts, torch.from_numpy(embeddings))
 
 
-def drawn(n_texts: int, n: int, seed: int, step: int) -> list[int]:
-    """Which texts a step is taught: n of them, or all where there are fewer, none twice."""
+def sample_texts(n_texts: int, n: int, seed: int, step: int) -> list[int]:
+    """Samples the texts of a step: n of n_texts, or all where there are fewer, none twice."""
     random = np.random.default_rng([seed, DISTILLATION_STREAM, step])
     return [int(text) for text in random.choice(n_texts, min(n, n_texts), replace=False)]
 
 
-class Distilled(torch.nn.Module):
-    """A loss, plus the weighted cosine distance to the lesson's embeddings."""
+class WithDistillation(torch.nn.Module):
+    """A loss plus the weighted mean cosine distance to the teacher's embeddings of this step's general texts.
 
-    def __init__(self, model: SentenceTransformer, loss: torch.nn.Module, recipe: Recipe, lesson: Lesson) -> None:
+    Raises:
+        BadInput: teacher and model have embeddings of different dimensions.
+    """
+
+    def __init__(
+        self, model: SentenceTransformer, loss: torch.nn.Module, params: TrainParams, teacher: Teacher
+    ) -> None:
         super().__init__()
-        if (dimension := model.get_embedding_dimension()) != lesson.embeddings.shape[1]:
+        if (dimension := model.get_embedding_dimension()) != teacher.embeddings.shape[1]:
             raise BadInput(
-                f"train: the base encoder has {lesson.embeddings.shape[1]} dimensions, the tuned one {dimension}; "
+                f"train: the base encoder has {teacher.embeddings.shape[1]} dimensions, the tuned one {dimension}; "
                 "set train.distill_weight to 0, or start from an encoder that came of this base"
             )
         self.model, self.loss = model, loss
         self.distance = over_all_processes(EmbedDistillLoss)(model, distance_metric="cosine")
-        self.recipe, self.lesson = recipe, lesson
-        self.step = 0
+        self.params, self.teacher = params, teacher
+        self.step = 0  # set by StepCallback
 
     def forward(self, features: Iterable[dict[str, Tensor]], labels: Tensor | None) -> Tensor:
-        """The loss of a batch of rows and of this step's general texts."""
-        n = self.recipe.distill_batch_size
-        rows = drawn(len(self.lesson.texts), n, self.recipe.seed, self.step)
-        own = processes.own_part(rows)
-        taught = batch_to_device(self.model.preprocess([self.lesson.texts[row] for row in own]), self.model.device)
-        distance = self.distance([taught], self.lesson.embeddings[rows].to(self.model.device))
-        value: Tensor = self.loss(features, labels) + self.recipe.distill_weight * distance
+        """Returns the loss of a batch of rows and of this step's general texts."""
+        n = self.params.distill_batch_size
+        rows = sample_texts(len(self.teacher.texts), n, self.params.seed, self.step)
+        texts = [self.teacher.texts[row] for row in processes.own_part(rows)]
+        general = batch_to_device(self.model.preprocess(texts), self.model.device)
+        distance = self.distance([general], self.teacher.embeddings[rows].to(self.model.device))
+        value: Tensor = self.loss(features, labels) + self.params.distill_weight * distance
         return value
 
 
-class Clock(TrainerCallback):
-    """Tells the distilled loss which step it is."""
+class StepCallback(TrainerCallback):
+    """Sets the step of the distillation loss."""
 
-    def __init__(self, loss: Distilled) -> None:
+    def __init__(self, loss: WithDistillation) -> None:
         self.loss = loss
 
     def on_step_begin(self, _args: object, state: TrainerState, _control: object, **_: object) -> None:
-        """The steps taken so far, those before a kill included."""
+        """Sets the number of steps taken so far, those before a kill included."""
         self.loss.step = state.global_step
 
 
-def mixed(
-    columns: Mapping[str, Sequence[str]], batching: Rows, pairs: Sequence[Pair], share: float, seed: int
-) -> tuple[dict[str, list[str]], Rows]:
-    """Adds general pairs until they are a share of all rows, going round when there are too few.
+def with_general_rows(
+    columns: Mapping[str, Sequence[str]], keys: BatchingKeys, pairs: Sequence[Pair], share: float, seed: int
+) -> tuple[dict[str, list[str]], BatchingKeys]:
+    """Adds general pairs until they are a share of all rows; pairs repeat where there are too few.
 
     Args:
-        columns: query, positive, negative_1..n: the domain's rows.
-        batching: their clusters and lengths.
+        columns: query, positive, negative_1..n of the domain's rows.
+        keys: their clusters and lengths.
         pairs: general text; of those with the same query or passage, the first counts.
         share: of all rows, the added ones included; 0 adds none.
-        seed: decides which pairs, and which passages are their negatives.
+        seed: decides which pairs are added, and which passages are their negatives.
 
     Returns:
-        The rows with the general ones at the end, each pair a cluster of its own, and what batching needs of them all.
+        The rows with the general ones at the end, each pair a cluster of its own, and the batching keys of them all.
 
     Raises:
         BadInput: there are too few pairs to give each its negatives.
     """
     n_negatives = len(columns) - 2
-    n_domain = len(batching.lengths)
+    n_domain = len(keys.lengths)
     unique = _unique(pairs)
     n_general = round(n_domain * share / (1 - share))
     if n_general and len(unique) <= n_negatives:
@@ -127,16 +133,16 @@ def mixed(
     ]
     rows = {name: [*column, *(row[place] for row in added)] for place, (name, column) in enumerate(columns.items())}
     # tuples, so that no cluster of the domain has the same name
-    return rows, Rows(
-        clusters=[*batching.clusters, *(("general", own) for own in chosen)],
-        negative_clusters=[*batching.negative_clusters, *([("general", n) for n in others] for others in negatives)],
-        # the length of some row of the domain, whatever their own: batched by it, they would come in lumps
-        lengths=[*batching.lengths, *random.choice(batching.lengths, n_general).tolist()],
+    return rows, BatchingKeys(
+        clusters=[*keys.clusters, *(("general", own) for own in chosen)],
+        negative_clusters=[*keys.negative_clusters, *([("general", n) for n in others] for others in negatives)],
+        # lengths drawn from the domain's rows, whatever their own: batched by those, they would share few batches
+        lengths=[*keys.lengths, *random.choice(keys.lengths, n_general).tolist()],
     )
 
 
 def _unique(pairs: Sequence[Pair]) -> list[Pair]:
-    """The pairs whose query and passage no earlier one has: as negatives of each other, others would be false."""
+    """Returns the pairs whose query and passage no earlier pair has; the others would be false negatives of those."""
     queries: set[str] = set()
     passages: set[str] = set()
     kept = []
@@ -149,5 +155,6 @@ def _unique(pairs: Sequence[Pair]) -> list[Pair]:
 
 
 def _others(random: np.random.Generator, n: int, own: int, n_others: int) -> list[int]:
+    """Samples n_others of the numbers below n, without `own`."""
     drawn = random.choice(n - 1, n_others, replace=False).tolist()
     return [other + (other >= own) for other in drawn]

@@ -1,7 +1,7 @@
 """LoRA: only small matrices beside the linear layers are trained (Hu et al. 2021, arXiv 2106.09685), by peft.
 
-They are merged into the weights at the end, so what is saved is an ordinary encoder. While peft trains, weights have
-other names, which the trainer's own way of reading a checkpoint does not expect; `AdapterTrainer` reads it itself.
+They are merged into the weights at the end, so the saved model is an ordinary encoder. While peft trains, weights have
+other names, which the trainer's own way of reading a checkpoint does not expect; `LoraTrainer` reads it itself.
 """
 
 from pathlib import Path
@@ -13,48 +13,48 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 
 from attune.errors import BadInput
-from attune.tuning.training.recipe import Recipe
+from attune.tuning.training.recipe import TrainParams
 
 ADAPTER = "default"
 
 
-class AdapterTrainer(SentenceTransformerTrainer):
-    """The trainer for an encoder with adapters."""
+class LoraTrainer(SentenceTransformerTrainer):
+    """Trainer of an encoder with adapters."""
 
     def _load_from_checkpoint(self, checkpoint_path: str) -> None:
         weights = load_file(Path(checkpoint_path) / "model.safetensors")
         self.model.transformers_model.load_state_dict(weights)
 
 
-def add(model: SentenceTransformer, recipe: Recipe) -> LoraModel:
+def add_adapters(model: SentenceTransformer, params: TrainParams) -> LoraModel:
     """Freezes the encoder and puts adapters beside all its linear layers (Dettmers et al. 2023, arXiv 2305.14314).
 
-    The adapters' first values come from the recipe's seed; they change no embedding until the first step.
+    The adapters' first values come from the run's seed; they change no embedding until the first step.
 
     Raises:
         BadInput: the encoder has no linear layers.
     """
     model.requires_grad_(False)
     config = LoraConfig(
-        r=recipe.lora_rank,
-        lora_alpha=recipe.lora_alpha,
-        lora_dropout=recipe.dropout,
+        r=params.lora_rank,
+        lora_alpha=params.lora_alpha,
+        lora_dropout=params.dropout,
         target_modules="all-linear",
         bias="none",
     )
     with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed)
+        torch.manual_seed(params.seed)
         try:
             return LoraModel(model.transformers_model, config, ADAPTER)
         except ValueError as error:
             raise BadInput(
-                f"params.yaml: train.lora_rank: got {recipe.lora_rank}, but peft cannot adapt this encoder "
+                f"params.yaml: train.lora_rank: got {params.lora_rank}, but peft cannot adapt this encoder "
                 f"({error}); set it to 0"
             ) from None
 
 
-def remove(adapters: LoraModel, merge: bool) -> None:
-    """Takes the adapters out of the encoder: merged into its weights, or as if they had never been there."""
+def remove_adapters(adapters: LoraModel, merge: bool) -> None:
+    """Takes the adapters out of the encoder, merged into its weights or without a trace."""
     encoder = adapters.model
     if merge:
         adapters.merge_and_unload()

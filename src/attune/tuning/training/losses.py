@@ -2,10 +2,13 @@
 
 - mnrl: softmax over the documents of the batch (Henderson et al. 2017, arXiv 1705.00652; InfoNCE).
 - cached_mnrl: the same value and gradient in parts, for batches larger than memory (Gao et al. 2021, arXiv 2101.06983).
-- gist: the same without the documents that a guide, here the frozen base encoder, finds as near as the right one
+- gist: mnrl without the documents that a guide, here the frozen base encoder, scores as high as the positive
   (Solatorio 2024, arXiv 2402.16829).
 - triplet: the document nearer than each negative, by a margin (Hermans et al. 2017, arXiv 1703.07737).
 - contrastive: documents near, negatives at a margin's distance (Hadsell et al. 2006, doi 10.1109/CVPR.2006.100).
+
+Where several processes share the training, each embeds its part of the batch, all gather all embeddings, and each
+computes the loss of the whole batch. `fit.build_objective` says how the wrappers around a loss nest.
 """
 
 from collections.abc import Sequence
@@ -28,18 +31,27 @@ from torch import Tensor
 from torch.nn import Module
 
 from attune.encoding import processes
-from attune.tuning.training.recipe import Recipe
+from attune.tuning.training.recipe import TrainParams
+
+PACKABLE = ("mnrl", "triplet", "contrastive")  # losses that need no more of a batch than its embeddings
 
 
-def gathered(own: Tensor) -> Tensor:
-    """The rows of all processes, in their order: (n own rows, dim) -> (n rows, dim); a gradient flows to its own."""
+def gather_rows(own: Tensor) -> Tensor:
+    """Gathers the rows of all processes, in rank order; the gradient flows to this process's own rows only.
+
+    Args:
+        own: (n own rows, dim).
+
+    Returns:
+        (n rows of all processes, dim).
+    """
     if processes.world_size() == 1:
         return own
-    return torch.cat([own if tensor is None else tensor for tensor in _of_all(own)])
+    return torch.cat([own if tensor is None else tensor for tensor in _all_gather(own)])
 
 
-def _of_all(own: Tensor) -> list[Tensor | None]:
-    """Each process's rows, constants; None in this one's place."""
+def _all_gather(own: Tensor) -> list[Tensor | None]:
+    """Returns the rows of each process, without gradient; None in place of this process's own."""
     sizes = [torch.zeros(1, dtype=torch.int64, device=own.device) for _ in range(processes.world_size())]
     dist.all_gather(sizes, torch.tensor([len(own)], device=own.device))
     n = [int(size) for size in sizes]
@@ -53,22 +65,22 @@ def _of_all(own: Tensor) -> list[Tensor | None]:
     return received_rows
 
 
-class _OverAllRows:
-    """A loss over embeddings, which are those of all processes."""
+class _OverGatheredRows:
+    """Mixin for a loss over embeddings: gathers each column from all processes first."""
 
     def compute_loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Tensor | None) -> Tensor:
-        """The loss of columns of embeddings, each (n own rows, dim)."""
+        """Returns the loss of columns of embeddings, each (n own rows, dim)."""
         loss: Tensor = super().compute_loss_from_embeddings(  # type: ignore[misc]
-            [gathered(column) for column in embeddings], labels
+            [gather_rows(column) for column in embeddings], labels
         )
         return loss
 
 
-class _OverAllParts:
-    """A loss over embeddings made in parts (GradCache), which are those of all processes."""
+class _OverGatheredParts:
+    """Mixin for a loss over embeddings made in parts (GradCache): adds the parts of the other processes first."""
 
     def calculate_loss(self, *columns: Sequence[Sequence[Tensor]] | None, **settings: Any) -> Tensor:  # noqa: ANN401
-        """The loss of columns of parts of embeddings, each (n rows of the part, dim); a guide's come second."""
+        """Returns the loss of columns of parts of embeddings, each (n rows of the part, dim); a guide's come second."""
         loss: Tensor = super().calculate_loss(  # type: ignore[misc]
             *(sides and [self._parts(column) for column in sides] for sides in columns), **settings
         )
@@ -76,23 +88,26 @@ class _OverAllParts:
 
     @staticmethod
     def _parts(own: Sequence[Tensor]) -> list[Tensor]:
-        """The parts of all processes; its own ones are the same tensors, as their gradients are looked for there."""
+        """Returns the parts of all processes; its own are the same tensors, which GradCache reads the gradients of."""
         parts: list[Tensor] = []
-        for other in _of_all(torch.cat(list(own))):
+        for other in _all_gather(torch.cat(list(own))):
             parts += own if other is None else [other]
         return parts
 
 
-def over_all_processes(kind: type[Module]) -> type[Module]:
-    """The kind of loss that compares the rows of all processes; in a single process the kind itself."""
+def over_all_processes(loss_type: type[Module]) -> type[Module]:
+    """Returns the type of loss that compares the rows of all processes; in a single process the type itself."""
     if processes.world_size() == 1:
-        return kind
-    mixin = _OverAllParts if hasattr(kind, "calculate_loss") else _OverAllRows
-    return type(kind.__name__, (mixin, kind), {})
+        return loss_type
+    mixin = _OverGatheredParts if hasattr(loss_type, "calculate_loss") else _OverGatheredRows
+    return type(loss_type.__name__, (mixin, loss_type), {})
 
 
-class Whole(Module):
-    """A loss that has the same value in every process, with the gradient of its own rows times their number."""
+class AllProcessesLoss(Module):
+    """A loss that has the same value in every process, with the gradient of its own rows times the world size.
+
+    DistributedDataParallel averages gradients; the factor turns the average into the sum over all rows.
+    """
 
     def __init__(self, model: Module, loss: Module) -> None:
         super().__init__()
@@ -100,36 +115,33 @@ class Whole(Module):
         self.model, self.loss = model, loss
 
     def forward(self, features: Sequence[dict[str, Tensor]], labels: Tensor | None) -> Tensor:
-        """The loss of a batch, of which this process has a part."""
+        """Returns the loss of the whole batch; the features are those of this process's part."""
         value: Tensor = self.loss(features, labels)
         n = processes.world_size()
         return n * value - (n - 1) * value.detach()
 
 
-PACKED = ("mnrl", "triplet", "contrastive")  # losses that need no more of a batch than its embeddings
-
-
-class EveryNegative(TripletLoss):
-    """The triplet loss over cosine distances, its mean over all negatives of a row; the library's takes one of them."""
+class MeanTripletLoss(TripletLoss):
+    """Triplet loss over cosine distances, averaged over all negatives of a row; the library's takes one of them."""
 
     def compute_loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Tensor | None) -> Tensor:
-        """The loss of query, document and negatives, each (n rows, dim)."""
+        """Returns the loss of query, document and negatives, each (n rows, dim)."""
         query, document, *negatives = embeddings
-        of_one = super().compute_loss_from_embeddings
-        return torch.stack([of_one([query, document, negative], labels) for negative in negatives]).mean()
+        loss_of_one = super().compute_loss_from_embeddings
+        return torch.stack([loss_of_one([query, document, negative], labels) for negative in negatives]).mean()
 
 
-class LabelledPairs(ContrastiveLoss):
-    """The contrastive loss over the pairs that a row makes: query and document (1), query and each negative (0).
+class LabelledPairsLoss(ContrastiveLoss):
+    """Contrastive loss over the pairs of a row: query and document (label 1), query and each negative (label 0).
 
     Pairs are made here and not in the table: a batch then holds all pairs of a query and no other of its cluster, as
-    with every loss, and embeds the query once. Not the library's online form, which keeps only the hardest pairs of a
-    batch and sums them: mined negatives are hard already, and a mean leaves learning rate and distillation weight their
-    meaning at any batch size.
+    with every loss, and embeds the query once. The library's online form is not used: it keeps only the hardest pairs
+    of a batch and sums them; mined negatives are hard already, and with a mean, learning rate and distillation weight
+    have the same meaning at any batch size.
     """
 
     def compute_loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Tensor | None) -> Tensor:
-        """The loss of query, document and negatives, each (n rows, dim)."""
+        """Returns the loss of query, document and negatives, each (n rows, dim)."""
         query, *documents = embeddings
         labels = torch.zeros(len(documents), len(query), device=query.device)
         labels[0] = 1
@@ -138,48 +150,53 @@ class LabelledPairs(ContrastiveLoss):
         return loss
 
 
-def build(model: SentenceTransformer, recipe: Recipe, guide: SentenceTransformer | None) -> Module:
-    """The loss that a recipe asks for; the guide is needed for gist only."""
-    loss = _plain(model, recipe, guide)
-    if recipe.matryoshka_dims:
+def build_loss(model: SentenceTransformer, params: TrainParams, guide: SentenceTransformer | None) -> Module:
+    """Builds the loss over training rows that the parameters name, Matryoshka dimensions included.
+
+    Args:
+        model: the encoder that is trained.
+        params: parameters of the run.
+        guide: frozen encoder, needed for gist only.
+    """
+    loss = _library_loss(model, params, guide)
+    if params.matryoshka_dims:
         # Kusupati et al. 2022, arXiv 2205.13147; the whole embedding stays one of the dimensions
-        loss = MatryoshkaLoss(model, loss, [model.get_embedding_dimension(), *recipe.matryoshka_dims])
+        loss = MatryoshkaLoss(model, loss, [model.get_embedding_dimension(), *params.matryoshka_dims])
     return loss
 
 
-def _plain(model: SentenceTransformer, recipe: Recipe, guide: SentenceTransformer | None) -> Module:
-    """The library's loss and its settings, by name; one that embeds in parts takes their size besides."""
-    losses: dict[str, tuple[type[Module], dict[str, object]]] = {
-        "mnrl": (MultipleNegativesRankingLoss, _ranking(recipe)),
-        "cached_mnrl": (CachedMultipleNegativesRankingLoss, _ranking(recipe)),
-        "gist": (CachedGISTEmbedLoss if recipe.mini_batch_size else GISTEmbedLoss, _guided(recipe, guide)),
+def _library_loss(model: SentenceTransformer, params: TrainParams, guide: SentenceTransformer | None) -> Module:
+    settings: dict[str, tuple[type[Module], dict[str, object]]] = {
+        "mnrl": (MultipleNegativesRankingLoss, _ranking_settings(params)),
+        "cached_mnrl": (CachedMultipleNegativesRankingLoss, _ranking_settings(params)),
+        "gist": (CachedGISTEmbedLoss if params.mini_batch_size else GISTEmbedLoss, _gist_settings(params, guide)),
         "triplet": (
-            EveryNegative,
-            {"distance_metric": TripletDistanceMetric.COSINE, "triplet_margin": recipe.triplet_margin},
+            MeanTripletLoss,
+            {"distance_metric": TripletDistanceMetric.COSINE, "triplet_margin": params.triplet_margin},
         ),
-        "contrastive": (LabelledPairs, {"margin": recipe.contrastive_margin}),
+        "contrastive": (LabelledPairsLoss, {"margin": params.contrastive_margin}),
     }
-    kind, settings = losses[recipe.loss]
-    parts = {"mini_batch_size": recipe.mini_batch_size} if recipe.mini_batch_size else {}
-    if processes.world_size() > 1 and kind is GISTEmbedLoss:
-        # the one loss that embeds and compares in one go; in a single part of all rows it is the same, at one more pass
-        kind, parts = CachedGISTEmbedLoss, {"mini_batch_size": recipe.batch_size}
-    return over_all_processes(kind)(model, **settings, **parts)
+    loss_type, own_settings = settings[params.loss]
+    parts = {"mini_batch_size": params.mini_batch_size} if params.mini_batch_size else {}
+    if processes.world_size() > 1 and loss_type is GISTEmbedLoss:
+        # it embeds and compares in one go; in a single part of all rows the cached form is the same, at one more pass
+        loss_type, parts = CachedGISTEmbedLoss, {"mini_batch_size": params.batch_size}
+    return over_all_processes(loss_type)(model, **own_settings, **parts)
 
 
-def _ranking(recipe: Recipe) -> dict[str, object]:
-    settings: dict[str, object] = {"scale": recipe.scale}
-    if recipe.symmetric:
+def _ranking_settings(params: TrainParams) -> dict[str, object]:
+    settings: dict[str, object] = {"scale": params.scale}
+    if params.symmetric:
         settings |= {"directions": ("query_to_doc", "doc_to_query"), "partition_mode": "per_direction"}
     return settings
 
 
-def _guided(recipe: Recipe, guide: SentenceTransformer | None) -> dict[str, object]:
+def _gist_settings(params: TrainParams, guide: SentenceTransformer | None) -> dict[str, object]:
     return {
         "guide": guide,
-        "temperature": 1 / recipe.scale,
+        "temperature": 1 / params.scale,
         "margin_strategy": "relative",
-        "margin": recipe.guide_margin,
-        "contrast_anchors": recipe.guide_same_side,
-        "contrast_positives": recipe.guide_same_side,
+        "margin": params.guide_margin,
+        "contrast_anchors": params.guide_same_side,
+        "contrast_positives": params.guide_same_side,
     }

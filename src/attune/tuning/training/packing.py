@@ -1,4 +1,7 @@
-"""Training without padding on CPUs: the texts of a batch, all columns of it, are embedded in one pass, end to end."""
+"""Packing: training on CPUs without padding, with the texts of all columns of a batch laid end to end in one pass.
+
+Attention then works on blocks of texts of like length, each padded to the longest of its block only.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +17,24 @@ from transformers import AttentionInterface, AttentionMaskInterface, DataCollato
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-NAME = "packed"
-STEP = 16  # tokens: texts share a block if their lengths round up to the same multiple
+ATTENTION = "packed"
+# model inputs that say where texts begin and end
+BOUNDARIES = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_idx")
+TOLERANCE = 1e-4  # largest difference of an embedding's numbers, by rounding
+LENGTH_STEP = 16  # tokens: texts share a block if their lengths round up to the same multiple
+
+Features = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Block:
-    """Texts of like length: how many, how wide, and which places of the block hold a token (None: all)."""
+    """Texts of like length, padded to the longest of them.
+
+    Attributes:
+        n_texts: number of texts.
+        width: tokens of the longest text.
+        mask: True where a place holds a token, (n texts, 1, 1, width); None if all do.
+    """
 
     n_texts: int
     width: int
@@ -29,13 +43,13 @@ class Block:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the tokens of a batch lie in its blocks.
+    """Places of a batch's tokens in its blocks.
 
     Attributes:
         blocks: in the order of `tokens`.
-        tokens: for each place of the blocks its token, any where there is none: (n places,).
-        places: for each token its place: (n tokens,).
-        is_token: which places hold one: (n places,).
+        tokens: the token of each place of the blocks, any token where the place holds none: (n places,).
+        places: the place of each token: (n tokens,).
+        is_token: True where a place holds a token: (n places,).
     """
 
     blocks: tuple[Block, ...]
@@ -46,10 +60,10 @@ class Layout:
 
 @lru_cache(maxsize=8)
 def layout(starts: tuple[int, ...]) -> Layout:
-    """The layout of texts that begin at these tokens; the last number is where the last one ends."""
+    """Returns the layout of texts that begin at these tokens; the last number is the end of the last text."""
     begin = torch.tensor(starts[:-1])
     lengths = torch.tensor(starts[1:]) - begin
-    widths = (lengths + STEP - 1) // STEP * STEP
+    widths = (lengths + LENGTH_STEP - 1) // LENGTH_STEP * LENGTH_STEP
     blocks, tokens, is_token = [], [], []
     for width in sorted(set(widths.tolist())):
         texts = torch.nonzero(widths == width).flatten()
@@ -64,34 +78,34 @@ def layout(starts: tuple[int, ...]) -> Layout:
     return Layout(tuple(blocks), all_tokens, places, all_used)
 
 
-class Spread(torch.autograd.Function):
-    """Tokens into the places of blocks; no token has two, so the gradient is a gathering, too, and no sum."""
+class SpreadTokens(torch.autograd.Function):
+    """Copies tokens to their places in blocks; a token has one place, so its gradient is copied back, not summed."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, values: Tensor, tokens: Tensor, places: Tensor) -> Tensor:
-        """(n tokens, size) -> (n places, size)."""
+        """Maps (n tokens, size) to (n places, size)."""
         ctx.save_for_backward(places)
         return values.index_select(0, tokens)
 
     @staticmethod
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
-        """(n places, size) -> (n tokens, size)."""
+        """Maps (n places, size) to (n tokens, size)."""
         (places,) = ctx.saved_tensors  # type: ignore[attr-defined]
         return gradient.index_select(0, places), None, None
 
 
-class Gather(torch.autograd.Function):
-    """Tokens out of the places of blocks."""
+class GatherTokens(torch.autograd.Function):
+    """Copies tokens back from their places in blocks."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, values: Tensor, tokens: Tensor, places: Tensor, is_token: Tensor) -> Tensor:
-        """(n places, size) -> (n tokens, size)."""
+        """Maps (n places, size) to (n tokens, size)."""
         ctx.save_for_backward(tokens, is_token)
         return values.index_select(0, places)
 
     @staticmethod
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        """(n tokens, size) -> (n places, size)."""
+        """Maps (n tokens, size) to (n places, size)."""
         tokens, is_token = ctx.saved_tensors  # type: ignore[attr-defined]
         spread = gradient.index_select(0, tokens)
         return spread.masked_fill_(~is_token[:, None], 0), None, None, None
@@ -107,51 +121,63 @@ def packed_attention(
     dropout: float = 0.0,
     **kwargs: Any,  # noqa: ANN401
 ) -> tuple[Tensor, None]:
-    """Each token attends to those of its text; query, key and value are (1, heads, n tokens, head size).
+    """Attention of each token over those of its text, in the signature of transformers' attention interface.
 
-    Texts that are padded, as they are where an encoder is not trained but used, take torch's own attention.
+    Padded texts, as where dev is embedded, take torch's own attention.
+
+    Args:
+        module: the attention layer.
+        query: (1, heads, n tokens, head size); key and value likewise.
+        key: as query.
+        value: as query.
+        attention_mask: of padded texts.
+        scaling: factor of the scores, head size ** -0.5 by default.
+        dropout: share of attention weights dropped while training.
+        **kwargs: `cu_seq_lens_q` holds the starts of packed texts.
     """
     if "cu_seq_lens_q" not in kwargs:
-        found: tuple[Tensor, None] = sdpa_attention_forward(
+        attended: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
         )
-        return found
+        return attended
     of_batch = layout(tuple(kwargs["cu_seq_lens_q"].tolist()))
     _, heads, _, size = query.shape
     scale = size**-0.5 if scaling is None else scaling
     spread = [
-        Spread.apply(each[0].transpose(0, 1).reshape(-1, heads * size), of_batch.tokens, of_batch.places)  # type: ignore[no-untyped-call]
+        SpreadTokens.apply(each[0].transpose(0, 1).reshape(-1, heads * size), of_batch.tokens, of_batch.places)  # type: ignore[no-untyped-call]
         for each in (query, key, value)
     ]
     sizes = [block.n_texts * block.width for block in of_batch.blocks]
-    attended = []
+    blocks = []
     for block, *parts in zip(of_batch.blocks, *(each.split(sizes) for each in spread), strict=True):
         q, k, v = (part.view(block.n_texts, block.width, heads, size).transpose(1, 2) for part in parts)
         scores = (q * scale) @ k.transpose(2, 3)
         if block.mask is not None:
             scores = scores.masked_fill(~block.mask, float("-inf"))
         shares = torch.nn.functional.dropout(scores.softmax(dim=-1), dropout, module.training)
-        attended.append((shares @ v).transpose(1, 2).reshape(-1, heads * size))
-    out: Tensor = Gather.apply(  # type: ignore[no-untyped-call]
-        torch.cat(attended), of_batch.tokens, of_batch.places, of_batch.is_token
+        blocks.append((shares @ v).transpose(1, 2).reshape(-1, heads * size))
+    out: Tensor = GatherTokens.apply(  # type: ignore[no-untyped-call]
+        torch.cat(blocks), of_batch.tokens, of_batch.places, of_batch.is_token
     )
     return out.view(1, -1, heads, size), None
 
 
-AttentionInterface.register(NAME, packed_attention)
-AttentionMaskInterface.register(NAME, sdpa_mask)
-
-
-Features = dict[str, Any]
-MARKS = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_idx")  # of where texts begin and end
-TOLERANCE = 1e-4  # of an embedding's numbers, whose rounding differs
+AttentionInterface.register(ATTENTION, packed_attention)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
 def pack(model: SentenceTransformer, samples: Sequence[str]) -> bool:
-    """Has a model lay texts end to end, if its embeddings stay what they are; says whether they do.
+    """Makes a model take texts end to end, if its embeddings stay the same; else leaves it as it was.
 
-    Not every architecture can be told where a text ends: some attend in windows, or only backwards, or count positions
-    in their own way. So the samples, which should hold the longest texts, are embedded in both ways.
+    Some architectures attend in windows, or only backwards, or count positions in their own way, and cannot be told
+    where a text ends. So the samples are embedded in both ways.
+
+    Args:
+        model: the encoder.
+        samples: texts, the longest of the training rows among them.
+
+    Returns:
+        True if the model is packed.
     """
     transformer = model[0]
     model.transformers_model.set_attn_implementation("eager")
@@ -159,11 +185,11 @@ def pack(model: SentenceTransformer, samples: Sequence[str]) -> bool:
         return False
     padded = _embedded(model, samples)
     is_named, named = transformer.model_forward_params is not None, transformer.model_forward_params
-    model.transformers_model.set_attn_implementation(NAME)
+    model.transformers_model.set_attn_implementation(ATTENTION)
     transformer.data_collator = DataCollatorWithFlattening(
         return_seq_idx=True, return_flash_attn_kwargs=True, return_position_ids=True
     )
-    transformer.model_forward_params = {*named, *MARKS} if is_named else None
+    transformer.model_forward_params = {*named, *BOUNDARIES} if is_named else None
     transformer._flatten_position_offset = transformer._infer_flatten_position_offset()
     transformer.can_flatten_inputs = True
     if (_embedded(model, samples) - padded).abs().max() <= TOLERANCE:
@@ -174,7 +200,7 @@ def pack(model: SentenceTransformer, samples: Sequence[str]) -> bool:
 
 
 def _may_be_packed(model: SentenceTransformer) -> bool:
-    """Whether all that attends is told of by attention's interface, over whole texts, and no prompt is left out."""
+    """Says if all attention goes through the attention interface, over whole texts, and pooling includes prompts."""
     parts = list(model.modules())
     has_window = any(getattr(part, "sliding_window", None) is not None for part in parts)
     leaves_prompts_out = not all(getattr(part, "include_prompt", True) for part in parts)
@@ -187,33 +213,33 @@ def _embedded(model: SentenceTransformer, texts: Sequence[str]) -> Tensor:
     model.eval()
     try:
         with torch.no_grad():
-            found: Tensor = model(model.preprocess(list(texts)))["sentence_embedding"]
-    except (TypeError, ValueError, IndexError, KeyError, RuntimeError):  # what an architecture makes of the unforeseen
+            embeddings: Tensor = model(model.preprocess(list(texts)))["sentence_embedding"]
+    except (TypeError, ValueError, IndexError, KeyError, RuntimeError):  # an architecture that cannot take packed texts
         return torch.full((1,), torch.nan)
     finally:
         model.train(was_training)
-    return found
+    return embeddings
 
 
-def together(columns: Sequence[Features]) -> Features:
-    """The texts of several columns as those of one; what does not depend on the texts is the first column's."""
+def concatenate(columns: Sequence[Features]) -> Features:
+    """Concatenates the packed texts of several columns; inputs that do not depend on texts are the first column's."""
     ends = torch.tensor([int(column["cu_seq_lens_q"][-1]) for column in columns]).cumsum(0).tolist()
     counts = torch.tensor([len(column["cu_seq_lens_q"]) - 1 for column in columns]).cumsum(0).tolist()
     starts = [column["cu_seq_lens_q"][1:] + before for column, before in zip(columns, [0, *ends[:-1]], strict=True)]
     cumulative = torch.cat([columns[0]["cu_seq_lens_q"][:1], *starts])
-    numbers = [column["seq_idx"] + before for column, before in zip(columns, [0, *counts[:-1]], strict=True)]
+    text_numbers = [column["seq_idx"] + before for column, before in zip(columns, [0, *counts[:-1]], strict=True)]
     widest = max(int(column["max_length_q"]) for column in columns)
     return {
         **columns[0],
         **{name: torch.cat([column[name] for column in columns], dim=1) for name in ("input_ids", "position_ids")},
-        "seq_idx": torch.cat(numbers, dim=1),
+        "seq_idx": torch.cat(text_numbers, dim=1),
         **dict.fromkeys(("cu_seq_lens_q", "cu_seq_lens_k"), cumulative),
         **dict.fromkeys(("max_length_q", "max_length_k"), widest),
     }
 
 
-class Together(Module):
-    """A loss over embeddings, whose columns a packed model embeds in one pass: one gradient, not many to add."""
+class PackedLoss(Module):
+    """A loss over embeddings, all columns of which a packed model embeds in one forward pass."""
 
     def __init__(self, model: SentenceTransformer, loss: Module) -> None:
         super().__init__()
@@ -221,9 +247,9 @@ class Together(Module):
         self.loss: Any = loss
 
     def forward(self, features: Sequence[Features], labels: Tensor | None) -> Tensor:
-        """The loss of a batch's columns."""
+        """Returns the loss of a batch's columns."""
         columns = list(features)
-        embeddings = self.model(together(columns))["sentence_embedding"]
+        embeddings = self.model(concatenate(columns))["sentence_embedding"]
         sizes = [len(column["cu_seq_lens_q"]) - 1 for column in columns]
         value: Tensor = self.loss.compute_loss_from_embeddings(list(embeddings.split(sizes)), labels)
         return value

@@ -1,76 +1,107 @@
-"""The knobs of one training run, and the combinations of them that cannot work."""
+"""Parameters of stage train, and the combinations of them that cannot work."""
 
-from dataclasses import dataclass
+from typing import Annotated, Literal, Self
 
+from pydantic import Field, field_validator
+
+from attune.encoding import encoders
+from attune.encoding.launch import SharedParams
 from attune.errors import BadInput
 
-CACHED = ("cached_mnrl", "gist")  # losses that can embed a batch in parts
+IN_PARTS = ("cached_mnrl", "gist")  # losses that can embed a batch in parts
 SYMMETRIC = ("mnrl", "cached_mnrl")  # losses that have a direction from document to query
 NEEDS_NEGATIVES = ("triplet", "contrastive")
 
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Dimension = Annotated[int, Field(ge=1)]
 
-@dataclass(frozen=True)
-class Recipe:
-    """The knobs of one run, as params.yaml explains them; `precision` is resolved, `seed` is one of `seeds`."""
 
-    seed: int
-    loss: str
-    epochs: int
-    batch_size: int
-    mini_batch_size: int
-    learning_rate: float
-    warmup_share: float
-    weight_decay: float
-    scale: float
+class TrainParams(SharedParams):
+    """Parameters of stage train; params.yaml and advanced.yaml explain each.
+
+    `runs` gives those of one seed's run, whose `seed` and `precision` are resolved.
+    """
+
+    seeds: list[Seed] = Field(min_length=1)
+    loss: Literal["mnrl", "cached_mnrl", "gist", "triplet", "contrastive"]
+    epochs: int = Field(ge=0, le=100)
+    batch_size: int = Field(ge=2, le=65536)
+    mini_batch_size: int = Field(ge=0, le=65536)
+    learning_rate: float = Field(gt=0, le=1)
+    warmup_share: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0, le=1)
+    scale: float = Field(gt=0, le=1000)
     symmetric: bool
-    guide_margin: float
+    guide_margin: float = Field(ge=0, lt=1)
     guide_same_side: bool
-    triplet_margin: float
-    contrastive_margin: float
-    matryoshka_dims: tuple[int, ...]
-    lora_rank: int
-    lora_alpha: float
-    dropout: float
-    general_share: float
-    distill_weight: float
-    distill_batch_size: int
-    n_evaluations: int
-    patience: int
-    keep: str
-    precision: str
+    triplet_margin: float = Field(gt=0, le=2)
+    contrastive_margin: float = Field(gt=0, le=2)
+    matryoshka_dims: list[Dimension]
+    lora_rank: int = Field(ge=0, le=1024)
+    lora_alpha: float = Field(gt=0, le=4096)
+    dropout: float = Field(ge=0, lt=1)
+    general: str = Field(min_length=1)
+    general_share: float = Field(ge=0, le=0.9)
+    distill_weight: float = Field(ge=0, le=1000)
+    distill_batch_size: int = Field(ge=1, le=65536)
+    n_evaluations: int = Field(ge=1, le=1000)
+    patience: int = Field(ge=1, le=1000)
+    keep: Literal["best", "last"]
+
+    @field_validator("seeds", "matryoshka_dims")
+    @classmethod
+    def _none_twice(cls, values: list[int]) -> list[int]:
+        if len(set(values)) < len(values):
+            raise ValueError("expected none of them twice; remove the second one")
+        return values
+
+    def runs(self) -> dict[int, Self]:
+        """Returns the parameters of each seed's run: one seed, and fp32 or bf16 in place of auto."""
+        precision = encoders.best_precision() if self.machine.precision == "auto" else self.machine.precision
+        machine = self.machine.model_copy(update={"precision": precision})
+        return {seed: self.model_copy(update={"seeds": [seed], "machine": machine}) for seed in self.seeds}
 
     @property
-    def is_guided(self) -> bool:
-        """Whether the frozen base encoder takes part in the training."""
+    def seed(self) -> int:
+        """Seed of the run; of several runs, the first one's."""
+        return self.seeds[0]
+
+    @property
+    def precision(self) -> str:
+        """Number format of matrix products: fp32 or bf16 (auto before `runs` has resolved it)."""
+        return self.machine.precision
+
+    @property
+    def needs_base(self) -> bool:
+        """Says if the frozen base encoder takes part in training, as guide or as teacher."""
         return self.loss == "gist" or self.distill_weight > 0
 
     @property
-    def reads_general_text(self) -> bool:
-        """Whether general text takes part in the training."""
+    def needs_general_text(self) -> bool:
+        """Says if general text takes part in training, as rows or for distillation."""
         return self.general_share > 0 or self.distill_weight > 0
 
 
-def check(recipe: Recipe, n_negatives: int, n_processes: int) -> None:
-    """Refuses what cannot work, before any encoder is loaded.
+def check_combinations(params: TrainParams, n_negatives: int) -> None:
+    """Refuses combinations of parameters that cannot work, before any encoder is loaded.
 
     Args:
-        recipe: the knobs.
-        n_negatives: how many negatives each training row has.
-        n_processes: how many share each batch.
+        params: the parameters.
+        n_negatives: number of negatives of each training row.
 
     Raises:
         BadInput: one line per problem.
     """
-    loss, parts = recipe.loss, recipe.mini_batch_size
+    loss, parts = params.loss, params.mini_batch_size
     problems = []
     if loss == "cached_mnrl" and not parts:
         problems.append("train.mini_batch_size: got 0, but train.loss cached_mnrl embeds in parts; set it to 32, say")
-    if parts and loss not in CACHED:
+    if parts and loss not in IN_PARTS:
         problems.append(
             f"train.mini_batch_size: got {parts}, but train.loss {loss} embeds whole batches; "
-            f"set it to 0, or the loss to one of {', '.join(CACHED)}"
+            f"set it to 0, or the loss to one of {', '.join(IN_PARTS)}"
         )
-    if recipe.symmetric and loss not in SYMMETRIC:
+    if params.symmetric and loss not in SYMMETRIC:
         problems.append(
             f"train.symmetric: got true, but train.loss {loss} has one direction; "
             f"set it to false, or the loss to one of {', '.join(SYMMETRIC)}"
@@ -82,25 +113,25 @@ def check(recipe: Recipe, n_negatives: int, n_processes: int) -> None:
             f"train.loss: got gist, but the rows have {n_negatives} negatives, and without parts it takes 1 at most; "
             "set train.mini_batch_size to 32, say, or mine.n_negatives to 1"
         )
-    shared = {"batch_size": recipe.batch_size} | (
-        {"distill_batch_size": recipe.distill_batch_size} if recipe.distill_weight else {}
+    shared = {"batch_size": params.batch_size} | (
+        {"distill_batch_size": params.distill_batch_size} if params.distill_weight else {}
     )
     problems += [
-        f"train.processes: got {n_processes}, expected at most train.{name} ({size}), of which each takes a part"
+        f"train.processes: got {params.processes}, expected at most train.{name} ({size}), of which each takes a part"
         for name, size in shared.items()
-        if size < n_processes
+        if size < params.processes
     ]
     if problems:
         raise BadInput(*(f"params.yaml: {problem}" for problem in problems))
 
 
-def check_dimensions(recipe: Recipe, dimension: int) -> None:
-    """Refuses Matryoshka dimensions that an encoder of this dimension has not got.
+def check_dimensions(params: TrainParams, dimension: int) -> None:
+    """Refuses Matryoshka dimensions that are not smaller than the encoder's.
 
     Raises:
         BadInput: one of them is as large as the whole embedding, or larger.
     """
-    if too_large := [dim for dim in recipe.matryoshka_dims if dim >= dimension]:
+    if too_large := [dim for dim in params.matryoshka_dims if dim >= dimension]:
         raise BadInput(
             f"params.yaml: train.matryoshka_dims: got {too_large[0]}, expected less than the encoder's {dimension} "
             "dimensions, which are trained anyway; leave it out"
