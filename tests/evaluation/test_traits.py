@@ -1,25 +1,25 @@
 """Each trait of a query is what a person would count."""
 
-from attune.evaluation.statistics.slices import lengths, overlaps, sources, unseen_words
+from attune.evaluation.statistics.slices import lexical_overlaps, n_unseen_words, n_words, sources
 
 
 def test_the_length_of_a_query_is_its_words_and_characters_where_no_spaces_part_them() -> None:
-    assert lengths(["Sort a DataFrame, quickly!", "", "如何排序"]).tolist() == [4, 0, 4]
+    assert n_words(["Sort a DataFrame, quickly!", "", "如何排序"]).tolist() == [4, 0, 4]
 
 
 def test_overlap_is_the_share_of_the_querys_words_in_its_best_answer() -> None:
     """Of "sort", "a" and "frame" the first document has two, the second all; identifiers count by their parts."""
     queries = ["Sort a frame, sort!", "unlike", "???", "排序"]
     answers = [["a sort of magic", "def sort(a: DataFrame)"], ["nothing in common"], ["text"], ["排列"]]
-    assert overlaps(queries, answers).tolist() == [1, 0, 0, 0.5]
-    assert overlaps(["Sort a frame"], [["a sort of magic"]]).tolist() == [2 / 3]
-    assert overlaps(["no answer"], [[]]).tolist() == [0]
+    assert lexical_overlaps(queries, answers).tolist() == [1, 0, 0, 0.5]
+    assert lexical_overlaps(["Sort a frame"], [["a sort of magic"]]).tolist() == [2 / 3]
+    assert lexical_overlaps(["no answer"], [[]]).tolist() == [0]
 
 
 def test_words_count_as_unseen_if_no_text_of_training_has_them() -> None:
     seen = ["Sort the rows", "def pivot_table(DataFrame)"]
-    assert unseen_words(["pivot the frame", "Melt, melt the ROWS!", "melt and stack"], seen).tolist() == [0, 1, 3]
-    assert unseen_words(["anything"], []).tolist() == [1]
+    assert n_unseen_words(["pivot the frame", "Melt, melt the ROWS!", "melt and stack"], seen).tolist() == [0, 1, 3]
+    assert n_unseen_words(["anything"], []).tolist() == [1]
 
 
 def test_the_source_is_the_first_folder_of_the_answers() -> None:

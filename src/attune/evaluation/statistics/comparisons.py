@@ -1,27 +1,25 @@
-"""Tuned against base on every task and measure, with p-values that allow for how many comparisons there are.
+"""Base against tuned on every task and measure, with p-values corrected for the number of comparisons.
 
-Of 20 comparisons in which nothing changed, one is "significant" at the 5% level by chance. Holm's correction (1979,
-Scandinavian Journal of Statistics 6) raises the p-values so that any false alarm among all of them is as rare as the
-level says, however they depend on each other. From statsmodels.
+Of 20 comparisons without any difference, one is significant at the 5% level by chance. Holm's correction (1979,
+Scandinavian Journal of Statistics 6) raises the p-values so that the probability of any false alarm among all
+comparisons stays below the level, however they depend on each other. From statsmodels.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from statsmodels.stats.multitest import multipletests
 
 from attune.evaluation.statistics.power import Sensitivity
 from attune.evaluation.statistics.significance import Comparison, compare
+from attune.runtime.arrays import Float64
 
-Values = NDArray[np.float64]
-Scores = Mapping[str, Values]  # (n_queries,) values of each measure
+Scores = Mapping[str, Float64]  # (n_queries,) values of each measure
 
 
 class Resampling(NamedTuple):
-    """How carefully to compare: see `compare`."""
+    """Resamples, confidence and seed of bootstrap and test: the last arguments of `compare`."""
 
     n_resamples: int
     confidence: float
@@ -49,7 +47,7 @@ class TaskComparison:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values after Holm's correction for all of them, in the same order."""
+    """Returns the p-values after Holm's correction for all of them, in the same order."""
     return [float(p) for p in multipletests(list(p_values), method="holm")[1]] if p_values else []
 
 
@@ -59,25 +57,25 @@ def compare_tasks(
     """Compares base and tuned task by task and measure by measure.
 
     Args:
-        tasks: for each task the scores of base and of tuned, of the same queries in the same order, two at least.
+        tasks: for each task the scores of base and of tuned on the same queries in the same order, at least two.
         resampling: of the intervals and the tests.
-        power: at which the smallest detectable difference is told; for a single comparison, without the correction.
+        power: of the smallest detectable difference, which is that of a single comparison, without the correction.
     """
-    found = [
+    compared = [
         (task, measure, base[measure], tuned[measure], comparison)
         for task, (base, tuned) in tasks.items()
         for measure, comparison in compare(base, tuned, *resampling).items()
     ]
-    corrected = holm([comparison.p_value for *_, comparison in found])
-    return [_row(*one, p, resampling.confidence, power) for one, p in zip(found, corrected, strict=True)]
+    corrected = holm([comparison.p_value for *_, comparison in compared])
+    return [_task_comparison(*one, p, resampling.confidence, power) for one, p in zip(compared, corrected, strict=True)]
 
 
-def _row(
+def _task_comparison(
     task: str,
     measure: str,
-    base: Values,
-    tuned: Values,
-    found: Comparison,
+    base: Float64,
+    tuned: Float64,
+    comparison: Comparison,
     p_holm: float,
     confidence: float,
     power: float,
@@ -88,13 +86,13 @@ def _row(
         n=len(base),
         base=float(base.mean()),
         tuned=float(tuned.mean()),
-        delta=found.delta,
-        low=found.ci_low,
-        high=found.ci_high,
-        p=found.p_value,
+        delta=comparison.delta,
+        low=comparison.ci_low,
+        high=comparison.ci_high,
+        p=comparison.p_value,
         p_holm=p_holm,
-        wins=found.wins,
-        ties=found.ties,
-        losses=found.losses,
+        wins=comparison.wins,
+        ties=comparison.ties,
+        losses=comparison.losses,
         smallest_detectable=Sensitivity.of(tuned - base, confidence, power).smallest_detectable,
     )

@@ -1,29 +1,27 @@
-"""Whether a difference between two systems on the same queries is more than luck.
+"""Bootstrap intervals and randomization tests of the difference between two systems on the same queries.
 
-The interval is the percentile bootstrap over queries (Sakai, 2006). The p-value is of the paired randomization test
-with sign flips (Smucker, Allan and Carterette, 2007): how often a difference at least this large in size appears
-when, for each query, a coin decides which system got which score. Both come from scipy and are seeded.
+The interval is the percentile bootstrap over queries (Sakai, 2006). The p-value is that of the paired randomization
+test with sign flips (Smucker, Allan and Carterette, 2007): the share of resamples with a difference at least this large
+in size when, for each query, a coin decides which system got which score. Both come from scipy and are seeded.
 
-Where the tuned system was trained with several seeds, the interval covers other seeds, too: see `compare_seeds`.
+Where the tuned system was trained with several seeds, `compare_seeds` gives an interval that also covers other seeds.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import bootstrap, permutation_test
 
 from attune.errors import BadInput
-
-Values = NDArray[np.float64]
+from attune.runtime.arrays import Float64
 
 CELLS = 4_000_000  # resampled values held at a time: bounds memory (32 MB) whatever the number of queries
 
 
 @dataclass(frozen=True)
 class Interval:
-    """The mean difference over seeds and queries, and its confidence interval."""
+    """Mean difference over seeds and queries, and its confidence interval."""
 
     delta: float
     ci_low: float
@@ -32,7 +30,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The mean difference per query, its confidence interval, its p-value, and how many queries won, tied and lost."""
+    """Mean difference per query, its confidence interval, its p-value, and the queries that won, tied and lost."""
 
     delta: float
     ci_low: float
@@ -44,15 +42,15 @@ class Comparison:
 
 
 def compare(
-    baseline: Mapping[str, Values], tuned: Mapping[str, Values], n_resamples: int, confidence: float, seed: int
+    baseline: Mapping[str, Float64], tuned: Mapping[str, Float64], n_resamples: int, confidence: float, seed: int
 ) -> dict[str, Comparison]:
     """Compares two systems' per-query values, measure by measure, on the same resampled queries.
 
     Args:
         baseline: for each measure (n_queries,) values.
         tuned: the same measures of the same queries in the same order.
-        n_resamples: of the bootstrap and of the test; the smallest possible p-value is about 2 / n_resamples. Where
-            the queries are so few that there are no more sign flips than that, all are listed: the p-value is exact.
+        n_resamples: of the bootstrap and of the test; the smallest possible p-value is about 2 / n_resamples. With so
+            few queries that there are no more sign flips than resamples, all are enumerated: the p-value is exact.
         confidence: of the interval, such as 0.95.
         seed: of both resamplings.
 
@@ -79,15 +77,15 @@ def compare(
 
 
 def compare_seeds(
-    baseline: Mapping[str, Values], tuned: Mapping[str, Values], n_resamples: int, confidence: float, seed: int
+    baseline: Mapping[str, Float64], tuned: Mapping[str, Float64], n_resamples: int, confidence: float, seed: int
 ) -> dict[str, Interval]:
-    """The mean difference and an interval for other queries and other seeds: the crossed bootstrap.
+    """Crossed bootstrap: the mean difference and an interval that covers other queries and other seeds.
 
     Seeds and queries are drawn with replacement, independently of each other, and each draw's mean is over all pairs of
-    a drawn seed and a drawn query (the pigeonhole bootstrap; Owen, 2007, Annals of Applied Statistics 1). It errs on
-    the wide side where seeds disagree about single queries. Of n seeds n - 1 are drawn, which makes the variance of
-    their mean unbiased (Rao and Wu, 1988, JASA 83); with n draws it is too small by its n-th part, half of it for two
-    seeds. Two or three seeds still say little about all others; an interval cannot mend that.
+    a drawn seed and a drawn query (the pigeonhole bootstrap; Owen, 2007, Annals of Applied Statistics 1). The interval
+    is too wide rather than too narrow where seeds disagree about single queries. Of n seeds n - 1 are drawn, which
+    makes the variance of their mean unbiased (Rao and Wu, 1988, JASA 83); with n draws it is too small by one n-th,
+    half of it for two seeds. Two or three seeds are still a small sample of all seeds; no interval corrects for that.
 
     Args:
         baseline: for each measure (n_queries,) values.
@@ -107,19 +105,19 @@ def compare_seeds(
         means = _crossed_means(deltas, n_resamples, np.random.default_rng(seed))
         tail = (1 - confidence) / 2
         low, high = np.quantile(means, [tail, 1 - tail], axis=0)
-    found = zip(baseline, deltas.mean(axis=(1, 2)), low, high, strict=True)
-    return {name: Interval(*map(float, figures)) for name, *figures in found}
+    intervals = zip(baseline, deltas.mean(axis=(1, 2)), low, high, strict=True)
+    return {name: Interval(*map(float, figures)) for name, *figures in intervals}
 
 
-def _crossed_means(deltas: Values, n_resamples: int, rng: np.random.Generator) -> Values:
-    """(n_resamples, n_measures) means over drawn seeds and drawn queries; the same draws for every measure."""
+def _crossed_means(deltas: Float64, n_resamples: int, rng: np.random.Generator) -> Float64:
+    """Returns (n_resamples, n_measures) means over drawn seeds and queries; the same draws for every measure."""
     n_measures, n_seeds, n_queries = deltas.shape
     _check_queries(n_queries)
     batch = max(1, CELLS // (n_measures * n_queries))
     means = np.empty((n_resamples, n_measures))
     for start in range(0, n_resamples, batch):
         size = min(batch, n_resamples - start)
-        # how often each seed, and each query, was drawn
+        # draws of each seed and of each query
         seeds = rng.multinomial(n_seeds - 1, np.full(n_seeds, 1 / n_seeds), size=size)
         queries = rng.multinomial(n_queries, np.full(n_queries, 1 / n_queries), size=size)
         totals = np.einsum("bs,msq,bq->bm", seeds, deltas, queries, optimize=True)
@@ -127,8 +125,8 @@ def _crossed_means(deltas: Values, n_resamples: int, rng: np.random.Generator) -
     return means
 
 
-def _over_queries(deltas: Values, n_resamples: int, confidence: float, seed: int) -> tuple[Values, Values]:
-    """The ends of the percentile bootstrap's intervals, (n_measures,) each, for (n_measures, n_queries) differences."""
+def _over_queries(deltas: Float64, n_resamples: int, confidence: float, seed: int) -> tuple[Float64, Float64]:
+    """Returns the (n_measures,) low and high ends of percentile intervals of (n_measures, n_queries) differences."""
     _check_queries(deltas.shape[1])
     interval = bootstrap(
         (deltas,),
@@ -141,8 +139,8 @@ def _over_queries(deltas: Values, n_resamples: int, confidence: float, seed: int
     return interval.low, interval.high
 
 
-def _steps(deltas: Values, n_resamples: int) -> dict[str, int | bool]:
-    """How scipy goes through the resamples, in bounded memory."""
+def _steps(deltas: Float64, n_resamples: int) -> dict[str, int | bool]:
+    """Returns scipy's arguments for the resamples; batches bound the memory."""
     return {"n_resamples": n_resamples, "batch": max(1, CELLS // deltas.size), "vectorized": True, "axis": -1}
 
 

@@ -1,8 +1,8 @@
-"""For whom tuning helped and whom it hurt: base against tuned on parts of the test queries that have a trait in common.
+"""Base against tuned on slices of the test queries: queries that share a value of a trait.
 
-Numbers are cut at their quantiles, so that no slice is much smaller than another; names (a product, a language) make a
-slice each. The p-values are corrected for all slices together (Holm), so that one that is called worse is so beyond
-the luck of having looked at many.
+Traits come from a query's text, its relevant documents, its columns in the raw data, and the training texts. Numbers
+are cut at their quantiles, so that slices are of similar size; names (a product, a language) make a slice each. The
+p-values are Holm-corrected for all slices together, because many slices are looked at.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,21 +17,21 @@ from numpy.typing import NDArray
 from attune.data.words import WORD
 from attune.evaluation.statistics.comparisons import Resampling, holm
 from attune.evaluation.statistics.significance import compare
-from attune.retrieval.bm25 import words as parts
+from attune.retrieval.bm25 import words
+from attune.runtime.arrays import Float64, Int64
 from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, full_texts, read, read_raw
 
-Values = NDArray[np.float64]
 Numbers = NDArray[np.number[Any]]
 Traits = Mapping[str, Numbers | Sequence[str]]  # for each trait one value per query; "" is no value
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Queries with a trait in common: the trait, which of its values they have, and their rows (ascending)."""
+    """Queries with the same value, or range of values, of a trait, and their rows (ascending)."""
 
     trait: str
     bin: str
-    rows: NDArray[np.int64]
+    rows: Int64
 
 
 @dataclass(frozen=True)
@@ -50,23 +50,23 @@ class SliceComparison:
 
 
 def by_number(trait: str, values: Numbers, n_bins: int) -> list[Slice]:
-    """Cuts queries at the quantiles of their values, (n_queries,); equal values are never parted.
+    """Cuts queries at the quantiles of their values, (n_queries,); equal values stay in one slice.
 
     Returns:
-        At most n_bins slices, lowest first, called by the least and the greatest value in each. Where many values are
+        At most n_bins slices, lowest first, named by the least and the greatest value in each. Where many values are
         equal there are fewer, of unequal size.
     """
-    told: Numbers = np.round(values, 2)  # what is told apart is what is shown
-    edges = np.unique(np.quantile(told, np.arange(1, n_bins) / n_bins, method="inverted_cdf"))
-    place = np.searchsorted(edges, told, side="left")
+    rounded: Numbers = np.round(values, 2)  # as shown in the name of the slice
+    edges = np.unique(np.quantile(rounded, np.arange(1, n_bins) / n_bins, method="inverted_cdf"))
+    place = np.searchsorted(edges, rounded, side="left")
     groups = [np.flatnonzero(place == number) for number in np.unique(place)]
-    return [Slice(trait, _between(told[rows]), rows) for rows in groups]
+    return [Slice(trait, _range(rounded[rows]), rows) for rows in groups]
 
 
 def by_name(trait: str, values: Sequence[str], n_names: int) -> list[Slice]:
-    """A slice for each of the most frequent values, in the order of the alphabet.
+    """Returns a slice for each of the n_names most frequent values, in alphabetical order.
 
-    Queries whose value is "" are in none. Nothing is sliced where all queries have the same value.
+    Queries whose value is "" are in none. There are no slices where all queries have the same value.
     """
     names, counts = np.unique([value for value in values if value], return_counts=True)
     if len(names) < 2:
@@ -76,33 +76,36 @@ def by_name(trait: str, values: Sequence[str], n_names: int) -> list[Slice]:
 
 
 def by_trait(traits: Traits, n_bins: int, n_names: int) -> list[Slice]:
-    """The slices of all traits, in their order."""
-    found: list[Slice] = []
+    """Returns the slices of all traits, in their order: numbers by quantile, texts by name."""
+    slices: list[Slice] = []
     for trait, values in traits.items():
-        found += by_number(trait, values, n_bins) if isinstance(values, np.ndarray) else by_name(trait, values, n_names)
-    return found
+        if isinstance(values, np.ndarray):
+            slices += by_number(trait, values, n_bins)
+        else:
+            slices += by_name(trait, values, n_names)
+    return slices
 
 
 def compare_slices(
-    slices: Sequence[Slice], base: Values, tuned: Values, resampling: Resampling, min_queries: int
+    slices: Sequence[Slice], base: Float64, tuned: Float64, resampling: Resampling, min_queries: int
 ) -> tuple[list[SliceComparison], int]:
     """Compares base and tuned on each slice.
 
     Args:
         slices: of the queries.
         base: (n_queries,) values of one measure.
-        tuned: the same of tuned.
+        tuned: (n_queries,) values of the same measure.
         resampling: of the intervals and the tests.
-        min_queries: smaller slices are left out, two or more: they could show nothing, and each one that is looked at
-            makes the others harder to prove. So are slices that hold all queries.
+        min_queries: slices with fewer queries are left out, because they have no power and each further comparison
+            makes the others harder to prove. Slices that hold all queries are left out, too.
 
     Returns:
-        The rows, and how many slices are left out because they are too small.
+        The comparisons, and the number of slices left out because they are too small.
     """
     parts = [part for part in slices if len(part.rows) < len(base)]
     large = [part for part in parts if len(part.rows) >= min_queries]
-    found = [compare({"": base[part.rows]}, {"": tuned[part.rows]}, *resampling)[""] for part in large]
-    corrected = holm([comparison.p_value for comparison in found])
+    comparisons = [compare({"": base[part.rows]}, {"": tuned[part.rows]}, *resampling)[""] for part in large]
+    corrected = holm([comparison.p_value for comparison in comparisons])
     rows = [
         SliceComparison(
             slice=part.trait,
@@ -115,99 +118,114 @@ def compare_slices(
             high=comparison.ci_high,
             p_holm=p,
         )
-        for part, comparison, p in zip(large, found, corrected, strict=True)
+        for part, comparison, p in zip(large, comparisons, corrected, strict=True)
     ]
     return rows, len(parts) - len(large)
 
 
-def _between(values: Numbers) -> str:
-    """The range of some values, in words."""
+def _range(values: Numbers) -> str:
+    """Returns the range of some values, in words."""
     low, high = (f"{value:.2f}" if values.dtype.kind == "f" else str(value) for value in (values.min(), values.max()))
     return low if low == high else f"{low} to {high}"
 
 
-Counts = NDArray[np.int64]
-Shares = NDArray[np.float64]
+def distinct_words(text: str) -> set[str]:
+    """Returns the distinct words of a text, split as BM25 splits them; in scripts without spaces each character."""
+    return {part for word in WORD.findall(text) for part in words(word)}
 
 
-def words(text: str) -> set[str]:
-    """The distinct words of a text, as BM25 sees them; in scripts without spaces each character is one."""
-    return {part for word in WORD.findall(text) for part in parts(word)}
-
-
-def lengths(texts: Sequence[str]) -> Counts:
-    """How many words each text has."""
+def n_words(texts: Sequence[str]) -> Int64:
+    """Returns the (n texts,) number of words of each text."""
     return np.array([len(WORD.findall(text)) for text in texts], dtype=np.int64)
 
 
-def overlaps(texts: Sequence[str], answers: Sequence[Sequence[str]]) -> Shares:
-    """Of each query's distinct words the share that a relevant document has, too; the largest where there are several.
+def lexical_overlaps(texts: Sequence[str], relevant: Sequence[Sequence[str]]) -> Float64:
+    """Returns the (n texts,) share of each query's distinct words that a relevant document contains, the highest.
 
-    A query without words shares none.
+    A query without words has a share of 0.
+
+    Args:
+        texts: of the queries.
+        relevant: texts of each query's relevant documents.
     """
     shares = []
-    for text, documents in zip(texts, answers, strict=True):
-        asked = words(text)
-        shares.append(max((len(asked & words(document)) / max(1, len(asked)) for document in documents), default=0.0))
+    for text, documents in zip(texts, relevant, strict=True):
+        of_query = distinct_words(text)
+        n = max(1, len(of_query))
+        shares.append(max((len(of_query & distinct_words(document)) / n for document in documents), default=0.0))
     return np.array(shares, dtype=np.float64)
 
 
-def unseen_words(texts: Sequence[str], seen: Iterable[str]) -> Counts:
-    """How many distinct words of each query are in none of the texts that training saw."""
-    vocabulary: set[str] = set().union(*map(words, seen))
-    return np.array([len(words(text) - vocabulary) for text in texts], dtype=np.int64)
+def n_unseen_words(texts: Sequence[str], training_texts: Iterable[str]) -> Int64:
+    """Returns the (n texts,) number of distinct words of each query that no training text contains."""
+    vocabulary: set[str] = set().union(*map(distinct_words, training_texts))
+    return np.array([len(distinct_words(text) - vocabulary) for text in texts], dtype=np.int64)
 
 
-def sources(answers: Sequence[Sequence[str]]) -> list[str]:
-    """Where each query's relevant documents come from: their ids up to the first slash, as in `folder/page.md`.
+def sources(relevant: Sequence[Sequence[str]]) -> list[str]:
+    """Returns the source of each query's relevant documents: their ids up to the first slash, as in `folder/page.md`.
 
     "" where an id has no slash, or where the documents come from several sources.
     """
-    found = [{id_.partition("/")[0] if "/" in id_ else "" for id_ in ids} for ids in answers]
-    return [next(iter(source)) if len(source) == 1 else "" for source in found]
+    folders = [{id_.partition("/")[0] if "/" in id_ else "" for id_ in ids} for ids in relevant]
+    return [next(iter(source)) if len(source) == 1 else "" for source in folders]
 
 
 def relevant_ids(split: Path) -> dict[str, list[str]]:
-    """The relevant documents of each query of a split, sorted."""
+    """Reads the relevant documents of each query of a split, sorted."""
     qrels = read(split / "qrels.parquet", QRELS).filter(pl.col("relevance") > 0).sort("query_id", "document_id")
     return dict(qrels.group_by("query_id", maintain_order=True).agg("document_id").iter_rows())
 
 
-def seen_texts(train: Path, texts: dict[str, str]) -> Iterable[str]:
-    """What training reads of the domain: the train queries and the documents that answer them."""
+def read_training_texts(train: Path, texts: dict[str, str]) -> Iterable[str]:
+    """Yields the domain texts that training sees: the train queries and their relevant documents.
+
+    Args:
+        train: folder of the train split.
+        texts: of all documents, by id.
+    """
     yield from read(train / "queries.parquet", CLUSTERED_QUERIES)["text"]
-    answers = read(train / "qrels.parquet", QRELS).filter(pl.col("relevance") > 0)
-    yield from (texts[id_] for id_ in answers["document_id"].unique(maintain_order=True))
+    qrels = read(train / "qrels.parquet", QRELS).filter(pl.col("relevance") > 0)
+    yield from (texts[id_] for id_ in qrels["document_id"].unique(maintain_order=True))
 
 
 def cluster_sizes(queries: pl.DataFrame, corpus: pl.DataFrame) -> dict[str, int]:
-    """How many queries and documents each cluster holds."""
+    """Returns the number of queries and documents of each cluster."""
     members = pl.concat([queries["cluster_id"], corpus["cluster_id"]])
     return dict(members.value_counts().iter_rows())
 
 
 def traits_of(query_ids: Sequence[str], raw: Path, prepared: Path, splits: Path) -> Traits:
-    """The traits of some test queries, in their order, from their texts, answers and columns, and from training.
+    """Returns the traits by which test queries are sliced, one value per query, in their order.
+
+    Args:
+        query_ids: of the test queries.
+        raw: data/raw, with the group of each query.
+        prepared: data/prepared, with documents and clusters.
+        splits: data/splits, with test queries, judgments and the train split.
 
     Raises:
         BadInput: a table is missing or is not what its stage writes.
     """
     corpus = read(prepared / "corpus.parquet", CORPUS)
     documents = dict(zip(corpus["document_id"], full_texts(corpus), strict=True))
-    answers = relevant_ids(splits / "test")
-    ids = [answers.get(id_, []) for id_ in query_ids]
-    asked = pl.DataFrame({"query_id": query_ids}, schema={"query_id": pl.String})
-    asked = asked.join(read(splits / "test/queries.parquet", CLUSTERED_QUERIES), on="query_id", maintain_order="left")
-    asked = asked.join(read_raw(raw)[1].select("query_id", "group"), on="query_id", how="left", maintain_order="left")
+    relevant = relevant_ids(splits / "test")
+    ids = [relevant.get(id_, []) for id_ in query_ids]
+    # test queries with their slicing attributes
+    queries = pl.DataFrame({"query_id": query_ids}, schema={"query_id": pl.String})
+    test = read(splits / "test/queries.parquet", CLUSTERED_QUERIES)
+    groups = read_raw(raw)[1].select("query_id", "group")
+    queries = queries.join(test, on="query_id", maintain_order="left")
+    queries = queries.join(groups, on="query_id", how="left", maintain_order="left")
     sizes = cluster_sizes(read(prepared / "queries.parquet", CLUSTERED_QUERIES), corpus)
-    texts = asked["text"].to_list()
+    texts = queries["text"].to_list()
     return {
-        "query length": lengths(texts),
-        "lexical overlap": overlaps(texts, [[documents[id_] for id_ in found] for found in ids]),
-        "relevant documents": pl.Series([len(found) for found in ids], dtype=pl.Int64).to_numpy(),
-        "unseen words": unseen_words(texts, seen_texts(splits / "train", documents)),
-        "cluster size": asked["cluster_id"].replace_strict(sizes, return_dtype=pl.Int64).to_numpy(),
+        "query length": n_words(texts),
+        "lexical overlap": lexical_overlaps(texts, [[documents[id_] for id_ in of_query] for of_query in ids]),
+        "relevant documents": pl.Series([len(of_query) for of_query in ids], dtype=pl.Int64).to_numpy(),
+        "unseen words": n_unseen_words(texts, read_training_texts(splits / "train", documents)),
+        "cluster size": queries["cluster_id"].replace_strict(sizes, return_dtype=pl.Int64).to_numpy(),
         "source": sources(ids),
-        "group": asked["group"].fill_null("").to_list(),
-        "stratum": asked["stratum"].to_list(),
+        "group": queries["group"].fill_null("").to_list(),
+        "stratum": queries["stratum"].to_list(),
     }
