@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from attune.data.sources.files.cells import Columns
+from attune.data.sources.files.cells import ColumnNames
 from attune.data.sources.pairs import read_pairs
 from attune.data.sources.raw import RawData
 from attune.errors import BadInput
@@ -19,10 +19,10 @@ FORMATS = ("csv", "tsv", "jsonl", "parquet")
 Row = dict[str, Any]
 
 
-def columns(**names: Any) -> Columns:
+def columns(**names: Any) -> ColumnNames:
     """Columns q and d, and others as named."""
     none = dict.fromkeys(("title", "relevance", "query_id", "document_id", "group", "stratum", "split"), "")
-    return Columns(**{"query": "q", "document": "d", "negatives": [], **none, **names})
+    return ColumnNames(**{"query": "q", "document": "d", "negatives": [], **none, **names})
 
 
 def encode(form: str, rows: list[Row]) -> bytes:

@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attune.data.sources.documents import Entry, plain_text, read_documents, sections
-from attune.data.sources.files.cells import Columns
+from attune.data.sources.files.cells import ColumnNames
 from attune.data.sources.raw import Document
 from attune.errors import SHOWN, BadInput
 
 NONE = dict.fromkeys(["query", "title", "relevance", "query_id", "document_id", "group", "stratum", "split"], "")
 
 
-def columns(**names: str) -> Columns:
-    return Columns.model_validate({**NONE, "document": "text", "negatives": [], **names})
+def columns(**names: str) -> ColumnNames:
+    return ColumnNames.model_validate({**NONE, "document": "text", "negatives": [], **names})
 
 
 def write(folder: Path, files: dict[str, str | bytes]) -> Path:
@@ -231,7 +231,7 @@ def test_without_an_id_column_equal_texts_are_one_document_whose_id_stays(tmp_pa
         (
             {"c.csv": "id,text\n1,x\n2,y\n1,z\n"},
             {"document_id": "id"},
-            ["c.csv:4: id '1' is that of another text in", "c.csv:2; give it one of its own"],
+            ["c.csv:4: id '1' is that of another text in", "c.csv:2; give each text its own id"],
         ),
         (
             {"c.jsonl": '{"text": "x"}\n{"text": ["y"]}\n{"text": 3}\n'},

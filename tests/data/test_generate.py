@@ -6,7 +6,7 @@ import pytest
 from chat_server import Model, loopback, says, settings
 
 from attune.data.sources.documents import Entry
-from attune.data.sources.files.cells import Columns
+from attune.data.sources.files.cells import ColumnNames
 from attune.data.sources.generated.generate import collect_documents, queries_from_endpoint, query_in
 from attune.data.sources.generated.structure import QueryRules
 from attune.data.sources.raw import Document, Qrel, Query
@@ -96,7 +96,7 @@ def test_a_folder_becomes_data_from_structure_or_endpoint(tmp_path: Path) -> Non
     for i in range(12):
         (folder / f"{i}.txt").write_text(f"Sentence about word{i} here. The rest of text word{i} is this.")
     (folder / "empty.txt").write_text("")
-    columns = Columns(
+    columns = ColumnNames(
         query="",
         document="",
         title="",

@@ -258,7 +258,7 @@ def test_a_wrong_column_is_one_problem_with_a_proposal(tmp_path: Path, form: str
     assert found.startswith(
         f"t.{form}: no column 'question' (collect.columns.query, did you mean 'Question'?), no column 'answer'"
         " (collect.columns.document, did you mean 'answers'?), no column 'zzz' (collect.columns.negatives);"
-        " the columns are 'Question', 'answers', 'n'; mend collect.columns in params.yaml"
+        " the columns are 'Question', 'answers', 'n'; set collect.columns"
     )
 
 
@@ -266,7 +266,7 @@ def test_query_and_document_must_be_two_named_columns(tmp_path: Path) -> None:
     """Neither may be left empty, nor be the same."""
     for query, document in (("", "d"), ("q", ""), ("q", "q")):
         (found,) = refusal(tmp_path, "csv", table("q|d", "x|a"), query=query, document=document)
-        assert "expected two columns" in found
+        assert "expected two different columns" in found
 
 
 def test_the_first_problems_are_shown_and_all_are_counted(tmp_path: Path, form: str) -> None:

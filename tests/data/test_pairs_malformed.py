@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pair_tables import columns, encode, table
 
-from attune.data.sources.files.cells import Columns
+from attune.data.sources.files.cells import ColumnNames
 from attune.data.sources.pairs import read_pairs
 from attune.errors import SHOWN, BadInput
 
@@ -149,7 +149,7 @@ def odd_parquet(data: st.DataObject) -> bytes:
     return content
 
 
-def check(content: bytes, name: str, chosen: Columns) -> None:
+def check(content: bytes, name: str, chosen: ColumnNames) -> None:
     """Reads such a file: sound data, or lines that say where and what."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
@@ -184,7 +184,7 @@ def test_malformed_text_files_are_read_or_refused(form: str, capsys: pytest.Capt
 
     @malformed
     @given(st.data(), CHOSEN)
-    def attempt(data: st.DataObject, chosen: Columns) -> None:
+    def attempt(data: st.DataObject, chosen: ColumnNames) -> None:
         how = data.draw(st.sampled_from(["bytes", "cells", "cells", "header", "file"]))
         content = {"cells": with_cells, "header": with_header}.get(how, lambda _, form: encode(form, GOOD))(data, form)
         if how == "bytes":
@@ -202,7 +202,7 @@ def test_malformed_parquet_files_are_read_or_refused(capsys: pytest.CaptureFixtu
 
     @malformed
     @given(st.data(), CHOSEN)
-    def attempt(data: st.DataObject, chosen: Columns) -> None:
+    def attempt(data: st.DataObject, chosen: ColumnNames) -> None:
         check(odd_parquet(data), "t.parquet", chosen)
 
     attempt()

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from attune.data.sources.beir import read_beir
-from attune.data.sources.files.cells import Columns
+from attune.data.sources.files.cells import ColumnNames
 from attune.data.sources.generated.endpoint import Endpoint
 from attune.data.sources.generated.generate import collect_documents
 from attune.data.sources.generated.structure import QueryRules
@@ -32,7 +32,7 @@ class CollectParams(Params):
     source: Literal["packages", "beir", "pairs", "triplets", "documents"]
     path: str
     max_documents: int = Field(ge=0)
-    columns: Columns
+    columns: ColumnNames
     min_query_words: int = Field(ge=1)
     max_query_words: int = Field(ge=1)
     max_documents_per_query: int = Field(ge=1)

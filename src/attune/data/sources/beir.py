@@ -1,8 +1,8 @@
-"""A user's own data, in the layout of BEIR (Thakur et al. 2021, arXiv 2104.08663).
+"""User data in the layout of BEIR (Thakur et al. 2021, arXiv 2104.08663).
 
 `corpus.jsonl` ({"_id", "title", "text"}), `queries.jsonl` ({"_id", "text"}) and `qrels/*.tsv` (query-id, corpus-id,
-score): train and, as far as they are given, dev and test; or one file, whatever its name, whose split is still to be
-made. Each may be .gz or .zst.
+score): train.tsv and, if given, dev.tsv and test.tsv; or a single file of any of these names, which stage split then
+divides. Each may be .gz or .zst.
 """
 
 import re
@@ -21,22 +21,22 @@ from attune.data.sources.files.lines import id_of, read_jsonl, read_lines, shown
 from attune.data.sources.raw import Document, Qrel, Query, RawData
 from attune.errors import BadInput, Problems
 
-Row = TypeVar("Row", Document, Query)
-MakeRow = Callable[[str, str, dict[str, Any]], Row | None]  # from `path:line`, the id and the object
+RowT = TypeVar("RowT", Document, Query)
+MakeRow = Callable[[str, str, dict[str, Any]], RowT | None]  # from `path:line`, the id and the object
 
 
 @dataclass
-class Rows(Generic[Row]):
-    """What a file holds; rows keep its order."""
+class FileRows(Generic[RowT]):
+    """The rows of a file by id, in its order."""
 
     path: Path
-    by_id: dict[str, Row] = field(default_factory=dict)
-    lines: dict[str, int] = field(default_factory=dict)  # where each id is first, also one of a malformed row
-    is_whole: bool = True  # whether every line gave its id, so that an id that is not here is nowhere
+    by_id: dict[str, RowT] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)  # first line of each id, malformed rows included
+    is_whole: bool = True  # every line had a readable id, so an id that is not here is missing from the file
     n_repeated: int = 0
 
-    def add(self, where: str, id_: str, row: Row, problems: Problems) -> None:
-        """Adds a row; the same row again is counted, another one with its id is a problem."""
+    def add(self, where: str, id_: str, row: RowT, problems: Problems) -> None:
+        """Adds a row; counts an equal row with the same id, reports a different one as a problem."""
         first, number = self.lines[id_], _number(where)
         if self.by_id.setdefault(id_, row) != row:
             what = f'"_id" {shown(id_)} is already on line {first} with other content; give each row its own id'
@@ -45,12 +45,12 @@ class Rows(Generic[Row]):
             self.n_repeated += 1
 
 
-def read_rows(path: Path, make: MakeRow[Row], problems: Problems) -> Rows[Row]:
-    """Reads a file of rows; what `make` gives for a row with a problem, None, is passed over.
+def read_rows(path: Path, make: MakeRow[RowT], problems: Problems) -> FileRows[RowT]:
+    """Reads a file of rows; skips those for which `make` returns None after adding a problem.
 
-    Where the file cannot be read to its end, the rows before are given; the caller asks the problems.
+    Returns the rows before the point where a damaged file cannot be read further; the caller checks the problems.
     """
-    rows: Rows[Row] = Rows(path)
+    rows: FileRows[RowT] = FileRows(path)
     n_before = n_known = problems.n
     with suppress(BadInput):
         for where, record in tqdm(read_jsonl(path, problems), desc=path.name, unit=" rows", disable=None):
@@ -83,23 +83,23 @@ _SCORE = re.compile(r"(-?[0-9]{1,9})(\.0*)?")
 
 
 def qrels_files(folder: Path, problems: Problems) -> dict[str, Path]:
-    """The files of judgments by split, in the order train, dev, test, or the one of "all"."""
+    """Returns the files of judgments by split, in the order train, dev, test, or the single file of "all"."""
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     named = [(match[1], match[0]) for match in map(_NAME.fullmatch, names) if match]
     if not named:
         problems.add(str(folder), f"no judgments; expected {_EXPECTED}, plain, .gz or .zst")
     splits = Counter(split for split, _ in named)
     if set(splits) - set(_SPLITS) or ("all" in splits and len(splits) > 1) or max(splits.values(), default=1) > 1:
-        found = ", ".join(shown(name)[1:-1] for _, name in named[:9])
-        problems.add(str(folder), f"got {found}, expected {_EXPECTED}, each once; rename or remove the others")
-        return {}  # which one is meant is not known
-    return {split: folder / name for split in _SPLITS for found, name in named if found == split}
+        got = ", ".join(shown(name)[1:-1] for _, name in named[:9])
+        problems.add(str(folder), f"got {got}, expected {_EXPECTED}, each once; rename or remove the others")
+        return {}
+    return {split: folder / name for split in _SPLITS for stem, name in named if stem == split}
 
 
 class Judgments:
-    """The judgments of all files, checked against the queries and documents and against each other."""
+    """The judgments of all files, checked against the queries, the documents and each other."""
 
-    def __init__(self, queries: Rows[Query], documents: Rows[Document], problems: Problems) -> None:
+    def __init__(self, queries: FileRows[Query], documents: FileRows[Document], problems: Problems) -> None:
         self.n_repeated = 0
         self._queries = queries
         self._documents = documents
@@ -110,15 +110,15 @@ class Judgments:
         self._in_two_splits: set[str] = set()
 
     def read(self, split: str, file: Path) -> None:
-        """Adds the judgments of one file, none where its header is wrong; the caller asks the problems."""
+        """Adds the judgments of one file, none where its header is wrong; the caller checks the problems."""
         self._files[split] = file
         self._judged[split] = {}
         n_before = self._problems.n
-        with suppress(BadInput):  # what ends the reading of this file is among the problems
+        with suppress(BadInput):  # the problem that ends the reading of this file has been added
             lines = read_lines(file, self._problems)
             where, header = next(lines, (f"{file}:1", ""))
             if self._problems.n > n_before:
-                return  # the first line was passed over
+                return  # the first line could not be read
             order = self._order(where, header)
             for where, line in lines:
                 qrel = self._parse(where, line, order)
@@ -126,7 +126,7 @@ class Judgments:
                     self._add(where, qrel, split)
 
     def between(self, query_ids: set[str], document_ids: set[str], dropped: Counter[str]) -> dict[str, list[Qrel]]:
-        """The judgments, by split, of these documents and of those of these queries that one of them answers."""
+        """Returns the judgments of these documents by split, for those of these queries that have a relevant one."""
         kept = {}
         for split, judged in self._judged.items():
             known = [
@@ -143,38 +143,38 @@ class Judgments:
         return kept
 
     def _order(self, where: str, header: str) -> list[int]:
-        """At which place of a line the query, the document and the score are."""
+        """Returns the positions of query, document and score in a line, from the header."""
         names = [name.strip() for name in header.split("\t")]
         if sorted(names) == sorted(_COLUMNS):
             return [names.index(name) for name in _COLUMNS]
         looks_judged = re.search(r"\S\s+-?[0-9.]+\s*$", header)
-        found = "empty" if not header else f"{'no header but ' if looks_judged else ''}{shown(header)}"
+        got = "empty" if not header else f"{'no header but ' if looks_judged else ''}{shown(header)}"
         expected = f"expected the header {shown(chr(9).join(_COLUMNS))} (two tabs; any order)"
-        self._problems.stop(where, f"the first line is {found}, {expected}; {'add' if looks_judged else 'mend'} it")
+        self._problems.stop(where, f"the first line is {got}, {expected}; {'add' if looks_judged else 'correct'} it")
 
     def _parse(self, where: str, line: str, order: list[int]) -> Qrel | None:
-        """The judgment of a line; None where it has a problem. A judgment below 0 means what 0 means."""
+        """Returns the judgment of a line, or None after adding a problem; scores below 0 count as 0."""
         n_before = self._problems.n
         cells = line.split("\t")
         if len(cells) != len(order):
             expected = f"expected {len(order)} with tabs between: query-id, corpus-id, score"
-            self._problems.add(where, f"{len(cells)} columns, {expected}; mend the line")
+            self._problems.add(where, f"{len(cells)} columns, {expected}; correct the line")
             return None
         query_id, document_id, score = (cells[place] for place in order)
         self._check_known(where, "query-id", query_id, self._queries)
         self._check_known(where, "corpus-id", document_id, self._documents)
         match = _SCORE.fullmatch(score.strip())
         if match is None:
-            self._problems.add(where, f"score is {shown(score)}, expected a whole number such as 1; mend it")
+            self._problems.add(where, f"score is {shown(score)}, expected a whole number such as 1; correct it")
         return Qrel(query_id, document_id, max(0, int(match[1]))) if match and self._problems.n == n_before else None
 
-    def _check_known(self, where: str, column: str, id_: str, rows: Rows[Query] | Rows[Document]) -> None:
+    def _check_known(self, where: str, column: str, id_: str, rows: FileRows[Query] | FileRows[Document]) -> None:
         if rows.is_whole and id_ not in rows.lines:
             what = f"{column} {shown(id_)} is not in {rows.path.name}; add its row there or remove this line"
             self._problems.add(where, what)
 
     def _add(self, where: str, qrel: Qrel, split: str) -> None:
-        """Keeps a judgment; the same one again is counted, another one of the pair is a problem."""
+        """Keeps a judgment; counts an equal one of the same pair, reports a different one as a problem."""
         query_id, document_id, relevance = qrel
         of_query = self._split_of.setdefault(query_id, split)
         if of_query != split:
@@ -198,20 +198,20 @@ _LAYOUT = "a BEIR folder holds corpus.jsonl, queries.jsonl and qrels/*.tsv, each
 def read_beir(folder: Path, group: str = "", stratum: str = "") -> RawData:
     """Reads a BEIR folder; rows keep the order of the files, and a judgment of 0 or less is one of 0.
 
-    Group and stratum of a query are under the keys of these names, in its object or in its "metadata". Left out and
-    counted: documents and queries without any text, judgments of those, what is repeated, and queries that are left
+    Group and stratum of a query are under the keys of these names, in its object or in its "metadata". Drops and
+    counts documents and queries without text, their judgments, repeated rows and judgments, and queries that remain
     without a relevant document, with their judgments.
 
     Raises:
         BadInput: a file is missing or malformed, an id has two contents or is unknown, a pair is judged in two ways, a
-            query is in two splits, or nothing is left of a split; all that is wrong, one problem a line.
+            query is in two splits, or a split remains empty; one line a problem.
     """
     problems = Problems()
     if not folder.is_dir():
         problems.stop(str(folder), f"{'a file' if folder.exists() else 'not found'}, expected a folder; {_LAYOUT}")
     documents = _rows(folder / "corpus.jsonl", partial(_document, problems), problems)
     queries = _rows(folder / "queries.jsonl", partial(_query, problems, group, stratum), problems)
-    _check_ties(queries, group, stratum, problems)
+    _check_keys(queries, group, stratum, problems)
     judgments = Judgments(queries, documents, problems)
     for split, file in qrels_files(folder / "qrels", problems).items():
         judgments.read(split, file)
@@ -225,15 +225,15 @@ def read_beir(folder: Path, group: str = "", stratum: str = "") -> RawData:
     return raw
 
 
-def _rows(path: Path, make: MakeRow[Row], problems: Problems) -> Rows[Row]:
-    """The rows of a file, also where it has .gz or .zst after its name; none where it is missing."""
-    found = [file for suffix in ("", ".gz", ".zst") if (file := path.with_name(f"{path.name}{suffix}")).exists()]
-    if len(found) > 1:
-        names = " and ".join(file.name for file in found)
+def _rows(path: Path, make: MakeRow[RowT], problems: Problems) -> FileRows[RowT]:
+    """Returns the rows of a file, plain, .gz or .zst; none where it is missing."""
+    files = [file for suffix in ("", ".gz", ".zst") if (file := path.with_name(f"{path.name}{suffix}")).exists()]
+    if len(files) > 1:
+        names = " and ".join(file.name for file in files)
         problems.add(str(path.parent), f"got {names}, expected one of them; remove the others")
-    elif not found:
+    elif not files:
         problems.add(str(path), f"not found; {_LAYOUT}")
-    return read_rows(found[0], make, problems) if found else Rows(path, is_whole=False)
+    return read_rows(files[0], make, problems) if files else FileRows(path, is_whole=False)
 
 
 def _document(problems: Problems, where: str, id_: str, record: dict[str, Any]) -> Document | None:
@@ -246,20 +246,20 @@ def _query(problems: Problems, group: str, stratum: str, where: str, id_: str, r
     text = text_of(where, record, "text", problems)
     metadata = record.get("metadata")
     cells = Cells(where, {**(metadata if isinstance(metadata, dict) else {}), **record}, problems)
-    ties = [cells.label(key) if key else "" for key in (group, stratum)]
-    return None if text is None or None in ties else Query(id_, text, *(tie or "" for tie in ties))
+    labels = [cells.label(key) if key else "" for key in (group, stratum)]
+    return None if text is None or None in labels else Query(id_, text, *(label or "" for label in labels))
 
 
-def _check_ties(queries: Rows[Query], group: str, stratum: str, problems: Problems) -> None:
-    """A key that no query has is a slip, and without its groups the split would leak."""
+def _check_keys(queries: FileRows[Query], group: str, stratum: str, problems: Problems) -> None:
+    """Reports a key that no query has: probably misspelled, and without its groups the split would leak."""
     for parameter, key, place in (("group", group, 2), ("stratum", stratum, 3)):
         if key and queries.by_id and not any(query[place] for query in queries.by_id.values()):
             what = f"no query has {shown(key)}; set collect.columns.{parameter} to a key of the queries, or to ''"
             problems.add(str(queries.path), what)
 
 
-def _without_blank(documents: Rows[Document], queries: Rows[Query], judgments: Judgments) -> RawData:
-    """What is left when documents and queries without text are, and then queries without a relevant document."""
+def _without_blank(documents: FileRows[Document], queries: FileRows[Query], judgments: Judgments) -> RawData:
+    """Drops documents and queries without text, then queries without a relevant document."""
     kept_documents = [row for row in documents.by_id.values() if (row.title + row.text).strip()]
     kept_queries = [row for row in queries.by_id.values() if row.text.strip()]
     dropped = Counter(

@@ -1,7 +1,7 @@
 """A corpus without queries: a table (csv, tsv, jsonl, parquet), or a folder of .txt and .md files.
 
-A .txt file is one document, an .md file one for each section. Their ids are the paths in the folder (and "#" with the
-section's number), so they stay when files are added. README.md at the top of the folder is about it and is not read.
+A .txt file is one document, an .md file one document for each section. Ids are paths in the folder (and "#" with the
+section's number), so they stay the same when files are added. README.md at the top of the folder is not read.
 """
 
 import re
@@ -15,32 +15,32 @@ from typing import NamedTuple
 from markdown_it import MarkdownIt
 from tqdm import tqdm
 
-from attune.data.sources.files.cells import Cells, Columns
+from attune.data.sources.files.cells import Cells, ColumnNames
 from attune.data.sources.files.lines import shown
 from attune.data.sources.files.tabular import FORMATS, columns_of, read_table, single_file
-from attune.data.sources.pairs import made_id
+from attune.data.sources.pairs import content_id
 from attune.data.sources.raw import Document
 from attune.errors import Problems
 
 _FRONT = re.compile(r"\A---[ \t]*\n(\w[\w.-]*[ \t]*:.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
 _FRONT_TITLE = re.compile(r"^title[ \t]*:[ \t]*([\"']?)(.+?)\1[ \t]*$", re.MULTILINE)
-_LONGEST = 1000  # characters of a heading; no query is longer, and brackets without end take their time
+_MAX_HEADING = 1000  # characters; no query is longer, and unbalanced brackets take quadratic time to parse
 _LINE_END = re.compile(r"\r\n?")
 _PARSER = MarkdownIt("commonmark")
-_BLOCKS = MarkdownIt("commonmark").disable(["inline", "text_join"])  # which line is a heading, and nothing finer
+_BLOCKS = MarkdownIt("commonmark").disable(["inline", "text_join"])  # block structure alone is enough for headings
 
 
 class Section(NamedTuple):
-    """The headings above a text, outermost first, and the text itself, in Markdown."""
+    """A Markdown text and the headings above it, outermost first."""
 
     headings: tuple[str, ...]
     text: str
 
 
 def sections(markdown: str) -> list[Section]:
-    """All sections in order, first what stands before any heading (often nothing); texts may be blank.
+    """Returns all sections in order, first the text before any heading (often empty); texts may be blank.
 
-    A section ends at the next heading of whatever level, so no text is in two of them.
+    A section ends at the next heading of any level, so sections do not overlap.
     """
     text = _LINE_END.sub("\n", markdown)
     front = _FRONT.match(text)
@@ -48,13 +48,13 @@ def sections(markdown: str) -> list[Section]:
     text = text[front.end() :] if front else text
     lines = text.split("\n")
     path: dict[int, str] = {0: title[2]} if title else {}
-    found: list[Section] = []
+    result: list[Section] = []
     start = 0
     for level, heading, first, end in _headings(text):
-        found.append(_section(path, lines[start:first]))
+        result.append(_section(path, lines[start:first]))
         path = {above: name for above, name in path.items() if above < level} | {level: heading}
         start = end
-    return [*found, _section(path, lines[start:])]
+    return [*result, _section(path, lines[start:])]
 
 
 def _section(path: dict[int, str], lines: list[str]) -> Section:
@@ -62,16 +62,16 @@ def _section(path: dict[int, str], lines: list[str]) -> Section:
 
 
 def _headings(text: str) -> list[tuple[int, str, int, int]]:
-    """Level (1 to 6), plain text, first line and the line after, of each heading that is in no list or quotation."""
+    """Returns level (1 to 6), plain text, first line and line after of each heading outside lists and quotations."""
     return [
-        (int(token.tag[1]), plain_text(content.content[:_LONGEST]), token.map[0], token.map[1])
+        (int(token.tag[1]), plain_text(content.content[:_MAX_HEADING]), token.map[0], token.map[1])
         for token, content in pairwise(_BLOCKS.parse(text))
         if token.type == "heading_open" and token.level == 0 and token.map
     ]
 
 
 def plain_text(markdown: str) -> str:
-    """One paragraph or heading as a person reads it: without emphasis, link targets, images and HTML; on one line."""
+    """Renders a paragraph or heading as one line of text, without emphasis, link targets, images and HTML."""
     tokens = _PARSER.parseInline(markdown)[0].children or []
     breaks = {"softbreak": " ", "hardbreak": " "}
     pieces = (
@@ -85,22 +85,22 @@ _MAX_PATH = 480  # leaves room for the number of a section: ids have up to 500 c
 
 
 def files_of(folder: Path) -> list[Path]:
-    """The files at any depth in the order of their paths, but nothing hidden and not the README.md at the top."""
-    inside = sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+    """Returns the files at any depth in the order of their paths, without hidden ones and the README.md at the top."""
+    relative = sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
     return [
         folder / inner
-        for inner in inside
+        for inner in relative
         if not any(part.startswith(".") for part in inner.parts) and inner != Path("README.md")
     ]
 
 
 def read_texts(folder: Path, files: Sequence[Path], problems: Problems) -> Iterator[tuple[Path, str, str]]:
-    """Yields file, path in the folder and text of each file that is sound; the others' faults go to `problems`."""
+    """Yields file, path in the folder and text of each readable file; adds a problem for each of the others."""
     for file in tqdm(files, desc=folder.name, unit=" files", disable=None):
         inner = file.relative_to(folder).as_posix() if file != folder else file.name
         text = _read(file, problems)
         if len(inner) > _MAX_PATH or not inner.isprintable():
-            # the path becomes an id, which has to survive tables, terminals and UTF-8
+            # the path becomes an id, which must fit into tables, terminals and UTF-8
             problems.add(
                 shown(str(file)),
                 f"a path of {len(inner)} characters, expected up to {_MAX_PATH}, all printable; rename it",
@@ -110,7 +110,7 @@ def read_texts(folder: Path, files: Sequence[Path], problems: Problems) -> Itera
 
 
 def _read(file: Path, problems: Problems) -> str | None:
-    """The text of a file, or None where a problem was added."""
+    """Returns the text of a file, or None after adding a problem."""
     content = file.read_bytes()
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         problems.add(f"{file}:1", "UTF-16, expected UTF-8; save the file as UTF-8")
@@ -118,7 +118,7 @@ def _read(file: Path, problems: Problems) -> str | None:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        before = error.object[: error.start]  # without the byte order mark, which the decoder has taken off
+        before = error.object[: error.start]  # without the byte order mark, which the decoder has removed
         line, byte = before.count(b"\n") + 1, error.start - before.rfind(b"\n")
         problems.add(f"{file}:{line}", f"byte {byte} is not UTF-8; save the file as UTF-8")
         return None
@@ -136,28 +136,28 @@ def _read(file: Path, problems: Problems) -> str | None:
 _TEXT, _MARKDOWN = (".txt",), (".md", ".markdown")
 TEXTS = _TEXT + _MARKDOWN
 _TABLES = tuple(f".{kind}{packed}" for kind in FORMATS for packed in ("", ".gz", ".zst"))
-_PATH = "path"  # the one column that files have
+_PATH = "path"  # the only column of text files
 
 
 class Entry(NamedTuple):
-    """A document and what its source says of it."""
+    """A document with the heading, group and stratum that its source gives it."""
 
     document: Document
-    heading: str = ""  # what of the title somebody might ask: all of it, or the last of several headings
+    heading: str = ""  # the part of the title that can serve as a query: all of it, or the last of several headings
     is_markdown: bool = False
-    group: str = ""  # queries of one group are never split; "" where there is none
+    group: str = ""  # queries of one group go to the same split; "" for none
     stratum: str = ""
 
 
-def read_documents(path: Path, columns: Columns) -> tuple[list[Entry], Counter[str]]:
-    """Reads a corpus in the order of its rows, or of its sorted paths; of `columns` query and the like play no part.
+def read_documents(path: Path, columns: ColumnNames) -> tuple[list[Entry], Counter[str]]:
+    """Reads a corpus in the order of its rows, or of its sorted paths; columns that queries need are ignored.
 
-    Left out and counted: documents without title and text, documents with the title and text of an earlier one,
-    sections that only hold further headings, and files of other types.
+    Drops and counts documents without title and text, documents with the title and text of an earlier one, sections
+    that hold only further headings, and files of other types.
 
     Raises:
-        BadInput: nothing is there or left, a file or row is malformed (all of them are named), or an id is given to
-            two different documents.
+        BadInput: no document is there or remains, files or rows are malformed (all are named), or two different
+            documents have one id.
     """
     problems, dropped = Problems(), Counter[str]()
     entries = list(_distinct(_entries(path, columns, problems, dropped), problems, dropped))
@@ -168,7 +168,9 @@ def read_documents(path: Path, columns: Columns) -> tuple[list[Entry], Counter[s
     return entries, dropped
 
 
-def _entries(path: Path, columns: Columns, problems: Problems, dropped: Counter[str]) -> Iterator[tuple[str, Entry]]:
+def _entries(
+    path: Path, columns: ColumnNames, problems: Problems, dropped: Counter[str]
+) -> Iterator[tuple[str, Entry]]:
     files = [path] if path.is_file() else files_of(path)
     texts = [file for file in files if file.suffix.lower() in TEXTS]
     tables = [file for file in files if file.parent == path and file.name.lower().endswith(_TABLES)]
@@ -203,15 +205,15 @@ def _of_texts(
             dropped["section_without_text"] += not body
 
 
-def _of_table(file: Path, columns: Columns, problems: Problems) -> Iterator[tuple[str, Entry]]:
-    there = columns_of(file, Problems())  # faults of rows are noted by the second reading
+def _of_table(file: Path, columns: ColumnNames, problems: Problems) -> Iterator[tuple[str, Entry]]:
+    names = columns_of(file, Problems())  # problems of rows are added by the second reading
     wanted = {name: getattr(columns, name) for name in ("document", "title", "document_id", "group", "stratum")}
     for name, column in wanted.items():
-        if (column or name == "document") and column not in there:
+        if (column or name == "document") and column not in names:
             otherwise = "" if name == "document" else " or to ''"
             problems.add(
                 str(file),
-                f"no column {shown(column)}, got {shown(there)}; set collect.columns.{name} to one of them{otherwise}",
+                f"no column {shown(column)}, got {shown(names)}; set collect.columns.{name} to one of them{otherwise}",
             )
     problems.check()
     for where, row in read_table(file, problems, only=set(wanted.values())):
@@ -220,17 +222,17 @@ def _of_table(file: Path, columns: Columns, problems: Problems) -> Iterator[tupl
             yield where, entry
 
 
-def _of_row(cells: Cells, columns: Columns) -> Entry | None:
+def _of_row(cells: Cells, columns: ColumnNames) -> Entry | None:
     text, title = cells.text(columns.document), cells.text(columns.title, optional=True)
     group, stratum = cells.label(columns.group), cells.label(columns.stratum)
     if text is None or title is None or group is None or stratum is None:
         return None
-    document_id = cells.identity(columns.document_id) if columns.document_id else made_id(title, text)
+    document_id = cells.identity(columns.document_id) if columns.document_id else content_id(title, text)
     return None if document_id is None else Entry(Document(document_id, title, text), title, False, group, stratum)
 
 
 def _distinct(entries: Iterable[tuple[str, Entry]], problems: Problems, dropped: Counter[str]) -> Iterator[Entry]:
-    """The entries with a text that no earlier one has."""
+    """Yields the entries whose title and text differ from all earlier ones."""
     ids: dict[str, tuple[str, bytes]] = {}
     contents: set[bytes] = set()
     for where, entry in entries:
@@ -238,7 +240,9 @@ def _distinct(entries: Iterable[tuple[str, Entry]], problems: Problems, dropped:
         content = sha256(f"{title}\n{text}".encode()).digest()
         first, known = ids.setdefault(document_id, (where, content))
         if known != content:
-            problems.add(where, f"id {shown(document_id)} is that of another text in {first}; give it one of its own")
+            problems.add(
+                where, f"id {shown(document_id)} is that of another text in {first}; give each text its own id"
+            )
         elif not (title + text).strip():
             dropped["document_blank"] += 1
         elif content in contents:

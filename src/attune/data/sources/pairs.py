@@ -1,7 +1,7 @@
-"""A user's table of queries and the documents that answer them, and, as in triplets, of documents that do not.
+"""User tables of pairs (query, relevant document) and triplets (query, relevant document, negatives).
 
-One row is a query and a document; a query may have several rows and so may a document. What has no id column is known
-by its text: the same text is the same query or document, whatever rows are added.
+A query may occur in several rows, and so may a document. Without an id column, ids are hashes of the texts: equal texts
+are one query or document, whatever rows are added.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from tqdm import tqdm
 
-from attune.data.sources.files.cells import Cells, Columns
+from attune.data.sources.files.cells import Cells, ColumnNames
 from attune.data.sources.files.lines import shown
 from attune.data.sources.files.tabular import columns_of, read_table, single_file
 from attune.data.sources.raw import Document, Qrel, Query, RawData
@@ -21,7 +21,7 @@ from attune.errors import Problems
 
 
 class PairRow(NamedTuple):
-    """What a row says of a query and a document; `negatives` are texts of documents that do not answer it."""
+    """A judged pair of a query and a document; `negatives` are texts of documents that do not answer the query."""
 
     where: str
     query_id: str
@@ -33,29 +33,29 @@ class PairRow(NamedTuple):
 RowT = TypeVar("RowT", bound=Query | Document)
 
 
-class Known(NamedTuple, Generic[RowT]):
-    """A query or a document and where it was met first; `split` is "" for documents and where none is given."""
+class FirstSeen(NamedTuple, Generic[RowT]):
+    """A query or a document and its first place; `split` is "" for documents and where none is given."""
 
     row: RowT
     split: str
-    id_kind: str  # 1 and "1" are not taken for the same id
+    id_kind: str  # "a number" or "text": 1 and "1" are different ids
     where: str
 
 
 class PairRows:
-    """The good rows in order, with their queries and documents by id; what is wrong with the others is noted."""
+    """The valid rows in order, with their queries and documents by id; adds problems for the others."""
 
-    def __init__(self, columns: Columns, problems: Problems) -> None:
+    def __init__(self, columns: ColumnNames, problems: Problems) -> None:
         self.rows: list[PairRow] = []
-        self.queries: dict[str, Known[Query]] = {}
-        self.documents: dict[str, Known[Document]] = {}
+        self.queries: dict[str, FirstSeen[Query]] = {}
+        self.documents: dict[str, FirstSeen[Document]] = {}
         self.dropped: Counter[str] = Counter()
         self._columns = columns
         self._problems = problems
         self._first_split: tuple[str, str] | None = None
 
     def add(self, where: str, record: dict[str, Any]) -> None:
-        """Adds a row, or one for each document where the cell holds a list of them."""
+        """Adds a row; a cell with a list of documents gives one row for each."""
         answers = record.get(self._columns.document)
         if isinstance(answers, list) and self._columns.document_id:
             what = f"column {shown(self._columns.document)} is a list, expected one text with its id"
@@ -66,43 +66,43 @@ class PairRows:
             self._add(where, record | row)
 
     def _add(self, where: str, record: dict[str, Any]) -> None:
-        """Adds a row, notes what is wrong with it, or counts it as dropped where its query or document is blank."""
+        """Adds a row, or its problems; counts it as dropped where its query or document is blank."""
         cells = Cells(where, record, self._problems)
-        query, document = cells.text(self._columns.query), cells.text(self._columns.document)
-        if query == "" or document == "":
-            self.dropped["query_blank" if query == "" else "document_blank"] += 1
+        query_text, document_text = cells.text(self._columns.query), cells.text(self._columns.document)
+        if query_text == "" or document_text == "":
+            self.dropped["query_blank" if query_text == "" else "document_blank"] += 1
             return
-        if query is None or document is None:
+        if query_text is None or document_text is None:
             return
-        asked, answer = self._query(cells, query), self._document(cells, document)
+        query, document = self._query(cells, query_text), self._document(cells, document_text)
         relevance, negatives = cells.relevance(self._columns.relevance), cells.texts(self._columns.negatives)
         texts = tuple(text for text in negatives if text)
-        if asked is None or answer is None or relevance is None or None in negatives:
+        if query is None or document is None or relevance is None or None in negatives:
             return
         self.dropped["negative_blank"] += len(negatives) - len(texts)
-        if self._agrees("query", self.queries, asked) and self._agrees("document", self.documents, answer):
-            self.rows.append(PairRow(where, asked.row[0], answer.row[0], relevance, texts))
+        if self._agrees("query", self.queries, query) and self._agrees("document", self.documents, document):
+            self.rows.append(PairRow(where, query.row[0], document.row[0], relevance, texts))
 
-    def _query(self, cells: Cells, text: str) -> Known[Query] | None:
+    def _query(self, cells: Cells, text: str) -> FirstSeen[Query] | None:
         names = self._columns
         id_ = cells.identity(names.query_id) if names.query_id else "q" + _digest(text)
         group, stratum, split = cells.label(names.group), cells.label(names.stratum), cells.split(names.split)
-        if id_ is None or group is None or stratum is None or split is None or not self._is_everywhere(cells, split):
+        if id_ is None or group is None or stratum is None or split is None or not self._is_consistent(cells, split):
             return None
-        return Known(Query(id_, text, group, stratum), split, _kind(cells, names.query_id), cells.where)
+        return FirstSeen(Query(id_, text, group, stratum), split, _kind(cells, names.query_id), cells.where)
 
-    def _document(self, cells: Cells, text: str) -> Known[Document] | None:
+    def _document(self, cells: Cells, text: str) -> FirstSeen[Document] | None:
         names = self._columns
         title = cells.text(names.title, optional=True)
         if title is None:
             return None
-        id_ = cells.identity(names.document_id) if names.document_id else made_id(title, text)
+        id_ = cells.identity(names.document_id) if names.document_id else content_id(title, text)
         if id_ is None:
             return None
-        return Known(Document(id_, title, text), "", _kind(cells, names.document_id), cells.where)
+        return FirstSeen(Document(id_, title, text), "", _kind(cells, names.document_id), cells.where)
 
-    def _is_everywhere(self, cells: Cells, split: str) -> bool:
-        """Whether the row has a split as the first row has one, or none as that has none."""
+    def _is_consistent(self, cells: Cells, split: str) -> bool:
+        """Returns True if this row and the first one both have a split, or both have none; else adds a problem."""
         self._first_split = self._first_split or (cells.where, split)
         where, first = self._first_split
         if bool(first) == bool(split):
@@ -111,9 +111,9 @@ class PairRows:
         self._problems.add(cells.where, f"{what}; fill it in all rows or in none")
         return False
 
-    def _agrees(self, what: str, known: dict[str, Known[RowT]], new: Known[RowT]) -> bool:
-        """Whether the row says the same as the first one of this query or document; notes the difference if not."""
-        first = known.setdefault(new.row[0], new)
+    def _agrees(self, what: str, seen: dict[str, FirstSeen[RowT]], new: FirstSeen[RowT]) -> bool:
+        """Returns True if this query or document equals the first one with its id; else adds a problem."""
+        first = seen.setdefault(new.row[0], new)
         if first[:3] == new[:3]:
             return True
         names = (*new.row._fields[1:], "split", "an id that is")
@@ -125,8 +125,8 @@ class PairRows:
         return False
 
 
-def made_id(title: str, text: str) -> str:
-    """The id of a document without one: the same for the same content, whatever else is in the table."""
+def content_id(title: str, text: str) -> str:
+    """Returns an id for a document without one: a hash of its title and text."""
     return "d" + _digest(f"{title}\n{text}")
 
 
@@ -142,13 +142,13 @@ Pair = tuple[str, str]  # query_id, document_id
 _SPLITS = ("train", "dev", "test", "")
 
 
-def judged(pairs: PairRows, problems: Problems) -> RawData:
-    """The data set of these rows; a negative is the document with its text, whatever id and title that has.
+def data_set(pairs: PairRows, problems: Problems) -> RawData:
+    """Returns the data set of these rows; a negative is the document of the same text, whatever its id and title.
 
-    A pair with two relevances, and a document that a row gives as a negative of a query and another as its answer, are
-    problems. What is repeated is dropped and counted, and so are queries that no document answers.
+    Adds a problem for a pair with two relevances, and for a document that is a negative of a query in one row and its
+    answer in another. Drops and counts repetitions and queries without a relevant document.
     """
-    judgments = _Judgments(pairs, problems)
+    judgments = _PairJudgments(pairs, problems)
     documents: dict[str, Document] = {}
     qrels: dict[Pair, Qrel] = {}
     for row in pairs.rows:
@@ -157,23 +157,23 @@ def judged(pairs: PairRows, problems: Problems) -> RawData:
             qrel = Qrel(row.query_id, document.document_id, relevance)
             qrels.setdefault(qrel[:2], qrel)
     answered = {qrel.query_id for qrel in qrels.values() if qrel.relevance}
-    queries = [known.row for id_, known in pairs.queries.items() if id_ in answered]
+    queries = [first.row for id_, first in pairs.queries.items() if id_ in answered]
     dropped = pairs.dropped
     dropped["query_without_relevant"] = len(pairs.queries) - len(queries)
     return RawData(list(documents.values()), queries, _by_split(pairs, qrels, answered), dropped=dropped)
 
 
 def _by_split(pairs: PairRows, qrels: dict[Pair, Qrel], answered: set[str]) -> dict[str, list[Qrel]]:
-    """The judgments of the answered queries in the order train, dev, test, or all of them under "all"."""
-    found: dict[str, list[Qrel]] = {split: [] for split in _SPLITS}
+    """Returns the judgments of the answered queries in the order train, dev, test, or all of them under "all"."""
+    by_split: dict[str, list[Qrel]] = {split: [] for split in _SPLITS}
     for qrel in qrels.values():
         if qrel.query_id in answered:
-            found[pairs.queries[qrel.query_id].split].append(qrel)
-    return {split or "all": judgments for split, judgments in found.items() if judgments}
+            by_split[pairs.queries[qrel.query_id].split].append(qrel)
+    return {split or "all": judgments for split, judgments in by_split.items() if judgments}
 
 
-class _Judgments:
-    """Pairs are known before any negative is looked at, for the row that contradicts a negative may come after it."""
+class _PairJudgments:
+    """Judgments of pairs and negatives, all pairs first: a row that contradicts a negative may come after it."""
 
     def __init__(self, pairs: PairRows, problems: Problems) -> None:
         self._pairs = pairs
@@ -183,8 +183,8 @@ class _Judgments:
         for row in pairs.rows:
             self._add_pair(row)
         if any(row.negatives for row in pairs.rows):
-            for known in pairs.documents.values():
-                self._by_text.setdefault(known.row.text, []).append(known.row)
+            for first in pairs.documents.values():
+                self._by_text.setdefault(first.row.text, []).append(first.row)
 
     def _add_pair(self, row: PairRow) -> None:
         pair = row.query_id, row.document_id
@@ -198,15 +198,15 @@ class _Judgments:
             self._pairs.dropped["pair_repeated"] += 1
 
     def of(self, row: PairRow) -> Iterator[tuple[Document, int]]:
-        """The row's document with its relevance, and its negatives with 0."""
+        """Yields the row's document with its relevance, and its negatives with 0."""
         yield self._pairs.documents[row.document_id].row, row.relevance
         for text in row.negatives:
-            same = self._by_text.setdefault(text, [Document(made_id("", text), "", text)])
+            same = self._by_text.setdefault(text, [Document(content_id("", text), "", text)])
             if self._is_new(row, same):
                 yield same[0], 0
 
     def _is_new(self, row: PairRow, same: list[Document]) -> bool:
-        """Whether the negative is not judged yet; that one with its text is an answer to the query is a problem."""
+        """Returns True if the negative is not judged yet; adds a problem if a document of its text is an answer."""
         for document in same:
             relevance, where = self._labels.get((row.query_id, document.document_id), (0, ""))
             if relevance:
@@ -221,11 +221,11 @@ class _Judgments:
         return True
 
 
-def read_pairs(path: Path, columns: Columns) -> RawData:
-    """Reads a table, or the only one in a folder; queries and documents keep the order they are first met in.
+def read_pairs(path: Path, columns: ColumnNames) -> RawData:
+    """Reads a table, or the only one in a folder; queries and documents are in the order of their first rows.
 
-    Left out and counted: rows without a query or a document, the same pair or negative again, and queries without a
-    document that answers them.
+    Drops and counts rows without a query or a document, repeated pairs and negatives, and queries without a relevant
+    document.
 
     Raises:
         BadInput: the file is missing, malformed or contradicts itself; all problems at once.
@@ -236,7 +236,7 @@ def read_pairs(path: Path, columns: Columns) -> RawData:
     rows = PairRows(columns, problems)
     for where, record in tqdm(read_table(file, problems, wanted), desc=file.name, unit=" rows", disable=None):
         rows.add(where, record)
-    raw = judged(rows, problems)
+    raw = data_set(rows, problems)
     problems.check()
     if raw.qrels and "all" not in raw.qrels and not any(qrel.relevance for qrel in raw.qrels.get("train", [])):
         what = "no document answers a query of train; add rows or leave collect.columns.split empty"
@@ -244,25 +244,25 @@ def read_pairs(path: Path, columns: Columns) -> RawData:
     return raw
 
 
-def _wanted(file: Path, columns: Columns, problems: Problems) -> list[str]:
-    """The columns to read; stops where one is not there, which would otherwise be a problem of each row."""
+def _wanted(file: Path, columns: ColumnNames, problems: Problems) -> list[str]:
+    """Returns the columns to read; stops at a missing one, which would otherwise be a problem of each row."""
     named = {key: name for key, name in columns.model_dump(exclude={"negatives"}).items() if name}
     if not columns.query or not columns.document or columns.query == columns.document:
         what = f"collect.columns.query is {shown(columns.query)} and collect.columns.document {shown(columns.document)}"
-        problems.stop(str(file), f"{what}, expected two columns; name them in params.yaml")
+        problems.stop(str(file), f"{what}, expected two different columns; name them in params.yaml")
     wanted = [*named.items(), *(("negatives", name) for name in columns.negatives)]
-    found = columns_of(file, Problems())  # what is wrong with rows is noted when they are read
+    there = columns_of(file, Problems())  # problems of rows are added when they are read
     missing = [
-        f"{shown(name)} (collect.columns.{key}{_like(name, found)})" for key, name in wanted if name not in found
+        f"{shown(name)} (collect.columns.{key}{_like(name, there)})" for key, name in wanted if name not in there
     ]
-    if missing and found:
-        names = ", ".join(map(shown, found[:20])) + (" ..." if len(found) > 20 else "")
-        what = f"no column {', no column '.join(missing)}; the columns are {names}; mend collect.columns in params.yaml"
+    if missing and there:
+        names = ", ".join(map(shown, there[:20])) + (" ..." if len(there) > 20 else "")
+        what = f"no column {', no column '.join(missing)}; the columns are {names}; set collect.columns"
         problems.stop(str(file), what)
     return [name for _, name in wanted]
 
 
-def _like(name: str, found: list[str]) -> str:
-    by_lower = {other.lower(): other for other in found}
+def _like(name: str, columns: list[str]) -> str:
+    by_lower = {other.lower(): other for other in columns}
     close = get_close_matches(name.lower(), by_lower, n=1)
     return f", did you mean {shown(by_lower[close[0]])}?" if close else ""

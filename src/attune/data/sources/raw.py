@@ -1,4 +1,4 @@
-"""What every source gives: documents, queries and judgments as plain records, and what was left out and why."""
+"""Raw data as every source returns it: documents, queries and judgments, and counts of dropped rows by reason."""
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Document(NamedTuple):
-    """One thing that can be found."""
+    """A document of the corpus."""
 
     document_id: str
     title: str
@@ -15,16 +15,16 @@ class Document(NamedTuple):
 
 
 class Query(NamedTuple):
-    """One thing that is asked; queries of one group (a customer, a thread, a page) are never split."""
+    """A query; queries of one group (a customer, a thread, a page) go to the same split."""
 
     query_id: str
     text: str
-    group: str = ""  # "" where there is none
-    stratum: str = ""  # of each stratum the splits get the same share; "" where there is none
+    group: str = ""  # "" for none
+    stratum: str = ""  # each split gets the same share of each stratum; "" for none
 
 
 class Qrel(NamedTuple):
-    """One judgment: the document answers the query, the better the higher the relevance; 0: it does not answer it."""
+    """A judgment of a document for a query: a grade of 1 or more, or 0 where it does not answer the query."""
 
     query_id: str
     document_id: str
@@ -33,9 +33,10 @@ class Qrel(NamedTuple):
 
 @dataclass(frozen=True)
 class RawData:
-    """A retrieval data set; `qrels` is keyed by split, or by "all" where the split is still to be made.
+    """A retrieval data set; `qrels` is keyed by split, or by "all" where stage split assigns the splits.
 
-    Paraphrases are queries in other people's words, never trained on: a second test for documents of the test split.
+    Paraphrases are queries in other people's words that are never trained on: a second test of the test split's
+    documents.
     """
 
     documents: list[Document]
@@ -48,10 +49,9 @@ class RawData:
 
 
 def subset(raw: RawData, max_documents: int) -> RawData:
-    """A miniature that stays the same when rows are added elsewhere: queries in the order of their ids' hashes.
+    """Draws at most `max_documents` documents: queries in the order of their ids' hashes, each with all its documents.
 
-    Each query comes with all its relevant documents or not at all; room left at the end goes to other documents, as
-    distractors.
+    The draw does not depend on the order of rows. Remaining room goes to other documents, as distractors.
     """
     if len(raw.documents) <= max_documents:
         return raw

@@ -1,4 +1,4 @@
-"""One row's cells, each read as what it should hold; what it does not hold is a problem and None."""
+"""Cells of a row, read as text, id, label, split or relevance; a cell of another kind gives None and a problem."""
 
 import re
 from typing import Annotated, Any, NamedTuple
@@ -13,34 +13,34 @@ _RELEVANCE = re.compile(r"(-?[0-9]{1,9})(\.0*)?")
 
 
 class Cells(NamedTuple):
-    """The cells by column; a column "" is one that the table does not have. Space around a cell does not count."""
+    """The cells of a row by column; a column "" means that the table has none. Cells are stripped of white space."""
 
     where: str
     record: dict[str, Any]
     problems: Problems
 
     def text(self, column: str, *, optional: bool = False) -> str | None:
-        """A string; "" where the cell is blank or null, or where an optional one is not there."""
+        """Returns a string; "" where the cell is blank or null, or an optional one is missing."""
         if self.record.get(column, "") is None or (optional and column not in self.record):
             return ""
         text = text_of(self.where, self.record, column, self.problems)
         return None if text is None else text.strip()
 
     def label(self, column: str) -> str | None:
-        """A string or a whole number, "" where there is none."""
+        """Returns a string or a whole number as its digits, "" where there is none."""
         return str(int(self.record[column])) if self.is_whole(column) else self.text(column, optional=True)
 
     def identity(self, column: str) -> str | None:
-        """An id."""
+        """Returns an id."""
         id_ = id_of(self.where, self.record, column, self.problems)
         return None if id_ is None else id_.strip()
 
     def is_whole(self, column: str) -> bool:
-        """Whether the cell holds a number without a fraction (12 or 12.0), and not its digits as a string."""
+        """Tells whether the cell holds a number without a fraction (12 or 12.0), not its digits as a string."""
         return is_whole(self.record.get(column))
 
     def split(self, column: str) -> str | None:
-        """One of train, dev and test, or ""."""
+        """Returns train, dev, test or ""."""
         label = self.label(column)
         if label is not None and label.lower() not in _SPLITS:
             expected = "expected train, dev (or validation, valid, val) or test"
@@ -49,7 +49,7 @@ class Cells(NamedTuple):
         return None if label is None else _SPLITS[label.lower()]
 
     def relevance(self, column: str) -> int | None:
-        """A whole number, also written as 2.0, below 0 the same as 0; 1 where the table has no such column."""
+        """Returns a whole number, also from 2.0, and 0 for one below 0; 1 where the table has no such column."""
         if not column:
             return 1
         value = self.record.get(column)
@@ -60,19 +60,19 @@ class Cells(NamedTuple):
         return max(0, int(match[1])) if match else None
 
     def texts(self, columns: list[str]) -> list[str | None]:
-        """All texts of some columns whose cells hold none, one or a list of them; "" for a blank one in a list."""
-        found: list[str | None] = []
+        """Returns all texts of columns whose cells hold none, one or a list of them; "" for a blank one in a list."""
+        texts: list[str | None] = []
         for column in columns:
             value = self.record.get(column)
             if isinstance(value, list):
-                found += (Cells(self.where, {column: item}, self.problems).text(column) for item in value)
+                texts += (Cells(self.where, {column: item}, self.problems).text(column) for item in value)
             elif value is not None and value != "":
-                found.append(self.text(column))
-        return found
+                texts.append(self.text(column))
+        return texts
 
 
-class Columns(BaseModel):
-    """Names of columns; "" where the table has none of the kind. No field has a default: params.yaml shows them all."""
+class ColumnNames(BaseModel):
+    """Names of the columns of a user's table, parameters collect.columns.*; "" where the table has none of the kind."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -83,6 +83,6 @@ class Columns(BaseModel):
     relevance: str
     query_id: str
     document_id: str
-    group: str  # a customer, a thread, a page: its queries are never split
-    stratum: str  # of each of its values the splits get the same share
+    group: str  # a customer, a thread, a page: its queries go to the same split
+    stratum: str  # each split gets the same share of each of its values
     split: str  # train, dev or test

@@ -1,4 +1,4 @@
-"""Text files read line by line, in memory bounded by the longest line, every problem with its file and line."""
+"""Text files and JSON lines, read one line at a time; every problem names its file and line."""
 
 import io
 import json
@@ -21,7 +21,7 @@ _JSON_NAMES = {type(None): "null", str: "a string", list: "a list", dict: "an ob
     int: "a whole number",
     float: "a number",
 }
-# How files begin that are no text in UTF-8, whatever they are called.
+# first bytes of files that are not UTF-8 text, whatever their name
 _BEGINNINGS = {
     b"\x1f\x8b": "compressed with gzip; end its name in .gz",
     b"\x28\xb5\x2f\xfd": "compressed with Zstandard; end its name in .zst",
@@ -34,9 +34,10 @@ _BEGINNINGS = {
 
 
 def read_lines(path: Path, problems: Problems) -> Iterator[tuple[str, str]]:
-    """Yields `path:line` and the text, without line end, of each line that is not blank; .gz and .zst are unpacked.
+    """Yields `path:line` and the text, without line end, of each line that is not blank; unpacks .gz and .zst.
 
-    A line that is too long, is not UTF-8 or holds a NUL is a problem and passed over.
+    Skips a line that is too long, is not UTF-8 or holds a NUL, and adds a problem. Memory is bounded by the limit of a
+    line.
 
     Raises:
         BadInput: the file is missing, is not text, or its archive is damaged.
@@ -53,7 +54,7 @@ def read_lines(path: Path, problems: Problems) -> Iterator[tuple[str, str]]:
 
 
 def read_jsonl(path: Path, problems: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields `path:line` and the object of each line that is not blank; a line that is no object is a problem.
+    """Yields `path:line` and the object of each line that is not blank; adds a problem for a line without an object.
 
     Raises:
         BadInput: the file is missing, is not text, or its archive is damaged.
@@ -73,9 +74,9 @@ def read_jsonl(path: Path, problems: Problems) -> Iterator[tuple[str, dict[str, 
 
 
 def text_of(where: str, record: dict[str, Any], key: str, problems: Problems, default: str | None = None) -> str | None:
-    """The string under a key, or the default where the key is missing; None: a problem was added.
+    """Returns the string under a key, or the default where the key is missing; None after adding a problem.
 
-    The key may be missing only where there is a default; the string must be one that UTF-8 can write, without NUL.
+    The key may be missing only where there is a default; the string must be valid in UTF-8 and without NUL.
     """
     value = record.get(key, default)
     if key not in record and default is None:
@@ -93,7 +94,7 @@ def text_of(where: str, record: dict[str, Any], key: str, problems: Problems, de
 
 
 def id_of(where: str, record: dict[str, Any], key: str, problems: Problems) -> str | None:
-    """The id under a key, a whole number as its digits; None: a problem was added."""
+    """Returns the id under a key, a whole number as its digits; None after adding a problem."""
     value = record.get(key)
     id_ = str(int(value)) if is_whole(value) else text_of(where, record, key, problems)
     if id_ is None or (id_.strip() and len(id_) <= _MAX_ID and not _NOT_IN_IDS.search(id_)):
@@ -104,14 +105,14 @@ def id_of(where: str, record: dict[str, Any], key: str, problems: Problems) -> s
 
 
 def is_whole(value: object) -> TypeGuard[int | float]:
-    """Whether it is a number without a fraction: 12, or 12.0, as tables write whole numbers beside empty cells."""
+    """Tells whether a value is a number without a fraction: 12, or 12.0, as data frames write it beside empty cells."""
     if isinstance(value, float):
         return value.is_integer() and abs(value) < 2**53
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def shown(value: object) -> str:
-    """A value as it is shown in an error: quoted, on one line, cut when long."""
+    """Formats a value for a message: quoted, in ASCII, on one line, cut after 80 characters."""
     try:
         text = ascii(value)
     except (ValueError, RecursionError):  # a number of thousands of digits, a list of a thousand lists
@@ -128,7 +129,7 @@ def _type(value: object) -> str:
 
 
 def _byte_lines(path: Path, problems: Problems) -> Iterator[bytes]:
-    """The lines with their ends; of one above the limit only its first part, one byte longer than the limit."""
+    """Yields the lines with their ends; of a line above the limit only its first part, a byte longer than the limit."""
     n_lines = 0
     try:
         with pa.input_stream(path, compression="detect") as stream, io.BufferedReader(stream, _CHUNK) as file:
@@ -144,9 +145,9 @@ def _byte_lines(path: Path, problems: Problems) -> Iterator[bytes]:
 
 
 def _check_beginning(where: str, line: bytes, problems: Problems) -> None:
-    for beginning, found in _BEGINNINGS.items():
+    for beginning, kind in _BEGINNINGS.items():
         if line.startswith(beginning):
-            problems.stop(where, f"the file is {found}")
+            problems.stop(where, f"the file is {kind}")
     zeros = [byte == 0 for byte in line[:4]]
     if zeros in ([True, False] * 2, [False, True] * 2):
         problems.stop(where, "the file is UTF-16; save the file as UTF-8")

@@ -1,4 +1,4 @@
-"""Tables in parquet, a batch of rows in memory at a time."""
+"""Tables in parquet, read one batch of rows at a time."""
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -11,15 +11,15 @@ from attune.data.sources.files.lines import shown
 from attune.errors import Problems
 
 _BATCH = 1024
-# What pyarrow raises for a damaged file: its own errors, and plain ones from the code around it.
+# errors that pyarrow raises for a damaged file: its own, and plain ones from the code around it
 _DAMAGED = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError, RuntimeError, TypeError, LookupError)
 
 
 def read_parquet(path: Path, problems: Problems, only: Collection[str] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields `path: row N` (from 1) and the cells of each row by column, of the columns of strings, numbers or lists.
+    """Yields `path: row N` (from 1) and the cells of each row by column, for columns of strings, numbers and lists.
 
     Raises:
-        BadInput: the file is missing, empty or damaged, or one of the columns asked for holds something else.
+        BadInput: the file is missing, empty or damaged, or one of the columns `only` holds something else.
     """
     file = _open(path, problems)
     names = _readable(_schema(file, path, problems), path, problems, only)
@@ -33,7 +33,7 @@ def read_parquet(path: Path, problems: Problems, only: Collection[str] = ()) -> 
 
 
 def parquet_columns(path: Path, problems: Problems) -> list[str]:
-    """The names of all columns, in order.
+    """Returns the names of all columns, in order.
 
     Raises:
         BadInput: the file is missing or damaged.
@@ -43,7 +43,7 @@ def parquet_columns(path: Path, problems: Problems) -> list[str]:
 
 def _open(path: Path, problems: Problems) -> pq.ParquetFile:
     if not path.is_file():
-        problems.stop(str(path), "not found; mend collect.path in params.yaml")
+        problems.stop(str(path), "not found; correct collect.path in params.yaml")
     try:
         return pq.ParquetFile(path)
     except _DAMAGED as error:
@@ -67,7 +67,7 @@ def _schema(file: pq.ParquetFile, path: Path, problems: Problems) -> pa.Schema:
 
 
 def _readable(schema: pa.Schema, path: Path, problems: Problems, only: Collection[str]) -> list[str]:
-    """The columns asked for, or all of strings, numbers and lists."""
+    """Returns the columns `only`, or all columns of strings, numbers and lists."""
     for field in schema:
         if field.name in only and not _is_plain(field.type):
             expected = "strings, numbers or lists of strings"
@@ -93,7 +93,7 @@ def _batches(file: pq.ParquetFile, names: list[str], path: Path, problems: Probl
 
 
 def _records(batch: pa.RecordBatch, first: int, path: Path, problems: Problems) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The rows of a batch with their numbers; where one is damaged, row by row, so that only that one is left out."""
+    """Yields the rows of a batch with their numbers; a damaged batch row by row, so that only bad rows are lost."""
     try:
         batch.validate(full=True)
         rows = batch.to_pylist()
@@ -102,6 +102,6 @@ def _records(batch: pa.RecordBatch, first: int, path: Path, problems: Problems) 
             for index in range(batch.num_rows):
                 yield from _records(batch.slice(index, 1), first + index, path, problems)
         else:
-            problems.add(f"{path}: row {first}", f"damaged ({shown(str(error))}); mend or remove the row")
+            problems.add(f"{path}: row {first}", f"damaged ({shown(str(error))}); correct or remove the row")
         return
     yield from enumerate(rows, start=first)

@@ -1,6 +1,6 @@
-"""Tables in csv and tsv, as spreadsheets write them: a header, then a record for each row.
+"""Tables in csv and tsv as spreadsheets write them (RFC 4180): a header, then one record a row.
 
-Cells with the separator, a quote or a line end are in double quotes, in which a quote is doubled.
+Cells with a separator, a quote or a line end are in double quotes, in which a quote is doubled.
 """
 
 import csv
@@ -12,22 +12,22 @@ from attune.data.sources.files.lines import read_lines, shown
 from attune.errors import Problems
 
 _NAMES = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
-_MAX_RECORD = 16 * 1024 * 1024  # characters; what is longer is a quote that nobody closed
+_MAX_RECORD = 16 * 1024 * 1024  # characters; a longer record is an unclosed quote
 
 
 class _Lines(Iterator[str]):
-    """The lines of a file for csv.reader, which knows neither where a record starts nor where its quotes open."""
+    """The lines of a file for csv.reader; records the lines where a record starts and where its quotes open."""
 
     def __init__(self, path: Path, problems: Problems) -> None:
         self.path = path
         self.problems = problems
-        self.number = 0  # of the line given last
+        self.number = 0  # of the last line returned
         self._lines = read_lines(path, problems)
         self._next: tuple[int, str] | None = None
         self.start_record()
 
     def start_record(self) -> None:
-        """Says that the lines from here on belong to another record."""
+        """Starts another record at the next line."""
         self.start = self.opened = self.closed = 0
         self._in_quotes = False
         self._size = 0
@@ -37,7 +37,7 @@ class _Lines(Iterator[str]):
             where, text = next(self._lines)
             self._next = int(where.rpartition(":")[2]), text
         self.number += 1
-        text = "\n"  # read_lines passes over blank lines, but within quotes they belong to the cell
+        text = "\n"  # read_lines skips blank lines, but within quotes they belong to the cell
         if self._next[0] == self.number:
             text = f"{self._next[1]}\n"
             self._next = None
@@ -49,7 +49,7 @@ class _Lines(Iterator[str]):
         return text
 
     def _follow(self, text: str) -> None:
-        """Keeps the lines of the last quote that opened, and of the one that was open when this line began."""
+        """Records the line of the last quote that opened, and of the one that was open when this line began."""
         self.start = self.start or self.number
         self.closed = self.opened if self._in_quotes else self.number
         n_quotes = text.replace('""', "").count('"')
@@ -58,10 +58,10 @@ class _Lines(Iterator[str]):
 
 
 def read_separated(path: Path, separator: str, problems: Problems) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yields `path:line`, the line where the record starts, and its cells by column, if that has a name.
+    """Yields `path:line`, the line where the record starts, and its cells by column, unnamed columns left out.
 
     Raises:
-        BadInput: the file is missing or empty, its header is of no use, or a quote is never closed.
+        BadInput: the file is missing or empty, its header is unusable, or a quote is never closed.
     """
     lines = _Lines(path, problems)
     records = _records(lines, separator)
@@ -76,17 +76,17 @@ def read_separated(path: Path, separator: str, problems: Problems) -> Iterator[t
 
 
 def separated_columns(path: Path, separator: str, problems: Problems) -> list[str]:
-    """The names in the header, in order.
+    """Returns the names in the header, in order.
 
     Raises:
-        BadInput: the file is missing or empty, or its header is of no use.
+        BadInput: the file is missing or empty, or its header is unusable.
     """
     lines = _Lines(path, problems)
     return [name for name in _header(_records(lines, separator), lines, separator) if name]
 
 
 def _records(lines: _Lines, separator: str) -> Iterator[tuple[str, list[str]]]:
-    csv.field_size_limit(_MAX_RECORD)  # of the whole process; the limit of records comes first
+    csv.field_size_limit(_MAX_RECORD)  # process-wide; our own limit of a record is reached first
     reader = csv.reader(lines, delimiter=separator, strict=True)
     while True:
         lines.start_record()
@@ -103,7 +103,7 @@ def _records(lines: _Lines, separator: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _explained(error: str, number: int) -> str:
-    """What the csv module means."""
+    """Translates an error of the csv module."""
     if "end of data" in error:
         return 'the quote that opens here is never closed; close it, or double it ("") if it belongs to the text'
     if "expected after" in error:
@@ -111,7 +111,7 @@ def _explained(error: str, number: int) -> str:
         return f"the quote that opens here is followed by text after it closes on line {number}; {doubled}"
     if "new-line" in error:
         return "a carriage return outside quotes; save the file with line ends of Unix or Windows"
-    return f"not readable ({error}); mend or remove the row"
+    return f"not readable ({error}); correct or remove the row"
 
 
 def _header(records: Iterator[tuple[str, list[str]]], lines: _Lines, separator: str) -> list[str]:

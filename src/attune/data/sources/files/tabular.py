@@ -1,4 +1,4 @@
-"""Tables in csv, tsv, jsonl or parquet as one stream of rows, every complaint with its line or row."""
+"""Tables in csv, tsv, jsonl or parquet as one stream of rows; every problem names its line or row."""
 
 import re
 from collections.abc import Collection, Iterator
@@ -15,13 +15,13 @@ FORMATS = ("csv", "tsv", "jsonl", "parquet")
 
 
 def read_table(path: Path, problems: Problems, only: Collection[str] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields `path:line` (parquet: `path: row N`) and the cells of each row by column, only some columns if asked.
+    """Yields `path:line` (parquet: `path: row N`) and the cells of each row by column, of the columns `only` if given.
 
-    Cells are strings in csv and tsv, JSON's values in jsonl, and in parquet what columns of strings, numbers and lists
-    of them hold; None where parquet has no value. Rows with a problem are left out, and the problem is noted.
+    Cells are strings in csv and tsv, JSON values in jsonl, and strings, numbers, lists of these or None in parquet.
+    Skips rows with a problem and adds it.
 
     Raises:
-        BadInput: the file is missing, of another format, empty or damaged, or its header is of no use.
+        BadInput: the file is missing, of another format, empty or damaged, or its header is unusable.
     """
     kind = _format(path, problems)
     if kind == "parquet":
@@ -37,10 +37,10 @@ def read_table(path: Path, problems: Problems, only: Collection[str] = ()) -> It
 
 
 def columns_of(path: Path, problems: Problems) -> list[str]:
-    """The names of the columns in order; in jsonl, where rows may differ, all keys in the order they first come.
+    """Returns the names of the columns in order; in jsonl, where rows may differ, all keys by first occurrence.
 
     Raises:
-        BadInput: the file is missing, of another format, empty or damaged, or its header is of no use.
+        BadInput: the file is missing, of another format, empty or damaged, or its header is unusable.
     """
     kind = _format(path, problems)
     if kind == "parquet":
@@ -51,19 +51,19 @@ def columns_of(path: Path, problems: Problems) -> list[str]:
 
 
 def single_file(path: Path, problems: Problems) -> Path:
-    """The path itself if it is a file, or the only table in a folder; other files and hidden ones are passed over.
+    """Returns the path itself if it is a file, or the only table in a folder, other and hidden files ignored.
 
     Raises:
         BadInput: there is no such file or folder, or the folder holds no table or several.
     """
     if not path.is_dir():
-        return path if path.is_file() else problems.stop(str(path), "not found; mend collect.path in params.yaml")
+        return path if path.is_file() else problems.stop(str(path), "not found; correct collect.path in params.yaml")
     files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
     tables = [file for file in files if _suffix(file) in FORMATS]
     if len(tables) != 1:
-        found = ", ".join(shown(file.name) for file in (tables or files)[:5]) or "nothing"
+        got = ", ".join(shown(file.name) for file in (tables or files)[:5]) or "nothing"
         expected = f"one file in {', '.join(FORMATS)}"
-        problems.stop(str(path), f"got {found}, expected {expected}; name the file in collect.path in params.yaml")
+        problems.stop(str(path), f"got {got}, expected {expected}; name the file in collect.path in params.yaml")
     return tables[0]
 
 
@@ -76,7 +76,7 @@ def _format(path: Path, problems: Problems) -> str:
 
 
 def _separator(path: Path, kind: str) -> str:
-    """Spreadsheets write a csv with semicolons where the comma marks decimals: so if the header has more of these."""
+    """Returns the separator of a csv: a semicolon if the header has more of them, as where decimals have commas."""
     if kind == "tsv":
         return "\t"
     _, header = next(read_lines(path, Problems()), ("", ""))
@@ -85,7 +85,7 @@ def _separator(path: Path, kind: str) -> str:
 
 
 def _suffix(path: Path) -> str:
-    """The last suffix, or the one before .gz or .zst; "" for packed parquet, which packs its own pages."""
+    """Returns the last suffix, or the one before .gz or .zst; "" for packed parquet, which packs its own pages."""
     suffixes = [suffix[1:].lower() for suffix in path.suffixes]
     packed = suffixes[-1:] in (["gz"], ["zst"])
     kind = "".join(suffixes[-2:-1] if packed else suffixes[-1:])

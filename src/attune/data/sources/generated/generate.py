@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from attune.data.sources.documents import Entry, read_documents
-from attune.data.sources.files.cells import Columns
+from attune.data.sources.files.cells import ColumnNames
 from attune.data.sources.generated.endpoint import Endpoint, complete
 from attune.data.sources.generated.structure import QueryRules, add, generic, n_words, queries_from_structure
 from attune.data.sources.raw import Document, RawData
@@ -30,7 +30,7 @@ _BREAKS = re.compile(r"[\n。！？]+|[.!?]+(?:\s|$)")
 
 def collect_documents(
     path: Path,
-    columns: Columns,
+    columns: ColumnNames,
     how: Literal["structure", "endpoint"],
     rules: QueryRules,
     endpoint: Endpoint,
