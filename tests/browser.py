@@ -1,4 +1,4 @@
-"""A headless Chromium for tests of pages, and axe-core's verdict on a page; whoever lacks either skips those tests."""
+"""Headless Chromium and axe-core for tests of pages; tests are skipped where either is missing."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ NO_CHROMIUM = "needs Chromium and its driver (Debian: apt-get install chromium c
 
 @contextmanager
 def browser(width: int = 1280, height: int = 900, dark: bool = False) -> Iterator["Chrome"]:
-    """A driver whose window shows pages of this size, in CSS pixels; it logs requests and the console."""
+    """Yields a driver whose window has this size in CSS pixels and which logs requests and the console."""
     binary = shutil.which("chromium") or shutil.which("google-chrome")
     driver_file = shutil.which("chromedriver")
     if not binary or not driver_file:
@@ -42,13 +42,13 @@ def browser(width: int = 1280, height: int = 900, dark: bool = False) -> Iterato
 
 
 def serious_violations(driver: "Chrome") -> list[str]:
-    """What axe-core calls serious or critical on the page that is shown, one line each."""
+    """Violations on the current page that axe-core calls serious or critical, one line each."""
     path = Path(os.environ.get(AXE) or Path(pytest.importorskip("axe_core_python").__file__).with_name("axe.min.js"))
-    # through the debugger's side, which the page's own Content-Security-Policy does not bind
+    # through the debugger, which the page's Content-Security-Policy does not restrict
     driver.execute_cdp_cmd("Runtime.evaluate", {"expression": path.read_text(encoding="utf-8")})
-    found: dict[str, Any] = driver.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+    result: dict[str, Any] = driver.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
     return [
         f"{each['id']}: {each['help']}: {[node['target'] for node in each['nodes']]}"
-        for each in found["violations"]
+        for each in result["violations"]
         if each["impact"] in ("serious", "critical")
     ]

@@ -1,26 +1,32 @@
-"""What the page is made of, small enough to check by hand: eight queries over twenty documents, on disk."""
+"""Results for tests of the page, small enough to check by hand: eight queries over twenty documents."""
 
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from ruamel.yaml import YAML
 
+from attune.evaluation.page.contents import page
+from attune.evaluation.report.examples import Rankings, examples
+from attune.evaluation.report.results import SYSTEMS, Results
+from attune.evaluation.report.summary import Paired
 from attune.evaluation.scoring.measures import MEASURES, measure
-from attune.stage import call
-from attune.stages.page import SYSTEMS, PageParams, page
-from attune.tables import CLUSTERED_QUERIES, CORPUS, NEGATIVE_SAMPLE, QRELS, RUN, Columns, scores_columns, write
+from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, RUN, Columns, write
+from attune.tuning.curve import Point
 
-PARAMS = PageParams(n_examples=2, seed=0, max_characters=140)
-# The rank of each query's one relevant document (0: not ranked), among ten documents; query i wants document i.
+STATISTICS = {"n_resamples": 10_000, "confidence": 0.95, "power": 0.8, "max_characters": 140}
+# The rank of each query's one relevant document (0: not ranked), among ten; query i is answered by document i.
 BASE = [1, 2, 2, 0, 0, 5, 3, 4]
 TUNED = [1, 1, 1, 1, 3, 1, 2, 0]
-WITHOUT_ANY = {"n_queries": 6, "baseline": 0.7, "tuned": 0.8, "delta": 0.1, "ci_low": -0.2, "ci_high": 0.4}
 NASTY = "<script>planted = 1</script><img src=x onerror='planted = 2'> & \"$x$\" {{ 7 * 6 }}"
 COMPARISONS = "task,measure,n,base,tuned,delta,low,high,p,p_holm,wins,ties,losses,smallest_detectable"
-SLICES = "slice,bin,n,base,tuned,delta,low,high,p_holm"
+PROVENANCE = {
+    "encoder": {"model": "some/encoder"},
+    "files": [{"path": "models/exported/onnx/model.onnx", "n_bytes": 90_322_828, "sha256": "ab" * 32}],
+    "parameters": {"report": {"confidence": 0.95}, "collect": {"prompt": NASTY}, "rounds": {}},
+    "versions": {"numpy": "2.4.6"},
+}
 
 
 def ranking(relevant: int, rank: int) -> list[int]:
@@ -35,74 +41,135 @@ def filled(columns: dict[str, Any], schema: Columns) -> pl.DataFrame:
     return pl.DataFrame(columns).with_columns(missing).select(list(schema))
 
 
-def write_json(folder: Path, name: str, content: dict[str, Any]) -> None:
-    """A receipt."""
-    path = folder / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
-
-
-def write_system(folder: Path, system: str, ranks: list[int]) -> dict[str, float]:
-    """A system's run and its scores on test, as evaluate leaves them; the mean of each measure."""
-    n = len(ranks)
+def run_of(ranks: list[int]) -> tuple[pl.DataFrame, dict[str, np.ndarray]]:
+    """A run of ten documents in which query i finds document i at the given rank, and its scores by measure."""
     rows = np.array([ranking(i, rank) for i, rank in enumerate(ranks)])
-    values = measure(rows, np.array([(i, i, 1) for i in range(n)]))
-    ids = [f"q{i}" for i in range(n)]
-    scores = pl.DataFrame({"query_id": ids, "split": ["test"] * n} | values)
-    dev = scores.with_columns(query_id="dev" + pl.col("query_id"), split=pl.lit("dev"))
-    write(pl.concat([dev, scores]), folder / f"data/runs/{system}/scores.parquet", scores_columns(MEASURES))
-    run = [(ids[i], rank + 1, f"d{d}", 1 - rank / 16) for i, row in enumerate(rows) for rank, d in enumerate(row)]
-    run += [("devq0", 1, "d0", 0.5)]
-    write(pl.DataFrame(run, schema=RUN, orient="row"), folder / f"data/runs/{system}/run.parquet", RUN)
-    return {name: float(column.mean()) for name, column in values.items()}
+    run = [
+        (f"q{i}", rank + 1, f"d{document}", 1 - rank / 16)
+        for i, row in enumerate(rows)
+        for rank, document in enumerate(row)
+        if document >= 0
+    ]
+    scores = measure(rows, np.array([(i, i, 1) for i in range(len(ranks))]))
+    return pl.DataFrame(run, schema=RUN, orient="row"), scores
 
 
-def write_receipts(folder: Path) -> None:
-    """The receipts of all stages."""
-    metrics, paired, systems = folder / "metrics", {}, {}
+def ranks_of(system: str) -> list[int]:
+    """The ranks of a system: those of BASE for bm25 and base, of TUNED for the others."""
+    return BASE if system in ("bm25", "base") else TUNED
+
+
+def rankings_and_corpus(folder: Path) -> tuple[Rankings, Path]:
+    """The runs of all systems, and the file of a corpus with titles and texts that are not what they should be."""
+    titles = [NASTY if i == 3 else "" if i == 5 else f"title_{i}" for i in range(20)]
+    texts = [f"body of {i} {NASTY if i in (3, 5) else ''}\u202e" for i in range(20)]
+    documents = {"document_id": [f"d{i}" for i in range(20)], "title": titles, "text": texts}
+    write(filled(documents, CORPUS), folder / "corpus.parquet", CORPUS)
+    queries = {"query_id": [f"q{i}" for i in range(8)], "text": [f"query {i} {NASTY}" for i in range(8)]}
+    qrels = pl.DataFrame([(f"q{i}", f"d{i}", 1) for i in range(8)], schema=QRELS, orient="row")
+    runs = {system: run_of(ranks_of(system))[0] for system in SYSTEMS}
+    return Rankings(filled(queries, CLUSTERED_QUERIES), qrels, runs), folder / "corpus.parquet"
+
+
+def receipts() -> dict[str, dict[str, Any]]:
+    """Figures of all stages."""
+    figures: dict[str, dict[str, Any]] = {}
     for system in SYSTEMS:
-        is_base = system in ("bm25", "base")
-        systems[system] = write_system(folder, system, BASE if is_base else TUNED)
+        is_base = ranks_of(system) is BASE
+        scores = {name: float(values.mean()) for name, values in run_of(ranks_of(system))[1].items()}
         others = {"dev_ndcg@10": 0.4 if is_base else 0.6, "dev_recall@10": 0.5, "train_ndcg@10": 0.5}
-        write_json(metrics, system, systems[system] | {"n_queries": 8, "n_documents": 20} | others)
-    for name in MEASURES:
-        paired[name] = {
-            "delta": 0.125,
-            "ci_low": -0.1,
-            "ci_high": 0.3,
-            "p_value": 0.2,
-            "wins": 5,
-            "ties": 2,
-            "losses": 1,
-        }
-    report = {"verdict": "No clear change: recall@10 went from 0.750 to 0.875.", "paired": paired, "systems": systems}
-    report |= {
-        "paired_without_leaks": {},
-        "without_leaks": {"any": WITHOUT_ANY},
-        "ndcg@10_kept_share": {"onnx": 1.0, "onnx_int8": 0.985},
-    }
-    gains = {"train_gain": 0.4, "dev_gain": 0.2, "test_gain": 0.1, "is_overfitted": False}
-    write_json(
-        metrics, "report", report | {"overfitting": gains | {"verdict": "Not overfitted. Dev was best at the end."}}
-    )
+        figures[system] = scores | {"n_queries": 8, "n_documents": 20} | others
     leaks = {f"{split}_leaks.{kind}": 0 for split in ("dev", "test") for kind in ("exact_queries", "near_documents")}
-    write_json(metrics, "split", {f"n_{split}_queries": 8 for split in ("train", "dev", "test")} | leaks)
-    held_out = {f"n_{split}_{what}": 8 for what in ("queries", "documents") for split in ("dev", "test")}
-    semantic = {f"{split}_leaks.semantic_queries": 1 for split in ("dev", "test")}
-    write_json(metrics, "audit", held_out | semantic)
+    held_out = {f"n_{split}_{side}": 8 for side in ("queries", "documents") for split in ("dev", "test")}
     cost = {"largest_cost": 0.05, "largest_cost_of": "general.spearman", "is_drifted": False, "is_reindex_needed": True}
-    moved = {"domain.cka": 0.7, "general.cka": 0.9}
-    write_json(metrics, "drift", cost | moved | {"verdict": "Not drifted. The space moved."})
-    write_json(metrics, "base_encoder", {"model": "some/encoder", "revision": "0123abcd"})
-    write_json(metrics, "prepare", {"n_documents": 20})
-    write_json(metrics, "mine", {"n_triplets": 9, "scored_by": "cosine"})
-    write_json(metrics, "train", {"n_steps": 20, "kept_step": 10})
-    write_json(metrics, "merge", {"share": 0.8, "retention": 0.97, "is_retention_met": True})
-    write_json(metrics, "seeds", {"n_seeds": 1})
-    write_json(metrics, "export", {"fp32_min_cosine": 0.999999})
-    for system, score in (("base", 0.8), ("tuned", 0.85)):
-        task = {"general.spearman": score, "general.n": 330, "general.is_counted": True}
-        write_json(metrics / "probe", system, task)
+    return figures | {
+        "split": {f"n_{split}_queries": 8 for split in ("train", "dev", "test")} | leaks,
+        "audit": held_out | {f"{split}_leaks.semantic_queries": 1 for split in ("dev", "test")},
+        "drift": cost | {"domain.cka": 0.7, "general.cka": 0.9, "verdict": "Not drifted. The space moved."},
+        "base_encoder": {"model": "some/encoder", "revision": "0123abcd"},
+        "prepare": {"n_documents": 20},
+        "mine": {"n_triplets": 9, "scored_by": "cosine"},
+        "train": {"n_steps": 20, "kept_step": 10},
+        "merge": {"share": 0.8, "retention": 0.97, "is_retention_met": True},
+        "seeds": {"n_seeds": 1},
+        "export": {"fp32_min_cosine": 0.999999},
+    }
+
+
+def summary(systems: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Content of report.json."""
+    compared = {"delta": 0.125, "ci_low": -0.1, "ci_high": 0.3, "p_value": 0.2, "wins": 5, "ties": 2, "losses": 1}
+    gains = {"train_gain": 0.4, "dev_gain": 0.2, "test_gain": 0.1, "is_overfitted": False}
+    without_any = {"n_queries": 6, "baseline": 0.7, "tuned": 0.8, "delta": 0.1, "ci_low": -0.2, "ci_high": 0.4}
+    return {
+        "verdict": "No clear change: recall@10 went from 0.750 to 0.875.",
+        "paired": dict.fromkeys(MEASURES, compared),
+        "systems": systems,
+        "paired_without_leaks": {},
+        "without_leaks": {"any": without_any},
+        "ndcg@10_kept_share": {"onnx": 1.0, "onnx_int8": 0.985},
+        "overfitting": gains | {"verdict": "Not overfitted. Dev was best at the end."},
+    }
+
+
+def comparison(task: str, measure: str, **figures: float) -> dict[str, Any]:
+    """A row of comparisons.csv."""
+    row = {"task": task, "measure": measure, "n": 8, "base": 0.5, "tuned": 0.625, "delta": 0.125, "low": -0.1}
+    row |= {"high": 0.3, "p": 0.2, "p_holm": 0.9, "wins": 5, "ties": 2, "losses": 1, "smallest_detectable": 0.4}
+    return row | figures
+
+
+def sliced(trait: str, bin: str, delta: float, low: float, high: float, p_holm: float) -> dict[str, Any]:
+    """A row of slices.csv."""
+    row = {"slice": trait, "bin": bin, "n": 5, "base": 0.5, "tuned": 0.5 + delta, "delta": delta}
+    return row | {"low": low, "high": high, "p_holm": p_holm}
+
+
+def make_results(folder: Path) -> Results:
+    """Results of the eight queries; their corpus is written to `folder`."""
+    rankings, corpus = rankings_and_corpus(folder)
+    figures = receipts()
+    base, tuned = (run_of(ranks)[1] for ranks in (BASE, TUNED))
+    points = [
+        {"share": share, "dev": dev, "general": general, "is_chosen": share == 0.8}
+        for share, dev, general in ((0.0, 0.5, 0.9), (0.8, 0.7, 0.89), (1.0, 0.71, 0.8))
+    ]
+    task = {"task": "general", "measure": "spearman", "n": 330, "base": 0.8, "tuned": 0.85, "is_counted": True}
+    mined = {f"{side}_{part}": NASTY for side in ("positive", "negative") for part in ("id", "title", "text")}
+    mined |= {"query_id": "q", "text": NASTY, "source": "dense", "positive_score": 0.61, "negative_score": 0.52}
+    return Results(
+        summary=summary({system: figures[system] for system in SYSTEMS}),
+        receipts=figures,
+        leaks="",
+        comparisons=[comparison("test", name) for name in MEASURES],
+        slices=[
+            sliced("query_length", "1 to 3", 0.3, 0.1, 0.5, 0.01),
+            sliced("source", f"{NASTY[:28]} $a$", -0.1, -0.3, 0.1, 1.0),
+        ],
+        n_small_slices=0,
+        scores=Paired([f"q{i}" for i in range(8)], base, tuned),
+        rankings=rankings,
+        curve=[Point(0, None, 0.5), Point(10, 0.9, 0.7), Point(20, 0.8, 0.6)],
+        points=points,
+        tasks=[task],
+        domain_tasks=[],
+        dimensions=[],
+        negatives=[mined],
+        **examples(rankings, corpus, 2, 0),
+        closest={},
+    )
+
+
+def changed(results: Results, part: str, name: str | None = None, **figures: object) -> Results:
+    """The results with other figures in `summary`, or in the receipt of this name."""
+    before: dict[str, Any] = dict(getattr(results, part))
+    after = before | figures if name is None else before | {name: before[name] | figures}
+    return replace(results, **{part: after})
+
+
+def make_page(results: Results, **statistics: float) -> str:
+    """The page of these results."""
+    return page(results, PROVENANCE, **STATISTICS | statistics)
 
 
 def write_plots(folder: Path) -> None:
@@ -112,55 +179,7 @@ def write_plots(folder: Path) -> None:
     (plots / "training.csv").write_text("seed,step,loss,dev_ndcg@10\n13,0,,0.5\n13,10,0.9,0.7\n13,20,0.8,0.6\n")
     head = "share,dev_ndcg@10,general_ndcg@10,is_chosen"
     (plots / "merge.csv").write_text(f"{head}\n0.0,0.5,0.9,false\n0.8,0.7,0.89,true\n1.0,0.71,0.8,false\n")
-    rows = [f"test,{name},8,0.5,0.625,0.125,-0.1,0.3,0.2,0.9,5,2,1,0.4" for name in MEASURES]
-    rows += ["general,spearman,330,0.8,0.85,0.05,,,,,,,,"]
+    rows = [",".join(map(str, comparison("test", name).values())) for name in MEASURES]
     (plots / "comparisons.csv").write_text("\n".join([COMPARISONS, *rows]) + "\n")
-    slices = [
-        "query_length,1 to 3,5,0.6,0.9,0.3,0.1,0.5,0.01",
-        f'source,"{NASTY[:28]} $a$",3,0.6,0.5,-0.1,-0.3,0.1,1.0',
-    ]
-    (plots / "slices.csv").write_text("\n".join([SLICES, *slices]) + "\n")
-
-
-def write_tables(folder: Path) -> None:
-    """The data: documents and queries that are not what they should be, judgments, mined negatives."""
-    titles = [NASTY if i == 3 else "" if i == 5 else f"title_{i}" for i in range(20)]
-    texts = [f"body of {i} {NASTY if i in (3, 5) else ''}\u202e" for i in range(20)]
-    documents = {"document_id": [f"d{i}" for i in range(20)], "title": titles, "text": texts}
-    write(filled(documents, CORPUS), folder / "data/prepared/corpus.parquet", CORPUS)
-    queries = {"query_id": [f"q{i}" for i in range(8)], "text": [f"query {i} {NASTY}" for i in range(8)]}
-    write(filled(queries, CLUSTERED_QUERIES), folder / "data/splits/test/queries.parquet", CLUSTERED_QUERIES)
-    qrels = pl.DataFrame([(f"q{i}", f"d{i}", 1) for i in range(8)], schema=QRELS, orient="row")
-    write(qrels, folder / "data/splits/test/qrels.parquet", QRELS)
-    sample = {name: [NASTY] for name, kind in NEGATIVE_SAMPLE.items() if kind == pl.String}
-    sample |= {"source": ["dense"], "positive_score": [0.61], "negative_score": [0.52]}
-    frame = pl.DataFrame(sample).select(list(NEGATIVE_SAMPLE))
-    write(frame, folder / "data/mined/sample.parquet", NEGATIVE_SAMPLE)
-
-
-def write_inputs(folder: Path) -> None:
-    """All of it."""
-    write_receipts(folder)
-    write_plots(folder)
-    write_tables(folder)
-    graph = {"onnx/model.onnx": {"sha256": "ab" * 32, "size": 90_322_828}, "config.json": {"sha256": "cd", "size": 3}}
-    write_json(folder / "models/onnx", "manifest", {"base": {"model": "some/encoder"}, "files": graph})
-    settings = {
-        "report": {"confidence": 0.95, "n_resamples": 10_000, "power": 0.8},
-        "collect": {"prompt": NASTY},
-        "gate": {"min_delta": 0.0},
-        "rounds": {},
-    }
-    with (folder / "params.yaml").open("w") as file:
-        YAML(typ="safe").dump(settings, file)
-    (folder / "libraries.yaml").write_text("numpy: 2.4.6\n")
-
-
-def make_page(folder: Path, round: str = "r1") -> str:
-    """The page made of a folder's inputs."""
-    out = folder / "metrics/report.html"
-    data = {name: folder / "data" / name for name in ("runs", "prepared", "splits", "mined")}
-    files = {"settings": folder / "params.yaml", "libraries": folder / "libraries.yaml"}
-    metrics, onnx = folder / "metrics", folder / "models/onnx"
-    call(page, PARAMS, None, round=round, metrics=metrics, onnx=onnx, out=out, **data, **files)
-    return out.read_text(encoding="utf-8")
+    slices = "slice,bin,n,base,tuned,delta,low,high,p_holm\nquery_length,1 to 3,5,0.6,0.9,0.3,0.1,0.5,0.01\n"
+    (plots / "slices.csv").write_text(slices)

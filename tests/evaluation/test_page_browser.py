@@ -1,4 +1,4 @@
-"""The report's page in a real browser: nothing leaves it, nothing in it runs, and everybody can read it."""
+"""The page in a real browser: it requests nothing, runs nothing, and is accessible."""
 
 import json
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from browser import browser, serious_violations
-from page_inputs import NASTY, make_page, write_inputs
+from page_inputs import NASTY, make_page, make_results
 
 COMMITTED = Path(__file__).resolve().parents[2] / "metrics/report.html"
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def driver() -> Iterator["Chrome"]:
-    """One browser for all tests here; without Chromium they are skipped."""
+    """One browser for all tests of this file; without Chromium they are skipped."""
     with browser() as one:
         yield one
 
@@ -32,28 +32,29 @@ def look(driver: "Chrome", url: str, width: int = 1280, scheme: str = "light") -
 
 
 def requests(driver: "Chrome") -> list[str]:
-    """The addresses that were asked for since the last call, blocked ones included; data: is no request."""
+    """The addresses requested since the last call, blocked ones included; data: URLs are no requests."""
     events = (json.loads(entry["message"])["message"] for entry in driver.get_log("performance"))
-    asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
-    return [url for url in asked if not url.startswith("data:")]
+    urls = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    return [url for url in urls if not url.startswith("data:")]
 
 
 def complaints(driver: "Chrome") -> list[str]:
-    """What the console says since the last call."""
+    """Console messages since the last call."""
     return [entry["message"] for entry in driver.get_log("browser")]
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a page on disk."""
     folder = tmp_path_factory.mktemp("page")
-    write_inputs(folder)
-    make_page(folder)
-    return (folder / "metrics/report.html").as_uri()
+    file = folder / "report.html"
+    file.write_text(make_page(make_results(folder)), encoding="utf-8")
+    return file.as_uri()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark"), (320, "light")])
-def test_everybody_can_read_it(driver: "Chrome", url: str, width: int, scheme: str) -> None:
-    """At a desk and on a phone, in light and dark: axe-core finds nothing serious, nothing hangs over the edge."""
+def test_the_page_is_accessible(driver: "Chrome", url: str, width: int, scheme: str) -> None:
+    """On desktop and phone, light and dark: axe-core reports nothing serious, and nothing scrolls sideways."""
     look(driver, url, width, scheme)
     assert driver.execute_script("return document.documentElement.scrollWidth") <= width
     assert serious_violations(driver) == []
@@ -61,15 +62,15 @@ def test_everybody_can_read_it(driver: "Chrome", url: str, width: int, scheme: s
 
 @pytest.mark.parametrize("width", [320, 1280])
 def test_the_committed_page_has_no_sideways_scroll(driver: "Chrome", width: int) -> None:
-    """Real hashes, real code and real names are longer than those of the miniature."""
+    """Real hashes, code and names, which are longer than those of the test page, do not overflow."""
     if not COMMITTED.exists():
-        pytest.skip("no metrics/report.html here: `dvc repro page` makes it")
+        pytest.skip("no metrics/report.html here: `dvc repro report` makes it")
     look(driver, COMMITTED.as_uri(), width)
     assert driver.execute_script("return document.documentElement.scrollWidth") <= width
 
 
-def test_nothing_leaves_it_and_nothing_complains(driver: "Chrome", url: str) -> None:
-    """The page itself is all that the browser asks for, and the console stays empty."""
+def test_the_page_makes_no_request_and_logs_nothing(driver: "Chrome", url: str) -> None:
+    """The browser requests the page alone, and the console stays empty."""
     look(driver, "about:blank")
     requests(driver), complaints(driver)
     look(driver, url)
@@ -79,7 +80,7 @@ def test_nothing_leaves_it_and_nothing_complains(driver: "Chrome", url: str) -> 
 
 
 def test_markup_in_documents_is_text(driver: "Chrome", url: str) -> None:
-    """A document with a script shows it letter by letter; nothing of it becomes an element or runs."""
+    """A script in a document is shown as text; it becomes no element and does not run."""
     look(driver, url)
     assert driver.execute_script("return document.scripts.length + document.images.length") == 0
     assert driver.execute_script("return typeof planted") == "undefined"
@@ -87,7 +88,7 @@ def test_markup_in_documents_is_text(driver: "Chrome", url: str) -> None:
 
 
 def test_the_browser_tests_can_fail(driver: "Chrome", tmp_path: Path) -> None:
-    """A page that runs a script, asks for a picture without words and cannot be read is caught in each of the four."""
+    """A page with a script, an external picture without text, low contrast and overflow fails each of the checks."""
     page = tmp_path / "bad.html"
     body = (
         "<p style='color: #ccc; width: 2000px'>pale</p><img src='http://127.0.0.1:9/x.png'><script>planted = 1</script>"

@@ -1,5 +1,6 @@
-"""The report says what the runs say: better, worse, unclear or unchanged, in figures a person can check by hand."""
+"""The report's figures and verdicts follow from runs and receipts, on data small enough to check by hand."""
 
+import html
 import json
 import re
 from collections.abc import Callable
@@ -11,11 +12,14 @@ import numpy as np
 import polars as pl
 import pytest
 from markdown_it import MarkdownIt
+from page_inputs import BASE, TUNED, filled, ranking
+from ruamel.yaml import YAML
 
 from attune.errors import BadInput
+from attune.evaluation.page.provenance import NOT_RUN
 from attune.evaluation.report.examples import largest_changes
 from attune.evaluation.report.summary import SCORES, SEED_SCORES
-from attune.evaluation.report.verdict import Outcome, too_few, verdict
+from attune.evaluation.report.verdict import HeadlineResult, too_few, verdict
 from attune.evaluation.scoring.measures import MEASURES, measure
 from attune.evaluation.statistics.power import Sensitivity
 from attune.evaluation.statistics.significance import Comparison, compare_seeds
@@ -23,6 +27,8 @@ from attune.stage import call, write_json
 from attune.stages.report import RECEIPTS, SYSTEMS, ReportParams, report
 from attune.stages.seeds import values_on_test
 from attune.tables import CLUSTERED_QUERIES, CORPUS, LEAKS, NEGATIVE_SAMPLE, QRELS, RUN, read, write
+
+ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.usefixtures("settled_heap")
 
@@ -35,20 +41,12 @@ PARAMS = ReportParams(
     n_names=3,
     min_slice_queries=3,
     n_examples=2,
+    max_characters=140,
     min_carried_share=0.25,
     max_dev_decline=0.02,
 )
 
-# The rank of each of eight queries' one relevant document (0: not ranked), among ten documents.
-BASE = [1, 2, 2, 0, 0, 5, 3, 4]
-TUNED = [1, 1, 1, 1, 3, 1, 2, 0]
 NASTY = "<script>alert(1)</script> | `a`\n# b [c](d)"
-
-
-def filled(columns: dict[str, Any], schema: dict[str, Any]) -> pl.DataFrame:
-    """A frame of this schema whose other columns are empty strings."""
-    missing = [pl.lit("").alias(name) for name in schema if name not in columns]
-    return pl.DataFrame(columns).with_columns(missing).select(list(schema))
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,8 @@ class Case:
             task = {"general_similarity.spearman": 0.8 + gain, "general_similarity.n": 330}
             self.write_receipt(f"probe/{system}", task | {"general_similarity.is_counted": True})
         moved = {f"{texts}.cka": value for texts, value in (("domain", 0.7), ("general", 0.9))}
-        self.write_receipt("drift", {"is_drifted": False, "verdict": "Not drifted. The space moved."} | moved)
+        cost = {"largest_cost": 0.05, "largest_cost_of": "general_similarity.spearman", "is_reindex_needed": True}
+        self.write_receipt("drift", cost | moved | {"is_drifted": False, "verdict": "Not drifted. The space moved."})
         self.write_receipt("merge", {"share": 0.8, "retention": 0.97, "is_retention_met": True})
         self.write_plot("merge", "share,dev_ndcg@10,general_ndcg@10,is_chosen\n0.0,0.5,0.9,false\n0.8,0.7,0.89,true\n")
         self.write_plot("training", "seed,step,loss,dev_ndcg@10\n13,0,,0.5\n13,10,0.9,0.7\n13,20,0.8,0.6\n21,0,,0.1\n")
@@ -122,32 +121,41 @@ class Case:
         for name, rows in (("queries", queries), ("corpus", documents)):
             (self.root / f"raw/{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
+    def write_exported(self) -> None:
+        """The manifest of the exported folder, and the versions of the libraries."""
+        (self.root / "exported").mkdir()
+        graph = {"onnx/model.onnx": {"sha256": "ab" * 32, "size": 90_322_828}}
+        write_json(self.root / "exported/manifest.json", {"base": {"model": "some/encoder"}, "files": graph})
+        (self.root / "libraries.yaml").write_text("numpy: 2.4.6\n")
+
     def write_leaks(self, *leaks: tuple[str, str, str, str, float]) -> None:
         write(pl.DataFrame(leaks, LEAKS, orient="row"), self.root / "audit/leaks.parquet", LEAKS)
 
     def paths(self) -> dict[str, Path]:
         inputs = {
             name: self.root / name
-            for name in ("runs", "seeds", "raw", "prepared", "splits", "audit", "mined", "metrics")
+            for name in ("runs", "seeds", "raw", "prepared", "splits", "audit", "mined", "metrics", "exported")
         }
-        outs = {"out": "report.json", "page": "report.md"}
+        inputs["libraries"] = self.root / "libraries.yaml"
+        outs = {"out": "report.json", "markdown": "report.md", "page": "report.html"}
         outs |= {name: f"plots/{name}.csv" for name in ("comparisons", "slices")}
         return inputs | {name: self.root / "metrics" / file for name, file in outs.items()}
 
     def report(self) -> tuple[dict[str, Any], str]:
+        """Runs the stage; returns report.json and report.md."""
         call(report, PARAMS, None, round="r1", **self.paths())
-        return json.loads(self.paths()["out"].read_text()), self.paths()["page"].read_text()
-
-
-def ranking(relevant: int, rank: int) -> list[int]:
-    """Ten documents other than the relevant one, which takes the given rank (0: none)."""
-    others = [document for document in range(19, 8, -1) if document != relevant][:10]
-    return [*others[: rank - 1], relevant, *others[rank - 1 : 9]] if rank else others
+        return json.loads(self.paths()["out"].read_text()), self.paths()["markdown"].read_text()
 
 
 @pytest.fixture
-def case(tmp_path: Path) -> Case:
-    """Eight test queries, 20 documents, every system scored."""
+def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
+    """Eight test queries and 20 documents, scored by every system; the page stays empty to save its charts."""
+    monkeypatch.setattr("attune.stages.report.html_page", lambda *_, **__: "<!DOCTYPE html>")
+    return make_case(tmp_path)
+
+
+def make_case(tmp_path: Path) -> Case:
+    """Writes the outputs of all earlier stages."""
     case = Case(tmp_path)
     for system in SYSTEMS:
         case.write_system(system, BASE if system in ("bm25", "base") else TUNED)
@@ -163,6 +171,8 @@ def case(tmp_path: Path) -> Case:
     case.write_receipt("train", {"n_steps": 120, "kept_step": 10, "precision": "bf16"})
     case.write_side_effects()
     case.write_receipt("export", {"fp32_min_cosine": 0.999999})
+    case.write_receipt("base_encoder", {"model": "some/encoder", "revision": "0123abcd"})
+    case.write_exported()
     titles = [NASTY if i == 3 else "" if i == 4 else f"title_{i}" for i in range(20)]
     texts = [f"body of {i}" for i in range(20)]
     documents = {"document_id": [f"d{i}" for i in range(20)], "title": titles, "text": texts}
@@ -196,16 +206,16 @@ def test_side_effects_are_on_the_page_with_their_figures(case: Case) -> None:
     assert "| general similarity | spearman | 330 | 0.800 | 0.850 | +0.050 |" in page
     assert "| dev | ndcg@10 |  | 0.400 | 0.600 | +0.200 |" in page
     assert "| cka | 0.700 | 0.900 |" in page
-    assert "| 0.8 | 0.700 | 0.890 | ships |" in page
+    assert "| 0.8 | 0.700 | 0.890 | yes |" in page
     assert "| 0.0 | 0.500 | 0.900 |  |" in page
     assert re.search(r"\| wish .* \| x \| 0\.610 \| x \| 0\.520 \| dense \|", page)
-    assert "## Other seeds" not in page
+    assert "## Seeds" not in page
 
 
 def test_a_floor_of_retention_that_no_share_meets_is_told(case: Case) -> None:
-    assert "No share keeps enough" not in case.report()[1]
+    assert "No share meets" not in case.report()[1]
     case.write_receipt("merge", {"share": 0.8, "retention": 0.9, "is_retention_met": False})
-    assert "**No share keeps enough of the general score: this one keeps most, 90.00%.**" in case.report()[1]
+    assert "The share that keeps most of the general score was taken: 90.00%.**" in case.report()[1]
 
 
 def test_what_a_later_round_trained_is_told_where_it_ships(case: Case) -> None:
@@ -214,7 +224,7 @@ def test_what_a_later_round_trained_is_told_where_it_ships(case: Case) -> None:
     case.write_receipt("mine_r2", {"n_too_close": 1234, "scored_by": "cosine"})
     case.write_plot("training_r2", "seed,step,loss,dev_ndcg@10\n13,0,,0.5\n13,10,0.9,0.8\n")
     call(report, PARAMS, None, round="r2", **case.paths())
-    page = case.paths()["page"].read_text()
+    page = case.paths()["markdown"].read_text()
     assert "Dev was best at the end of training" in page
     assert "| too close | 1,234 |" in page and "59,775" not in page
 
@@ -223,7 +233,7 @@ def test_several_seeds_have_a_table(case: Case) -> None:
     each = {f"{key}_{m}": 0.25 for key in ("mean", "sd", "delta", "ci_low", "ci_high") for m in MEASURES}
     case.write_receipt("seeds", {"n_seeds": 3} | each)
     _, page = case.report()
-    assert "Trained 3 times" in page
+    assert "3 training runs with different seeds" in page
     assert "| ndcg@10 | 0.250 | 0.250 | +0.250 | +0.250 to +0.250 |" in page
 
 
@@ -273,7 +283,7 @@ def test_scores_are_told_again_without_the_leaked_queries(case: Case) -> None:
     assert (without["n_queries"], without["baseline"], without["tuned"]) == (5, 0.8, 1.0)
     assert without["ci_low"] <= without["delta"] == 0.2 <= without["ci_high"]
     between = f"{without['ci_low']:+.3f} to {without['ci_high']:+.3f}"
-    assert f"| without any, semantic too | 5 | 0.800 | 1.000 | +0.200 | {between} |" in page
+    assert f"| without any leak, semantic included | 5 | 0.800 | 1.000 | +0.200 | {between} |" in page
     assert "| title\\_7 | title\\_7 | 1.000 |" in page and page.count("| 0.830 |") == 1 and "| 0.990 |" not in page
 
 
@@ -374,8 +384,8 @@ def test_a_test_too_small_for_the_change_that_it_shows_is_told_on_top(case: Case
     assert summary["smallest_detectable"] == pytest.approx(test.smallest_detectable, abs=1e-6)
     assert 150 < test.queries_for(0.125) < 250
     said = summary["too_few_queries"]
-    assert said.startswith("The test set is too small for a change of +0.125 in recall@10: 8 queries find a change of ")
-    assert said.endswith(f"About {test.queries_for(0.125)} test queries would do.")
+    assert said.startswith("The test set is too small for a change of +0.125 in recall@10: with 8 queries, the test ")
+    assert said.endswith(f"About {test.queries_for(0.125)} test queries are needed.")
     assert f"**Warning.** {said}" in page.split("## ")[0]
 
 
@@ -383,9 +393,9 @@ def test_a_test_too_small_for_the_change_that_it_shows_is_told_on_top(case: Case
 def test_the_warning_depends_on_the_size_of_the_change(delta: float, is_told: bool) -> None:
     """100 queries with an sd of .3 find .085 in 80% of cases."""
     found = Comparison(delta, delta - 0.1, delta + 0.1, p_value=0.1, wins=20, ties=70, losses=10)
-    outcome = Outcome({"recall@10": found}, 0.5, 0.5 + delta, Sensitivity(100, 0.3, 0.95, 0.8), {}, 1)
-    assert bool(too_few(outcome)) == is_told
-    assert not is_told or "only one of 0.085 or more in 80%" in too_few(outcome)
+    result = HeadlineResult({"recall@10": found}, 0.5, 0.5 + delta, Sensitivity(100, 0.3, 0.95, 0.8), {}, 1)
+    assert bool(too_few(result)) == is_told
+    assert not is_told or "only one of 0.085 or more with power 80%" in too_few(result)
 
 
 def test_a_slice_that_got_worse_is_named_on_top_and_in_the_json(case: Case) -> None:
@@ -398,10 +408,9 @@ def test_a_slice_that_got_worse_is_named_on_top_and_in_the_json(case: Case) -> N
     (found,) = (row for name, row in summary["slices"]["group"].items() if name == NASTY)
     assert found["n"] == 30 and found["delta"] < 0 and found["p_holm"] < 0.05 and found["high"] < 0
     top = page.split("## ")[0]
-    assert (
-        "**Worse for some:** *group: &lt;script&gt;" in top and f"({found['delta']:+.3f} nDCG@10 on 30 queries, " in top
-    )
-    assert "**Significantly worse: 1 of " in page
+    assert "**Significantly worse slices:** *group: &lt;script&gt;" in top
+    assert f"({found['delta']:+.3f} nDCG@10 on 30 queries, " in top
+    assert re.search(r"\*\*1 of \d+ slices got significantly worse\.\*\*", page)
 
 
 def test_too_few_resamples_are_not_called_no_loss(case: Case) -> None:
@@ -409,7 +418,7 @@ def test_too_few_resamples_are_not_called_no_loss(case: Case) -> None:
     many(case)
     few = PARAMS.model_copy(update={"n_resamples": 50})
     call(report, few, None, round="r1", **case.paths())
-    summary, page = json.loads(case.paths()["out"].read_text()), case.paths()["page"].read_text()
+    summary, page = json.loads(case.paths()["out"].read_text()), case.paths()["markdown"].read_text()
     assert summary["n_worse_slices"] == 0
     assert summary["too_few_resamples"].startswith("Too few resamples to tell: with 50 no corrected p-value of 2 ")
     assert f"**{summary['too_few_resamples']}**" in page and "got significantly worse" not in page
@@ -487,7 +496,7 @@ def test_paraphrases_are_a_task_of_their_own_and_count_for_the_correction(case: 
     assert summary["tasks"]["paraphrases"]["mrr@10"]["delta"] == summary["paired"]["mrr@10"]["delta"]
     p = {name: report["paired"]["mrr@10"]["p_holm"] for name, report in (("alone", alone), ("both", summary))}
     assert p["alone"] < p["both"] <= 1
-    assert "| paraphrases | mrr@10 |" in page and "*paraphrases* are 8 queries" in page
+    assert "| paraphrases | mrr@10 |" in page and "*paraphrases* are 8 independently worded queries" in page
     assert alone["tasks"] == {}
 
 
@@ -502,8 +511,8 @@ def test_paraphrases_are_a_task_of_their_own_and_count_for_the_correction(case: 
 )
 def test_the_verdict_follows_the_interval(low: float, high: float, beginning: str) -> None:
     found = Comparison((low + high) / 2, low, high, p_value=0.0001, wins=20, ties=70, losses=10)
-    outcome = Outcome({"recall@10": found}, 0.5, 0.5 + found.delta, Sensitivity(100, 0.3, 0.95, 0.8), {}, 1)
-    sentence = verdict(outcome)
+    result = HeadlineResult({"recall@10": found}, 0.5, 0.5 + found.delta, Sensitivity(100, 0.3, 0.95, 0.8), {}, 1)
+    sentence = verdict(result)
     assert sentence.startswith(beginning)
     assert "p < 0.001" in sentence
     assert f"95% interval {low:+.3f} to {high:+.3f}" in sentence
@@ -566,7 +575,7 @@ def leak(case: Case, **counts: int) -> None:
     case.write_receipt("split", audit | {f"test_leaks.{kind}": n for kind, n in counts.items()})
 
 
-CLEAN = "Nothing was trained or chosen on these queries."
+CLEAN = "None of these queries was used for training or model selection."
 
 
 def test_a_clean_test_is_said_to_be_clean(case: Case) -> None:
@@ -575,7 +584,7 @@ def test_a_clean_test_is_said_to_be_clean(case: Case) -> None:
     case.write_receipt("split", split | {"dev_leaks.exact_queries": 3})
     summary, page = case.report()
     assert CLEAN in page
-    assert "also in train or dev" not in page + summary["verdict"]
+    assert "is also in train or dev" not in page and "also in train or dev" not in summary["verdict"]
 
 
 def test_the_verdict_of_a_leaking_test_is_that_of_its_clean_queries(case: Case) -> None:
@@ -586,7 +595,7 @@ def test_the_verdict_of_a_leaking_test_is_that_of_its_clean_queries(case: Case) 
     said = "2 exact queries, 1,077 near documents of test are also in train or dev"
     assert summary["verdict"].startswith("No clear change: recall@10 went from 1.000 to 0.833 (-0.167, ")
     assert summary["verdict"].endswith(
-        f"Counted on the 6 of 8 test queries that do not leak ({said}); "
+        f"Measured on the 6 of 8 test queries without leaks ({said}); "
         "on all 8, recall@10 went from 0.750 to 0.875 (+0.125)."
     )
     assert summary["paired_without_leaks"]["recall@10"]["losses"] == 1
@@ -598,7 +607,7 @@ def test_a_test_that_leaks_whole_has_no_verdict(case: Case) -> None:
     leak(case, exact_queries=8)
     case.write_leaks(*(("test", "exact_queries", f"q{i}", "q7", 1.0) for i in range(7)))
     summary, _ = case.report()
-    assert summary["verdict"].startswith("Not measurable: hardly a test query is clean (8 exact queries of test are")
+    assert summary["verdict"].startswith("Not measurable: fewer than two test queries are without leaks (8 exact")
     assert summary["paired_without_leaks"] == {}
 
 
@@ -607,7 +616,7 @@ def test_each_leak_is_shown_once_under_the_first_kind_that_finds_it(case: Case) 
     rows += [("semantic_queries", "q1", "q6"), *((f"{kind}_documents", "d7", "d7") for kind in ("exact", "shared"))]
     case.write_leaks(*(("test", *row, 1.0) for row in rows))
     _, page = case.report()
-    shown = re.findall(r"^Closest (.*), test and", page, re.MULTILINE)
+    shown = re.findall(r"^Most similar leaks of kind \*(.*)\*:", page, re.MULTILINE)
     assert shown == ["shared documents", "exact queries", "semantic queries"]
 
 
@@ -643,9 +652,9 @@ def test_the_page_warns_when_int8_keeps_less_than_99_percent(case: Case, share: 
 
 def test_the_same_input_gives_the_same_bytes(case: Case) -> None:
     case.report()
-    first = [case.paths()[name].read_bytes() for name in ("out", "page")]
+    first = [case.paths()[name].read_bytes() for name in ("out", "markdown", "page")]
     case.report()
-    assert [case.paths()[name].read_bytes() for name in ("out", "page")] == first
+    assert [case.paths()[name].read_bytes() for name in ("out", "markdown", "page")] == first
 
 
 def remove(path: Path) -> None:
@@ -681,3 +690,35 @@ def test_systems_scored_on_different_queries_are_refused(case: Case) -> None:
     case.write_system("tuned", TUNED[:-1])
     with pytest.raises(BadInput, match="base and tuned were scored on different test queries"):
         case.report()
+
+
+def test_the_page_shows_the_same_report(tmp_path: Path) -> None:
+    """report.html holds the verdict, the examples and the graphs of the exported manifest."""
+    case = make_case(tmp_path)
+    summary, _ = case.report()
+    page = case.paths()["page"].read_text(encoding="utf-8")
+    assert summary["verdict"].partition(": ")[2] in html.unescape(page)
+    assert page.count('<article class="example">') == 4  # two wins, a loss, a mined negative
+    assert "ab" * 32 in page and str(case.root / "exported/onnx/model.onnx") in page
+
+
+def test_a_failed_page_leaves_the_reports_before(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All five files are written or none: an unreadable libraries.yaml changes nothing."""
+    case.report()
+    names = ("out", "markdown", "page", "comparisons", "slices")
+    before = [case.paths()[name].read_bytes() for name in names]
+    many(case)
+    case.paths()["libraries"].write_text("[1, 2]")
+    with pytest.raises(BadInput, match=r"libraries\.yaml: got list, expected versions by library"):
+        case.report()
+    assert [case.paths()[name].read_bytes() for name in names] == before
+
+
+def test_dvc_tracks_all_parameters_on_the_page() -> None:
+    """dvc.yaml tracks exactly the sections that the page shows, in both files, and the file with the versions."""
+    stage = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]["report"]
+    (tracked,) = (entry for entry in stage["params"] if "params.yaml" in entry)
+    for name in ("params.yaml", "advanced.yaml"):
+        sections = YAML(typ="safe").load((ROOT / name).read_text())
+        assert set(tracked[name]) == sections.keys() - set(NOT_RUN)
+    assert "libraries.yaml" in stage["deps"]

@@ -1,20 +1,22 @@
-"""The charts of the report's page, each with what it shows in words."""
+"""Charts of the page, each with a text alternative that gives its figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from attune.evaluation.page.svg import COLOURS, Chart, canvas, chart, styled
+from attune.evaluation.report.examples import Rankings
 from attune.tuning.curve import Point
 
 
 def training(points: Sequence[Point], kept_step: int) -> Chart:
-    """Training loss and dev score step by step, and the step that is kept."""
+    """Training loss and dev nDCG@10 by step, with the kept step marked."""
     losses = [(point.step, point.loss) for point in points if point.loss is not None]
     dev = [(point.step, point.dev) for point in points if point.dev is not None]
     with styled():
@@ -27,13 +29,14 @@ def training(points: Sequence[Point], kept_step: int) -> Chart:
             axes.axvline(kept_step, color=COLOURS["muted"], linewidth=1, linestyle=(0, (3, 2)))
         lower.set_xlabel(f"step (kept: {kept_step:,})")
         lower.set_ylim(bottom=0)
-    told = "dev nDCG@10 " + ", ".join(f"{value:.3f} at step {step}" for step, value in dev)
-    told += "; loss " + ", ".join(f"{value:.3f} at step {step}" for step, value in losses) if losses else ""
-    return chart(figure, "training", "Training, on dev", f"The encoder of step {kept_step} is kept. {told}.")
+    described = "dev nDCG@10 " + ", ".join(f"{value:.3f} at step {step}" for step, value in dev)
+    described += "; loss " + ", ".join(f"{value:.3f} at step {step}" for step, value in losses) if losses else ""
+    title = "Dev nDCG@10 and training loss by step"
+    return chart(figure, "training", title, f"The encoder of step {kept_step} is kept. {described}.")
 
 
-def trade_off(points: Sequence[Mapping[str, Any]]) -> Chart:
-    """Dev and general score by share of the tuned weights, the share that ships marked."""
+def interpolation(points: Sequence[Mapping[str, Any]]) -> Chart:
+    """nDCG@10 on dev and on general text by share of the tuned weights, with the chosen share marked."""
     ordered = sorted(points, key=lambda point: point["share"])
     shares = [point["share"] for point in ordered]
     with styled():
@@ -46,45 +49,59 @@ def trade_off(points: Sequence[Mapping[str, Any]]) -> Chart:
             values = [point[key] for point in ordered]
             axes.plot(shares, values, color=COLOURS[colour], linestyle=dashes, marker=marker, markersize=5, label=label)
         for share in (point["share"] for point in ordered if point["is_chosen"]):
-            axes.axvline(share, color=COLOURS["muted"], linewidth=1, linestyle=(0, (3, 2)), label=f"ships: {share:g}")
+            axes.axvline(share, color=COLOURS["muted"], linewidth=1, linestyle=(0, (3, 2)), label=f"chosen: {share:g}")
         axes.set(xlabel="share of the tuned weights", ylabel="nDCG@10", xticks=[0, 0.2, 0.4, 0.6, 0.8, 1])
         axes.margins(y=0.12)
         axes.legend(loc="best", handlelength=3.2)
-    told = "; ".join(
+    described = "; ".join(
         f"share {point['share']:g}: dev {point['dev']:.3f}, general {point['general']:.3f}"
-        f"{' (ships)' if point['is_chosen'] else ''}"
+        f"{' (chosen)' if point['is_chosen'] else ''}"
         for point in ordered
     )
-    return chart(figure, "trade-off", "Between base and tuned", f"By share of the tuned weights. {told}.")
+    title = "Weight interpolation: nDCG@10 on dev and on general text"
+    return chart(figure, "interpolation", title, f"nDCG@10 by share of the tuned weights. {described}.")
 
 
 Values = NDArray[np.float64]
 Ranks = NDArray[np.int64]
 
-N_BINS = 10  # of the gains on each side of nothing, and of the scores
+N_BINS = 10  # of gains, of losses, and of scores
 
 
 def recall_curve(ranks: Ranks, n_relevant: Ranks, n_queries: int, depth: int) -> Values:
-    """Mean recall at every k from 1 to depth, as `measures.measure` defines it.
+    """Returns mean recall at every k from 1 to depth, as `measures.measure` defines it.
 
     Args:
-        ranks: (n_hits,) the ranks, from 1 on, at which relevant documents were found, of all queries together.
-        n_relevant: (n_hits,) how many relevant documents the query of each hit has.
-        n_queries: with at least one relevant document; a query without hits counts 0.
-        depth: hits further down are left out.
+        ranks: (n_hits,) ranks, from 1 on, of the relevant documents in the rankings of all queries.
+        n_relevant: (n_hits,) number of relevant documents of each hit's query.
+        n_queries: number of queries with a relevant document; one without hits counts 0.
+        depth: deepest rank that counts.
 
     Returns:
-        (depth,) values between 0 and 1, never falling.
+        (depth,) non-decreasing values between 0 and 1.
     """
     counted = ranks <= depth
-    found = np.bincount(ranks[counted], weights=1 / n_relevant[counted], minlength=depth + 1)[1:]
-    curve: Values = found.cumsum() / n_queries
+    by_rank = np.bincount(ranks[counted], weights=1 / n_relevant[counted], minlength=depth + 1)[1:]
+    curve: Values = by_rank.cumsum() / n_queries
     return curve
+
+
+def recall_curves(rankings: Rankings) -> dict[str, Values]:
+    """Returns each system's mean recall at every k, (depth,)."""
+    relevant = rankings.qrels.filter(pl.col("relevance") > 0)
+    sized = relevant.with_columns(n_relevant=pl.len().over("query_id"))
+    n_queries = relevant["query_id"].n_unique()
+    curves = {}
+    for system, run in rankings.runs.items():
+        hits = run.join(sized, on=["query_id", "document_id"])
+        ranks, n_relevant = (hits[name].cast(pl.Int64).to_numpy() for name in ("rank", "n_relevant"))
+        curves[system] = recall_curve(ranks, n_relevant, n_queries, rankings.depth)
+    return curves
 
 
 @dataclass(frozen=True)
 class Gains:
-    """How many queries lost, stayed and gained: `losses[i]` and `wins[i]` by (i/10, (i+1)/10]."""
+    """Numbers of queries that lost, stayed and gained; `losses[i]` and `wins[i]` changed by (i/10, (i+1)/10]."""
 
     losses: NDArray[np.int64]
     ties: int
@@ -92,24 +109,24 @@ class Gains:
 
 
 def gains_by_size(base: Values, tuned: Values) -> Gains:
-    """Counts queries by how much their score (0..1, (n_queries,)) changed; only an unchanged score is a tie."""
-    change = np.round(tuned - base, 9)  # so that .3 - .2 is in the bin of .1
+    """Counts queries by the change of their score, (n_queries,) values between 0 and 1; only a change of 0 is a tie."""
+    change = np.round(tuned - base, 9)  # puts .3 - .2 into the bin of .1
     bins = np.ceil(np.round(np.abs(change) * N_BINS, 6)).astype(np.int64).clip(1, N_BINS) - 1
     losses, wins = (np.bincount(bins[side], minlength=N_BINS) for side in (change < 0, change > 0))
     return Gains(losses, int((change == 0).sum()), wins)
 
 
 def bubbles(base: Values, tuned: Values) -> NDArray[np.float64]:
-    """(n_bubbles, 3) base score, tuned score, and number of queries there, scores rounded to twentieths.
+    """Returns (n_bubbles, 3) base score, tuned score and number of queries, with scores rounded to twentieths.
 
-    Scores take few values, so that single points would lie on top of each other; and a page stays small whatever n is.
+    Scores take few values, so single points would overlap; and the size of the page does not grow with the queries.
     """
     steps = 2 * N_BINS
     places, counts = np.unique(np.round(np.column_stack([base, tuned]) * steps), axis=0, return_counts=True)
     return np.column_stack([places / steps, counts])
 
 
-# told apart by dashes and widths, too, not by colour alone
+# lines differ in dashes and width as well as in colour
 DASHES: Mapping[str, Any] = {
     "bm25": {"linestyle": (0, (1, 1.4)), "linewidth": 2.2},
     "base": {"linestyle": (0, (5, 1.8)), "linewidth": 2.0},
@@ -117,11 +134,11 @@ DASHES: Mapping[str, Any] = {
     "onnx": {"linestyle": (0, (7, 3)), "linewidth": 1.4},
     "onnx_int8": {"linestyle": (0, (1.5, 2)), "linewidth": 1.8},
 }
-TOLD_AT = (1, 10, 100)
+DESCRIBED_AT = (1, 10, 100)
 
 
-def recall_curves(curves: Mapping[str, Values]) -> Chart:
-    """Recall at every depth, a line per system."""
+def recall(curves: Mapping[str, Values]) -> Chart:
+    """Recall@k by k, a line per system."""
     with styled():
         figure = canvas()
         axes = figure.add_subplot()
@@ -132,41 +149,42 @@ def recall_curves(curves: Mapping[str, Values]) -> Chart:
         axes.set_xscale("log")
         axes.set_xticks(ticks, [f"{k:,}" for k in ticks])
         axes.minorticks_off()
-        axes.set(xlabel="k, documents looked at", ylabel="recall@k", ylim=(0, 1.02))
+        axes.set(xlabel="k", ylabel="recall@k", ylim=(0, 1.02))
         axes.legend(loc="lower right", handlelength=3.2)
-    told = "; ".join(
-        f"{system.replace('_', ' ')} " + ", ".join(f"{curve[k - 1]:.3f} at {k}" for k in TOLD_AT if k <= len(curve))
+    at_k = {
+        system: ", ".join(f"{curve[k - 1]:.3f} at {k}" for k in DESCRIBED_AT if k <= len(curve))
         for system, curve in curves.items()
-    )
-    return chart(figure, "recall", "Recall by depth", f"Mean recall on test: {told}.")
+    }
+    described = "; ".join(f"{system.replace('_', ' ')} {values}" for system, values in at_k.items())
+    return chart(figure, "recall", "Recall@k on test", f"Mean recall@k on test: {described}.")
 
 
-def gains(found: Gains, measure: str) -> Chart:
-    """How many queries gained and lost, by how much."""
+def gains(counts: Gains, measure: str) -> Chart:
+    """Histogram of the change per query."""
     with styled():
         figure = canvas()
         axes = figure.add_subplot()
         sides = np.arange(1, N_BINS + 1)
-        tallest = max(found.losses.max(), found.wins.max(), 1)
-        axes.bar(sides, found.wins, 0.86, color=COLOURS["gain"], label="gained")
-        axes.bar(-sides, found.losses, 0.86, color=COLOURS["loss"], label="lost", hatch="///", edgecolor="none")
-        axes.bar(0, min(found.ties, tallest), 0.86, color=COLOURS["rule"])
-        axes.text(0, min(found.ties, tallest), f"{found.ties:,}\nunchanged", ha="center", va="bottom", fontsize=10)
+        tallest = max(counts.losses.max(), counts.wins.max(), 1)
+        axes.bar(sides, counts.wins, 0.86, color=COLOURS["gain"], label="gained")
+        axes.bar(-sides, counts.losses, 0.86, color=COLOURS["loss"], label="lost", hatch="///", edgecolor="none")
+        axes.bar(0, min(counts.ties, tallest), 0.86, color=COLOURS["rule"])
+        axes.text(0, min(counts.ties, tallest), f"{counts.ties:,}\nunchanged", ha="center", va="bottom", fontsize=10)
         axes.set_ylim(0, tallest * 1.28)
         axes.set_xticks([-10, -5, 0, 5, 10], ["-1", "-0.5", "0", "+0.5", "+1"])
         axes.grid(axis="x", visible=False)
         axes.set(xlabel=f"change of {measure}, tuned minus base", ylabel="queries")
         axes.legend(loc="upper right")
-    told = (
-        f"{found.wins.sum():,} queries gained, {found.ties:,} are unchanged, {found.losses.sum():,} lost; "
-        f"{found.wins[5:].sum():,} gained and {found.losses[5:].sum():,} lost more than 0.5."
+    described = (
+        f"{counts.wins.sum():,} queries gained, {counts.ties:,} are unchanged, {counts.losses.sum():,} lost; "
+        f"{counts.wins[5:].sum():,} gained and {counts.losses[5:].sum():,} lost more than 0.5."
     )
-    cut = " The bar of unchanged queries is cut off." if found.ties > tallest else ""
-    return chart(figure, "gains", "Gain by query", told + cut)
+    cut = " The bar of unchanged queries is cut off." if counts.ties > tallest else ""
+    return chart(figure, "gains", f"Change of {measure} per query", described + cut)
 
 
 def scatter(points: Values, measure: str) -> Chart:
-    """Base against tuned, query by query; the area of a bubble is the number of queries there."""
+    """Scores of base and tuned per query; the area of a bubble shows the number of queries."""
     with styled():
         figure = canvas()
         axes = figure.add_subplot()
@@ -180,8 +198,8 @@ def scatter(points: Values, measure: str) -> Chart:
         for handle in axes.legend(loc="lower right").legend_handles:
             handle.set_sizes([36])  # type: ignore[union-attr]
     above, below = (n[side].sum() for side in (y > x, y < x))
-    told = f"Bubbles above the diagonal hold {above:,.0f} queries, those below it {below:,.0f}; larger ones hold more."
-    return chart(figure, "scatter", "Base against tuned, query by query", told)
+    described = f"{above:,.0f} queries lie above the diagonal (tuned is better) and {below:,.0f} below it."
+    return chart(figure, "scatter", f"{measure} of base and tuned per query", described)
 
 
 def _interval(axes: Axes, row: Mapping[str, Any], place: int) -> None:
@@ -192,10 +210,7 @@ def _interval(axes: Axes, row: Mapping[str, Any], place: int) -> None:
 
 
 def forest(rows: Sequence[Mapping[str, Any]], name: str, title: str, measure: str) -> Chart:
-    """A difference with its interval per row; `label` names it, and a change of `group` leaves a gap.
-
-    Rows without an interval (too few queries) are left out.
-    """
+    """Forest plot: difference and interval per row, named by its `label`; rows without an interval are left out."""
     shown = [row for row in rows if row["low"] is not None and row["high"] is not None]
     with styled():
         figure = canvas(height=0.9 + 0.29 * max(len(shown), 2))
@@ -210,5 +225,5 @@ def forest(rows: Sequence[Mapping[str, Any]], name: str, title: str, measure: st
         axes.spines["left"].set_visible(False)
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         axes.set_xlabel(measure)
-    told = "; ".join(f"{row['label']} {row['delta']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})" for row in shown)
-    return chart(figure, name, title, f"{told or 'No row has enough queries for an interval'}.")
+    deltas = [f"{row['label']} {row['delta']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})" for row in shown]
+    return chart(figure, name, title, f"{'; '.join(deltas) or 'No row has enough queries for an interval'}.")

@@ -38,7 +38,9 @@ def versions(file: Path) -> dict[str, str]:
     except YAMLError as error:
         raise BadInput(f"{file}: not valid YAML ({error}); run: git checkout -- {file}") from None
     if not isinstance(content, dict):
-        raise BadInput(f"{file}: got {type(content).__name__}, expected versions by library; run: git checkout -- {file}")
+        raise BadInput(
+            f"{file}: got {type(content).__name__}, expected versions by library; run: git checkout -- {file}"
+        )
     return {str(name): str(version) for name, version in content.items()}
 
 
@@ -59,9 +61,7 @@ def fingerprints(paths: Sequence[Path]) -> list[dict[str, Any]]:
         if not path.exists():
             raise BadInput(f"{path}: not found; run `dvc repro` to make it")
         files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-        rows += [
-            {"path": file.as_posix(), "n_bytes": file.stat().st_size, "sha256": sha256_of(file)} for file in files
-        ]
+        rows += [{"path": file.as_posix(), "n_bytes": file.stat().st_size, "sha256": sha256_of(file)} for file in files]
     return rows
 
 

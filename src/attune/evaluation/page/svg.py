@@ -1,7 +1,7 @@
-"""Charts as SVG inside a page: the page's own colours and letters, words for those who cannot see, the same bytes.
+"""Charts as inline SVG in the page's colours and font, with a text alternative; equal figures give equal bytes.
 
-matplotlib draws with stand-in colours, which then become the page's CSS variables: so one drawing serves light, dark
-and print. Its ids get the chart's name in front, since all charts share one page.
+matplotlib draws with placeholder colours that are then replaced by CSS variables of the page, so that one drawing
+serves light mode, dark mode and print. Ids are prefixed with the chart's name, since all charts share one page.
 """
 
 import io
@@ -14,7 +14,7 @@ import matplotlib.style
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-# the page's CSS variables; each stand-in is a colour that nothing else has
+# CSS variables of the page, each with a placeholder colour that occurs nowhere else
 NAMES = ("ink", "muted", "rule", "bm25", "base", "tuned", "onnx", "onnx_int8", "gain", "loss")
 COLOURS = {name: f"#0102{place:02x}" for place, name in enumerate(NAMES, start=16)}
 
@@ -23,9 +23,9 @@ LINK = "{http://www.w3.org/1999/xlink}href"
 FONT = re.compile(r"font: ([\d.]+px) [^;]+")
 REFERENCE = re.compile(r"url\(#([^)]+)\)")
 STYLE = {
-    "svg.fonttype": "none",  # letters stay letters: to be searched, read aloud and scaled
+    "svg.fonttype": "none",  # text stays text, for search and screen readers
     "svg.hashsalt": "attune",
-    "text.parse_math": False,  # labels may come from the data, and a dollar is a dollar
+    "text.parse_math": False,  # labels come from the data and may contain dollar signs
     "font.size": 11.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -48,28 +48,28 @@ STYLE = {
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing for the page: its name (an id), its title, what it shows in words, and the SVG element."""
+    """A chart of the page: name (prefix of its ids), title, text alternative, and the SVG element."""
 
     name: str
     title: str
-    told: str
+    description: str
     svg: Markup
 
 
 def canvas(width: float = 5.2, height: float = 3.3) -> Figure:
-    """An empty figure, `width` x `height` inches, through which the page shines."""
+    """Returns an empty, transparent figure of `width` x `height` inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.patch.set_visible(False)
     return figure
 
 
 def styled() -> AbstractContextManager[None]:
-    """The style that charts are drawn in, whatever the user's matplotlibrc says."""
+    """Returns a context with the charts' style, independent of the user's matplotlibrc."""
     return matplotlib.style.context(["default", STYLE])
 
 
-def chart(figure: Figure, name: str, title: str, told: str) -> Chart:
-    """A finished figure as an SVG element whose text alternative is `told`."""
+def chart(figure: Figure, name: str, title: str, description: str) -> Chart:
+    """Returns a drawn figure as an SVG element with `description` as its text alternative."""
     for axes in figure.axes:
         axes.patch.set_visible(False)
     file = io.StringIO()
@@ -77,17 +77,17 @@ def chart(figure: Figure, name: str, title: str, told: str) -> Chart:
         figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     root = ElementTree.fromstring(file.getvalue())
     _clean(root, name)
-    for tag, text in (("desc", told), ("title", title)):
+    for tag, text in (("desc", description), ("title", title)):
         element = ElementTree.Element(NAMESPACE + tag, {"id": f"{name}-{tag}"})
         element.text = text
         root.insert(0, element)
     root.attrib |= {"role": "img", "aria-labelledby": f"{name}-title {name}-desc"}
     ElementTree.register_namespace("", NAMESPACE[1:-1])
-    return Chart(name, title, told, Markup(ElementTree.tostring(root, encoding="unicode")))
+    return Chart(name, title, description, Markup(ElementTree.tostring(root, encoding="unicode")))
 
 
 def _clean(root: ElementTree.Element, name: str) -> None:
-    """Takes out what would leak into the page (a style for all elements, fixed sizes, doubled ids)."""
+    """Removes global styles, fixed sizes and metadata, and makes ids unique on the page."""
     for key in ("width", "height", "version"):
         del root.attrib[key]
     for parent in list(root.iter()):
@@ -109,6 +109,6 @@ def _rename(element: ElementTree.Element, name: str, linked: set[str]) -> None:
         element.set("href", f"#{name}-{element.attrib.pop(LINK)[1:]}")
     for key, value in element.attrib.items():
         themed = REFERENCE.sub(rf"url(#{name}-\1)", FONT.sub(r"font-size: \1", value))
-        for colour, stand_in in COLOURS.items():
-            themed = themed.replace(stand_in, f"var(--{colour})")
+        for colour, placeholder in COLOURS.items():
+            themed = themed.replace(placeholder, f"var(--{colour})")
         element.attrib[key] = themed

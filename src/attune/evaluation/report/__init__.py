@@ -1,4 +1,4 @@
-"""The report in Markdown and the model card: verdict, overfitting, summary, examples.
+"""The report: verdict, overfitting, summary and examples, as JSON and Markdown; the model card.
 
 Templates lie in `templates/`.
 """

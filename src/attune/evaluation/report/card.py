@@ -1,7 +1,7 @@
-"""The card of a model: what it is, what it was tuned on, how well it does, what it is for, under which licence.
+"""Model card: evaluation, usage, training data, intended use, limits and licence of the exported encoder.
 
-A README.md with the YAML header that model hubs read; its parts are those of Mitchell et al., Model Cards for Model
-Reporting, 2019. Nothing in it depends on when or where it was made.
+A README.md with the YAML header that model hubs read; sections as in Mitchell et al., Model Cards for Model Reporting,
+2019. Its content does not depend on when or where it was written.
 """
 
 import hashlib
@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
-from ruamel.yaml import YAML
 
 from attune.errors import BadInput
 from attune.evaluation.report.markdown import render
 from attune.evaluation.scoring.measures import MEASURES
+from attune.stage import all_params
 
 SYSTEMS = {
-    "bm25": "words alone (BM25)",
+    "bm25": "BM25 (lexical search)",
     "base": "before tuning",
     "tuned": "tuned, in torch",
     "onnx": "`onnx/model.onnx`, fp32",
     "onnx_int8": "`onnx/model_quantized.onnx`, int8",
 }
-SHIPPED = "onnx"  # whose figures the header gives
+SHIPPED = "onnx"  # system whose figures the header gives
 SOURCES = {
     "packages": "Code search: documents are the public functions and classes of installed Python packages without "
     "their docstrings, queries are the first sentences of those docstrings.",
@@ -38,7 +38,7 @@ Figures = Mapping[str, Mapping[str, Any]]
 
 
 def metric_figures(receipts: Figures) -> dict[str, Any]:
-    """The scores on test of every system, as the manifest holds them."""
+    """Returns the scores of every system on test, as the manifest holds them."""
     return {
         "split": "test",
         "n_queries": receipts["tuned"]["n_queries"],
@@ -48,7 +48,7 @@ def metric_figures(receipts: Figures) -> dict[str, Any]:
 
 
 def header(name: str, languages: Sequence[str], licence: str, base: str, scores: Mapping[str, float], data: str) -> str:
-    """The YAML header of a card, without its fences: the keys that model hubs know."""
+    """Returns the YAML header of a card, with the keys that model hubs know, without its fences."""
     results = [
         EvalResult(
             task_type="information-retrieval",
@@ -75,12 +75,12 @@ def header(name: str, languages: Sequence[str], licence: str, base: str, scores:
 
 
 def card(about: Mapping[str, Any], params: Mapping[str, Any], receipts: Figures) -> str:
-    """The whole card.
+    """Returns the card.
 
     Args:
-        about: the manifest of the exported encoder.
-        params: the parameters that shaped it, and section `release`.
-        receipts: what the stages left in metrics/.
+        about: manifest of the exported encoder.
+        params: parameters that determine it, and section `release`.
+        receipts: figures of the stages, by name.
     """
     release, source = params["release"], receipts["collect"]["source"]
     scores = {name: receipts[SHIPPED][name] for name in MEASURES}
@@ -91,16 +91,16 @@ def card(about: Mapping[str, Any], params: Mapping[str, Any], receipts: Figures)
 
 
 # every section that a weight of the shipped encoder or a byte of its folder depends on
-SHAPING = ("base", "collect", "prepare", "split", "embed", "mine", "train", "rounds", "merge", "export")
+SHAPING = ("machine", "base", "collect", "prepare", "split", "embed", "mine", "train", "rounds", "merge", "export")
 
 
 def shaping_params(file: Path) -> dict[str, Any]:
-    """The sections of params.yaml that shaped the model.
+    """Returns the sections that determine the model, merged from params.yaml and advanced.yaml.
 
     Raises:
-        BadInput: a section is missing.
+        BadInput: a file is missing or not YAML, a key stands in both, or a section is missing.
     """
-    sections = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
+    sections = all_params(file)
     lacking = [name for name in SHAPING if name not in sections]
     if lacking:
         raise BadInput(f"{file}: section '{lacking[0]}' is missing; restore it from the project's history")
@@ -108,5 +108,5 @@ def shaping_params(file: Path) -> dict[str, Any]:
 
 
 def params_sha256(sections: Mapping[str, Any]) -> str:
-    """One hash of parameters that layout, comments and order of keys do not change."""
+    """Returns a hash of parameters that does not depend on layout, comments and order of keys."""
     return hashlib.sha256(json.dumps(sections, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

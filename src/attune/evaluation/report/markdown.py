@@ -1,32 +1,62 @@
-"""Markdown pages from templates, in which no text from the data can break a table, become markup or smuggle in HTML."""
+"""Markdown: escaping of texts, tables, number formats, and pages from templates.
+
+No escaped text can break a table, become markup or inject HTML.
+"""
 
 import html
 import math
 import re
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
 INLINE = re.compile(r"([\\`*_\[\]|~$])")
-LEADING = re.compile(r"^(\d*)([#+\-=.)])")  # a heading, a list or a rule, if it came first on a line
+LEADING = re.compile(r"^(\d*)([#+\-=.)])")  # a heading, a list or a rule at the beginning of a line
+MENTION = re.compile(r"(?<!\w)@")  # notifies someone on a code host; the @ of recall@10 does not
 
 
-def plain(text: str, limit: int = 100) -> str:
-    """A text on one line, cut to `limit` characters, with every character escaped that Markdown or HTML would obey."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    if len(line) > limit:
+def plain(text: object, limit: int | None = 100, can_mention: bool = True) -> str:
+    """Returns a text on one line in which no character is markup.
+
+    Args:
+        text: any object; its str() is shown.
+        limit: longer texts are cut to this number of characters, the last one an ellipsis; None for no limit.
+        can_mention: False puts a zero-width space after an @ that begins a word, so that it notifies nobody.
+    """
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+    if limit is not None and len(line) > limit:
         line = line[: limit - 1].rstrip() + "…"
-    return LEADING.sub(r"\1\\\2", INLINE.sub(r"\\\1", html.escape(line, quote=False)))
+    escaped = LEADING.sub(r"\1\\\2", INLINE.sub(r"\\\1", html.escape(line, quote=False)))
+    return escaped if can_mention else MENTION.sub("@\u200b", escaped)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], n_text: int | None = None) -> str:
+    """Returns a Markdown table.
+
+    Args:
+        head: names of the columns.
+        rows: cells, escaped already (see `plain`).
+        n_text: number of columns at the left that hold text; those to the right of them hold numbers and are aligned
+            right. None aligns no column.
+
+    Raises:
+        ValueError: a row has another number of cells than the head.
+    """
+    rule = ["---:" if n_text is not None and place >= n_text else "---" for place in range(len(head))]
+    if wrong := [row for row in rows if len(row) != len(head)]:
+        raise ValueError(f"row {list(wrong[0])} has {len(wrong[0])} cells, expected {len(head)}")
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows))
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """A number with its sign, such as +0.16; what rounds to nothing is +0.00."""
+    """Returns a number with its sign, such as +0.16; never -0.00."""
     return f"{round(value, digits) + 0.0:+.{digits}f}"  # + 0.0 turns -0.0 into 0.0
 
 
 def p_value(value: float, floor: float = 0.0) -> str:
-    """A p-value as papers print it; one at the floor, below which the test finds none, is an upper bound."""
+    """Returns a p-value as papers print it; at the floor, the smallest that the test can yield, as an upper bound."""
     if value < 0.001:
         return "p < 0.001"
     if value <= floor + 5e-7:  # files hold six digits
@@ -35,17 +65,20 @@ def p_value(value: float, floor: float = 0.0) -> str:
 
 
 def score(value: float) -> str:
-    """A measure between 0 and 1 to three digits."""
+    """Returns a measure between 0 and 1 with three digits."""
     return f"{value:.3f}"
 
 
 def percent(share: float, digits: int = 2) -> str:
-    """A share as a percentage, cut rather than rounded up: 98.999% is not yet 99%."""
+    """Returns a share as a percentage, rounded down: 98.999% is not 99%."""
     return f"{math.floor(100 * share * 10**digits + 1e-6) / 10**digits:.{digits}f}%"
 
 
 def number(value: object) -> str:
-    """A figure of a receipt: thousands grouped, six digits after the point (three of a tiny one); else plain text."""
+    """Returns a figure of a receipt: a number with grouped thousands, yes or no, or escaped text.
+
+    Floats have at most six digits after the point, three significant ones below 0.0001.
+    """
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -57,13 +90,13 @@ def number(value: object) -> str:
 
 
 def words(key: str) -> str:
-    """A receipt's key in words: n_near_queries is "near queries"."""
+    """Returns a receipt's key in words: "near queries" for n_near_queries."""
     return plain(key.removeprefix("n_").replace("_", " ").replace(".", ": "))
 
 
 def render(template: str, **values: Any) -> str:  # noqa: ANN401
-    """Fills in a template of this package; a value that it lacks is an error, not a blank."""
-    # HTML escaping off: the page is Markdown, and texts go through `plain`
+    """Renders a template of this package; raises jinja2.UndefinedError if a value is missing."""
+    # no HTML escaping: the page is Markdown, and templates escape texts with `plain`
     environment = Environment(autoescape=False, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {f.__name__: f for f in (number, p_value, percent, plain, score, signed, words, zip)}
     environment.globals["plain"] = plain

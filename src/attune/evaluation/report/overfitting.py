@@ -1,9 +1,9 @@
-"""Did the encoder learn the domain, or its training rows by heart? A verdict in words, with the evidence.
+"""Verdict on overfitting, with its figures.
 
-Two signs, of which one is enough. A gain on train queries that does not carry over to dev: train, dev and test are
-scored alike, over the same corpus, and test is told but decides nothing, since the remedy is to train again. And a dev
-score that falls behind its best point while training goes on: harmless where the best checkpoint is kept, and then only
-told; overfitting where the last one is.
+Either of two signs is enough. First, a gain on train queries that does not carry over to dev; train, dev and test are
+scored over the same corpus, and test is reported but decides nothing, since the remedy is to train again. Second, a
+dev score that falls after its best point, if a later checkpoint is kept; where the best checkpoint is kept, the fall
+is only reported.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,12 @@ from typing import Any
 from attune.tuning.curve import Point
 
 MEASURE = "ndcg@10"
-NOTHING = 0.01  # a smaller gain on train is no learning, and its share on test is noise
+MIN_TRAIN_GAIN = 0.01  # below it train did not gain, and the share that dev has of it is noise
 
 
 @dataclass(frozen=True)
 class Gains:
-    """nDCG@10 of tuned minus base on a sample of train, on dev and on test; and how far tuned is ahead on train."""
+    """nDCG@10 of tuned minus base on train (sample), dev and test; `gap` is tuned on train minus tuned on test."""
 
     train: float
     dev: float
@@ -27,21 +27,21 @@ class Gains:
 
     @classmethod
     def of(cls, base: Mapping[str, Any], tuned: Mapping[str, Any]) -> "Gains":
-        """From the receipts of evaluate@base and evaluate@tuned."""
+        """Reads the receipts of evaluate@base and evaluate@tuned."""
         train, dev, test = (tuned[key] - base[key] for key in (f"train_{MEASURE}", f"dev_{MEASURE}", MEASURE))
         return cls(train, dev, test, tuned[f"train_{MEASURE}"] - tuned[MEASURE])
 
     @property
     def carried_share(self) -> float:
-        """The share of the gain on train that dev has, too; where train hardly gained 1, or 0 if dev lost."""
-        if self.train < NOTHING:
-            return 0.0 if self.dev < -NOTHING else 1.0
+        """Gain on dev divided by gain on train; where train did not gain it is 1, or 0 if dev lost."""
+        if self.train < MIN_TRAIN_GAIN:
+            return 0.0 if self.dev < -MIN_TRAIN_GAIN else 1.0
         return self.dev / self.train
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Where dev was best while training, where it ended, whether the loss fell in between, and which step is kept."""
+    """Points of the training curve where dev was best and last, whether the loss fell in between, and the kept step."""
 
     best: Point
     last: Point
@@ -50,41 +50,41 @@ class Curve:
 
     @classmethod
     def of(cls, points: Sequence[Point], kept_step: int) -> "Curve | None":
-        """From the points of a training curve; None where there was no training."""
-        seen = [point for point in points if point.dev is not None]
-        if len(seen) < 2:
+        """Reads the points of a training curve; None where there was no training."""
+        measured = [point for point in points if point.dev is not None]
+        if len(measured) < 2:
             return None
-        best = max(seen, key=lambda point: (point.dev, -point.step))
+        best = max(measured, key=lambda point: (point.dev, -point.step))
         losses = [point.loss for point in points if point.loss is not None and point.step >= best.step]
-        return cls(best, seen[-1], len(losses) > 1 and losses[-1] < losses[0], kept_step)
+        return cls(best, measured[-1], len(losses) > 1 and losses[-1] < losses[0], kept_step)
 
     @property
     def decline(self) -> float:
-        """How far dev has fallen from its best point to its last."""
+        """Fall of dev from its best point to its last."""
         return (self.best.dev or 0.0) - (self.last.dev or 0.0)
 
     @property
     def is_kept_past_best(self) -> bool:
-        """Whether the encoder is that of a step after dev's best."""
+        """True if the kept encoder is of a step after dev's best."""
         return self.kept_step > self.best.step
 
 
 def judge(gains: Gains, curve: Curve | None, min_carried_share: float, max_decline: float) -> dict[str, Any]:
-    """The figures, `is_overfitted`, and the verdict in words.
+    """Returns the figures, `is_overfitted`, and the verdict in words.
 
     Args:
-        gains: tuned against base on train, dev and test.
+        gains: tuned minus base on train, dev and test.
         curve: of the training; None where there was none.
-        min_carried_share: less of the gain on train that dev has, too, is called overfitted.
-        max_decline: more than this lost on dev since its best point is called overfitted, if that encoder is kept.
+        min_carried_share: a smaller share of train's gain on dev is overfitting.
+        max_decline: a larger fall of dev since its best point is overfitting, if a later encoder is kept.
     """
-    is_by_heart = gains.carried_share < min_carried_share
+    is_not_carried = gains.carried_share < min_carried_share
     is_past_best = curve is not None and curve.is_kept_past_best and curve.decline > max_decline
-    is_overfitted = is_by_heart or is_past_best
+    is_overfitted = is_not_carried or is_past_best
     words = [f"{'Overfitted' if is_overfitted else 'Not overfitted'}.", _carried(gains, min_carried_share)]
     words.append(_dev(curve, is_past_best))
     if is_overfitted:
-        words.append("What helps: fewer train.epochs, a lower train.learning_rate, train.keep: best, more data.")
+        words.append("Remedies: fewer train.epochs, a lower train.learning_rate, train.keep: best, more data.")
     return {
         "train_gain": gains.train,
         "dev_gain": gains.dev,
@@ -101,8 +101,8 @@ def _carried(gains: Gains, least: float) -> str:
     measured = (
         f"nDCG@10 changed by {gains.train:+.3f} on train queries, {gains.dev:+.3f} on dev, {gains.test:+.3f} on test"
     )
-    if gains.train < NOTHING:
-        return f"{measured}: train gained nothing{' and dev lost' if gains.carried_share < 1 else ''}."
+    if gains.train < MIN_TRAIN_GAIN:
+        return f"{measured}: no gain on train{', a loss on dev' if gains.carried_share < 1 else ''}."
     return f"{measured}: dev has {gains.carried_share:.0%} of the gain on train, at least {least:.0%} is asked."
 
 
@@ -111,9 +111,9 @@ def _dev(curve: Curve | None, is_past_best: bool) -> str:
         return ""
     if curve.decline <= 0:
         return "Dev was best at the end of training."
-    loss = " while the training loss went on falling" if curve.is_loss_falling else ""
+    loss = " while the training loss kept falling" if curve.is_loss_falling else ""
     fell = f"Dev was best at step {curve.best.step} ({curve.best.dev:.3f}) and fell to {curve.last.dev:.3f}{loss}"
     if not curve.is_kept_past_best:
         return f"{fell}; the encoder of step {curve.kept_step} is kept."
-    all_the_same = "all the same" if is_past_best else "all the same, a small loss"
-    return f"{fell}, and the encoder of step {curve.kept_step} is kept {all_the_same}."
+    tolerated = "" if is_past_best else "; the decline is within tolerance"
+    return f"{fell}, and the later encoder of step {curve.kept_step} is kept{tolerated}."

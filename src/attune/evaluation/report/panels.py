@@ -1,4 +1,4 @@
-"""What the report's page shows of tuning's side effects: other tasks, the way from base to tuned, mined negatives."""
+"""Tables of the report beside the scores on test: other tasks, weight interpolation, training curve, negatives."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,11 +13,11 @@ from attune.tuning.curve import Point
 Receipt = Mapping[str, Any]
 
 MEASURED = ("ndcg@10", "recall@10", "spearman", "knn_accuracy", "logistic_accuracy", "v_measure")
-DOMAIN = ("dev", "test", "paraphrases")  # what evaluate scores, in the order of the table
+DOMAIN = ("dev", "test", "paraphrases")  # query sets that evaluate scores, in the order of the table
 
 
 def tasks_of(base: Receipt, tuned: Receipt) -> list[dict[str, Any]]:
-    """A row per task of the probe and measure: task, measure, n, base, tuned, and whether drift counts it.
+    """Returns a row per probe task and measure: task, measure, n, base, tuned, and whether drift counts the task.
 
     Raises:
         BadInput: base and tuned were probed with different tasks.
@@ -42,7 +42,7 @@ def tasks_of(base: Receipt, tuned: Receipt) -> list[dict[str, Any]]:
 
 
 def domain_tasks(base: Receipt, tuned: Receipt) -> list[dict[str, Any]]:
-    """The same of the domain's own queries: nDCG@10 on test, on dev, and on paraphrases where the data has them."""
+    """Returns such rows of nDCG@10 on dev, test and, where the data has them, paraphrases."""
     n = {"test": base["n_queries"], "paraphrases": base.get("n_paraphrases", 0)}
     keys = {"test": "ndcg@10", "dev": "dev_ndcg@10", "paraphrases": "paraphrases_ndcg@10"}
     return [
@@ -53,7 +53,7 @@ def domain_tasks(base: Receipt, tuned: Receipt) -> list[dict[str, Any]]:
 
 
 def dimensions_of(base: Receipt, tuned: Receipt) -> list[dict[str, Any]]:
-    """What is left of nDCG@10 on test where embeddings are cut to fewer dimensions, longest first."""
+    """Returns nDCG@10 on test under Matryoshka truncation, largest dimension first."""
     dims = [int(key.split("_")[1]) for key in tuned if key.startswith("dim_") and key.endswith("_ndcg@10")]
     return [
         {"dim": dim, "base": base[f"dim_{dim}_ndcg@10"], "tuned": tuned[f"dim_{dim}_ndcg@10"]}
@@ -61,7 +61,7 @@ def dimensions_of(base: Receipt, tuned: Receipt) -> list[dict[str, Any]]:
     ]
 
 
-def trade_off(file: Path) -> list[dict[str, Any]]:
+def interpolation_points(file: Path) -> list[dict[str, Any]]:
     """Reads merge.csv: nDCG@10 on dev and on general text at each share of the tuned weights.
 
     Raises:
@@ -71,7 +71,7 @@ def trade_off(file: Path) -> list[dict[str, Any]]:
     return read_csv(file, MERGE_CURVE).rename(names).to_dicts()
 
 
-def curve_of(file: Path) -> list[Point]:
+def training_curve(file: Path) -> list[Point]:
     """Reads training.csv: the training curve of the first seed.
 
     Raises:
@@ -82,6 +82,6 @@ def curve_of(file: Path) -> list[Point]:
 
 
 def negatives(mined: Path) -> list[dict[str, Any]]:
-    """Mined negatives for the human eye, each beside the query and its lowest right answer."""
+    """Reads the sample of mined negatives, each with its query and the query's lowest-scoring positive."""
     rows: list[dict[str, Any]] = read(mined / "sample.parquet", NEGATIVE_SAMPLE).to_dicts()
     return rows

@@ -1,4 +1,4 @@
-"""What report.json says of scores: headline figures, comparisons and slices, under keys that stay as they are."""
+"""Scores in report.json: headline figures, comparisons, slices and gains without leaks."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from attune.errors import BadInput
 from attune.evaluation.report.markdown import signed
-from attune.evaluation.report.verdict import OVER_SEEDS, Outcome, too_few, verdict, verdict_despite_leaks
+from attune.evaluation.report.verdict import OVER_SEEDS, HeadlineResult, too_few, verdict, verdict_despite_leaks
 from attune.evaluation.scoring.measures import HEADLINE, MEASURES
 from attune.evaluation.statistics.chance import floor
 from attune.evaluation.statistics.comparisons import Resampling, Scores, TaskComparison
@@ -21,25 +21,25 @@ from attune.evaluation.statistics.slices import SliceComparison
 from attune.tables import LEXICAL, SEMANTIC, Leak, read, scores_columns, seed_scores_columns
 
 SCORES, SEED_SCORES = scores_columns(MEASURES), seed_scores_columns(MEASURES)
-TASKS = ("test", "paraphrases")  # compared query by query; dev is not, since choices were made on it
+TASKS = ("test", "paraphrases")  # paired comparisons; not dev, which model selection uses
 
 Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Paired:
-    """Base's and tuned's scores on the same queries: (n_queries,) values of each measure, by query id."""
+    """Scores of base and tuned on the same queries, in their order: by measure, (n_queries,) values."""
 
     query_ids: list[str]
     base: Mapping[str, Values]
     tuned: Mapping[str, Values]
 
     def without(self, query_ids: Collection[str]) -> "Paired":
-        """The same of the other queries."""
+        """Returns the scores of the other queries."""
         kept = np.array([id_ not in query_ids for id_ in self.query_ids], dtype=np.bool_)
-        left = [id_ for id_, is_kept in zip(self.query_ids, kept, strict=True) if is_kept]
+        ids = [id_ for id_, is_kept in zip(self.query_ids, kept, strict=True) if is_kept]
         base, tuned = ({name: values[kept] for name, values in side.items()} for side in (self.base, self.tuned))
-        return Paired(left, base, tuned)
+        return Paired(ids, base, tuned)
 
 
 def _values(scores: pl.DataFrame) -> dict[str, Values]:
@@ -47,27 +47,27 @@ def _values(scores: pl.DataFrame) -> dict[str, Values]:
 
 
 def paired_scores(runs: Path) -> dict[str, Paired]:
-    """The scores of base and of tuned on test, and on the paraphrases where there are two or more.
+    """Reads the scores of base and tuned on test and, where there are two or more, on paraphrases.
 
     Raises:
-        BadInput: they were not scored on the same queries.
+        BadInput: base and tuned were not scored on the same queries.
     """
     sides = [read(runs / system / "scores.parquet", SCORES).sort("query_id") for system in ("base", "tuned")]
-    found = {}
+    scores = {}
     for task in TASKS:
         base, tuned = (side.filter(pl.col("split") == task) for side in sides)
         if not base["query_id"].equals(tuned["query_id"]):
             raise BadInput(f"report: base and tuned were scored on different {task} queries; run `dvc repro`")
         if task == "test" or base.height > 1:
-            found[task] = Paired(base["query_id"].to_list(), _values(base), _values(tuned))
-    return found
+            scores[task] = Paired(base["query_id"].to_list(), _values(base), _values(tuned))
+    return scores
 
 
 def seed_scores(file: Path, query_ids: list[str]) -> list[dict[str, Values]]:
-    """The scores of each trained seed's encoder on these test queries, in their order.
+    """Reads the scores of each seed's encoder on these test queries, in their order.
 
     Raises:
-        BadInput: a seed was not scored on these queries, or there is none.
+        BadInput: there is no seed, or one was not scored on these queries.
     """
     table = read(file, SEED_SCORES).filter(pl.col("split") == "test", pl.col("query_id").is_in(query_ids))
     sides = [side.sort("query_id") for side in table.partition_by("seed", maintain_order=True)]
@@ -80,14 +80,22 @@ Receipts = Mapping[str, Mapping[str, Any]]
 
 
 def comparison_of(row: TaskComparison) -> Comparison:
-    """A row without its task's and measure's own figures."""
+    """Returns the comparison that a row of comparisons.csv holds."""
     return Comparison(row.delta, row.low, row.high, row.p, row.wins, row.ties, row.losses)
 
 
-def outcome_of(
+def headline_result(
     paired: Mapping[str, Comparison], scores: Paired, of_seeds: Sequence[Scores], resampling: Resampling, power: float
-) -> Outcome:
-    """What the comparisons of these test queries come to, with one set of scores for each trained seed."""
+) -> HeadlineResult:
+    """Summarises the comparisons on some test queries.
+
+    Args:
+        paired: comparisons by measure.
+        scores: of base and tuned on the same queries.
+        of_seeds: scores of each trained seed on the same queries.
+        resampling: of the interval over queries and seeds.
+        power: at which the smallest detectable difference is given.
+    """
     base, tuned = scores.base[HEADLINE], scores.tuned[HEADLINE]
     intervals: dict[str, Interval] = {}
     if len(of_seeds) > 1:
@@ -95,50 +103,52 @@ def outcome_of(
         intervals = compare_seeds({name: scores.base[name] for name in OVER_SEEDS}, stacked, *resampling)
     sensitivity = Sensitivity.of(tuned - base, resampling.confidence, power)
     means = float(base.mean()), float(tuned.mean())
-    return Outcome(paired, *means, sensitivity, intervals, len(of_seeds), floor(resampling.n_resamples))
+    return HeadlineResult(paired, *means, sensitivity, intervals, len(of_seeds), floor(resampling.n_resamples))
 
 
-def outcomes(
+def headline_results(
     rows: Sequence[TaskComparison],
     scores: Paired,
     leaked: Collection[str],
     seeds: Path,
     resampling: Resampling,
     power: float,
-) -> tuple[Outcome, Outcome | None]:
-    """The outcome on all test queries, and that on those that do not leak (None where fewer than two are left).
+) -> tuple[HeadlineResult, HeadlineResult | None]:
+    """Returns the result on all test queries and that on those without leaks, None where fewer than two are left.
 
     Raises:
         BadInput: the seeds were not scored on the same queries.
     """
     paired = {row.measure: comparison_of(row) for row in rows if row.task == "test"}
-    whole = outcome_of(paired, scores, seed_scores(seeds, scores.query_ids), resampling, power)
+    whole = headline_result(paired, scores, seed_scores(seeds, scores.query_ids), resampling, power)
     if not leaked:
         return whole, whole
     clean = scores.without(leaked)
     if len(clean.query_ids) < 2:
         return whole, None
     paired = compare(clean.base, clean.tuned, *resampling)
-    return whole, outcome_of(paired, clean, seed_scores(seeds, clean.query_ids), resampling, power)
+    return whole, headline_result(paired, clean, seed_scores(seeds, clean.query_ids), resampling, power)
 
 
 def headline(
     receipts: Receipts,
     systems: Sequence[str],
-    outcomes: tuple[Outcome, Outcome | None],
+    results: tuple[HeadlineResult, HeadlineResult | None],
     leaks: str,
-    cut: Mapping[str, Any],
+    worse: Sequence[Mapping[str, Any]],
+    too_few_resamples: str,
 ) -> dict[str, Any]:
-    """The first part of report.json: the four headline figures on top; a leaking test split is part of the verdict.
+    """Returns the first part of report.json, which begins with the four headline figures.
 
     Args:
         receipts: by name.
-        systems: whose scores are told.
-        outcomes: on all test queries, and on those that do not leak.
-        leaks: what of test is also in train or dev, in words.
-        cut: the slices that got worse, and whether any could have been found to.
+        systems: listed with their scores.
+        results: on all test queries, and on those without leaks.
+        leaks: counts of test items that are also in train or dev, in words; empty where there are none.
+        worse: significantly worse slices.
+        too_few_resamples: warning that no slice could have been significant; else empty.
     """
-    (whole, clean), base, tuned = outcomes, receipts["base"], receipts["tuned"]
+    (whole, clean), base, tuned = results, receipts["base"], receipts["tuned"]
     kept = {name: receipts[name]["ndcg@10"] / (tuned["ndcg@10"] or 1) for name in ("onnx", "onnx_int8")}
     counted = clean if leaks and clean else whole
     return {
@@ -149,9 +159,9 @@ def headline(
         "n_test_queries": tuned["n_queries"],
         "verdict": verdict_despite_leaks(whole, clean, leaks) if leaks else verdict(whole),
         "too_few_queries": too_few(counted),
-        "too_few_resamples": cut["too_few_resamples"],
-        "n_worse_slices": len(cut["worse"]),
-        "worse_slices": "; ".join(f"{row['slice']}: {row['bin']}" for row in cut["worse"]),
+        "too_few_resamples": too_few_resamples,
+        "n_worse_slices": len(worse),
+        "worse_slices": "; ".join(f"{row['slice']}: {row['bin']}" for row in worse),
         "smallest_detectable": counted.sensitivity.smallest_detectable,
         "systems": {system: {measure: receipts[system][measure] for measure in MEASURES} for system in systems},
         "paired": asdict(whole)["paired"],
@@ -162,51 +172,55 @@ def headline(
 
 
 def add_comparisons(summary: dict[str, Any], rows: Sequence[TaskComparison]) -> None:
-    """Adds what was corrected for all comparisons to those of test, and the other tasks."""
+    """Adds to report.json the other tasks, and to the comparisons on test their corrected p-values."""
     summary["tasks"] = {}
     for row in rows:
-        told = {"p_holm": row.p_holm, "smallest_detectable": row.smallest_detectable}
+        corrected = {"p_holm": row.p_holm, "smallest_detectable": row.smallest_detectable}
         if row.task == "test":
-            summary["paired"][row.measure] |= told
+            summary["paired"][row.measure] |= corrected
         else:
-            summary["tasks"].setdefault(row.task, {})[row.measure] = {"n": row.n} | asdict(comparison_of(row)) | told
+            summary["tasks"].setdefault(row.task, {})[row.measure] = (
+                {"n": row.n} | asdict(comparison_of(row)) | corrected
+            )
 
 
 def of_slices(rows: Sequence[SliceComparison]) -> dict[str, Any]:
-    """The slices' figures by trait and values."""
-    found: dict[str, Any] = {}
+    """Returns the figures of slices by trait and bin."""
+    slices: dict[str, Any] = {}
     for row in rows:
         figures = asdict(row)
-        found.setdefault(figures.pop("slice"), {})[figures.pop("bin")] = figures
-    return found
+        slices.setdefault(figures.pop("slice"), {})[figures.pop("bin")] = figures
+    return slices
 
 
 def leaked_queries(leaks: Iterable[Leak], answers: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
-    """The test queries that leak: by words, or by words or meaning; themselves, or through a relevant document.
+    """Returns the leaked test queries, by kind of leak.
+
+    A query leaks itself or through a relevant document; `lexical` counts leaks by words, `any` semantic ones, too.
 
     Args:
-        leaks: of all kinds.
+        leaks: of all splits and kinds.
         answers: pairs (query id, relevant document id) of the test split.
     """
     answers = list(answers)
     of_test = [leak for leak in leaks if leak.split == "test"]
-    found = {}
+    leaked = {}
     for name, kinds in (("lexical", LEXICAL), ("any", LEXICAL + SEMANTIC)):
         own = {leak.leaked_id for leak in of_test if leak.kind in kinds and leak.kind.endswith("queries")}
         documents = {leak.leaked_id for leak in of_test if leak.kind in kinds and leak.kind.endswith("documents")}
-        found[name] = own | {query_id for query_id, document_id in answers if document_id in documents}
-    return found
+        leaked[name] = own | {query_id for query_id, document_id in answers if document_id in documents}
+    return leaked
 
 
 def without_leaks(
     query_ids: Sequence[str], scores: Mapping[str, NDArray[np.float64]], leaked: Mapping[str, set[str]]
 ) -> dict[str, dict[str, float]]:
-    """Mean scores over the queries that do not leak, for each definition of leaking.
+    """Returns mean scores over the queries without leaks, by kind of leak.
 
     Args:
         query_ids: of all queries.
-        scores: by name, (n queries,).
-        leaked: by definition, the queries to leave out.
+        scores: by name, (n_queries,).
+        leaked: by kind of leak, the queries to leave out.
     """
     means: dict[str, dict[str, float]] = {}
     for name, ids in leaked.items():
@@ -220,12 +234,12 @@ def without_leaks(
 def gains_without_leaks(
     scores: Paired, leaked: Mapping[str, Collection[str]], resampling: Resampling
 ) -> dict[str, dict[str, Any]]:
-    """The headline measure on the queries that do not leak, by definition of leaking; with an interval from two on."""
+    """Returns recall@10 of base and tuned on the queries without leaks, by kind of leak, with an interval."""
     sides = {"baseline": scores.base[HEADLINE], "tuned": scores.tuned[HEADLINE]}
-    found = without_leaks(scores.query_ids, sides, {name: set(ids) for name, ids in leaked.items()})
-    for name, figures in found.items():
+    gains = without_leaks(scores.query_ids, sides, {name: set(ids) for name, ids in leaked.items()})
+    for name, figures in gains.items():
         if figures["n_queries"] > 1:
             clean = scores.without(leaked[name])
             gain = compare({HEADLINE: clean.base[HEADLINE]}, {HEADLINE: clean.tuned[HEADLINE]}, *resampling)[HEADLINE]
             figures |= {"delta": gain.delta, "ci_low": gain.ci_low, "ci_high": gain.ci_high}
-    return found
+    return gains

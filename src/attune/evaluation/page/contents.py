@@ -1,0 +1,144 @@
+"""Contents of the page: results, receipts and rankings in the form that its templates take."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attune.evaluation.page import highlights
+from attune.evaluation.page.highlights import Highlight
+from attune.evaluation.page.html import render_page
+from attune.evaluation.page.provenance import exported_graphs, fingerprints, parameters, versions
+from attune.evaluation.report.results import SYSTEMS, Results
+from attune.evaluation.scoring.measures import HEADLINE, MEASURES
+from attune.evaluation.scoring.receipts import read_receipts
+from attune.evaluation.statistics.chance import floor, too_few_resamples
+
+if TYPE_CHECKING:
+    from attune.evaluation.page.svg import Chart
+
+DRAWN = "ndcg@10"  # measure of the charts by query
+OTHER_TASKS = ("dev", "paraphrases", "train")  # query sets that evaluate scores besides test
+OTHER_MEASURES = ("recall@10", "ndcg@10")  # shown of them
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def scores_of(receipts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns a row per query set and measure: task, measure, best score, and each system's score (None if missing)."""
+    keys = [("test", measure, measure) for measure in MEASURES]
+    keys += [(task, measure, f"{task}_{measure}") for task in OTHER_TASKS for measure in OTHER_MEASURES]
+    rows = []
+    for task, measure, key in keys:
+        scores = {system: receipts[system].get(key) for system in SYSTEMS}
+        best = max((score for score in scores.values() if score is not None), default=None)
+        if best is not None:
+            rows.append({"task": task, "measure": measure, "best": best} | scores)
+    return rows
+
+
+def charts_of(results: Results) -> "dict[str, Chart]":
+    """Draws all charts of the page, by name."""
+    from attune.evaluation.page import charts  # noqa: PLC0415 - matplotlib takes long to import
+
+    base, tuned = results.scores.base[DRAWN], results.scores.tuned[DRAWN]
+    by_measure = [{**row, "label": row["measure"]} for row in results.comparisons if row["task"] == "test"]
+    by_slice = [{**row, "label": f"{row['slice']}: {row['bin']}".replace("_", " ")} for row in results.slices]
+    drawn = [
+        charts.recall(charts.recall_curves(results.rankings)),
+        charts.gains(charts.gains_by_size(base, tuned), DRAWN),
+        charts.scatter(charts.bubbles(base, tuned), DRAWN),
+        charts.forest(by_measure, "measures", "Tuned minus base by measure, on test", "tuned minus base"),
+        charts.forest(by_slice, "slices", "Tuned minus base by slice of test", f"{DRAWN}, tuned minus base"),
+        charts.training(results.curve, results.receipts["train"]["kept_step"]),
+        charts.interpolation(results.points),
+    ]
+    return {chart.name: chart for chart in drawn}
+
+
+def headline_gain(results: Results) -> Mapping[str, Any]:
+    """Returns the comparison of recall@10 that the page shows in large letters.
+
+    Where test leaks it is that of the queries without leaks, with their number as `n_clean`, and empty where hardly a
+    query is without leaks.
+    """
+    summary = results.summary
+    gain: Mapping[str, Any] = summary["paired_without_leaks" if results.leaks else "paired"].get(HEADLINE, {})
+    if not gain:
+        return {}
+    return {**gain, "n_clean": summary["without_leaks"]["lexical"]["n_queries"] if results.leaks else None}
+
+
+def _n_tested(rows: Rows) -> int:
+    """Number of comparisons that the p-values of these rows are corrected for."""
+    return sum(row["p_holm"] is not None for row in rows)
+
+
+def highlights_of(results: Results, n_resamples: int, confidence: float) -> dict[str, Highlight]:
+    """Returns the highlights by topic, in the order of the page."""
+    summary, receipts = results.summary, results.receipts
+    tables = (results.comparisons, results.slices)
+    too_few = [too_few_resamples(n_resamples, _n_tested(rows), confidence) for rows in tables]
+    clean = summary["without_leaks"].get("any")
+    return {
+        "gain": highlights.gain(summary["verdict"], results.comparisons, confidence, too_few[0]),
+        "slices": highlights.slices(results.slices, confidence, too_few[1]),
+        "leakage": highlights.leakage(receipts["audit"], results.leaks, clean),
+        "overfitting": highlights.overfitting(summary["overfitting"]),
+        "drift": highlights.drift(receipts["drift"]),
+        "exported": highlights.exported(summary["ndcg@10_kept_share"]),
+    }
+
+
+def sources(inputs: Sequence[Path], exported: Path, settings: Path, libraries: Path) -> dict[str, Any]:
+    """Returns the provenance: hashes of files, base encoder, parameters, library versions.
+
+    Args:
+        inputs: files and folders of parquet files to hash.
+        exported: folder of the exported model, whose manifest names its graphs and the base encoder.
+        settings: path of params.yaml.
+        libraries: path of libraries.yaml.
+    """
+    manifest = read_receipts(exported, ["manifest"], ())["manifest"]
+    return {
+        "files": fingerprints(inputs) + exported_graphs(exported, manifest),
+        "encoder": manifest["base"],
+        "parameters": parameters(settings),
+        "versions": versions(libraries),
+    }
+
+
+def page(
+    results: Results,
+    provenance: Mapping[str, Any],
+    *,
+    n_resamples: int,
+    confidence: float,
+    power: float,
+    max_characters: int,
+) -> str:
+    """Returns the page as HTML.
+
+    Args:
+        results: of stage report.
+        provenance: from `sources`.
+        n_resamples: of the bootstrap and the paired test.
+        confidence: of the intervals.
+        power: at which the smallest detectable difference is given.
+        max_characters: shown of a document's text.
+    """
+    floors = {"one": 1, "comparisons": _n_tested(results.comparisons), "slices": _n_tested(results.slices)}
+    return render_page(
+        **{name: value for name, value in vars(results).items() if name not in ("rankings", "scores", "curve")},
+        **provenance,
+        systems=SYSTEMS,
+        headline=HEADLINE,
+        gain=headline_gain(results),
+        confidence=confidence,
+        power=power,
+        max_characters=max_characters,
+        floors={name: floor(n_resamples, n) for name, n in floors.items()},
+        highlights=highlights_of(results, n_resamples, confidence),
+        charts=charts_of(results),
+        scores=scores_of(results.receipts),
+        depth=results.rankings.depth,
+    )

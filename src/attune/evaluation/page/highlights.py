@@ -1,0 +1,138 @@
+"""Highlights: the results at the top of the page, one per topic, marked by a sign as well as by colour."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from attune.evaluation.report.markdown import number, percent, signed
+from attune.evaluation.report.verdict import KEPT_BY_INT8
+from attune.evaluation.scoring.measures import HEADLINE
+from attune.evaluation.statistics.chance import max_p, worse
+
+Receipt = Mapping[str, Any]
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Highlight:
+    """A result on one topic.
+
+    Attributes:
+        topic: heading.
+        result: in a word or two.
+        short: one or two sentences for the top of the page.
+        tone: "good", "bad" or "neutral".
+        long: sentences for the topic's own section, where `short` does not serve there, too.
+    """
+
+    topic: str
+    result: str
+    short: str
+    tone: str
+    long: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """Sentences for the topic's own section."""
+        return self.long or self.short
+
+
+def _tone(is_good: bool) -> str:
+    return "good" if is_good else "bad"
+
+
+def gain(verdict: str, comparisons: Sequence[Row], confidence: float, too_few: str) -> Highlight:
+    """Gain on test.
+
+    Args:
+        verdict: sentence of the report, which begins with the result and a colon.
+        comparisons: rows of metrics/plots/comparisons.csv.
+        confidence: a p-value below 1 - confidence is significant.
+        too_few: warning that no comparison could have been significant with this number of resamples; else empty.
+    """
+    level = max_p(confidence)
+    result = verdict.partition(": ")[0]
+    rows = [row for row in comparisons if row["task"] == "test"]
+    significant = [row["delta"] for row in rows if row["p_holm"] is not None and row["p_holm"] < level]
+    gained, lost = sum(delta > 0 for delta in significant), sum(delta < 0 for delta in significant)
+    counts = f"{gained} of {len(rows)} measures on test improved significantly and {lost} got worse"
+    tones = {"Better": "good", "Worse": "bad", "Not measurable": "bad"}
+    short = too_few or f"{counts} (paired test, Holm-corrected p < {level:g})."
+    return Highlight("Gain on test", result, short, tones.get(result, "neutral"))
+
+
+def slices(rows: Sequence[Row], confidence: float, too_few: str) -> Highlight:
+    """Significantly worse slices of the test queries; the arguments are those of `gain`."""
+    topic = "Slices"
+    if too_few:
+        reason = too_few.partition(": ")[2]
+        return Highlight(topic, "Too few resamples to tell", reason[:1].upper() + reason[1:], "neutral")
+    lost, level = worse(rows, confidence), max_p(confidence)
+    if lost:
+        deltas = "; ".join(f"{row['slice']}: {row['bin']} {signed(row['delta'], 3)}" for row in lost)
+        return Highlight(topic, f"{len(lost)} slice{'s' if len(lost) > 1 else ''} worse", f"{deltas}.", "bad")
+    tested = sum(row["p_holm"] is not None for row in rows)
+    short = f"None of {tested} slices of the test queries got significantly worse (Holm-corrected p < {level:g})."
+    return Highlight(topic, "No slice worse", short, "good" if tested else "neutral")
+
+
+def _without_near(clean: Receipt | None, n: int) -> str:
+    """Returns a sentence on the gain without queries that are semantically close to train or dev; "" if all remain."""
+    if not clean or "delta" not in clean or clean["n_queries"] == n:
+        return ""
+    interval = f"{signed(clean['ci_low'], 3)} to {signed(clean['ci_high'], 3)}"
+    return (
+        f"Without the {number(n - clean['n_queries'])} queries that are semantically close to train or dev, themselves "
+        f"or through a relevant document, {HEADLINE} changed by {signed(clean['delta'], 3)} ({interval})."
+    )
+
+
+def leakage(audit: Receipt, leaks: str, clean: Receipt | None) -> Highlight:
+    """Overlap of test with train and dev.
+
+    Args:
+        audit: receipt of stage audit.
+        leaks: test items that are also in train or dev by their words, as counts in words; empty where there are none.
+        clean: gain on the queries without any leak, semantic ones included; None where it was not computed.
+    """
+    n = audit["n_test_queries"]
+    gain_without = _without_near(clean, n)
+    near = number(audit["test_leaks.semantic_queries"])
+    semantic = (
+        f"By embedding similarity, {near} test queries are close to a train or dev query; this counts paraphrases "
+    )
+    semantic += f"as well as texts that are merely on the same topic. {gain_without}"
+    if leaks:
+        lexical, result = f"{leaks} of test are also in train or dev.", "Leaks"
+    else:
+        lexical = f"None of the {number(n)} test queries or their documents is in train or dev, exactly or as a "
+        lexical, result = f"{lexical}near-duplicate.", "No leak"
+    short, long = (f"{lexical} {sentence}".strip() for sentence in (gain_without, semantic))
+    return Highlight("Test leakage", result, short, _tone(not leaks), long)
+
+
+def overfitting(judged: Receipt) -> Highlight:
+    """Overfitting; `judged` is the section `overfitting` of report.json."""
+    result, _, sentence = judged["verdict"].partition(". ")
+    gains = ", ".join(f"{judged[f'{split}_gain']:+.3f} on {split}" for split in ("train", "dev", "test"))
+    return Highlight(
+        "Overfitting", result, f"nDCG@10 changed by {gains}.", _tone(not judged["is_overfitted"]), sentence
+    )
+
+
+def drift(receipt: Receipt) -> Highlight:
+    """Loss on general tasks, and need to re-index, from the receipt of stage drift."""
+    result, _, sentence = receipt["verdict"].partition(". ")
+    lost = f"{receipt['largest_cost']:.1%} ({receipt['largest_cost_of']})" if receipt["largest_cost"] > 0 else "none"
+    mixing = "cannot be mixed" if receipt["is_reindex_needed"] else "can be mixed"
+    short = f"Largest loss on a general task: {lost}. Embeddings of base and tuned {mixing} in one index."
+    reindex = ", re-index" if receipt["is_reindex_needed"] else ""
+    return Highlight("Drift", f"{result}{reindex}", short, _tone(not receipt["is_drifted"]), sentence)
+
+
+def exported(kept: Mapping[str, float]) -> Highlight:
+    """Share of tuned nDCG@10 that the exported files keep, by system."""
+    share = kept["onnx_int8"]
+    short = f"The fp32 file keeps {percent(kept['onnx'])} of tuned nDCG@10 and the int8 file {percent(share)}; "
+    short += f"{percent(KEPT_BY_INT8, 0)} is required of int8."
+    return Highlight("Exported model", f"int8 keeps {percent(share)}", short, _tone(share >= KEPT_BY_INT8))

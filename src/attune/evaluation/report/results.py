@@ -1,0 +1,56 @@
+"""Results of an evaluation, as report.md and report.html show them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from attune.evaluation.report.examples import Rankings
+from attune.evaluation.report.summary import Paired
+from attune.tuning.curve import Point
+
+SYSTEMS = ("bm25", "base", "tuned", "onnx", "onnx_int8")
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that the report shows of a revision.
+
+    Attributes:
+        summary: content of report.json.
+        receipts: figures of the stages, by name.
+        leaks: counts of test items that are also in train or dev, in words; empty where there are none.
+        comparisons: base against tuned by task and measure, rows of metrics/plots/comparisons.csv.
+        slices: base against tuned by slice of the test queries, rows of metrics/plots/slices.csv.
+        n_small_slices: slices left out for having too few queries.
+        scores: per-query scores of base and tuned on test.
+        rankings: runs of all systems on test.
+        curve: training curve.
+        points: dev and general score by share of the tuned weights.
+        tasks: base and tuned on the tasks of stage probe.
+        domain_tasks: base and tuned on this domain's query sets.
+        dimensions: base and tuned under Matryoshka truncation.
+        negatives: sample of mined negatives.
+        wins: queries that gained most.
+        losses: queries that lost most.
+        documents: title and text of the documents in wins and losses, by id.
+        closest: most similar leaks of test, by kind.
+    """
+
+    summary: Mapping[str, Any]
+    receipts: Mapping[str, Mapping[str, Any]]
+    leaks: str
+    comparisons: Sequence[Mapping[str, Any]]
+    slices: Sequence[Mapping[str, Any]]
+    n_small_slices: int
+    scores: Paired
+    rankings: Rankings
+    curve: Sequence[Point]
+    points: Sequence[Mapping[str, Any]]
+    tasks: Sequence[Mapping[str, Any]]
+    domain_tasks: Sequence[Mapping[str, Any]]
+    dimensions: Sequence[Mapping[str, Any]]
+    negatives: Sequence[Mapping[str, Any]]
+    wins: Sequence[Mapping[str, Any]]
+    losses: Sequence[Mapping[str, Any]]
+    documents: Mapping[str, Mapping[str, Any]]
+    closest: Mapping[str, Sequence[tuple[str, str, float]]]
