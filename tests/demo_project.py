@@ -1,4 +1,4 @@
-"""A finished pipeline's outputs, as far as the demo reads them: tiny encoders, seven documents, three test queries."""
+"""Outputs of a finished pipeline that the demo reads: tiny encoders, seven documents, three test queries."""
 
 import shutil
 import threading
@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from ruamel.yaml import YAML
 
 from attune.encoding.encoders import TorchEncoder, load_torch
 from attune.evaluation.scoring.measures import MEASURES
 from attune.runtime import Embedder
+from attune.stage import load_params
 from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, full_texts, scores_columns, write
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,13 +26,13 @@ DOCUMENTS = {
     "d5": ("shortest path", "graph nodes and edges, nearest neighbor"),
     "d6": ("matrix inverse", "solve a linear system of rows"),
 }
-# nDCG@10 by base and by onnx: one better, one worse, one as it was
+# nDCG@10 by base and by onnx: one better, one worse, one unchanged
 QUERIES = {"q0": ("stack rows", 0.5, 1.0), "q1": ("sort rows & <columns>", 1.0, 0.25), "q2": ("graph", 1.0, 1.0)}
 ANSWERS = {"q0": "d0", "q1": "d1", "q2": "d5"}
 
 
 def finished_pipeline(folder: Path, base: Path, onnx: Path) -> Path:
-    """Writes the outputs; the embeddings are what the two encoders make of the documents."""
+    """Writes the outputs; the embeddings are those of the two encoders."""
     rows = [(id_, title, text, id_, id_) for id_, (title, text) in DOCUMENTS.items()]
     corpus = pl.DataFrame(rows, schema=dict(CORPUS), orient="row")
     write(corpus, folder / "data/prepared/corpus.parquet", CORPUS)
@@ -42,9 +42,9 @@ def finished_pipeline(folder: Path, base: Path, onnx: Path) -> Path:
     judged = [(query_id, document_id, 1) for query_id, document_id in ANSWERS.items()] + [("q0", "d6", 0)]
     write(pl.DataFrame(judged, dict(QRELS), orient="row"), test / "qrels.parquet", QRELS)
     columns = scores_columns(MEASURES)
-    for place, system in ((1, "base"), (2, "onnx")):
-        scores = [(id_, "test", *([each[place]] * len(MEASURES))) for id_, each in QUERIES.items()]
-        scores.append(("of train", "train", *([1.0 - place] * len(MEASURES))))
+    for column, system in ((1, "base"), (2, "onnx")):
+        scores = [(id_, "test", *([each[column]] * len(MEASURES))) for id_, each in QUERIES.items()]
+        scores.append(("of train", "train", *([1.0 - column] * len(MEASURES))))
         frame = pl.DataFrame(scores, dict(columns), orient="row")
         write(frame, folder / f"data/runs/{system}/scores.parquet", columns)
     (folder / "models").mkdir()
@@ -54,17 +54,18 @@ def finished_pipeline(folder: Path, base: Path, onnx: Path) -> Path:
     for system, encoder in encoders.items():
         (folder / "data/embeddings" / system).mkdir(parents=True)
         np.save(folder / "data/embeddings" / system / "corpus.npy", encoder.encode_document(full_texts(corpus)))
-    shutil.copy(ROOT / "params.yaml", folder)
+    for name in ("params.yaml", "advanced.yaml"):
+        shutil.copy(ROOT / name, folder)
     return folder
 
 
 @contextmanager
 def served(project: Path) -> Iterator[str]:
-    """The demo of a project, served by a thread as `attune demo` serves it; its address."""
+    """Serves the demo of a project in a thread, as `attune demo` does; yields its address."""
     from attune.cli.demo.app import address, listen, load_application, server
     from attune.cli.demo.comparison import DemoParams
 
-    params = DemoParams.model_validate(YAML(typ="safe").load((project / "params.yaml").read_text())["demo"])
+    params = load_params(DemoParams, "demo", project / "params.yaml")
     running = server(load_application(project, params))
     with listen(0) as listening:
         thread = threading.Thread(target=running.run, args=([listening],))

@@ -1,4 +1,4 @@
-"""The demo served for real on loopback: page, JSON, OpenAI's API by its own client, and what guards them."""
+"""Demo served on loopback: page, JSON, OpenAI's API with its own client, and the guards."""
 
 import json
 import os
@@ -26,7 +26,7 @@ from attune.tables import full_text
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, tiny_onnx: Path) -> Path:
-    """Base has other random weights than the shipped model, so they rank differently."""
+    """Base and shipped model have different random weights, so they rank differently."""
     base = build_tiny_encoder(tmp_path_factory.mktemp("other"), seed=1)
     return finished_pipeline(tmp_path_factory.mktemp("demo") / "project", base, tiny_onnx)
 
@@ -38,10 +38,10 @@ def url(project: Path) -> Iterator[str]:
 
 
 def test_search_answers_with_both_rankings(url: str, tiny_onnx: Path) -> None:
-    """The tuned one is the runtime's: cosines to all documents, sorted; ranks of one side are those of the other."""
-    found = requests.get(f"{url}search", params={"q": " stack rows ", "k": 7}, timeout=30).json()
-    assert (found["query"], found["depth"]) == ("stack rows", 100)
-    base, tuned = found["systems"]
+    """The tuned ranking is the runtime's: cosines to all documents, sorted; each side has the other's ranks."""
+    answer = requests.get(f"{url}search", params={"q": " stack rows ", "k": 7}, timeout=30).json()
+    assert (answer["query"], answer["depth"]) == ("stack rows", 100)
+    base, tuned = answer["systems"]
     embedder = Embedder(tiny_onnx)
     documents = embedder.encode_document([full_text(*each) for each in DOCUMENTS.values()])
     cosines = dict(zip(DOCUMENTS, documents @ embedder.encode_query(["stack rows"])[0], strict=True))
@@ -61,17 +61,16 @@ def test_search_answers_with_both_rankings(url: str, tiny_onnx: Path) -> None:
      ({"q": "x", "k": "0000000019"}, "k is"), ({"q": "x", "k": "9" * 5000}, "k is")],
 )  # fmt: skip
 def test_a_wrong_search_is_one_line_of_json(url: str, params: dict[str, str], why: str) -> None:
+    """Status 400 with a reason, for a bad query or a bad k."""
     answer = requests.get(f"{url}search", params=params, timeout=30)
     assert answer.status_code == 400
     assert why in answer.json()["error"] and "\n" not in answer.json()["error"]
 
 
-def test_the_page_says_what_changed_and_how_to_look_at_it(url: str) -> None:
-    """Examples link to their search; there, the scores of the run and the answers are shown. A wrong query is told."""
+def test_the_page_counts_changed_queries_and_links_them(url: str) -> None:
+    """An example's link shows its scores and answers; a refused query is explained."""
     page = requests.get(url, timeout=30).text
-    assert re.search(
-        r"Of 3 test queries tuning improved\s+<b>1</b>, made\s+<b>1</b> worse and left 1 as they were", page
-    )
+    assert re.search(r"Of 3 test queries, tuning improved\s+<b>1</b>, made\s+<b>1</b> worse and left 1 unchanged", page)
     link = re.search(r'href="(/\?q=sort[^"]+)"', page)
     assert link
     shown = requests.get(url.rstrip("/") + link[1], timeout=30).text
@@ -83,7 +82,7 @@ def test_the_page_says_what_changed_and_how_to_look_at_it(url: str) -> None:
 
 
 def test_documents_and_queries_are_text_not_markup(url: str) -> None:
-    """The planted document appears, escaped, and so does what is typed; no script of any kind is in the page."""
+    """A hostile document and a hostile query are escaped; the page has no script."""
     page = requests.get(url, params={"q": '</title><script>alert(1)</script>" autofocus onfocus="x'}, timeout=30).text
     assert "<script" not in page and "<img" not in page
     assert HOSTILE not in page and "&lt;script&gt;document.title" in page
@@ -91,6 +90,7 @@ def test_documents_and_queries_are_text_not_markup(url: str) -> None:
 
 
 def test_every_response_carries_the_guarding_headers(url: str) -> None:
+    """Content-Security-Policy without scripts, nosniff, no server name, no CORS; errors have them, too."""
     for path in ("", "demo.css", "search?q=x", "v1/models", "nothing"):
         headers = requests.get(url + path, timeout=30).headers
         assert headers["content-security-policy"].startswith("default-src 'none'; style-src 'self'")
@@ -101,14 +101,14 @@ def test_every_response_carries_the_guarding_headers(url: str) -> None:
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "0.0.0.0", ""])
 def test_a_foreign_host_name_is_refused(url: str, host: str) -> None:
-    """DNS rebinding: a web page's own name that was made to point to this machine."""
+    """DNS rebinding: another site's name that resolves to this machine."""
     for path in ("", "search?q=x", "v1/models"):
         assert requests.get(url + path, headers={"Host": host}, timeout=30).status_code == 400
     assert requests.get(url, headers={"Host": "localhost:1"}, timeout=30).status_code == 200
 
 
 def test_a_body_is_bounded_and_must_be_json(url: str) -> None:
-    """A web page can send text/plain to any server without asking it first, JSON it cannot."""
+    """Another site's page can send text/plain without a CORS preflight, but not JSON."""
     body = json.dumps({"model": "tuned", "input": "sort"})
     endpoint = f"{url}v1/embeddings"
     plain = requests.post(endpoint, body, headers={"Content-Type": "text/plain"}, timeout=30)
@@ -123,15 +123,15 @@ def test_a_body_is_bounded_and_must_be_json(url: str) -> None:
 
 
 def test_openais_own_client_gets_what_the_runtime_computes(url: str, tiny_onnx: Path) -> None:
-    """By default it asks for base64 and decodes it; errors arrive as its own exceptions."""
+    """As base64, its default, and as floats; errors arrive as its own exceptions."""
     openai = pytest.importorskip("openai")
     texts = ["stack arrays", "shortest path"]
     expected = Embedder(tiny_onnx).encode(texts)
     with openai.OpenAI(base_url=f"{url}v1", api_key="any", max_retries=0) as client:
         for options in ({}, {"encoding_format": "float"}):
-            found = client.embeddings.create(model="tuned", input=texts, **options)
-            np.testing.assert_array_equal(np.array([each.embedding for each in found.data], np.float32), expected)
-            assert found.usage.prompt_tokens == found.usage.total_tokens > 0
+            answer = client.embeddings.create(model="tuned", input=texts, **options)
+            np.testing.assert_array_equal(np.array([each.embedding for each in answer.data], np.float32), expected)
+            assert answer.usage.prompt_tokens == answer.usage.total_tokens > 0
         assert [model.id for model in client.models.list()] == ["tuned", "tuned-query", "tuned-document"]
         with pytest.raises(openai.NotFoundError) as caught:
             client.embeddings.create(model="other", input="x")
@@ -140,8 +140,8 @@ def test_openais_own_client_gets_what_the_runtime_computes(url: str, tiny_onnx: 
             client.embeddings.create(model="tuned", input="")
 
 
-def test_the_command_prints_its_address_and_stops_cleanly_on_ctrl_c(project: Path) -> None:
-    """Port 0 takes a free one, on the loopback interface alone; Ctrl-C ends with 0 and without a traceback."""
+def test_the_command_prints_its_address_and_stops_on_ctrl_c(project: Path) -> None:
+    """Port 0 takes a free port on loopback only; after Ctrl-C the exit code is 0, without a traceback."""
     command = [sys.executable, "-c", "from attune.cli.main import main; main()", "demo", "--no-open", "--port", "0"]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -161,8 +161,9 @@ def test_the_command_prints_its_address_and_stops_cleanly_on_ctrl_c(project: Pat
 
 
 def test_before_the_pipeline_has_run_it_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says what to run, and does so before it loads torch."""
-    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    """The line has the command to run, and comes before torch is loaded."""
+    for name in ("params.yaml", "advanced.yaml"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "attune.encoding.encoders", None)
     for command in (["demo", "--no-open", "--port", "0"], ["search", "x"]):
@@ -171,5 +172,6 @@ def test_before_the_pipeline_has_run_it_is_one_line(tmp_path: Path, monkeypatch:
 
 
 def test_a_port_in_use_is_one_line() -> None:
+    """The line names the option that changes it."""
     with listen(0) as taken, pytest.raises(BadInput, match="is in use; give another with --port"):
         listen(taken.getsockname()[1])

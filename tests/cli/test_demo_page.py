@@ -1,4 +1,4 @@
-"""The demo's page in Chromium: typed at, by keyboard alone, on a phone, in the dark, with a hostile document."""
+"""Demo page in Chromium: by keyboard, on a phone, in dark mode, with a hostile document."""
 
 import json
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def desk() -> Iterator["Chrome"]:
 
 
 def keys(driver: "Chrome", *pressed: str) -> None:
-    """Pressed wherever the focus is."""
+    """Presses keys wherever the focus is."""
     from selenium.webdriver import ActionChains
 
     ActionChains(driver).send_keys(*pressed).perform()
@@ -41,12 +41,12 @@ def focused(driver: "Chrome") -> str:
 
 
 def titles(driver: "Chrome", system: str) -> list[str]:
-    found = driver.find_elements("css selector", f"section[aria-labelledby={system}] article h3")
-    return [each.text for each in found]
+    headings = driver.find_elements("css selector", f"section[aria-labelledby={system}] article h3")
+    return [heading.text for heading in headings]
 
 
-def test_by_keyboard_alone_one_types_a_query_reads_a_text_and_tries_an_example(url: str, desk: "Chrome") -> None:
-    """The box has the focus at first; Enter searches; Tab reaches each text, Enter unfolds it; then the examples."""
+def test_a_search_a_text_and_an_example_work_by_keyboard_alone(url: str, desk: "Chrome") -> None:
+    """The box has the focus; Enter searches; Tab reaches each text, Enter unfolds it; then come the examples."""
     from selenium.webdriver.common.keys import Keys
     from selenium.webdriver.support.expected_conditions import title_contains
     from selenium.webdriver.support.wait import WebDriverWait
@@ -75,7 +75,7 @@ def test_by_keyboard_alone_one_types_a_query_reads_a_text_and_tries_an_example(u
 
 
 def test_a_document_with_script_is_shown_as_text(url: str, desk: "Chrome") -> None:
-    """Letter by letter, in both columns; nothing of it ran, and it made no element."""
+    """Letter by letter in both columns; no script ran and no element was made."""
     desk.get(f"{url}?q=hostile")
     shown = [each.get_property("textContent") for each in desk.find_elements("css selector", "article pre")]
     assert shown.count(HOSTILE) == 2
@@ -85,19 +85,19 @@ def test_a_document_with_script_is_shown_as_text(url: str, desk: "Chrome") -> No
 
 
 def test_no_request_leaves_the_page_and_the_console_is_silent(url: str, desk: "Chrome") -> None:
-    """Chromium's own log of every request, since the log of earlier tests was emptied."""
+    """By Chromium's own log of requests, emptied before."""
     for kind in ("performance", "browser"):
         desk.get_log(kind)
     desk.get(f"{url}?q=graph")
     events = [json.loads(entry["message"])["message"] for entry in desk.get_log("performance")]
-    asked = {e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"}
-    assert {f"{url}?q=graph", f"{url}demo.css"} <= asked
-    assert {each for each in asked if not each.startswith((url, "data:"))} == set()
+    requested = {e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"}
+    assert {f"{url}?q=graph", f"{url}demo.css"} <= requested
+    assert {each for each in requested if not each.startswith((url, "data:"))} == set()
     assert desk.get_log("browser") == []
 
 
 def test_script_is_forbidden_even_if_it_got_in(url: str, desk: "Chrome") -> None:
-    """The policy holds in the browser: an inline script that is put into the page does not run."""
+    """The Content-Security-Policy holds: an inline script added to the page does not run."""
     desk.get(f"{url}?q=graph")
     put = "const s = document.createElement('script'); s.textContent = 'window.ran = 1'; document.body.append(s)"
     desk.execute_script(
@@ -107,13 +107,14 @@ def test_script_is_forbidden_even_if_it_got_in(url: str, desk: "Chrome") -> None
 
 
 def test_axe_finds_nothing_serious(url: str, desk: "Chrome") -> None:
+    """On the start page, with results, and with a refused query."""
     for path in ("", "?q=stack%20rows", f"?q={'x' * 2001}"):
         desk.get(url + path)
         assert serious_violations(desk) == []
 
 
 def test_it_is_readable_on_a_phone_and_in_the_dark(url: str) -> None:
-    """390 pixels: one column, nothing to scroll sideways, room for a thumb; dark: light on dark, contrast by axe."""
+    """390 pixels: one column, no sideways scrolling, a button of 44 pixels; dark mode: contrast by axe."""
     with browser(390, 844, dark=True) as phone:
         phone.get(f"{url}?q=hostile")
         assert phone.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
@@ -126,7 +127,7 @@ def test_it_is_readable_on_a_phone_and_in_the_dark(url: str) -> None:
 
 
 def test_the_tests_of_requests_and_of_axe_can_fail(desk: "Chrome") -> None:
-    """A page that has another server's picture, without words for it."""
+    """On a page with another server's picture, without alternative text."""
     desk.get_log("performance")
     desk.get("data:text/html,<!doctype html><title>x</title><img src='http://127.0.0.1:9/x.png'>")
     assert any("127.0.0.1:9/x.png" in entry["message"] for entry in desk.get_log("performance"))

@@ -1,4 +1,4 @@
-"""OpenAI's embeddings API over the tiny model: the runtime's own vectors, errors as OpenAI's."""
+"""OpenAI's embeddings API over the tiny model: the runtime's vectors, OpenAI's error objects."""
 
 import base64
 import json
@@ -18,32 +18,32 @@ def api(tiny_onnx: Path) -> EmbeddingsApi:
     return EmbeddingsApi(tiny_onnx)
 
 
-def ask(api: EmbeddingsApi, **request: Any) -> dict[str, Any]:
+def embed(api: EmbeddingsApi, **request: Any) -> dict[str, Any]:
     return api.embeddings(json.dumps({"model": "tuned", **request}).encode())
 
 
 def test_one_text_and_several_have_the_vectors_of_the_runtime(api: EmbeddingsApi, tiny_onnx: Path) -> None:
-    """In the order of the input, as float and as base64 of little-endian float32, the bytes being the same numbers."""
+    """In the order of the input, as floats and as base64 of little-endian float32, with equal numbers."""
     texts = ["stack arrays", "sort", " "]
     expected = Embedder(tiny_onnx).encode(texts)
-    found = ask(api, input=texts)
-    assert [each["index"] for each in found["data"]] == [0, 1, 2]
-    np.testing.assert_array_equal(np.array([each["embedding"] for each in found["data"]], np.float32), expected)
-    coded = ask(api, input=texts, encoding_format="base64")["data"]
+    answer = embed(api, input=texts)
+    assert [each["index"] for each in answer["data"]] == [0, 1, 2]
+    np.testing.assert_array_equal(np.array([each["embedding"] for each in answer["data"]], np.float32), expected)
+    coded = embed(api, input=texts, encoding_format="base64")["data"]
     unpacked = np.array([np.frombuffer(base64.b64decode(each["embedding"]), dtype="<f4") for each in coded])
     np.testing.assert_array_equal(unpacked, expected)
-    alone = ask(api, input="stack arrays", dimensions=32, user="me")
+    alone = embed(api, input="stack arrays", dimensions=32, user="me")
     np.testing.assert_allclose(alone["data"][0]["embedding"], expected[0], atol=1e-6)
-    assert (found["object"], found["model"], found["data"][0]["object"]) == ("list", "tuned", "embedding")
+    assert (answer["object"], answer["model"], answer["data"][0]["object"]) == ("list", "tuned", "embedding")
 
 
 def test_usage_counts_the_tokens_that_the_encoder_reads(api: EmbeddingsApi) -> None:
-    """[CLS] stack array [SEP] is 4, [CLS] sort [SEP] is 3; a long text counts 32, where the tiny encoder cuts."""
-    assert ask(api, input=["stack array", "sort"])["usage"] == {"prompt_tokens": 7, "total_tokens": 7}
-    assert ask(api, input="sort " * 500)["usage"]["prompt_tokens"] == 32
+    """[CLS] stack array [SEP] is 4, [CLS] sort [SEP] is 3; a long text counts 32, the tiny encoder's maximum."""
+    assert embed(api, input=["stack array", "sort"])["usage"] == {"prompt_tokens": 7, "total_tokens": 7}
+    assert embed(api, input="sort " * 500)["usage"]["prompt_tokens"] == 32
 
 
-def test_queries_and_documents_get_their_prompts_by_the_models_name(tiny_onnx: Path, tmp_path: Path) -> None:
+def test_queries_and_documents_get_their_prompts_by_model_name(tiny_onnx: Path, tmp_path: Path) -> None:
     """`tuned-query` is encode_query, `tuned-document` encode_document; their prompts' tokens count."""
     folder = Path(shutil.copytree(tiny_onnx, tmp_path / "onnx"))
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -57,9 +57,9 @@ def test_queries_and_documents_get_their_prompts_by_the_models_name(tiny_onnx: P
     }
     assert [each["id"] for each in api.models()["data"]] == list(by_name)
     for name, (encode, n_tokens) in by_name.items():
-        found = ask(api, model=name, input="sort")
-        np.testing.assert_array_equal(np.array(found["data"][0]["embedding"], np.float32), encode(["sort"])[0])
-        assert found["usage"]["prompt_tokens"] == n_tokens
+        answer = embed(api, model=name, input="sort")
+        np.testing.assert_array_equal(np.array(answer["data"][0]["embedding"], np.float32), encode(["sort"])[0])
+        assert answer["usage"]["prompt_tokens"] == n_tokens
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_queries_and_documents_get_their_prompts_by_the_models_name(tiny_onnx: P
         ({"model": "tuned", "input": ["x"] * 2049}, 400, "input", None, "1 to 2048"),
         ({"model": "tuned", "input": [101, 102]}, 400, "input", None, "token ids are not supported"),
         ({"model": "tuned", "input": "x", "encoding_format": "hex"}, 400, "encoding_format", None, "or 'base64'"),
-        ({"model": "tuned", "input": "x", "dimensions": 8}, 400, "dimensions", None, "makes 32"),
+        ({"model": "tuned", "input": "x", "dimensions": 8}, 400, "dimensions", None, "makes 32 only"),
         ({"model": "tuned", "input": "x", "n": 1}, 400, "n", None, "unknown argument"),
         ([], 400, None, None, "not a JSON object"),
     ],
@@ -82,7 +82,7 @@ def test_queries_and_documents_get_their_prompts_by_the_models_name(tiny_onnx: P
 def test_a_wrong_request_is_an_error_object(
     api: EmbeddingsApi, request_: Any, status: int, param: str | None, code: str | None, words: str
 ) -> None:
-    """With OpenAI's four keys, naming the argument that is wrong."""
+    """It has OpenAI's four keys and names the wrong argument."""
     with pytest.raises(ApiError) as caught:
         api.embeddings(json.dumps(request_).encode())
     error = caught.value.content["error"]
@@ -92,7 +92,8 @@ def test_a_wrong_request_is_an_error_object(
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b'{"model": "tuned", "input": "\\ud800"}', b"1" * 5000])
-def test_what_is_no_json_in_unicode_is_refused(api: EmbeddingsApi, body: bytes) -> None:
+def test_a_body_that_is_no_json_in_unicode_is_refused(api: EmbeddingsApi, body: bytes) -> None:
+    """Empty, cut, not UTF-8, a lone surrogate, a huge number: status 400."""
     with pytest.raises(ApiError) as caught:
         api.embeddings(body)
     assert caught.value.status == 400
