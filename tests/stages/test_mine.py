@@ -58,7 +58,7 @@ def test_no_mined_negatives_are_an_option(tmp_path: Path) -> None:
 
 
 def test_the_users_own_negatives_come_first(tmp_path: Path) -> None:
-    """Of query 0's three, two are taken; mined ones fill all rows to n_negatives + 2 without repetition."""
+    """Query 0 gives three, of which two are taken; mined ones fill all rows to n_negatives + 2 without repetition."""
     data = Data.random(7)
     own = data.train_rows_outside(0)[:3]
     nearest = next(row for row in data.ranked(1, 6) if data.may_be_mined(1, row, 0.9))

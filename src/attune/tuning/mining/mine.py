@@ -101,7 +101,7 @@ def mine_negatives(data: MiningInput, params: MineParams, score: Scorer) -> Mini
         score: scores pairs of query and document: the cross-encoder if params.reranker names one, else cosines.
 
     Raises:
-        BadInput: a query has too few documents to draw from, or BM25 is asked for and no document holds a word.
+        BadInput: a query has too few documents to draw from, or BM25 is used and no document has a word.
     """
     positive_scores = score(data.positives)
     is_same_query = answers_same_query(data.query_vectors, data.positives, params.same_query)
