@@ -13,7 +13,7 @@ from attune.cli.review.findings import Figures, Finding, Missing
 from attune.cli.review.gate import judge_project, reader
 from attune.cli.review.history import Changes, dvc_diff, without_moves
 from attune.errors import BadInput
-from attune.evaluation.report.markdown import plain
+from attune.evaluation.report.markdown import plain, table
 
 HEADLINE_FILE = "metrics/tuned.json"
 MAX_CHARACTERS = 60_000  # GitHub refuses comments above 65,536
@@ -143,14 +143,8 @@ def _delta(value: Any) -> str:  # noqa: ANN401
 
 
 def _text(value: object) -> str:
-    """Escapes a value for a cell or a line of the comment; an @ at the start of a word mentions nobody."""
-    return re.sub(r"(?<!\w)@", "@\u200b", plain(str(value), MAX_CHARACTERS))
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns a table in GitHub's Markdown."""
-    lines = [head, ["---" for _ in head], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    """Escapes a value for a cell or a line; it is not cut, and it mentions nobody."""
+    return plain(value, limit=None, can_mention=False)
 
 
 def _folded(title: str, content: str) -> str:
