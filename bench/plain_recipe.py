@@ -10,8 +10,9 @@ from sentence_transformers.base.sampler import BatchSamplers
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
 from attune.encoding.encoders import best_precision, load_torch
-from attune.stages.train import TrainParams, training_rows
+from attune.stages.train import training_rows
 from attune.tables import CORPUS, TRIPLETS, full_texts, read
+from attune.tuning.training.recipe import TrainParams
 
 
 def plain(folder: Path, params: TrainParams, seed: int, rate: float, scratch: Path) -> SentenceTransformer:

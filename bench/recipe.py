@@ -35,8 +35,9 @@ from attune.evaluation.scoring.measures import measure
 from attune.retrieval.exact import top_k
 from attune.stage import call, fail, load_params
 from attune.stages.merge import MergeParams, merge
-from attune.stages.train import TrainParams, train
+from attune.stages.train import train
 from attune.tables import CORPUS, full_texts, read
+from attune.tuning.training.recipe import TrainParams
 
 ROOT = Path(__file__).resolve().parent.parent
 STSB = Path(os.environ.get("ATTUNE_DATASETS", ROOT / "../shared/datasets")) / "stsb" / "test.jsonl"
@@ -95,7 +96,7 @@ class Bench:
         self.folder = folder
         params = load_params(TrainParams, "train", folder / "params.yaml")
         self.params = params.model_copy(update={"epochs": epochs}) if epochs else params
-        torch.set_num_threads(self.params.threads)
+        torch.set_num_threads(self.params.machine.threads)
 
     def run(self, system: str, seed: int, rate: float = 0.0) -> dict[str, float]:
         """The figures of one run, from scratch/bench if they are there."""

@@ -89,25 +89,25 @@ def attune(folder: Path, texts: Texts, batch_size: int, scratch: str, whole_reci
     """As stage train fits an encoder, the one place that knows how; by default without what the plain recipe lacks."""
     from attune.encoding import encoders  # noqa: PLC0415
     from attune.stage import load_params  # noqa: PLC0415
-    from attune.stages.train import TrainParams  # noqa: PLC0415
     from attune.tuning.dev import RetrievalTask  # noqa: PLC0415
     from attune.tuning.general_text import read_general_text  # noqa: PLC0415
-    from attune.tuning.training import fit as fitting  # noqa: PLC0415
-    from attune.tuning.training.batches import Rows  # noqa: PLC0415
-    from attune.tuning.training.fit import Material  # noqa: PLC0415
+    from attune.tuning.training.batches import BatchingKeys  # noqa: PLC0415
+    from attune.tuning.training.fit import TrainingData, fit  # noqa: PLC0415
+    from attune.tuning.training.recipe import TrainParams  # noqa: PLC0415
 
     params = load_params(TrainParams, "train", ROOT / "params.yaml")
     changes: dict[str, Any] = {"epochs": 1, "batch_size": batch_size, "n_evaluations": 1, "general_share": 0.0}
     if not whole_recipe:
         changes |= {"loss": "mnrl", "mini_batch_size": 0, "distill_weight": 0.0, "matryoshka_dims": [], "lora_rank": 0}
-    recipe = params.model_copy(update=changes).recipes()[params.seeds[0]]
+    params = params.model_copy(update=changes).runs()[params.seed]
     n = len(texts["query"])
-    dev = RetrievalTask({"q": texts["query"][0]}, {"d": texts["positive"][0]}, {"q": {"d"}})  # judged once, before the first step
-    batching = Rows(list(range(n)), [[]] * n, [len(text) for text in texts["positive"]])
-    general = read_general_text(ROOT / params.general).train if recipe.reads_general_text else []
-    base = encoders.load_torch(folder) if recipe.is_guided else None
-    material = Material(Dataset.from_dict(texts), batching, dev, general)
-    fitting.fit(encoders.load_torch(folder), base, material, recipe, Path(scratch))
+    # scored once, before the first step
+    dev = RetrievalTask({"q": texts["query"][0]}, {"d": texts["positive"][0]}, {"q": {"d"}})
+    keys = BatchingKeys(list(range(n)), [[]] * n, [len(text) for text in texts["positive"]])
+    general = read_general_text(ROOT / params.general).train if params.needs_general_text else []
+    base = encoders.load_torch(folder) if params.needs_base else None
+    data = TrainingData(Dataset.from_dict(texts), keys, dev, general)
+    fit(encoders.load_torch(folder), base, data, params, Path(scratch))
 
 
 COMPETITORS: dict[str, Callable[[Path, Texts, int, str], None]] = {

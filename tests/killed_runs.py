@@ -1,9 +1,9 @@
-"""Runs of stage train in processes of their own, some of which SIGKILL themselves; requests in, results out, as JSON.
+"""Runs stage train in processes of their own, some of which SIGKILL themselves; requests in, results out, as JSON.
 
-Python tells its audit hook of every file that is opened, renamed, removed or copied; a run counts those under its own
-folder, and its training steps. A job says at which count the process dies, so moments are chosen among all that change
-what is on disk, and are the same each time. One process loads the libraries, once for all requests; each run is a fork
-of it. A request is a line {"folder", "jobs"}, its answer a line, too, with a result for each job.
+Python calls its audit hook for every file that is opened, renamed, removed or copied; a run counts those under its own
+folder, and its training steps. A job gives the count at which the process dies, so the moments are among all that
+change files, and are the same each time. One process loads the libraries, once for all requests; each run is a fork of
+it. A request is a line {"folder", "jobs"}, its answer a line with a result for each job.
 """
 
 import json
@@ -52,7 +52,7 @@ def watch(folder: Path, kill_at: int, log: Path) -> None:
 
 
 def train(folder: Path, changes: dict[str, Any], kill_at: int, largest_file: int | None, log: Path) -> None:
-    """One run, in this process, which ends with it; an error is left in a file."""
+    """Runs the stage in this process and ends the process; an error is left in a file."""
     os.chdir(folder)
     inputs = {name: folder / name for name in ("base", "prepared", "mined", "dev_split")}
     watch(folder, kill_at, log)
@@ -68,7 +68,7 @@ def train(folder: Path, changes: dict[str, Any], kill_at: int, largest_file: int
 
 
 def run(folder: Path, changes: dict[str, Any], kill_at: int = 0, largest_file: int | None = None) -> dict[str, Any]:
-    """One run, in a fork: how it ended, its events, models, receipt and curve."""
+    """Runs the stage in a fork; returns its signal, events, models, receipt and curve."""
     log, error = folder / "events", folder / "error"
     for path in (log, error):
         path.unlink(missing_ok=True)
@@ -96,7 +96,7 @@ def main() -> None:
 
     CallbackHandler.__init__ = with_steps
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a run prints is no answer
+    os.dup2(2, 1)  # prints of a run are no answers
     for line in sys.stdin:
         request = json.loads(line)
         print(json.dumps([run(Path(request["folder"]), **job) for job in request["jobs"]]), file=answers, flush=True)

@@ -1,7 +1,7 @@
-"""What several processes do together in tests; to `attune.launch` these are stages, as train and embed are."""
+"""A stage that does in several processes everything the tests of shared training and encoding compare."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,37 +10,31 @@ import torch
 import torch.distributed as dist
 import transformers.trainer
 from sentence_transformers import SentenceTransformer
-from training import arguments, params
+from training import MACHINE, arguments, params, run_params
 from transformers import TrainerCallback
 
 from attune.encoding import launch, processes, shards
 from attune.encoding.launch import SharedParams
-from attune.stage import Out, Receipt
+from attune.stage import Out, Receipt, run
 from attune.stages.embed import EmbedParams, embed
 from attune.stages.train import train
 from attune.tuning.training import losses
-from attune.tuning.training.forgetting import Distilled, Lesson
-from attune.tuning.training.losses import Whole
-from attune.tuning.training.recipe import Recipe
-
-
-def recipe(changes: dict[str, Any]) -> Recipe:
-    (only,) = params(**changes).recipes().values()
-    return only
+from attune.tuning.training.forgetting import Teacher, WithDistillation
+from attune.tuning.training.losses import AllProcessesLoss
 
 
 def loss_and_gradient(
     encoder: Path, columns: Sequence[Sequence[str]], changes: dict[str, Any]
 ) -> tuple[float, torch.Tensor]:
-    """Of a batch of which each process embeds its part; gradients are averaged as DistributedDataParallel does."""
+    """Returns both for a batch of which each process embeds its part; gradients are averaged as DDP does."""
     model, guide = (SentenceTransformer(str(encoder), device="cpu").eval() for _ in range(2))
-    loss = losses.build(model, recipe(changes), guide)
+    loss = losses.build_loss(model, run_params(**changes), guide)
     if changes.get("distill_weight"):
         texts = [text for column in columns for text in column]
-        lesson = Lesson(texts, torch.roll(torch.from_numpy(model.encode(texts)), 1, 0))
-        loss = Distilled(model, loss, recipe(changes), lesson)
+        teacher = Teacher(texts, torch.roll(torch.from_numpy(model.encode(texts)), 1, 0))
+        loss = WithDistillation(model, loss, run_params(**changes), teacher)
     parts = [model.preprocess(list(processes.own_part(column))) for column in columns]
-    value = Whole(model, loss)(parts, None)
+    value = AllProcessesLoss(model, loss)(parts, None)
     value.backward()
     gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
     if processes.world_size() > 1:
@@ -48,23 +42,24 @@ def loss_and_gradient(
     return value.item(), gradient / processes.world_size()
 
 
-def losses_of(encoder: Path, asked: dict[str, Any]) -> dict[str, Any]:
-    """The loss and gradient of each variant."""
-    return {name: loss_and_gradient(encoder, asked["columns"], changes) for name, changes in asked["variants"].items()}
+def losses_of(
+    encoder: Path, columns: Sequence[Sequence[str]], variants: Mapping[str, dict[str, Any]]
+) -> dict[str, tuple[float, torch.Tensor]]:
+    """Returns the loss and gradient of each variant of the parameters."""
+    return {name: loss_and_gradient(encoder, columns, changes) for name, changes in variants.items()}
 
 
 def work(params: SharedParams, folder: Path, job: Path, out: Out) -> Receipt:
-    """Does what a file says: trainings by name, one that stops at a step and goes on, and losses over columns."""
-    asked = json.loads(job.read_text())
-    found = losses_of(folder / "base", asked)
+    """Does the work that a file describes: trainings by name, one that stops at a step and resumes, and losses."""
+    jobs = json.loads(job.read_text())
+    values = losses_of(folder / "base", jobs["columns"], jobs["variants"])
     if processes.is_rank_0():
-        torch.save(found, out)
-    for name, changes in asked["trainings"].items():
-        settings = settings_of(changes | {"processes": params.processes})
-        launch.take_part(train, settings, folder / f"{name}.json", arguments(folder, name))
-    stop_and_resume(folder, params.processes, **asked["stopped"])
+        torch.save(values, out)
+    for name, changes in jobs["trainings"].items():
+        launch.run_on_rank(train, train_params(params, changes), folder / f"{name}.json", arguments(folder, name))
+    stop_and_resume(folder, train_params(params, jobs["stopped"]["changes"]), jobs["stopped"]["steps"])
     shards.SIZE = 16  # several for each process
-    launch.take_part(embed, embed_params(params.processes), None, embed_arguments(folder, "embedded_by_two"))
+    launch.run_on_rank(embed, embed_params(params.processes), None, embed_arguments(folder, "embedded_by_two"))
     return {}
 
 
@@ -72,44 +67,47 @@ class Stopped(Exception):
     """In place of a kill, which would end the test's processes."""
 
 
-class Stops(TrainerCallback):
+class StopCallback(TrainerCallback):
     """Stops the training at a step."""
 
-    at = 0  # set once for the process: the trainer makes the callback itself
+    step = 0  # set once for the process: the trainer makes the callback itself
 
     def on_step_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
-        if state.global_step == self.at:
+        if state.global_step == self.step:
             raise Stopped
 
 
-def stop_and_resume(folder: Path, n_processes: int, steps: int, changes: dict[str, Any]) -> None:
-    """Trains `resumed` in two goes, and says at which step each process stopped."""
-    settings = settings_of(changes | {"processes": n_processes})
-    go = partial(launch.take_part, train, settings, folder / "resumed.json", arguments(folder, "resumed"))
-    transformers.trainer.DEFAULT_CALLBACKS.append(Stops)
-    Stops.at, stopped = steps, 0
+def stop_and_resume(folder: Path, settings: Any, step: int) -> None:
+    """Trains `resumed`, stopped once at a step, and writes the step at which each process stopped."""
+    go = partial(launch.run_on_rank, train, settings, folder / "resumed.json", arguments(folder, "resumed"))
+    transformers.trainer.DEFAULT_CALLBACKS.append(StopCallback)
+    StopCallback.step, stopped = step, 0
     try:
         go()
     except Stopped:
-        stopped = steps
+        stopped = step
     finally:
-        transformers.trainer.DEFAULT_CALLBACKS.remove(Stops)
-    everywhere: list[Any] = [None] * n_processes
+        transformers.trainer.DEFAULT_CALLBACKS.remove(StopCallback)
+    everywhere: list[Any] = [None] * settings.processes
     dist.all_gather_object(everywhere, stopped)
     if processes.is_rank_0():
         (folder / "stopped_at.json").write_text(json.dumps(everywhere))
     go()
 
 
+def train_params(shared: SharedParams, changes: Mapping[str, Any]) -> Any:
+    return params(**changes, processes=shared.processes)
+
+
 def embed_params(n_processes: int) -> EmbedParams:
-    return EmbedParams(precision="fp32", batch_tokens=64, processes=n_processes, threads=1)
+    return EmbedParams.model_validate({"processes": n_processes, "machine": MACHINE | {"batch_tokens": 64}})
 
 
 def embed_arguments(folder: Path, name: str) -> dict[str, Any]:
-    """Stage embed for a task's base encoder."""
-    of_folder = {argument: folder / argument for argument in ("prepared", "splits")}
-    return of_folder | {"system": "round", "model": folder / "base", "out": folder / name}
+    """Returns stage embed's arguments for a task's base encoder."""
+    tables = {argument: folder / argument for argument in ("prepared", "splits")}
+    return tables | {"system": "round", "model": folder / "base", "out": folder / name}
 
 
-def settings_of(changes: dict[str, Any]) -> Any:
-    return params(**changes)
+if __name__ == "__main__":
+    run(work, launch.call)

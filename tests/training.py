@@ -1,4 +1,4 @@
-"""A small training task, the stage's parameters for it, and runs of it in processes that may be killed."""
+"""A small training task, parameters of stage train for it, and runs of the stage."""
 
 import hashlib
 import json
@@ -8,8 +8,9 @@ from pathlib import Path
 import polars as pl
 
 from attune.encoding import launch
-from attune.stages.train import TrainParams, train
+from attune.stages.train import train
 from attune.tables import CLUSTERED_QUERIES, CORPUS, DOCUMENT_IDS, QRELS, TRIPLETS, write
+from attune.tuning.training.recipe import TrainParams
 
 WORDS = (
     "array graph matrix mean sum sort tree edge node vector signal spline table column index query filter root".split()
@@ -18,22 +19,32 @@ WORDS = (
 GENERAL = "animal bread river house garden dog door bird mother boat".split()
 
 
+MACHINE = {"threads": 1, "precision": "fp32", "batch_tokens": 4096}
+
+
 def params(**changes: object) -> TrainParams:
+    """Returns parameters for the small task, some of them changed."""
     values = {
         "seeds": [5], "loss": "mnrl", "epochs": 3, "batch_size": 8, "mini_batch_size": 0, "learning_rate": 2e-3,
         "warmup_share": 0.1, "weight_decay": 0.01, "scale": 20.0, "symmetric": False, "guide_margin": 0.05,
         "guide_same_side": True, "triplet_margin": 0.2, "contrastive_margin": 0.5, "matryoshka_dims": [],
         "lora_rank": 0, "lora_alpha": 16.0, "dropout": 0.1, "general": "practice.jsonl", "general_share": 0.0,
         "distill_weight": 0.0, "distill_batch_size": 4, "n_evaluations": 3, "patience": 3, "keep": "best",
-        "precision": "fp32", "processes": 1, "threads": 1,
+        "processes": 1, "machine": MACHINE,
     }  # fmt: skip
     return TrainParams.model_validate(values | changes)
 
 
-def task(folder: Path, base: Path) -> dict[str, Path]:
-    """Pairs of words asked for in reverse order: something a random encoder can learn; every fourth query is dev's.
+def run_params(**changes: object) -> TrainParams:
+    """Returns the parameters of one seed's run, some of them changed."""
+    (run,) = params(**changes).runs().values()
+    return run
 
-    Documents x0 to x9 are in no split that training sees, as those of the test split.
+
+def task(folder: Path, base: Path) -> dict[str, Path]:
+    """Writes a task that a random encoder can learn: a query names the two words of its document in reverse order.
+
+    Every fourth query is dev's. Documents x0 to x9 are in no split that training sees, as those of the test split.
     """
     pairs = [(one, other) for one in WORDS for other in WORDS if one < other][:96]
     ids = [f"d{i:02}" for i in range(len(pairs))]
@@ -43,26 +54,26 @@ def task(folder: Path, base: Path) -> dict[str, Path]:
     columns = {"document_id": all_ids, "title": [""] * len(all_ids), "text": all_texts}
     columns |= {"duplicate_of": all_ids, "cluster_id": all_ids}
     write(pl.DataFrame(columns, schema=CORPUS), folder / "prepared" / "corpus.parquet", CORPUS)
-    asked = [f"find {other} and {one}" for one, other in pairs]
-    rows = {"query_id": ids, "text": asked, "cluster_id": ids, "document_id": ids}
+    queries = [f"find {other} and {one}" for one, other in pairs]
+    rows = {"query_id": ids, "text": queries, "cluster_id": ids, "document_id": ids}
     negatives = pl.Series(
         "negative_ids", [[ids[(i + 1) % len(ids)]] for i in range(len(ids))], TRIPLETS["negative_ids"]
     )
     triplets = pl.DataFrame(rows).with_columns(negatives)
     is_dev = pl.Series([i % 4 == 0 for i in range(len(ids))])
     write(triplets.filter(~is_dev), folder / "mined" / "triplets.parquet", TRIPLETS)
-    held_out = triplets.filter(is_dev)
+    dev_triplets = triplets.filter(is_dev)
     dev = folder / "dev_split"
     write(
-        held_out.select("query_id", "text", "cluster_id", given_split=pl.lit(""), stratum=pl.lit("")),
+        dev_triplets.select("query_id", "text", "cluster_id", given_split=pl.lit(""), stratum=pl.lit("")),
         dev / "queries.parquet",
         CLUSTERED_QUERIES,
     )
-    write(held_out.select("query_id", "document_id", relevance=pl.lit(1, pl.Int64)), dev / "qrels.parquet", QRELS)
-    write(held_out.select("document_id"), dev / "documents.parquet", DOCUMENT_IDS)
+    write(dev_triplets.select("query_id", "document_id", relevance=pl.lit(1, pl.Int64)), dev / "qrels.parquet", QRELS)
+    write(dev_triplets.select("document_id"), dev / "documents.parquet", DOCUMENT_IDS)
     shutil.copytree(base, folder / "base")
     (folder / "base" / "attune.json").write_text("{}\n")
-    # other words in another order, so that practising pulls elsewhere than the task does
+    # other words in another order, so that general text pulls elsewhere than the task does
     general = [f"{one} and a {other} by the river" for one in GENERAL for other in GENERAL if one < other]
     pairs = [{"query": f"where is the {text}", "passage": f"the {text} is here"} for text in general]
     (folder / "practice.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
@@ -71,7 +82,7 @@ def task(folder: Path, base: Path) -> dict[str, Path]:
 
 
 def sha256(folder: Path) -> str:
-    """Of everything in a folder, names included."""
+    """Hashes everything in a folder, names included."""
     digest = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
@@ -79,12 +90,12 @@ def sha256(folder: Path) -> str:
 
 
 def arguments(folder: Path, name: str) -> dict[str, Path]:
-    """The stage's arguments for a task in a folder."""
+    """Returns the stage's arguments for a task in a folder."""
     inputs = {argument: folder / argument for argument in ("base", "prepared", "mined", "dev_split")}
     return inputs | {"start": folder / "base", "out": folder / name, "curve_file": folder / f"{name}.csv"}
 
 
 def trained(folder: Path, inputs: dict[str, Path], settings: TrainParams, name: str) -> tuple[str, dict[str, float]]:
-    """Runs the stage; the sha256 of all models, and the receipt."""
+    """Runs the stage; returns the sha256 of all models, and the receipt."""
     launch.call(train, settings, folder / f"{name}.json", **arguments(folder, name) | inputs)
     return sha256(folder / name), json.loads((folder / f"{name}.json").read_text())

@@ -121,9 +121,9 @@ def build(folder: Path, family: str, pooling: str, has_prompts: bool, has_dense:
 def test_dropout_also_reaches_attention_that_keeps_it_as_a_number(tmp_path: Path) -> None:
     """ModernBERT's, where an encoder's own config has some: train.dropout counts in every layer."""
     from datasets import Dataset
-    from training import params
+    from training import run_params
 
-    from attune.tuning.training import fit as fitting
+    from attune.tuning.training import fit
 
     encoder = load_torch(build(tmp_path, "modernbert", "mean", has_prompts=False, has_dense=False))
     attention = [
@@ -131,8 +131,8 @@ def test_dropout_also_reaches_attention_that_keeps_it_as_a_number(tmp_path: Path
     ]
     for module in attention:
         module.attention_dropout = 0.5
-    (recipe,) = params(dropout=0.25).recipes().values()
-    fitting._make_ready(encoder, recipe, Dataset.from_dict({"query": ["sort"], "positive": ["sort the rows"]}))
+    rows = Dataset.from_dict({"query": ["sort"], "positive": ["sort the rows"]})
+    fit._prepare_model(encoder, run_params(dropout=0.25), rows)
     assert [module.attention_dropout for module in attention] == [0.25, 0.25]
 
 

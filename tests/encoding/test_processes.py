@@ -1,7 +1,10 @@
 """Two processes train what one does, repeat themselves to the byte, share every loss, and end together."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +13,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from shared_jobs import embed_arguments, embed_params, losses_of, work
-from training import params, sha256, task, trained
+from ruamel.yaml import YAML
+from shared_jobs import embed_arguments, embed_params, losses_of
+from training import MACHINE, params, sha256, task, trained
 
-from attune.encoding import launch, processes, shards
+from attune.encoding import processes, shards
 from attune.errors import BadInput
+from attune.stage import call
 from attune.stages.embed import embed
-from attune.tuning.training.batches import Epochs, Rows
+from attune.tuning.training.batches import BatchingKeys, EpochCallback
 
+TESTS = Path(__file__).resolve().parents[1]
 # 5 rows of 2 processes: parts of 3 and 2
 QUERIES = ["find sum and mean", "sort the tree", "spline of an edge", "filter the column", "a vector"]
 DOCUMENTS = ["mean sum", "tree sort of the data", "edge spline of the data", "column filter", "vector of the data"]
@@ -46,7 +52,7 @@ TWO_EPOCHS = {"epochs": 2, "n_evaluations": 4, "patience": 4}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path:
-    """A task, trained on by two processes that were started once."""
+    """A task, trained on by two processes that torchrun started once, by a stage's own command."""
     folder = tmp_path_factory.mktemp("processes")
     task(folder, tiny_encoder)
     shutil.copytree(folder / "dev_split", folder / "splits" / "train")
@@ -60,21 +66,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path
             }
         )
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        arguments = {"folder": folder, "job": folder / "job.json", "out": folder / "losses"}
-        launch.call(work, params(processes=2), None, **arguments)
+    YAML().dump({"machine": MACHINE, "work": {"processes": 2}}, folder / "params.yaml")
+    environment = os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent / 'src'}", "PYTHONHASHSEED": "0"}
+    command = [sys.executable, "-m", "shared_jobs", "--folder", str(folder), "--job", "job.json", "--out", "losses"]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     return folder
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_each_loss_has_the_value_and_the_gradient_that_it_has_in_one_process(folder: Path, name: str) -> None:
-    """Whatever it compares with what, in parts of unequal size."""
+def test_each_loss_and_gradient_is_that_of_one_process(folder: Path, name: str) -> None:
+    """For every kind of loss, with parts of unequal size."""
     value, gradient = torch.load(folder / "losses")[name]
-    asked = {"columns": [QUERIES, DOCUMENTS, NEGATIVES], "variants": {name: VARIANTS[name]}}
-    its_value, its_gradient = losses_of(folder / "base", asked)[name]
-    assert value == pytest.approx(its_value, abs=1e-5)
-    assert torch.allclose(gradient, its_gradient, atol=1e-5)
+    columns = [QUERIES, DOCUMENTS, NEGATIVES]
+    alone, gradient_alone = losses_of(folder / "base", columns, {name: VARIANTS[name]})[name]
+    assert value == pytest.approx(alone, abs=1e-5)
+    assert torch.allclose(gradient, gradient_alone, atol=1e-5)
 
 
 def test_two_processes_train_as_one_does(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,27 +104,26 @@ def test_two_processes_repeat_themselves_to_the_byte(folder: Path) -> None:
     assert not list((folder / "scratch" / "train").iterdir())
 
 
-def test_two_processes_that_stopped_in_their_second_epoch_go_on_to_the_same_bytes(folder: Path) -> None:
+def test_two_processes_stopped_in_epoch_two_resume_to_the_same_bytes(folder: Path) -> None:
     """From the checkpoint of step 12, with the second epoch's batches and not the first's."""
     assert json.loads((folder / "stopped_at.json").read_text()) == [14, 14]
     assert sha256(folder / "resumed") == sha256(folder / "whole")
     assert (folder / "resumed.csv").read_text() == (folder / "whole.csv").read_text()
 
 
-def test_embeddings_of_two_processes_are_those_of_one_to_the_byte(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Corpus and queries; nothing is left in scratch."""
+def test_embeddings_of_two_processes_are_those_of_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the byte, corpus and queries; nothing is left in scratch."""
     monkeypatch.chdir(folder)
     monkeypatch.setattr(shards, "SIZE", 16)
-    launch.call(embed, embed_params(1), None, **embed_arguments(folder, "embedded_by_one"))
+    call(embed, embed_params(1), None, **embed_arguments(folder, "embedded_by_one"))
     assert sha256(folder / "embedded_by_one") == sha256(folder / "embedded_by_two")
     assert {path.name for path in (folder / "embedded_by_two").iterdir()} == {"corpus.npy", "train.npy"}
     assert not list((folder / "scratch" / "embed").iterdir())
 
 
 @given(st.lists(st.integers(), max_size=50), st.integers(1, 9))
-def test_parts_are_the_rows_in_their_order_of_nearly_the_same_size(rows: list[int], n: int) -> None:
+def test_parts_are_consecutive_and_of_nearly_the_same_size(rows: list[int], n: int) -> None:
+    """Together they are the rows in their order; no part is longer than another by more than one."""
     parts = processes.parts(rows, n)
     assert [row for part in parts for row in part] == rows
     assert len(parts) == n and max(map(len, parts)) - min(map(len, parts)) <= 1
@@ -125,17 +131,39 @@ def test_parts_are_the_rows_in_their_order_of_nearly_the_same_size(rows: list[in
 
 def test_the_parts_of_a_step_are_the_batch_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """In both epochs; a batch too small to share is one line."""
-    rows = Rows([str(i) for i in range(23)], [[]] * 23, list(range(23)))
-    settings = {"rows": rows, "batch_size": 7, "drop_last": False, "seed": 3}
-    whole = Epochs().batches(range(23), **settings)
-    monkeypatch.setitem(processes._place, "count", 3)
-    shared = Epochs().batches(range(23), **settings)
+    keys = BatchingKeys([str(i) for i in range(23)], [[]] * 23, list(range(23)))
+    settings = {"keys": keys, "batch_size": 7, "drop_last": False, "seed": 3}
+    whole = EpochCallback().build_sampler(range(23), **settings)
+    monkeypatch.setattr(processes, "world_size", lambda: 3)
+    shared = EpochCallback().build_sampler(range(23), **settings)
     assert len(shared) == 3 * len(whole)
     for epoch in (0, 1):
         whole.set_epoch(epoch)
         shared.sampler.set_epoch(epoch)
         parts = list(shared)
         assert [[*one, *two, *three] for one, two, three in zip(*[iter(parts)] * 3, strict=True)] == list(whole)
-    monkeypatch.setitem(processes._place, "count", 8)
+    monkeypatch.setattr(processes, "world_size", lambda: 8)
     with pytest.raises(BadInput, match="got 8, but too few clusters leave a batch of 7 rows"):
         list(shared)
+
+
+def test_a_process_alone_has_rank_0_and_imports_no_torch() -> None:
+    """World size 1, its part is everything, a decision is its own, and nothing waits."""
+    program = """
+import sys
+from attune.encoding import processes
+assert (processes.rank(), processes.world_size(), processes.is_rank_0()) == (0, 1, True)
+assert list(processes.own_part([1, 2])) == [1, 2] and processes.broadcast(lambda: 3) == 3
+assert processes.same_on_all_ranks("run") == "run"
+processes.barrier()
+assert "torch" not in sys.modules
+"""
+    environment = os.environ | {"PYTHONPATH": str(TESTS.parent / "src")}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+
+
+def test_processes_with_different_runs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line names this process, and says what all hosts must share."""
+    monkeypatch.setattr(processes, "broadcast", lambda _: "the run of rank 0")
+    with pytest.raises(BadInput, match="process 1 has other data, code, libraries or hardware than process 1; give"):
+        processes.same_on_all_ranks("another run")

@@ -1,4 +1,4 @@
-"""torchrun starts a stage's own command on several processes, as the README says."""
+"""Stages under torchrun, started by the user as on several hosts, and by the stage itself on one."""
 
 import os
 import shutil
@@ -12,9 +12,11 @@ from ruamel.yaml import YAML
 from shared_jobs import embed_arguments, embed_params
 from training import sha256, task
 
+from attune.stage import AfterCommit
 from attune.stages.embed import embed
 
 ROOT = Path(__file__).resolve().parents[2]
+ALONE = [sys.executable]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
 
@@ -22,20 +24,23 @@ def options(arguments: dict[str, Any]) -> list[str]:
     return [text for name, value in arguments.items() for text in (f"--{name.replace('_', '-')}", str(value))]
 
 
-def test_embeddings_made_under_torchrun_are_those_of_one_process(
-    tmp_path: Path, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("launcher", [ALONE, TORCHRUN], ids=["by the stage", "by torchrun"])
+def test_embeddings_of_a_shared_stage_are_those_of_one_process(
+    tmp_path: Path, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch, launcher: list[str]
 ) -> None:
-    """To the byte; the receipt is written once."""
+    """To the byte; the receipt is written once, and stderr stays empty where the stage starts its processes itself."""
     monkeypatch.chdir(tmp_path)
     task(tmp_path, tiny_encoder)
     shutil.copytree("dev_split", "splits/train")
-    YAML().dump({"embed": embed_params(2).model_dump()}, Path("params.yaml"))
+    params = embed_params(2).model_dump()
+    YAML().dump({"machine": params.pop("machine"), "embed": params}, Path("params.yaml"))
     shared = options(embed_arguments(tmp_path, "shared") | {"receipt": tmp_path / "receipt.json"})
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
-    command = [*TORCHRUN, "-m", "attune.stages.embed", *shared]
+    command = [*launcher, "-m", "attune.stages.embed", *shared]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
-    embed(embed_params(1), **embed_arguments(tmp_path, "alone"))
+    assert launcher == TORCHRUN or not done.stderr
+    embed(embed_params(1), **embed_arguments(tmp_path, "alone"), after=AfterCommit())
     assert {path.name for path in Path("alone").iterdir()} == {"corpus.npy", "train.npy"}
     assert sha256(Path("shared")) == sha256(Path("alone"))
     assert Path("receipt.json").is_file()

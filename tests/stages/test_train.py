@@ -1,4 +1,4 @@
-"""Training learns, repeats itself to the byte, keeps the best on dev, once per seed, and reads no test row."""
+"""Stage train: it learns, repeats itself to the byte, keeps the best on dev, once per seed, and reads no test row."""
 
 import shutil
 from pathlib import Path
@@ -7,12 +7,13 @@ from typing import NoReturn
 import polars as pl
 import pytest
 from safetensors.torch import load_file
-from training import params, sha256, task, trained
+from training import params, run_params, sha256, task, trained
 
 from attune.encoding import encoders
 from attune.errors import BadInput
-from attune.stages.train import TrainParams, scratch_of
+from attune.stages.train import scratch_of
 from attune.tables import CORPUS, read, write
+from attune.tuning.training.recipe import TrainParams
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_each_seed_gives_the_encoder_that_it_gives_alone(tmp_path: Path, inputs:
     assert curves["seed"].unique(maintain_order=True).to_list() == [5, 6]
 
 
-def test_a_later_round_starts_each_seed_from_what_it_left(tmp_path: Path, inputs: dict[str, Path]) -> None:
+def test_a_later_round_starts_each_seed_from_its_own_encoder(tmp_path: Path, inputs: dict[str, Path]) -> None:
     """Start is a folder of seeds: step 0 scores what the round before reached; another seed is refused in one line."""
     _, first = trained(tmp_path, inputs, params(seeds=[5, 6]), "r1")
     _, second = trained(tmp_path, inputs | {"start": tmp_path / "r1"}, params(seeds=[6, 5], epochs=0), "r2")
@@ -73,7 +74,7 @@ def test_no_epochs_leave_the_base_encoder_exactly_as_it_is(tmp_path: Path, input
         assert receipt["n_steps"] == receipt["kept_step"] == 0
 
 
-def test_a_run_that_only_gets_worse_returns_its_start_and_stops_early(tmp_path: Path, inputs: dict[str, Path]) -> None:
+def test_a_run_that_gets_worse_stops_early_and_returns_its_start(tmp_path: Path, inputs: dict[str, Path]) -> None:
     """After a run that learned the task, a wrecking learning rate: dev falls, patience ends it, step 0 is kept."""
     trained(tmp_path, inputs, params(epochs=6), "good")
     wreck = params(learning_rate=0.5, epochs=20, n_evaluations=20, patience=2)
@@ -84,8 +85,8 @@ def test_a_run_that_only_gets_worse_returns_its_start_and_stops_early(tmp_path: 
     assert all(good[name].equal(kept[name]) for name in good)
 
 
-def test_the_last_encoder_is_kept_where_that_is_asked(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """Wrecked as it is, and without an early stop: what a report has to call overfitted."""
+def test_keep_last_keeps_the_last_encoder(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """Even a wrecked one, and without an early stop."""
     wreck = params(learning_rate=0.5, epochs=6, n_evaluations=6, patience=1, keep="last")
     _, receipt = trained(tmp_path, inputs, wreck, "wrecked")
     assert receipt["kept_step"] == receipt["n_steps"] == 6 * 9
@@ -140,7 +141,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("changes", "n_negatives", "line"), REFUSED, ids=lambda value: str(value)[:40])
-def test_what_cannot_work_is_refused_in_one_line_before_an_encoder_is_loaded(
+def test_combinations_that_cannot_work_are_refused_in_one_line(
     tmp_path: Path,
     inputs: dict[str, Path],
     monkeypatch: pytest.MonkeyPatch,
@@ -148,6 +149,8 @@ def test_what_cannot_work_is_refused_in_one_line_before_an_encoder_is_loaded(
     n_negatives: int,
     line: str,
 ) -> None:
+    """Before any encoder is loaded; nothing is written."""
+
     def load(_: Path) -> NoReturn:
         raise AssertionError("an encoder was loaded")
 
@@ -164,46 +167,50 @@ def test_what_cannot_work_is_refused_in_one_line_before_an_encoder_is_loaded(
     assert not (tmp_path / "refused").exists() and not (tmp_path / "scratch").exists()
 
 
-def test_matryoshka_dimensions_that_the_encoder_has_not_got_are_refused(
-    tmp_path: Path, inputs: dict[str, Path]
-) -> None:
+def test_matryoshka_dimensions_of_a_smaller_encoder_are_refused(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """The whole dimension is trained anyway, so it counts as too large."""
     with pytest.raises(BadInput, match="matryoshka_dims: got 32, expected less than the encoder's 32"):
         trained(tmp_path, inputs, params(matryoshka_dims=[8, 32]), "refused")
 
 
 @pytest.mark.parametrize("changes", [{"seeds": [1, 2, 1]}, {"seeds": []}, {"seeds": [-1]}, {"matryoshka_dims": [8, 8]}])
 def test_seeds_and_dimensions_are_lists_without_doubles(changes: dict[str, object]) -> None:
+    """At least one seed, none negative, none twice."""
     with pytest.raises(ValueError, match="seeds|matryoshka_dims"):
         params(**changes)
 
 
 def test_a_checkpoint_of_another_run_is_never_continued(inputs: dict[str, Path]) -> None:
-    """The scratch folder's name changes with every knob, the threads, the processes, and every input byte."""
+    """The scratch folder's name changes with every parameter, the machine's included, and every input byte."""
     files = [inputs["mined"] / "triplets.parquet"]
     other = {
         "loss": "triplet", "epochs": 4, "batch_size": 9, "mini_batch_size": 1, "learning_rate": 3e-3,
         "warmup_share": 0.2, "weight_decay": 0.02, "scale": 21.0, "symmetric": True, "guide_margin": 0.1,
         "guide_same_side": False, "triplet_margin": 0.3, "contrastive_margin": 0.6, "matryoshka_dims": [8],
         "lora_rank": 2, "lora_alpha": 17.0, "dropout": 0.2, "general_share": 0.3, "distill_weight": 0.5,
-        "distill_batch_size": 5, "n_evaluations": 4, "patience": 4, "keep": "last", "precision": "bf16",
-        "seeds": [6],
+        "distill_batch_size": 5, "n_evaluations": 4, "patience": 4, "keep": "last", "seeds": [6], "general": "other.jsonl",
+        "processes": 2, "machine": {"threads": 2, "precision": "fp32", "batch_tokens": 4096},
     }  # fmt: skip
-    assert {*other, "general", "threads", "processes"} == set(
-        TrainParams.model_fields
-    )  # `general` by its bytes, when it is read
-
-    def folder(settings: TrainParams) -> Path:
-        (knobs,) = settings.recipes().values()
-        return scratch_of(knobs, settings, files)
-
-    names = {folder(params(**{name: value})) for name, value in other.items()} | {folder(params())}
-    names |= {folder(params(threads=2)), folder(params(processes=2))}
+    assert other.keys() == TrainParams.model_fields.keys()
+    names = {scratch_of(run_params(**{name: value}), files) for name, value in other.items()}
+    names |= {scratch_of(run_params(), files)}
     files[0].write_bytes(files[0].read_bytes() + b" ")
-    assert len(names | {folder(params())}) == len(other) + 4
+    names |= {scratch_of(run_params(), files)}
+    assert len(names) == len(other) + 2
+
+
+def test_each_seed_has_a_run_with_its_own_seed_and_a_resolved_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs differ in nothing else, so a seed more leaves the others' scratch folders as they are."""
+    monkeypatch.setattr(encoders, "best_precision", lambda: "bf16")
+    machine = {"threads": 1, "precision": "auto", "batch_tokens": 4096}
+    runs = params(seeds=[5, 6], machine=machine).runs()
+    assert {seed: (run.seed, run.precision) for seed, run in runs.items()} == {5: (5, "bf16"), 6: (6, "bf16")}
+    assert runs[6] == params(seeds=[6], machine=machine | {"precision": "bf16"})
+    assert run_params().precision == "fp32"
 
 
 def test_the_curve_has_loss_and_dev_score_by_step() -> None:
-    """Log entries of one step are one row; the trainer's closing summary is not a point."""
+    """Log entries of one step are one row; the trainer's closing summary is no point."""
     from attune.tuning.curve import TrainingResult
 
     log = [

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
-from training import params, task, trained
+from training import params, run_params, task, trained
 
 from attune.encoding.encoders import load_torch
-from attune.tuning.training import lora as adapters
+from attune.tuning.training.lora import add_adapters, remove_adapters
 
 RANK = 2
 
@@ -40,9 +40,8 @@ def test_only_linear_layers_change_and_by_no_more_than_the_rank(tuned: tuple[Pat
         assert sizes[RANK] < 1e-4 * sizes[0]
 
 
-def test_the_saved_folder_has_the_files_of_the_base_and_loads_without_peft(
-    tuned: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_saved_folder_loads_without_peft(tuned: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the files of the base's folder and no others."""
     files = [{path.relative_to(folder) for path in folder.rglob("*")} for folder in tuned]
     assert files[0] == files[1]
     for name in [name for name in sys.modules if name.partition(".")[0] == "peft"]:
@@ -52,16 +51,15 @@ def test_the_saved_folder_has_the_files_of_the_base_and_loads_without_peft(
 
 
 def test_fresh_adapters_change_no_embedding_and_only_they_are_trained(tuned: tuple[Path, Path]) -> None:
-    """Merged or taken out, the encoder is what it was."""
+    """Merged or taken out, they leave the encoder as it was."""
     texts = ["find sum and mean", "a dog"]
-    (knobs,) = params(lora_rank=RANK).recipes().values()
     for merge in (False, True):
         model = load_torch(tuned[0])
         before = model.encode(texts)
-        added = adapters.add(model, knobs)
+        adapters = add_adapters(model, run_params(lora_rank=RANK))
         model.eval()
         assert np.array_equal(model.encode(texts), before)
         assert all("lora_" in name for name, p in model.named_parameters() if p.requires_grad)
-        adapters.remove(added, merge=merge)
+        remove_adapters(adapters, merge=merge)
         assert np.array_equal(model.encode(texts), before)
         assert not any("lora" in name for name in model.state_dict())

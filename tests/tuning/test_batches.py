@@ -6,14 +6,14 @@ from collections.abc import Hashable, Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attune.tuning.training.batches import ClusterBatchSampler, Rows
+from attune.tuning.training.batches import BatchingKeys, ClusterBatchSampler
 
 
 def sampler(
     clusters: list[str], batch_size: int, seed: int = 0, negatives: Sequence[Sequence[Hashable]] | None = None
 ) -> ClusterBatchSampler:
-    rows = Rows(clusters, negatives or [[] for _ in clusters], [len(cluster) for cluster in clusters])
-    return ClusterBatchSampler(range(len(clusters)), rows, batch_size=batch_size, drop_last=False, seed=seed)
+    keys = BatchingKeys(clusters, negatives or [[] for _ in clusters], [len(cluster) for cluster in clusters])
+    return ClusterBatchSampler(range(len(clusters)), keys, batch_size=batch_size, drop_last=False, seed=seed)
 
 
 @given(

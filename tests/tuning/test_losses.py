@@ -14,10 +14,9 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses.triplet import TripletDistanceMetric
-from training import params, task
+from training import run_params, task
 
-from attune.tuning.training.losses import EveryNegative, LabelledPairs, build
-from attune.tuning.training.recipe import Recipe
+from attune.tuning.training.losses import LabelledPairsLoss, MeanTripletLoss, build_loss
 
 QUERIES = ["find sum and mean", "sort the tree", "spline of an edge", "filter the column"]
 DOCUMENTS = ["mean sum of the data", "tree sort of the data", "edge spline of the data", "column filter of the data"]
@@ -29,16 +28,11 @@ def model(tiny_encoder: Path) -> SentenceTransformer:
     return SentenceTransformer(str(tiny_encoder), device="cpu").eval()
 
 
-def recipe(**changes: Any) -> Recipe:
-    (only,) = params(**changes).recipes().values()
-    return only
-
-
 def value(model: SentenceTransformer, columns: Sequence[Sequence[str]], **changes: Any) -> torch.Tensor:
     """The loss of a batch, after its backward pass has filled the model's gradients."""
     guide = SentenceTransformer(str(model.tokenizer.name_or_path), device="cpu").eval()
     model.zero_grad()
-    loss = build(model, recipe(**changes), guide)([model.preprocess(list(column)) for column in columns], None)
+    loss = build_loss(model, run_params(**changes), guide)([model.preprocess(list(column)) for column in columns], None)
     loss.backward()
     return loss.detach()
 
@@ -52,7 +46,7 @@ def embedded(model: SentenceTransformer, texts: Sequence[str]) -> NDArray[np.flo
 
 
 def cross_entropy(scores: NDArray[np.float64]) -> float:
-    """Of rows whose own place is the diagonal."""
+    """Returns the mean over rows, the right column of each being on the diagonal."""
     return float(np.mean([np.log(np.exp(row[np.isfinite(row)]).sum()) - row[i] for i, row in enumerate(scores)]))
 
 
@@ -60,7 +54,7 @@ def test_the_triplet_loss_is_the_mean_over_all_negatives_by_hand() -> None:
     """Distances 0 (document), 1 and 0 (negatives), margin .2: max(0, 0 - 1 + .2) = 0 and max(0, 0 - 0 + .2) = .2."""
     query = torch.tensor([[1.0, 0.0]])
     negatives = [torch.tensor([[0.0, 1.0]]), torch.tensor([[2.0, 0.0]])]
-    loss = EveryNegative(torch.nn.Identity(), TripletDistanceMetric.COSINE, 0.2)
+    loss = MeanTripletLoss(torch.nn.Identity(), TripletDistanceMetric.COSINE, 0.2)
     assert loss.compute_loss_from_embeddings([query, query, *negatives], None).item() == pytest.approx(0.1)
 
 
@@ -71,7 +65,7 @@ def test_the_contrastive_loss_labels_documents_and_negatives_by_hand() -> None:
     """
     right, up = [1.0, 0.0], [0.0, 1.0]
     query, documents, negatives = torch.tensor([right, right]), torch.tensor([right, up]), torch.tensor([right, up])
-    loss = LabelledPairs(torch.nn.Identity(), margin=0.5)
+    loss = LabelledPairsLoss(torch.nn.Identity(), margin=0.5)
     assert loss.compute_loss_from_embeddings([query, documents, negatives], None).item() == pytest.approx(0.15625)
 
 
@@ -82,24 +76,24 @@ def test_mnrl_is_the_softmax_over_the_documents_of_the_batch(model: SentenceTran
     expected = cross_entropy(20 * query @ np.concatenate([documents, embedded(model, NEGATIVES)]).T)
     if symmetric:
         expected = (expected + cross_entropy(20 * documents @ query.T)) / 2
-    found = value(model, [QUERIES, DOCUMENTS, NEGATIVES], symmetric=symmetric)
-    assert found.item() == pytest.approx(expected, abs=1e-4)
+    loss = value(model, [QUERIES, DOCUMENTS, NEGATIVES], symmetric=symmetric)
+    assert loss.item() == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("changes", [{}, {"symmetric": True}, {"matryoshka_dims": [8]}], ids=str)
 def test_cached_mnrl_is_mnrl_in_parts(model: SentenceTransformer, changes: dict[str, Any]) -> None:
-    """The same value and the same gradient, whatever the parts."""
+    """The same value and the same gradient, for parts of any size."""
     columns = [QUERIES, DOCUMENTS, NEGATIVES]
-    whole, its_gradient = value(model, columns, **changes), gradient(model)
+    whole, whole_gradient = value(model, columns, **changes), gradient(model)
     for size in (1, 3):
         parts = value(model, columns, loss="cached_mnrl", mini_batch_size=size, **changes)
         assert parts.item() == pytest.approx(whole.item(), abs=1e-5)
-        assert torch.allclose(gradient(model), its_gradient, atol=1e-5)
+        assert torch.allclose(gradient(model), whole_gradient, atol=1e-5)
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.3])
 @pytest.mark.parametrize("size", [0, 3])
-def test_gist_leaves_out_what_the_guide_finds_as_near_as_the_right_document(
+def test_gist_leaves_out_documents_as_near_to_the_guide_as_the_right_one(
     model: SentenceTransformer, margin: float, size: int
 ) -> None:
     """By numpy, the encoder its own guide: negatives above the right document's cosine less its margin are gone.
@@ -116,8 +110,8 @@ def test_gist_leaves_out_what_the_guide_finds_as_near_as_the_right_document(
     expected = cross_entropy(np.where(left_out, -np.inf, 20 * scores))
     changes = {"loss": "gist", "guide_margin": margin, "guide_same_side": False, "mini_batch_size": size}
     # a hair's breadth of margin, because equal texts have equal scores but for rounding
-    found = value(model, [QUERIES, DOCUMENTS, negatives], **changes | {"guide_margin": max(margin, 1e-5)})
-    assert found.item() == pytest.approx(expected, abs=1e-4)
+    loss = value(model, [QUERIES, DOCUMENTS, negatives], **changes | {"guide_margin": max(margin, 1e-5)})
+    assert loss.item() == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("loss", ["mnrl", "triplet", "contrastive", "gist"])
@@ -128,9 +122,11 @@ def test_matryoshka_adds_the_loss_of_the_first_dimensions(
     columns = [QUERIES, DOCUMENTS, NEGATIVES]
     guide = SentenceTransformer(str(tiny_encoder), device="cpu").eval() if loss == "gist" else None
     features = [model.preprocess(column) for column in columns]
-    plain = build(model, recipe(loss=loss), guide)([dict(f) for f in features], None).item()
-    both = build(model, recipe(loss=loss, matryoshka_dims=[8]), guide)([dict(f) for f in features], None).item()
-    inner = build(model, recipe(loss=loss), guide)
+    plain = build_loss(model, run_params(loss=loss), guide)([dict(f) for f in features], None).item()
+    both = build_loss(model, run_params(loss=loss, matryoshka_dims=[8]), guide)(
+        [dict(f) for f in features], None
+    ).item()
+    inner = build_loss(model, run_params(loss=loss), guide)
     inner.model = Cut(model, 8)
     assert both == pytest.approx(plain + inner([dict(f) for f in features], None).item(), abs=1e-4)
 
@@ -193,5 +189,5 @@ def test_two_processes_give_the_same_bytes(twice: list[dict[str, Any]], name: st
 
 
 def test_every_variant_trains_another_encoder(twice: list[dict[str, Any]]) -> None:
-    """No knob is without effect."""
+    """No parameter is without effect."""
     assert len({run["result"][0] for run in twice[0].values()}) == len(VARIANTS)

@@ -1,4 +1,4 @@
-"""General pairs among the rows: as many as asked, each a cluster, negatives never its own passage, by the seed."""
+"""General pairs among the rows: their share, clusters and negatives, all decided by the seed."""
 
 import pytest
 from hypothesis import given
@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 
 from attune.errors import BadInput
 from attune.tuning.general_text import Pair
-from attune.tuning.training.batches import ClusterBatchSampler, Rows
-from attune.tuning.training.forgetting import mixed
+from attune.tuning.training.batches import BatchingKeys, ClusterBatchSampler
+from attune.tuning.training.forgetting import with_general_rows
 
 
-def domain(n: int, n_negatives: int) -> tuple[dict[str, list[str]], Rows]:
+def domain(n: int, n_negatives: int) -> tuple[dict[str, list[str]], BatchingKeys]:
     names = ["query", "positive", *(f"negative_{place}" for place in range(1, n_negatives + 1))]
     columns = {name: [f"{name} {row}" for row in range(n)] for name in names}
-    return columns, Rows([str(row) for row in range(n)], [["x"] * n_negatives] * n, [10] * n)
+    return columns, BatchingKeys([str(row) for row in range(n)], [["x"] * n_negatives] * n, [10] * n)
 
 
 def pairs(n: int) -> list[Pair]:
@@ -21,12 +21,12 @@ def pairs(n: int) -> list[Pair]:
 
 
 @given(st.integers(1, 60), st.integers(0, 3), st.integers(4, 20), st.floats(0, 0.9), st.integers(0, 5))
-def test_general_rows_are_the_share_asked_for_and_true(
+def test_general_rows_are_the_given_share_and_true_pairs(
     n: int, n_negatives: int, n_pairs: int, share: float, seed: int
 ) -> None:
     """The domain's rows stay first and untouched; each added row is a pair with other pairs' passages as negatives."""
-    columns, batching = domain(n, n_negatives)
-    rows, all_batching = mixed(columns, batching, pairs(n_pairs), share, seed)
+    columns, keys = domain(n, n_negatives)
+    rows, all_keys = with_general_rows(columns, keys, pairs(n_pairs), share, seed)
     added = len(rows["query"]) - n
     assert abs(added - share * (n + added)) <= 0.5
     assert {name: column[:n] for name, column in rows.items()} == columns
@@ -35,58 +35,61 @@ def test_general_rows_are_the_share_asked_for_and_true(
         query, passage, *negatives = (column[row] for column in rows.values())
         assert answers[query] == passage
         assert len({passage, *negatives}) == 1 + n_negatives and set(negatives) <= set(answers.values())
-        assert all_batching.lengths[row] in batching.lengths
+        assert all_keys.lengths[row] in keys.lengths
     # the same pair is the same cluster, and negatives are named by the cluster they are the passage of
-    cluster_of = dict(zip(rows["positive"][n:], all_batching.clusters[n:], strict=True))
+    cluster_of = dict(zip(rows["positive"][n:], all_keys.clusters[n:], strict=True))
     assert len(set(cluster_of.values())) == len(cluster_of)
     for row in range(n, n + added):
-        for place, cluster in enumerate(all_batching.negative_clusters[row], start=1):
+        for place, cluster in enumerate(all_keys.negative_clusters[row], start=1):
             assert cluster_of.get(rows[f"negative_{place}"][row], cluster) == cluster
 
 
 def test_each_pair_is_used_before_one_is_used_again() -> None:
-    columns, batching = domain(10, 1)
-    rows, _ = mixed(columns, batching, pairs(4), 0.5, 3)
+    """Four pairs for ten rows: none three times before each has been used twice."""
+    columns, keys = domain(10, 1)
+    rows, _ = with_general_rows(columns, keys, pairs(4), 0.5, 3)
     assert len(set(rows["query"][10:14])) == len(set(rows["query"][14:18])) == 4
 
 
 def test_the_seed_decides_which_pairs_and_negatives() -> None:
-    columns, batching = domain(10, 1)
-    one, again, other = (mixed(columns, batching, pairs(20), 0.3, seed)[0] for seed in (1, 1, 2))
+    """The same seed gives the same rows, another seed others."""
+    columns, keys = domain(10, 1)
+    one, again, other = (with_general_rows(columns, keys, pairs(20), 0.3, seed)[0] for seed in (1, 1, 2))
     assert one == again != other
 
 
 def test_pairs_with_the_same_query_or_passage_count_once() -> None:
     """They would be false negatives of each other."""
-    columns, batching = domain(20, 0)
+    columns, keys = domain(20, 0)
     doubled = [Pair("a", "b"), Pair("a", "c"), Pair("d", "b"), Pair("e", "f")]
-    rows, _ = mixed(columns, batching, doubled, 0.5, 0)
+    rows, _ = with_general_rows(columns, keys, doubled, 0.5, 0)
     assert {*zip(rows["query"][20:], rows["positive"][20:], strict=True)} == {("a", "b"), ("e", "f")}
 
 
 def test_no_batch_has_a_pair_twice_or_beside_its_negative() -> None:
     """A domain cluster of the same name as a pair's place is another cluster."""
-    columns, batching = domain(40, 1)
-    rows, all_batching = mixed(columns, batching, pairs(12), 0.5, 1)
-    sampler = ClusterBatchSampler(range(len(rows["query"])), all_batching, batch_size=8, drop_last=False, seed=0)
+    columns, keys = domain(40, 1)
+    rows, all_keys = with_general_rows(columns, keys, pairs(12), 0.5, 1)
+    sampler = ClusterBatchSampler(range(len(rows["query"])), all_keys, batch_size=8, drop_last=False, seed=0)
     for batch in sampler:
-        clusters = [all_batching.clusters[row] for row in batch]
+        clusters = [all_keys.clusters[row] for row in batch]
         assert len(set(clusters)) == len(clusters)
         negatives = {rows["negative_1"][row] for row in batch}
         assert not negatives & {rows["positive"][row] for row in batch}
 
 
 def test_too_few_pairs_for_the_negatives_are_bad_input() -> None:
-    columns, batching = domain(10, 2)
+    """Both numbers are named."""
+    columns, keys = domain(10, 2)
     with pytest.raises(BadInput, match=r"train\.general: 2 pairs .* 2 negatives"):
-        mixed(columns, batching, pairs(2), 0.2, 0)
+        with_general_rows(columns, keys, pairs(2), 0.2, 0)
 
 
 def test_general_rows_are_spread_over_the_batches_however_short_they_are() -> None:
     """A quarter of general rows among long documents of the domain: no batch is without them, none is full of them."""
     columns, _ = domain(1200, 0)
-    batching = Rows([str(row) for row in range(1200)], [[]] * 1200, [500 + row % 700 for row in range(1200)])
-    rows, all_batching = mixed(columns, batching, pairs(400), 0.25, seed=1)
-    sampler = ClusterBatchSampler(range(len(rows["query"])), all_batching, batch_size=32, drop_last=True, seed=1)
+    keys = BatchingKeys([str(row) for row in range(1200)], [[]] * 1200, [500 + row % 700 for row in range(1200)])
+    rows, all_keys = with_general_rows(columns, keys, pairs(400), 0.25, seed=1)
+    sampler = ClusterBatchSampler(range(len(rows["query"])), all_keys, batch_size=32, drop_last=True, seed=1)
     shares = [sum(row >= 1200 for row in batch) / len(batch) for batch in sampler]
     assert min(shares) > 0 and max(shares) < 0.6

@@ -1,4 +1,4 @@
-"""Texts laid end to end have the embeddings, losses and gradients of padded ones."""
+"""Packing: texts laid end to end have the embeddings, losses and gradients of padded ones."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -9,11 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
-from training import params
+from training import run_params
 
 from attune.encoding.encoders import TorchEncoder, load_torch
 from attune.tuning.training import packing
-from attune.tuning.training.losses import build
+from attune.tuning.training.losses import build_loss
 from attune.tuning.training.packing import layout
 
 TEXTS = ["a", "stack the arrays " * 8, "graph", "return the sum of the values along an axis", "sort a list", ""]
@@ -54,13 +54,13 @@ def value_and_gradients(model: SentenceTransformer, loss: torch.nn.Module) -> tu
 @pytest.mark.parametrize("changes", [{}, {"symmetric": True}, {"loss": "triplet"}, {"loss": "contrastive"}], ids=str)
 def test_a_packed_step_is_that_of_padded_columns(tiny_encoder: Path, changes: dict[str, Any]) -> None:
     """The same loss and the same gradient of every weight, in one pass of the encoder instead of several."""
-    (recipe,) = params(**changes).recipes().values()
+    params = run_params(**changes)
     padded, packed = loaded(tiny_encoder), loaded(tiny_encoder)
     assert packing.pack(packed, TEXTS)
     widths: list[torch.Size] = []
     packed[0].register_forward_pre_hook(lambda _, inputs: widths.append(inputs[0]["input_ids"].shape))
-    expected, gradients = value_and_gradients(padded, build(padded, recipe, None))
-    found, others = value_and_gradients(packed, packing.Together(packed, build(packed, recipe, None)))
+    expected, gradients = value_and_gradients(padded, build_loss(padded, params, None))
+    found, others = value_and_gradients(packed, packing.PackedLoss(packed, build_loss(packed, params, None)))
     assert found == pytest.approx(expected, abs=1e-5)
     assert len(others) == len(gradients)
     for one, other in zip(gradients, others, strict=True):
@@ -78,15 +78,15 @@ def test_a_packed_encoder_still_embeds_padded_texts(tiny_encoder: Path) -> None:
 
 
 def test_a_batch_like_the_samples_can_be_trained_on(tiny_encoder: Path) -> None:
-    """What was worked out for them, without gradients, serves a step, too."""
+    """The layout that was cached for them, without gradients, serves a training step, too."""
     model = loaded(tiny_encoder)
     assert packing.pack(model, TEXTS)
-    model(packing.together([model.preprocess(TEXTS)]))["sentence_embedding"].sum().backward()
+    model(packing.concatenate([model.preprocess(TEXTS)]))["sentence_embedding"].sum().backward()
 
 
 @pytest.mark.parametrize("fault", ["window", "prompt"])
-def test_an_encoder_that_attends_in_windows_or_leaves_prompts_out_is_not_packed(tiny_encoder: Path, fault: str) -> None:
-    """Even where no sample is long enough, or has a prompt, to show the difference."""
+def test_windows_or_prompts_left_out_of_pooling_rule_packing_out(tiny_encoder: Path, fault: str) -> None:
+    """Even where no sample is longer than the window, or has a prompt, to show the difference."""
     model = load_torch(tiny_encoder)
     if fault == "window":
         model.transformers_model.encoder.layer[0].attention.self.sliding_window = 64
@@ -99,7 +99,7 @@ def test_an_encoder_that_attends_in_windows_or_leaves_prompts_out_is_not_packed(
 def test_an_encoder_whose_embeddings_would_change_stays_as_it_is(
     tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that cannot be told where a text ends: with two texts taken for one, packing is refused."""
+    """Packing is refused where two texts are taken for one, as by an encoder that ignores where a text ends."""
     model = load_torch(tiny_encoder)
     before = model.encode(TEXTS)
 

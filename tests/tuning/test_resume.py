@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from training import task
 
-from attune.tuning.training.checkpoints import last_whole_checkpoint
+from attune.tuning.training.checkpoints import last_complete_checkpoint
 
-# what could keep something hidden from a checkpoint: dropout, patience, seeds, general rows, distillation
+# everything that has a state of its own, which a checkpoint must hold: dropout, patience, seeds, general rows, distillation
 ALL = {
     "seeds": [5, 6], "epochs": 2, "n_evaluations": 4, "patience": 2, "general_share": 0.2, "distill_weight": 1.0,
 }  # fmt: skip
@@ -27,13 +27,13 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2
 
 
 class Runs:
-    """Asks a process that has loaded the libraries, which takes longer than all runs of a test, for runs."""
+    """Client of a process that has loaded the libraries, which takes longer than all runs of a test, and runs the stage."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
 
     def __call__(self, folder: Path, *jobs: dict[str, Any]) -> list[dict[str, Any]]:
-        """Runs of the stage, one after another in one folder, each killed at its event, if it has one."""
+        """Runs the stage once per job, in one folder, each run killed at its event, if it has one."""
         assert self.process.stdin and self.process.stdout
         self.process.stdin.write(json.dumps({"folder": str(folder), "jobs": jobs}) + "\n")
         self.process.stdin.flush()
@@ -64,7 +64,7 @@ def folder(tmp_path: Path, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def moments(events: list[str], *kinds: tuple[str, int], seed: int = 13) -> list[int]:
-    """Seeded random moments among the events of some kinds, as many as asked of each."""
+    """Draws random moments, by a seed, among the events of some kinds: n of each."""
     chance = random.Random(seed)
     return [
         place
@@ -101,7 +101,7 @@ def test_adapters_matryoshka_and_guide_resume_to_the_same_bytes(folder: Path, ru
 
 
 @pytest.mark.parametrize("keep", ["best", "last"])
-def test_a_run_killed_when_it_had_decided_to_stop_takes_no_further_step(folder: Path, runs: Runs, keep: str) -> None:
+def test_a_run_killed_after_it_decided_to_stop_takes_no_further_step(folder: Path, runs: Runs, keep: str) -> None:
     """Killed between the last checkpoint and the final model: the rerun trains no more, and keeps the same weights."""
     impatient = {"epochs": 3, "n_evaluations": 12, "patience": 1, "learning_rate": 2e-2, "keep": keep}
     (whole,) = runs(folder, job(impatient))
@@ -114,9 +114,7 @@ def test_a_run_killed_when_it_had_decided_to_stop_takes_no_further_step(folder: 
     assert not any(event.startswith("step") for event in resumed["events"])
 
 
-def test_a_finished_seed_is_not_repeated_and_a_resumed_run_takes_only_the_steps_that_are_left(
-    folder: Path, runs: Runs
-) -> None:
+def test_a_finished_seed_and_finished_steps_are_not_repeated(folder: Path, runs: Runs) -> None:
     """Killed in the second seed's last step: the rerun takes no step of the first, and few of the second."""
     (whole,) = runs(folder, job(ALL))
     steps = [event for event in whole["events"] if event.startswith("step")]
@@ -137,22 +135,22 @@ def test_a_finished_checkpoint_of_other_parameters_is_not_reused(folder: Path, r
     assert other["result"] == whole["result"]
     assert [event for event in other["events"] if event.startswith("step")] == steps
     (left,) = other["left"]
-    assert last_whole_checkpoint(folder / "scratch" / "train" / left)
+    assert last_complete_checkpoint(folder / "scratch" / "train" / left)
 
 
 @pytest.mark.parametrize("missing", ["trainer_state.json", "optimizer.pt", "rng_state.pth"])
-def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path, missing: str) -> None:
+def test_an_incomplete_checkpoint_is_removed_and_passed_over(tmp_path: Path, missing: str) -> None:
     """One that a kill or a full disk cut short is removed, and the one before it continued."""
     for step in (9, 18):
         (tmp_path / f"checkpoint-{step}").mkdir()
         for name in ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"):
             (tmp_path / f"checkpoint-{step}" / name).touch()
         (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
-    assert last_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-18")
+    assert last_complete_checkpoint(tmp_path) == str(tmp_path / "checkpoint-18")
     (tmp_path / "checkpoint-18" / missing).unlink()
     if missing == "trainer_state.json":
         (tmp_path / "checkpoint-18" / missing).write_text('{"half')
-    assert last_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-9")
+    assert last_complete_checkpoint(tmp_path) == str(tmp_path / "checkpoint-9")
     assert not (tmp_path / "checkpoint-18").exists()
 
 
