@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from attune.encoding import shards
-from attune.encoding.shards import ALL, Part, distinct, encode_shards, write_vectors
+from attune.encoding.shards import ALL_SHARDS, Assignment, distinct, encode_shards, write_vectors
 from attune.errors import BadInput
 
 Vectors = NDArray[np.float32]
 
 
 class Encoder:
-    """Length and first letter as the vector; remembers what it was asked for."""
+    """Length and first letter as the vector; remembers the texts it has encoded."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -33,10 +33,10 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def encoded(texts: Sequence[str], folder: Path, n_processes: int = 1) -> bytes:
-    unlike, places = distinct(texts)
+    unique, indices = distinct(texts)
     for rank in reversed(range(n_processes)):
-        encode_shards(unlike, Encoder(), folder / "shards", Part(rank, n_processes), "texts")
-    write_vectors(folder / "shards", places, 2, folder / "out.npy")
+        encode_shards(unique, Encoder(), folder / "shards", Assignment(rank, n_processes), "texts")
+    write_vectors(folder / "shards", indices, 2, folder / "out.npy")
     return (folder / "out.npy").read_bytes()
 
 
@@ -46,45 +46,45 @@ def test_every_row_has_the_vector_of_its_text(tmp_path_factory: pytest.TempPathF
     """In the order of the texts, equal ones included; none at all is a file, too."""
     folder = tmp_path_factory.mktemp("shards")
     encoded(texts, folder)
-    found = np.load(folder / "out.npy")
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, Encoder()(texts).reshape(-1, 2))
+    vectors = np.load(folder / "out.npy")
+    assert vectors.dtype == np.float32
+    np.testing.assert_array_equal(vectors, Encoder()(texts).reshape(-1, 2))
 
 
 def test_equal_texts_are_encoded_once(tmp_path: Path) -> None:
     """Ten rows of three texts cost three."""
-    encoder, (unlike, places) = Encoder(), distinct(["b", "a", "b", "c", "a"] * 2)
-    encode_shards(unlike, encoder, tmp_path, ALL, "texts")
+    encoder, (unique, indices) = Encoder(), distinct(["b", "a", "b", "c", "a"] * 2)
+    encode_shards(unique, encoder, tmp_path, ALL_SHARDS, "texts")
     assert encoder.seen == ["b", "a", "c"]
-    assert places.tolist() == [0, 1, 0, 2, 1] * 2
+    assert indices.tolist() == [0, 1, 0, 2, 1] * 2
 
 
 def test_any_number_of_processes_makes_the_same_bytes(tmp_path: Path) -> None:
-    """One, two, or more than there are shards: whoever encodes a shard, it holds the same texts."""
+    """One, two, or more than there are shards: a shard holds the same texts in each case."""
     texts = [f"{n} " * (n % 5) for n in range(20)]
     of_one, *others = (encoded(texts, tmp_path / str(n), n) for n in (1, 2, 5, 40))
     assert all(of_other == of_one for of_other in others)
 
 
 def test_a_killed_run_keeps_its_shards(tmp_path: Path) -> None:
-    """What was finished is not encoded again; a shard that was being written is."""
+    """Finished shards are not encoded again; one that was being written is."""
     texts = list("abcdefgh")
     with pytest.raises(KeyboardInterrupt):
-        encode_shards(texts, _until("d"), tmp_path, ALL, "texts")
+        encode_shards(texts, _until("d"), tmp_path, ALL_SHARDS, "texts")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["0.npy"]
     (tmp_path / "1.partial").write_bytes(b"half of it")
     encoder = Encoder()
-    encode_shards(texts, encoder, tmp_path, ALL, "texts")
+    encode_shards(texts, encoder, tmp_path, ALL_SHARDS, "texts")
     assert encoder.seen == list("defgh")
 
 
 def test_a_damaged_shard_is_one_line(tmp_path: Path) -> None:
-    """A disk that lost its end, say: the file, and what to do."""
-    unlike, places = distinct(["a", "b"])
-    encode_shards(unlike, Encoder(), tmp_path, ALL, "texts")
+    """Cut short by a disk, say: the line names the file and says what to do."""
+    unique, indices = distinct(["a", "b"])
+    encode_shards(unique, Encoder(), tmp_path, ALL_SHARDS, "texts")
     (tmp_path / "0.npy").write_bytes((tmp_path / "0.npy").read_bytes()[:100])
     with pytest.raises(BadInput, match=r"0\.npy: not a readable array .*delete its folder"):
-        write_vectors(tmp_path, places, 2, tmp_path / "out.npy")
+        write_vectors(tmp_path, indices, 2, tmp_path / "out.npy")
 
 
 def _until(last: str) -> Encoder:

@@ -188,8 +188,8 @@ def test_a_checkpoint_of_another_run_is_never_continued(inputs: dict[str, Path])
         "warmup_share": 0.2, "weight_decay": 0.02, "scale": 21.0, "symmetric": True, "guide_margin": 0.1,
         "guide_same_side": False, "triplet_margin": 0.3, "contrastive_margin": 0.6, "matryoshka_dims": [8],
         "lora_rank": 2, "lora_alpha": 17.0, "dropout": 0.2, "general_share": 0.3, "distill_weight": 0.5,
-        "distill_batch_size": 5, "n_evaluations": 4, "patience": 4, "keep": "last", "seeds": [6], "general": "other.jsonl",
-        "processes": 2, "machine": {"threads": 2, "precision": "fp32", "batch_tokens": 4096},
+        "distill_batch_size": 5, "n_evaluations": 4, "patience": 4, "keep": "last", "seeds": [6],
+        "general": "other.jsonl", "processes": 2, "machine": {"threads": 2, "precision": "fp32", "batch_tokens": 4096},
     }  # fmt: skip
     assert other.keys() == TrainParams.model_fields.keys()
     names = {scratch_of(run_params(**{name: value}), files) for name, value in other.items()}

@@ -15,7 +15,7 @@ from training import task
 
 from attune.tuning.training.checkpoints import last_complete_checkpoint
 
-# everything that has a state of its own, which a checkpoint must hold: dropout, patience, seeds, general rows, distillation
+# everything with a state that a checkpoint must hold: dropout, patience, seeds, general rows, distillation
 ALL = {
     "seeds": [5, 6], "epochs": 2, "n_evaluations": 4, "patience": 2, "general_share": 0.2, "distill_weight": 1.0,
 }  # fmt: skip
@@ -27,7 +27,7 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2
 
 
 class Runs:
-    """Client of a process that has loaded the libraries, which takes longer than all runs of a test, and runs the stage."""
+    """Client of a process that runs the stage and has loaded the libraries, which takes longer than all the runs."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process

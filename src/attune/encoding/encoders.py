@@ -1,4 +1,4 @@
-"""Encoders in torch: texts in, L2-normalised embeddings out. The one that ships is `attune.runtime.Embedder`."""
+"""Encoders in torch: texts in, L2-normalised embeddings out. Services run `attune.runtime.Embedder` instead."""
 
 import copy
 import sys
@@ -16,10 +16,11 @@ from attune.errors import BadInput
 
 
 def best_precision() -> str:
-    """bf16 where the hardware multiplies it natively (CUDA, or a CPU with AVX-512 BF16 or AMX), else fp32."""
+    """Returns bf16 where the hardware multiplies it natively (CUDA, or a CPU with AVX-512 BF16 or AMX), else fp32."""
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "fp32"
+    capabilities = torch.cpu.get_capabilities()
+    return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_tile") else "fp32"
 
 
 def load_torch(folder: Path) -> SentenceTransformer:
@@ -32,10 +33,10 @@ def load_torch(folder: Path) -> SentenceTransformer:
         disable_progress_bar()
     try:
         model = SentenceTransformer(str(folder), local_files_only=True)
-    except Exception as error:  # the loaders of three libraries raise what they like
+    except Exception as error:  # three libraries load the files, each with exceptions of its own
         raise BadInput(f"{folder}: cannot be loaded as an encoder ({error}); delete it and run `dvc repro`") from None
     if "message" in getattr(model[0], "modality_config", {}) or getattr(model[0], "processing_kwargs", None):
-        # neither the ONNX folder nor its consumers could render it
+        # neither the ONNX folder nor the programs that load it could apply the template
         raise BadInput(
             f"{folder}: this encoder reads texts through a chat template or processing of its own, expected "
             "one that reads them as they are; choose another base.model"
@@ -44,9 +45,14 @@ def load_torch(folder: Path) -> SentenceTransformer:
 
 
 class TorchEncoder:
-    """A sentence-transformers folder, run in fp32 or bf16, in batches bounded by their tokens.
+    """Encoder of a sentence-transformers model in fp32 or bf16, in batches bounded by their tokens.
 
-    Texts are sorted by their number of tokens, so that a batch is as wide as its texts and nothing is spent on padding.
+    Texts are sorted by their number of tokens, so a batch holds texts of like length and little padding.
+
+    Args:
+        model: the encoder.
+        precision: fp32, or bf16 for matrix products in bf16.
+        batch_tokens: tokens per batch, padding included.
     """
 
     def __init__(self, model: SentenceTransformer, precision: str, batch_tokens: int) -> None:
@@ -57,7 +63,7 @@ class TorchEncoder:
 
     @property
     def dim(self) -> int:
-        """Of the embeddings."""
+        """Dimension of the embeddings."""
         return int(self.model.get_embedding_dimension())
 
     def encode_query(self, texts: Sequence[str], show_progress: bool = False) -> NDArray[np.float32]:
@@ -72,17 +78,19 @@ class TorchEncoder:
         tokens = self.model.tokenizer(texts, truncation=True, padding=False)
         batches = token_batches([len(ids) for ids in tokens["input_ids"]], self.batch_tokens)
         out = np.empty((len(texts), self.dim), dtype=np.float32)
-        done = []
-        # disable=None: no bar where nobody watches
+        computed = []
+        # disable=None: no bar unless stderr is a terminal
         with tqdm(total=len(texts), desc="encode", unit="text", disable=None if show_progress else True) as bar:
             for rows in batches:
-                done.append(self._batch({name: [values[row] for row in rows] for name, values in tokens.items()}))
+                computed.append(
+                    self._embed_batch({name: [values[row] for row in rows] for name, values in tokens.items()})
+                )
                 bar.update(len(rows))
-        for rows, embeddings in zip(batches, done, strict=True):  # not before: reading one waits for a GPU
+        for rows, embeddings in zip(batches, computed, strict=True):  # last, as reading an embedding waits for the GPU
             out[rows] = embeddings.cpu().numpy()
         return out
 
-    def _batch(self, tokens: dict[str, list[list[int]]]) -> torch.Tensor:
+    def _embed_batch(self, tokens: dict[str, list[list[int]]]) -> torch.Tensor:
         device = self.model.device
         padded = self.model.tokenizer.pad(tokens, return_tensors="pt")
         if device.type == "cuda":
@@ -94,12 +102,12 @@ class TorchEncoder:
 
 
 def with_bf16_products(model: SentenceTransformer) -> SentenceTransformer:
-    """The encoder with its matrices in bf16, for use under autocast, which else converts them anew for each batch.
+    """Copies the encoder with its matrices in bf16, for use under autocast, which would convert them for each batch.
 
-    All else is shared with the original, which stays as it is; matrices that change later do not change here.
+    Everything else is shared with the original, which stays as it is; later changes of its matrices are not copied.
     """
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    for part in (model.tokenizer, model.model_card_data):  # nothing to compute with
+    for part in (model.tokenizer, model.model_card_data):  # they hold no weights
         shared[id(part)] = part
     copied = copy.deepcopy(model, shared)
     for module in copied.modules():
@@ -114,7 +122,7 @@ def with_bf16_products(model: SentenceTransformer) -> SentenceTransformer:
 def token_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
     """Groups rows of like length into batches of at most `batch_tokens` tokens, padding included; longest first.
 
-    Longest first, so that running out of memory happens at the start and the progress bar errs on the safe side.
+    Longest first, so that memory runs out at the start if at all, and the progress bar is not too optimistic.
     """
     order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
     batches: list[list[int]] = []

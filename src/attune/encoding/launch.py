@@ -1,7 +1,8 @@
 """Runs a stage on as many processes as its parameter `processes` says; torchrun starts and ends them.
 
-On one host the stage calls torchrun with its own command line. On several hosts the user starts the stage's command with
-torchrun on each (docs/distributed.md); the environment variables that torchrun sets tell a worker from the launcher.
+On one host the stage calls torchrun with its own command line. On several hosts the user starts the stage's command
+with torchrun on each (docs/distributed.md); the environment variables that torchrun sets tell a worker from the
+launcher.
 Rank 0 writes the outputs and the receipt, all or nothing. When one process fails, all end, and one of them says why.
 """
 

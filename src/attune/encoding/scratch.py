@@ -1,4 +1,4 @@
-"""Scratch folders of runs that resume: one name per combination of parameters, libraries, data and code."""
+"""Names of scratch folders, from which runs resume: one per combination of parameters, libraries, data and code."""
 
 import hashlib
 import sys
@@ -16,10 +16,10 @@ def code_files() -> list[Path]:
     return sorted(path for path in paths if path.is_relative_to(PACKAGE))
 
 
-def fingerprint(knobs: object, libraries: Sequence[str], files: Sequence[Path]) -> str:
+def fingerprint(params: object, libraries: Sequence[str], files: Sequence[Path]) -> str:
     """Hashes a run's parameters, the versions of its libraries, and the bytes of its data and code: 16 hex digits."""
     versions = [f"{name}={version(name)}" for name in libraries]
-    digest = hashlib.sha256(repr((knobs, versions)).encode())
+    digest = hashlib.sha256(repr((params, versions)).encode())
     for file in files:
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:16]

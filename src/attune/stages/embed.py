@@ -1,7 +1,7 @@
-"""Encodes the corpus and the queries once per encoder; scores, mining and drift all read these embeddings.
+"""Encodes the corpus and the queries once per encoder; evaluation, mining and drift all read these embeddings.
 
-Encoding is nearly the whole cost of the pipeline, so nothing else encodes. Queries of each split go to a file of their
-own: a stage that must not see the test split does not have it among its inputs.
+Encoding is nearly the whole cost of the pipeline outside training. The queries of each split go to a file of their own,
+so a stage that must not see the test split does not have it among its inputs.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,20 +15,20 @@ from numpy.typing import NDArray
 from attune.encoding import launch, processes
 from attune.encoding.launch import SharedParams
 from attune.encoding.scratch import code_files, fingerprint
-from attune.encoding.shards import Part, distinct, encode_shards, write_vectors
+from attune.encoding.shards import Assignment, distinct, encode_shards, write_vectors
 from attune.errors import BadInput
 from attune.runtime import Embedder
 from attune.stage import AfterCommit, Out, Receipt, discard, run
 from attune.tables import CLUSTERED_QUERIES, CORPUS, full_texts, read
 
-# Train queries are embedded where mining needs them; the shipped models are only scored, those of a round never.
-HELD_OUT = ("dev", "test", "paraphrases")
+# Mining needs train queries; shipped models are scored only, and models of a round are only mined with.
+SCORED = ("dev", "test", "paraphrases")
 SPLITS_OF = {
-    "base": ("train", *HELD_OUT),
-    "tuned": ("train", *HELD_OUT),
+    "base": ("train", *SCORED),
+    "tuned": ("train", *SCORED),
     "round": ("train",),
-    "onnx": HELD_OUT,
-    "onnx_int8": HELD_OUT,
+    "onnx": SCORED,
+    "onnx_int8": SCORED,
 }
 
 SCRATCH = Path("scratch/embed")
@@ -38,11 +38,11 @@ Vectors = NDArray[np.float32]
 
 
 class Encoder(Protocol):
-    """What retrieval needs of an encoder; (n texts) -> float32 (n, dim), rows of length 1."""
+    """An encoder of queries and documents: (n texts) -> float32 (n, dim), rows of length 1."""
 
     @property
     def dim(self) -> int:
-        """Of the embeddings."""
+        """Dimension of the embeddings."""
 
     def encode_query(self, texts: Sequence[str]) -> Vectors:
         """Embeds queries, with the query prompt if the encoder has one."""
@@ -52,11 +52,11 @@ class Encoder(Protocol):
 
 
 class EmbedParams(SharedParams):
-    """How texts are encoded; what is encoded, and to how many tokens, belongs to the encoder."""
+    """Parameters of stage embed; prompts and maximum length belong to the encoder."""
 
 
 def precision_of(system: str, params: EmbedParams) -> str:
-    """What the encoder multiplies in: the graphs are what they are, torch does as told or as the hardware likes."""
+    """Returns the number format of matrix products: a graph's own, or machine.precision with auto resolved."""
     if system.startswith("onnx"):
         return "int8" if system == "onnx_int8" else "fp32"
     from attune.encoding.encoders import best_precision  # noqa: PLC0415
@@ -65,7 +65,7 @@ def precision_of(system: str, params: EmbedParams) -> str:
 
 
 def device_of(system: str) -> str:
-    """What an encoder runs on, which its vectors' last digits depend on."""
+    """Returns the device that a system runs on, on which the last digits of its vectors depend."""
     if system.startswith("onnx"):
         return "cpu"
     import torch  # noqa: PLC0415
@@ -73,13 +73,13 @@ def device_of(system: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def load(system: str, folder: Path, precision: str, params: EmbedParams) -> Encoder:
-    """The encoder of a system: onnx and onnx_int8 run in the runtime that services use, all others in torch."""
+def load_encoder(system: str, folder: Path, precision: str, params: EmbedParams) -> Encoder:
+    """Loads the encoder of a system: onnx and onnx_int8 run in the runtime that services use, all others in torch."""
     if system == "onnx":
         return Embedder(folder, threads=params.machine.threads)
     if system == "onnx_int8":
         return Embedder(folder, file="onnx/model_quantized.onnx", threads=params.machine.threads)
-    # torch takes seconds to import, which the shipped models do without
+    # torch takes seconds to import, and the shipped models do not need it
     import torch  # noqa: PLC0415
 
     from attune.encoding.encoders import TorchEncoder, load_torch  # noqa: PLC0415
@@ -89,43 +89,43 @@ def load(system: str, folder: Path, precision: str, params: EmbedParams) -> Enco
 
 
 def scratch_of(system: str, precision: str, params: EmbedParams, inputs: Iterable[Path]) -> Path:
-    """Returns the scratch folder of a run, named by a hash of its parameters, libraries, input files and code."""
+    """Returns the scratch folder of a run, named by a hash of its parameters, libraries, input files and code.
+
+    Raises:
+        BadInput: this process would do another run than rank 0.
+    """
     files = sorted(path for path in inputs if path.is_file())
-    work = (
-        system,
-        device_of(system),
-        precision,
-        params.model_copy(update={"processes": 1}),
-    )  # any number makes the same shards
-    return processes.same_on_all_ranks(SCRATCH / fingerprint(work, LIBRARIES, [*files, *code_files()]))
+    shared = params.model_copy(update={"processes": 1})  # any number of processes makes the same shards
+    settings = (system, device_of(system), precision, shared)
+    return processes.same_on_all_ranks(SCRATCH / fingerprint(settings, LIBRARIES, [*files, *code_files()]))
 
 
 def embed(
     params: EmbedParams, system: str, model: Path, prepared: Path, splits: Path, out: Out, after: AfterCommit
 ) -> Receipt:
-    """Writes corpus.npy and a file per set of queries: float32, (n rows of the table, dim), rows of length 1."""
+    """Writes corpus.npy and a file per split's queries: float32, (n rows of the table, dim), rows of length 1."""
     if system not in SPLITS_OF:
         raise BadInput(f"embed: system is {system!r}, expected one of {', '.join(SPLITS_OF)}")
     tables = [splits / split / "queries.parquet" for split in SPLITS_OF[system]]
     texts = {file.parent.name: read(file, CLUSTERED_QUERIES)["text"].to_list() for file in tables}
     texts["corpus"] = full_texts(read(prepared / "corpus.parquet", CORPUS))
     precision = precision_of(system, params)
-    encoder = load(system, model, precision, params)
+    encoder = load_encoder(system, model, precision, params)
     inputs = [prepared / "corpus.parquet", *tables, *model.rglob("*")]
     scratch = scratch_of(system, precision, params, inputs)
-    part = Part(processes.rank(), processes.world_size())
-    places, n_encoded = {}, 0
-    for name, of_one in texts.items():
-        unlike, places[name] = distinct(of_one)
+    assignment = Assignment(processes.rank(), processes.world_size())
+    indices, n_encoded = {}, 0
+    for name, all_texts in texts.items():
+        unique_texts, indices[name] = distinct(all_texts)
         encode = encoder.encode_document if name == "corpus" else encoder.encode_query
-        encode_shards(unlike, encode, scratch / name, part, name)
-        n_encoded += len(unlike)
+        encode_shards(unique_texts, encode, scratch / name, assignment, name)
+        n_encoded += len(unique_texts)
     processes.barrier()
     if not processes.is_rank_0():
         return {}
     out.mkdir(parents=True)
-    for name, its_places in places.items():
-        write_vectors(scratch / name, its_places, encoder.dim, out / f"{name}.npy")
+    for name, own_indices in indices.items():
+        write_vectors(scratch / name, own_indices, encoder.dim, out / f"{name}.npy")
     after.append(partial(discard, scratch))
     n_queries = sum(map(len, texts.values())) - len(texts["corpus"])
     sizes = {"n_documents": len(texts["corpus"]), "n_queries": n_queries, "n_encoded": n_encoded}
