@@ -81,33 +81,33 @@ PAGES := '*.md' ':!metrics' docs 'examples/*.yaml' params.yaml advanced.yaml pyp
 docs: .venv/ready  ## the documentation as a searchable site in scratch/site; a dead link fails; seconds
 	@rm -rf scratch/pages && mkdir -p scratch/pages
 	@git ls-files -z --cached --others --exclude-standard -- $(PAGES) | tar --null -T - -cf - | tar -xf - -C scratch/pages
-	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 	@echo "attune: open scratch/site/index.html in a browser"
 
 readme: .venv/ready  ## put the figures of metrics/ and bench/figures into the tables of README.md and docs/; a few seconds
-	@python bench/readme.py
+	@python -m bench.readme
 
 bench: .venv/ready  ## attune beside its rivals, and what grows how, into bench/RESULTS.md; 50 minutes; needs a finished make repro and $$ATTUNE_DATASETS
 	@echo "attune: measuring into bench/RESULTS.md, about 50 minutes on 2 cores; leave the machine alone meanwhile"
-	@python bench/results.py
+	@python -m bench.results
 
 bench-int8: .venv/ready  ## docs/experiments.md's int8 schemes, measured here; about 4 minutes on 2 cores
-	@python bench/int8.py
+	@python -m bench.parts.int8
 
 bench-steps: .venv/ready  ## docs/experiments.md's training steps, by attention and dropout; about 2 minutes on 2 cores
-	@python bench/train_step.py
+	@python -m bench.parts.train_step
 
 bench-serve: .venv/ready  ## queries in torch and in ONNX, and attune alone in an empty environment; about 4 minutes
-	@python bench/serve.py
+	@python -m bench.parts.serve
 
 bench-scale: .venv/ready  ## what collect, prepare and split cost at 10^4, 10^5 and 10^6 documents; about 10 minutes and 8 GB of disk
-	@python bench/scale.py
+	@python -m bench.parts.scale
 
 bench-search: .venv/ready  ## search, mining, evaluation and each index from 10^4, 10^5 and 10^6 embeddings; 10 minutes, 4 GB of memory
-	@python bench/scale_search.py
+	@python -m bench.parts.scale_search
 
 bench-recipe: .venv/ready  ## attune against the plain recipe, 3 seeds, in FOLDERS with a finished pipeline; one to three hours each on 2 cores
-	@python bench/recipe.py $(or $(FOLDERS),.)
+	@python -m bench.parts.recipe $(or $(FOLDERS),.)
 
 clean:  ## remove the environment and scratch space; outputs and the DVC cache stay
 	rm -rf .venv scratch
