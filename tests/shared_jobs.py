@@ -64,7 +64,7 @@ def work(params: SharedParams, folder: Path, job: Path, out: Out) -> Receipt:
 
 
 class Stopped(Exception):
-    """In place of a kill, which would end the test's processes."""
+    """Raised in place of a kill, which would end the test's processes."""
 
 
 class StopCallback(TrainerCallback):

@@ -1,4 +1,4 @@
-"""Encoders that users choose: every family, pooling and module that attune promises goes through the whole export."""
+"""Encoders that users choose: every supported family, pooling and module goes through the whole export."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -26,13 +26,13 @@ SHAPE = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "
 
 
 def wordpiece(folder: Path) -> None:
-    """BERT's and MPNet's kind of tokenizer."""
+    """Saves a tokenizer of BERT's and MPNet's kind."""
     from transformers import BertTokenizer
 
     BertTokenizer(vocab=_vocabulary(), model_max_length=MAX_LENGTH).save_pretrained(folder)
 
 
-def of_parts(folder: Path, model: Any, pre_tokenizer: Any, special: tuple[str, str, str, str]) -> None:
+def save_tokenizer(folder: Path, model: Any, pre_tokenizer: Any, special: tuple[str, str, str, str]) -> None:
     from tokenizers import Tokenizer, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -45,22 +45,22 @@ def of_parts(folder: Path, model: Any, pre_tokenizer: Any, special: tuple[str, s
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=MAX_LENGTH, **names).save_pretrained(folder)
 
 
-def bytes_of_text(folder: Path) -> None:
-    """ModernBERT's kind: pieces of bytes, so nothing is unknown and white space counts."""
+def byte_level(folder: Path) -> None:
+    """Saves a tokenizer of ModernBERT's kind: pieces of bytes, so nothing is unknown and white space counts."""
     from tokenizers import models, pre_tokenizers
 
     special = ("[CLS]", "[PAD]", "[SEP]", "[UNK]")
     vocabulary = {token: place for place, token in enumerate([*special, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
-    of_parts(folder, models.BPE(vocabulary, []), pre_tokenizers.ByteLevel(add_prefix_space=False), special)
+    save_tokenizer(folder, models.BPE(vocabulary, []), pre_tokenizers.ByteLevel(add_prefix_space=False), special)
 
 
 def unigrams(folder: Path) -> None:
-    """XLM-R's kind; padding has the id 1."""
+    """Saves a tokenizer of XLM-R's kind; padding has the id 1."""
     from tokenizers import models, pre_tokenizers
 
     special = ("<s>", "<pad>", "</s>", "<unk>")
     pieces = [*((token, 0.0) for token in special), *((piece, -8.0) for piece in "▁abcdefghijklmnopqrstuvwxyz")]
-    of_parts(folder, models.Unigram(pieces, 3), pre_tokenizers.Metaspace(), special)
+    save_tokenizer(folder, models.Unigram(pieces, 3), pre_tokenizers.Metaspace(), special)
 
 
 def bert(folder: Path) -> None:
@@ -80,14 +80,14 @@ def mpnet(folder: Path) -> None:
 
 
 def modernbert(folder: Path) -> None:
-    """Two layers: one sees all tokens, one only its neighbours."""
+    """Saves two layers: one attends to all tokens, one only to neighbours."""
     from transformers import ModernBertConfig, ModernBertModel
 
     tokens = {"pad_token_id": 1, "cls_token_id": 0, "sep_token_id": 2, "bos_token_id": 0, "eos_token_id": 2}
     layers = {"num_hidden_layers": 2, "global_attn_every_n_layers": 2, "local_attention": 6}
     config = ModernBertConfig(vocab_size=260, max_position_embeddings=32, **SHAPE, **layers, **tokens)
     ModernBertModel(config).save_pretrained(folder)
-    bytes_of_text(folder)
+    byte_level(folder)
 
 
 def xlm_r(folder: Path) -> None:
@@ -102,7 +102,7 @@ FAMILIES: dict[str, Callable[[Path], None]] = {"bert": bert, "mpnet": mpnet, "mo
 
 
 def build(folder: Path, family: str, pooling: str, has_prompts: bool, has_dense: bool) -> Path:
-    """Saves a tiny encoder with random weights as users have them."""
+    """Saves a tiny encoder with random weights in the layout of users' encoders."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
@@ -119,7 +119,7 @@ def build(folder: Path, family: str, pooling: str, has_prompts: bool, has_dense:
 
 
 def test_dropout_also_reaches_attention_that_keeps_it_as_a_number(tmp_path: Path) -> None:
-    """ModernBERT's, where an encoder's own config has some: train.dropout counts in every layer."""
+    """ModernBERT keeps it so, with the config's value: train.dropout replaces it in every layer."""
     from datasets import Dataset
     from training import run_params
 
@@ -137,7 +137,7 @@ def test_dropout_also_reaches_attention_that_keeps_it_as_a_number(tmp_path: Path
 
 
 def in_half_precision(folder: Path, embedder: Embedder, texts: list[str]) -> np.ndarray:
-    """By ONNX's own reference, which rounds to fp16 after every operator as a GPU may; each text alone."""
+    """Embeds each text alone by ONNX's reference, which rounds to fp16 after every operator as a GPU may."""
     graph = onnx.load(folder / "onnx" / "model_fp16.onnx")
     onnx.checker.check_model(graph, full_check=True)
     reference, rows = ReferenceEvaluator(graph), embedder.token_ids(texts)
@@ -145,7 +145,7 @@ def in_half_precision(folder: Path, embedder: Embedder, texts: list[str]) -> np.
 
 
 def check(folder: Path, family: str, pooling: str, has_prompts: bool, has_dense: bool) -> None:
-    """Exports an encoder and compares what a service gets with torch: the stage itself refuses what is not equal."""
+    """Exports an encoder and compares a service's embeddings with torch's; the stage refuses an export that differs."""
     model, out = build(folder, family, pooling, has_prompts, has_dense), folder / "exported"
     params = load_params(ExportParams, "export", ROOT / "params.yaml").model_copy(update={"fp16": True})
     call(export, params, folder / "export.json", model=model, out=out, **write_train_tables(folder / "tables"))
@@ -166,8 +166,8 @@ def check(folder: Path, family: str, pooling: str, has_prompts: bool, has_dense:
     np.testing.assert_array_equal(load_torch(out).encode(TEXTS, batch_size=1), encoder.encode(TEXTS, batch_size=1))
 
 
-def others() -> Iterator[tuple[str, str, bool, bool]]:
-    """All that the quick test leaves out."""
+def remaining() -> Iterator[tuple[str, str, bool, bool]]:
+    """Yields the combinations that the quick test leaves out."""
     yield from sorted({*product(FAMILIES, POOLINGS, (False, True), (False, True))} - {*QUICK})
 
 
@@ -182,12 +182,12 @@ QUICK = (
 
 @pytest.mark.parametrize("kind", QUICK, ids=lambda kind: "-".join(map(str, kind[:2])))
 def test_an_encoder_of_any_family_exports_and_equals_torch(tmp_path: Path, kind: tuple[str, str, bool, bool]) -> None:
-    """Its vectors, prompts, cut, pooling and dense layers, through the code that services run."""
+    """Vectors, prompts, truncation of texts, pooling and dense layers, through the code that services run."""
     check(tmp_path, *kind)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", list(others()), ids=lambda kind: "-".join(map(str, kind)))
-def test_every_other_combination_does_too(tmp_path: Path, kind: tuple[str, str, bool, bool]) -> None:
+@pytest.mark.parametrize("kind", list(remaining()), ids=lambda kind: "-".join(map(str, kind)))
+def test_every_other_combination_exports_too(tmp_path: Path, kind: tuple[str, str, bool, bool]) -> None:
     """4 families x 3 poolings x prompts or none x dense layers or none."""
     check(tmp_path, *kind)

@@ -43,7 +43,7 @@ def encoded(texts: Sequence[str], folder: Path, n_processes: int = 1) -> bytes:
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.text("ab", max_size=3), max_size=40))
 def test_every_row_has_the_vector_of_its_text(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
-    """In the order of the texts, equal ones included; none at all is a file, too."""
+    """Rows are in the order of the texts, equal ones included; no texts give a file of no rows."""
     folder = tmp_path_factory.mktemp("shards")
     encoded(texts, folder)
     vectors = np.load(folder / "out.npy")

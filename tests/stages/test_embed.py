@@ -62,7 +62,7 @@ def test_prompts_reach_the_texts(tiny_encoder: Path) -> None:
 
 @given(st.lists(st.integers(1, 50), max_size=60), st.integers(1, 200))
 def test_batches_hold_every_row_once_within_their_tokens(lengths: list[int], batch_tokens: int) -> None:
-    """A batch is at most batch_tokens wide times high, or a single text."""
+    """Rows times width of a batch is at most batch_tokens, unless it is a single text."""
     batches = token_batches(lengths, batch_tokens)
     assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
     for batch in batches:
@@ -70,7 +70,7 @@ def test_batches_hold_every_row_once_within_their_tokens(lengths: list[int], bat
 
 
 def test_an_encoder_with_a_chat_template_is_refused(tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its texts would be embedded without their template, in torch and in ONNX."""
+    """Texts would be embedded without the template, in torch and in ONNX."""
     monkeypatch.setattr("attune.encoding.encoders.SentenceTransformer", _with_template)
     with pytest.raises(BadInput, match="model: this encoder reads texts through a chat template"):
         load_torch(tiny_encoder)

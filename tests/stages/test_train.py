@@ -66,7 +66,7 @@ def test_a_later_round_starts_each_seed_from_its_own_encoder(tmp_path: Path, inp
 
 
 def test_no_epochs_leave_the_base_encoder_exactly_as_it_is(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """The baseline run: weights equal bit by bit, with adapters, too."""
+    """Weights are equal bit by bit, with adapters too: the baseline run."""
     before = (inputs["base"] / "model.safetensors").read_bytes()
     for name, changes in (("same", {}), ("lora", {"lora_rank": 2})):
         _, receipt = trained(tmp_path, inputs, params(epochs=0, **changes), name)

@@ -17,7 +17,7 @@ RANK = 2
 
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> tuple[Path, Path]:
-    """The base's folder, and that of an encoder tuned by adapters."""
+    """Folders of the base and of an encoder tuned by adapters."""
     folder = tmp_path_factory.mktemp("adapters")
     inputs = task(folder, tiny_encoder)
     with pytest.MonkeyPatch.context() as patch:

@@ -24,7 +24,7 @@ def distilling() -> TrainParams:
 
 
 class ZeroLoss(torch.nn.Module):
-    """A loss of 0."""
+    """Loss of 0."""
 
     def forward(self, *_: object) -> torch.Tensor:
         return torch.zeros(())
@@ -44,7 +44,7 @@ def test_each_step_draws_texts_of_its_own_none_twice_and_all_in_time() -> None:
 
 
 def test_teacher_embeddings_are_the_bases_of_queries_and_passages(tiny_encoder: Path) -> None:
-    """With its prompts, of length 1."""
+    """Prompts are included; vectors have length 1."""
     base = SentenceTransformer(str(tiny_encoder), device="cpu", prompts={"query": "find ", "document": "the "})
     teacher = teacher_embeddings(base, PAIRS)
     texts = [f"find {pair.query}" for pair in PAIRS] + [f"the {pair.passage}" for pair in PAIRS]

@@ -29,7 +29,7 @@ def model(tiny_encoder: Path) -> SentenceTransformer:
 
 
 def value(model: SentenceTransformer, columns: Sequence[Sequence[str]], **changes: Any) -> torch.Tensor:
-    """The loss of a batch, after its backward pass has filled the model's gradients."""
+    """Returns the loss of a batch; its backward pass has filled the model's gradients."""
     guide = SentenceTransformer(str(model.tokenizer.name_or_path), device="cpu").eval()
     model.zero_grad()
     loss = build_loss(model, run_params(**changes), guide)([model.preprocess(list(column)) for column in columns], None)
@@ -71,7 +71,7 @@ def test_the_contrastive_loss_labels_documents_and_negatives_by_hand() -> None:
 
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_mnrl_is_the_softmax_over_the_documents_of_the_batch(model: SentenceTransformer, symmetric: bool) -> None:
-    """By numpy: the right document among all documents and negatives; symmetric: the right query among queries, too."""
+    """Equals numpy's: the right document among all documents and negatives; symmetric, also the right query."""
     query, documents = embedded(model, QUERIES), embedded(model, DOCUMENTS)
     expected = cross_entropy(20 * query @ np.concatenate([documents, embedded(model, NEGATIVES)]).T)
     if symmetric:
@@ -96,7 +96,7 @@ def test_cached_mnrl_is_mnrl_in_parts(model: SentenceTransformer, changes: dict[
 def test_gist_leaves_out_documents_as_near_to_the_guide_as_the_right_one(
     model: SentenceTransformer, margin: float, size: int
 ) -> None:
-    """By numpy, the encoder its own guide: negatives above the right document's cosine less its margin are gone.
+    """Equals numpy's, with the encoder as its own guide: negatives above the right document's cosine less a margin go.
 
     One negative is the right document's own text, so there is always something to leave out.
     """
@@ -118,7 +118,7 @@ def test_gist_leaves_out_documents_as_near_to_the_guide_as_the_right_one(
 def test_matryoshka_adds_the_loss_of_the_first_dimensions(
     model: SentenceTransformer, tiny_encoder: Path, loss: str
 ) -> None:
-    """The whole embedding's loss and that of its first 8 numbers, as an encoder cut to 8 has it."""
+    """Equals the loss of the whole embedding plus that of an encoder truncated to 8 dimensions."""
     columns = [QUERIES, DOCUMENTS, NEGATIVES]
     guide = SentenceTransformer(str(tiny_encoder), device="cpu").eval() if loss == "gist" else None
     features = [model.preprocess(column) for column in columns]
@@ -127,12 +127,12 @@ def test_matryoshka_adds_the_loss_of_the_first_dimensions(
         [dict(f) for f in features], None
     ).item()
     inner = build_loss(model, run_params(loss=loss), guide)
-    inner.model = Cut(model, 8)
+    inner.model = Truncated(model, 8)
     assert both == pytest.approx(plain + inner([dict(f) for f in features], None).item(), abs=1e-4)
 
 
-class Cut(torch.nn.Module):
-    """An encoder whose embeddings are cut and brought back to length 1."""
+class Truncated(torch.nn.Module):
+    """Encoder whose embeddings are truncated and normalised again."""
 
     def __init__(self, model: SentenceTransformer, dimension: int) -> None:
         super().__init__()

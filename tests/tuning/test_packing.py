@@ -70,7 +70,7 @@ def test_a_packed_step_is_that_of_padded_columns(tiny_encoder: Path, changes: di
 
 
 def test_a_packed_encoder_still_embeds_padded_texts(tiny_encoder: Path) -> None:
-    """As dev is embedded while training."""
+    """Dev is embedded so while training."""
     plain, packed = load_torch(tiny_encoder), load_torch(tiny_encoder)
     assert packing.pack(packed, TEXTS)
     of_both = [TorchEncoder(model, "fp32", 512).encode_query(TEXTS) for model in (plain, packed)]

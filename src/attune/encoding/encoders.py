@@ -82,9 +82,8 @@ class TorchEncoder:
         # disable=None: no bar unless stderr is a terminal
         with tqdm(total=len(texts), desc="encode", unit="text", disable=None if show_progress else True) as bar:
             for rows in batches:
-                computed.append(
-                    self._embed_batch({name: [values[row] for row in rows] for name, values in tokens.items()})
-                )
+                batch = {name: [values[row] for row in rows] for name, values in tokens.items()}
+                computed.append(self._embed_batch(batch))
                 bar.update(len(rows))
         for rows, embeddings in zip(batches, computed, strict=True):  # last, as reading an embedding waits for the GPU
             out[rows] = embeddings.cpu().numpy()

@@ -1,4 +1,4 @@
-"""The contrastive training loop: batches, losses, checkpoints, LoRA, protection against forgetting.
+"""Contrastive training: batches, losses, checkpoints, LoRA, protection against forgetting.
 
 `fit.py` runs it; `recipe.py` holds its parameters.
 """

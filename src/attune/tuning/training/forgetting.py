@@ -54,7 +54,7 @@ def sample_texts(n_texts: int, n: int, seed: int, step: int) -> list[int]:
 
 
 class WithDistillation(torch.nn.Module):
-    """A loss plus the weighted mean cosine distance to the teacher's embeddings of this step's general texts.
+    """Adds to a loss the weighted mean cosine distance to the teacher's embeddings of this step's general texts.
 
     Raises:
         BadInput: teacher and model have embeddings of different dimensions.

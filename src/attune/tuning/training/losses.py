@@ -1,4 +1,4 @@
-"""The training losses, all of them the library's, over rows of a query, its document and any number of negatives.
+"""Training losses, all of sentence-transformers, over rows of a query, its document and any number of negatives.
 
 - mnrl: softmax over the documents of the batch (Henderson et al. 2017, arXiv 1705.00652; InfoNCE).
 - cached_mnrl: the same value and gradient in parts, for batches larger than memory (Gao et al. 2021, arXiv 2101.06983).
@@ -104,9 +104,10 @@ def over_all_processes(loss_type: type[Module]) -> type[Module]:
 
 
 class AllProcessesLoss(Module):
-    """A loss that has the same value in every process, with the gradient of its own rows times the world size.
+    """Multiplies the gradient of a loss by the world size and leaves its value, which is the same in every process.
 
-    DistributedDataParallel averages gradients; the factor turns the average into the sum over all rows.
+    A process has the gradient of its own rows. DistributedDataParallel averages these gradients; the factor turns the
+    average into their sum, the gradient of the whole batch.
     """
 
     def __init__(self, model: Module, loss: Module) -> None:

@@ -239,7 +239,7 @@ def concatenate(columns: Sequence[Features]) -> Features:
 
 
 class PackedLoss(Module):
-    """A loss over embeddings, all columns of which a packed model embeds in one forward pass."""
+    """Computes a loss over embeddings from one forward pass of a packed model over all columns of the batch."""
 
     def __init__(self, model: SentenceTransformer, loss: Module) -> None:
         super().__init__()
