@@ -9,7 +9,7 @@ import pytest
 from onnx import helper, numpy_helper
 from scipy.special import erf
 
-from attune.export.graph import part_layer_norms, reorder_gelu
+from attune.export.graph import reorder_gelu, separate_layer_norms
 
 
 def exported_gelu(half: float = 0.5) -> onnx.ModelProto:
@@ -43,7 +43,7 @@ def test_gelu_and_layer_norm_are_run_as_operators_of_their_own(tmp_path: Path) -
     """As exported, GELU stays in pieces and the sum is drawn into SkipLayerNormalization; values are the same."""
     assert {"Erf", "SkipLayerNormalization"} <= fused(exported_gelu(), tmp_path)
     model = exported_gelu()
-    assert (reorder_gelu(model), part_layer_norms(model)) == (1, 1)
+    assert (reorder_gelu(model), separate_layer_norms(model)) == (1, 1)
     assert fused(model, tmp_path) == {"Add", "Reshape", "LayerNormalization", "Gelu"}
     x = np.arange(8, dtype=np.float32).reshape(1, 2, 4) ** 2
     norm = (x - x.mean(axis=2, keepdims=True)) / x.std(axis=2, keepdims=True)

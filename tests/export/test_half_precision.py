@@ -113,10 +113,10 @@ def test_an_encoder_whose_numbers_do_not_fit_is_refused(tiny_onnx: Path, tmp_pat
     single, half = (Embedder(tmp_path, file, threads=1).encode(TEXTS) for file in (FP32, FP16))
     np.testing.assert_allclose(np.linalg.norm(single, axis=1), 1, atol=1e-6)
     with pytest.raises(BadInput, match="16 bits: set export.fp16 to false"):
-        stage.check_fp16(compare_fp16(half[None], single), Path("models/tuned"))
+        stage.require_fp16_parity(compare_fp16(half[None], single), Path("models/tuned"))
 
 
 def test_a_cosine_that_is_not_a_number_is_refused() -> None:
     """NaN compares false with everything."""
     with pytest.raises(BadInput, match="16 bits"):
-        stage.check_fp16({"fp16_min_cosine": float("nan")}, Path("models/tuned"))
+        stage.require_fp16_parity({"fp16_min_cosine": float("nan")}, Path("models/tuned"))

@@ -1,4 +1,4 @@
-"""The grid has every batch that breaks exports, and finds a graph that only some of them break."""
+"""The grid has batches batch that breaks exports, and finds a graph that only some of them break."""
 
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,14 @@ from tokenizers import Tokenizer
 from attune.encoding.encoders import load_torch
 from attune.export import parity
 from attune.export.modules import n_positions
-from attune.export.parity import Cell, cells, lengths, run_grid
-from attune.stages.export import torch_truth
+from attune.export.parity import Batch, grid, run_grid, token_lengths
+from attune.stages.export import torch_embed
 
 
 @pytest.fixture(scope="module")
-def truth(tiny_encoder: Path) -> Any:
-    return torch_truth(load_torch(tiny_encoder))
+def embed(tiny_encoder: Path) -> Any:
+    """Embeds one text in torch, cut to a number of tokens."""
+    return torch_embed(load_torch(tiny_encoder))
 
 
 @pytest.fixture
@@ -27,52 +28,52 @@ def tokenizer(tiny_onnx: Path) -> Tokenizer:
 
 def test_lengths_are_one_eight_and_those_around_the_maximum() -> None:
     """Special tokens come on top of the one; a maximum below 9 leaves fewer."""
-    assert lengths(2, 32) == [3, 8, 31, 32]
-    assert lengths(0, 512) == [1, 8, 511, 512]
-    assert lengths(2, 8) == [3, 7, 8]
+    assert token_lengths(2, 32) == [3, 8, 31, 32]
+    assert token_lengths(0, 512) == [1, 8, 511, 512]
+    assert token_lengths(2, 8) == [3, 7, 8]
 
 
-def test_the_grid_is_every_size_with_every_length_padded_or_not_in_every_kind(tokenizer: Tokenizer) -> None:
-    """4 sizes x 2 widths x (3 kinds x 4 lengths + the empty text once) batches; each row as long as its cell says."""
-    every = list(cells(tokenizer, 32, 64))
-    assert len(every) == len(set(every)) == 4 * 2 * (3 * 4 + 1)
-    assert {len(cell.texts) for cell in every} == {1, 2, 7, 32}
-    assert {cell.width for cell in every} == {0, 40}
-    words = [cell for cell in every if cell.texts[0].startswith("Stack")]
-    for cell in words:
-        mask = cell.features(tokenizer)["attention_mask"]
-        assert mask.shape == (len(cell.texts), cell.width or cell.n_tokens)
-        assert (mask.sum(axis=1) == cell.n_tokens).all()
-    assert {len(set(cell.texts)) for cell in words} == {1, 2, 7}
-    assert any(not "".join(cell.texts).strip() and cell.texts[0] for cell in every), "white space"
-    assert any("日" in cell.texts[0] for cell in every) and any(set(cell.texts) == {""} for cell in every)
+def test_the_grid_is_batches_size_with_batches_length_padded_or_not_in_batches_kind(tokenizer: Tokenizer) -> None:
+    """4 sizes x 2 widths x (3 kinds x 4 lengths + the empty text once) batches; each row as long as its batch says."""
+    batches = list(grid(tokenizer, 32, 64))
+    assert len(batches) == len(set(batches)) == 4 * 2 * (3 * 4 + 1)
+    assert {len(batch.texts) for batch in batches} == {1, 2, 7, 32}
+    assert {batch.width for batch in batches} == {0, 40}
+    words = [batch for batch in batches if batch.texts[0].startswith("Stack")]
+    for batch in words:
+        mask = batch.features(tokenizer)["attention_mask"]
+        assert mask.shape == (len(batch.texts), batch.width or batch.n_tokens)
+        assert (mask.sum(axis=1) == batch.n_tokens).all()
+    assert {len(set(batch.texts)) for batch in words} == {1, 2, 7}
+    assert any(not "".join(batch.texts).strip() and batch.texts[0] for batch in batches), "white space"
+    assert any("日" in batch.texts[0] for batch in batches) and any(set(batch.texts) == {""} for batch in batches)
 
 
 def test_padding_never_goes_beyond_the_positions_that_an_encoder_has(tokenizer: Tokenizer, tiny_encoder: Path) -> None:
     """64 positions, of which padding of id 0 takes one; with none to spare, padding ends at the maximum."""
     assert n_positions(load_torch(tiny_encoder)) == 63
-    assert {cell.width for cell in cells(tokenizer, 32, 32)} == {0, 32}
-    assert {cell.width for cell in cells(tokenizer, 32, 35)} == {0, 35}
+    assert {batch.width for batch in grid(tokenizer, 32, 32)} == {0, 32}
+    assert {batch.width for batch in grid(tokenizer, 32, 35)} == {0, 35}
 
 
 def test_features_by_hand(tokenizer: Tokenizer) -> None:
     """[CLS] stack [SEP], then padding up to the width, which the mask leaves out."""
-    features = Cell(("stack arrays", ""), 3, 5).features(tokenizer)
+    features = Batch(("stack arrays", ""), 3, 5).features(tokenizer)
     ids = [tokenizer.token_to_id(token) for token in ("[CLS]", "stack", "[SEP]", "[PAD]")]
     assert features["input_ids"].tolist() == [[*ids[:3], ids[3], ids[3]], [ids[0], ids[2], *[ids[3]] * 3]]
     assert features["attention_mask"].tolist() == [[1, 1, 1, 0, 0], [1, 1, 0, 0, 0]]
     assert not features["token_type_ids"].any()
 
 
-def test_the_exported_graph_equals_torch_on_the_whole_grid(tiny_onnx: Path, truth: Any) -> None:
+def test_the_exported_graph_equals_torch_on_the_whole_grid(tiny_onnx: Path, embed: Any) -> None:
     """As the export stage demands."""
-    found = run_grid(tiny_onnx, "onnx/model.onnx", 32, 63, truth, 1)
-    assert 60 < found.n_batches < 104, "cells that a tokenizer makes alike count once"
-    assert found.min_cosine > 0.999999 and found.max_abs_diff < 1e-6
+    figures = run_grid(tiny_onnx, "onnx/model.onnx", 32, 63, embed, 1)
+    assert 60 < figures.n_batches < 104, "batchs that a tokenizer makes alike count once"
+    assert figures.min_cosine > 0.999999 and figures.max_abs_diff < 1e-6
 
 
 def ignore_padding(path: Path) -> None:
-    """A graph that takes every token for a real one, as an export traced without padding may come out."""
+    """A graph that takes batches token for a real one, as an export traced without padding may come out."""
     model = onnx.load(path)
     for node in model.graph.node:
         node.input[:] = ["all_ones" if name == "attention_mask" else name for name in node.input]
@@ -84,18 +85,18 @@ def ignore_padding(path: Path) -> None:
     onnx.save(model, path)
 
 
-def test_a_graph_that_ignores_padding_is_found(onnx_copy: Path, truth: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the padded cells alone: without padding it is right."""
+def test_a_graph_that_ignores_padding_is_figures(onnx_copy: Path, embed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the padded batchs alone: without padding it is right."""
     ignore_padding(onnx_copy / "onnx" / "model.onnx")
-    assert run_grid(onnx_copy, "onnx/model.onnx", 32, 63, truth, 1).max_abs_diff > 0.01
+    assert run_grid(onnx_copy, "onnx/model.onnx", 32, 63, embed, 1).max_abs_diff > 0.01
     unpadded = [
-        cell for cell in cells(Tokenizer.from_file(str(onnx_copy / "tokenizer.json")), 32, 63) if not cell.width
+        batch for batch in grid(Tokenizer.from_file(str(onnx_copy / "tokenizer.json")), 32, 63) if not batch.width
     ]
-    monkeypatch.setattr(parity, "cells", lambda *_: iter(unpadded))
-    assert run_grid(onnx_copy, "onnx/model.onnx", 32, 63, truth, 1).max_abs_diff < 1e-6
+    monkeypatch.setattr(parity, "grid", lambda *_: iter(unpadded))
+    assert run_grid(onnx_copy, "onnx/model.onnx", 32, 63, embed, 1).max_abs_diff < 1e-6
 
 
 def test_not_a_number_is_never_the_better_figure(tiny_onnx: Path) -> None:
     """NaN from one side makes both figures NaN, which the stage refuses."""
-    found = run_grid(tiny_onnx, "onnx/model.onnx", 32, 63, lambda *_: np.full(32, np.nan, dtype=np.float32), 1)
-    assert np.isnan(found.min_cosine) and np.isnan(found.max_abs_diff)
+    figures = run_grid(tiny_onnx, "onnx/model.onnx", 32, 63, lambda *_: np.full(32, np.nan, dtype=np.float32), 1)
+    assert np.isnan(figures.min_cosine) and np.isnan(figures.max_abs_diff)

@@ -104,7 +104,7 @@ def test_a_figure_that_is_not_a_number_is_refused(params: ExportParams) -> None:
     """NaN compares false with everything, so a careless check would let it pass."""
     broken = parity.Parity(0, float("nan"), float("nan"), 1.0, 1.0, 0.0)
     with pytest.raises(BadInput, match="differs from torch"):
-        stage.check(broken, params, Path("models/tuned"))
+        stage.require_parity(broken, params, Path("models/tuned"))
 
 
 def break_modules(model: Path) -> None:
@@ -143,11 +143,11 @@ def test_encoders_with_other_parts_are_refused(tiny_encoder: Path) -> None:
 
     encoder = load_torch(tiny_encoder)
     encoder.insert(2, Dense(32, 16, use_residual=True))
-    with pytest.raises(BadInput, match="modules are Transformer, Pooling, Dense, Normalize; export knows"):
+    with pytest.raises(BadInput, match="modules are Transformer, Pooling, Dense, Normalize; export supports"):
         describe(encoder, tiny_encoder)
     encoder = load_torch(tiny_encoder)
     encoder.insert(1, Dense(32, 32, module_input_name="token_embeddings"))
-    with pytest.raises(BadInput, match="modules are Transformer, Dense, Pooling, Normalize; export knows"):
+    with pytest.raises(BadInput, match="modules are Transformer, Dense, Pooling, Normalize; export supports"):
         describe(encoder, tiny_encoder)
     encoder = load_torch(tiny_encoder)
     encoder[1] = Pooling(32, pooling_mode=("mean", "max"))

@@ -19,7 +19,7 @@ from attune.evaluation.report.card import SHAPING, SYSTEMS, card, params_sha256,
 from attune.evaluation.scoring.measures import MEASURES
 from attune.runtime import verify
 from attune.stage import call, load_params
-from attune.stages.release import RECEIPTS, ReleaseParams, describe, release
+from attune.stages.release import RECEIPTS, ReleaseParams, release, release_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = {"model": "a/b", "revision": "0" * 40, "licence": "Apache-2.0"}
@@ -164,11 +164,11 @@ def test_an_export_that_is_not_the_scored_one_is_refused(
 def test_a_model_without_a_licence_or_a_base_is_refused(params: ReleaseParams) -> None:
     """Nobody may use a model whose licence is unknown; the licence of params.yaml goes before the base's."""
     with pytest.raises(BadInput, match=r"names no licence; set release\.licence"):
-        describe(params, {"format": 1, "base": {"model": "a/b", "licence": ""}}, {})
+        release_manifest(params, {"format": 1, "base": {"model": "a/b", "licence": ""}}, {})
     own = params.model_copy(update={"licence": "MIT"})
-    assert describe(own, {"format": 1, "base": BASE}, {})["licence"] == "MIT"
+    assert release_manifest(own, {"format": 1, "base": BASE}, {})["licence"] == "MIT"
     with pytest.raises(BadInput, match="names no base encoder"):
-        describe(own, {"format": 1, "base": {}}, {})
+        release_manifest(own, {"format": 1, "base": {}}, {})
 
 
 def test_prompts_and_dense_layers_are_on_the_card_whatever_they_hold(released: Path, metrics: Path) -> None:

@@ -1,10 +1,9 @@
-"""The folder of an exported encoder: the files beside the graphs, in the schema that most consumers read.
+"""Folder of an exported encoder: the files beside the graphs, in the schema that most consumers read.
 
-That is the schema of sentence-transformers 2 to 5. Version 6 reads it but writes another, which older versions and Text
-Embeddings Inference refuse; fastembed, transformers.js and Spring AI find what they need here as well.
+It is the schema of sentence-transformers 2 to 5. Version 6 reads it but writes another, which older versions and Text
+Embeddings Inference refuse. fastembed, transformers.js and Spring AI read this folder as well.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -16,12 +15,13 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from attune.errors import BadInput
+from attune.stage import sha256_of
 
-# the names transformers.js looks for
+# file names that transformers.js expects
 FP32, INT8, FP16 = "onnx/model.onnx", "onnx/model_quantized.onnx", "onnx/model_fp16.onnx"
-GRAPHS = {"fp32": FP32, "int8": INT8, "fp16": FP16}  # of which fp16 may be missing
+GRAPHS = {"fp32": FP32, "int8": INT8, "fp16": FP16}  # fp16 is optional
 SPECIAL_TOKENS = ("cls_token", "sep_token", "pad_token", "unk_token", "mask_token", "bos_token", "eos_token")
-STALE = ("is_local", "local_files_only", "max_length")  # the last is the base's own cut, which fastembed would obey
+STALE = ("is_local", "local_files_only", "max_length")  # max_length: the base's own limit, which fastembed would obey
 POOLING_FLAGS = {
     "cls": "pooling_mode_cls_token",
     "mean": "pooling_mode_mean_tokens",
@@ -36,10 +36,18 @@ LIBRARIES = ("sentence-transformers", "transformers", "torch", "tokenizers", "on
 
 @dataclass(frozen=True)
 class Description:
-    """What a consumer must know to use an encoder's graph: its size, its cut, its pooling, its prompts.
+    """Settings that a consumer needs to use an encoder's graph.
 
-    `n_dense` linear layers stand between the pooling and the vector. Where there is one, a consumer that pools the
-    tokens itself gets something else, of `hidden_size` numbers: it must take the output `sentence_embedding`.
+    Attributes:
+        dim: length of an embedding.
+        hidden_size: length of a token's embedding.
+        n_dense: linear layers after the pooling. With one or more, consumers must take the output `sentence_embedding`:
+            pooling the tokens themselves gives another vector, of `hidden_size` numbers.
+        max_length: tokens, special ones included; longer texts are cut.
+        pooling: a key of POOLING_FLAGS.
+        prompts: texts put before queries, documents and others, by name.
+        default_prompt_name: of the prompt for texts of no kind; None for no prompt.
+        similarity: function of two embeddings, by sentence-transformers' name.
     """
 
     dim: int
@@ -53,7 +61,13 @@ class Description:
 
 
 def write_settings(source: Path, out: Path, about: Description, torch_weights: bool) -> None:
-    """Writes every file of the folder but the graphs, the manifest and the golden vectors; the torch weights if asked.
+    """Writes every file of the folder but the graphs, the manifest and the golden vectors.
+
+    Args:
+        source: sentence-transformers folder of the encoder.
+        out: folder to write; created if needed.
+        about: the encoder's settings.
+        torch_weights: also copies model.safetensors.
 
     Raises:
         BadInput: the source lacks weights, config.json, modules.json, tokenizer.json or tokenizer_config.json.
@@ -73,7 +87,7 @@ def write_settings(source: Path, out: Path, about: Description, torch_weights: b
     _write(out / "1_Pooling" / "config.json", _pooling(about))
     for (path, _), origin in zip(modules[2:-1], _dense_folders(source), strict=True):
         _write_dense(source / origin, out / path)
-    _write(out / modules[-1][0] / "config.json", {})  # it has no settings, but git and DVC keep no empty folders
+    _write(out / modules[-1][0] / "config.json", {})  # no settings, but git and DVC keep no empty folders
     _write(out / "sentence_bert_config.json", {"max_seq_length": about.max_length, "do_lower_case": False})
     settings = {"prompts": about.prompts, "default_prompt_name": about.default_prompt_name}
     versions = {name.replace("-", "_"): version(name) for name in LIBRARIES[:3]}
@@ -111,8 +125,8 @@ def _write_tokenizer(source: Path, out: Path, max_length: int) -> None:
     tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
     pad_id = tokenizer.token_to_id(tokens["pad_token"]) if "pad_token" in tokens else None
     if pad_id is None:
-        raise BadInput(f"{source / 'tokenizer_config.json'}: no pad_token of its vocabulary; set one and save again")
-    # clients that know only this file must cut and pad as the encoder was trained
+        raise BadInput(f"{source / 'tokenizer_config.json'}: no pad_token in its vocabulary; set one and save again")
+    # clients that read only this file must truncate and pad as in training
     tokenizer.enable_truncation(max_length, direction=settings.get("truncation_side") or "right")
     tokenizer.enable_padding(pad_id=pad_id, pad_token=tokens["pad_token"])
     tokenizer.save(str(out / "tokenizer.json"))
@@ -145,10 +159,8 @@ def _copy_weights(source: Path, out: Path) -> None:
 
 
 def file_records(folder: Path) -> dict[str, dict[str, str | int]]:
-    """Each file's sha256 and size in bytes, by its path in the folder, sorted."""
+    """Returns the sha256 and the size in bytes of each file, by its path in the folder, sorted."""
     records: dict[str, dict[str, str | int]] = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        records[path.relative_to(folder).as_posix()] = {"sha256": digest, "size": path.stat().st_size}
+        records[path.relative_to(folder).as_posix()] = {"sha256": sha256_of(path), "size": path.stat().st_size}
     return records

@@ -1,4 +1,4 @@
-"""What an encoder consists of, and whether an exported folder can express it."""
+"""Modules of an encoder: checks that an exported folder can express them, and reads the consumers' settings."""
 
 from pathlib import Path
 
@@ -8,28 +8,28 @@ from sentence_transformers.sentence_transformer.modules import Dense
 from attune.errors import BadInput
 from attune.export.folder import POOLING_FLAGS, Description
 
-KNOWN = "Transformer, Pooling, any number of Dense, Normalize"
+SUPPORTED = "Transformer, Pooling, any number of Dense, Normalize"
 
 
 def is_plain_dense(module: object) -> bool:
-    """Is it a linear layer from the pooled vector to the pooled vector, as all versions of the library know it?"""
+    """Tells whether a module is a linear layer on the pooled vector that all versions of the library can load."""
     if not isinstance(module, Dense) or module.use_residual:
         return False
     return {module.module_input_name, module.module_output_name} == {"sentence_embedding"}
 
 
 def describe(encoder: SentenceTransformer, model: Path) -> Description:
-    """Reads off the encoder what its consumers must know.
+    """Returns the settings that consumers of the encoder need.
 
     Raises:
-        BadInput: it has parts that the exported folder cannot express.
+        BadInput: the encoder has modules or settings that the exported folder cannot express.
     """
     kinds = [type(module).__name__ for module in encoder]
     has_length_1 = kinds[-1] == "Normalize"
     layers = list(encoder)[2 : len(kinds) - has_length_1]
     if kinds[:2] != ["Transformer", "Pooling"] or not all(is_plain_dense(layer) for layer in layers):
         raise BadInput(
-            f"{model}: modules are {', '.join(kinds)}; export knows {KNOWN} only, and no Dense with a residual"
+            f"{model}: modules are {', '.join(kinds)}; export supports {SUPPORTED} only, and no Dense with a residual"
         )
     pooling = encoder[1]
     if pooling.pooling_mode not in POOLING_FLAGS or not pooling.include_prompt:
@@ -52,7 +52,7 @@ def describe(encoder: SentenceTransformer, model: Path) -> Description:
 
 
 def n_positions(encoder: SentenceTransformer) -> int:
-    """The most tokens that a row may be padded to; RoBERTa and its kin begin to count after the id of their padding."""
+    """Returns the largest padded length in tokens; RoBERTa and its kin number positions from the padding id + 1."""
     settings = encoder.transformers_model.config
     known: int | None = getattr(settings, "max_position_embeddings", None)
     return encoder.max_seq_length if known is None else known - 1 - (settings.pad_token_id or 0)

@@ -1,4 +1,4 @@
-"""Does a graph compute what torch computes? The texts that would show it if not, and the figures."""
+"""Parity of an exported graph with torch: the test texts, a grid of batches, the figures, and the golden vectors."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from attune.export.folder import FP16, FP32, INT8
 from attune.runtime import Embedder
+from attune.runtime.arrays import Float32, Int64
 
 BATCH_SIZES = (1, 2, 7, 32)
 SENTENCES = (
@@ -35,12 +35,27 @@ ODDITIES = (
         "'; DROP TABLE texts; --",
     ),
 )
+BEYOND = 8  # tokens of padding beyond the maximum length, where the encoder has positions for them
+N_ROTATIONS = 7  # distinct texts of a kind in a batch; further rows repeat them
+TEXT_KINDS = {
+    "words": " ".join(SENTENCES),
+    "unicode": " ".join(text for text in ODDITIES if any(ord(character) > 0xFF for character in text)),
+    "empty": "",
+    "whitespace": " \t\n\r ",
+}
+GOLDEN_STEP = 4  # every fourth parity text is golden
+FP32_MIN_COSINE = 0.9999  # to torch on a service's machine
+FP16_MIN_COSINE = 0.999  # the same; on the exporting machine .999998 and more, a GPU sums in another order
+INT8_MARGIN = 0.01  # by which int8's cosine on a service's machine may be lower than on the exporting one
+
+TorchEmbed = Callable[[str, int], Float32]  # text and maximum number of tokens to its embedding, (dim,)
 
 
 def parity_texts(tokenizer: Tokenizer, max_length: int) -> list[str]:
-    """Texts of 1 and 8 tokens, one less than, exactly and more than the maximum length, real sentences, and oddities.
+    """Returns texts of critical lengths, real sentences and unusual characters.
 
-    Lengths count what the tokenizer adds, except that of 1 token; 31 texts, so a batch of 32 mixes all lengths.
+    The lengths are 1, 8, one less than the maximum, the maximum and more, in tokens with the special ones (except that
+    of 1). With 31 texts a batch of 32 mixes all lengths.
     """
     n_added = tokenizer.num_special_tokens_to_add(is_pair=False)
     words = " ".join(SENTENCES).lower().split()
@@ -53,17 +68,26 @@ def parity_texts(tokenizer: Tokenizer, max_length: int) -> list[str]:
 
 @dataclass(frozen=True)
 class Parity:
-    """How far the graphs are from torch, over all texts and all batch sizes, and of fp32 over the grid's batches."""
+    """Distance of the graphs to torch over all texts and batch sizes, for fp32 also over the batches of the grid.
+
+    Attributes:
+        n_grid_batches: distinct batches of the grid.
+        fp32_min_cosine: smallest cosine of a text's fp32 and torch embeddings.
+        fp32_max_abs_diff: largest absolute difference of a component.
+        int8_mean_cosine: mean cosine of a text's int8 and torch embeddings.
+        int8_min_cosine: smallest one.
+        int8_batch_max_abs_diff: largest change of an int8 embedding by the other texts of its batch.
+    """
 
     n_grid_batches: int
     fp32_min_cosine: float
     fp32_max_abs_diff: float
     int8_mean_cosine: float
     int8_min_cosine: float
-    int8_batch_max_abs_diff: float  # what the other texts of a batch do to a text's int8 embedding, at most
+    int8_batch_max_abs_diff: float
 
     def with_grid(self, n_batches: int, min_cosine: float, max_abs_diff: float) -> "Parity":
-        """The same, with fp32 as far from torch as the worse of the texts and of a grid of batches; NaN is worst."""
+        """Returns the figures with fp32's replaced by the worse of texts and grid; NaN is worst."""
         return replace(
             self,
             n_grid_batches=n_batches,
@@ -72,152 +96,161 @@ class Parity:
         )
 
 
-def by_batch_size(embedder: Embedder, texts: Sequence[str], name: str) -> NDArray[np.float32]:
-    """The texts' embeddings in batches of each size: (n sizes, n texts, dim)."""
+def by_batch_size(embedder: Embedder, texts: Sequence[str], name: str) -> Float32:
+    """Embeds the texts in batches of each size: (n sizes, n texts, dim)."""
     sizes = tqdm(BATCH_SIZES, desc=f"parity of {name}", unit="batch size", disable=None)
     return np.stack([embedder.encode(texts, batch_size=size) for size in sizes])
 
 
-def compare(fp32: NDArray[np.float32], int8: NDArray[np.float32], truth: NDArray[np.float32]) -> Parity:
-    """Compares both graphs' embeddings, (n sizes, n texts, dim), with torch's of each text alone, (n texts, dim)."""
-    fp32_cosines, int8_cosines = (fp32 * truth).sum(axis=2), (int8 * truth).sum(axis=2)
+def compare(fp32: Float32, int8: Float32, expected: Float32) -> Parity:
+    """Compares both graphs with torch.
+
+    Args:
+        fp32, int8: embeddings, (n sizes, n texts, dim), from `by_batch_size`.
+        expected: torch's embeddings of each text alone, (n texts, dim).
+    """
+    fp32_cosines, int8_cosines = (fp32 * expected).sum(axis=2), (int8 * expected).sum(axis=2)
     return Parity(
         n_grid_batches=0,
         fp32_min_cosine=float(fp32_cosines.min()),
-        fp32_max_abs_diff=float(np.abs(fp32 - truth).max()),
+        fp32_max_abs_diff=float(np.abs(fp32 - expected).max()),
         int8_mean_cosine=float(int8_cosines.mean()),
         int8_min_cosine=float(int8_cosines.min()),
         int8_batch_max_abs_diff=float(np.abs(int8 - int8[0]).max()),
     )
 
 
-def compare_fp16(fp16: NDArray[np.float32], truth: NDArray[np.float32]) -> dict[str, float]:
-    """The fp16 graph's embeddings, (n sizes, n texts, dim), beside torch's of each text alone, (n texts, dim)."""
-    cosines = (fp16 * truth).sum(axis=2)
+def compare_fp16(fp16: Float32, expected: Float32) -> dict[str, float]:
+    """Compares the fp16 graph with torch; shapes and figures are as in `compare`."""
+    cosines = (fp16 * expected).sum(axis=2)
     return {
         "fp16_mean_cosine": float(cosines.mean()),
         "fp16_min_cosine": float(cosines.min()),
-        "fp16_max_abs_diff": float(np.abs(fp16 - truth).max()),
+        "fp16_max_abs_diff": float(np.abs(fp16 - expected).max()),
     }
 
 
-BEYOND = 8  # tokens by which padding exceeds the maximum length, where the encoder has positions for them
-N_ROTATIONS = 7  # different texts of a kind in a batch; more rows repeat them
-KINDS = {
-    "words": " ".join(SENTENCES),
-    "unicode": " ".join(text for text in ODDITIES if any(ord(character) > 0xFF for character in text)),
-    "empty": "",
-    "whitespace": " \t\n\r ",
-}
-
-Vector = NDArray[np.float32]
-Integers = NDArray[np.int64]
-Truth = Callable[[str, int], Vector]  # a text, and to how many tokens it is cut -> (dim,)
-
-
 @dataclass(frozen=True)
-class Cell:
-    """A batch: texts, each cut to `n_tokens`, in a matrix of `width` tokens; 0: as wide as its longest row."""
+class Batch:
+    """A batch of the grid.
+
+    Attributes:
+        texts: one per row.
+        n_tokens: length that each text is cut to.
+        width: padded length of the rows; 0 is that of the longest row.
+    """
 
     texts: tuple[str, ...]
     n_tokens: int
     width: int
 
-    def features(self, tokenizer: Tokenizer) -> dict[str, Integers]:
-        """Token ids and mask, (batch, tokens) each, as tokenizer.json gives them."""
+    def features(self, tokenizer: Tokenizer) -> dict[str, Int64]:
+        """Returns the inputs of the graph, (batch, tokens) each, from tokenizer.json's tokens."""
         tokenizer.enable_truncation(self.n_tokens)
         encodings = tokenizer.encode_batch(list(self.texts))
         ids = np.array([encoding.ids for encoding in encodings], dtype=np.int64)
         mask = np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64)
-        room = ((0, 0), (0, max(0, self.width - ids.shape[1])))
-        padded = np.pad(ids, room, constant_values=(tokenizer.padding or {})["pad_id"])
+        padding = ((0, 0), (0, max(0, self.width - ids.shape[1])))
+        padded = np.pad(ids, padding, constant_values=(tokenizer.padding or {})["pad_id"])
         return {
             "input_ids": padded,
-            "attention_mask": np.pad(mask, room),
+            "attention_mask": np.pad(mask, padding),
             "token_type_ids": np.zeros_like(padded),
         }
 
 
-def lengths(n_added: int, max_length: int) -> list[int]:
-    """1 token besides the `n_added` special ones, 8, one short of the maximum, the maximum."""
+def token_lengths(n_added: int, max_length: int) -> list[int]:
+    """Returns the lengths of the grid: 1 token and the `n_added` special ones, 8, the maximum less 1, the maximum."""
     return sorted({min(length, max_length) for length in (n_added + 1, 8, max_length - 1, max_length)})
 
 
-def cells(tokenizer: Tokenizer, max_length: int, n_positions: int) -> Iterator[Cell]:
-    """All batches: size x length x padding x kind of text. The texts are longer than the maximum, and are cut.
+def grid(tokenizer: Tokenizer, max_length: int, n_positions: int) -> Iterator[Batch]:
+    """Yields the batches: size x length x padding x kind of text. All texts exceed the maximum length and are cut.
 
     Args:
-        tokenizer: the one that ships.
+        tokenizer: of the exported folder.
         max_length: tokens, special ones included.
-        n_positions: the most tokens that a row may be padded to.
+        n_positions: largest padded length in tokens.
     """
-    sizes = lengths(tokenizer.num_special_tokens_to_add(is_pair=False), max_length)
+    lengths = token_lengths(tokenizer.num_special_tokens_to_add(is_pair=False), max_length)
     wide = max(max_length, min(max_length + BEYOND, n_positions))
-    for rows, length, width, kind in product(BATCH_SIZES, sizes, (0, wide), KINDS):
-        if kind != "empty" or length == sizes[0]:  # nothing, cut to whatever length, is the same batch
-            yield Cell(tuple(_text(kind, row % N_ROTATIONS, max_length) for row in range(rows)), length, width)
+    for rows, length, width, kind in product(BATCH_SIZES, lengths, (0, wide), TEXT_KINDS):
+        if kind != "empty" or length == lengths[0]:  # empty texts are the same at any length
+            yield Batch(tuple(_text(kind, row % N_ROTATIONS, max_length) for row in range(rows)), length, width)
 
 
 def _text(kind: str, rotation: int, max_length: int) -> str:
-    words = KINDS[kind].split(" ")
-    # words of some scripts are characters that a vocabulary lacks or drops, hence twice the length
-    return " ".join((words[rotation:] + words[:rotation]) * (1 + 2 * max_length // len(words))) if KINDS[kind] else ""
+    words = TEXT_KINDS[kind].split(" ")
+    # twice the length, because vocabularies lack or drop characters of some scripts
+    return (
+        " ".join((words[rotation:] + words[:rotation]) * (1 + 2 * max_length // len(words))) if TEXT_KINDS[kind] else ""
+    )
 
 
 @dataclass(frozen=True)
 class GridFigures:
-    """How far a graph is from torch in the worst of so many different batches."""
+    """Distance of a graph to torch in the worst batch of the grid.
+
+    Attributes:
+        n_batches: distinct batches.
+        min_cosine: smallest cosine of a row to torch.
+        max_abs_diff: largest absolute difference of a component.
+    """
 
     n_batches: int
     min_cosine: float
     max_abs_diff: float
 
 
-def run_grid(folder: Path, graph: str, max_length: int, n_positions: int, truth: Truth, threads: int) -> GridFigures:
-    """Runs a graph of an exported folder on every cell, and compares each row with torch's vector of its text alone.
+def run_grid(
+    folder: Path, graph: str, max_length: int, n_positions: int, torch_embed: TorchEmbed, threads: int
+) -> GridFigures:
+    """Runs a graph on every batch of the grid and compares each row with torch's embedding of its text alone.
 
-    NaN anywhere makes the figures NaN.
+    NaN in any embedding makes the figures NaN.
+
+    Args:
+        folder: of the exported encoder.
+        graph: path in the folder.
+        max_length: tokens, special ones included.
+        n_positions: largest padded length in tokens.
+        torch_embed: embeds one text, cut to a number of tokens.
+        threads: CPU threads.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
     session = onnxruntime.InferenceSession(str(folder / graph), options, providers=["CPUExecutionProvider"])
     names = [node.name for node in session.get_inputs()]
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    every, known = list(cells(tokenizer, max_length, n_positions)), cache(truth)
+    batches, expect = list(grid(tokenizer, max_length, n_positions)), cache(torch_embed)
     seen: set[tuple[int, bytes, bytes]] = set()
     cosines, diffs = [], []
-    for cell in tqdm(every, desc="parity grid", unit="batch", disable=None):
-        features = cell.features(tokenizer)
+    for batch in tqdm(batches, desc="parity grid", unit="batch", disable=None):
+        features = batch.features(tokenizer)
         ids, mask = features["input_ids"], features["attention_mask"]
-        if (batch := (len(ids), ids.tobytes(), mask.tobytes())) in seen:
-            continue  # what a tokenizer drops, or cuts away, may leave two cells the same
-        seen.add(batch)
+        if (key := (len(ids), ids.tobytes(), mask.tobytes())) in seen:
+            continue  # texts may differ only in parts that the tokenizer drops or cuts
+        seen.add(key)
         got = session.run(["sentence_embedding"], {name: features[name] for name in names})[0]
-        expected = np.stack([known(text, cell.n_tokens) for text in cell.texts])
+        expected = np.stack([expect(text, batch.n_tokens) for text in batch.texts])
         cosines.append((got * expected).sum(axis=1).min())
         diffs.append(np.abs(got - expected).max())
     return GridFigures(len(seen), float(np.min(cosines)), float(np.max(diffs)))
 
 
-EVERY = 4  # of the parity texts, every fourth
-FP32_ELSEWHERE = 0.9999  # cosine to torch that fp32 must reach on a service's machine
-FP16_ELSEWHERE = 0.999  # and fp16: here it has .999998 and more; a GPU adds up in another order
-INT8_SLACK = 0.01  # by how much int8 may fall short there of the cosine that it reaches here
-
-
-def golden(texts: list[str], truth: NDArray[np.float32], vectors: Mapping[str, NDArray[np.float32]]) -> dict[str, Any]:
-    """The content of golden.json, from all parity texts.
+def golden(texts: list[str], expected: Float32, vectors: Mapping[str, Float32]) -> dict[str, Any]:
+    """Returns the content of golden.json, a part of the parity texts with torch's vectors and each graph's limit.
 
     Args:
         texts: n parity texts.
-        truth: torch's vector of each, (n, dim).
-        vectors: by graph, its vectors of them, (n, dim).
+        expected: torch's embeddings, (n, dim).
+        vectors: embeddings by graph, (n, dim) each.
     """
-    few = slice(None, None, EVERY)
+    part = slice(None, None, GOLDEN_STEP)
     limits = {
-        FP32: FP32_ELSEWHERE,
-        INT8: round(float((vectors[INT8][few] * truth[few]).sum(axis=1).min()) - INT8_SLACK, 3),
-        FP16: FP16_ELSEWHERE,
+        FP32: FP32_MIN_COSINE,
+        INT8: round(float((vectors[INT8][part] * expected[part]).sum(axis=1).min()) - INT8_MARGIN, 3),
+        FP16: FP16_MIN_COSINE,
     }
     limits = {graph: limit for graph, limit in limits.items() if graph in vectors}
-    return {"texts": texts[few], "vectors": truth[few].tolist(), "min_cosine": limits}
+    return {"texts": texts[part], "vectors": expected[part].tolist(), "min_cosine": limits}

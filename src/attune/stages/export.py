@@ -1,7 +1,7 @@
-"""Turns the tuned encoder into what ships: one ONNX folder, fp32, int8 and on demand fp16, loaded without torch.
+"""Exports the tuned encoder to the folder that ships: ONNX graphs in fp32, int8 and optionally fp16, without torch.
 
-Nothing is written unless the fp32 graph, run by the code that services run, equals torch on every text of a grid that
-is made to break it. int8 is only measured here; how much retrieval it keeps is scored later, like any other system.
+Nothing is written unless the fp32 graph, run by the services' code, equals torch on every batch of a grid of critical
+texts. The parity of int8 is measured without a limit here; evaluation scores its retrieval like any other system's.
 """
 
 import json
@@ -11,10 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from sentence_transformers import SentenceTransformer
 
@@ -27,9 +25,9 @@ from attune.export.int8.calibration import calibration_texts, single_texts
 from attune.export.int8.quantise import Scheme, to_int8
 from attune.export.modules import describe, n_positions
 from attune.export.parity import (
-    FP16_ELSEWHERE,
+    FP16_MIN_COSINE,
     Parity,
-    Truth,
+    TorchEmbed,
     by_batch_size,
     compare,
     compare_fp16,
@@ -38,6 +36,7 @@ from attune.export.parity import (
     run_grid,
 )
 from attune.runtime import Embedder
+from attune.runtime.arrays import Float32
 from attune.runtime.integrity import GOLDEN
 from attune.runtime.manifest import MANIFEST
 from attune.stage import Machine, Out, Params, Receipt, run, write_json
@@ -45,7 +44,7 @@ from attune.tables import CORPUS, TRIPLETS, read
 
 
 class ExportParams(Params):
-    """How the graphs are made, and how near to torch fp32 must be."""
+    """Settings of the graphs, and the limits of fp32's parity with torch."""
 
     opset: int = Field(ge=18, le=24)
     int8_smoothing: float = Field(ge=0, le=1)
@@ -53,7 +52,6 @@ class ExportParams(Params):
     int8_keep_fp32: tuple[str, ...]
     int8_reduce_range: bool
     int8_calibration_rows: int = Field(ge=1, le=10_000)
-    int8_seed: int = Field(ge=0)
     fp16: bool
     torch_weights: bool
     parity_min_cosine: float = Field(gt=0, le=1)
@@ -61,39 +59,39 @@ class ExportParams(Params):
     machine: Machine
 
     def scheme(self) -> Scheme:
-        """How the int8 graph is made."""
+        """Returns the settings of the int8 graph."""
         return Scheme(self.int8_smoothing, self.int8_unsmoothed, self.int8_keep_fp32, self.int8_reduce_range)
 
 
-def load(model: Path) -> SentenceTransformer:
-    """Loads the encoder for export: on the CPU, in fp32, for inference.
+def load_encoder(model: Path) -> SentenceTransformer:
+    """Loads the encoder for inference on the CPU in fp32.
 
     Raises:
-        BadInput: the folder is missing, damaged, or no sentence-transformers folder.
+        BadInput: the folder is missing, damaged, or not a sentence-transformers folder.
     """
-    if not (model / "modules.json").is_file():  # the library would guess mean pooling
+    if not (model / "modules.json").is_file():  # without it the library assumes mean pooling
         raise BadInput(
             f"{model / 'modules.json'}: not found; give a sentence-transformers folder, such as models/tuned"
         )
     return load_torch(model).to("cpu").float().eval()
 
 
-def torch_truth(encoder: SentenceTransformer) -> Truth:
-    """A function that embeds one text in torch, cut to so many tokens, without a prompt."""
+def torch_embed(encoder: SentenceTransformer) -> TorchEmbed:
+    """Returns a function that embeds one text in torch, cut to a number of tokens, without a prompt."""
 
-    def embed(text: str, n_tokens: int) -> NDArray[np.float32]:
+    def embed(text: str, n_tokens: int) -> Float32:
         encoder.max_seq_length = n_tokens
-        found: NDArray[np.float32] = encoder.encode(text, prompt="", normalize_embeddings=True, show_progress_bar=False)
-        return found
+        vector: Float32 = encoder.encode(text, prompt="", normalize_embeddings=True, show_progress_bar=False)
+        return vector
 
     return embed
 
 
-def check(parity: Parity, params: ExportParams, model: Path) -> None:
-    """Refuses a graph that is not torch's equal.
+def require_parity(parity: Parity, params: ExportParams, model: Path) -> None:
+    """Refuses an fp32 graph that differs from torch.
 
     Raises:
-        BadInput: a figure is beyond its limit.
+        BadInput: cosine or difference is beyond its limit, or NaN.
     """
     cosine, diff = parity.fp32_min_cosine, parity.fp32_max_abs_diff
     # written so that NaN fails
@@ -105,22 +103,24 @@ def check(parity: Parity, params: ExportParams, model: Path) -> None:
         )
 
 
-def check_fp16(figures: Mapping[str, float], model: Path) -> None:
-    """Refuses an fp16 graph in which a number was too large or too small for 16 bits.
+def require_fp16_parity(figures: Mapping[str, float], model: Path) -> None:
+    """Refuses an fp16 graph in which numbers overflow or underflow 16 bits.
 
     Raises:
-        BadInput: it makes other vectors than torch, or none.
+        BadInput: its vectors differ from torch's, or are NaN.
     """
     least = figures["fp16_min_cosine"]
-    if not least >= FP16_ELSEWHERE:  # written so that NaN fails
+    if not least >= FP16_MIN_COSINE:  # written so that NaN fails
         raise BadInput(
-            f"{model}: the fp16 graph's least cosine to torch is {least:.6f}, expected {FP16_ELSEWHERE} or more; "
+            f"{model}: the fp16 graph's least cosine to torch is {least:.6f}, expected {FP16_MIN_COSINE} or more; "
             "this encoder's numbers do not fit into 16 bits: set export.fp16 to false"
         )
 
 
-def manifest(about: Description, model: Path, parity: Mapping[str, float], files: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest: what the encoder is, where it comes from, how near to torch it is, and each file's hash."""
+def build_manifest(
+    about: Description, model: Path, parity: Mapping[str, float], files: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns the manifest: the encoder's settings and origin, its parity with torch, and each file's size and hash."""
     origin = model / "attune.json"
     return {
         "format": 1,
@@ -135,14 +135,14 @@ def manifest(about: Description, model: Path, parity: Mapping[str, float], files
     }
 
 
-def reference(encoder: SentenceTransformer, max_length: int) -> tuple[list[str], NDArray[np.float32]]:
-    """The parity texts, and torch's embedding of each alone: (n texts, dim)."""
+def torch_reference(encoder: SentenceTransformer, max_length: int) -> tuple[list[str], Float32]:
+    """Returns the parity texts and torch's embedding of each alone, (n texts, dim)."""
     texts = parity_texts(encoder.tokenizer.backend_tokenizer, max_length)
     return texts, encoder.encode(texts, batch_size=1, normalize_embeddings=True, show_progress_bar=False)
 
 
 def write_graphs(params: ExportParams, encoder: SentenceTransformer, texts: Sequence[str], out: Path) -> dict[str, str]:
-    """Writes the graphs; returns their files by name. The ranges of int8's activations come from the texts."""
+    """Writes the graphs, int8 calibrated on the texts; returns their files by name."""
     export_graph(encoder, out / FP32, params.opset)
     graph = onnx.load(out / FP32)
     onnx.save(to_int8(graph, single_texts(encoder, texts, graph), params.scheme()), out / INT8)
@@ -152,31 +152,31 @@ def write_graphs(params: ExportParams, encoder: SentenceTransformer, texts: Sequ
 
 
 def export(params: ExportParams, model: Path, triplets: Path, corpus: Path, out: Out) -> Receipt:
-    """Writes the ONNX folder; the activations' ranges come from the train queries and documents of the triplets."""
+    """Writes the ONNX folder; int8 is calibrated on the train queries and documents of the triplets."""
     torch.set_num_threads(params.machine.threads)
-    encoder = load(model)
+    encoder = load_encoder(model)
     about = describe(encoder, model)
-    texts, truth = reference(encoder, about.max_length)
+    texts, expected = torch_reference(encoder, about.max_length)
     write_settings(model, out, about, params.torch_weights)
-    seen = read(triplets, TRIPLETS), read(corpus, CORPUS)
-    calibrating = calibration_texts(*seen, params.int8_calibration_rows, params.int8_seed, about)
-    graphs = write_graphs(params, encoder, calibrating, out)
-    write_json(out / MANIFEST, manifest(about, model, {}, {}))  # the runtime reads it; figures and hashes come after
-    found = {
+    tables = read(triplets, TRIPLETS), read(corpus, CORPUS)
+    train_texts = calibration_texts(*tables, params.int8_calibration_rows, about)
+    graphs = write_graphs(params, encoder, train_texts, out)
+    write_json(out / MANIFEST, build_manifest(about, model, {}, {}))  # for the runtime; figures and hashes follow
+    vectors = {
         file: by_batch_size(Embedder(out, file, params.machine.threads), texts, name) for name, file in graphs.items()
     }
-    parity = compare(found[FP32], found[INT8], truth)
-    grid = run_grid(out, FP32, about.max_length, n_positions(encoder), torch_truth(encoder), params.machine.threads)
+    parity = compare(vectors[FP32], vectors[INT8], expected)
+    grid = run_grid(out, FP32, about.max_length, n_positions(encoder), torch_embed(encoder), params.machine.threads)
     parity = parity.with_grid(grid.n_batches, grid.min_cosine, grid.max_abs_diff)
-    check(parity, params, model)
+    require_parity(parity, params, model)
     figures = asdict(parity)
     if params.fp16:
-        figures |= compare_fp16(found[FP16], truth)
-        check_fp16(figures, model)
-    write_json(out / GOLDEN, golden(texts, truth, {file: vectors[-1] for file, vectors in found.items()}))
+        figures |= compare_fp16(vectors[FP16], expected)
+        require_fp16_parity(figures, model)
+    write_json(out / GOLDEN, golden(texts, expected, {file: by_size[-1] for file, by_size in vectors.items()}))
     (out / MANIFEST).unlink()  # it lists every file but itself
     files = file_records(out)
-    write_json(out / MANIFEST, manifest(about, model, figures, files))
+    write_json(out / MANIFEST, build_manifest(about, model, figures, files))
     sizes = {f"{name}_bytes": files[file]["size"] for name, file in graphs.items()}
     return {"dim": about.dim, "max_length": about.max_length, "n_texts": len(texts), **figures, **sizes}
 

@@ -1,7 +1,7 @@
-"""Makes the folder that ships: the exported one, with a model card and the scores in its manifest.
+"""Writes the folder that ships: the exported folder with a model card, and the scores in its manifest.
 
-A stage of its own because export comes before the scores: they are those of the exported files. The graphs are copied
-byte for byte, after a check of their hashes, so what was scored is what ships.
+The scores are those of the exported files, so this stage follows evaluation. The graphs are copied byte for byte after
+a check of their hashes: the shipped files are the scored ones.
 """
 
 import json
@@ -24,11 +24,11 @@ from attune.stage import PARAMS_FILE, Out, Params, Receipt, run, write_json
 
 RECEIPTS = (*SYSTEMS, "collect", "prepare", "split", "audit", "merge", "drift", "export", "report")
 CARD = "README.md"
-KEPT = ("format", "name", "licence", "base", "params_sha256")  # first in the manifest, in this order
+FIRST_KEYS = ("format", "name", "licence", "base", "params_sha256")  # of the manifest, in this order
 
 
 class ReleaseParams(Params):
-    """What the model says of itself that no figure says."""
+    """Statements on the model card that no figure gives."""
 
     name: str = Field(min_length=1, max_length=96, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     languages: tuple[str, ...] = Field(min_length=1)
@@ -38,25 +38,25 @@ class ReleaseParams(Params):
     limits: str
 
 
-def describe(params: ReleaseParams, exported: Mapping[str, Any], sections: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest of the exported folder, with a name, a licence and the hash of all parameters that shaped it.
+def release_manifest(params: ReleaseParams, exported: Mapping[str, Any], sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the exported manifest with name, licence and the hash of the parameters that shape the model.
 
     Raises:
         BadInput: neither section `release` nor the base encoder names a licence, or the base encoder is unknown.
     """
     licence = params.licence or exported["base"].get("licence", "")
     if not licence:
-        raise BadInput("release: the base encoder names no licence; set release.licence or base.licence in params.yaml")
+        raise BadInput("release: the base encoder names no licence; set release.licence in params.yaml")
     if "model" not in exported["base"]:
         raise BadInput("release: the exported manifest names no base encoder; run `dvc repro` from stage base on")
-    about = dict(exported) | {"name": params.name, "licence": licence, "params_sha256": params_sha256(sections)}
-    return {key: about[key] for key in KEPT} | {
-        key: value for key, value in about.items() if key not in (*KEPT, "files")
+    manifest = dict(exported) | {"name": params.name, "licence": licence, "params_sha256": params_sha256(sections)}
+    return {key: manifest[key] for key in FIRST_KEYS} | {
+        key: value for key, value in manifest.items() if key not in (*FIRST_KEYS, "files")
     }
 
 
 def int8_to_fp32(embeddings: Path, n_documents: int) -> dict[str, float]:
-    """How near the int8 file's vectors of the corpus are to the fp32 file's: mean and least cosine."""
+    """Returns mean and minimum cosine of the int8 and fp32 embeddings of the corpus."""
     files = [embeddings / system / "corpus.npy" for system in ("onnx", "onnx_int8")]
     fp32, int8 = (load_embeddings(file, n_documents, "the corpus") for file in files)
     cosines = np.einsum("ij,ij->i", fp32, int8, dtype=np.float64)
@@ -67,13 +67,13 @@ def int8_to_fp32(embeddings: Path, n_documents: int) -> dict[str, float]:
 
 
 def release(params: ReleaseParams, exported: Path, embeddings: Path, metrics: Path, out: Out) -> Receipt:
-    """Writes the folder that ships."""
+    """Writes the released folder from the exported one."""
     verify_files(exported)
     receipts, sections = read_receipts(metrics, RECEIPTS, list(SYSTEMS)), shaping_params(PARAMS_FILE)
     before = json.loads((exported / MANIFEST).read_text(encoding="utf-8"))
-    near = int8_to_fp32(embeddings, receipts["tuned"]["n_documents"])
-    about = describe(params, before, sections)
-    about["parity"] = {**about["parity"], **near}
+    int8_parity = int8_to_fp32(embeddings, receipts["tuned"]["n_documents"])
+    about = release_manifest(params, before, sections)
+    about["parity"] = {**about["parity"], **int8_parity}
     shutil.copytree(exported, out)
     page = card(about, sections | {"release": params.model_dump()}, receipts)
     (out / CARD).write_text(page, encoding="utf-8")
@@ -81,7 +81,7 @@ def release(params: ReleaseParams, exported: Path, embeddings: Path, metrics: Pa
     files = file_records(out)
     write_json(out / MANIFEST, about | {"metrics": metric_figures(receipts), "files": files})
     n_bytes = sum(int(record["size"]) for record in files.values())
-    return {"n_files": len(files) + 1, "n_bytes": n_bytes, **near}
+    return {"n_files": len(files) + 1, "n_bytes": n_bytes, **int8_parity}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The texts of train that show an int8 graph how large its activations get."""
+"""Calibration texts of the int8 graph: a sample of train queries and their documents."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,10 +10,12 @@ from attune.export.folder import Description
 from attune.export.int8.smooth import Features
 from attune.tables import full_texts
 
+SEED = 13  # of the sample of train queries
 
-def calibration_texts(triplets: pl.DataFrame, corpus: pl.DataFrame, n: int, seed: int, about: Description) -> list[str]:
-    """Texts that show how large activations get: at most n train queries and their documents, with their prompts."""
-    rows = triplets.select("text", "document_id").sample(min(n, triplets.height), seed=seed)
+
+def calibration_texts(triplets: pl.DataFrame, corpus: pl.DataFrame, n: int, about: Description) -> list[str]:
+    """Returns at most n train queries and their documents, with their prompts, to measure activation ranges on."""
+    rows = triplets.select("text", "document_id").sample(min(n, triplets.height), seed=SEED)
     documents = corpus.join(rows, on="document_id", how="semi", maintain_order="left")
     prompts = about.prompts
     queries = [prompts.get("query", "") + text for text in rows["text"]]
@@ -21,7 +23,7 @@ def calibration_texts(triplets: pl.DataFrame, corpus: pl.DataFrame, n: int, seed
 
 
 def single_texts(encoder: SentenceTransformer, texts: Sequence[str], graph: onnx.ModelProto) -> Iterator[Features]:
-    """Each text as a batch of its own, as the graph takes it: without padding, which would count like tokens."""
+    """Yields the graph's inputs for each text alone: without padding, which would count like tokens."""
     names = [node.name for node in graph.graph.input]
     for text in texts:
         features = encoder.preprocess([text])

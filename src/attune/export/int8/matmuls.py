@@ -1,4 +1,4 @@
-"""A graph's products with weight matrices: found, changed, and joined by other nodes."""
+"""Matrix products with weights in an ONNX graph: lookup, editing, and insertion of nodes around them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,26 +9,33 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-Floats = NDArray[np.float32]
+from attune.runtime.arrays import Float32
 
 
 @dataclass(frozen=True)
-class Site:
-    """A tensor that weight matrices multiply, and how large it gets.
+class Activation:
+    """An input of products with weights, and the size of its values.
 
     Attributes:
-        tensor: its name in the graph.
-        peaks: (channels,) the largest absolute value of each channel.
-        sample: (tokens, channels) some of its values.
+        tensor: name in the graph.
+        peaks: (channels,) largest absolute value of each channel.
+        sample: (tokens, channels) sample of its values.
     """
 
     tensor: str
-    peaks: Floats
-    sample: Floats
+    peaks: Float32
+    sample: Float32
 
 
-class Parts:
-    """A graph's products with weight matrices, by the tensor that is multiplied, and its initializers by name."""
+class GraphEditor:
+    """Edits a graph in place.
+
+    Attributes:
+        graph: the edited graph.
+        initializers: by name.
+        products: matrix products with 2-d weights, by the name of the tensor that they multiply, without the nodes
+            whose name matches a pattern (fnmatch) of `keep_fp32`.
+    """
 
     def __init__(self, model: onnx.ModelProto, keep_fp32: Sequence[str] = ()) -> None:
         self.graph = model.graph
@@ -40,21 +47,21 @@ class Parts:
                 self.products.setdefault(node.input[0], []).append(node)
 
     def dims(self, name: str) -> list[int]:
-        """The shape of an initializer; [] for what is none."""
+        """Returns the shape of an initializer, [] for any other tensor."""
         return list(self.initializers[name].dims) if name in self.initializers else []
 
-    def weight(self, node: onnx.NodeProto) -> Floats:
-        """(inputs, outputs) the matrix of a product."""
-        matrix: Floats = numpy_helper.to_array(self.initializers[node.input[1]])
+    def weight(self, node: onnx.NodeProto) -> Float32:
+        """Returns the weight matrix of a product, (inputs, outputs)."""
+        matrix: Float32 = numpy_helper.to_array(self.initializers[node.input[1]])
         return matrix
 
     def add(self, name: str, values: NDArray[np.generic]) -> str:
-        """A new initializer; returns its name."""
+        """Adds an initializer; returns its name."""
         self.graph.initializer.append(numpy_helper.from_array(values, name))
         return name
 
     def take_bias(self, node: onnx.NodeProto) -> list[str]:
-        """Removes the addition of a vector behind a product, if there is one; returns its name, for the product."""
+        """Removes the bias addition after a product, if there is one; returns the bias's name in a list, else []."""
         readers = [reader for reader in self.graph.node if node.output[0] in reader.input]
         if len(readers) != 1 or readers[0].op_type != "Add":
             return []
@@ -67,14 +74,14 @@ class Parts:
     def insert(
         self, before: Mapping[str, Sequence[onnx.NodeProto]], after: Mapping[str, Sequence[onnx.NodeProto]]
     ) -> None:
-        """Puts nodes in front of and behind those of the given names."""
+        """Inserts nodes before and after the nodes of the given names."""
         nodes = list(self.graph.node)
         del self.graph.node[:]
         for node in nodes:
             self.graph.node.extend([*before.get(node.name, ()), node, *after.get(node.name, ())])
 
     def sweep(self) -> None:
-        """Removes the initializers that no node reads any more."""
+        """Removes the initializers that no node reads."""
         read = {name for node in self.graph.node for name in node.input}
         kept = [tensor for tensor in self.graph.initializer if tensor.name in read]
         del self.graph.initializer[:]
