@@ -15,7 +15,7 @@ from attune.errors import BadInput
 from attune.evaluation.report.markdown import number, p_value, score, signed
 from attune.stage import fail
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 BASELINE = "baseline"  # the git tag
 PARTS_WITH_TARGETS = ("encode", "train", "mine", "evaluate", "serve", "pipeline", "startup")
 HEADLINE_MEASURES = ("recall@10", "mrr@10", "ndcg@10")

@@ -1,10 +1,10 @@
 """All parts of the bench, one after another, into bench/RESULTS.md: targets first, then each part's tables.
 
-    python bench/results.py [--dry] [PART ...]
+    python -m bench.results [--dry] [PART ...]
 
 A part that fails, or has nothing to measure, says so in a line and the rest goes on; what it found before stays in the
 page under its own date, as do parts that are not asked for. The parts' own options are their defaults: to give others,
-run `python bench/PART.py ...`, and then this with --dry, which measures nothing and writes the page again.
+run `python -m bench.PART ...`, and then this with --dry, which measures nothing and writes the page again.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from section import FIGURES, ROOT, TARGETS, Section, table
+from bench.section import FIGURES, ROOT, TARGETS, Section, table
 
 PARTS = {  # and what each takes on two cores, in words
     "ceilings": "half a minute",
@@ -50,8 +50,7 @@ def page(found: list[Section]) -> str:
 
 def run(part: str) -> bool:
     """Runs a part in sight of the user; what it prints is its section."""
-    script = Path(__file__).with_name(f"{part}.py")
-    return not subprocess.run([sys.executable, str(script)], cwd=ROOT, check=False).returncode
+    return not subprocess.run([sys.executable, "-m", f"bench.parts.{part}"], cwd=ROOT, check=False).returncode
 
 
 def main() -> None:

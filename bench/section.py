@@ -11,12 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from workers import Gone
-
 from attune.errors import BadInput
 from attune.stage import fail
+from bench.workers import Gone
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "scratch" / "bench"  # what is made on the way
 FIGURES = ROOT / "bench" / "figures"  # each part's findings, in git: one part can be measured again without the others
 
@@ -141,7 +140,7 @@ def show(part: str, title: str, parser: argparse.ArgumentParser, measure: Callab
     """
     given = parser.parse_args()
     # sys.argv[0] would be a path of this machine
-    command = " ".join([f"python bench/{part}.py", *sys.argv[1:]])
+    command = " ".join([f"python -m bench.parts.{part}", *sys.argv[1:]])
     section = Section(title, command, datetime.now(UTC).date().isoformat(), machine=machine())
     print(f"## {title}", flush=True)
     try:

@@ -13,7 +13,7 @@ import numpy as np
 from attune.errors import BadInput
 from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, full_texts, read
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 DATASETS = Path(os.environ.get("ATTUNE_DATASETS", ROOT / "../shared/datasets"))
 
 

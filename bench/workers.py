@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+ROOT = Path(__file__).resolve().parents[1]
+
 
 class Gone(Exception):
     """A worker ended without an answer; its own words are on stderr."""
@@ -26,17 +28,18 @@ class Worker:
 
     Args:
         name: as it is called in messages.
-        script: the file to run, with its arguments.
+        program: what the interpreter runs: ("-m", module) or a file.
         python: the interpreter, of whatever environment.
     """
 
-    def __init__(self, name: str, script: Path, *arguments: str, python: str | Path = sys.executable) -> None:
+    def __init__(self, name: str, program: Sequence[str], *arguments: str, python: str | Path = sys.executable) -> None:
         self.name = name
         self.peak_bytes = 0
         self.facts: dict[str, Any] = {}
-        command: Sequence[str] = [str(python), str(script), *arguments]
+        command: Sequence[str] = [str(python), *program, *arguments]
         quiet = os.environ | {"TQDM_DISABLE": "1"}  # no bars between the tables
-        self._process = subprocess.Popen(command, env=quiet, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, cwd=ROOT, env=quiet, stdin=pipe, stdout=pipe, text=True)
 
     def __enter__(self) -> Self:
         return self

@@ -11,30 +11,29 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import pipeline
 import pytest
-import texts
-import train
-from alternating import Run, Spread, alternate, rates, ratios, timed
-from ceilings import Shape
-from ranked import Task, run_of
-from results import PARTS, page
-from section import ROOT, Section, Target, table
-from texts import cut
-from workers import Gone, Worker
 
 from attune.errors import BadInput
+from bench import texts
+from bench.alternating import Run, Spread, alternate, rates, ratios, timed
+from bench.parts import pipeline, train
+from bench.parts.ceilings import Shape
+from bench.ranked import Task, run_of
+from bench.results import PARTS, page
+from bench.section import ROOT, Section, Target, table
+from bench.texts import cut
+from bench.workers import Gone, Worker
 
 
 @pytest.mark.parametrize("part", [*PARTS, "encode_worker", "train_worker", "int8", "recipe"])
 def test_every_part_finds_what_it_imports(part: str) -> None:
     """From attune and from each other."""
-    importlib.import_module(part)
+    importlib.import_module(f"bench.parts.{part}")
 
 
 def test_attunes_encoder_is_measured_as_stage_embed_loads_it(tiny_encoder: Path) -> None:
     """In either precision; rows of length 1."""
-    from encode_worker import attune_torch
+    from bench.parts.encode_worker import attune_torch
 
     for precision in ("fp32", "bf16"):
         vectors = attune_torch(tiny_encoder, 1, precision)(["stack the arrays", "sort"])
@@ -99,7 +98,7 @@ def test_a_table_has_numbers_to_the_right_and_no_ragged_row() -> None:
 
 def test_a_section_is_read_as_it_was_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its Markdown, its targets, and what was left out; the latter is said at once, in one line."""
-    section = Section("Encode", "python bench/encode.py", "2026-01-02", machine="2 CPU threads.")
+    section = Section("Encode", "python -m bench.parts.encode", "2026-01-02", machine="2 CPU threads.")
     section.add("some words")
     section.leave_out("fastembed is not here")
     section.targets.append(
@@ -109,7 +108,7 @@ def test_a_section_is_read_as_it_was_written(tmp_path: Path, capsys: pytest.Capt
     assert Section.read(tmp_path / "kept" / "encode.json") == section
     page = section.markdown()
     assert page.startswith(
-        "## Encode\n\n`python bench/encode.py`, 2026-01-02; 2 CPU threads.\n\nsome words\n\nLeft out: fastembed"
+        "## Encode\n\n`python -m bench.parts.encode`, 2026-01-02; 2 CPU threads.\n\nsome words\n\nLeft out: fastembed"
     )
     assert section.targets[0].cells() == ["encode", ">= 2", "yes", "1 / **2** / 3", ""]
     assert capsys.readouterr().err == "attune bench: left out: fastembed is not here\n"
@@ -141,22 +140,22 @@ def test_who_lacks_a_data_set_does_not_wipe_what_was_measured_with_it(
 def script(folder: Path, body: str, name: str = "worker.py") -> Path:
     """A worker."""
     file = folder / name
-    path = Path(__file__).resolve().parents[2] / "bench"
-    file.write_text(f"import sys\nsys.path.insert(0, {str(path)!r})\nfrom workers import obey\n{body}\n")
+    root = Path(__file__).resolve().parents[2]
+    file.write_text(f"import sys\nsys.path.insert(0, {str(root)!r})\nfrom bench.workers import obey\n{body}\n")
     return file
 
 
 def test_a_worker_times_itself_whatever_it_prints(tmp_path: Path) -> None:
     """Each request is answered with seconds, memory and facts, and prints do not disturb the line."""
     body = "def work(n):\n    print('noise')\n    return {'twice': 2 * n}\nobey(lambda: work)"
-    with Worker("double", script(tmp_path, body), python=sys.executable) as worker:
+    with Worker("double", [str(script(tmp_path, body))], python=sys.executable) as worker:
         assert worker.ready() >= 0
         assert 0 <= worker.ask(n=21) < 60
         assert worker.facts == {"twice": 42} and worker.peak_bytes > 1_000_000
 
 
 def test_a_worker_that_fails_is_missed_and_not_waited_for(tmp_path: Path) -> None:
-    with Worker("broken", script(tmp_path, "raise SystemExit(3)")) as worker:
+    with Worker("broken", [str(script(tmp_path, "raise SystemExit(3)"))]) as worker:
         with pytest.raises(Gone, match="broken ended with exit code 3, see above"):
             worker.ready()
         with pytest.raises(Gone):
@@ -164,7 +163,7 @@ def test_a_worker_that_fails_is_missed_and_not_waited_for(tmp_path: Path) -> Non
 
 
 def test_the_page_has_every_target_first_and_every_part_under_its_own_date() -> None:
-    first = Section("Encode", "python bench/encode.py", "2026-01-02", machine="2 CPU threads.")
+    first = Section("Encode", "python -m bench.parts.encode", "2026-01-02", machine="2 CPU threads.")
     second = Section("Train", "python x", "2026-01-03", machine="8 CPU threads.")
     second.targets.append(Target("train", ">= 2", "1 / **1** / 1", is_met=False, note="busy"))
     shown = page([first, second])
@@ -233,12 +232,12 @@ def test_training_compares_turns_with_turns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Trainers that say they take 4, 2, 3, 1 and 8 s for a turn of 6 steps of 2 pairs; who fails is left out."""
-    body = "from workers import Line\nline = Line()\nline.tell(0.0)\nwhile line.wait() is not None: line.tell({})"
+    body = "from bench.workers import Line\nline = Line()\nline.tell(0.0)\nwhile line.wait() is not None: line.tell({})"
     seconds = dict(zip(train.NAMES, (4.0, 2.0, 3.0, 1.0, 8.0), strict=True))
     scripts = {name: script(tmp_path, body.format(taken), f"{taken}.py") for name, taken in seconds.items()}
     scripts[train.NAMES[-1]] = script(tmp_path, "raise SystemExit(3)", "broken.py")
     monkeypatch.setattr(train, "cut", lambda *_: tmp_path)
-    monkeypatch.setattr(train, "start", lambda *_: {name: Worker(name, file) for name, file in scripts.items()})
+    monkeypatch.setattr(train, "start", lambda *_: {name: Worker(name, [str(file)]) for name, file in scripts.items()})
     section = Section("Train", "python x", "2026-01-03")
     train.measure_kind(section, texts.KINDS["short"], Namespace(model=tmp_path, rounds=2, batch_size=2, threads=1))
     assert f"| {train.OURS} | 12.0 / **12.0** / 12.0 | 4.00 / **4.00** / 4.00 | 4.00 |" in section.body[-1]

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 from types import ModuleType
 
-from section import ROOT, Section
+from bench.section import ROOT, Section
 
 
 def module(path: str) -> ModuleType:

@@ -5,9 +5,9 @@ time (user and system, of the process and its children) beside wall time, which 
 stage imports inside its functions, and needs in the default pipeline, counts; what it only sometimes needs does not.
 The floor is what the libraries cost by themselves.
 
-    python bench/startup.py                  all of it, a few minutes
-    python bench/startup.py split report     some stages
-    python bench/startup.py repro            nothing-to-do runs only
+    python -m bench.parts.startup                  all of it, a few minutes
+    python -m bench.parts.startup split report     some stages
+    python -m bench.parts.startup repro            nothing-to-do runs only
 """
 
 import argparse
@@ -20,10 +20,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from alternating import Spread
-from section import ROOT, Section, Target, show, table
-
 from attune.errors import BadInput
+from bench.alternating import Spread
+from bench.section import ROOT, Section, Target, show, table
 
 WANTED_SECONDS = 1.5
 FLOOR = ("numpy", "polars", "scipy.stats", "torch", "sentence_transformers")

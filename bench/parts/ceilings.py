@@ -1,6 +1,6 @@
 """What this machine's matrix products allow, in fp32, bf16 and int8, at the shapes of the encoder's layers.
 
-    python bench/ceilings.py [--model models/onnx] [--tokens 4096] [--threads N]
+    python -m bench.parts.ceilings [--model models/onnx] [--tokens 4096] [--threads N]
 
 The ceiling is a layer's six products one after another, in the library that is fastest here: torch for floats, and
 onnxruntime for int8. Attention's own products, softmax, layer norms and tokens are no part of it, so an encoder cannot
@@ -16,10 +16,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from alternating import Spread, alternate, rates
-from matrix_products import float_products, int8_products
-from section import ROOT, Section, show, table
-from workers import Worker, obey
+from bench.alternating import Spread, alternate, rates
+from bench.matrix_products import float_products, int8_products
+from bench.section import ROOT, Section, show, table
+from bench.workers import Worker, obey
 
 PRECISIONS = ("fp32", "bf16", "int8")
 THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -80,7 +80,7 @@ class Ceiling:
     def __init__(self, shape: Shape, n_tokens: int, threads: int) -> None:
         self.shape, self.n_tokens = shape, n_tokens
         arguments = ["--worker", *map(str, (*shape, n_tokens, threads))]
-        self.worker = Worker("ceiling", Path(__file__), *arguments)
+        self.worker = Worker("ceiling", ("-m", "bench.parts.ceilings"), *arguments)
 
     def rate(self, precision: str, times: int = 8) -> float:
         """Floating-point operations per second of a layer's products."""

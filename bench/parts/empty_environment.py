@@ -8,7 +8,7 @@ import tempfile
 import venv
 from pathlib import Path
 
-from section import ROOT, Section, Target, table
+from bench.section import ROOT, Section, Target, table
 
 WANTED_IMPORT_SECONDS = 0.5
 # what a service does first, timed inside the empty environment

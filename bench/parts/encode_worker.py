@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from workers import obey
 
-ROOT = Path(__file__).resolve().parent.parent
+from bench.workers import obey
+
+ROOT = Path(__file__).resolve().parents[2]
 BATCH_SIZE = 32  # sentence-transformers' default
 Encode = Callable[[Sequence[str]], Any]
 
@@ -104,11 +105,12 @@ def fastembed(folder: Path, threads: int) -> Encode:
 def attune_torch(folder: Path, threads: int, precision: str) -> Encode:
     """As stage embed encodes a corpus in torch; the one place that knows how."""
     from attune.stage import load_params  # noqa: PLC0415
-    from attune.stages.embed import EmbedParams, load, precision_of  # noqa: PLC0415
+    from attune.stages.embed import EmbedParams, load_encoder, precision_of  # noqa: PLC0415
 
     params = load_params(EmbedParams, "embed", ROOT / "params.yaml")
-    params = params.model_copy(update={"precision": precision, "threads": threads})
-    return load("tuned", folder, precision_of("tuned", params), params).encode_document
+    machine = params.machine.model_copy(update={"precision": precision, "threads": threads})
+    params = params.model_copy(update={"machine": machine})
+    return load_encoder("tuned", folder, precision_of("tuned", params), params).encode_document
 
 
 def attune_onnx(folder: Path, threads: int, file: str) -> Encode:

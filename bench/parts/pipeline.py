@@ -1,6 +1,6 @@
 """The pipeline: `dvc repro` where nothing changed, and after each typical edit, on the miniature; about 8 minutes.
 
-    python bench/pipeline.py [--cold] [--rounds 5] [--folder scratch/bench/miniature]
+    python -m bench.parts.pipeline [--cold] [--rounds 5] [--folder scratch/bench/miniature]
 
 Edits are made one after another in one folder, and DVC's run cache is not asked, which would have the outputs of an
 earlier bench. --cold begins with an empty folder and so times the whole pipeline, too; without it that happens once.
@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from alternating import Spread, timed
-from rivals import module
-from section import KEPT, Section, Target, show, table
+from bench.alternating import Spread, timed
+from bench.rivals.environments import module
+from bench.section import KEPT, Section, Target, show, table
 
 WANTED_SECONDS = 1.5
 RAN = re.compile(r"Running stage '([^']+)'")

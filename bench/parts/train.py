@@ -1,13 +1,13 @@
 """Training: attune's fitting beside the plain sentence-transformers trainer, in fp32 and in bf16; about 9 minutes.
 
-    python bench/train.py [--kinds short long] [--rounds 5] [--batch-size 32]
+    python -m bench.parts.train [--kinds short long] [--rounds 5] [--batch-size 32]
 
 All train the same pairs with in-batch negatives from the same encoder (models/base), at one batch size and one maximum
 length, in turns of a few steps, each in a process of its own; the first turn is not counted. The plain trainer has the
 encoder's own dropout (0.1) and torch's fused attention, as whoever copies the recipe gets them; a row says what it does
 without both. Batches differ in their order, and so in their lengths: beside the ratio of each round stands that of all
 rounds together. attune's whole recipe is that of params.yaml, with what the plain one lacks (distillation, say). What
-quality each comes to is bench/recipe.py's.
+quality each comes to is bench/parts/recipe.py's.
 """
 
 import argparse
@@ -17,11 +17,11 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from alternating import Run, alternate, rates, ratios
-from ceilings import THREADS
-from section import ROOT, Section, Target, show, table
-from texts import KINDS, Kind, cut, pairs, present
-from workers import Gone, Worker
+from bench.alternating import Run, alternate, rates, ratios
+from bench.parts.ceilings import THREADS
+from bench.section import ROOT, Section, Target, show, table
+from bench.texts import KINDS, Kind, cut, pairs, present
+from bench.workers import Gone, Worker
 
 PLAIN, OURS = "plain trainer", "attune: bf16, dropout 0, no padding"
 NAMES = (PLAIN, "plain trainer, bf16", "plain trainer, bf16, dropout 0, eager", OURS, "attune, its whole recipe")
@@ -35,9 +35,9 @@ def start(folder: Path, scratch: Path, kind: Kind, given: argparse.Namespace) ->
     queries, documents = pairs(kind, n_rounds * kind.turn * given.batch_size)
     file = scratch / "pairs.json"
     file.write_text(json.dumps({"query": queries, "positive": documents}), encoding="utf-8")
-    script = Path(__file__).with_name("train_worker.py")
+    program = ("-m", "bench.parts.train_worker")
     arguments = [str(folder), str(file), *map(str, (given.batch_size, kind.turn, given.threads))]
-    return {name: Worker(name, script, name, *arguments, python=sys.executable) for name in NAMES}
+    return {name: Worker(name, program, name, *arguments, python=sys.executable) for name in NAMES}
 
 
 def measure_kind(section: Section, kind: Kind, given: argparse.Namespace) -> None:

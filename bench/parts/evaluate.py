@@ -1,6 +1,6 @@
 """Evaluating: from embeddings to measures, beside sentence-transformers, ir-measures, pytrec_eval and ranx; 2 minutes.
 
-    python bench/evaluate.py [--queries 10000] [--documents 10000] [--rounds 5]
+    python -m bench.parts.evaluate [--queries 10000] [--documents 10000] [--rounds 5]
 
 Embeddings are drawn at random, queries near their answers. From embeddings, everything counts; from rankings, the
 others get dictionaries that were made before. All measure the same (recall, MRR, nDCG, MAP), and their nDCG@10 must
@@ -16,18 +16,18 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import rivals
 import torch
-from alternating import Spread, alternate, ratios, timed
-from ceilings import THREADS
-from ranked import Rows, Task, run_of
-from section import Section, Target, show, table
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 from sentence_transformers.util import cos_sim
-from workers import Gone, Worker
 
 from attune.evaluation.scoring.measures import RECALL_AT, measure
 from attune.retrieval.exact import top_k
+from bench.alternating import Spread, alternate, ratios, timed
+from bench.parts.ceilings import THREADS
+from bench.ranked import Rows, Task, run_of
+from bench.rivals import environments
+from bench.section import ROOT, Section, Target, show, table
+from bench.workers import Gone, Worker
 
 DEPTH, WANTED_SECONDS = 100, 2.0
 MEASURES = (*(f"recall.{k}" for k in RECALL_AT), "recip_rank", "ndcg_cut.10", "map")  # as trec_eval calls them
@@ -88,13 +88,13 @@ def with_search(task: Task, threads: int, score: Callable[..., float]) -> float:
 
 def ranx(section: Section, qrels: object, run: object, stack: ExitStack) -> dict[str, Score]:
     """By ranx, in an environment of its own; nothing if that cannot be."""
-    python = rivals.python(section, "ranx", Path(__file__).with_name("ranx.txt"))
+    python = environments.python(section, "ranx", ROOT / "bench/rivals/ranx.txt")
     if python is None:
         return {}
     wanted = [*(f"recall@{k}" for k in RECALL_AT), "mrr@10", "ndcg@10", "map@100"]
     file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "ranked.json"
     file.write_text(json.dumps({"qrels": qrels, "run": run, "measures": wanted}), encoding="utf-8")
-    worker = stack.enter_context(Worker("ranx", Path(__file__).with_name("ranx_worker.py"), str(file), python=python))
+    worker = stack.enter_context(Worker("ranx", ("-m", "bench.rivals.ranx_worker"), str(file), python=python))
     try:
         worker.ready()
     except Gone as error:

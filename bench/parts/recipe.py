@@ -6,7 +6,7 @@ learning rates 5e-5 and 2e-5, of which dev chooses with the first seed. attune's
 stages train and merge. Both in bf16 where the hardware has it, scored on dev and test over the whole corpus, and on
 STS-B where $ATTUNE_DATASETS holds it. Figures are kept in scratch/bench: a killed bench goes on where it was.
 
-    python bench/recipe.py [--seeds 13,21,42] [--epochs N] FOLDER...
+    python -m bench.parts.recipe [--seeds 13,21,42] [--epochs N] FOLDER...
 
 A folder is the project's root or one that `make example` has left; its pipeline must have come as far as stage mine.
 """
@@ -22,7 +22,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import plain_recipe
 import torch
 from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
@@ -38,8 +37,9 @@ from attune.stages.merge import MergeParams, merge
 from attune.stages.train import train
 from attune.tables import CORPUS, full_texts, read
 from attune.tuning.training.recipe import TrainParams
+from bench.rivals import plain_recipe
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 STSB = Path(os.environ.get("ATTUNE_DATASETS", ROOT / "../shared/datasets")) / "stsb" / "test.jsonl"
 RATES = (5e-5, 2e-5)
 BATCH_TOKENS = 4096

@@ -1,6 +1,6 @@
 """Mining hard negatives: attune's stage beside mine_hard_negatives, encoding included; about 3 minutes.
 
-    python bench/mine.py [--queries 128] [--large 100000] [--rounds 3]
+    python -m bench.parts.mine [--queries 128] [--large 100000] [--rounds 3]
 
 Both get the same queries, answers and documents of the default data and the same encoder (models/base). Then what
 mining and evaluating cost beyond encoding in a large corpus of random embeddings, whose encoding is reckoned from the
@@ -14,16 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from alternating import Spread, alternate, ratios, timed
-from ceilings import THREADS
 from datasets import Dataset
-from encode_worker import Encode, attune_torch
-from evaluate import own as evaluate_own
 from numpy.typing import NDArray
-from ranked import Task as Asked
-from section import ROOT, Section, Target, show, table
 from sentence_transformers import SentenceTransformer, mine_hard_negatives
-from texts import KINDS, documents, pairs, present
 
 from attune.stage import load_params
 from attune.stages.embed import EmbedParams
@@ -31,6 +24,13 @@ from attune.tuning.mining.candidates import Pairs, cosines
 from attune.tuning.mining.false_negatives import mining_figures
 from attune.tuning.mining.mine import MiningInput, MiningResult, mine_negatives
 from attune.tuning.mining.rules import MineParams
+from bench.alternating import Spread, alternate, ratios, timed
+from bench.parts.ceilings import THREADS
+from bench.parts.encode_worker import Encode, attune_torch
+from bench.parts.evaluate import own as evaluate_own
+from bench.ranked import Task as Asked
+from bench.section import ROOT, Section, Target, show, table
+from bench.texts import KINDS, documents, pairs, present
 
 WANTED_SHARE = 0.05
 Vectors = NDArray[np.float32]

@@ -1,10 +1,10 @@
 """Encoding: attune in torch and in ONNX beside sentence-transformers, plain onnxruntime and fastembed; about 6 minutes.
 
-    python bench/encode.py [--kinds short code long] [--rounds 5] [--share 1.0]
+    python -m bench.parts.encode [--kinds short code long] [--rounds 5] [--share 1.0]
 
 All encode the same documents with the same weights (models/onnx) in turn, each in a process of its own. The share of
-the ceiling is that of the matrix products in the same precision, measured in the same round (bench/ceilings.py): the
-operations that the texts' real tokens need, by the seconds that they took. fastembed has an environment of its own,
+the ceiling is that of the matrix products in the same precision, measured in the same round (bench/parts/ceilings.py):
+the operations that the texts' real tokens need, by the seconds that they took. fastembed has an environment of its own,
 the one that `make test-consumers` uses; it is made if it is not there.
 """
 
@@ -16,14 +16,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-import rivals
-from alternating import Run, Spread, alternate, rates, ratios
-from ceilings import PRECISIONS, THREADS, Ceiling, Shape
-from encode_worker import COMPETITORS
-from section import ROOT, Section, Target, show, table
-from texts import KINDS, Kind, documents, encoder, present
 from tokenizers import Tokenizer
-from workers import Gone, Worker
+
+from bench.alternating import Run, Spread, alternate, rates, ratios
+from bench.parts.ceilings import PRECISIONS, THREADS, Ceiling, Shape
+from bench.parts.encode_worker import COMPETITORS
+from bench.rivals import environments
+from bench.section import ROOT, Section, Target, show, table
+from bench.texts import KINDS, Kind, documents, encoder, present
+from bench.workers import Gone, Worker
 
 PLAIN, OURS = "SentenceTransformer.encode", "attune, torch auto"
 BF16, INT8 = "SentenceTransformer.encode, bf16 autocast", "attune, ONNX int8"
@@ -40,13 +41,13 @@ class Race:
         self.ceiling = Ceiling(self.shape, 4096, threads)
         file = scratch / "texts.json"
         file.write_text(json.dumps(texts), encoding="utf-8")
-        script = Path(__file__).with_name("encode_worker.py")
+        program = ("-m", "bench.parts.encode_worker")
         self.workers = {}
         for name in COMPETITORS:
             python = fastembed if name == "fastembed" else sys.executable
             if python:
                 arguments = (name, str(folder), str(file), str(threads))
-                self.workers[name] = Worker(name, script, *arguments, python=python)
+                self.workers[name] = Worker(name, program, *arguments, python=python)
 
     def ready(self, section: Section) -> None:
         """Waits for all; who fails is left out. What each finds is kept for the cosines.
@@ -137,7 +138,7 @@ def measure_kind(section: Section, kind: Kind, given: argparse.Namespace, fastem
 def measure(section: Section, given: argparse.Namespace) -> None:
     """A table for each kind of text that is here."""
     section.add(f"{given.threads} threads; minimum / **median** / maximum of {given.rounds} rounds.")
-    fastembed = rivals.python(section, "fastembed", FASTEMBED)
+    fastembed = environments.python(section, "fastembed", FASTEMBED)
     for name in given.kinds:
         if reason := present(KINDS[name]):
             section.leave_out(reason)

@@ -1,6 +1,6 @@
 """What a service pays: queries in torch and in ONNX, and attune alone in an empty environment; about 4 minutes.
 
-    python bench/serve.py [--model models/tuned] [--folder models/onnx] [--rounds 15]
+    python -m bench.parts.serve [--model models/tuned] [--folder models/onnx] [--rounds 15]
 
 All take turns in one process, each with a run of requests, as a service gets them: the threads of both libraries go on
 spinning for a moment after a request, and request by request each would be waiting for the other's on few cores.
@@ -14,15 +14,15 @@ from collections.abc import Callable, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 
-import empty_environment
 import numpy as np
 import torch
-from alternating import Spread
-from ceilings import THREADS
-from section import ROOT, Section, Target, show, table
 
 from attune.encoding.encoders import load_torch
 from attune.runtime import Embedder
+from bench.alternating import Spread
+from bench.parts import empty_environment
+from bench.parts.ceilings import THREADS
+from bench.section import ROOT, Section, Target, show, table
 
 N_REQUESTS, N_WARM = 20, 3
 PAUSE_SECONDS = 0.05  # longer than a library's threads spin

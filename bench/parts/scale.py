@@ -1,6 +1,6 @@
 """What collect, prepare and split cost as the data grows: 10^4, 10^5 and 10^6 documents, each with a query.
 
-    python bench/scale.py [N ...]
+    python -m bench.parts.scale [N ...]
 
 Makes data sets in BEIR's layout (words drawn by Zipf's law, one in twenty texts a near-duplicate of an earlier one),
 runs the three stages on each as the pipeline does, and prints seconds, peak memory and the growth exponent.
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 VOCABULARY = 300_000
 DOCUMENT_WORDS, QUERY_WORDS = 80, 9  # mean lengths
 NEAR_DUPLICATES = 20  # one text in so many is an earlier one with a word changed

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ranx import Qrels, Run, evaluate  # type: ignore[import-not-found]
-from workers import obey
+
+from bench.workers import obey
 
 
 def prepare() -> Callable[..., object]:

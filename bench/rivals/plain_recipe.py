@@ -1,4 +1,4 @@
-"""The recipe that everybody copies, as bench/recipe.py's docstring describes it."""
+"""The recipe that everybody copies, as bench/parts/recipe.py's docstring describes it."""
 
 import sys
 from pathlib import Path

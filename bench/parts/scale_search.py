@@ -1,6 +1,6 @@
 """What search, mining and evaluation cost from embeddings as the corpus grows: 10^4, 10^5 and 10^6 of them.
 
-    python bench/scale_search.py [N ...]
+    python -m bench.parts.scale_search [N ...]
 
 Makes clustered embeddings of 384 numbers in a file, whose spectrum falls as that of a small sentence encoder does, and
 runs on them, memory-mapped and each in a process of its own: exact search (top 100), the mining function, evaluation
@@ -20,9 +20,6 @@ from pathlib import Path
 
 import faiss
 import numpy as np
-from clustered_embeddings import DIM, SEED, write_embeddings
-from section import Section, Target, show, table
-from workers import peak_bytes
 
 from attune.evaluation.scoring.measures import measure
 from attune.retrieval.exact import top_k
@@ -31,6 +28,9 @@ from attune.stage import Machine
 from attune.tuning.mining.candidates import Pairs, cosines
 from attune.tuning.mining.mine import MiningInput, mine_negatives
 from attune.tuning.mining.rules import MineParams
+from bench.clustered_embeddings import DIM, SEED, write_embeddings
+from bench.section import ROOT, Section, Target, show, table
+from bench.workers import peak_bytes
 
 THREADS, DEPTH = 2, 100
 SIZES = (10_000, 100_000, 1_000_000)
@@ -116,9 +116,8 @@ def measured(n: int) -> dict[str, dict[str, float]]:
         for name in TASKS:
             if name == "hnsw" and n > HNSW_UP_TO:
                 continue
-            ran = subprocess.run(
-                [sys.executable, __file__, name, folder], check=True, stdout=subprocess.PIPE, text=True
-            )
+            command = [sys.executable, "-m", "bench.parts.scale_search", name, folder]
+            ran = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
             found[name] = json.loads(ran.stdout.splitlines()[-1])
             print(n, name, found[name], file=sys.stderr, flush=True)
         return found

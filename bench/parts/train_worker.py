@@ -16,9 +16,10 @@ import torch
 import transformers.trainer
 from datasets import Dataset
 from transformers import TrainerCallback
-from workers import Line
 
-ROOT = Path(__file__).resolve().parent.parent
+from bench.workers import Line
+
+ROOT = Path(__file__).resolve().parents[2]
 Texts = dict[str, list[str]]  # columns query and positive
 
 

@@ -1,4 +1,4 @@
-"""fastembed in its own environment, for bench/int8.py: embeds texts whenever it is asked to, and says what that took.
+"""Runs fastembed in its own environment, for bench/parts/int8.py: embeds texts on request and times itself.
 
 Arguments: folder of an exported encoder, graph, dim, threads. In: lines of JSON, a list of texts each. Out: a line for
 each, {"seconds": CPU-seconds of this process, "vectors": of the first texts}; before the first, {"version": ...}.

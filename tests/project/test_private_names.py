@@ -1,0 +1,68 @@
+"""Private names of other libraries: all uses stand in one list, and a library that changes one is noticed here."""
+
+import ast
+import inspect
+from pathlib import Path
+
+import pytest
+from sentence_transformers import SentenceTransformerTrainer
+from sentence_transformers.base.modules.transformer import Transformer
+
+SOURCE = Path(__file__).resolve().parents[2] / "src" / "attune"
+NAMED_TUPLE = {"_fields", "_replace", "_asdict"}  # public in spite of the underscore
+STANDARD = {"_exit"}  # os._exit is documented
+
+# name -> the object that has it, its parameters, and the reason for its use
+USES = {
+    "_load_from_checkpoint": (
+        SentenceTransformerTrainer,
+        ["self", "checkpoint_path"],
+        "a run that stopped early has no public way to restore a checkpoint without training on",
+    ),
+    "_flatten_position_offset": (Transformer, None, "packing must use the position offset that the library infers"),
+    "_infer_flatten_position_offset": (Transformer, ["self"], "as above, before the library has done so"),
+}
+
+
+def private_names(file: Path) -> set[str]:
+    """Returns the private attributes and modules of others that a file uses."""
+    tree = ast.parse(file.read_text())
+    own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    own |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and is_self(node.value)}
+    attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    modules = {
+        part for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for part in str(node.module).split(".")
+    }
+    names = {name for name in attributes | modules if name.startswith("_") and not name.startswith("__")}
+    return names - own - NAMED_TUPLE - STANDARD
+
+
+def is_self(node: ast.expr) -> bool:
+    """Tells whether an expression is the object or class that a method belongs to."""
+    is_super = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super"
+    return is_super or (isinstance(node, ast.Name) and node.id in ("self", "cls"))
+
+
+def test_every_private_name_is_in_the_list() -> None:
+    """No file uses a private name of another library that is not listed with its reason, and the list is no longer."""
+    assert set().union(*map(private_names, SOURCE.rglob("*.py"))) == set(USES)
+
+
+def test_the_scan_can_fail(tmp_path: Path) -> None:
+    """Private attributes and modules are found; own ones, tuples' fields and dunders are not."""
+    file = tmp_path / "one.py"
+    file.write_text(
+        "from library._inner import x\nclass A:\n    def _f(self):\n        return self._g, x._h, x._f, x._fields\n"
+    )
+    assert private_names(file) == {"_inner", "_h"}
+
+
+@pytest.mark.parametrize("name", USES)
+def test_the_library_still_has_the_name(name: str) -> None:
+    """The object exists, and takes the parameters that we give it."""
+    owner, parameters, _ = USES[name]
+    if parameters is None:
+        assert name in inspect.getsource(owner)
+        return
+    found = list(inspect.signature(getattr(owner, name)).parameters)
+    assert found[: len(parameters)] == parameters
