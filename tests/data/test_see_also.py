@@ -7,7 +7,7 @@ from textwrap import dedent
 import pytest
 
 from attune.data.sources.packages.collect import PackageRules, collect_packages
-from attune.data.sources.packages.mentions import Entry, see_also
+from attune.data.sources.packages.mentions import SeeAlso, see_also
 from attune.data.sources.raw import RawData
 
 DOCSTRING = """Return the mean.
@@ -29,9 +29,9 @@ DOCSTRING = """Return the mean.
 
 def test_entries_hold_names_without_markup_and_whole_descriptions() -> None:
     assert see_also(DOCSTRING) == [
-        Entry(("median",), "Middle value of the sorted values along an axis."),
-        Entry(("stats.var", "std"), "Spread around the mean."),
-        Entry(("quantile",), "Value below which a share lies"),
+        SeeAlso(("median",), "Middle value of the sorted values along an axis."),
+        SeeAlso(("stats.var", "std"), "Spread around the mean."),
+        SeeAlso(("quantile",), "Value below which a share lies"),
     ]
 
 

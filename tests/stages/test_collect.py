@@ -156,7 +156,7 @@ def test_nothing_left_to_ask_is_bad_input(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "empty-1.dist-info" / "RECORD").write_text("empty.py,,\n")
     (tmp_path / "empty.py").write_text('def _f(x):\n    """Add one to it."""\n    return x + 1\n')
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(BadInput, match=r"no document with a query is left \(most left out: document_not_offered 1"):
+    with pytest.raises(BadInput, match=r"no document with a query is left \(most dropped: document_not_offered 1"):
         call(collect, params(source="packages", packages=["empty"]), None, out=tmp_path / "raw")
     with pytest.raises(BadInput, match=r"params\.yaml: collect\.path is empty; name the file"):
         call(collect, params(), None, out=tmp_path / "raw")

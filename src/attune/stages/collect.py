@@ -1,7 +1,7 @@
 """Builds the raw corpus, queries and qrels from the chosen source, in BEIR's layout.
 
-Rows keep the order of their source (package, file, line): what is added to one file leaves the other rows as they were.
-A judgment of 0 says that the document does not answer the query: a hard negative that the user brings.
+Rows keep the order of their source (package, file, line), so rows added to one file leave the others unchanged. A
+judgment of 0 marks a document that does not answer the query: the user's own hard negative.
 """
 
 import json
@@ -27,7 +27,7 @@ Name = Annotated[str, Field(min_length=1)]
 
 
 class CollectParams(Params):
-    """Where the data comes from, how much of it is taken and what is good enough to be asked."""
+    """Source of the data, its size, and the filters of queries."""
 
     source: Literal["packages", "beir", "pairs", "triplets", "documents"]
     path: str
@@ -45,25 +45,25 @@ class CollectParams(Params):
 
 
 def read_source(params: CollectParams) -> RawData:
-    """The raw data of the source that the parameters name.
+    """Reads the source that the parameters name.
 
     Raises:
-        BadInput: the source is not there, is malformed, or no document with a query is left of it.
+        BadInput: the source is missing or malformed, or no document with a query remains.
     """
     if params.source != "packages" and not params.path:
         raise BadInput("params.yaml: collect.path is empty; name the file or folder that holds your data")
     raw = READERS[params.source](params)
     if params.max_documents:
         raw = subset(raw, params.max_documents)
-    lost = [split for split, qrels in raw.qrels.items() if params.max_documents and not qrels]
-    if raw.queries and lost:
+    empty = [split for split, qrels in raw.qrels.items() if params.max_documents and not qrels]
+    if raw.queries and empty:
         raise BadInput(
-            f"collect: max_documents {params.max_documents} leaves no query of {lost[0]}; raise it, or set 0 for all"
+            f"collect: max_documents {params.max_documents} leaves no query of {empty[0]}; raise it, or set 0 for all"
         )
     if not raw.queries:
-        left_out = ", ".join(f"{reason} {n}" for reason, n in raw.dropped.most_common(3))
+        dropped = ", ".join(f"{reason} {n}" for reason, n in raw.dropped.most_common(3))
         raise BadInput(
-            f"collect: no document with a query is left (most left out: {left_out}); loosen collect in params.yaml"
+            f"collect: no document with a query is left (most dropped: {dropped}); loosen section collect"
         )
     return raw
 
@@ -101,13 +101,13 @@ READERS: dict[str, Callable[[CollectParams], RawData]] = {
 
 
 def write_raw(raw: RawData, out: Path) -> None:
-    """Writes raw data in BEIR's layout."""
+    """Writes raw data in BEIR's layout, paraphrases in files of their own."""
     (out / "qrels").mkdir(parents=True)
     _write_lines(out / "corpus.jsonl", (_json(_id=i, title=title, text=text) for i, title, text in raw.documents))
     _write_lines(out / "queries.jsonl", map(_query, raw.queries))
     _write_lines(out / "paraphrases.jsonl", map(_query, raw.paraphrases))
     files = {out / "qrels" / f"{split}.tsv": qrels for split, qrels in raw.qrels.items()}
-    # beside qrels/, which holds splits alone
+    # beside qrels/, which holds splits only
     for file, qrels in {**files, out / "paraphrases.tsv": raw.paraphrase_qrels}.items():
         rows = ("\t".join(map(str, qrel)) for qrel in qrels)
         _write_lines(file, ["query-id\tcorpus-id\tscore", *rows])
@@ -121,8 +121,8 @@ def collect(params: CollectParams, out: Out) -> Receipt:
 
 
 def _query(query: Query) -> str:
-    ties = {"group": query.group, "stratum": query.stratum}
-    return _json(_id=query.query_id, text=query.text, **{key: value for key, value in ties.items() if value})
+    labels = {"group": query.group, "stratum": query.stratum}
+    return _json(_id=query.query_id, text=query.text, **{key: value for key, value in labels.items() if value})
 
 
 def _json(**record: str) -> str:

@@ -1,4 +1,4 @@
 """Queries for documents that come without any: from their structure (titles, first sentences) or a chat endpoint.
 
-Holds the quality filter, the answer cache and resuming.
+Includes the quality filter and the cache of answers that a stopped run resumes from.
 """

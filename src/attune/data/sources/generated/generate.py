@@ -1,9 +1,9 @@
-"""A corpus becomes a data set: queries made from structure, or written by a language model and then checked.
+"""Queries for a corpus without any: made from document structure, or written by a language model and filtered.
 
-What a model writes is kept if it is a query at all and finds its own document again: the round trip of Alberti et al.
-(2019, arXiv 1906.05416), which Promptagator (Dai et al. 2022, arXiv 2209.11755) shows to matter; the task itself is
-InPars' (Bonifacio et al. 2022, arXiv 2202.05144). Ours goes by BM25, which needs no training, so it favours queries
-that share words with their document: what it keeps says little of an encoder's advantage over BM25.
+Query generation as in InPars (Bonifacio et al. 2022, arXiv 2202.05144). A generated query is kept if it is well formed
+and retrieves its own document: the round-trip filter of Alberti et al. (2019, arXiv 1906.05416), which Promptagator
+(Dai et al. 2022, arXiv 2209.11755) shows to matter. The filter here retrieves by BM25, which needs no training and
+favours queries that share words with their document, so the kept queries understate an encoder's advantage over BM25.
 """
 
 import re
@@ -36,14 +36,14 @@ def collect_documents(
     endpoint: Endpoint,
     max_documents: int,
 ) -> RawData:
-    """Reads a corpus, and of it at most so many documents (0: all), and makes queries for it.
+    """Reads a corpus, draws at most `max_documents` documents of it (0: all), and generates queries for them.
 
     Raises:
-        BadInput: the corpus is not there or malformed, or the endpoint does not answer.
+        BadInput: the corpus is missing or malformed, or the endpoint does not answer.
     """
     entries, dropped = read_documents(path, columns)
     if max_documents:
-        # by hash and not from the top: the same documents when others are added, and of all parts of the corpus
+        # drawn by hash: from all parts of the corpus, and mostly the same documents when others are added
         kept = set(sorted(_hash(e) for e in entries)[:max_documents])
         entries = [e for e in entries if _hash(e) in kept]
     if how == "structure":
@@ -58,7 +58,7 @@ def _hash(entry: Entry) -> str:
 
 
 def queries_from_endpoint(entries: Sequence[Entry], rules: QueryRules, endpoint: Endpoint) -> RawData:
-    """Asks for one query for each document and keeps the good ones; all documents stay, whole and in their order.
+    """Requests one query for each document and filters them; all documents stay, unchanged and in their order.
 
     Raises:
         BadInput: the endpoint does not answer.
@@ -67,8 +67,8 @@ def queries_from_endpoint(entries: Sequence[Entry], rules: QueryRules, endpoint:
     queries = [query_in(answer) for answer in complete(documents, endpoint)]
     shared = generic(queries, rules)
     flaws = [_flaw(query, document, shared, rules) for query, document in zip(queries, documents, strict=True)]
-    asked = [row for row, flaw in enumerate(flaws) if flaw is None]
-    for row in _lost([queries[row] for row in asked], asked, documents, endpoint.found_within):
+    sound = [row for row, flaw in enumerate(flaws) if flaw is None]
+    for row in _lost([queries[row] for row in sound], sound, documents, endpoint.found_within):
         flaws[row] = "not_found_again"
     raw = RawData([], [], {"all": []}, facts={"endpoint_model": endpoint.model})
     for entry, query, flaw in zip(entries, queries, flaws, strict=True):
@@ -79,7 +79,7 @@ def queries_from_endpoint(entries: Sequence[Entry], rules: QueryRules, endpoint:
 
 
 def query_in(answer: str) -> str:
-    """The query that an answer holds: its first line that says something, without label, quotes and emphasis."""
+    """Extracts the query from an answer: its first line with content, without label, quotes and emphasis."""
     for line in _THOUGHTS.sub("", answer).splitlines():
         text = " ".join("".join(c if c.isprintable() else " " for c in line).split())
         query = _LABEL.sub("", text).strip(_QUOTES)
@@ -91,7 +91,7 @@ def query_in(answer: str) -> str:
 
 
 def _flaw(query: str, document: Document, shared: set[str], rules: QueryRules) -> str | None:
-    """A reason not to ask what a model wrote, or None."""
+    """Returns a reason to drop a generated query, or None."""
     n = n_words(query)
     flaws = {
         "empty": n == 0,
@@ -100,7 +100,7 @@ def _flaw(query: str, document: Document, shared: set[str], rules: QueryRules) -
         "copied": _bare(query) in {_bare(part) for part in [document.title, *_BREAKS.split(document.text)]},
         "generic": query.casefold() in shared,
     }
-    return next((flaw for flaw, found in flaws.items() if found), None)
+    return next((flaw for flaw, applies in flaws.items() if applies), None)
 
 
 def _bare(text: str) -> str:
@@ -108,9 +108,9 @@ def _bare(text: str) -> str:
 
 
 def _lost(queries: Sequence[str], rows: Sequence[int], documents: Sequence[Document], found_within: int) -> list[int]:
-    """The rows whose query does not find its document, which is in the same row, within the first `found_within`."""
+    """Returns the rows whose query does not retrieve the document of the same row within the first `found_within`."""
     if not queries:
         return []
-    texts = [f"{document.title} {document.text}" for document in documents]  # as every system will see them
-    _, found = bm25_top_k(queries, texts, found_within)
-    return [row for row, ranked in zip(rows, found.tolist(), strict=True) if row not in ranked]
+    texts = [f"{document.title} {document.text}" for document in documents]
+    _, ranked = bm25_top_k(queries, texts, found_within)
+    return [row for row, top in zip(rows, ranked.tolist(), strict=True) if row not in top]

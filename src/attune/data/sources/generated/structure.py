@@ -1,9 +1,9 @@
-"""Queries from what documents are made of: a title or heading asks for its text, else the first sentence for the rest.
+"""Queries from document structure: a title or heading for the text below it, else the first sentence for the rest.
 
-Titles as queries are much of what E5 was trained on (Wang et al. 2022, arXiv 2212.03533); a sentence taken out of its
-passage is the inverse cloze task (Lee et al. 2019, arXiv 1906.00300). What became a query is taken out of the document
-wherever it stands there, or the task would be to find the same words again; a heading also out of the titles of the
-sections below. A document that gives no good query stays as it is, to be found by others or by none.
+Titles as queries are much of the pre-training data of E5 (Wang et al. 2022, arXiv 2212.03533); a sentence taken out of
+its passage is the inverse cloze task (Lee et al. 2019, arXiv 1906.00300). All occurrences of the query are removed from
+the document, or the task would be to find the same words again; a heading also from the titles of the sections below
+it. A document without a good query stays unchanged, as a distractor.
 """
 
 import re
@@ -16,46 +16,46 @@ from typing import NamedTuple
 from attune.data.sources.documents import Entry, plain_text
 from attune.data.sources.raw import Document, Qrel, Query, RawData
 
-# Chinese and Japanese put no space between words: each of their characters counts as one.
+# Chinese and Japanese have no spaces between words: each character counts as a word
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _LETTER = rf"[^\W{_UNSPACED}]"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}][^\s{_UNSPACED}]*")  # `a.b` and `don't` are one
 _ABBREVIATIONS = "e.g i.e vs cf al etc Fig No Dr Mr Mrs Ms Prof St".split()
 _NOT_AFTER = "".join(rf"(?<!\b{re.escape(abbreviation)})" for abbreviation in _ABBREVIATIONS) + r"(?<!\b[A-Z])"
-# The end of a paragraph, or a stop with a space and no small letter behind it.
+# the end of a paragraph, or a full stop before a space and no lower-case letter
 _END = re.compile(rf"\n\s*\n|{_NOT_AFTER}[.!?…]+[\"'”’)\]]*(?=\s+[^\sa-z])|[。！？]+[」』”]*")
-# Code, tables, HTML, pictures, lists, quotations, prompts: no sentence starts so.
+# beginnings of code, tables, HTML, images, lists, quotations and prompts
 _NO_PROSE = re.compile(r"```|~~~|\||<|!\[|[-*+•] |#|>|\$ |\{|\d+[.)] ")
 _BETWEEN_HEADINGS = re.compile(r"(?<!\S)>(?!\S)")
-_TIMES = 3  # a repetition is looked for again, since what closes up may be the query once more
+_TIMES = 3  # removing an occurrence can join its surroundings into another one
 _WORDS = re.compile(r"[^\W_]+")
-_NUMBER = re.compile(r"^(\d+\.)+\d*\)?\s+")  # of a heading: 3. or 3.4 or 3.4.1.
+_NUMBER = re.compile(r"^(\d+\.)+\d*\)?\s+")  # number of a heading: 3. or 3.4 or 3.4.1.
 _BARE = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
-_LONGEST = 4000  # characters in which a first sentence has to end
+_MAX_SENTENCE = 4000  # characters within which a first sentence must end
 _STOPS = " \t\n.,:;…。、"
 
 
 @dataclass(frozen=True)
 class QueryRules:
-    """What a made query has to be; each field is the parameter of its name."""
+    """Filters of queries; each field is the parameter of its name in section collect."""
 
-    min_query_words: int  # also what has to be left of the document
+    min_query_words: int  # also the fewest words that must remain of the document
     max_query_words: int
-    max_documents_per_query: int  # what asks for more documents is too general
+    max_documents_per_query: int  # a query of more documents is too general
 
 
-class Candidate(NamedTuple):
-    """A query, and the place in its document that it was taken from."""
+class QueryCandidate(NamedTuple):
+    """A query and the place in its document that it was taken from."""
 
     query: str
-    title: str  # what is left of the title
-    start: int  # where what is left of the text starts
+    title: str  # the rest of the title
+    start: int  # offset of the rest of the text
 
 
 def queries_from_structure(entries: Sequence[Entry], rules: QueryRules) -> RawData:
     """Makes at most one query of each document; all documents stay, in their order and with their ids.
 
-    `dropped` counts the documents without a query, by the flaw of the first one that was tried.
+    `dropped` counts the documents without a query, by the flaw of their first candidate.
     """
     tried = [_candidates(entry) for entry in entries]
     shared = generic([candidate.query for candidates in tried for candidate in candidates], rules)
@@ -72,19 +72,19 @@ def queries_from_structure(entries: Sequence[Entry], rules: QueryRules) -> RawDa
         else:
             add(raw, entry, "")
             raw.dropped[f"query_{flaws[0]}"] += 1
-    asked = {_bare(query.text) for query in raw.queries}
-    documents = [_below_asked(d, entry, asked) for d, entry in zip(raw.documents, entries, strict=True)]
+    query_texts = {_bare(query.text) for query in raw.queries}
+    documents = [_without_query_headings(d, e, query_texts) for d, e in zip(raw.documents, entries, strict=True)]
     return replace(raw, documents=documents)
 
 
 def generic(queries: Iterable[str], rules: QueryRules) -> set[str]:
-    """The queries, case-folded, that more documents give than make sense as the answers to one question."""
+    """Returns the queries, case-folded, of more than `max_documents_per_query` documents."""
     counts = Counter(query.casefold() for query in queries)
     return {query for query, n in counts.items() if n > rules.max_documents_per_query}
 
 
 def add(raw: RawData, entry: Entry, query: str) -> None:
-    """Adds a document and, unless it is "", its query."""
+    """Adds a document and its query, unless that is ""."""
     document_id = entry.document.document_id
     raw.documents.append(entry.document)
     if query:
@@ -93,22 +93,22 @@ def add(raw: RawData, entry: Entry, query: str) -> None:
 
 
 def n_words(text: str, enough: int | None = None) -> int:
-    """The number of words; counts no further than `enough`."""
+    """Returns the number of words; stops counting at `enough`."""
     return sum(1 for _ in islice(_WORD.finditer(text), enough))
 
 
-def _candidates(entry: Entry) -> list[Candidate]:
-    """The heading, then the first sentence."""
+def _candidates(entry: Entry) -> list[QueryCandidate]:
+    """Returns the heading, if any, then the first sentence."""
     _, title, text = entry.document
-    beginning = text[:_LONGEST]
+    beginning = text[:_MAX_SENTENCE]
     end = _END.search(beginning, len(beginning) - len(beginning.lstrip()))
     sentence = beginning[: end.end()] if end else beginning
     query = plain_text(sentence) if entry.is_markdown and not _NO_PROSE.match(sentence.lstrip()) else sentence
-    asked = Candidate(_line(query), title, len(sentence))
+    first_sentence = QueryCandidate(_line(query), title, len(sentence))
     if not entry.heading.strip():
-        return [asked]
+        return [first_sentence]
     heading = _NUMBER.sub("", entry.heading) if entry.is_markdown else entry.heading
-    return [Candidate(_line(heading), title.removesuffix(entry.heading), 0), asked]
+    return [QueryCandidate(_line(heading), title.removesuffix(entry.heading), 0), first_sentence]
 
 
 def _line(text: str) -> str:
@@ -116,7 +116,7 @@ def _line(text: str) -> str:
 
 
 def _flaw(query: str, document: Document, shared: Set[str], rules: QueryRules) -> str | None:
-    """A reason not to ask the query for the rest of its document, or None."""
+    """Returns a reason to drop a query for the rest of its document, or None."""
     flaws = {
         "no_prose": _NO_PROSE.match(query) or not any(map(str.isalpha, query)),
         "short": n_words(query) < rules.min_query_words,
@@ -125,11 +125,11 @@ def _flaw(query: str, document: Document, shared: Set[str], rules: QueryRules) -
         "leaves_too_little": n_words(document.text, rules.min_query_words) < rules.min_query_words,
         "repeated": _bare(query) in _bare(f"{document.title} {document.text}"),
     }
-    return next((flaw for flaw, found in flaws.items() if found), None)
+    return next((flaw for flaw, applies in flaws.items() if applies), None)
 
 
-def _without_query(document: Document, candidate: Candidate) -> Document:
-    """The document without the place that the query was taken from, and without all that repeats it."""
+def _without_query(document: Document, candidate: QueryCandidate) -> Document:
+    """Removes the query from its document: the place it was taken from, and all repetitions."""
     title = _without(document.title if candidate.start else candidate.title, candidate.query)
     parts = (part.strip() for part in _BETWEEN_HEADINGS.split(title))
     text = _without(document.text[candidate.start :], candidate.query)
@@ -139,7 +139,7 @@ def _without_query(document: Document, candidate: Candidate) -> Document:
 
 
 def _without(text: str, query: str) -> str:
-    """The text without the words of the query, in whatever case and with whatever space and marks between them."""
+    """Removes the words of the query from a text, in any case and with any white space and punctuation between them."""
     words = _WORDS.findall(query)
     if not words:
         return text
@@ -151,14 +151,14 @@ def _without(text: str, query: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """The words alone, case-folded, each with a space before and after: what is left of a text without its marks."""
+    """Returns the words of a text, case-folded, each between two spaces, without punctuation."""
     return f" {' '.join(_BARE.findall(text.casefold()))} "
 
 
-def _below_asked(document: Document, entry: Entry, asked: Set[str]) -> Document:
-    """The section without the headings above it that became queries: they would find it, and it is not their answer."""
+def _without_query_headings(document: Document, entry: Entry, query_texts: Set[str]) -> Document:
+    """Removes headings above a section that are queries: they would retrieve it, and it is not judged relevant."""
     if not entry.is_markdown:
         return document
     parts = document.title.split(" > ")
-    kept = [part for part in parts if part == entry.heading or _bare(_NUMBER.sub("", part)) not in asked]
+    kept = [part for part in parts if part == entry.heading or _bare(_NUMBER.sub("", part)) not in query_texts]
     return document._replace(title=" > ".join(kept))

@@ -1,6 +1,6 @@
-"""The documented functions, methods and classes of a parsed Python source text.
+"""Documented functions, methods and classes of a Python source text.
 
-Texts are cut out of the source, never unparsed: what `ast.unparse` writes differs between Python versions.
+Texts are cut out of the source and not written by `ast.unparse`, whose output differs between Python versions.
 """
 
 import ast
@@ -24,7 +24,7 @@ class Definition:
 
 
 def definitions(tree: ast.Module, source: str) -> Iterator[Definition]:
-    """All documented definitions in the order of their lines, except those inside functions."""
+    """Yields all documented definitions in the order of their lines, except those inside functions."""
     lines = source.encode().splitlines(keepends=True)
     for qualname, node in _walk(tree, ""):
         docstring = ast.get_docstring(node, clean=False)
@@ -44,7 +44,7 @@ def _walk(parent: ast.AST, prefix: str) -> Iterator[tuple[str, Function | ast.Cl
 
 
 def _text(node: Function | ast.ClassDef, lines: list[bytes]) -> str:
-    """A function's source; a class's head and constructor, or all of the class where it has none of its own."""
+    """Returns a function's source, or a class's head and constructor; all of the class where it has no constructor."""
     assert node.end_lineno is not None
     if isinstance(node, ast.ClassDef):
         for inner in node.body:
@@ -56,7 +56,7 @@ def _text(node: Function | ast.ClassDef, lines: list[bytes]) -> str:
 
 
 def _source(node: Function | ast.ClassDef, lines: list[bytes], numbers: list[int]) -> str:
-    """Some lines of a node: every docstring cut out, blank lines left out, the node's own indentation taken off."""
+    """Returns lines of a node without docstrings, blank lines and the node's own indentation."""
     kept = {number: lines[number - 1] for number in numbers}
     for inner in ast.walk(node):
         if isinstance(inner, Function | ast.ClassDef) and ast.get_docstring(inner, clean=False) is not None:

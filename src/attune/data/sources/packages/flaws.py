@@ -1,4 +1,4 @@
-"""Why a documented definition is no good answer, and why a sentence of its docstring is no good query."""
+"""Filters: reasons to drop a definition as a document, and a sentence of its docstring as a query."""
 
 import ast
 import re
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from attune.data.sources.packages.definitions import Definition
 from attune.data.sources.packages.sentences import is_deprecated
 
-# They do not count when a query is asked to say more than a name.
+# stop words: they do not count when a query must say more than the name of its document
 _EMPTY_WORDS = re.compile(
     r"an?|and|any|are|as|at|be|by|can|class|computes?|for|from|function|gets?|given|if|in|into|is|its?|new|object|of|on|one"
     r"|or|returns?|sets?|some|that|the|this|to|used?|using|values?|when|which|with"
@@ -24,7 +24,7 @@ _LEANS_ON_CONTEXT = re.compile(
     r"|also|\w+ version of)\b",
     re.IGNORECASE,
 )
-# Good as a docstring's first sentence, but as a later one it goes on about the first.
+# allowed in a docstring's first sentence, but in a later one they continue the first
 _FOLLOWS_UP = re.compile(
     r"(this (is|algorithm)|the (word|documentation|following)|first|only|as|if|while|when|can|some|any|each|typical\w*"
     r"|in (the|order)|check|unlike|specifically|implementations|subclasses)\b",
@@ -37,8 +37,8 @@ _MARKUP_LEFT = re.compile(r"^\w+ : |%\(|%[sd]\b|\{\w*\}|\\|`|>>>|::|://")
 
 
 def definition_flaw(definition: Definition) -> str | None:
-    """A reason not to offer the definition as a document, or None."""
-    # of a private class or function, what it is offered as tells; what is in a class is only known by its own name
+    """Returns a reason to drop the definition as a document, or None."""
+    # a top-level definition is private by its public name; a member of a class only by its own name
     if any(name.startswith("_") for name in definition.qualname.split(".")[1:]):
         return "private"
     if not definition.sentences:
@@ -62,7 +62,7 @@ def _last_name(decorator: ast.expr) -> str:
 
 
 def _is_trivial(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> bool:
-    """Nothing but a refusal, an exception, or a getter: no parameter but self, checks, and an attribute returned."""
+    """True for exceptions, for bodies that only raise, and for getters that only check and return an attribute."""
     body = [n for n in node.body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
     if all(isinstance(statement, ast.Pass | ast.Raise) or _returns(statement, "NotImplemented") for statement in body):
         return True
@@ -79,7 +79,7 @@ def _is_trivial(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> 
 
 
 def _checks(statement: ast.stmt) -> bool:
-    """An assertion, or a call whose result nobody takes, such as check_is_fitted(self)."""
+    """True for an assertion, or a call whose result is not used, such as check_is_fitted(self)."""
     return isinstance(statement, ast.Assert) or (
         isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call)
     )
@@ -91,7 +91,15 @@ def _returns(statement: ast.stmt, name: str) -> bool:
 
 
 def sentence_flaw(sentence: str, name: str, is_first: bool, min_words: int, max_words: int) -> str | None:
-    """A reason not to ask this sentence, of its docstring the first or a later one, for the definition of this name."""
+    """Returns a reason to drop a sentence as the query for the definition of this name, or None.
+
+    Args:
+        sentence: of the definition's docstring.
+        name: of the definition.
+        is_first: whether it is the docstring's first sentence.
+        min_words: fewest words of a query.
+        max_words: most words of a query.
+    """
     words = re.findall(r"\w+", sentence)
     flaws = {
         "markup": _MARKUP_LEFT.search(sentence),
@@ -100,7 +108,7 @@ def sentence_flaw(sentence: str, name: str, is_first: bool, min_words: int, max_
         "incomplete": _is_incomplete(sentence, is_first),
         "gives_name": content_words([sentence]) <= content_words([name]) or (_is_code(name) and name in words),
     }
-    return next((flaw for flaw, found in flaws.items() if found), None)
+    return next((flaw for flaw, applies in flaws.items() if applies), None)
 
 
 def _is_incomplete(sentence: str, is_first: bool) -> bool:
@@ -109,12 +117,12 @@ def _is_incomplete(sentence: str, is_first: bool) -> bool:
 
 
 def _is_code(name: str) -> bool:
-    """Whether a name could not be a plain word: `count_nonzero` or `KMeans`, not `merge`."""
+    """Tells whether a name cannot be a plain word: `count_nonzero` or `KMeans`, not `merge`."""
     return "_" in name or re.search(r"[a-z][A-Z]", name) is not None
 
 
 def content_words(texts: Iterable[str]) -> set[str]:
-    """The words of texts or names (`KMeans`, `k_means`) that say something, in lower case and without plural s."""
+    """Returns the words of texts or names (`KMeans`, `k_means`), stop words left out, lower-case, without plural s."""
     words = (w.lower() for text in texts for w in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+", text))
     return {_singular(w) for w in words if len(w) > 1 and not _EMPTY_WORDS.fullmatch(w)}
 

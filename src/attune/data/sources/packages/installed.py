@@ -1,4 +1,4 @@
-"""The Python sources of an installed package, parsed and never imported."""
+"""Python sources of an installed package, parsed and never imported."""
 
 import ast
 import re
@@ -15,7 +15,7 @@ from attune.data.sources.packages.definitions import Definition, definitions
 from attune.data.sources.packages.modules import Module, read_module
 from attune.errors import BadInput
 
-# Tests, vendored third parties, build and measurement scripts: nothing that a package offers.
+# tests, vendored third-party code, build and benchmark scripts: no part of a package's public interface
 _SKIPPED = re.compile(
     r"tests?|test_.*|.*_tests?|conftest|_testing|_?test_common|estimator_checks|_?vendor|_?vendored|_?externals?|_?extern"
     r"|_lib|distutils|_pyinstaller|_?examples?|_build_utils|__check_build|_precompute|benchmarks?|setup|_?version"
@@ -25,7 +25,7 @@ _SKIPPED = re.compile(
 
 @dataclass(frozen=True)
 class Source:
-    """One file: its path below the folder of installed packages, its bindings and its documented definitions."""
+    """A file: its path below the folder of installed packages, its bindings and its documented definitions."""
 
     file: str
     module: Module
@@ -33,25 +33,25 @@ class Source:
 
 
 def version(package: str) -> str:
-    """The installed version of a package, named as on the package index."""
+    """Returns the installed version of a package, named as on the package index."""
     return _distribution(package).version
 
 
 def read_sources(package: str, dropped: Counter[str]) -> Iterator[Source]:
-    """The files of a package in the order of their paths, those that are not Python counted.
+    """Yields the files of a package in the order of their paths; counts those that do not parse as Python.
 
     Raises:
         BadInput: the package is not installed, or lists no Python files.
     """
-    found = _distribution(package)
-    files = sorted(str(file) for file in found.files or [] if file.suffix == ".py")
+    installed = _distribution(package)
+    files = sorted(str(file) for file in installed.files or [] if file.suffix == ".py")
     files = [f for f in files if not any(_SKIPPED.fullmatch(part) for part in f.removesuffix(".py").split("/"))]
     if not files:
         raise BadInput(
             f"collect.packages: {package!r} has no Python files on record; install it from a wheel, not editable"
         )
     for file in tqdm(files, desc=package, disable=None):
-        source = _parse(file, Path(str(found.locate_file(file))))
+        source = _parse(file, Path(str(installed.locate_file(file))))
         if source is None:
             dropped["file_not_python"] += 1
         else:
@@ -71,7 +71,7 @@ def _parse(file: str, path: Path) -> Source | None:
     try:
         source = path.read_text(encoding="utf-8-sig")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on invalid escapes, of which docstrings are full
+            warnings.simplefilter("ignore")  # invalid escapes, which are frequent in docstrings
             tree = ast.parse(source)
     except (SyntaxError, ValueError):
         return None

@@ -1,7 +1,7 @@
-"""What people say of functions that others wrote: the See Also sections of docstrings as queries for what they name.
+"""Paraphrases from See Also sections: the description of a name in one docstring is a query for what the name means.
 
-A docstring's own first sentence shares its author's words with the code below it; a line about it elsewhere was written
-by somebody else, for somebody who looks for something near. A line counts if its name can only mean one document.
+A docstring's first sentence shares its author's words with the code below it; a description elsewhere was written by
+another person, for a reader who looks for something similar. It counts if its name resolves to exactly one document.
 """
 
 import re
@@ -27,20 +27,20 @@ _TARGET = re.compile(r"<([^<>]+)>$")
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One line of a See Also section: the names as they stand there, without markup, and what is said of them."""
+class SeeAlso:
+    """An entry of a See Also section: its names, without markup, and their description."""
 
     names: tuple[str, ...]
     description: str
 
 
-def see_also(docstring: str) -> list[Entry]:
-    """The entries with a description, in their order; nothing where there is no such section."""
+def see_also(docstring: str) -> list[SeeAlso]:
+    """Returns the entries with a description, in their order; none where there is no such section."""
     return [entry for entry in _entries(_section(docstring)) if entry.description]
 
 
 def _section(docstring: str) -> list[str]:
-    """The lines below the section's underlined title, up to the next one's; without their common indentation."""
+    """Returns the lines between the section's underlined title and the next one, without common indentation."""
     first, _, rest = docstring.expandtabs().partition("\n")
     lines = [first.strip(), *dedent(rest).splitlines()]
     titles = [n for n in range(len(lines) - 1) if lines[n].strip() and _UNDERLINE.fullmatch(lines[n + 1].strip())]
@@ -51,8 +51,8 @@ def _section(docstring: str) -> list[str]:
     return []
 
 
-def _entries(lines: list[str]) -> Iterator[Entry]:
-    """Lines that begin at the margin begin an entry; what is deeper goes on with the one before."""
+def _entries(lines: list[str]) -> Iterator[SeeAlso]:
+    """Yields the entries: a line at the margin begins one, indented lines continue it."""
     names: tuple[str, ...] = ()
     description: list[str] = []
     for line in [*lines, "end"]:
@@ -60,21 +60,21 @@ def _entries(lines: list[str]) -> Iterator[Entry]:
             description.append(line.strip())
         elif line:
             if names:
-                yield Entry(names, " ".join(description).strip())
-            found = _ENTRY.fullmatch(line.rstrip())
-            names = tuple(map(_bare, _ONE_NAME.findall(found[1]))) if found else ()
-            description = [found[2] or found[3] or ""] if found else []
+                yield SeeAlso(names, " ".join(description).strip())
+            match = _ENTRY.fullmatch(line.rstrip())
+            names = tuple(map(_bare, _ONE_NAME.findall(match[1]))) if match else ()
+            description = [match[2] or match[3] or ""] if match else []
 
 
 def _bare(name: str) -> str:
-    """`:func:`~numpy.mean`` and `mean <numpy.mean>` are both numpy.mean."""
+    """Removes markup: `:func:`~numpy.mean`` and `mean <numpy.mean>` are both numpy.mean."""
     text = _ROLE.sub("", name).strip("`~").removesuffix("()")
     target = _TARGET.search(text)
     return target[1] if target else text
 
 
-# Says how something differs from what the reader has before him, who is not there when it is asked.
-_LEANS_ON_READER = re.compile(
+# words that compare with the function whose docstring this is, which a query does not name
+_COMPARES = re.compile(
     r"\b(this|these|similar|analogous|analog of|counterpart|alternate|alternative|variant|version|related|alias|newer"
     r"|faster|wraps|implementation of|the function that|the equivalent"
     r"|equivalent (array|attribute|class|for|function|in|method|numpy|of|on|to|ufunc)|(ufunc|method) equivalent"
@@ -85,7 +85,7 @@ _LEANS_ON_READER = re.compile(
 
 
 class Mention(NamedTuple):
-    """A name in a See Also section: where it stands, the modules and classes around it, and what is said of it."""
+    """A name in a See Also section: its place, the modules and classes around it, and its description."""
 
     place: str  # as in document ids
     scopes: tuple[str, ...]
@@ -95,7 +95,7 @@ class Mention(NamedTuple):
 
 @dataclass(frozen=True)
 class PackageMentions:
-    """What a package mentions, and what is needed to find what is mentioned in it."""
+    """The mentions in a package, and the names and files to resolve mentions of its own definitions."""
 
     names: PublicNames
     file_of: Mapping[str, str]
@@ -103,8 +103,8 @@ class PackageMentions:
 
 
 @dataclass(frozen=True)
-class Rules:
-    """How long a paraphrase may be, and of how many documents it may be said."""
+class ParaphraseRules:
+    """Bounds of a paraphrase's length in words, and of the number of documents that share it."""
 
     min_query_words: int
     max_query_words: int
@@ -112,9 +112,9 @@ class Rules:
 
 
 def mentions_of(sources: Sequence[Source], names: PublicNames) -> PackageMentions:
-    """All that the docstrings of a package say of others."""
-    found = [mention for source in sources for mention in _mentions(source, names)]
-    return PackageMentions(names, {source.module.name: source.file for source in sources}, found)
+    """Returns all mentions in the docstrings of a package."""
+    mentions = [mention for source in sources for mention in _mentions(source, names)]
+    return PackageMentions(names, {source.module.name: source.file for source in sources}, mentions)
 
 
 def _mentions(source: Source, names: PublicNames) -> Iterator[Mention]:
@@ -128,34 +128,34 @@ def _mentions(source: Source, names: PublicNames) -> Iterator[Mention]:
 
 
 def _prefixes(dotted: str) -> list[str]:
-    """Of `a.b.c` a.b.c, a.b and a; nothing of ""."""
+    """Returns `a.b.c`, `a.b` and `a` for `a.b.c`; nothing for ""."""
     parts = dotted.split(".") if dotted else []
     return [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
 
 
 def paraphrases(
-    packages: Iterable[PackageMentions], documents: Sequence[Document], rules: Rules, dropped: Counter[str]
+    packages: Iterable[PackageMentions], documents: Sequence[Document], rules: ParaphraseRules, dropped: Counter[str]
 ) -> tuple[list[Query], list[Qrel]]:
-    """One query for each mention of a document that says enough of it; what is left out is counted by reason."""
+    """Returns one query for each mention of a document with a good description; counts the others by reason."""
     packages = list(packages)
-    find = Finder(packages, documents)
+    resolver = Resolver(packages, documents)
     titles = {document.document_id: document.title for document in documents}
-    found: dict[str, tuple[str, str]] = {}
+    kept: dict[str, tuple[str, str]] = {}
     for mention in (mention for package in packages for mention in package.mentions):
-        document_id = find.only(mention)
+        document_id = resolver.only(mention)
         text = (sentences(mention.description) or [""])[0]
         flaw = "unresolved" if document_id is None else _flaw(mention, text, titles[document_id], rules)
         if flaw is None and document_id is not None:
-            found.setdefault(f"{mention.place}#see_also:{mention.name}", (text, document_id))
+            kept.setdefault(f"{mention.place}#see_also:{mention.name}", (text, document_id))
         else:
             dropped[f"paraphrase_{flaw}"] += 1
-    return _specific(found, rules.max_documents_per_query, dropped)
+    return _specific(kept, rules.max_documents_per_query, dropped)
 
 
-def _flaw(mention: Mention, text: str, title: str, rules: Rules) -> str | None:
-    """A reason not to ask the text, the first sentence of the description, for the document of this title."""
+def _flaw(mention: Mention, text: str, title: str, rules: ParaphraseRules) -> str | None:
+    """Returns a reason to drop the description's first sentence as a query for the document of this title, or None."""
     name = title.rpartition(".")[2]
-    if _LEANS_ON_READER.search(text):
+    if _COMPARES.search(text):
         return "incomplete"
     if re.search(rf"[`'\"(.]{re.escape(name)}[`'\"(]", mention.description):
         return "gives_name"
@@ -163,18 +163,18 @@ def _flaw(mention: Mention, text: str, title: str, rules: Rules) -> str | None:
 
 
 def _specific(
-    found: Mapping[str, tuple[str, str]], max_documents: int, dropped: Counter[str]
+    rows: Mapping[str, tuple[str, str]], max_documents: int, dropped: Counter[str]
 ) -> tuple[list[Query], list[Qrel]]:
-    """What is not said of more documents than make sense as the answers to one question."""
-    n_documents = Counter(text.casefold() for text, _ in {(t.casefold(), id_) for t, id_ in found.values()})
-    kept = {id_: row for id_, row in found.items() if n_documents[row[0].casefold()] <= max_documents}
-    dropped["paraphrase_generic"] += len(found) - len(kept)
+    """Drops texts that describe more than `max_documents` documents."""
+    n_documents = Counter(text.casefold() for text, _ in {(t.casefold(), id_) for t, id_ in rows.values()})
+    kept = {id_: row for id_, row in rows.items() if n_documents[row[0].casefold()] <= max_documents}
+    dropped["paraphrase_generic"] += len(rows) - len(kept)
     queries = [Query(query_id, text) for query_id, (text, _) in kept.items()]
     return queries, [Qrel(query_id, document_id, 1) for query_id, (_, document_id) in kept.items()]
 
 
-class Finder:
-    """Which document a name means, in the scopes where it stands, across all packages."""
+class Resolver:
+    """Resolves names, in the scopes of their mention, to documents of all packages."""
 
     def __init__(self, packages: Sequence[PackageMentions], documents: Sequence[Document]) -> None:
         self._by_title = {document.title: document.document_id for document in documents}
@@ -182,13 +182,13 @@ class Finder:
         self._packages = packages
 
     def only(self, mention: Mention) -> str | None:
-        """The one document that a mention can mean; None if there is none, several, or only the place itself."""
+        """Returns the only document that a mention can mean; None for none, several, or the mentioning one itself."""
         dotted = [mention.name, *(f"{scope}.{mention.name}" for scope in mention.scopes)]
-        found = {document_id for name in dotted if (document_id := self._document(name)) is not None}
-        return found.pop() if len(found) == 1 and mention.place not in found else None
+        ids = {document_id for name in dotted if (document_id := self._document(name)) is not None}
+        return ids.pop() if len(ids) == 1 and mention.place not in ids else None
 
     def _document(self, dotted: str) -> str | None:
-        """The document of a full dotted name: by its title, or by where imports and base classes lead."""
+        """Returns the document of a full dotted name: by its title, or by following imports and base classes."""
         if dotted in self._by_title:
             return self._by_title[dotted]
         for package in self._packages:

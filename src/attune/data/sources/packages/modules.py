@@ -1,4 +1,4 @@
-"""What the top level of a Python module binds, read with `ast`: definitions, imports, instances and `__all__`."""
+"""Top-level bindings of a Python module, read with `ast`: definitions, imports, instances and `__all__`."""
 
 import ast
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ Place = tuple[str, str]  # a module, and a name in it
 
 @dataclass(frozen=True)
 class ClassFacts:
-    """What is needed to know under which names a class's methods are reached."""
+    """Bases, accessors and size of a class, which decide the public names of its methods."""
 
     bases: list[str]
     accessors: list[tuple[str, str]]
@@ -18,7 +18,7 @@ class ClassFacts:
 
 @dataclass
 class Module:
-    """A module's bindings; `exported` is `__all__`, or None where there is none or it is put together at run time."""
+    """A module's bindings; `exported` is `__all__`, or None where there is none or it is computed at run time."""
 
     name: str
     is_package: bool
@@ -60,7 +60,7 @@ def _class_facts(node: ast.ClassDef) -> ClassFacts:
 
 
 def _accessors(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
-    """The names given to a call in a class's body, with what is passed: `str = Accessor("str", StringMethods)`."""
+    """Yields attribute and argument of assigned calls in a class's body: `str = Accessor("str", StringMethods)`."""
     for statement in node.body:
         if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Call):
             for target in statement.targets:
@@ -70,7 +70,7 @@ def _accessors(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
 
 
 def _dotted(node: ast.expr) -> str:
-    """`a.b.c` for a name or an attribute of one, "" for anything else."""
+    """Returns `a.b.c` for a name or an attribute of one, "" for anything else."""
     if isinstance(node, ast.Attribute):
         value = _dotted(node.value)
         return f"{value}.{node.attr}" if value else ""

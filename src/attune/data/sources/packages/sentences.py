@@ -1,9 +1,9 @@
-"""The sentences of a docstring before its first section, as plain text that a person could have typed."""
+"""Sentences of a docstring before its first section, as plain text without markup."""
 
 import re
 from itertools import takewhile
 
-# Read in this order: :func:`~a.b.c` as c, `text <target>`_ as text, other roles and quotes as what they hold, no [1]_.
+# in this order: :func:`~a.b.c` becomes c, `text <target>`_ text, other roles and quotes their content; [1]_ is removed
 _MARKUP = (
     (re.compile(r":[a-zA-Z:+]+:`~[\w.]*?(\w+)`"), r"\1"),
     (re.compile(r"(?::[a-zA-Z:+]+:)?`([^`<]+?)\s*<[^`<>]*>`_{0,2}"), r"\1"),
@@ -25,33 +25,33 @@ _CALL = re.compile(r"[\w.]+ ?\(")
 
 
 def sentences(docstring: str) -> list[str]:
-    """The sentences before the first section, without markup and full stops; lists, tables and code end a paragraph."""
-    found: list[str] = []
+    """Returns the sentences without markup and full stops; a list, a table or code ends a paragraph."""
+    result: list[str] = []
     for paragraph in re.split(r"\n\s*\n", _without_signature(_introduction(docstring))):
         lines = takewhile(lambda line: not _NO_PROSE.match(line), map(str.strip, paragraph.strip().splitlines()))
-        found += (_trimmed(sentence) for sentence in _END.split(plain(" ".join(lines))))
-    return [sentence for sentence in found if sentence]
+        result += (_trimmed(sentence) for sentence in _END.split(plain(" ".join(lines))))
+    return [sentence for sentence in result if sentence]
 
 
 def _trimmed(sentence: str) -> str:
-    """Without the full stop, and without a reference to elsewhere at the end: `... of a graph; see Graph`."""
+    """Removes the full stop and a reference at the end: `... of a graph; see Graph`."""
     return _ASIDE.sub("", sentence.strip().rstrip(".:;")).strip()
 
 
 def plain(text: str) -> str:
-    """Text without reStructuredText markup, on one line."""
+    """Removes reStructuredText markup and line breaks."""
     for pattern, replacement in _MARKUP:
         text = pattern.sub(replacement, text)
     return text.strip()
 
 
 def is_deprecated(docstring: str) -> bool:
-    """Whether the docstring deprecates the whole definition, not one of its parameters."""
+    """Tells whether the docstring deprecates the whole definition, not one of its parameters."""
     return ".. deprecated::" in _introduction(docstring)
 
 
 def _introduction(docstring: str) -> str:
-    """What comes before the first underlined title."""
+    """Returns the lines before the first underlined title."""
     lines = docstring.strip().splitlines()
     for number, line in enumerate(lines[1:]):
         if _UNDERLINE.match(line.strip()):
@@ -60,7 +60,7 @@ def _introduction(docstring: str) -> str:
 
 
 def _without_signature(text: str) -> str:
-    """C functions repeat their signature first, over one line or several: `arange([start,] stop[, step])`."""
+    """Removes the signature that docstrings of C functions begin with: `arange([start,] stop[, step])`."""
     match = _CALL.match(text)
     if match is None:
         return text
