@@ -1,7 +1,7 @@
-"""A small search service that changes its model while it runs: `python serve.py STORE DOCUMENTS`.
+"""Search service that switches to a new model without a restart: `python serve.py STORE DOCUMENTS`.
 
-Each request takes the model that is in use when it begins and keeps it to its end, so a change drops none. The new
-model verifies and embeds the documents while the old one still answers. No third party but attune's base install.
+Each request uses one model from its beginning to its end, so a switch drops no request. The new model is verified and
+embeds the documents while the old one still answers. Needs only attune's base install.
 """
 
 import argparse
@@ -23,13 +23,13 @@ from store import Store
 from attune.errors import BadInput
 from attune.runtime import Embedder, verify
 
-MOST_HITS = 100
+MAX_HITS = 100
 HOSTS = ("127.0.0.1", "localhost")
 
 
 @dataclass(frozen=True)
 class Model:
-    """One version, and the documents as it embeds them; vectors of two versions never meet."""
+    """A version of the encoder with its own embeddings of the documents; versions are never mixed."""
 
     version: str
     embedder: Embedder
@@ -37,10 +37,10 @@ class Model:
 
     @classmethod
     def load(cls, folder: Path, documents: list[dict[str, str]]) -> "Model":
-        """Verifies once more, as disks fail too, and embeds the documents.
+        """Verifies the folder again, in case the disk damaged it, and embeds the documents.
 
         Raises:
-            BadInput: the folder is not what its manifest says.
+            BadInput: the folder differs from its manifest.
         """
         verify(folder)
         embedder = Embedder(folder)
@@ -48,33 +48,33 @@ class Model:
 
 
 class Service:
-    """Answers with the model in use, and follows the store's link."""
+    """Answers with the model in use, and follows the link in the store."""
 
     def __init__(self, store: Store, documents: list[dict[str, str]]) -> None:
         folder = store.current()
         if folder is None:
             raise BadInput(f"{store.folder}: no model in it; run pull.py first")
-        self.refused: str | None = None  # why the store's version is not the one in use
+        self.refused: str | None = None  # reason why the store's version is not in use
         self._store, self._documents = store, documents
         self._model = Model.load(folder, documents)
 
     def follow(self) -> None:
-        """Takes over the store's version if it is another one; one that does not load is reported, not used."""
+        """Switches to the store's version if it is a new one; a version that does not load is only reported."""
         folder = self._store.current()
         if folder is None or folder.name == self._model.version:
             return
         try:
-            self._model, self.refused = Model.load(folder, self._documents), None  # one assignment: no lock is needed
+            self._model, self.refused = Model.load(folder, self._documents), None  # one assignment: no lock
         except Exception as error:
             self.refused = " ".join(str(error).split())
 
     def health(self) -> dict[str, Any]:
-        """What is in use, and what was refused."""
+        """Returns the version in use, and why a newer one was refused."""
         model = self._model
         return {"version": model.version, "dim": model.embedder.dim, "refused": self.refused}
 
     def search(self, query: str, k: int) -> dict[str, Any]:
-        """The k documents with the largest cosine to the query, best first, and the version that says so."""
+        """Returns the k documents with the largest cosine to the query, best first, and the model's version."""
         model = self._model
         scores = model.vectors @ model.embedder.encode_query([query])[0]
         best = np.argsort(-scores, kind="stable")[:k]
@@ -86,23 +86,21 @@ class Handler(BaseHTTPRequestHandler):
     """GET /search?q=TEXT&k=10 and GET /health, answered in JSON."""
 
     server: "Server"
-    timeout = 30  # seconds for a client to send its request
+    timeout = 30  # seconds that a client has to send its request
 
     def do_GET(self) -> None:
-        """Routes; what the client can mend is 400 with a reason."""
-        if (
-            self.headers.get("Host", "").rpartition(":")[0] not in HOSTS
-        ):  # a web page that has its name resolved to here
+        """Routes a request; a bad parameter is status 400 with the reason."""
+        if self.headers.get("Host", "").rpartition(":")[0] not in HOSTS:  # DNS rebinding by a web page
             return self._answer(HTTPStatus.MISDIRECTED_REQUEST, {"error": f"expected Host {' or '.join(HOSTS)}"})
         address = urlsplit(self.path)
-        asked = parse_qs(address.query)
+        parameters = parse_qs(address.query)
         if address.path == "/health":
             return self._answer(HTTPStatus.OK, self.server.service.health())
         if address.path != "/search":
-            return self._answer(HTTPStatus.NOT_FOUND, {"error": "there is GET /search?q=TEXT&k=10 and GET /health"})
-        query, k = asked.get("q", [""])[0], asked.get("k", ["10"])[0]
-        if not query.strip() or len(k) > 3 or not k.isdecimal() or not 1 <= int(k) <= MOST_HITS:
-            return self._answer(HTTPStatus.BAD_REQUEST, {"error": f"expected q=TEXT and k=1..{MOST_HITS}"})
+            return self._answer(HTTPStatus.NOT_FOUND, {"error": "expected GET /search?q=TEXT&k=10 or GET /health"})
+        query, k = parameters.get("q", [""])[0], parameters.get("k", ["10"])[0]
+        if not query.strip() or len(k) > 3 or not k.isdecimal() or not 1 <= int(k) <= MAX_HITS:
+            return self._answer(HTTPStatus.BAD_REQUEST, {"error": f"expected q=TEXT and k=1..{MAX_HITS}"})
         return self._answer(HTTPStatus.OK, self.server.service.search(query, int(k)))
 
     def _answer(self, status: HTTPStatus, content: dict[str, Any]) -> None:
@@ -114,11 +112,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Quiet: what people ask is nobody's business."""
+        """Logs nothing: queries are private."""
 
 
 class Server(ThreadingHTTPServer):
-    """On loopback only; put a proxy with authentication in front of it. Closing waits for requests under way."""
+    """HTTP server on loopback, for a proxy with authentication in front of it; closing waits for running requests."""
 
     daemon_threads = False
     request_queue_size = 128
@@ -135,16 +133,16 @@ class Server(ThreadingHTTPServer):
             self.service.follow()
 
     def server_close(self) -> None:
-        """Stops following, then waits for the requests under way."""
+        """Stops following the store, then waits for running requests."""
         self._stopped.set()
         super().server_close()
 
 
 def read_documents(path: Path) -> list[dict[str, str]]:
-    """Lines of {"_id": ..., "text": ...}, as in a BEIR corpus.
+    """Reads lines of {"_id": ..., "text": ...}, as in a BEIR corpus.
 
     Raises:
-        BadInput: a line is something else, or there is none.
+        BadInput: a line is malformed, or the file is empty.
     """
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -152,20 +150,21 @@ def read_documents(path: Path) -> list[dict[str, str]]:
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(f'{path}: {error!r}; expected lines of {{"_id": ..., "text": ...}}') from None
     if not documents:
-        raise BadInput(f"{path}: empty; expected a document in each line")
+        raise BadInput(f"{path}: empty; expected a document per line")
     return documents
 
 
 def main() -> None:
     """Serves until SIGTERM or Ctrl-C."""
-    parser = argparse.ArgumentParser(description="A search service that changes its model while it runs.")
-    parser.add_argument("store", help="the folder that pull.py fills")
+    parser = argparse.ArgumentParser(description="Search service that switches to a new model without a restart.")
+    parser.add_argument("store", help="folder that pull.py fills")
     parser.add_argument("documents", type=Path, help='lines of {"_id": ..., "text": ...}')
-    parser.add_argument("--port", type=int, default=8000, help="on 127.0.0.1; default: %(default)s")
+    parser.add_argument("--port", type=int, default=8000, help="port on 127.0.0.1; default: %(default)s")
     parser.add_argument("--poll-seconds", type=float, default=1.0, help="between looks at the store; %(default)s")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     try:
-        server = Server(Service(Store(given.store), read_documents(given.documents)), given.port, given.poll_seconds)
+        service = Service(Store(arguments.store), read_documents(arguments.documents))
+        server = Server(service, arguments.port, arguments.poll_seconds)
     except (BadInput, OSError) as error:
         sys.exit(f"serve: {' '.join(str(error).split())}")
     for name in (signal.SIGTERM, signal.SIGINT):

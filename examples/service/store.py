@@ -1,8 +1,8 @@
-"""The versions of a model on a service's disk: a folder each, and a link to the one in use.
+"""Versions of a model on a service's disk: a folder each, and a link to the one in use.
 
-store/versions/COMMIT/   verified; named after the commit that it was pulled from
-store/current            a link to one of them; replaced by a rename, so a reader sees the old or the new one
-store/arriving-*/        what is being pulled; never under versions/ before it is verified
+store/versions/COMMIT/   verified version, named after the commit that it was pulled from
+store/current            link to one version; replaced by a rename, so a reader sees the old or the new one
+store/arriving-*/        pull in progress; moved to versions/ once it is verified
 """
 
 import fcntl
@@ -16,11 +16,11 @@ from pathlib import Path
 from attune.errors import BadInput
 from attune.runtime import verify
 
-KEPT = 2  # versions on disk: the one in use, and the one before it to go back to
+MAX_VERSIONS = 2  # on disk: the one in use, and the one before it to go back to
 
 
 class Store:
-    """A folder of versions. Pulls exclude each other; readers are never kept waiting."""
+    """Folder of versions. Pulls run one at a time; readers never wait."""
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
@@ -28,15 +28,15 @@ class Store:
         self.versions.mkdir(parents=True, exist_ok=True)
 
     def current(self) -> Path | None:
-        """The folder of the version in use, or None before the first pull."""
+        """Returns the folder of the version in use, None before the first pull."""
         link = self.folder / "current"
         return link.resolve() if link.is_symlink() else None
 
     @contextmanager
     def arriving(self) -> Iterator[Path]:
-        """A fresh folder to pull into, on the store's own disk; gone afterwards, whatever happened.
+        """Yields an empty folder to pull into, on the store's own disk; removes it afterwards, also after an error.
 
-        Waits until no other pull is under way, and clears what a killed one left.
+        Waits for a running pull to end, and removes the folders of killed ones.
         """
         with (self.folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -46,15 +46,15 @@ class Store:
                 yield Path(folder)
 
     def adopt(self, arrived: Path, version: str) -> Path:
-        """Takes a folder in as a version and uses it, if it verifies; otherwise the store is as before.
+        """Verifies a folder, stores it as a version and puts it into use; leaves the store unchanged if it is refused.
 
         Raises:
-            attune.errors.BadInput: a file is missing or differs, or a graph does not compute the golden vectors.
+            attune.errors.BadInput: a file is missing or differs, or a graph does not reproduce the golden vectors.
         """
         verify(arrived)
         place = self.versions / version
-        if place.exists() and not _sound(place):
-            place.rename(arrived.with_name("damaged"))  # gone with the folder that it arrived in
+        if place.exists() and not _is_sound(place):
+            place.rename(arrived.with_name("damaged"))  # removed together with the temporary folder
         if not place.exists():
             arrived.rename(place)
         self._use(place)
@@ -67,11 +67,11 @@ class Store:
         os.utime(place)
         link.replace(self.folder / "current")
         by_use = sorted(self.versions.iterdir(), key=lambda version: version.stat().st_mtime_ns)
-        for old in by_use[:-KEPT]:
+        for old in by_use[:-MAX_VERSIONS]:
             shutil.rmtree(old)
 
 
-def _sound(folder: Path) -> bool:
+def _is_sound(folder: Path) -> bool:
     try:
         verify(folder)
     except (BadInput, OSError):

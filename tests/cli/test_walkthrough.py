@@ -1,4 +1,4 @@
-"""As a new user would: a csv with two columns becomes a tuned model by following the README only."""
+"""First use: a csv with two columns becomes a tuned model by the README's three steps."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ SECTION = README.partition("## Your own data")[2].partition("\n## ")[0]
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with the README's csv in place: 220 questions and answers, of the kind of the miniature's."""
+    """A project with the README's csv in place, filled with pairs of the miniature's kind."""
     folder = tmp_path_factory.mktemp("walkthrough") / "project"
     miniature.make(folder, {"collect": {"max_documents": 0}})
     params = load_params(CollectParams, "collect", folder / "params.yaml")
@@ -39,7 +39,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_check_of_step_1_prints_the_lines_of_step_2(project: Path) -> None:
-    """The command as the README has it, in the project's folder."""
+    """The README's command, run in the project's folder."""
     command = re.search(r"\$ attune (check .+)\n", SECTION)
     assert command is not None
     program = [sys.executable, "-c", "from attune.cli.main import main; main()", *command[1].split()]
@@ -50,15 +50,15 @@ def test_the_check_of_step_1_prints_the_lines_of_step_2(project: Path) -> None:
 
 
 def changes() -> dict[str, dict[str, Any]]:
-    """The lines of params.yaml that the README says to set."""
+    """Returns the parameters that the README says to set."""
     block = re.search(r"```yaml\n(.*?)```", SECTION, re.DOTALL)
     assert block is not None
-    found: dict[str, dict[str, Any]] = YAML(typ="safe").load(block[1])
-    return found
+    parameters: dict[str, dict[str, Any]] = YAML(typ="safe").load(block[1])
+    return parameters
 
 
 def test_the_csv_becomes_a_tuned_model_and_a_report(project: Path) -> None:
-    """Step 2 and 3: those lines and no others, then the whole pipeline, and the model that ships is whole."""
+    """Steps 2 and 3: only those lines are set, the pipeline runs, and the shipped model verifies."""
     edits = changes()["collect"]
     yaml = YAML()
     params = yaml.load((project / "params.yaml").read_text())

@@ -1,4 +1,4 @@
-"""The example service: a version is used if it verifies, a change drops no request, a refusal changes nothing."""
+"""Example service: a version is used if it verifies, a switch drops no request, a refusal changes nothing."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples" / "servi
 
 import pull
 import serve
-from store import KEPT, Store
+from store import MAX_VERSIONS, Store
 
 DOCUMENTS = [
     {"_id": "sort", "text": "sort the values of an array in descending order"},
@@ -33,7 +33,7 @@ DOCUMENTS = [
 
 
 def adopted(store: Store, model: Path, version: str) -> Path:
-    """As pull.py does it, with a copy in place of the download."""
+    """Adopts a version as pull.py does, with a copy in place of the download."""
     with store.arriving() as folder:
         return store.adopt(Path(shutil.copytree(model, folder / "model")), version)
 
@@ -50,7 +50,7 @@ def names(folder: Path) -> list[str]:
 
 @pytest.fixture
 def store(tiny_onnx: Path, tmp_path: Path) -> Store:
-    """With one version in use."""
+    """A store with one version in use."""
     store = Store(tmp_path / "store")
     adopted(store, tiny_onnx, "v1")
     return store
@@ -58,7 +58,7 @@ def store(tiny_onnx: Path, tmp_path: Path) -> Store:
 
 @pytest.fixture
 def server(store: Store) -> Iterator[serve.Server]:
-    """Listening; it follows the store when a test says so."""
+    """A listening server that follows the store only when a test tells it to."""
     with serve.Server(serve.Service(store, DOCUMENTS), port=0, poll_seconds=3600) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -73,13 +73,15 @@ def get(server: serve.Server, path: str) -> dict[str, Any]:
     return content
 
 
-def test_a_version_is_used_once_it_is_verified_and_whole(store: Store, tiny_onnx: Path) -> None:
+def test_a_version_is_used_once_it_is_verified(store: Store, tiny_onnx: Path) -> None:
+    """The link names it, and nothing of the pull is left."""
     place = adopted(store, tiny_onnx, "v2")
     assert store.current() == place == store.versions.resolve() / "v2"
     assert names(store.folder) == ["current", "lock", "versions"]
 
 
-def test_a_damaged_version_leaves_the_store_as_it_was(store: Store, onnx_copy: Path) -> None:
+def test_a_damaged_version_leaves_the_store_unchanged(store: Store, onnx_copy: Path) -> None:
+    """It is refused by its sha256, and the old version stays in use."""
     damage(onnx_copy)
     with pytest.raises(BadInput, match=r"model\.onnx: sha256 is"):
         adopted(store, onnx_copy, "v2")
@@ -88,24 +90,27 @@ def test_a_damaged_version_leaves_the_store_as_it_was(store: Store, onnx_copy: P
     assert names(store.folder) == ["current", "lock", "versions"]
 
 
-def test_what_a_killed_pull_left_goes_with_the_next_one(store: Store, tiny_onnx: Path) -> None:
+def test_a_killed_pull_s_folder_is_removed_by_the_next_pull(store: Store, tiny_onnx: Path) -> None:
+    """Half a download never stays on the disk."""
     (store.folder / "arriving-killed").mkdir()
     (store.folder / "arriving-killed" / "half").write_bytes(b"half")
     adopted(store, tiny_onnx, "v2")
     assert names(store.folder) == ["current", "lock", "versions"]
 
 
-def test_a_version_that_the_disk_damaged_is_mended_by_pulling_it_again(store: Store, tiny_onnx: Path) -> None:
+def test_a_version_damaged_on_disk_is_replaced_by_a_new_pull(store: Store, tiny_onnx: Path) -> None:
+    """Pulling the same version again brings its bytes back."""
     damage(store.versions / "v1")
     assert adopted(store, tiny_onnx, "v1") == store.current()
     assert (store.versions / "v1/onnx/model.onnx").read_bytes() == (tiny_onnx / "onnx/model.onnx").read_bytes()
 
 
 def test_only_the_version_before_is_kept_to_go_back_to(store: Store, tiny_onnx: Path) -> None:
+    """By the order of use, not of arrival."""
     for version in ("v2", "v3", "v2", "v4"):
         adopted(store, tiny_onnx, version)
     assert names(store.versions) == ["v2", "v4"]
-    assert KEPT == 2
+    assert MAX_VERSIONS == 2
 
 
 def test_a_reader_always_finds_a_whole_version(store: Store, tiny_onnx: Path) -> None:
@@ -113,12 +118,12 @@ def test_a_reader_always_finds_a_whole_version(store: Store, tiny_onnx: Path) ->
     done = threading.Event()
 
     def read() -> int:
-        seen = 0
+        n_reads = 0
         while not done.is_set():
             folder = store.current()
             assert folder is not None and folder.name in ("v1", "v2")
-            seen += 1
-        return seen
+            n_reads += 1
+        return n_reads
 
     adopted(store, tiny_onnx, "v2")
     with ThreadPoolExecutor(2) as pool:
@@ -129,7 +134,8 @@ def test_a_reader_always_finds_a_whole_version(store: Store, tiny_onnx: Path) ->
         assert all(reader.result() > 0 for reader in readers)
 
 
-def test_an_answer_is_what_the_embedder_says(server: serve.Server, tiny_onnx: Path) -> None:
+def test_an_answer_is_the_embedder_s(server: serve.Server, tiny_onnx: Path) -> None:
+    """The same documents with the same cosines, and the version."""
     query = "sort an array"
     answer = get(server, f"/search?q={quote(query)}&k=2")
     embedder = Embedder(tiny_onnx)
@@ -141,12 +147,12 @@ def test_an_answer_is_what_the_embedder_says(server: serve.Server, tiny_onnx: Pa
     assert get(server, "/health") == {"version": "v1", "dim": 32, "refused": None}
 
 
-def test_a_change_drops_no_request(server: serve.Server, store: Store, tiny_onnx: Path) -> None:
-    """Four clients ask while the version changes ten times; each is answered, by one of the two."""
+def test_a_switch_drops_no_request(server: serve.Server, store: Store, tiny_onnx: Path) -> None:
+    """Four clients search while the version changes ten times; each request is answered by one of the two versions."""
     adopted(store, tiny_onnx, "v2")
     done = threading.Event()
 
-    def ask() -> set[str]:
+    def search() -> set[str]:
         versions = set()
         while not done.is_set():
             answer = get(server, "/search?q=garden")
@@ -155,7 +161,7 @@ def test_a_change_drops_no_request(server: serve.Server, store: Store, tiny_onnx
         return versions
 
     with ThreadPoolExecutor(4) as pool:
-        clients = [pool.submit(ask) for _ in range(4)]
+        clients = [pool.submit(search) for _ in range(4)]
         for turn in range(10):
             store._use(store.versions / ("v2", "v1")[turn % 2])
             server.service.follow()
@@ -163,10 +169,10 @@ def test_a_change_drops_no_request(server: serve.Server, store: Store, tiny_onnx
         assert set().union(*(client.result() for client in clients)) == {"v1", "v2"}
 
 
-def test_a_request_under_way_is_finished_by_the_version_that_began_it(
+def test_a_running_request_is_finished_by_the_version_that_began_it(
     server: serve.Server, store: Store, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Held in the middle of its embedding, while the version changes and the folder of its own is removed."""
+    """The request is held while it embeds; meanwhile the version changes and the old folder is removed."""
     began, go_on = threading.Event(), threading.Event()
     encode = Embedder.encode_query
 
@@ -178,7 +184,7 @@ def test_a_request_under_way_is_finished_by_the_version_that_began_it(
 
     monkeypatch.setattr(Embedder, "encode_query", held)
     with ThreadPoolExecutor(1) as pool:
-        under_way = pool.submit(get, server, "/search?q=hold")
+        running = pool.submit(get, server, "/search?q=hold")
         assert began.wait(30)
         for version in ("v2", "v3"):
             adopted(store, tiny_onnx, version)
@@ -186,13 +192,13 @@ def test_a_request_under_way_is_finished_by_the_version_that_began_it(
         assert not (store.versions / "v1").exists()
         assert get(server, "/search?q=garden")["version"] == "v3"
         go_on.set()
-        assert under_way.result()["version"] == "v1"
+        assert running.result()["version"] == "v1"
 
 
 def test_a_version_that_does_not_verify_is_named_and_not_used(
     server: serve.Server, store: Store, tiny_onnx: Path
 ) -> None:
-    """The disk may fail between the pull and the change; the next good version ends it."""
+    """The disk may fail between pull and switch; the next good version clears the error."""
     damage(adopted(store, tiny_onnx, "v2"))
     server.service.follow()
     health = get(server, "/health")
@@ -217,7 +223,8 @@ def test_a_version_that_does_not_verify_is_named_and_not_used(
         ("/../store/lock", 404),
     ],
 )
-def test_a_bad_request_is_told_what_is_expected(server: serve.Server, path: str, status: int) -> None:
+def test_a_bad_request_gets_the_expected_form(server: serve.Server, path: str, status: int) -> None:
+    """400 names the parameters, 404 the paths."""
     with pytest.raises(urllib.error.HTTPError) as error:
         get(server, path)
     assert error.value.code == status
@@ -227,25 +234,27 @@ def test_a_bad_request_is_told_what_is_expected(server: serve.Server, path: str,
 
 
 def test_markup_in_a_document_is_data(server: serve.Server) -> None:
-    """The answer is JSON and says so; no browser takes it for a page."""
+    """The content type is JSON, so no browser renders it."""
     with urllib.request.urlopen(f"http://127.0.0.1:{server.server_address[1]}/search?q=garden") as answer:
         assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
 
 
-def test_a_service_without_a_model_says_what_to_do(tmp_path: Path) -> None:
+def test_a_service_without_a_model_names_the_next_step(tmp_path: Path) -> None:
+    """pull.py comes first."""
     with pytest.raises(BadInput, match="no model in it; run pull.py first"):
         serve.Service(Store(tmp_path / "store"), DOCUMENTS)
 
 
 @pytest.mark.parametrize("content", ["", "no json\n", '{"_id": "1"}\n', "[]\n"])
-def test_documents_that_are_none_are_named(tmp_path: Path, content: str) -> None:
+def test_malformed_documents_are_named(tmp_path: Path, content: str) -> None:
+    """Empty, not JSON, without a text, not an object: the line begins with the file."""
     (tmp_path / "documents.jsonl").write_text(content)
     with pytest.raises(BadInput, match=r"documents\.jsonl: "):
         serve.read_documents(tmp_path / "documents.jsonl")
 
 
 def test_the_md5_of_a_folder_is_that_of_dvc(tiny_onnx: Path, onnx_copy: Path) -> None:
-    """The oracle is DVC's own code; subfolders and names that are not ASCII are among the files."""
+    """The oracle is DVC's own code, with subfolders and names that are not ASCII."""
     from dvc_data.hashfile.build import build
     from dvc_data.hashfile.db import HashFileDB
     from dvc_objects.fs.local import LocalFileSystem
@@ -259,7 +268,7 @@ def test_the_md5_of_a_folder_is_that_of_dvc(tiny_onnx: Path, onnx_copy: Path) ->
 
 
 def test_the_artifact_names_files_that_the_export_writes(tiny_onnx: Path) -> None:
-    """dvc.yaml's `artifacts:` is what people see in a registry; nothing else would notice a renamed file."""
+    """`artifacts:` of dvc.yaml is shown in registries; no other test would notice a renamed file."""
     from ruamel.yaml import YAML
 
     content = YAML(typ="safe").load((Path(__file__).resolve().parents[2] / "dvc.yaml").read_text())
