@@ -1,4 +1,4 @@
-"""Tables of pairs in every format, made for tests, and what is read of them."""
+"""Tables of pairs in every format, written and read for tests."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 
 def columns(**names: Any) -> ColumnNames:
-    """Columns q and d, and others as named."""
+    """Names of columns: q and d, and others as given."""
     none = dict.fromkeys(("title", "relevance", "query_id", "document_id", "group", "stratum", "split"), "")
     return ColumnNames(**{"query": "q", "document": "d", "negatives": [], **none, **names})
 
@@ -42,7 +42,7 @@ def encode(form: str, rows: list[Row]) -> bytes:
 
 
 def read(folder: Path, form: str, rows: list[Row], **names: Any) -> RawData:
-    """What is read of such a table."""
+    """Writes such a table and reads it."""
     path = folder / f"t.{form}"
     path.write_bytes(encode(form, rows))
     return read_pairs(path, columns(**names))
@@ -56,10 +56,10 @@ def refusal(folder: Path, form: str, rows: list[Row], **names: Any) -> list[str]
 
 
 def place(form: str, row: int) -> str:
-    """Where a row (from 1) is said to be."""
+    """The place of a row (from 1) in messages."""
     return {"jsonl": f"t.jsonl:{row}", "parquet": f"t.parquet: row {row}"}.get(form, f"t.{form}:{row + 1}")
 
 
 def table(header: str, *lines: str) -> list[Row]:
-    """Rows from words with bars between them."""
+    """Rows from a header and lines with bars between their cells."""
     return [dict(zip(header.split("|"), line.split("|"), strict=True)) for line in lines]

@@ -31,6 +31,7 @@ def write(folder: Path, files: Files) -> Path:
 
 
 def test_rows_keep_their_order_text_and_grades(tmp_path: Path) -> None:
+    """Documents, queries and judgments are as in the files, and nothing is dropped."""
     raw = read_beir(write(tmp_path, {}))
     assert raw.documents == [Document("d1", "One", "first"), Document("d2", "", "second")]
     assert raw.queries == [Query("q1", "which is first?"), Query("q2", "which is second?")]
@@ -39,6 +40,7 @@ def test_rows_keep_their_order_text_and_grades(tmp_path: Path) -> None:
 
 
 def test_given_splits_come_in_the_order_train_dev_test(tmp_path: Path) -> None:
+    """Whatever the order of their file names."""
     splits: Files = {
         "qrels/all.tsv": None,
         "qrels/test.tsv": HEADER + "q1\td1\t1\n",
@@ -49,13 +51,14 @@ def test_given_splits_come_in_the_order_train_dev_test(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["train", "dev", "test"])
-def test_a_single_file_of_judgments_is_still_to_be_split(tmp_path: Path, name: str) -> None:
-    """Whatever its name: there is nothing else to train on, or to test on."""
+def test_a_single_file_of_judgments_is_split_later(tmp_path: Path, name: str) -> None:
+    """Its judgments are under "all", whatever its name."""
     files: Files = {"qrels/all.tsv": None, f"qrels/{name}.tsv": ALL["qrels/all.tsv"]}
     assert read_beir(write(tmp_path / "one", files)) == read_beir(write(tmp_path / "all", {}))
 
 
-def test_dev_and_test_alone_leave_nothing_to_train_on(tmp_path: Path) -> None:
+def test_dev_and_test_need_train(tmp_path: Path) -> None:
+    """The message names the file that is missing."""
     files: Files = {
         "qrels/all.tsv": None,
         "qrels/dev.tsv": HEADER + "q1\td1\t1\n",
@@ -66,6 +69,7 @@ def test_dev_and_test_alone_leave_nothing_to_train_on(tmp_path: Path) -> None:
 
 
 def test_windows_files_blank_lines_and_other_keys_are_read(tmp_path: Path) -> None:
+    """Byte order mark, CRLF, blank lines and unknown keys change nothing."""
     corpus = "\ufeff" + CORPUS.replace("\n", "\r\n\r\n").replace('"text"', '"metadata": {"a": [1]}, "text"')
     raw = read_beir(
         write(tmp_path, {"corpus.jsonl": corpus, "qrels/all.tsv": ALL["qrels/all.tsv"].replace("\n", "\r\n")})
@@ -73,7 +77,8 @@ def test_windows_files_blank_lines_and_other_keys_are_read(tmp_path: Path) -> No
     assert raw == read_beir(write(tmp_path / "plain", {}))
 
 
-def test_what_no_query_can_use_is_left_out_and_counted(tmp_path: Path) -> None:
+def test_blank_rows_and_unanswered_queries_are_dropped_and_counted(tmp_path: Path) -> None:
+    """With their judgments; a document that no query is judged on stays."""
     raw = read_beir(
         write(
             tmp_path,
@@ -101,19 +106,22 @@ def test_what_no_query_can_use_is_left_out_and_counted(tmp_path: Path) -> None:
     }
 
 
-def test_columns_come_in_any_order_and_whole_scores_in_any_spelling(tmp_path: Path) -> None:
+def test_judgment_columns_come_in_any_order(tmp_path: Path) -> None:
+    """Scores may be written 1, 1.0 or 2.; white space around them does not count."""
     qrels = "score\tquery-id \tcorpus-id\n1.0\tq1\td1\n 2.\tq2\td2"
     assert read_beir(write(tmp_path, {"qrels/all.tsv": qrels})) == read_beir(write(tmp_path / "plain", {}))
 
 
-def test_packed_files_give_what_plain_ones_give(tmp_path: Path) -> None:
+def test_packed_files_are_read_like_plain_ones(tmp_path: Path) -> None:
+    """gzip and Zstandard, for rows and judgments."""
     packed: Files = {**dict.fromkeys(ALL), "corpus.jsonl.gz": gzip.compress(CORPUS.encode())}
     packed["queries.jsonl.zst"] = pa.compress(QUERIES.encode(), codec="zstd", asbytes=True)
     packed["qrels/all.tsv.gz"] = gzip.compress(ALL["qrels/all.tsv"].encode())
     assert read_beir(write(tmp_path, packed)) == read_beir(write(tmp_path / "plain", {}))
 
 
-def test_whole_numbers_are_ids_and_a_null_title_is_none(tmp_path: Path) -> None:
+def test_whole_numbers_are_ids_and_a_null_title_is_empty(tmp_path: Path) -> None:
+    """Id 17 is "17" in rows and judgments."""
     files: Files = {name: content.replace('"d1"', "17") for name, content in ALL.items()}
     files["corpus.jsonl"] = str(files["corpus.jsonl"]).replace('"One"', "null")
     files["qrels/all.tsv"] = HEADER + "q1\t17\t1\nq2\td2\t2\n"
@@ -121,7 +129,8 @@ def test_whole_numbers_are_ids_and_a_null_title_is_none(tmp_path: Path) -> None:
     assert raw.documents[0] == Document("17", "", "first") and raw.qrels["all"][0] == Qrel("q1", "17", 1)
 
 
-def test_groups_and_strata_are_found_in_the_object_or_its_metadata(tmp_path: Path) -> None:
+def test_groups_and_strata_are_read_from_the_object_or_its_metadata(tmp_path: Path) -> None:
+    """A key that no query has, or a value that is no label, is a problem."""
     queries = [
         {"_id": "q1", "text": "a", "page": 7, "metadata": {"kind": "x"}},
         {"_id": "q2", "text": "b", "metadata": {"page": "8"}, "kind": None},
@@ -134,7 +143,8 @@ def test_groups_and_strata_are_found_in_the_object_or_its_metadata(tmp_path: Pat
         read_beir(tmp_path, stratum="metadata")
 
 
-def test_the_same_row_again_is_dropped_and_counted(tmp_path: Path) -> None:
+def test_repeated_rows_are_dropped_and_counted(tmp_path: Path) -> None:
+    """Equal rows of one id are one row."""
     raw = read_beir(write(tmp_path, {"corpus.jsonl": CORPUS * 3, "queries.jsonl": QUERIES * 2}))
     assert (len(raw.documents), len(raw.queries)) == (2, 2)
     assert +raw.dropped == {"document_repeated": 4, "query_repeated": 2}
@@ -151,6 +161,7 @@ def test_the_same_row_again_is_dropped_and_counted(tmp_path: Path) -> None:
 def test_real_folders_give_their_published_counts(
     name: str, n_documents: int, n_queries: int, n_qrels: dict[str, int]
 ) -> None:
+    """Documents, queries and judgments of public BEIR data sets."""
     default = Path(__file__).parents[3] / "shared" / "datasets"
     folder = Path(os.environ.get("ATTUNE_DATASETS", default)) / name
     if not folder.is_dir():

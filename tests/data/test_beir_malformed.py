@@ -189,5 +189,6 @@ def test_any_damaged_folder_is_read_or_refused_with_its_places(capsys: pytest.Ca
     assert tried["read"] >= 50
 
 
-def test_the_whole_folder_is_read() -> None:
+def test_the_undamaged_folder_is_read() -> None:
+    """The fuzz test's input is valid before it is damaged."""
     assert outcome(dict(GOOD), "page", "kind") == "read"

@@ -10,8 +10,8 @@ from attune.data.sources.beir import read_beir
 from attune.errors import BadInput
 
 
-def test_all_problems_of_all_files_are_said_at_once_and_none_follows_from_another(tmp_path: Path) -> None:
-    """A malformed row's id is known all the same; where a line's id is not, no judgment is said to point nowhere."""
+def test_all_problems_of_all_files_are_reported_at_once(tmp_path: Path) -> None:
+    """None follows from another: ids of malformed rows are known, and with unreadable ids none is called unknown."""
     files: Files = {
         "corpus.jsonl": '{"_id": "d1", "text": 1}\n{"_id": "d2", "title": 2}\n',
         "queries.jsonl": QUERIES.replace('"q2"', "oops") + '{"_id": "q1", "text": "other"}\n',
@@ -34,7 +34,8 @@ def test_all_problems_of_all_files_are_said_at_once_and_none_follows_from_anothe
     assert total == "9 problems"
 
 
-def test_a_wrong_header_or_a_damaged_file_is_one_problem_however_long_the_file_is(tmp_path: Path) -> None:
+def test_a_wrong_header_or_a_damaged_file_is_one_problem(tmp_path: Path) -> None:
+    """However many lines follow."""
     rows = "q1\t0\td1\t1\n" * 1000
     files: Files = {"corpus.jsonl": None, "corpus.jsonl.gz": gzip.compress(CORPUS.encode())[:-3], "qrels/all.tsv": rows}
     with pytest.raises(BadInput) as caught:
@@ -44,7 +45,8 @@ def test_a_wrong_header_or_a_damaged_file_is_one_problem_however_long_the_file_i
     assert "all.tsv:1: the first line is no header but 'q1\\t0\\td1\\t1'" in problems[1]
 
 
-def test_a_query_in_two_splits_is_said_once(tmp_path: Path) -> None:
+def test_a_query_in_two_splits_is_one_problem(tmp_path: Path) -> None:
+    """However many judgments it has."""
     qrels = HEADER + "q1\td1\t1\nq1\td2\t1\nq2\td2\t1\n"
     with pytest.raises(BadInput) as caught:
         read_beir(write(tmp_path, {"qrels/all.tsv": None, "qrels/dev.tsv": qrels, "qrels/test.tsv": qrels}))
@@ -155,7 +157,8 @@ def test_a_query_in_two_splits_is_said_once(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_said_with_its_file_and_line(tmp_path: Path, files: Files, message: str) -> None:
+def test_each_problem_names_its_file_and_line(tmp_path: Path, files: Files, message: str) -> None:
+    """On one printable line, with what to do."""
     with pytest.raises(BadInput) as caught:
         read_beir(write(tmp_path, files))
     text = str(caught.value)

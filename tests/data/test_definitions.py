@@ -45,11 +45,13 @@ def read(source: str) -> list[Definition]:
     ],
 )
 def test_a_docstring_is_read_as_plain_sentences(docstring: str, expected: list[str]) -> None:
+    """Without markup, signatures, lists, code and references to elsewhere."""
     assert sentences(docstring) == expected
 
 
 @given(st.text(alphabet=st.sampled_from("aZ .(),:;`*_$[]<>-=~\\%\n\t>'\"1ü\u2028"), max_size=80))
 def test_any_docstring_gives_clean_lines(docstring: str) -> None:
+    """Sentences of any text are stripped, on one line, and without a full stop."""
     for sentence in sentences(docstring):
         assert sentence == sentence.strip() != ""
         assert "\n" not in sentence and "\t" not in sentence and not sentence.endswith(".")
@@ -82,13 +84,15 @@ def test_any_docstring_gives_clean_lines(docstring: str) -> None:
         ),
     ],
 )
-def test_the_text_is_the_source_without_decorators_docstrings_and_blank_lines(source: str, text: str) -> None:
+def test_a_text_is_the_source_without_decorators_and_docstrings(source: str, text: str) -> None:
+    """Blank lines are removed too; a class is its head and constructor."""
     name = "A" if source.startswith("class A(") else "f"
     assert next(d.text for d in read(source) if d.qualname.endswith(name)) == text
 
 
 @given(st.text(max_size=60), st.sampled_from(["", "class A:\n    ", "if True:\n    class A:\n        "]))
-def test_whatever_the_docstring_its_function_keeps_its_text(docstring: str, head: str) -> None:
+def test_any_docstring_is_cut_out_exactly(docstring: str, head: str) -> None:
+    """Whatever it holds, the rest of the source is unchanged, also behind non-ASCII characters."""
     indent = " " * (len(head) - len(head.rstrip(" ")))
     source = f"{head}def f(self, ü):\n{indent}    {docstring!r}\n{indent}    return ü + 1\n"
     (found,) = definitions(ast.parse(source), source)
@@ -142,7 +146,8 @@ def test_whatever_the_docstring_its_function_keeps_its_text(docstring: str, head
         ('class AError(Exception):\n    """Raised on error."""\n    code = 1', "trivial_body"),
     ],
 )
-def test_a_definition_that_answers_nothing_is_no_document(source: str, flaw: str | None) -> None:
+def test_definitions_without_content_are_dropped(source: str, flaw: str | None) -> None:
+    """Private, abstract, deprecated, trivial or undescribed ones, each with its reason."""
     assert definition_flaw(read(source)[-1]) == flaw
 
 
@@ -165,17 +170,20 @@ def test_a_definition_that_answers_nothing_is_no_document(source: str, flaw: str
         ("Defined to be the solution of", "f", "incomplete"),
     ],
 )
-def test_a_sentence_that_asks_for_nothing_is_no_query(sentence: str, name: str, flaw: str | None) -> None:
+def test_sentences_that_make_no_query_are_dropped(sentence: str, name: str, flaw: str | None) -> None:
+    """Short, long, incomplete, with markup or giving the name away, each with its reason."""
     assert sentence_flaw(sentence, name, True, 3, 40) == flaw
 
 
-def test_a_later_sentence_must_not_go_on_about_the_first() -> None:
+def test_a_later_sentence_must_not_continue_the_first() -> None:
+    """A beginning that is good in a first sentence makes a later one incomplete."""
     sentence = "If arrays are empty, return zero"
     assert sentence_flaw(sentence, "f", True, 3, 40) is None
     assert sentence_flaw(sentence, "f", False, 3, 40) == "incomplete"
 
 
-def test_words_of_names_and_of_sentences_are_the_same_words() -> None:
+def test_words_of_names_and_of_sentences_are_comparable() -> None:
+    """Camel case, underscores, plurals and stop words make no difference."""
     assert content_words(["KMeans", "k_means"]) == content_words(["Returns the means"]) == {"mean"}
     assert content_words(["HTTPServer2D"]) == {"http", "server"}
     assert content_words(["Fit the classes"]) == {"fit", "classe"}
@@ -188,7 +196,8 @@ def names(internal: tuple[str, ...] = (), **sources: str) -> PublicNames:
     return PublicNames([read_module(n, n in packages, ast.parse(dedent(s))) for n, s in dotted.items()], internal)
 
 
-def test_the_shortest_way_to_import_something_is_its_name() -> None:
+def test_the_shortest_import_path_is_the_public_name() -> None:
+    """Private modules and helpers have none."""
     found = names(
         p="from ._impl import *\nfrom . import sub",
         p___impl="from ._deep import far\n__all__ = ['near', 'far']\ndef near(): 0\ndef helper(): 0",
@@ -202,7 +211,8 @@ def test_the_shortest_way_to_import_something_is_its_name() -> None:
     assert found.of("p.sub", "_own") is None
 
 
-def test_all_tells_what_a_module_offers_and_a_module_without_definitions_offers_what_it_imports() -> None:
+def test_all_or_a_facade_s_imports_make_names_public() -> None:
+    """`__all__` limits a module; a module without definitions publishes its imports."""
     found = names(
         p="",
         p__listed="__all__ = ['f']\ndef f(): 0\ndef g(): 0",
@@ -215,7 +225,8 @@ def test_all_tells_what_a_module_offers_and_a_module_without_definitions_offers_
     assert found.of("p._impl", "unseen") is None
 
 
-def test_what_a_computed_all_adds_is_found_behind_the_star() -> None:
+def test_names_of_a_computed_all_are_found_behind_the_star() -> None:
+    """A star import may bind more names than the readable part of `__all__`."""
     found = names(
         p="from ._core import far",
         p___core="from ._numeric import *",
@@ -225,7 +236,8 @@ def test_what_a_computed_all_adds_is_found_behind_the_star() -> None:
     assert found.of("p._print", "far") == "p.far"
 
 
-def test_the_last_star_wins_and_a_listed_name_before_one_behind_it() -> None:
+def test_the_last_star_import_wins() -> None:
+    """But a name that `__all__` lists wins over one that it may hide."""
     found = names(
         p="from ._a import *\nfrom ._b import *\nfrom ._c import *",
         p___a="def f(): 0",
@@ -237,19 +249,22 @@ def test_the_last_star_wins_and_a_listed_name_before_one_behind_it() -> None:
 
 
 def test_an_all_that_grows_at_run_time_is_no_limit() -> None:
+    """`__all__ += ...` is treated as if there were no `__all__`."""
     found = names(
         p="", p__a="from . import b\n__all__ = ['f']\n__all__ += b.more\ndef f(): 0\ndef g(): 0", p__b="x = 1"
     )
     assert found.of("p.a", "g") == "p.a.g"
 
 
-def test_an_instance_gives_its_class_its_name_and_its_methods() -> None:
+def test_an_instance_names_its_class_and_its_methods() -> None:
+    """`norm = norm_gen()`: norm_gen.pdf is p.norm.pdf."""
     found = names(p="from ._d import *", p___d="class norm_gen:\n    def pdf(self): 0\nnorm = norm_gen()")
     assert found.of("p._d", "norm_gen") == "p.norm"
     assert found.of("p._d", "norm_gen.pdf") == "p.norm.pdf"
 
 
-def test_a_class_with_several_instances_or_a_function_that_makes_them_has_none_of_their_names() -> None:
+def test_a_class_with_several_instances_has_none_of_their_names() -> None:
+    """Nor has a function that creates them."""
     found = names(
         p="from ._d import *",
         p___d="class _Op: 0\nadd = _Op(1)\nmul = _Op(2)\ndef _make(f): 0\nwrapped = _make(add)",
@@ -257,7 +272,8 @@ def test_a_class_with_several_instances_or_a_function_that_makes_them_has_none_o
     assert (found.of("p._d", "_Op"), found.of("p._d", "_make")) == (None, None)
 
 
-def test_inherited_methods_go_by_the_largest_offered_subclass_but_the_base_itself_has_no_name() -> None:
+def test_inherited_methods_are_named_by_the_largest_public_subclass() -> None:
+    """The private base class itself has no name."""
     found = names(
         p="from ._c import Large, Small",
         p___b="class Base:\n    def head(self): 0",
@@ -268,7 +284,8 @@ def test_inherited_methods_go_by_the_largest_offered_subclass_but_the_base_itsel
     assert found.is_inherited("p._b", "Base.head") and not found.is_inherited("p._c", "Large.head")
 
 
-def test_the_methods_of_an_accessor_go_by_the_attribute() -> None:
+def test_methods_of_an_accessor_are_named_by_the_attribute() -> None:
+    """On the class with the most accessors."""
     found = names(
         p="from ._c import Few, Many",
         p___c="""
@@ -284,14 +301,16 @@ def test_the_methods_of_an_accessor_go_by_the_attribute() -> None:
     assert found.of("p._c", "Text.upper") == "p.Many.text.upper"
 
 
-def test_an_internal_module_offers_nothing_under_its_own_name() -> None:
+def test_an_internal_module_has_no_public_names_of_its_own() -> None:
+    """Its definitions are public only where another module imports them."""
     sources = {"p": "from .core.a import f", "p__core": "", "p__core__a": "def f(): 0\ndef g(): 0"}
     found = names(("p.core",), **sources)
     assert (found.of("p.core.a", "f"), found.of("p.core.a", "g")) == ("p.f", None)
     assert names(**sources).of("p.core.a", "g") == "p.core.a.g"
 
 
-def test_imports_in_a_circle_lead_nowhere() -> None:
+def test_circular_imports_resolve_to_nothing() -> None:
+    """And do not recurse without end."""
     found = names(
         p="from .a import *\nfrom .a import x",
         p__a="from .b import *\nfrom .b import x",

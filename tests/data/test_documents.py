@@ -73,15 +73,18 @@ def test_markdown_is_cut_at_its_headings_and_nowhere_else() -> None:
 
 
 @pytest.mark.parametrize("end", ["\r\n", "\r"])
-def test_line_ends_of_other_systems_cut_the_same(end: str) -> None:
+def test_line_ends_of_other_systems_give_the_same_sections(end: str) -> None:
+    """CRLF and CR."""
     assert sections(GUIDE.replace("\n", end)) == sections(GUIDE)
 
 
 def test_a_rule_at_the_top_is_no_front_matter() -> None:
+    """A horizontal rule and text without keys stay in the text."""
     assert sections("---\nSome prose here.\n\n---\nMore.") == [((), "---\nSome prose here.\n\n---\nMore.")]
 
 
-def test_a_heading_is_what_a_person_reads() -> None:
+def test_headings_are_plain_text() -> None:
+    """Without emphasis, entities, HTML, images and line breaks."""
     assert plain_text("**Fit** a _model_ &amp; `x_y`<br> ![logo](l.png)\nsoon") == "Fit a model & x_y soon"
 
 
@@ -101,7 +104,8 @@ def test_sections_are_what_a_plain_reading_of_the_lines_gives(lines: list[str]) 
     assert sections("\n".join(lines)) == [(headings, "\n".join(body).strip()) for headings, body in expected]
 
 
-def test_a_folder_of_texts_gives_files_and_sections_in_the_order_of_their_paths(tmp_path: Path) -> None:
+def test_a_folder_gives_files_and_sections_in_the_order_of_paths(tmp_path: Path) -> None:
+    """Hidden files, the README at the top and other types are left out."""
     files = {
         "b.txt": "\ufeffText of b.\r\n",
         "a/g.MD": "Before.\n# Over\n## Under it\nBody.",
@@ -130,13 +134,15 @@ def test_a_folder_of_texts_gives_files_and_sections_in_the_order_of_their_paths(
 
 
 def test_ids_stay_when_files_are_added(tmp_path: Path) -> None:
+    """Documents of the old files are unchanged."""
     write(tmp_path, {"b.md": "# B\nbody b", "d.txt": "d"})
     before = {entry.document for entry in read_documents(tmp_path, columns())[0]}
     write(tmp_path, {"a.md": "# A\nbody a", "c.txt": "c", "b/b.md": "b"})
     assert before < {entry.document for entry in read_documents(tmp_path, columns())[0]}
 
 
-def test_the_sections_of_a_file_are_a_group_when_asked_for(tmp_path: Path) -> None:
+def test_group_path_makes_the_sections_of_a_file_a_group(tmp_path: Path) -> None:
+    """Another column is an error, since files have none."""
     write(tmp_path, {"a.md": "# One\n1\n# Two\n2", "b.txt": "3"})
     assert [e.group for e in read_documents(tmp_path, columns(group="path"))[0]] == ["a.md", "a.md", "b.txt"]
     with pytest.raises(BadInput, match="files have no column but 'path', got group 'customer'"):
@@ -144,6 +150,7 @@ def test_the_sections_of_a_file_are_a_group_when_asked_for(tmp_path: Path) -> No
 
 
 def test_one_text_file_is_a_corpus(tmp_path: Path) -> None:
+    """Its name begins the ids."""
     write(tmp_path, {"book.md": "# One\nFirst.\n# Two\nSecond."})
     entries, _ = read_documents(tmp_path / "book.md", columns())
     assert [entry.document.document_id for entry in entries] == ["book.md#1", "book.md#2"]
@@ -161,6 +168,7 @@ CSV = "id,name,text,team,kind\n" + "".join(",".join(f'"{cell}"' for cell in row.
 
 @pytest.mark.parametrize("name", ["c.csv", "c.csv.gz", "c.tsv", "c.jsonl", "c.parquet"])
 def test_every_kind_of_table_gives_the_same_corpus(tmp_path: Path, name: str) -> None:
+    """csv, tsv, jsonl, parquet, packed or not."""
     if name == "c.parquet":
         pq.write_table(pa.Table.from_pylist([{k: v or None for k, v in row.items()} for row in ROWS]), tmp_path / name)
     else:
@@ -181,7 +189,8 @@ def test_every_kind_of_table_gives_the_same_corpus(tmp_path: Path, name: str) ->
         assert +dropped == {"document_blank": 1, "document_repeated": 1}
 
 
-def test_a_corpus_of_beir_is_a_table(tmp_path: Path) -> None:
+def test_a_corpus_file_of_beir_is_a_table(tmp_path: Path) -> None:
+    """With _id as column of ids; a missing title is empty."""
     write(tmp_path, {"corpus.jsonl": '{"_id": "d1", "title": "T", "text": "body"}\n{"_id": "d2", "text": "more"}\n'})
     entries, _ = read_documents(tmp_path / "corpus.jsonl", columns(title="title", document_id="_id"))
     assert [entry.document for entry in entries] == [Document("d1", "T", "body"), Document("d2", "", "more")]
@@ -242,9 +251,10 @@ def test_without_an_id_column_equal_texts_are_one_document_whose_id_stays(tmp_pa
         ({"c.jsonl": '{"text": "x"}\n{"text": \n'}, {}, ["c.jsonl:2: not valid JSON"]),
     ],
 )
-def test_what_is_wrong_is_said_with_its_file_and_line(
+def test_each_problem_names_its_file_and_line(
     tmp_path: Path, files: dict[str, str | bytes], names: dict[str, str], messages: list[str]
 ) -> None:
+    """On one printable line, with what to do."""
     with pytest.raises(BadInput) as caught:
         read_documents(write(tmp_path, files), columns(**names))
     for message in messages:
@@ -254,6 +264,7 @@ def test_what_is_wrong_is_said_with_its_file_and_line(
 
 
 def test_all_problems_are_counted_and_the_first_are_shown(tmp_path: Path) -> None:
+    """Reading goes on after a bad row."""
     write(tmp_path, {f"{number:03}.txt": b"\xff" for number in range(50)})
     with pytest.raises(BadInput) as caught:
         read_documents(tmp_path, columns())
@@ -261,12 +272,14 @@ def test_all_problems_are_counted_and_the_first_are_shown(tmp_path: Path) -> Non
     assert caught.value.args[-1].startswith("50 problems")
 
 
-def test_a_path_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_missing_path_is_one_line(tmp_path: Path) -> None:
+    """The message names it."""
     with pytest.raises(BadInput, match="not found"):
         read_documents(tmp_path / "nowhere", columns())
 
 
 def test_a_name_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    """Since paths become ids."""
     write(tmp_path, {"a\udcff.txt": "x"})
     with pytest.raises(BadInput, match="a path of 6 characters, expected"):
         read_documents(tmp_path, columns())

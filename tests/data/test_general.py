@@ -72,11 +72,13 @@ def test_no_text_is_there_twice() -> None:
 
 
 @pytest.mark.parametrize("name", PROBE)
-def test_nothing_of_the_probe_is_a_twin_of_what_training_may_see(name: str) -> None:
+def test_no_text_of_the_probe_is_near_one_that_training_sees(name: str) -> None:
+    """Probe and practice texts share no near-duplicates."""
     assert list(twins(texts(name), texts("practice"))) == []
 
 
-def test_the_tasks_of_the_probe_share_no_text() -> None:
+def test_tasks_of_the_probe_share_no_near_duplicates() -> None:
+    """Each task is independent of the others."""
     for one, other in combinations(PROBE, 2):
         assert list(twins(texts(one), texts(other))) == []
 
@@ -96,7 +98,8 @@ def test_texts_are_written_and_not_made_from_templates() -> None:
         assert len({len(text.split()) for text in own}) >= 12
 
 
-def test_the_page_has_the_counts() -> None:
+def test_the_readme_has_the_counts() -> None:
+    """One row for each file, with its number of records."""
     page = (GENERAL / "README.md").read_text(encoding="utf-8")
     for name in (*PROBE, "practice"):
         (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}.jsonl`")]

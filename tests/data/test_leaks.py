@@ -1,4 +1,4 @@
-"""The audit finds what is planted, counts it by kind, and is able to fail."""
+"""Leak audit by words: planted leaks are found and counted by kind, and too many are an error."""
 
 import numpy as np
 import pytest
@@ -47,6 +47,7 @@ def test_planted_leaks_are_named_with_what_they_match() -> None:
 
 
 def test_a_document_in_two_splits_is_shared_and_its_copy_exact() -> None:
+    """A copy of other case and punctuation is exact; exact documents are near, too."""
     found = lexical_leaks(
         texts(
             "documents",
@@ -97,6 +98,7 @@ def test_near_leaks_agree_with_the_definition_pair_by_pair(rows: list[tuple[str,
 
 
 def test_too_many_leaks_stop_the_pipeline_and_the_first_is_named() -> None:
+    """At the limit leaks are counted, above it the message gives count, share and limit."""
     found = [Leak("test", "near_queries", "h1", "t9", 0.9)]
     sizes = {f"{what}.{split}": 10 for what in ("queries", "documents") for split in ("train", "dev", "test")}
     counted = count(found, LEXICAL, sizes, 0.1)

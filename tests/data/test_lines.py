@@ -44,10 +44,12 @@ def lines_of(folder: Path, content: bytes, name: str = "x.txt") -> tuple[list[tu
 def test_line_ends_byte_order_mark_and_compression_make_no_difference(
     tmp_path: Path, content: bytes, name: str, pack: Any
 ) -> None:
+    """Lines and their numbers are those of the plain file."""
     assert lines_of(tmp_path, pack(content), name) == ([("1", "a"), ("3", " b "), ("4", "c")], "")
 
 
 def test_archives_of_several_parts_are_read_whole(tmp_path: Path) -> None:
+    """As parallel compressors and concatenation write them."""
     expected = ([("1", "a"), ("2", "b")], "")
     assert lines_of(tmp_path, gzip.compress(b"a\n") + gzip.compress(b"b\n"), "x.gz") == expected
     assert lines_of(tmp_path, zst(b"a\n") + zst(b"b\n"), "x.zst") == expected
@@ -79,6 +81,7 @@ def test_archives_of_several_parts_are_read_whole(tmp_path: Path) -> None:
 def test_a_line_or_file_that_is_no_text_is_a_problem(
     tmp_path: Path, content: bytes, kept: list[str], problem: str
 ) -> None:
+    """NUL, another encoding, a zip archive or a line that is too long; the message says what to do."""
     lines, problems = lines_of(tmp_path, content)
     assert [number for number, _ in lines] == kept
     assert problems.startswith(problem) and bool(problems) == bool(problem)
@@ -106,12 +109,14 @@ NOISE = b"".join(b"%d\n" % (i * 7919 % 1_000_003) for i in range(100_000))
 def test_a_damaged_archive_is_one_problem_at_the_line_where_it_ends(
     tmp_path: Path, name: str, content: bytes, reason: str
 ) -> None:
+    """The lines before it are read."""
     lines, problem = lines_of(tmp_path, content, name)
     assert problem.startswith(f"{name}:{len(lines) + 1}: cannot be read on (") and "\n" not in problem
     assert reason in problem and problem.endswith("; make or download the file again")
 
 
-def test_missing_files_and_folders_are_said(tmp_path: Path) -> None:
+def test_a_missing_file_or_a_folder_is_one_problem(tmp_path: Path) -> None:
+    """The message says which of the two it is."""
     for path, found in ((tmp_path / "no.txt", "not found"), (tmp_path, "a folder, expected a file")):
         with pytest.raises(BadInput, match=f"{path.name}: {found}; check the path"):
             next(read_lines(path, Problems()))
@@ -130,6 +135,7 @@ def test_an_endless_line_takes_no_memory(tmp_path: Path) -> None:
 
 
 def test_bad_lines_of_json_are_problems_and_the_others_are_read(tmp_path: Path) -> None:
+    """Broken JSON, other values than objects, too deep or too long ones."""
     bad = ["[1]", "null", "3", '"a"', "{oops}", '{"a": 1', "[" * 100_000, "9" * 5000, '{"a": 1} {"b": 2}', "true"]
     (tmp_path / "x.jsonl").write_text("\n".join(['{"a": 0}', *bad, '{"a": 9}']))
     problems = Problems()
@@ -160,6 +166,7 @@ def test_bad_lines_of_json_are_problems_and_the_others_are_read(tmp_path: Path) 
     ],
 )
 def test_texts_are_strings_that_utf8_can_write(value: object, problem: str) -> None:
+    """Other types, NUL and half surrogate pairs are problems."""
     problems = Problems()
     assert text_of("f:1", {"k": value}, "k", problems) == (None if problem else value)
     assert problems.n == bool(problem)
@@ -169,6 +176,7 @@ def test_texts_are_strings_that_utf8_can_write(value: object, problem: str) -> N
 
 
 def test_a_missing_key_has_its_default_or_is_a_problem() -> None:
+    """The message lists the keys that are there."""
     problems = Problems()
     assert text_of("f:1", {}, "k", problems, default="") == ""
     assert text_of("f:1", {"a": 1}, "k", problems) is None
@@ -200,6 +208,7 @@ def test_a_missing_key_has_its_default_or_is_a_problem() -> None:
     ],
 )
 def test_ids_are_short_text_on_one_line_or_whole_numbers(value: object, id_: str | None) -> None:
+    """Blank, long, tabbed or fractional ids are problems."""
     problems = Problems()
     assert id_of("f:1", {"k": value}, "k", problems) == id_
     assert problems.n == (id_ is None)
@@ -211,6 +220,7 @@ for _ in range(100_000):
 
 
 @given(st.recursive(st.none() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=9))
-def test_a_value_is_shown_in_short_printable_ascii(value: object) -> None:
+def test_a_value_is_formatted_as_short_printable_ascii(value: object) -> None:
+    """Also a number of thousands of digits, or lists in lists a thousand deep."""
     for each in (value, json.dumps(value), 10**5000, DEEP):
         assert shown(each).isprintable() and shown(each).isascii() and len(shown(each)) <= 80

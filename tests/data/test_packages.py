@@ -55,7 +55,8 @@ def function(name: str, docstring: str, n: int = 0) -> str:
     return f'def {name}(x):\n    """{docstring}"""\n    return x + {n}\n'
 
 
-def test_a_documented_function_is_a_document_and_its_first_sentence_the_query(collect: Collect) -> None:
+def test_a_function_is_a_document_and_its_first_sentence_the_query(collect: Collect) -> None:
+    """Title, id, text without docstring, and the reasons of what is dropped."""
     raw = collect(
         {
             "sample/__init__.py": "from ._impl import stack\n",
@@ -79,9 +80,10 @@ def test_a_documented_function_is_a_document_and_its_first_sentence_the_query(co
     assert +raw.dropped == {"document_not_offered": 1}
 
 
-def test_a_first_sentence_that_says_too_little_gives_way_to_the_second_and_else_the_document_stays_unasked(
+def test_the_second_sentence_replaces_a_flawed_first_one(
     collect: Collect,
 ) -> None:
+    """Where both are flawed, the document stays without a query."""
     raw = collect(
         {
             "sample/a.py": function("first", "Sum up all parts. Never used here.")
@@ -102,7 +104,8 @@ def test_a_first_sentence_that_says_too_little_gives_way_to_the_second_and_else_
     assert len(raw.queries) == len(raw.qrels["all"]) == 3
 
 
-def test_a_query_with_more_answers_than_allowed_is_not_asked_but_its_documents_stay(collect: Collect) -> None:
+def test_a_query_of_too_many_documents_is_dropped(collect: Collect) -> None:
+    """Its documents stay; case does not count."""
     sources = [function(f"f{n}", ("Find every root", "find every ROOT")[n % 2], n) for n in range(4)]
     sources += [function(f"g{n}", "Find some other root", n) for n in range(3)]
     raw = collect({"sample/a.py": "".join(sources)}, max_documents_per_query=3)
@@ -114,7 +117,8 @@ def method(owner: str, name: str, docstring: str) -> str:
     return f'class {owner}:\n    def {name}(self, x):\n        """{docstring}"""\n        return x + 1\n'
 
 
-def test_a_method_of_many_classes_is_asked_for_only_by_a_word_of_its_class(collect: Collect) -> None:
+def test_a_query_of_a_common_method_must_hold_a_word_of_its_class(collect: Collect) -> None:
+    """A word that many classes share does not count, nor does the method's own name."""
     raw = collect(
         {
             "sample/a.py": method("RidgeModel", "fit", "Fit the model with data")
@@ -131,7 +135,8 @@ def test_a_method_of_many_classes_is_asked_for_only_by_a_word_of_its_class(colle
     assert +raw.dropped == {"query_vague_method": 2}
 
 
-def test_of_two_definitions_with_one_name_the_classs_own_or_the_first_stays(collect: Collect) -> None:
+def test_of_two_definitions_of_one_name_one_stays(collect: Collect) -> None:
+    """A class's own method before an inherited one, then the first in the file."""
     raw = collect(
         {
             "sample/__init__.py": "from ._b import Frame\n",
@@ -151,7 +156,8 @@ def test_of_two_definitions_with_one_name_the_classs_own_or_the_first_stays(coll
     assert +raw.dropped == {"document_name_taken": 2}
 
 
-def test_an_overload_does_not_take_the_name_of_what_it_overloads(collect: Collect) -> None:
+def test_an_overload_does_not_take_the_function_s_name(collect: Collect) -> None:
+    """The implementation is the document."""
     raw = collect(
         {"sample/a.py": "@overload\n" + function("f", "Add for numbers only") + function("f", "Add any two things")}
     )
@@ -159,7 +165,8 @@ def test_an_overload_does_not_take_the_name_of_what_it_overloads(collect: Collec
     assert +raw.dropped == {"document_abstract_or_setter": 1}
 
 
-def test_tests_and_vendored_code_are_not_read_and_files_that_are_not_python_are_counted(collect: Collect) -> None:
+def test_tests_and_vendored_code_are_not_read(collect: Collect) -> None:
+    """Files that are not Python are counted."""
     good = function("f", "Do some good work")
     skipped = (
         "tests/a.py",
@@ -180,6 +187,7 @@ def test_tests_and_vendored_code_are_not_read_and_files_that_are_not_python_are_
 
 
 def test_long_sources_are_cut_at_a_line_and_counted(collect: Collect) -> None:
+    """At most max_document_characters, whole lines."""
     body = "".join(f"    x = x + {n}\n" for n in range(100, 200))
     raw = collect({"sample/a.py": f'def f(x):\n    """Add many numbers up."""\n{body}'}, max_document_characters=100)
     text = raw.documents[0].text
@@ -188,7 +196,8 @@ def test_long_sources_are_cut_at_a_line_and_counted(collect: Collect) -> None:
     assert +raw.dropped == {"tail_of_document": 1}
 
 
-def test_rows_are_in_the_order_of_files_and_lines_whatever_the_order_of_the_record(collect: Collect) -> None:
+def test_rows_are_in_the_order_of_files_and_lines(collect: Collect) -> None:
+    """Whatever the order in the package's RECORD."""
     files = {
         f"sample/{name}.py": function("z", f"Do the {name} thing") + method("_Base", "run", f"Run the {name} thing")
         for name in ("b", "a", "c")
@@ -204,12 +213,14 @@ def test_rows_are_in_the_order_of_files_and_lines_whatever_the_order_of_the_reco
 
 
 def test_a_package_is_read_and_never_imported(collect: Collect) -> None:
+    """A module that would end the program on import is read."""
     source = "raise SystemExit('imported')\n" + function("f", "Do some good work")
     assert len(collect({"sample/__init__.py": source}).documents) == 1
     assert not any(name.split(".")[0] == "sample" for name in sys.modules)
 
 
-def test_a_package_that_is_not_there_or_holds_no_python_gets_one_clear_line(collect: Collect) -> None:
+def test_a_package_that_is_missing_or_without_python_is_one_line(collect: Collect) -> None:
+    """With its name and what to do."""
     with pytest.raises(BadInput, match=r"collect\.packages: 'no-such-package' is not installed; install it or"):
         collect_packages(["no-such-package"], RULES)
     with pytest.raises(BadInput, match="'sample' has no Python files on record; install it from a wheel"):
@@ -226,7 +237,8 @@ def networkx_data() -> RawData:
     return collect_packages(["networkx"], RULES)
 
 
-def test_real_ids_and_titles_are_unique_and_answer_to_the_queries(networkx_data: RawData) -> None:
+def test_real_ids_and_titles_are_unique_and_match_the_judgments(networkx_data: RawData) -> None:
+    """Every query is judged, and every judged document exists."""
     ids = [document.document_id for document in networkx_data.documents]
     assert len(ids) == len(set(ids)) > 1000
     assert len({document.title for document in networkx_data.documents}) == len(ids)
@@ -236,6 +248,7 @@ def test_real_ids_and_titles_are_unique_and_answer_to_the_queries(networkx_data:
 
 
 def test_real_documents_do_not_hold_their_own_docstring(networkx_data: RawData) -> None:
+    """No query stands in its document."""
     texts = {d.document_id: " ".join(d.text.split()) for d in networkx_data.documents}
     told = [q.text for q in networkx_data.queries if q.text in texts[q.query_id.removesuffix("#summary")]]
     assert told == []

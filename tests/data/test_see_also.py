@@ -28,6 +28,7 @@ DOCSTRING = """Return the mean.
 
 
 def test_entries_hold_names_without_markup_and_whole_descriptions() -> None:
+    """Several names in one entry, descriptions over several lines."""
     assert see_also(DOCSTRING) == [
         SeeAlso(("median",), "Middle value of the sorted values along an axis."),
         SeeAlso(("stats.var", "std"), "Spread around the mean."),
@@ -37,6 +38,7 @@ def test_entries_hold_names_without_markup_and_whole_descriptions() -> None:
 
 @pytest.mark.parametrize("docstring", ["", "Return the mean.", "See Also\n--------", "See Also: mean : x\n"])
 def test_without_a_section_there_are_no_entries(docstring: str) -> None:
+    """Other sections and plain text give none."""
     assert see_also(docstring) == []
 
 

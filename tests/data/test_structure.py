@@ -85,12 +85,13 @@ def made(one: Entry, rules: QueryRules = RULES) -> tuple[str, str, str]:
         (entry("植物の育て方", "植物の育て方は水と光である"), ("植物の育て方", "", "は水と光である")),
     ],
 )
-def test_a_query_leaves_its_document(one: Entry, expected: tuple[str, str, str]) -> None:
+def test_a_query_is_removed_from_its_document(one: Entry, expected: tuple[str, str, str]) -> None:
+    """From title and text, with all repetitions, and nothing else."""
     assert made(one) == expected
 
 
-def test_a_heading_that_is_asked_leaves_the_titles_of_the_sections_below() -> None:
-    """Else they would be found by it, and none of them is its answer."""
+def test_a_heading_as_query_leaves_the_titles_of_its_subsections() -> None:
+    """Or it would retrieve them, and none of them is judged relevant."""
     asked = entry("Shop > 2. How to return a thing", BODY, "2. How to return a thing", True, "a#1")
     below = entry("Shop > 2. How to return a thing > Refunds", BODY, "Refunds", True, "a#2")
     raw = queries_from_structure([asked, below, entry("Shop > Else", BODY, "Else", True, "a#3")], RULES)
@@ -109,7 +110,8 @@ def test_a_heading_that_is_asked_leaves_the_titles_of_the_sections_below() -> No
         ("It goes on ... and on. The next one comes here.", "It goes on ... and on"),
     ],
 )
-def test_sentences_end_where_a_reader_ends_them(text: str, sentence: str) -> None:
+def test_sentences_end_at_full_stops_and_not_at_abbreviations(text: str, sentence: str) -> None:
+    """In several scripts, with quotes and brackets."""
     query, _, rest = made(entry("", text), QueryRules(3, 30, 2))
     assert query.endswith(sentence)
     assert rest.startswith(("Next", "It is", "Then", "The next"))
@@ -118,15 +120,16 @@ def test_sentences_end_where_a_reader_ends_them(text: str, sentence: str) -> Non
 @pytest.mark.parametrize(
     "start", ["```sh\nls\n```", "| a | b |", "<p>", "- item one", "1. item one", "> said", "![x](y.png)"]
 )
-def test_code_tables_and_lists_are_not_asked(start: str) -> None:
+def test_code_tables_and_lists_make_no_query(start: str) -> None:
+    """The document stays, and its flaw is counted."""
     one = entry("", f"{start} and four words more. The rest is here to be found.", is_markdown=True)
     raw = queries_from_structure([one], RULES)
     assert (raw.documents, raw.queries) == ([one.document], [])
     assert raw.dropped == {"query_no_prose": 1}
 
 
-def test_a_sentence_in_markdown_is_asked_as_it_reads() -> None:
-    """And neither its plain words nor its markup stay behind."""
+def test_a_sentence_in_markdown_is_a_query_without_markup() -> None:
+    """Neither its plain words nor its markup remain in the document."""
     text = "Call the [**server**](http://x.y) with `fit`. Then wait a while. Call the server with fit."
     assert made(entry("", text, is_markdown=True)) == ("Call the server with fit", "", "Then wait a while.")
 
@@ -145,14 +148,15 @@ def test_a_sentence_in_markdown_is_asked_as_it_reads() -> None:
         (entry(" ", "?"), "no_prose"),
     ],
 )
-def test_a_document_without_a_good_query_stays_whole_and_is_counted(one: Entry, flaw: str) -> None:
+def test_a_document_without_a_good_query_is_kept_and_counted(one: Entry, flaw: str) -> None:
+    """Unchanged, under the reason of its first candidate."""
     raw = queries_from_structure([one], RULES)
     assert (raw.documents, raw.queries, raw.qrels) == ([one.document], [], {"all": []})
     assert raw.dropped == {f"query_{flaw}": 1}
 
 
-def test_what_many_documents_would_give_is_too_general() -> None:
-    """Three sections are called the same: the sentence is asked instead, or nothing where that is no better."""
+def test_a_query_of_many_documents_is_too_general() -> None:
+    """Three sections have one heading: the first sentence is the query instead, if it is good."""
     texts = [
         "First of them all. The rest is here.",
         "Second of them all. The rest is here.",
@@ -181,6 +185,7 @@ def test_ids_order_groups_and_judgments() -> None:
 
 
 def test_words_are_counted_in_any_script() -> None:
+    """A Chinese or Japanese character is a word; counting stops at `enough`."""
     assert [n_words(text) for text in ("", "a (b_c) d-e --", "don't", "東京タワー", "über 3.5 東")] == [0, 3, 1, 5, 3]
     assert n_words("a b c d", enough=2) == 2
 
@@ -194,7 +199,7 @@ TEXTS = st.lists(WORDS, max_size=14).map(" ".join)
 @settings(max_examples=500, deadline=None)
 @given(st.lists(st.tuples(TEXTS, TEXTS, st.booleans()), min_size=1, max_size=3))
 def test_no_document_holds_its_query(rows: list[tuple[str, str, bool]]) -> None:
-    """Against another way to look: the query's words in a row, case and space set aside. And no document is lost."""
+    """For any texts, case and space set aside; and no document is lost."""
     entries = [entry(title, text, None, md, str(n)) for n, (title, text, md) in enumerate(rows)]
     raw = queries_from_structure(entries, QueryRules(1, 12, 9))
     assert [document.document_id for document in raw.documents] == [str(n) for n in range(len(rows))]

@@ -99,7 +99,7 @@ def test_columns_of_jsonl_are_all_keys(tmp_path: Path) -> None:
     assert columns_of(write_parquet(tmp_path / "t.parquet", b=[1], a=["x"]), Problems()) == ["b", "a"]
 
 
-def test_strings_lists_and_numbers_come_out_of_parquet_whatever_their_width(tmp_path: Path) -> None:
+def test_parquet_strings_lists_and_numbers_of_any_width_are_read(tmp_path: Path) -> None:
     """Large strings, dictionaries, lists and nulls become plain strings, lists and None."""
     path = write_parquet(
         tmp_path / "t.parquet",
@@ -180,8 +180,8 @@ def test_cells_may_be_long_but_not_endless(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" * 9, b"q,d\na,b\n"])
-def test_what_is_no_parquet_is_said_so(tmp_path: Path, content: bytes) -> None:
-    """A file of another format with the name of parquet is one clear problem."""
+def test_a_file_that_is_not_parquet_is_one_problem(tmp_path: Path, content: bytes) -> None:
+    """A file of another format with the name of parquet."""
     assert refusal(tmp_path / "t.parquet", content)[0].startswith("t.parquet: not parquet, or damaged")
 
 
@@ -204,7 +204,7 @@ def test_the_name_says_the_format(tmp_path: Path) -> None:
 
 
 def test_a_folder_stands_for_its_only_table(tmp_path: Path) -> None:
-    """A README or a hidden file is passed over; two tables, or none, are a problem that names what is there."""
+    """A README or a hidden file is ignored; two tables, or none, are a problem that names the files."""
     (tmp_path / "README.md").write_text("about")
     (tmp_path / ".hidden.csv").write_text("q,d")
     with pytest.raises(BadInput, match=r"got 'README.md', expected one file"):

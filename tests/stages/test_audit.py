@@ -1,4 +1,4 @@
-"""The audit, end to end on planted leaks: a test split that was sown with known leaks gives them back."""
+"""Stage audit, end to end: it finds the leaks that are planted in a test split."""
 
 import json
 from dataclasses import asdict
@@ -20,7 +20,7 @@ from attune.tables import CLUSTERED_QUERIES, CORPUS, LEAKS, SPLITS, Leak, full_t
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 
-# what customers of a shop ask in train, and how test asks the same in other words
+# train queries of a shop's customers, and their paraphrases in test
 PARAPHRASED = {
     "How do I reset the password of my account?": "How can I change the password of my account when it is forgotten?",
     "How long does shipping to Canada take?": "How many days does a delivery to Canada need?",
@@ -50,24 +50,24 @@ TOPICS = [
 
 
 def planted(folder: Path) -> Path:
-    """A raw data set with a given split: 30 clean pairs in train, 10 in dev, and 10 leaks of each kind in test."""
+    """Writes a raw data set with given splits: 40 pairs in train, 6 in dev, and 10 leaks of each kind in test."""
     train = [f"What should a beginner know about {topic} in the first week?" for topic in TOPICS]
     exact = [text.upper() for text in train[:10]]
     near = [text.replace("in the first week", "during the first week") for text in train[10:20]]
     queries = {"train": train + list(PARAPHRASED), "test": exact + near + list(PARAPHRASED.values())}
     queries["dev"] = [f"Who invented the {name} and when?" for name in "telescope zip radio kite sextant loom".split()]
     (folder / "qrels").mkdir(parents=True)
-    documents, asked = [], []
+    documents, records = [], []
     for name, texts in queries.items():
         lines = ["query-id\tcorpus-id\tscore"]
         for row, text in enumerate(texts):
-            asked.append({"_id": f"{name}{row}", "text": text})
+            records.append({"_id": f"{name}{row}", "text": text})
             answer = f"Answer {name}{row} " + " ".join(f"{name}{row}word{i}" for i in range(12))
             documents.append({"_id": f"d-{name}{row}", "text": answer})
             lines.append(f"{name}{row}\td-{name}{row}\t1")
         (folder / "qrels" / f"{name}.tsv").write_text("\n".join(lines) + "\n")
-    for name, records in (("corpus", documents), ("queries", asked)):
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    for name, rows in (("corpus", documents), ("queries", records)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
 
@@ -98,33 +98,33 @@ def audited(data: Path, out: Path, **changes: object) -> dict[str, int]:
     return json.loads((out / "audit.json").read_text())
 
 
-def test_of_ten_planted_leaks_of_each_kind_all_exact_and_near_and_most_paraphrases_are_found(
+def test_planted_leaks_are_found(
     data: Path, tmp_path: Path
 ) -> None:
-    """10 exact, 10 near-duplicates, at least 7 of 10 paraphrases, each with the train query that it repeats."""
+    """All 10 exact and 10 near ones, and at least 7 of 10 paraphrases, each with the train query that it repeats."""
     audited(data, tmp_path)
     leaks = read(tmp_path / "audit" / "leaks.parquet", LEAKS).filter(pl.col("split") == "test")
-    found = {kind: dict(leaks.filter(pl.col("kind") == kind).select("leaked_id", "match_id").iter_rows())
+    pairs = {kind: dict(leaks.filter(pl.col("kind") == kind).select("leaked_id", "match_id").iter_rows())
              for kind in ("exact_queries", "near_queries", "semantic_queries")}  # fmt: skip
     exact = {f"test{i}": f"train{i}" for i in range(10)}
     near = {f"test{i}": f"train{i}" for i in range(10, 20)}
     paraphrased = {f"test{i}": f"train{i + 10}" for i in range(20, 30)}
-    assert found["exact_queries"] == exact
-    assert found["near_queries"] == exact | near
-    n_found = len(found["semantic_queries"].items() & paraphrased.items())
+    assert pairs["exact_queries"] == exact
+    assert pairs["near_queries"] == exact | near
+    n_found = len(pairs["semantic_queries"].items() & paraphrased.items())
     assert n_found >= 7, f"{n_found} of 10 paraphrases found"
-    assert not found["near_queries"].keys() & paraphrased.keys()  # words alone do not show them
+    assert not pairs["near_queries"].keys() & paraphrased.keys()  # words alone do not show them
 
 
-def test_clean_splits_are_not_called_leaking(data: Path, tmp_path: Path) -> None:
-    """dev has nothing in common with train, by words or by meaning, and no document is in two splits."""
+def test_clean_splits_have_no_leaks(data: Path, tmp_path: Path) -> None:
+    """dev shares nothing with train, by words or by meaning, and no document is in two splits."""
     receipt = audited(data, tmp_path) | json.loads((data / "split.json").read_text())
     assert {key: n for key, n in receipt.items() if n and (key.startswith("dev_leaks") or key.endswith("documents"))
             and "leaks" in key} == {}  # fmt: skip
 
 
 def test_more_semantic_leaks_than_allowed_stop_the_pipeline(data: Path, tmp_path: Path) -> None:
-    """Nothing is written, and the message says how many, of what, and the first of them."""
+    """Nothing is written; the message gives count, kind and the first leak."""
     with pytest.raises(BadInput, match=r"semantic_queries of test .* like 'train\d+'"):
         audited(data, tmp_path, max_leak_share=0.5)
     assert not any(tmp_path.iterdir())

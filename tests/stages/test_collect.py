@@ -48,6 +48,7 @@ def write_folder(folder: Path, splits: dict[str, list[str]]) -> Path:
 
 
 def test_what_is_written_reads_back_the_same_in_plain_utf8_lines(tmp_path: Path) -> None:
+    """Any text, with control characters and line separators of Unicode; judgments with their splits."""
     rows = [f"q{n}\td{n}\t{n + 1}" for n in range(len(TEXTS))]
     source = write_folder(tmp_path / "in", {"train": rows[:4], "test": rows[4:]})
     out = tmp_path / "out" / "raw"
@@ -89,7 +90,8 @@ def test_triplets_bring_negatives_groups_and_strata(tmp_path: Path) -> None:
     assert (receipt["source"], receipt["n_qrels"], receipt["n_negatives"]) == ("triplets", 2, 1)
 
 
-def test_documents_alone_get_queries_that_leave_them(tmp_path: Path) -> None:
+def test_a_corpus_gets_queries_that_leave_their_documents(tmp_path: Path) -> None:
+    """From a heading and a first sentence."""
     (tmp_path / "wiki").mkdir()
     (tmp_path / "wiki" / "a.md").write_text("# How to return an order\n\nSend the parcel back within a month.\n")
     (tmp_path / "wiki" / "b.txt").write_text("Shipping to the islands costs more. Ask the post office for the price.")
@@ -115,12 +117,14 @@ def test_bad_data_leaves_nothing_behind(tmp_path: Path, source: str, content: by
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
-def test_triplets_need_to_know_where_the_negatives_are(tmp_path: Path) -> None:
+def test_triplets_need_columns_of_negatives(tmp_path: Path) -> None:
+    """The message names the parameter."""
     with pytest.raises(BadInput, match=r"collect\.columns\.negatives is empty; name the columns"):
         call(collect, params(source="triplets", path=str(tmp_path)), None, out=tmp_path / "raw")
 
 
-def test_the_default_source_leaves_its_versions_in_the_receipt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_receipt_names_the_versions_of_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the counts of their documents."""
     (tmp_path / "tool-3.1.dist-info").mkdir()
     (tmp_path / "tool-3.1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: tool\nVersion: 3.1\n")
     (tmp_path / "tool-3.1.dist-info" / "RECORD").write_text("tool.py,,\n")
@@ -140,8 +144,8 @@ def test_the_default_source_leaves_its_versions_in_the_receipt(tmp_path: Path, m
     assert str(tmp_path) not in json.dumps(receipt)
 
 
-def test_a_miniature_that_leaves_nothing_of_a_given_split_is_refused(tmp_path: Path) -> None:
-    """And the message names the parameter that did it."""
+def test_a_subset_that_leaves_a_given_split_empty_is_refused(tmp_path: Path) -> None:
+    """The message names max_documents."""
     (tmp_path / "t.csv").write_text("q,d,s\n" + "".join(f"w{i},a{i},{'train' if i else 'test'}\n" for i in range(50)))
     own = columns(query="q", document="d", split="s")
     small = params(source="pairs", path=str(tmp_path / "t.csv"), columns=own, max_documents=2)
@@ -150,7 +154,8 @@ def test_a_miniature_that_leaves_nothing_of_a_given_split_is_refused(tmp_path: P
     assert not list(tmp_path.glob("raw*"))
 
 
-def test_nothing_left_to_ask_is_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_query_left_is_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the reasons; an empty path is named, too."""
     (tmp_path / "empty-1.dist-info").mkdir()
     (tmp_path / "empty-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: empty\nVersion: 1\n")
     (tmp_path / "empty-1.dist-info" / "RECORD").write_text("empty.py,,\n")
@@ -176,6 +181,7 @@ def test_nothing_left_to_ask_is_bad_input(tmp_path: Path, monkeypatch: pytest.Mo
     ],
 )
 def test_a_parameter_out_of_range_is_refused(change: dict[str, object]) -> None:
+    """By the record, before anything is read."""
     with pytest.raises(ValueError, match="1 validation error"):
         params(**change)
 
@@ -205,7 +211,8 @@ def relevant(raw: RawData) -> dict[str, set[str]]:
 
 
 @given(raw_data(), st.integers(1, 13))
-def test_a_miniature_keeps_every_query_with_all_its_answers_or_not_at_all(raw: RawData, max_documents: int) -> None:
+def test_a_subset_keeps_each_query_with_all_its_answers_or_not(raw: RawData, max_documents: int) -> None:
+    """As many documents as allowed, in their order, and no query is left out whose answers are kept."""
     small = subset(raw, max_documents)
     ids = {document.document_id for document in small.documents}
     assert len(ids) == min(max_documents, len(raw.documents))
@@ -222,9 +229,8 @@ def ids_of_answers(raw: RawData) -> set[str]:
 
 
 @given(raw_data(), st.integers(1, 13), st.randoms(use_true_random=False))
-def test_a_miniature_does_not_depend_on_the_order_of_rows(
-    raw: RawData, max_documents: int, chance: random.Random
-) -> None:
+def test_a_subset_does_not_depend_on_the_order_of_rows(raw: RawData, max_documents: int, chance: random.Random) -> None:
+    """For any data set and size."""
     shuffled = RawData(
         documents=chance.sample(raw.documents, len(raw.documents)),
         queries=chance.sample(raw.queries, len(raw.queries)),
@@ -236,7 +242,8 @@ def test_a_miniature_does_not_depend_on_the_order_of_rows(
     assert relevant(one) == relevant(other)
 
 
-def test_on_the_command_line_bad_data_is_one_line_exit_1_and_nothing_written(tmp_path: Path) -> None:
+def test_bad_data_on_the_command_line_is_one_line_and_exit_1(tmp_path: Path) -> None:
+    """Nothing is written."""
     folder = write_folder(tmp_path / "mine", {"all": ["q0\td99\t1"]})
     values = params(path=folder.name).model_dump(mode="json")
     (tmp_path / "params.yaml").write_text(json.dumps({"collect": values}))

@@ -1,4 +1,4 @@
-"""What is the same is merged, what is nearly the same is clustered, and nothing else is."""
+"""Stage prepare: identical queries and documents are merged, near-duplicates are clustered, and nothing else is."""
 
 import json
 from pathlib import Path
@@ -85,8 +85,8 @@ def test_identical_queries_become_one_with_all_their_documents(tables: dict[str,
     assert rows == [("b", 3), ("c", 2)]
 
 
-def test_every_merged_query_keeps_its_id_on_record(tables: dict[str, pl.DataFrame]) -> None:
-    """Who asks where q3 went finds q2."""
+def test_merged_queries_are_recorded_with_the_id_that_replaces_them(tables: dict[str, pl.DataFrame]) -> None:
+    """q3 is listed with q2."""
     assert tables["merged_queries"].rows() == [("q3", "q2")]
 
 
@@ -101,8 +101,8 @@ def test_queries_of_one_group_are_one_cluster(tmp_path: Path) -> None:
     assert clusters == {"q1": "a", "q2": "a", "q3": "a", "q5": "e"}
 
 
-def test_the_users_own_negatives_never_read_like_an_answer(tmp_path: Path) -> None:
-    """Judged 0 is a negative, unless it is the copy of an answer or an answer of the query's twin."""
+def test_own_negatives_are_never_near_identical_to_an_answer(tmp_path: Path) -> None:
+    """Judged 0 is a negative, unless near-identical to a relevant document or judged relevant for an equal query."""
     documents = {"a": LONG, "copy": LONG.upper(), "b": "parsing dates from strings", "c": "drawing graphs and nodes"}
     queries = {"q1": "norm of an array", "q2": "parse dates", "q3": "Parse dates."}
     qrels = [("q1", "a", 1), ("q1", "copy", 0), ("q1", "b", 0), ("q2", "b", 1), ("q2", "c", 0), ("q3", "b", 0)]
@@ -113,8 +113,8 @@ def test_the_users_own_negatives_never_read_like_an_answer(tmp_path: Path) -> No
     assert tables["corpus"]["cluster_id"].n_unique() == 3  # a negative ties nothing together
 
 
-def test_queries_that_read_the_same_in_two_given_splits_stay_two(tmp_path: Path) -> None:
-    """Merging them would hide the leak from the audit; within one given split they do become one."""
+def test_equal_queries_in_two_given_splits_are_not_merged(tmp_path: Path) -> None:
+    """Merging them would hide the leak from the audit; within one given split they are merged."""
     documents = {"a": "dates come from strings", "b": "days are read from text", "c": "nodes are drawn as circles"}
     queries = {"q1": "parse dates", "q2": "Parse dates.", "q3": "PARSE dates", "q4": "draw a graph"}
     train, test = [("q1", "a", 1), ("q2", "b", 1), ("q4", "c", 1)], [("q3", "b", 2)]
@@ -132,23 +132,23 @@ def test_a_correct_answer_never_counts_as_a_miss(tables: dict[str, pl.DataFrame]
 
 
 def test_commands_that_differ_in_a_symbol_are_two_answers_of_one_cluster(tmp_path: Path) -> None:
-    """Alike in words they are never split, but one does not answer for the other; white space makes no difference."""
+    """Similar in words, they go to one split, but do not share judgments; white space makes no difference."""
     documents = {"a": "find . -name '*.txt'", "b": "find . ! -name '*.txt'", "c": "find .  -name '*.txt' "}
     tables = prepared(tmp_path, raw(tmp_path / "raw", documents, {"q1": "find text files"}, [("q1", "a", 1)]))
     assert tables["qrels"]["document_id"].to_list() == ["a", "c"]
     assert tables["corpus"]["cluster_id"].to_list() == ["a", "a", "a"]
 
 
-def test_duplicates_share_the_highest_relevance_that_any_of_them_has() -> None:
-    """Whether the first or the second was judged higher; what is judged for one query says nothing on another."""
+def test_duplicates_share_the_highest_relevance_of_any_of_them() -> None:
+    """For each query by itself."""
     duplicate_of = pl.DataFrame({"document_id": ["a", "b", "c", "z"], "duplicate_of": ["a", "a", "a", "z"]})
     rows = [("q1", "a", 1), ("q1", "b", 3), ("q2", "a", 2), ("q2", "b", 1), ("q3", "z", 1)]
     shared = share_relevance(pl.DataFrame(rows, QRELS, orient="row"), duplicate_of)
     assert shared.rows() == [*(("q1", id_, 3) for id_ in "abc"), *(("q2", id_, 2) for id_ in "abc"), ("q3", "z", 1)]
 
 
-def test_entries_with_the_same_short_answer_are_told_apart_by_their_titles(tmp_path: Path) -> None:
-    """Twenty questions of an FAQ answered alike are twenty documents; the same title above it makes a duplicate."""
+def test_documents_of_equal_text_and_different_titles_are_not_merged(tmp_path: Path) -> None:
+    """Twenty FAQ entries with one answer are twenty documents; an equal title makes a duplicate."""
     ids = [f"d{i:02}" for i in range(20)]
     titles = {id_: f"May I change feature{i} within section{i} after signing{i}?" for i, id_ in enumerate(ids)}
     titles["twin"] = titles["d07"].upper()
@@ -163,10 +163,10 @@ def test_entries_with_the_same_short_answer_are_told_apart_by_their_titles(tmp_p
     assert json.loads((tmp_path / "prepare.json").read_text())["n_duplicate_documents"] == 1
 
 
-def test_clusters_join_over_likeness_and_relevance_and_bear_their_first_document(
+def test_clusters_join_similar_texts_and_judged_pairs(
     tables: dict[str, pl.DataFrame],
 ) -> None:
-    """a~copy~variant by text; b-c over the merged query; c-d because q4 and q5 read nearly the same."""
+    """Named after the first document: a~copy~variant by text; b-c by the merged query; c-d by q4~q5."""
     documents = dict(tables["corpus"].select("document_id", "cluster_id").iter_rows())
     assert documents == {"a": "a", "copy": "a", "variant": "a", "b": "b", "c": "b", "d": "b"}
     assert dict(tables["queries"].select("query_id", "cluster_id").iter_rows()) == {
@@ -178,7 +178,7 @@ def test_clusters_join_over_likeness_and_relevance_and_bear_their_first_document
 
 
 def test_appending_rows_keeps_the_names_of_old_clusters(tmp_path: Path) -> None:
-    """New rows that join an old cluster take its name; a new query for an old document does too."""
+    """New rows that join an old cluster take its name; so does a new query of an old document."""
     documents = {"z": LONG, "b": "completely different text about parsing dates from strings"}
     queries, qrels = {"q1": "norm of an array", "q2": "parse dates"}, [("q1", "z", 1), ("q2", "b", 1)]
     call(prepare, PARAMS, None, raw=raw(tmp_path / "one", documents, queries, qrels), out=tmp_path / "before")
@@ -198,8 +198,8 @@ def test_appending_rows_keeps_the_names_of_old_clusters(tmp_path: Path) -> None:
 
 @given(st.integers(1, 12).flatmap(lambda n: st.tuples(st.just(n), st.lists(st.tuples(*[st.integers(0, n - 1)] * 2)))))
 @settings(max_examples=100, deadline=None)
-def test_components_agree_with_an_independent_graph_library(graph: tuple[int, list[tuple[int, int]]]) -> None:
-    """Each node is labelled with the lowest node of its component, as networkx finds them."""
+def test_components_agree_with_networkx(graph: tuple[int, list[tuple[int, int]]]) -> None:
+    """Each node is labelled with the lowest node of its component."""
     import networkx
 
     n, pairs = graph
@@ -211,8 +211,8 @@ def test_components_agree_with_an_independent_graph_library(graph: tuple[int, li
     ]
 
 
-def test_what_counts_as_the_same_text() -> None:
-    """Case, layout and the mark at the end do not; words, their order and symbols do."""
+def test_case_layout_and_final_punctuation_do_not_distinguish_texts() -> None:
+    """Words, their order and symbols do."""
     assert normalise("  Sum\n of ROWS! ") == normalise("sum of rows") != normalise("rows of sum")
     assert len({normalise(f"what is {name}?") for name in ("C", "C++", "C#")}) == 3
     assert normalise("?!") != normalise("...")

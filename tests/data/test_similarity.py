@@ -51,7 +51,8 @@ def all_pairs(texts: list[str], width: int, threshold: float) -> dict[tuple[int,
     st.sampled_from(THRESHOLDS),
 )
 @settings(max_examples=400, deadline=None)
-def test_no_alike_pair_is_missed_and_none_invented(texts: list[str], width: int, threshold: float) -> None:
+def test_no_similar_pair_is_missed_and_none_invented(texts: list[str], width: int, threshold: float) -> None:
+    """Against a plain double loop, for any texts, widths and thresholds."""
     assert all_pairs(texts, width, threshold) == pytest.approx(expected_pairs(texts, width, threshold))
 
 
