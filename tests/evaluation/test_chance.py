@@ -1,4 +1,4 @@
-"""Where so few resamples could find nothing, that nothing was found is not called good news."""
+"""Warns where so few resamples were drawn that no comparison could have been significant."""
 
 import numpy as np
 import pytest
@@ -13,24 +13,28 @@ pytestmark = pytest.mark.usefixtures("settled_heap")
 @pytest.mark.parametrize("n_resamples", [100, 1000])
 def test_the_floor_is_the_p_value_of_the_clearest_difference(n_resamples: int) -> None:
     """Forty queries that all gain: corrected for 20, the p-value is the floor."""
-    found = compare({"m": np.zeros(40)}, {"m": np.ones(40)}, n_resamples, 0.95, 0)["m"].p_value
-    assert found == pytest.approx(floor(n_resamples))
-    assert holm([found] * 20)[0] == pytest.approx(floor(n_resamples, 20))
+    p = compare({"m": np.zeros(40)}, {"m": np.ones(40)}, n_resamples, 0.95, 0)["m"].p_value
+    assert p == pytest.approx(floor(n_resamples))
+    assert holm([p] * 20)[0] == pytest.approx(floor(n_resamples, 20))
     assert floor(100, 1000) == 1
 
 
 @pytest.mark.parametrize(
-    ("n_resamples", "n_slices", "is_told"),
+    ("n_resamples", "n_slices", "is_warned"),
     [(100, 20, True), (1000, 26, True), (1000, 25, False), (10_000, 26, False), (100, 0, False), (100, 2, False)],
 )
-def test_too_few_resamples_are_told_with_how_many_would_do(n_resamples: int, n_slices: int, is_told: bool) -> None:
-    told = too_few_resamples(n_resamples, n_slices, 0.95)
-    assert bool(told) == is_told == (n_slices > 0 and floor(n_resamples, n_slices) >= 0.05)
-    if told:
-        needed = int(told.partition("raise report.n_resamples to ")[2].split()[0].replace(",", ""))
+def test_too_few_resamples_are_warned_of_with_the_number_needed(
+    n_resamples: int, n_slices: int, is_warned: bool
+) -> None:
+    """A warning appears where the smallest possible p-value is not below 5%; its number of resamples ends it."""
+    warning = too_few_resamples(n_resamples, n_slices, 0.95)
+    assert bool(warning) == is_warned == (n_slices > 0 and floor(n_resamples, n_slices) >= 0.05)
+    if warning:
+        needed = int(warning.partition("raise report.n_resamples to ")[2].split()[0].replace(",", ""))
         assert too_few_resamples(needed, n_slices, 0.95) == ""
 
 
 def test_rows_without_a_p_value_are_not_called_worse() -> None:
+    """A slice needs a significant p-value to count as worse; the largest loss comes first."""
     rows = [{"delta": -0.1, "p_holm": None}, {"delta": -0.1, "p_holm": 0.01}, {"delta": -0.2, "p_holm": 0.02}]
     assert worse(rows, 0.95) == [rows[2], rows[1]]

@@ -1,4 +1,4 @@
-"""Many comparisons raise no more false alarms than one; figures agree with libraries that share no code with ours."""
+"""Many comparisons raise no more false alarms than one; figures agree with independent libraries."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ RESAMPLING = Resampling(n_resamples=10_000, confidence=0.95, seed=0)
 
 
 def test_holms_correction_by_hand() -> None:
-    """The smallest of four counts four times, the next three times, and none less than a smaller one before it."""
+    """The smallest p-value of four is multiplied by four, the next by three; corrected values never decrease."""
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.6]) == [1, 1]
     assert holm([]) == []
@@ -36,17 +36,17 @@ def test_corrected_p_values_reject_what_holms_procedure_rejects(p_values: list[f
         if p_values[place] > level / (len(p_values) - k) * (1 - 1e-12):
             break
         expected.add(int(place))
-    found = {place for place, p in enumerate(holm(p_values)) if p <= level * (1 - 1e-12)}
-    assert found <= expected
-    assert all(holm(p_values)[place] == pytest.approx(level) for place in expected - found)
+    rejected = {place for place, p in enumerate(holm(p_values)) if p <= level * (1 - 1e-12)}
+    assert rejected <= expected
+    assert all(holm(p_values)[place] == pytest.approx(level) for place in expected - rejected)
 
 
 def test_intervals_are_those_of_a_second_library() -> None:
     """arch draws and cuts by code of its own."""
     deltas = np.random.default_rng(1).exponential(0.2, 200) - 0.1  # skewed, as retrieval's differences are
     low, high = IIDBootstrap(deltas, seed=3).conf_int(np.mean, reps=10_000, method="percentile", size=0.95)[:, 0]
-    found = compare({"m": np.zeros(200)}, {"m": deltas}, *RESAMPLING)["m"]
-    assert (found.ci_low, found.ci_high) == pytest.approx((low, high), abs=(high - low) / 25)
+    compared = compare({"m": np.zeros(200)}, {"m": deltas}, *RESAMPLING)["m"]
+    assert (compared.ci_low, compared.ci_high) == pytest.approx((low, high), abs=(high - low) / 25)
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.1, 0.3])
@@ -61,7 +61,8 @@ def test_p_values_are_those_of_a_second_library(shift: float) -> None:
     assert compare({"m": base}, {"m": tuned}, *RESAMPLING)["m"].p_value == pytest.approx(drawn, abs=0.03)
 
 
-def test_a_row_holds_what_was_compared_and_all_rows_are_corrected_together() -> None:
+def test_a_row_holds_its_comparison_and_all_rows_are_corrected_together() -> None:
+    """Interval, p-value and wins are those of `compare`; Holm's correction spans tasks and measures."""
     rng = np.random.default_rng(5)
     base, tuned = ({m: rng.random(40) + shift for m in ("a", "b")} for shift in (0, 0.15))
     rows = compare_tasks({"test": (base, tuned), "paraphrases": (tuned, base)}, RESAMPLING, power=0.8)
@@ -78,12 +79,12 @@ def test_a_row_holds_what_was_compared_and_all_rows_are_corrected_together() -> 
     assert rows[2].delta == pytest.approx(-first.delta)
 
 
-def test_without_effect_any_false_alarm_among_many_is_as_rare_as_the_level_says() -> None:
+def test_without_effect_the_rate_of_any_false_alarm_is_the_level() -> None:
     """200 reports of six comparisons each: uncorrected about one in four would raise an alarm."""
     rng = np.random.default_rng(6)
     noise = {str(i): rng.normal(0, 0.3, 60) for i in range(1200)}
-    found = compare(dict.fromkeys(noise, np.zeros(60)), noise, n_resamples=1000, confidence=0.95, seed=0)
-    p_values = np.array([found[str(i)].p_value for i in range(1200)]).reshape(200, 6)
+    compared = compare(dict.fromkeys(noise, np.zeros(60)), noise, n_resamples=1000, confidence=0.95, seed=0)
+    p_values = np.array([compared[str(i)].p_value for i in range(1200)]).reshape(200, 6)
     corrected = np.array([holm(list(row)) for row in p_values])
     assert 0.15 <= (p_values < 0.05).any(axis=1).mean() <= 0.36
     assert 0.01 <= (corrected < 0.05).any(axis=1).mean() <= 0.08

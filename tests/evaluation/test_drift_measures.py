@@ -1,4 +1,4 @@
-"""How far a space moved, checked against definitions and other implementations, and by what must not change it."""
+"""Measures of drift agree with their definitions and with other implementations, and keep their invariants."""
 
 import numpy as np
 import pytest
@@ -11,23 +11,23 @@ from scipy.stats import ortho_group
 from sklearn.neighbors import NearestNeighbors
 
 from attune.evaluation import drift
+from attune.runtime.arrays import Float32
 
-Vectors = NDArray[np.float32]
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-def unit(vectors: NDArray[np.floating]) -> Vectors:
+def unit(vectors: NDArray[np.floating]) -> Float32:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def spaces(seed: int, n: int = 60, dim: int = 6, noise: float = 0.5) -> tuple[Vectors, Vectors]:
+def spaces(seed: int, n: int = 60, dim: int = 6, noise: float = 0.5) -> tuple[Float32, Float32]:
     """Two spaces of the same texts, the second with noise added; neither is centred."""
     random = np.random.default_rng(seed)
     before = unit(random.normal(size=(n, dim)) + 0.5)
     return before, unit(before + noise * random.normal(size=(n, dim)))
 
 
-def turn(space: Vectors, seed: int) -> Vectors:
+def turn(space: Float32, seed: int) -> Float32:
     return (space @ ortho_group.rvs(space.shape[1], random_state=seed)).astype(np.float32)
 
 
@@ -40,8 +40,8 @@ def test_nothing_moved_is_exactly_one() -> None:
             assert measure(space, space) == pytest.approx(1, abs=1e-7)
 
 
-def test_cka_is_the_likeness_of_the_centred_gram_matrices() -> None:
-    """Kornblith et al., equations 2 and 3: HSIC of the kernels, normalised."""
+def test_cka_equals_the_normalised_hsic_of_the_gram_matrices() -> None:
+    """Kornblith et al., equations 2 and 3."""
     before, after = spaces(1)
     n = len(before)
     centre = np.eye(n) - 1 / n
@@ -57,10 +57,12 @@ def test_neighbours_are_scikit_learns() -> None:
     theirs = NearestNeighbors(n_neighbors=10, metric="cosine").fit(before).kneighbors(return_distance=False)
     ours = drift.nearest(before, before, 10)
     assert (np.sort(ours) == np.sort(theirs)).mean() > 0.999  # but for ties
-    found = NearestNeighbors(n_neighbors=11, metric="cosine").fit(before).kneighbors(after, return_distance=False)
+    expected_rows = (
+        NearestNeighbors(n_neighbors=11, metric="cosine").fit(before).kneighbors(after, return_distance=False)
+    )
     across = drift.nearest(after, before, 10)
     for row in range(0, len(after), 50):
-        assert set(across[row]) == set([other for other in found[row] if other != row][:10])
+        assert set(across[row]) == set([other for other in expected_rows[row] if other != row][:10])
 
 
 def test_overlaps_by_hand() -> None:
@@ -79,25 +81,26 @@ def test_overlaps_by_hand() -> None:
 
 
 def test_few_texts_have_all_others_for_neighbours() -> None:
+    """Of five texts each has the four others as neighbours in both spaces."""
     before, after = spaces(3, n=5)
     assert drift.neighbour_overlap(before, after) == 1
 
 
-def test_alignment_by_rotation_is_scipys_on_texts_it_did_not_see() -> None:
+def test_aligned_cosine_is_scipys_procrustes_on_unseen_texts() -> None:
     """Five folds by row, each measured with the rotation that scipy fits to the other four."""
     before, after = spaces(4)
     after = turn(after, 1)
     x, y = before.astype(float), after.astype(float)
     cosines = []
     for fold in range(5):
-        held_out = np.arange(len(x)) % 5 == fold
-        rotation, _ = orthogonal_procrustes(x[~held_out], y[~held_out])
-        cosines += list(((x[held_out] @ rotation) * y[held_out]).sum(axis=1))
+        test = np.arange(len(x)) % 5 == fold
+        rotation, _ = orthogonal_procrustes(x[~test], y[~test])
+        cosines += list(((x[test] @ rotation) * y[test]).sum(axis=1))
     assert drift.aligned_cosine(before, after) == pytest.approx(np.mean(cosines), abs=1e-4)
 
 
 def test_unrelated_spaces_are_not_aligned() -> None:
-    """Fitted and measured on the same 80 texts of 64 dimensions, they would be: mean cosine above .7."""
+    """Fitted and measured on the same 80 texts of 64 dimensions, their mean cosine would be above .7."""
     random = np.random.default_rng(5)
     before, after = (unit(random.normal(size=(80, 64))) for _ in range(2))
     rotation, _ = orthogonal_procrustes(before, after)
@@ -124,8 +127,8 @@ def test_alignment_by_hand() -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(SEEDS, SEEDS, st.floats(0.01, 2))
-def test_a_rotation_of_one_space_changes_what_geometry_says_by_nothing(seed: int, other: int, noise: float) -> None:
-    """CKA, aligned cosine and kept neighbours are blind to it."""
+def test_measures_of_geometry_are_invariant_to_rotation(seed: int, other: int, noise: float) -> None:
+    """CKA, aligned cosine and neighbour overlap do not change, nor do anisotropy and uniformity."""
     before, after = spaces(seed, noise=noise)
     turned = turn(after, other)
     assert drift.linear_cka(before, turned) == pytest.approx(drift.linear_cka(before, after), abs=1e-5)
@@ -137,7 +140,7 @@ def test_a_rotation_of_one_space_changes_what_geometry_says_by_nothing(seed: int
 
 @settings(deadline=None, max_examples=30)
 @given(SEEDS, SEEDS)
-def test_what_a_service_would_notice_sees_a_rotation(seed: int, other: int) -> None:
+def test_measures_for_a_service_detect_a_rotation(seed: int, other: int) -> None:
     """A rotated index is useless to unrotated queries, although the geometry is the same."""
     space, _ = spaces(seed, n=200, dim=16)
     turned = turn(space - space.mean(axis=0), other)
@@ -151,6 +154,7 @@ def test_what_a_service_would_notice_sees_a_rotation(seed: int, other: int) -> N
 @settings(deadline=None, max_examples=30)
 @given(SEEDS, st.floats(0, 3))
 def test_every_measure_stays_in_its_bounds(seed: int, noise: float) -> None:
+    """Shares stay in 0..1, cosines in -1..1, uniformity at most 0, whatever the movement."""
     before, after = spaces(seed, n=40, noise=noise)
     assert 0 <= drift.linear_cka(before, after) <= 1 + 1e-9
     assert 0 <= drift.stale_overlap(before, after) <= 1

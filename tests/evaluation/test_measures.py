@@ -29,6 +29,7 @@ def scores_of(ranked: list[list[int]], judgments: list[tuple[int, int, int]]) ->
 
 
 def test_measures_are_named_and_ordered_as_the_receipts_promise() -> None:
+    """Receipts and tables rely on these names in this order."""
     names = [
         "recall@1",
         "recall@5",
@@ -63,7 +64,8 @@ def test_hand_computed_graded_judgments_with_a_missed_document() -> None:
     assert values["ndcg@10"][0] == pytest.approx((1 / log2(3) + 3 / log2(4)) / ideal)
 
 
-def test_a_first_hit_at_rank_11_counts_for_recall_but_not_for_mrr_or_ndcg_at_10() -> None:
+def test_a_first_hit_at_rank_11_counts_only_beyond_cutoff_10() -> None:
+    """Recall@20 and MAP@100 count it, recall@10, MRR@10 and nDCG@10 do not."""
     values = scores_of([[*range(10), 99]], [(0, 99, 1)])
     assert (values["recall@10"][0], values["recall@20"][0]) == (0, 1)
     assert (values["mrr@10"][0], values["ndcg@10"][0]) == (0, 0)
@@ -71,22 +73,26 @@ def test_a_first_hit_at_rank_11_counts_for_recall_but_not_for_mrr_or_ndcg_at_10(
 
 
 def test_a_first_hit_at_rank_101_counts_for_nothing() -> None:
+    """No measure looks below rank 100."""
     values = scores_of([[*range(100), 999]], [(0, 999, 1)])
     assert all(column == [0] for column in values.values())
 
 
-def test_more_than_ten_relevant_documents_can_still_give_a_perfect_ndcg_at_10() -> None:
+def test_more_than_ten_relevant_documents_allow_a_perfect_ndcg_at_10() -> None:
+    """The ideal ranking is cut at 10, too; recall@10 cannot reach 1."""
     values = scores_of([list(range(12))], [(0, document, 1) for document in range(12)])
     assert values["ndcg@10"][0] == pytest.approx(1)
     assert values["recall@10"][0] == pytest.approx(10 / 12)
 
 
-def test_a_judged_query_without_a_ranking_scores_zero_and_stays_in_the_mean() -> None:
+def test_a_judged_query_without_a_ranking_scores_zero() -> None:
+    """The query keeps its row, so it stays in the mean."""
     values = scores_of([[3], []], [(0, 3, 1), (1, 3, 1)])
     assert all(column == [1, 0] for column in values.values())
 
 
 def test_no_ranking_at_all_scores_zero() -> None:
+    """Rankings of depth 0 are valid."""
     assert all(column == [0, 0] for column in scores_of([[], []], [(0, 3, 1), (1, 3, 1)]).values())
 
 
@@ -110,6 +116,7 @@ def problems(draw: st.DrawFn) -> tuple[list[list[int]], list[tuple[int, int, int
 def test_equals_ir_measures_for_any_judgments_and_rankings(
     problem: tuple[list[list[int]], list[tuple[int, int, int]]],
 ) -> None:
+    """ir-measures (trec_eval) gives every measure of every query to nine digits."""
     ranked, judgments = problem
     values = scores_of(ranked, judgments)
     qrels = [ir_measures.Qrel(str(q), str(d), relevance) for q, d, relevance in judgments]
@@ -137,7 +144,7 @@ class Lookup:
         return self.documents[[int(text) for text in texts]]
 
 
-def test_search_and_measures_agree_with_the_evaluator_of_sentence_transformers() -> None:
+def test_search_and_measures_agree_with_sentence_transformers() -> None:
     """On binary judgments, where its definitions are the same as ours."""
     rng = np.random.default_rng(3)
     vectors = rng.normal(size=(220, 16)).astype(np.float32)
@@ -147,13 +154,13 @@ def test_search_and_measures_agree_with_the_evaluator_of_sentence_transformers()
     evaluator = InformationRetrievalEvaluator(
         queries={str(query): str(query) for query in range(20)},
         corpus={str(document): str(document) for document in range(200)},
-        relevant_docs={str(query): set(map(str, found)) for query, found in relevant.items()},
+        relevant_docs={str(query): set(map(str, of_query)) for query, of_query in relevant.items()},
         precision_recall_at_k=list(RECALL_AT),
         score_functions={"dot": dot_score},
     )
     expected = evaluator.compute_all_metrics(Lookup(queries, documents))["dot"]
     _, rows = top_k(queries, documents, 100, threads=1)
-    judgments = [(query, document, 1) for query, found in relevant.items() for document in sorted(found)]
+    judgments = [(query, document, 1) for query, of_query in relevant.items() for document in sorted(of_query)]
     values = {name: np.mean(column) for name, column in scores_of(rows.tolist(), judgments).items()}
     for k in RECALL_AT:
         assert values[f"recall@{k}"] == pytest.approx(expected["recall@k"][k], abs=1e-9)

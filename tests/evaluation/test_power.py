@@ -1,4 +1,4 @@
-"""How small a difference a test can find is what the textbook says, and what simulated tests find."""
+"""Power and smallest detectable differences are the textbook's, and those of simulated tests."""
 
 from math import sqrt
 
@@ -28,23 +28,27 @@ def test_the_published_example_is_met() -> None:
 
 @pytest.mark.parametrize("n", [2, 5, 30, 1097])
 @pytest.mark.parametrize(("confidence", "power"), [(0.95, 0.8), (0.99, 0.9)])
-def test_the_smallest_detectable_difference_is_found_with_that_power(n: int, confidence: float, power: float) -> None:
+def test_the_smallest_detectable_difference_has_the_required_power(n: int, confidence: float, power: float) -> None:
+    """By scipy's noncentral t distribution, for either sign of the difference."""
     test = Sensitivity(n, sd=0.3, confidence=confidence, power=power)
     found = test.smallest_detectable
     assert chance(n, found / 0.3, 1 - confidence) == pytest.approx(power, abs=1e-3)
     assert test.chance_of(found) == test.chance_of(-found) == pytest.approx(power, abs=1e-3)
 
 
-def test_more_queries_find_smaller_differences_and_quadrupling_halves_them() -> None:
+def test_four_times_the_queries_halve_the_detectable_difference() -> None:
+    """The standard error falls with the square root of the number of queries."""
     small, large = (Sensitivity(n, 0.3, 0.95, 0.8).smallest_detectable for n in (1000, 4000))
     assert small / large == pytest.approx(2, abs=0.01)
 
 
 def test_the_spread_is_that_of_the_differences() -> None:
+    """`sd` is the sample standard deviation of the differences per query."""
     assert Sensitivity.of(np.array([0.0, 0.5, 1.0]), 0.95, 0.8) == Sensitivity(3, 0.5, 0.95, 0.8)
 
 
-def test_where_all_queries_differ_alike_any_difference_is_found() -> None:
+def test_equal_differences_of_all_queries_are_always_detected() -> None:
+    """Without spread two queries are enough; without a difference only false alarms remain."""
     same = Sensitivity.of(np.zeros(5), 0.95, 0.8)
     assert same.smallest_detectable == 0
     assert same.queries_for(0.1) == 2
@@ -59,7 +63,7 @@ def scores(rng: np.random.Generator, n_queries: int) -> dict[str, np.ndarray]:
     }
 
 
-def found_significant(effect: float, sd: float, n_queries: int) -> tuple[float, float]:
+def share_significant(effect: float, sd: float, n_queries: int) -> tuple[float, float]:
     """How often tuned = base + effect + noise is called significant, by the test and by the interval."""
     rng = np.random.default_rng(11)
     base = scores(rng, n_queries)
@@ -72,15 +76,17 @@ def found_significant(effect: float, sd: float, n_queries: int) -> tuple[float, 
     return float(np.mean(by_test)), float(np.mean(by_interval))
 
 
-def test_noise_without_effect_is_called_significant_in_about_one_case_of_twenty() -> None:
-    by_test, by_interval = found_significant(effect=0, sd=0.2, n_queries=150)
+def test_noise_without_effect_is_significant_in_one_case_of_twenty() -> None:
+    """Test and interval keep the 5% level on scores with many ties."""
+    by_test, by_interval = share_significant(effect=0, sd=0.2, n_queries=150)
     assert 0.02 <= by_test <= 0.08
     assert 0.02 <= by_interval <= 0.08
 
 
 @pytest.mark.parametrize("power", [0.55, 0.8, 0.95])
-def test_a_planted_effect_is_found_as_often_as_computed(power: float) -> None:
+def test_a_planted_effect_is_detected_as_often_as_computed(power: float) -> None:
+    """The randomization test and the interval have the power of the t-test."""
     effect = Sensitivity(150, sd=0.2, confidence=0.95, power=power).smallest_detectable
-    by_test, by_interval = found_significant(effect, sd=0.2, n_queries=150)
+    by_test, by_interval = share_significant(effect, sd=0.2, n_queries=150)
     assert by_test == pytest.approx(power, abs=0.1)
     assert by_interval == pytest.approx(power, abs=0.1)

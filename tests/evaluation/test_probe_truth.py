@@ -1,4 +1,4 @@
-"""When the probe says that an encoder drifted, two public data sets of general English say so, too; and only then."""
+"""The probe reports drift exactly where two public data sets of general English show a loss."""
 
 import json
 import os
@@ -37,7 +37,7 @@ pytestmark = [
 
 @dataclass(frozen=True)
 class Judged:
-    """What the probe says of an encoder, what its space is, and what the public data sets say."""
+    """The probe's receipt and space of an encoder, and its scores on the public data sets."""
 
     receipt: dict[str, Any]
     space: np.ndarray[Any, np.dtype[np.float32]]

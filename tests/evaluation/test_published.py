@@ -1,4 +1,4 @@
-"""On a public benchmark the whole chain of search and measures gives the figures that others have published."""
+"""Search and measures reproduce published figures on a public benchmark."""
 
 import importlib.util
 import json

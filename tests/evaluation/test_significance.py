@@ -1,4 +1,4 @@
-"""Intervals and p-values are the textbook's: exact where all cases can be listed, normal where queries are many."""
+"""Intervals and p-values are the textbook's: exact for few queries, normal for many."""
 
 from dataclasses import astuple
 from itertools import product
@@ -14,17 +14,19 @@ from attune.evaluation.statistics.significance import Comparison, Interval, comp
 
 def compare_one(deltas: NDArray[np.float64] | list[float], n_resamples: int = 10_000, seed: int = 0) -> Comparison:
     values = np.asarray(deltas, dtype=np.float64)
-    found = compare({"m": np.zeros_like(values)}, {"m": values}, n_resamples=n_resamples, confidence=0.95, seed=seed)
-    return found["m"]
+    result = compare({"m": np.zeros_like(values)}, {"m": values}, n_resamples=n_resamples, confidence=0.95, seed=seed)
+    return result["m"]
 
 
 def test_delta_wins_ties_and_losses_are_counted_per_query() -> None:
-    found = compare({"m": np.array([0.2, 0.5, 0.5, 1.0])}, {"m": np.array([0.7, 0.5, 0.0, 1.0])}, 1000, 0.95, 0)["m"]
-    assert (found.wins, found.ties, found.losses) == (1, 2, 1)
-    assert found.delta == pytest.approx((0.5 + 0 - 0.5 + 0) / 4)
+    """One query won, two tied and one lost; delta is the mean difference."""
+    result = compare({"m": np.array([0.2, 0.5, 0.5, 1.0])}, {"m": np.array([0.7, 0.5, 0.0, 1.0])}, 1000, 0.95, 0)["m"]
+    assert (result.wins, result.ties, result.losses) == (1, 2, 1)
+    assert result.delta == pytest.approx((0.5 + 0 - 0.5 + 0) / 4)
 
 
 def test_p_value_equals_the_enumeration_of_all_sign_flips() -> None:
+    """Eight queries have 256 sign flips, which are all counted."""
     deltas = np.array([0.5, 0.25, -0.125, 1.0, 0.375, 0.0, 0.75, -0.0625])
     flipped = [abs(np.dot(signs, deltas)) for signs in product([1, -1], repeat=len(deltas))]
     exact = np.mean([value >= abs(deltas.sum()) for value in flipped])
@@ -32,6 +34,7 @@ def test_p_value_equals_the_enumeration_of_all_sign_flips() -> None:
 
 
 def test_p_value_is_that_of_the_z_test_when_queries_are_many() -> None:
+    """With 1,000 queries the sum under sign flips is normal."""
     deltas = np.random.default_rng(5).normal(0, 0.4, size=1000)
     deltas += 0.02 - deltas.mean()
     z = deltas.sum() / sqrt((deltas**2).sum())  # under sign flips the sum has mean 0 and this variance
@@ -41,27 +44,28 @@ def test_p_value_is_that_of_the_z_test_when_queries_are_many() -> None:
 
 
 def test_interval_is_the_normal_one_when_queries_are_many() -> None:
+    """With 2,000 queries the bootstrap interval is mean +- 1.96 standard errors."""
     deltas = np.random.default_rng(6).normal(0.1, 0.4, size=2000)
-    found, margin = compare_one(deltas), 1.96 * deltas.std() / sqrt(2000)
-    assert found.ci_low == pytest.approx(deltas.mean() - margin, abs=margin / 20)
-    assert found.ci_high == pytest.approx(deltas.mean() + margin, abs=margin / 20)
+    result, margin = compare_one(deltas), 1.96 * deltas.std() / sqrt(2000)
+    assert result.ci_low == pytest.approx(deltas.mean() - margin, abs=margin / 20)
+    assert result.ci_high == pytest.approx(deltas.mean() + margin, abs=margin / 20)
 
 
 def test_interval_equals_the_enumeration_of_all_resamples() -> None:
     """Three queries have 27 equally likely resamples, whose means end at 0 and 1 (once in 27 each)."""
     means = sorted(np.mean(sample) for sample in product([0.0, 0.125, 1.0], repeat=3))
-    found = compare_one([0.0, 0.125, 1.0])
-    assert found.ci_low == pytest.approx(np.percentile(np.repeat(means, 400), 2.5))
-    assert found.ci_high == pytest.approx(np.percentile(np.repeat(means, 400), 97.5))
+    result = compare_one([0.0, 0.125, 1.0])
+    assert result.ci_low == pytest.approx(np.percentile(np.repeat(means, 400), 2.5))
+    assert result.ci_high == pytest.approx(np.percentile(np.repeat(means, 400), 97.5))
 
 
-def test_between_equal_systems_p_values_are_spread_evenly_and_intervals_hold_zero_as_often_as_they_say() -> None:
+def test_between_equal_systems_p_values_are_uniform_and_intervals_cover() -> None:
     """200 comparisons of two systems that differ by noise alone."""
     rng = np.random.default_rng(7)
     noise = {str(i): rng.normal(0, 0.3, size=80) for i in range(200)}
-    found = compare({name: np.zeros(80) for name in noise}, noise, n_resamples=1000, confidence=0.95, seed=0)
-    p_values = np.array([comparison.p_value for comparison in found.values()])
-    covers = np.mean([comparison.ci_low <= 0 <= comparison.ci_high for comparison in found.values()])
+    result = compare({name: np.zeros(80) for name in noise}, noise, n_resamples=1000, confidence=0.95, seed=0)
+    p_values = np.array([comparison.p_value for comparison in result.values()])
+    covers = np.mean([comparison.ci_low <= 0 <= comparison.ci_high for comparison in result.values()])
     # 99.9% ranges of 200 draws
     assert 0.90 <= covers <= 0.99
     assert 0.01 <= np.mean(p_values < 0.05) <= 0.11
@@ -69,12 +73,14 @@ def test_between_equal_systems_p_values_are_spread_evenly_and_intervals_hold_zer
 
 
 def test_a_system_compared_with_itself_shows_no_change_at_all() -> None:
+    """The interval is 0 to 0, p is 1 and every query ties."""
     values = {"m": np.random.default_rng(8).random(50)}
-    found = compare(values, values, n_resamples=1000, confidence=0.95, seed=0)["m"]
-    assert found == Comparison(delta=0, ci_low=0, ci_high=0, p_value=1, wins=0, ties=50, losses=0)
+    result = compare(values, values, n_resamples=1000, confidence=0.95, seed=0)["m"]
+    assert result == Comparison(delta=0, ci_low=0, ci_high=0, p_value=1, wins=0, ties=50, losses=0)
 
 
 def test_swapping_the_systems_mirrors_the_result() -> None:
+    """Delta, interval, wins and losses change sides."""
     rng = np.random.default_rng(9)
     a, b = {"m": rng.random(300)}, {"m": rng.random(300)}
     there, back = (compare(x, y, 2000, 0.95, 0)["m"] for x, y in ((a, b), (b, a)))
@@ -85,6 +91,7 @@ def test_swapping_the_systems_mirrors_the_result() -> None:
 
 
 def test_the_seed_decides_and_measures_do_not_disturb_each_other() -> None:
+    """A measure's result depends on the seed, not on which other measures are compared."""
     rng = np.random.default_rng(10)
     zero, one, two = np.zeros(60), rng.normal(0.1, 1, 60), rng.normal(0.3, 1, 60)
     alone = compare({"one": zero}, {"one": one}, 1000, 0.95, 3)["one"]
@@ -95,6 +102,7 @@ def test_the_seed_decides_and_measures_do_not_disturb_each_other() -> None:
 
 
 def test_a_single_query_cannot_be_compared() -> None:
+    """One query has no variance: one clear line instead of NaN."""
     with pytest.raises(BadInput, match="1 test queries, at least 2 are needed"):
         compare_one([0.5])
 
@@ -108,6 +116,7 @@ def over_seeds(
 
 
 def test_one_seed_has_the_interval_of_the_comparison() -> None:
+    """Nothing crosses with a single seed, so both functions agree exactly."""
     values = np.random.default_rng(1).normal(0.1, 0.5, 90)
     assert astuple(over_seeds(values[None], n_resamples=1000)) == astuple(compare_one(values, n_resamples=1000))[:3]
 
@@ -120,38 +129,36 @@ def test_the_crossed_interval_equals_the_enumeration_of_all_draws() -> None:
         for seeds in product(range(3), repeat=2)
         for queries in product(range(2), repeat=2)
     ]
-    found = over_seeds(deltas, n_resamples=20_000, confidence=0.7)
-    assert found.delta == pytest.approx(deltas.mean())
-    assert found.ci_low == pytest.approx(np.quantile(np.repeat(means, 1000), 0.15))
-    assert found.ci_high == pytest.approx(np.quantile(np.repeat(means, 1000), 0.85))
+    result = over_seeds(deltas, n_resamples=20_000, confidence=0.7)
+    assert result.delta == pytest.approx(deltas.mean())
+    assert result.ci_low == pytest.approx(np.quantile(np.repeat(means, 1000), 0.15))
+    assert result.ci_high == pytest.approx(np.quantile(np.repeat(means, 1000), 0.85))
 
 
 def test_of_two_seeds_one_is_drawn_and_their_spread_is_the_interval() -> None:
     """All queries alike: each draw is one seed's mean, and half of the time either's."""
-    found = over_seeds([[0.25] * 5, [0.75] * 5])
-    assert astuple(found) == pytest.approx((0.5, 0.25, 0.75))
+    result = over_seeds([[0.25] * 5, [0.75] * 5])
+    assert astuple(result) == pytest.approx((0.5, 0.25, 0.75))
 
 
 def test_seeds_that_agree_leave_the_interval_over_queries() -> None:
     """Five copies of one seed add nothing."""
     deltas = np.random.default_rng(2).normal(0.1, 0.4, 2000)
-    found, margin = over_seeds(np.tile(deltas, (5, 1)), n_resamples=10_000), 1.96 * deltas.std() / sqrt(2000)
-    assert found.ci_low == pytest.approx(deltas.mean() - margin, abs=margin / 20)
-    assert found.ci_high == pytest.approx(deltas.mean() + margin, abs=margin / 20)
+    result, margin = over_seeds(np.tile(deltas, (5, 1)), n_resamples=10_000), 1.96 * deltas.std() / sqrt(2000)
+    assert result.ci_low == pytest.approx(deltas.mean() - margin, abs=margin / 20)
+    assert result.ci_high == pytest.approx(deltas.mean() + margin, abs=margin / 20)
 
 
 def test_the_variance_over_seeds_is_that_of_their_mean() -> None:
     """Queries alike, 40 seeds: the normal interval with the sample variance."""
     means = np.random.default_rng(3).normal(0.1, 0.05, 40)
-    found, margin = over_seeds(np.tile(means[:, None], 50), n_resamples=10_000), 1.96 * means.std(ddof=1) / sqrt(40)
-    assert found.ci_low == pytest.approx(means.mean() - margin, abs=margin / 15)
-    assert found.ci_high == pytest.approx(means.mean() + margin, abs=margin / 15)
+    result, margin = over_seeds(np.tile(means[:, None], 50), n_resamples=10_000), 1.96 * means.std(ddof=1) / sqrt(40)
+    assert result.ci_low == pytest.approx(means.mean() - margin, abs=margin / 15)
+    assert result.ci_high == pytest.approx(means.mean() + margin, abs=margin / 15)
 
 
 @pytest.mark.parametrize(("n_seeds", "lowest"), [(3, 0.89), (8, 0.90)])
-def test_the_interval_holds_the_truth_for_other_seeds_and_queries_about_as_often_as_it_says(
-    n_seeds: int, lowest: float
-) -> None:
+def test_the_crossed_interval_covers_the_truth_at_its_confidence(n_seeds: int, lowest: float) -> None:
     """300 data sets in which seeds differ as much as means over queries do; one seed's interval holds less often.
 
     The truth is 0.1. Three seeds know their spread badly, so 95% is not reached there, and is not claimed.
@@ -196,6 +203,7 @@ def test_the_crossed_interval_does_not_depend_on_the_size_of_a_batch(monkeypatch
 
 
 def test_a_single_query_cannot_be_compared_over_seeds() -> None:
+    """Nor with several seeds."""
     for n_seeds in (1, 2):
         with pytest.raises(BadInput, match="1 test queries, at least 2 are needed"):
             over_seeds(np.ones((n_seeds, 1)))

@@ -1,4 +1,4 @@
-"""Slices part the queries by what they have in common, and name those that lost; none by luck alone."""
+"""Slices partition the queries by a trait; slices that lost significantly are named, chance losses are not."""
 
 from dataclasses import asdict
 
@@ -22,11 +22,12 @@ def bins(values: list[int] | list[float], n_bins: int) -> dict[str, list[int]]:
 
 
 def test_numbers_are_cut_at_their_quantiles() -> None:
+    """Bins are of equal size and named by their least and greatest value."""
     assert bins([5, 1, 4, 2, 3, 6], 3) == {"1 to 2": [1, 3], "3 to 4": [2, 4], "5 to 6": [0, 5]}
     assert bins([0.1, 0.5, 0.75, 1.0], 2) == {"0.10 to 0.50": [0, 1], "0.75 to 1.00": [2, 3]}
 
 
-def test_equal_values_are_never_parted() -> None:
+def test_equal_values_stay_in_one_slice() -> None:
     """Nine of ten have one relevant document: two slices, whatever number was asked for."""
     assert bins([1] * 9 + [4], 4) == {"1": list(range(9)), "4": [9]}
     assert bins([7, 7, 7], 4) == {"7": [0, 1, 2]}
@@ -34,21 +35,24 @@ def test_equal_values_are_never_parted() -> None:
 
 @given(st.lists(st.floats(0, 1) | st.integers(0, 1), min_size=1, max_size=60), st.integers(2, 6))
 def test_every_query_is_in_one_slice_and_no_two_slices_look_the_same(values: list[float], n_bins: int) -> None:
+    """For any numbers, rows are partitioned and names differ."""
     parts = by_number("t", np.array(values, dtype=np.float64), n_bins)
     assert sorted(row for part in parts for row in part.rows) == list(range(len(values)))
     assert len({part.bin for part in parts}) == len(parts) <= n_bins
 
 
-def test_names_make_a_slice_each_most_frequent_kept() -> None:
-    found = by_name("product", ["b", "a", "", "b", "c", "a"], 2)
-    assert [(part.bin, part.rows.tolist()) for part in found] == [("a", [1, 5]), ("b", [0, 3])]
+def test_the_most_frequent_names_make_a_slice_each() -> None:
+    """Alphabetical order, no slice for "", none where all queries share one name."""
+    slices = by_name("product", ["b", "a", "", "b", "c", "a"], 2)
+    assert [(part.bin, part.rows.tolist()) for part in slices] == [("a", [1, 5]), ("b", [0, 3])]
     assert by_name("product", ["x", "x", ""], 5) == []
     assert by_name("product", ["", ""], 5) == []
 
 
 def test_traits_keep_their_order() -> None:
-    found = by_trait({"n": np.array([1, 2]), "product": ["x", "y"]}, 2, 5)
-    assert [(part.trait, part.bin) for part in found] == [("n", "1"), ("n", "2"), ("product", "x"), ("product", "y")]
+    """Numbers are cut, texts are grouped, in the order of the traits."""
+    slices = by_trait({"n": np.array([1, 2]), "product": ["x", "y"]}, 2, 5)
+    assert [(part.trait, part.bin) for part in slices] == [("n", "1"), ("n", "2"), ("product", "x"), ("product", "y")]
 
 
 def test_a_slice_that_lost_is_named_though_the_whole_won() -> None:
@@ -65,8 +69,8 @@ def test_a_slice_that_lost_is_named_though_the_whole_won() -> None:
         ("odd", 200),
     ]
     assert n_small == 0
-    (found,) = worse([asdict(row) for row in rows], 0.95)
-    (lost,) = (row for row in rows if asdict(row) == found)
+    (worst,) = worse([asdict(row) for row in rows], 0.95)
+    (lost,) = (row for row in rows if asdict(row) == worst)
     assert lost.bin == "2"
     alone = compare({"m": base[:100]}, {"m": tuned[:100]}, *RESAMPLING)["m"]
     assert (lost.delta, lost.low, lost.high) == (alone.delta, alone.ci_low, alone.ci_high)
@@ -75,7 +79,8 @@ def test_a_slice_that_lost_is_named_though_the_whole_won() -> None:
     assert [row.p_holm for row in rows] == holm(parts)
 
 
-def test_the_largest_loss_comes_first_and_a_loss_within_chance_is_not_told() -> None:
+def test_the_largest_loss_comes_first_and_a_chance_loss_is_left_out() -> None:
+    """Of losses .1, .2 and .001 the first two are significant."""
     rng = np.random.default_rng(2)
     kind = np.repeat(["a", "b", "c"], 80)
     loss = np.repeat([-0.1, -0.2, -0.001], 80)

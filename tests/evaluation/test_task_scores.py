@@ -1,4 +1,4 @@
-"""Scores are the field's: those made by hand and by other code, the same in each run, blind to rotation."""
+"""Probe scores equal hand computations and other code, repeat exactly, and are invariant to rotation."""
 
 import numpy as np
 import pytest
@@ -28,8 +28,8 @@ def test_retrieval_by_hand() -> None:
     documents = unit(np.eye(16))
     queries = unit(np.stack([np.eye(16)[0], np.eye(16)[1] + 2 * np.eye(16)[2], np.arange(16, 0, -1.0)]))
     judgments = np.array([[0, 0, 1], [1, 1, 1], [2, 12, 1]])
-    found = score_retrieval(queries, documents, judgments, 1)
-    assert found == {"ndcg@10": pytest.approx((1 + 1 / np.log2(3)) / 3), "recall@10": pytest.approx(2 / 3)}
+    scores = score_retrieval(queries, documents, judgments, 1)
+    assert scores == {"ndcg@10": pytest.approx((1 + 1 / np.log2(3)) / 3), "recall@10": pytest.approx(2 / 3)}
 
 
 def test_similarity_by_hand() -> None:
@@ -39,8 +39,8 @@ def test_similarity_by_hand() -> None:
     assert score_similarity(first, second, np.array([5, 1, 3.0])) == {"spearman": pytest.approx(0.5)}
 
 
-def test_an_encoder_that_says_the_same_of_all_has_no_correlation() -> None:
-    """Not NaN, which a receipt could not hold; equal but for rounding is equal."""
+def test_equal_cosines_have_no_correlation() -> None:
+    """0 instead of NaN, which a receipt cannot hold; equal up to float32 error is equal."""
     same = unit(np.ones((4, 3)))
     nearly = same + np.float32(1e-7) * np.arange(4, dtype=np.float32)[:, None]
     assert score_similarity(same, nearly, np.array([1, 2, 3, 4.0])) == {"spearman": 0.0}
@@ -59,11 +59,12 @@ def test_no_text_votes_for_itself() -> None:
     """Each text's nearest is of the other label: with one neighbour kNN is wrong, as it would not be with itself."""
     angles = np.repeat(np.linspace(0, np.pi, 12, endpoint=False), 2) + np.tile([0, 0.01], 12)
     vectors = unit(np.stack([np.cos(angles), np.sin(angles)], axis=1))
-    found = score_classification(vectors, ["a", "b"] * 12, 1, 12, 20, 0)
-    assert found["knn_accuracy"] < 0.15
+    scores = score_classification(vectors, ["a", "b"] * 12, 1, 12, 20, 0)
+    assert scores["knn_accuracy"] < 0.15
 
 
 def test_more_neighbours_than_texts_are_all_of_them() -> None:
+    """n_neighbours above the number of training texts is cut to it."""
     vectors, labels = blobs(3, 0.05)
     assert score_classification(vectors, labels, 1000, 3, 1, 0)["knn_accuracy"] == 1.0
 
@@ -73,16 +74,16 @@ def test_clustering_is_the_mean_of_the_runs_v_measures() -> None:
     vectors, labels = blobs(15, 0.4)
     expected = []
     for seed in (7, 8, 9):
-        found = KMeans(4, n_init=1, random_state=seed).fit(vectors.astype(np.float64)).labels_
-        h, c = homogeneity_score(labels, found), completeness_score(labels, found)
+        scores = KMeans(4, n_init=1, random_state=seed).fit(vectors.astype(np.float64)).labels_
+        h, c = homogeneity_score(labels, scores), completeness_score(labels, scores)
         expected.append(2 * h * c / (h + c))
     assert len(set(expected)) > 1
     assert score_clustering(vectors, labels, 3, 7) == {"v_measure": pytest.approx(np.mean(expected))}
 
 
 @pytest.mark.parametrize("measure", ["similarity", "classification", "clustering", "retrieval"])
-def test_scores_do_not_hang_on_the_axes(measure: str) -> None:
-    """A rotated space says the same of the texts, to the digits of float32."""
+def test_scores_are_invariant_to_rotation(measure: str) -> None:
+    """A rotated space scores the same to .01, and a repeated score is identical."""
     vectors, labels = blobs(15, 0.4)
     turned = (vectors @ ortho_group.rvs(8, random_state=0)).astype(np.float32)
     pairs = np.array([[i, i + 30, 1] for i in range(30)])

@@ -1,4 +1,4 @@
-"""Tasks are read as they are written, and every fault is named by file and line."""
+"""Task data is read as written, and every fault is reported with file and line."""
 
 import gzip
 import json
@@ -46,7 +46,8 @@ def test_a_beir_folder_is_its_test_split(tmp_path: Path) -> None:
     assert sorted(task.positives()) == [("ask 1", "t2 x2"), ("ask 2", "t1 x1")]
 
 
-def test_without_a_test_split_the_whole_is_taken(tmp_path: Path) -> None:
+def test_without_a_test_split_all_judgments_are_taken(tmp_path: Path) -> None:
+    """A BEIR folder with qrels/all.tsv alone is valid."""
     write(tmp_path / "corpus.jsonl", {"_id": "d", "text": "x"})
     write(tmp_path / "queries.jsonl", {"_id": "q", "text": "ask"})
     (tmp_path / "qrels").mkdir()
@@ -55,6 +56,7 @@ def test_without_a_test_split_the_whole_is_taken(tmp_path: Path) -> None:
 
 
 def test_pairs_keep_their_grades_and_both_sides_are_encoded(tmp_path: Path) -> None:
+    """First and second texts are encoded as queries; none as documents."""
     records = [{"first": "a", "second": "b", "score": 5}, {"first": "c", "second": "d", "score": 0.5}]
     task = read_task("similarity", write(tmp_path / "s.jsonl", *records), 1)
     assert isinstance(task, SimilarityData)
@@ -64,6 +66,7 @@ def test_pairs_keep_their_grades_and_both_sides_are_encoded(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("kind", ["classification", "clustering"])
 def test_labels_may_be_words_or_whole_numbers_and_files_may_be_packed(tmp_path: Path, kind: TaskType) -> None:
+    """1 and 1.0 are the label "1"; .gz is read."""
     lines = [{"text": "a", "label": 1}, {"text": "b", "label": "two"}, {"text": "c", "label": 1.0}]
     path = tmp_path / "c.jsonl.gz"
     path.write_bytes(gzip.compress("\n".join(map(json.dumps, lines)).encode()))
@@ -92,6 +95,7 @@ def test_labels_may_be_words_or_whole_numbers_and_files_may_be_packed(tmp_path: 
     ],
 )  # fmt: skip
 def test_each_fault_has_its_line(tmp_path: Path, kind: TaskType, records: list[Any], message: str) -> None:
+    """Missing, empty, repeated and malformed values name line, got, expected and remedy."""
     with pytest.raises(BadInput, match=message):
         read_task(kind, write(tmp_path / "f", *records), 1)
 
@@ -106,5 +110,6 @@ def test_a_label_with_fewer_texts_than_folds_is_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+    """No traceback."""
     with pytest.raises(BadInput, match="none: not found; check the path"):
         read_task("similarity", tmp_path / "none", 1)

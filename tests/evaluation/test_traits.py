@@ -1,9 +1,10 @@
-"""Each trait of a query is what a person would count."""
+"""Traits of a query are what a person would count."""
 
 from attune.evaluation.statistics.slices import lexical_overlaps, n_unseen_words, n_words, sources
 
 
-def test_the_length_of_a_query_is_its_words_and_characters_where_no_spaces_part_them() -> None:
+def test_query_length_counts_words_or_characters_without_spaces() -> None:
+    """Chinese and other scripts without spaces count by character."""
     assert n_words(["Sort a DataFrame, quickly!", "", "如何排序"]).tolist() == [4, 0, 4]
 
 
@@ -16,7 +17,8 @@ def test_overlap_is_the_share_of_the_querys_words_in_its_best_answer() -> None:
     assert lexical_overlaps(["no answer"], [[]]).tolist() == [0]
 
 
-def test_words_count_as_unseen_if_no_text_of_training_has_them() -> None:
+def test_words_that_no_training_text_contains_are_unseen() -> None:
+    """Distinct words, whatever their case; identifiers count by their parts."""
     seen = ["Sort the rows", "def pivot_table(DataFrame)"]
     assert n_unseen_words(["pivot the frame", "Melt, melt the ROWS!", "melt and stack"], seen).tolist() == [0, 1, 3]
     assert n_unseen_words(["anything"], []).tolist() == [1]

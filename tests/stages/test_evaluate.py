@@ -1,4 +1,4 @@
-"""Evaluation scores every judged query over the whole corpus, from embeddings alone, and refuses what does not fit."""
+"""Every judged query is scored over the whole corpus from embeddings alone; misfits are refused."""
 
 import shutil
 from dataclasses import dataclass
@@ -79,7 +79,8 @@ def save_embeddings(path: Path, vectors: np.ndarray[Any, Any]) -> None:
     np.save(path, (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32))
 
 
-def test_the_receipt_holds_the_test_measures_in_order_then_sizes_then_two_dev_measures(case: Case) -> None:
+def test_the_receipt_holds_test_measures_then_sizes_then_dev_measures(case: Case) -> None:
+    """`dvc metrics diff` shows the keys in this order."""
     receipt = case.run()
     told = [f"{split}_{key}" for split in ("dev", "train") for key in ("recall@10", "ndcg@10")]
     assert list(receipt) == [*MEASURES, "n_queries", "n_documents", *told, "n_paraphrases"]
@@ -88,6 +89,7 @@ def test_the_receipt_holds_the_test_measures_in_order_then_sizes_then_two_dev_me
 
 
 def test_an_independent_library_finds_the_same_figures_in_the_run(case: Case) -> None:
+    """ir-measures computes the receipt's figures from run.parquet."""
     receipt = case.run()
     run = read(case.root / "out/run.parquet", RUN)
     scored = [ir_measures.ScoredDoc(q, d, -float(rank)) for q, rank, d, _ in run.iter_rows()]
@@ -111,7 +113,8 @@ def order(measure: str) -> tuple[int, int]:
     return ["R", "RR", "nDCG", "AP"].index(name), int(depth)
 
 
-def test_every_query_of_dev_and_test_has_its_scores_and_their_mean_is_the_receipt(case: Case) -> None:
+def test_every_query_has_its_scores_and_their_mean_is_the_receipt(case: Case) -> None:
+    """scores.parquet has one row per dev and test query, sorted by id."""
     receipt = case.run()
     scores = pl.read_parquet(case.root / "out/scores.parquet").filter(pl.col("split") != "train")
     assert scores.columns == ["query_id", "split", *MEASURES]
@@ -121,6 +124,7 @@ def test_every_query_of_dev_and_test_has_its_scores_and_their_mean_is_the_receip
 
 
 def test_the_groups_hold_every_test_query_and_their_mean_is_the_receipt(case: Case) -> None:
+    """The csv kept in git weighs to the receipt's means."""
     receipt = case.run()
     kept = pl.read_csv(case.root / "out.csv")
     assert kept.columns == list(COLUMNS) and kept["n"].sum() == 12
@@ -129,6 +133,7 @@ def test_the_groups_hold_every_test_query_and_their_mean_is_the_receipt(case: Ca
 
 
 def test_the_run_ranks_the_top_100_of_every_query_without_gaps(case: Case) -> None:
+    """Ranks are 1 to 100, scores fall, no document repeats."""
     case.run()
     run = read(case.root / "out/run.parquet", RUN)
     assert run.equals(run.sort("query_id", "rank"))
@@ -147,6 +152,7 @@ def test_bm25_is_scored_from_the_texts_alone(case: Case) -> None:
 
 
 def test_the_same_input_gives_the_same_bytes(case: Case) -> None:
+    """Run and scores are byte-identical when repeated."""
     case.run(out="one")
     case.run(out="two")
     for name in ("run.parquet", "scores.parquet"):
@@ -155,6 +161,7 @@ def test_the_same_input_gives_the_same_bytes(case: Case) -> None:
 
 @pytest.mark.parametrize(("name", "table"), [("corpus", "the corpus"), ("test", "the test queries")])
 def test_embeddings_of_another_number_of_rows_are_refused(case: Case, name: str, table: str) -> None:
+    """The line names the file, its shape and the expected rows."""
     path = case.root / f"embeddings/{name}.npy"
     np.save(path, np.load(path)[1:])
     with pytest.raises(BadInput, match=rf"{name}.npy: shape \(\d+, 8\), expected \d+ rows as in {table}"):
@@ -162,6 +169,7 @@ def test_embeddings_of_another_number_of_rows_are_refused(case: Case, name: str,
 
 
 def test_missing_and_damaged_embeddings_are_refused(case: Case) -> None:
+    """One line each, with the file."""
     (case.root / "embeddings/dev.npy").write_bytes(b"\x93NUMPY garbage")
     with pytest.raises(BadInput, match=r"dev\.npy: not a readable array"):
         case.run()
@@ -171,6 +179,7 @@ def test_missing_and_damaged_embeddings_are_refused(case: Case) -> None:
 
 
 def test_embeddings_with_nan_are_refused(case: Case) -> None:
+    """The line counts the affected rows."""
     vectors = np.load(case.root / "embeddings/corpus.npy")
     vectors[3] = np.nan
     np.save(case.root / "embeddings/corpus.npy", vectors)
@@ -187,6 +196,7 @@ def test_embeddings_with_nan_are_refused(case: Case) -> None:
     ],
 )
 def test_judgments_that_do_not_fit_are_refused(case: Case, change: pl.Expr, message: str) -> None:
+    """Unknown ids and queries without a relevant document are counted."""
     path = case.root / "splits/test/qrels.parquet"
     write(read(path, QRELS).with_columns(change), path, QRELS)
     with pytest.raises(BadInput, match=message):
@@ -224,11 +234,13 @@ def test_truncated_dimensions_are_scored_by_their_first_numbers_alone(case: Case
 
 
 def test_more_dimensions_than_there_are_is_bad_input(case: Case) -> None:
+    """The line names the parameter, the value and the limit."""
     with pytest.raises(BadInput, match=r"evaluate\.truncate_dims: got 9, but the embeddings have 8 dimensions"):
         case.run(truncate_dims=[9])
 
 
 def test_paraphrases_are_scored_where_there_are_some(case: Case) -> None:
+    """An empty split is left out; a copy of test scores as test does."""
     assert case.run()["n_paraphrases"] == 0
     for file in ("queries.parquet", "qrels.parquet"):
         shutil.copy(case.root / "splits/test" / file, case.root / "splits/paraphrases" / file)

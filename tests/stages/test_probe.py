@@ -1,4 +1,4 @@
-"""The probe scores an encoder on tracked tasks only, and leaves each counted text once for drift."""
+"""Stage probe scores tracked tasks only, and writes each counted text once for stage drift."""
 
 import json
 import shutil
@@ -60,6 +60,7 @@ def run(chosen: ProbeParams, model: Path, out: str = "one") -> dict[str, Any]:
 
 
 def test_the_receipt_holds_each_tasks_measures_and_size(project: Path, tiny_encoder: Path) -> None:
+    """Keys are <task>.<measure>, then n and is_counted, in the order of the tasks."""
     receipt = run(params(**TASKS), tiny_encoder)
     assert list(receipt) == [
         *("n_general_texts", "n_general_pairs"),
@@ -73,9 +74,7 @@ def test_the_receipt_holds_each_tasks_measures_and_size(project: Path, tiny_enco
     assert 0 < receipt["find.ndcg@10"] <= receipt["find.recall@10"] <= 1
 
 
-def test_drift_gets_each_counted_text_once_and_the_pairs_that_belong_together(
-    project: Path, tiny_encoder: Path
-) -> None:
+def test_drift_gets_each_counted_text_once_and_the_positive_pairs(project: Path, tiny_encoder: Path) -> None:
     """11 queries; of the pairs the 12 firsts, as the seconds are queries; of the labelled texts one; 11 passages."""
     receipt = run(params(**TASKS), tiny_encoder)
     vectors, pairs = np.load("one/general.npy"), np.load("one/positives.npy")
@@ -96,7 +95,7 @@ def test_the_same_encoder_gets_the_same_bytes_and_a_copy_of_it_too(project: Path
 
 
 def test_queries_and_documents_have_their_prompts() -> None:
-    """A text that is asked and found is encoded as each; drift takes it once, as a query."""
+    """A text that is query and document is encoded as each; drift takes it once, as a query."""
     tasks = [
         RetrievalData(["a", "b"], ["b", "c"], np.array([[0, 0, 1], [1, 1, 2], [1, 0, 0]])),
         SimilarityData(["a"], ["d"], np.array([1.0])),
@@ -110,6 +109,7 @@ def test_queries_and_documents_have_their_prompts() -> None:
 
 
 def test_without_retrieval_there_are_no_documents_and_no_pairs(project: Path, tiny_encoder: Path) -> None:
+    """Empty pairs have two columns, as stage drift expects."""
     receipt = run(params(sort=TASKS["sort"]), tiny_encoder)
     assert (receipt["n_general_texts"], receipt["n_general_pairs"]) == (12, 0)
     assert np.load("one/positives.npy").shape == (0, 2)
@@ -123,6 +123,7 @@ def test_a_path_that_dvc_does_not_track_is_refused(project: Path, path: str) -> 
 
 
 def test_the_tracked_paths_are_those_of_dvc_yaml() -> None:
+    """TRACKED equals the data dependencies of stage probe."""
     deps = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]["probe"]["do"]["deps"]
     assert tuple(dep for dep in deps if dep.startswith("data/")) == TRACKED
 

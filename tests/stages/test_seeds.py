@@ -1,4 +1,4 @@
-"""Several training seeds are scored as evaluate scores, and their spread reaches the interval of the delta."""
+"""Several training seeds are scored as evaluate scores them; their spread widens the interval of the delta."""
 
 import json
 import subprocess
@@ -122,13 +122,13 @@ def test_one_seed_is_the_tuned_system_with_the_interval_of_the_comparison(whole:
     receipt = whole.run()
     base, tuned = (whole.scores(f"runs/{name}/scores.parquet") for name in ("base", "tuned"))
     sides = [{name: on_test(side, name) for name in REPORTED} for side in (base, tuned)]
-    found = compare(*sides, *RESAMPLING)
+    comparison = compare(*sides, *RESAMPLING)
     assert receipt["n_seeds"] == 1
     for name in REPORTED:
         assert receipt[f"sd_{name}"] == 0
         assert receipt[f"mean_{name}"] == pytest.approx(sides[1][name].mean(), abs=1e-6)
         for key in ("delta", "ci_low", "ci_high"):
-            assert receipt[f"{key}_{name}"] == pytest.approx(getattr(found[name], key), abs=1e-6)
+            assert receipt[f"{key}_{name}"] == pytest.approx(getattr(comparison[name], key), abs=1e-6)
     written = whole.scores("out/scores.parquet")
     assert written["seed"].unique().to_list() == [13]
     assert written.drop("seed").equals(tuned.filter(pl.col("split") != "train").sort("query_id"))
@@ -182,6 +182,7 @@ def test_the_receipt_by_hand(whole: Case) -> None:
 
 
 def test_the_same_input_gives_the_same_bytes(whole: Case) -> None:
+    """Receipt and table are byte-identical when repeated."""
     whole.give(13, [4])
     one = whole.run()
     table = (whole.root / "out/scores.parquet").read_bytes()
@@ -191,6 +192,7 @@ def test_the_same_input_gives_the_same_bytes(whole: Case) -> None:
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"first": 13}', '{"first": "x", "others": []}'])
 def test_a_damaged_list_of_seeds_is_one_line(whole: Case, content: str) -> None:
+    """Damaged and missing seeds.json name the file and the remedy."""
     (whole.root / "models/seeds.json").write_text(content)
     with pytest.raises(BadInput, match=r"seeds\.json: not what merge writes"):
         whole.run()
@@ -200,7 +202,7 @@ def test_a_damaged_list_of_seeds_is_one_line(whole: Case, content: str) -> None:
 
 
 def test_scores_of_other_queries_are_refused(whole: Case, tmp_path: Path) -> None:
-    """Base scored on a test query less."""
+    """Base scored on one test query less than the seeds."""
     whole.give(13, [])
     path = whole.root / "runs/base/scores.parquet"
     kept = path.read_bytes()
