@@ -84,8 +84,8 @@ def test_groups_that_differ_fail_and_say_why(before: list[int], now: list[int], 
 
 
 @pytest.mark.parametrize("lock", [LOCK, LOCK_OF_FOLDERS])
-def test_the_test_split_is_told_by_its_hash_wherever_it_stands(lock: str) -> None:
-    """In evaluate@tuned, or in seeds where evaluate reads all splits as one folder; without a hash nothing is told."""
+def test_the_test_split_is_known_by_its_hash_in_either_stage(lock: str) -> None:
+    """In evaluate@tuned, or in seeds where evaluate reads all splits as one folder; without either, it is missing."""
     here = Files({"dvc.lock": LOCK_OF_FOLDERS})
     same = list(same_test_rule(PARAMS, Files({"dvc.lock": lock}), here.read))  # type: ignore[arg-type]
     assert same == [(True, "the test split and the corpus are those of main")]

@@ -25,7 +25,7 @@ from attune.stage import ADVANCED_FILE, PARAMS_FILE, Params
 
 SYSTEMS = ("tuned", "onnx_int8")
 TESTED_ON = ("data/splits/test", "data/prepared/corpus.parquet")
-TESTED_BY = ("evaluate@tuned", "seeds")  # stages with these inputs; the first that records a hash is asked
+TESTED_BY = ("evaluate@tuned", "seeds")  # stages that record these inputs; the first one's hash counts
 METRICS = "metrics"
 MAX_NAMED = 3  # figures listed in one message
 
