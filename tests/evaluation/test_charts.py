@@ -1,4 +1,4 @@
-"""Charts are parts of a page: its colours, its letters, words for those who cannot see, always the same bytes."""
+"""Charts use the page's colours and font, have a text alternative, and are equal bytes for equal figures."""
 
 import re
 from xml.etree import ElementTree
@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from attune.evaluation.page.charts import Gains, forest, gains, recall_curves, scatter, trade_off, training
+from attune.evaluation.page.charts import Gains, forest, gains, interpolation, recall, scatter, training
 from attune.evaluation.page.svg import COLOURS, NAMESPACE, Chart
 from attune.tuning.curve import Point
 
@@ -15,39 +15,39 @@ NASTY = "<b>$x_1$</b> & %s"
 
 
 def draw_all() -> list[Chart]:
-    """One of each kind."""
+    """One chart of each kind."""
     points = [
         {"share": share, "dev": 0.5 + share / 5, "general": 0.9 - share / 9, "is_chosen": share == 1}
         for share in (0, 1)
     ]
     return [
-        recall_curves({"base": np.linspace(0.1, 0.5, 20), "tuned": np.linspace(0.2, 0.7, 20)}),
+        recall({"base": np.linspace(0.1, 0.5, 20), "tuned": np.linspace(0.2, 0.7, 20)}),
         gains(Gains(np.arange(10), 70, np.arange(10)[::-1]), "ndcg@10"),
         scatter(np.array([[0.0, 1.0, 3.0], [1.0, 0.5, 2.0], [1.0, 1.0, 9.0]]), "ndcg@10"),
         forest([ROW | {"label": NASTY}], "measures", "By measure", "change"),
         training([Point(0, None, 0.5), Point(10, 0.9, 0.7)], 10),
-        trade_off(points),
+        interpolation(points),
     ]
 
 
 @pytest.fixture(scope="module")
 def charts() -> list[Chart]:
-    """Drawn once."""
+    """One chart of each kind, drawn once."""
     return draw_all()
 
 
 def test_same_figures_same_bytes(charts: list[Chart]) -> None:
-    """No date, no random ids."""
+    """Charts hold no date and no random ids."""
     assert [chart.svg for chart in draw_all()] == [chart.svg for chart in charts]
 
 
 def test_charts_do_not_leak_into_the_page(charts: list[Chart]) -> None:
-    """No style for all elements, no fixed colours or letters, no address to fetch, no id twice on one page."""
+    """No global style, no fixed colours or fonts, no external address, no id twice on one page."""
     ids: list[str] = []
     for chart in charts:
         root = ElementTree.fromstring(chart.svg)
         assert not {NAMESPACE + "style", NAMESPACE + "metadata"} & {element.tag for element in root.iter()}
-        assert not any(stand_in in chart.svg for stand_in in COLOURS.values())
+        assert not any(placeholder in chart.svg for placeholder in COLOURS.values())
         assert "var(--" in chart.svg and "font:" not in chart.svg
         own = [element.get("id") for element in root.iter() if element.get("id")]
         assert all(id_.startswith(f"{chart.name}-") for id_ in own)
@@ -57,32 +57,36 @@ def test_charts_do_not_leak_into_the_page(charts: list[Chart]) -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_charts_have_words(charts: list[Chart]) -> None:
-    """A title and a description, which name the figures; text from the data is shown as it is."""
+def test_charts_have_a_text_alternative(charts: list[Chart]) -> None:
+    """Title and description give the figures; text from the data is shown unchanged."""
     for chart in charts:
         root = ElementTree.fromstring(chart.svg)
         words = {element.get("id"): element.text for element in root}
         assert root.get("role") == "img"
-        assert [words[id_] for id_ in root.get("aria-labelledby", "").split()] == [chart.title, chart.told]
-    told = {chart.name: chart.told for chart in charts}
-    assert told["recall"] == "Mean recall on test: base 0.100 at 1, 0.289 at 10; tuned 0.200 at 1, 0.437 at 10."
-    assert told["gains"].startswith(
+        assert [words[id_] for id_ in root.get("aria-labelledby", "").split()] == [chart.title, chart.description]
+    described = {chart.name: chart.description for chart in charts}
+    assert described["recall"] == "Mean recall@k on test: base 0.100 at 1, 0.289 at 10; tuned 0.200 at 1, 0.437 at 10."
+    assert described["gains"].startswith(
         "45 queries gained, 70 are unchanged, 45 lost; 10 gained and 35 lost more than 0.5."
     )
-    assert told["scatter"].startswith("Bubbles above the diagonal hold 3 queries, those below it 2;")
-    assert told["measures"] == f"{NASTY} +0.125 (-0.100 to +0.300)."
+    assert described["scatter"].startswith("3 queries lie above the diagonal (tuned is better) and 2 below it.")
+    assert described["measures"] == f"{NASTY} +0.125 (-0.100 to +0.300)."
     assert (
-        told["training"]
+        described["training"]
         == "The encoder of step 10 is kept. dev nDCG@10 0.500 at step 0, 0.700 at step 10; loss 0.900 at step 10."
     )
-    assert told["trade-off"].endswith("share 1: dev 0.700, general 0.789 (ships).")
+    assert described["interpolation"].endswith("share 1: dev 0.700, general 0.789 (chosen).")
     shown = ElementTree.fromstring(charts[3].svg)
     assert NASTY in [element.text for element in shown.iter(NAMESPACE + "text")]
 
 
-def test_empty_charts_are_drawn_too() -> None:
-    """Nothing trained, nothing gained, no slice with an interval."""
-    assert training([Point(0, None, 0.5)], 0).told == "The encoder of step 0 is kept. dev nDCG@10 0.500 at step 0."
-    assert gains(Gains(np.zeros(10, int), 5, np.zeros(10, int)), "ndcg@10").told.startswith("0 queries gained, 5 are")
+def test_charts_without_data_are_drawn() -> None:
+    """No training, no gain, no slice with an interval: the chart is drawn and says so."""
+    assert (
+        training([Point(0, None, 0.5)], 0).description == "The encoder of step 0 is kept. dev nDCG@10 0.500 at step 0."
+    )
+    assert gains(Gains(np.zeros(10, int), 5, np.zeros(10, int)), "ndcg@10").description.startswith(
+        "0 queries gained, 5 are"
+    )
     lone = {"low": None, "high": None, "delta": 0.1, "label": "x"}
-    assert forest([lone], "slices", "By slice", "change").told == "No row has enough queries for an interval."
+    assert forest([lone], "slices", "By slice", "change").description == "No row has enough queries for an interval."

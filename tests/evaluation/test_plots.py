@@ -1,4 +1,4 @@
-"""`dvc plots show` and `dvc plots diff` draw the csv files of metrics/plots as dvc.yaml says, two revisions in one."""
+"""`dvc plots show` and `dvc plots diff` draw the csv files of metrics/plots as dvc.yaml defines, also two revisions."""
 
 import json
 import shutil
@@ -14,16 +14,17 @@ GAIN = "test,ndcg@10,8,0.5,0.625,0.125,-0.1,0.3,0.2,0.9,5,2,1,0.4"
 
 
 def defined() -> dict[str, dict[str, Any]]:
+    """The plots of dvc.yaml by name."""
     plots = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["plots"]
     return {name: given for plot in plots for name, given in plot.items()}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The pipeline's files without its outputs, in a git repository; the csv files are committed and then changed."""
+    """A git repository with dvc.yaml and the csv files, one of which is changed after the commit."""
     import git
 
-    for name in ("dvc.yaml", "params.yaml", "libraries.yaml"):
+    for name in ("dvc.yaml", "params.yaml", "advanced.yaml", "libraries.yaml"):
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / ".dvc/plots", tmp_path / ".dvc/plots")
     (tmp_path / ".dvc/config").write_text("[core]\n    analytics = false\n")
@@ -36,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_every_csv_file_has_a_plot_with_a_title() -> None:
-    """Among those that the first round leaves; titles are words, not paths."""
+    """Each csv file of the first round is drawn; titles are words, not paths."""
     files = {file for given in defined().values() for file in given["y"]}
     names = ("training", "merge", "comparisons", "slices")
     assert files == {f"metrics/plots/{name}.csv" for name in names}
@@ -44,7 +45,7 @@ def test_every_csv_file_has_a_plot_with_a_title() -> None:
 
 
 def test_a_diff_shows_both_revisions_with_their_intervals(folder: Path) -> None:
-    """Of a file that git alone keeps, in a clone without a cache."""
+    """Works for files that only git keeps, in a clone without a DVC cache."""
     name = "gain by measure"
     spec = json.loads(dvc(folder, "plots", "diff", "HEAD", "--show-vega", "--targets", name).stdout)
     assert spec["title"]["text"] == defined()[name]["title"]
@@ -55,7 +56,7 @@ def test_a_diff_shows_both_revisions_with_their_intervals(folder: Path) -> None:
 
 
 def test_all_plots_are_drawn(folder: Path) -> None:
-    """`dvc plots show` leaves one page with the title of each."""
+    """`dvc plots show` writes one page with the title of each plot."""
     dvc(folder, "plots", "show", "--out", "plots")
     page = (folder / "plots/index.html").read_text()
     assert all(f'"{given["title"]}"' in page for given in defined().values())

@@ -283,7 +283,7 @@ def test_scores_are_told_again_without_the_leaked_queries(case: Case) -> None:
     assert (without["n_queries"], without["baseline"], without["tuned"]) == (5, 0.8, 1.0)
     assert without["ci_low"] <= without["delta"] == 0.2 <= without["ci_high"]
     between = f"{without['ci_low']:+.3f} to {without['ci_high']:+.3f}"
-    assert f"| without any leak, semantic included | 5 | 0.800 | 1.000 | +0.200 | {between} |" in page
+    assert f"| without any leak | 5 | 0.800 | 1.000 | +0.200 | {between} |" in page
     assert "| title\\_7 | title\\_7 | 1.000 |" in page and page.count("| 0.830 |") == 1 and "| 0.990 |" not in page
 
 
