@@ -1,4 +1,4 @@
-"""A BEIR folder: read whole, or refused with the file, the line and what to do."""
+"""A BEIR folder is read completely, or refused with the file, the line and what to do."""
 
 import gzip
 import json
@@ -78,7 +78,7 @@ def test_windows_files_blank_lines_and_other_keys_are_read(tmp_path: Path) -> No
 
 
 def test_blank_rows_and_unanswered_queries_are_dropped_and_counted(tmp_path: Path) -> None:
-    """With their judgments; a document that no query is judged on stays."""
+    """Their judgments are dropped, too; a document without a judgment stays."""
     raw = read_beir(
         write(
             tmp_path,

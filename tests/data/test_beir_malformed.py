@@ -132,7 +132,7 @@ def of_files(draw: st.DrawFn) -> Damage:
 
 
 def check(raw: RawData) -> None:
-    """What every later stage counts on."""
+    """Checks the properties that later stages rely on."""
     documents = {document.document_id: document for document in raw.documents}
     queries = {query.query_id: query for query in raw.queries}
     assert len(documents) == len(raw.documents) and len(queries) == len(raw.queries)

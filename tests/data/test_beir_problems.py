@@ -1,4 +1,4 @@
-"""What is wrong with a BEIR folder is said all at once, each problem with its file, line, column and remedy."""
+"""All problems of a BEIR folder are reported at once, each with its file, line, column and remedy."""
 
 import gzip
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How a package's sources are read: sentences, source texts, flaws and the names that users know."""
+"""Reading a package's sources: sentences, source texts, flaws and public names."""
 
 import ast
 from textwrap import dedent
@@ -310,7 +310,7 @@ def test_an_internal_module_has_no_public_names_of_its_own() -> None:
 
 
 def test_circular_imports_resolve_to_nothing() -> None:
-    """And do not recurse without end."""
+    """Resolution ends."""
     found = names(
         p="from .a import *\nfrom .a import x",
         p__a="from .b import *\nfrom .b import x",

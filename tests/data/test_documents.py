@@ -1,4 +1,4 @@
-"""A corpus of texts or rows is read whole, or refused with the file, the line and what to do."""
+"""A corpus of texts or rows is read completely, or refused with the file, the line and what to do."""
 
 import gzip
 import tempfile
@@ -190,7 +190,7 @@ def test_every_kind_of_table_gives_the_same_corpus(tmp_path: Path, name: str) ->
 
 
 def test_a_corpus_file_of_beir_is_a_table(tmp_path: Path) -> None:
-    """With _id as column of ids; a missing title is empty."""
+    """Column _id gives the ids; a missing title is empty."""
     write(tmp_path, {"corpus.jsonl": '{"_id": "d1", "title": "T", "text": "body"}\n{"_id": "d2", "text": "more"}\n'})
     entries, _ = read_documents(tmp_path / "corpus.jsonl", columns(title="title", document_id="_id"))
     assert [entry.document for entry in entries] == [Document("d1", "T", "body"), Document("d2", "", "more")]

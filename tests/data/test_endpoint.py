@@ -112,7 +112,7 @@ def test_answers_are_in_the_order_of_the_documents(tmp_path: Path) -> None:
 
 
 def test_n_parallel_bounds_the_requests_at_one_time(tmp_path: Path) -> None:
-    """Of 12 requests at most 4 are open together, and more than one."""
+    """At most 4 of 12 requests are open at one time, and more than one."""
     now, most = [0], [0]
     lock = threading.Lock()
 
@@ -288,7 +288,7 @@ def test_a_refusal_is_one_line_with_url_and_advice(
 
 
 def test_no_server_is_one_line(tmp_path: Path) -> None:
-    """With the address, the cause, and what to do."""
+    """The message gives the address, the cause and what to do."""
     with Model(echo).serving() as model:
         url = model.url
     with pytest.raises(
@@ -309,7 +309,7 @@ def test_any_text_can_be_answered_and_kept(tmp_path: Path, content: str | None) 
 
 
 def test_a_damaged_cache_is_one_line(tmp_path: Path) -> None:
-    """With the file and what to do."""
+    """The message gives the file and what to do."""
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "answers.sqlite").write_bytes(b"no database" * 100)
     with pytest.raises(BadInput, match=r"answers\.sqlite: file is not a database; free the disk or remove the file"):

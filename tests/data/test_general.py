@@ -1,4 +1,4 @@
-"""The general texts are what their page says: enough, valid, different, and the probe is nothing that training saw."""
+"""The general texts are as their README says: enough, valid, different, and the probe shares none with training."""
 
 import json
 import re

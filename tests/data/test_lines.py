@@ -1,4 +1,4 @@
-"""Lines and JSON objects of text files: all good ones are read, each bad one is a problem with its file and line."""
+"""Lines and JSON objects of text files: valid ones are read, each bad one is a problem with its file and line."""
 
 import gzip
 import json
@@ -23,7 +23,7 @@ def zst(content: bytes) -> bytes:
 
 
 def lines_of(folder: Path, content: bytes, name: str = "x.txt") -> tuple[list[tuple[str, str]], str]:
-    """What is read, with only the line for a place, and the problems."""
+    """Reads a file; returns its lines with their numbers, and the problems."""
     (folder / name).write_bytes(content)
     problems = Problems()
     lines = []

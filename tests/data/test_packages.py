@@ -1,4 +1,4 @@
-"""The code search data of a package: its documents, its queries, and what is left out and counted."""
+"""Code search data of a package: documents, queries, and counts of dropped ones by reason."""
 
 import random
 import sys
@@ -83,7 +83,7 @@ def test_a_function_is_a_document_and_its_first_sentence_the_query(collect: Coll
 def test_the_second_sentence_replaces_a_flawed_first_one(
     collect: Collect,
 ) -> None:
-    """Where both are flawed, the document stays without a query."""
+    """If both are flawed, the document stays without a query."""
     raw = collect(
         {
             "sample/a.py": function("first", "Sum up all parts. Never used here.")
@@ -220,7 +220,7 @@ def test_a_package_is_read_and_never_imported(collect: Collect) -> None:
 
 
 def test_a_package_that_is_missing_or_without_python_is_one_line(collect: Collect) -> None:
-    """With its name and what to do."""
+    """The message gives its name and what to do."""
     with pytest.raises(BadInput, match=r"collect\.packages: 'no-such-package' is not installed; install it or"):
         collect_packages(["no-such-package"], RULES)
     with pytest.raises(BadInput, match="'sample' has no Python files on record; install it from a wheel"):

@@ -1,4 +1,4 @@
-"""A table of pairs or triplets: read whole, or refused with the line, the column and what to do."""
+"""A table of pairs or triplets is read completely, or refused with the line, the column and what to do."""
 
 import math
 from collections import Counter
@@ -114,7 +114,7 @@ def test_a_negative_is_the_document_with_its_text_even_if_that_comes_later(tmp_p
 
 
 def test_blank_cells_and_repeated_pairs_are_counted(tmp_path: Path, form: str) -> None:
-    """What is left out is counted by reason; queries that only have judgments of 0 are left out too."""
+    """Dropped rows are counted by reason; queries that have only judgments of 0 are dropped, too."""
     rows = table("q|d|rel", "x|a|1", " |b|1", "y| |1", "x|a|1", "|c|1", "z|e|0")
     raw = read(tmp_path, form, rows, relevance="rel")
     assert [query.text for query in raw.queries] == ["x"]

@@ -1,4 +1,4 @@
-"""See Also sections as queries: read in numpydoc's format, resolved to one document, kept only if they say enough."""
+"""Paraphrases from See Also sections: parsed in numpydoc's format, resolved to one document, filtered as queries."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""All alike pairs and no others: against the definition, pair by pair, and against an independent library."""
+"""Similarity join: exactly the similar pairs, by the definition pair by pair and by scikit-learn."""
 
 import random
 from itertools import combinations
@@ -34,7 +34,7 @@ def expected_pairs(texts: list[str], width: int, threshold: float) -> dict[tuple
 
 
 def all_pairs(texts: list[str], width: int, threshold: float) -> dict[tuple[int, int], float]:
-    """What `alike` says, spelled out: every member of a group of equal sets has the pairs of its first."""
+    """All pairs that `alike` finds, those of equal sets written out."""
     found = alike(texts, width, threshold)
     groups: dict[int, list[int]] = {}
     for row, first in enumerate(found.first.tolist()):
@@ -80,7 +80,7 @@ def test_long_texts_with_few_changes_agree_with_sparse_products(width: int, thre
 
 
 def test_small_blocks_find_what_large_ones_find(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What bounds memory does not show in the result."""
+    """The sizes of blocks, which bound memory, do not change the result."""
     chance = random.Random(3)
     texts = [" ".join(chance.choices("abcdefghij", k=chance.randint(1, 8))) for _ in range(200)]
     whole = all_pairs(texts, 1, 0.7)

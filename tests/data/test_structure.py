@@ -1,4 +1,4 @@
-"""What becomes a query leaves its document, wherever it stands; nothing else is lost."""
+"""Queries from structure are removed from their documents, with all repetitions; nothing else is lost."""
 
 import re
 
@@ -91,7 +91,7 @@ def test_a_query_is_removed_from_its_document(one: Entry, expected: tuple[str, s
 
 
 def test_a_heading_as_query_leaves_the_titles_of_its_subsections() -> None:
-    """Or it would retrieve them, and none of them is judged relevant."""
+    """It would otherwise retrieve them, and none of them is judged relevant."""
     asked = entry("Shop > 2. How to return a thing", BODY, "2. How to return a thing", True, "a#1")
     below = entry("Shop > 2. How to return a thing > Refunds", BODY, "Refunds", True, "a#2")
     raw = queries_from_structure([asked, below, entry("Shop > Else", BODY, "Else", True, "a#3")], RULES)

@@ -68,7 +68,7 @@ def test_windows_files_and_packed_files_read_the_same(tmp_path: Path, pack: Any)
 
 
 def test_a_csv_with_semicolons_is_read_as_spreadsheets_write_it(tmp_path: Path) -> None:
-    """Where the comma marks decimals; commas in later rows are text, and a header with a comma is split there."""
+    """Commas in later rows are then text; a header with more commas is split at these."""
     assert table(tmp_path / "t.csv", 'q;d\na, b;"c;d"\n') == [("t.csv:2", {"q": "a, b", "d": "c;d"})]
     assert columns_of(tmp_path / "t.csv", Problems()) == ["q", "d"]
     assert table(tmp_path / "u.csv", "q,d;e\na,b\n") == [("u.csv:2", {"q": "a", "d;e": "b"})]

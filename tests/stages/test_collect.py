@@ -1,4 +1,4 @@
-"""The collect stage: what it writes, how a miniature is chosen, and that it leaves nothing behind when it fails."""
+"""Stage collect: its files, the draw of a subset, and no output after an error."""
 
 import json
 import random
@@ -124,7 +124,7 @@ def test_triplets_need_columns_of_negatives(tmp_path: Path) -> None:
 
 
 def test_the_receipt_names_the_versions_of_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the counts of their documents."""
+    """It also counts their documents."""
     (tmp_path / "tool-3.1.dist-info").mkdir()
     (tmp_path / "tool-3.1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: tool\nVersion: 3.1\n")
     (tmp_path / "tool-3.1.dist-info" / "RECORD").write_text("tool.py,,\n")
@@ -155,7 +155,7 @@ def test_a_subset_that_leaves_a_given_split_empty_is_refused(tmp_path: Path) -> 
 
 
 def test_no_query_left_is_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the reasons; an empty path is named, too."""
+    """The message gives the reasons of dropped rows; an empty path is named, too."""
     (tmp_path / "empty-1.dist-info").mkdir()
     (tmp_path / "empty-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: empty\nVersion: 1\n")
     (tmp_path / "empty-1.dist-info" / "RECORD").write_text("empty.py,,\n")

@@ -1,4 +1,4 @@
-"""Domain data: reading it from its sources, finding what is near-identical, and splitting it without leaks.
+"""Domain data: readers of its sources, near-duplicate detection, and splits without leakage.
 
-Frames and texts in, frames out; no encoder, no paths of the pipeline.
+Takes and returns texts and frames; knows no encoder and no paths of the pipeline.
 """

@@ -65,9 +65,9 @@ class PrepareParams(Params):
 
 def share_relevance(qrels: pl.DataFrame, duplicate_of: pl.DataFrame) -> pl.DataFrame:
     """Copies each judgment to all near-identical documents; a document gets the highest of several relevances."""
-    groups = duplicate_of.rename({"document_id": "twin_id"})
+    groups = duplicate_of.rename({"document_id": "duplicate_id"})
     shared = qrels.join(duplicate_of, on="document_id").join(groups, on="duplicate_of")
-    shared = shared.select("query_id", pl.col("twin_id").alias("document_id"), "relevance")
+    shared = shared.select("query_id", pl.col("duplicate_id").alias("document_id"), "relevance")
     return shared.group_by("query_id", "document_id").agg(pl.col("relevance").max()).sort("query_id", "document_id")
 
 
@@ -77,7 +77,7 @@ def own_negatives(qrels: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
     return negatives.join(answers, on=list(NEGATIVES), how="anti").sort(list(NEGATIVES))
 
 
-def tied_by_user(documents: pl.DataFrame, queries: pl.DataFrame, qrels: pl.DataFrame, groups: pl.DataFrame) -> Int64:
+def user_edges(documents: pl.DataFrame, queries: pl.DataFrame, qrels: pl.DataFrame, groups: pl.DataFrame) -> Int64:
     """Returns the edges that the user's data sets, (n_edges, 2): relevance judgments and groups of queries.
 
     Nodes are the rows of the documents, then those of the queries.
@@ -92,12 +92,12 @@ def tied_by_user(documents: pl.DataFrame, queries: pl.DataFrame, qrels: pl.DataF
     return np.concatenate([pairs.to_numpy().astype(np.int64).reshape(-1, 2) for pairs in (judged, members)])
 
 
-def paraphrases_of(data: MergedData, twins: pl.DataFrame) -> pl.DataFrame:
+def paraphrases_of(data: MergedData, duplicates: pl.DataFrame) -> pl.DataFrame:
     """Returns the paraphrases, merged by equal text, with all near-identical documents."""
     texts, qrels = data.paraphrases
     answers = qrels.filter(pl.col("relevance") > 0).select("query_id", "document_id")
     return pl.DataFrame(
-        merge_paraphrases(texts.rows(), answers.rows(), dict(twins.iter_rows())), PARAPHRASES, orient="row"
+        merge_paraphrases(texts.rows(), answers.rows(), dict(duplicates.iter_rows())), PARAPHRASES, orient="row"
     )
 
 
@@ -110,19 +110,19 @@ def tables_of(data: MergedData, params: PrepareParams) -> dict[str, pl.DataFrame
     texts = full_texts(data.documents)
     similar = alike(texts, params.document_shingle, params.similar_document)
     ids, n = data.documents["document_id"], data.documents.height
-    twins = components(n, alike_with_symbols(texts, similar, params.document_shingle, params.identical_document))
-    documents = data.documents.with_columns(duplicate_of=ids.gather(twins))
+    identical = alike_with_symbols(texts, similar, params.document_shingle, params.identical_document)
+    documents = data.documents.with_columns(duplicate_of=ids.gather(components(n, identical)))
     answers = data.judged.filter(pl.col("relevance") > 0)
     duplicates = documents.select("document_id", "duplicate_of")
     qrels = share_relevance(answers, duplicates)
     queries = alike(data.queries["text"].to_list(), params.query_shingle, params.similar_query)
-    ties = [tied_by_user(documents, data.queries, qrels, data.groups), similar.edges(), queries.edges() + n]
-    first = components(n + data.queries.height, np.concatenate(ties))
-    if first.max(initial=0) >= n:
+    edges = [user_edges(documents, data.queries, qrels, data.groups), similar.edges(), queries.edges() + n]
+    clusters = components(n + data.queries.height, np.concatenate(edges))
+    if clusters.max(initial=0) >= n:
         raise BadInput("prepare: data/raw holds a query without a relevant document; run `dvc repro collect`")
     return {
-        "corpus": documents.with_columns(cluster_id=ids.gather(first[:n])).select(list(CORPUS)),
-        "queries": data.queries.with_columns(cluster_id=ids.gather(first[n:])).select(list(CLUSTERED_QUERIES)),
+        "corpus": documents.with_columns(cluster_id=ids.gather(clusters[:n])).select(list(CORPUS)),
+        "queries": data.queries.with_columns(cluster_id=ids.gather(clusters[n:])).select(list(CLUSTERED_QUERIES)),
         "qrels": qrels,
         "negatives": own_negatives(data.judged, qrels),
         "merged_queries": data.kept.filter(pl.col("query_id") != pl.col("kept")).select(

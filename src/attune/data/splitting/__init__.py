@@ -1,4 +1,4 @@
-"""Near-duplicates, clusters, and the leak audit: everything a split without leakage rests on.
+"""Near-duplicates, clusters and the leak audit, the parts of a split without leakage.
 
-Similarity is Jaccard over shingles; cosine leaks are audited in `stages/audit.py`.
+Similarity is Jaccard over shingles; stage audit finds leaks by cosine.
 """

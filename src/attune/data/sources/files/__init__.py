@@ -1,4 +1,4 @@
 """Readers of table files (csv, tsv, JSON lines, parquet) that name file, row and column in every error.
 
-They know nothing of queries or documents.
+They do not depend on queries, documents or judgments.
 """
