@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from attune.evaluation.statistics.chance import floor, too_few_resamples, worse
+from attune.evaluation.statistics.chance import significant_losses, smallest_p, too_few_resamples
 from attune.evaluation.statistics.comparisons import holm
 from attune.evaluation.statistics.significance import compare
 
@@ -14,9 +14,9 @@ pytestmark = pytest.mark.usefixtures("settled_heap")
 def test_the_floor_is_the_p_value_of_the_clearest_difference(n_resamples: int) -> None:
     """Forty queries that all gain: corrected for 20, the p-value is the floor."""
     p = compare({"m": np.zeros(40)}, {"m": np.ones(40)}, n_resamples, 0.95, 0)["m"].p_value
-    assert p == pytest.approx(floor(n_resamples))
-    assert holm([p] * 20)[0] == pytest.approx(floor(n_resamples, 20))
-    assert floor(100, 1000) == 1
+    assert p == pytest.approx(smallest_p(n_resamples))
+    assert holm([p] * 20)[0] == pytest.approx(smallest_p(n_resamples, 20))
+    assert smallest_p(100, 1000) == 1
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_too_few_resamples_are_warned_of_with_the_number_needed(
 ) -> None:
     """A warning appears where the smallest possible p-value is not below 5%; its number of resamples ends it."""
     warning = too_few_resamples(n_resamples, n_slices, 0.95)
-    assert bool(warning) == is_warned == (n_slices > 0 and floor(n_resamples, n_slices) >= 0.05)
+    assert bool(warning) == is_warned == (n_slices > 0 and smallest_p(n_resamples, n_slices) >= 0.05)
     if warning:
         needed = int(warning.partition("raise report.n_resamples to ")[2].split()[0].replace(",", ""))
         assert too_few_resamples(needed, n_slices, 0.95) == ""
@@ -37,4 +37,4 @@ def test_too_few_resamples_are_warned_of_with_the_number_needed(
 def test_rows_without_a_p_value_are_not_called_worse() -> None:
     """A slice needs a significant p-value to count as worse; the largest loss comes first."""
     rows = [{"delta": -0.1, "p_holm": None}, {"delta": -0.1, "p_holm": 0.01}, {"delta": -0.2, "p_holm": 0.02}]
-    assert worse(rows, 0.95) == [rows[2], rows[1]]
+    assert significant_losses(rows, 0.95) == [rows[2], rows[1]]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attune.evaluation.statistics.chance import worse
+from attune.evaluation.statistics.chance import significant_losses
 from attune.evaluation.statistics.comparisons import Resampling, holm
 from attune.evaluation.statistics.significance import compare
 from attune.evaluation.statistics.slices import by_name, by_number, by_trait, compare_slices
@@ -69,7 +69,7 @@ def test_a_slice_that_lost_is_named_though_the_whole_won() -> None:
         ("odd", 200),
     ]
     assert n_small == 0
-    (worst,) = worse([asdict(row) for row in rows], 0.95)
+    (worst,) = significant_losses([asdict(row) for row in rows], 0.95)
     (lost,) = (row for row in rows if asdict(row) == worst)
     assert lost.bin == "2"
     alone = compare({"m": base[:100]}, {"m": tuned[:100]}, *RESAMPLING)["m"]
@@ -87,7 +87,7 @@ def test_the_largest_loss_comes_first_and_a_chance_loss_is_left_out() -> None:
     rows, _ = compare_slices(
         by_name("kind", kind.tolist(), 5), np.zeros(240), loss + rng.normal(0, 0.1, 240), RESAMPLING, 10
     )
-    assert [row["bin"] for row in worse([asdict(row) for row in rows], 0.95)] == ["b", "a"]
+    assert [row["bin"] for row in significant_losses([asdict(row) for row in rows], 0.95)] == ["b", "a"]
 
 
 def test_small_slices_are_counted_and_left_out_and_so_is_the_whole() -> None:

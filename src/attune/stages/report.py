@@ -37,7 +37,7 @@ from attune.evaluation.report.summary import (
 )
 from attune.evaluation.report.verdict import KEPT_BY_INT8
 from attune.evaluation.scoring.receipts import leaks_of_test, read_receipts, receipts_of
-from attune.evaluation.statistics.chance import floor, too_few_resamples, worse
+from attune.evaluation.statistics.chance import significant_losses, smallest_p, too_few_resamples
 from attune.evaluation.statistics.comparisons import Resampling, TaskComparison, compare_tasks
 from attune.evaluation.statistics.slices import SliceComparison, Traits, by_trait, compare_slices, traits_of
 from attune.stage import PARAMS_FILE, Out, Params, run, write_json
@@ -104,7 +104,7 @@ def summarised(
         comparisons, scores, leaked["lexical"], seeds / "scores.parquet", params.resampling, params.power
     )
     leaks = leaks_of_test(receipts["split"])
-    lost = worse([asdict(row) for row in slices], params.confidence)
+    lost = significant_losses([asdict(row) for row in slices], params.confidence)
     too_few = too_few_resamples(params.n_resamples, len(slices), params.confidence)
     summary = headline(receipts, SYSTEMS, results, leaks, lost, too_few)
     add_comparisons(summary, comparisons)
@@ -124,9 +124,9 @@ def markdown_page(results: Results, params: ReportParams) -> str:
         params=params,
         depth=results.rankings.depth,
         kept_by_int8=KEPT_BY_INT8,
-        worse=worse(results.slices, params.confidence),
-        p_floor=floor(params.n_resamples, len(results.comparisons)),
-        slices_floor=floor(params.n_resamples, len(results.slices)),
+        worse=significant_losses(results.slices, params.confidence),
+        p_floor=smallest_p(params.n_resamples, len(results.comparisons)),
+        slices_floor=smallest_p(params.n_resamples, len(results.slices)),
     )
 
 

@@ -11,7 +11,7 @@ from attune.evaluation.page.provenance import exported_graphs, fingerprints, par
 from attune.evaluation.report.results import SYSTEMS, Results
 from attune.evaluation.scoring.measures import HEADLINE, MEASURES
 from attune.evaluation.scoring.receipts import read_receipts
-from attune.evaluation.statistics.chance import floor, too_few_resamples
+from attune.evaluation.statistics.chance import smallest_p, too_few_resamples
 
 if TYPE_CHECKING:
     from attune.evaluation.page.svg import Chart
@@ -136,7 +136,7 @@ def page(
         confidence=confidence,
         power=power,
         max_characters=max_characters,
-        floors={name: floor(n_resamples, n) for name, n in floors.items()},
+        floors={name: smallest_p(n_resamples, n) for name, n in floors.items()},
         highlights=highlights_of(results, n_resamples, confidence),
         charts=charts_of(results),
         scores=scores_of(results.receipts),

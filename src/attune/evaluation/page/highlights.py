@@ -7,7 +7,7 @@ from typing import Any
 from attune.evaluation.report.markdown import number, percent, signed
 from attune.evaluation.report.verdict import KEPT_BY_INT8
 from attune.evaluation.scoring.measures import HEADLINE
-from attune.evaluation.statistics.chance import max_p, worse
+from attune.evaluation.statistics.chance import significance_level, significant_losses
 
 Receipt = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -50,7 +50,7 @@ def gain(verdict: str, comparisons: Sequence[Row], confidence: float, too_few: s
         confidence: a p-value below 1 - confidence is significant.
         too_few: warning that no comparison could have been significant with this number of resamples; else empty.
     """
-    level = max_p(confidence)
+    level = significance_level(confidence)
     result = verdict.partition(": ")[0]
     rows = [row for row in comparisons if row["task"] == "test"]
     significant = [row["delta"] for row in rows if row["p_holm"] is not None and row["p_holm"] < level]
@@ -67,7 +67,7 @@ def slices(rows: Sequence[Row], confidence: float, too_few: str) -> Highlight:
     if too_few:
         reason = too_few.partition(": ")[2]
         return Highlight(topic, "Too few resamples to tell", reason[:1].upper() + reason[1:], "neutral")
-    lost, level = worse(rows, confidence), max_p(confidence)
+    lost, level = significant_losses(rows, confidence), significance_level(confidence)
     if lost:
         deltas = "; ".join(f"{row['slice']}: {row['bin']} {signed(row['delta'], 3)}" for row in lost)
         return Highlight(topic, f"{len(lost)} slice{'s' if len(lost) > 1 else ''} worse", f"{deltas}.", "bad")

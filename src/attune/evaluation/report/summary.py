@@ -13,7 +13,7 @@ from attune.errors import BadInput
 from attune.evaluation.report.markdown import signed
 from attune.evaluation.report.verdict import OVER_SEEDS, HeadlineResult, too_few, verdict, verdict_despite_leaks
 from attune.evaluation.scoring.measures import HEADLINE, MEASURES
-from attune.evaluation.statistics.chance import floor
+from attune.evaluation.statistics.chance import smallest_p
 from attune.evaluation.statistics.comparisons import Resampling, Scores, TaskComparison
 from attune.evaluation.statistics.power import Sensitivity
 from attune.evaluation.statistics.significance import Comparison, Interval, compare, compare_seeds
@@ -103,7 +103,7 @@ def headline_result(
         intervals = compare_seeds({name: scores.base[name] for name in OVER_SEEDS}, stacked, *resampling)
     sensitivity = Sensitivity.of(tuned - base, resampling.confidence, power)
     means = float(base.mean()), float(tuned.mean())
-    return HeadlineResult(paired, *means, sensitivity, intervals, len(of_seeds), floor(resampling.n_resamples))
+    return HeadlineResult(paired, *means, sensitivity, intervals, len(of_seeds), smallest_p(resampling.n_resamples))
 
 
 def headline_results(

@@ -10,19 +10,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def max_p(confidence: float) -> float:
+def significance_level(confidence: float) -> float:
     """Returns the significance level of a confidence: 0.05 of 0.95."""
     return float(f"{1 - confidence:.6g}")
 
 
-def floor(n_resamples: int, n_comparisons: int = 1) -> float:
+def smallest_p(n_resamples: int, n_comparisons: int = 1) -> float:
     """Returns the smallest p-value that can result, Holm-corrected for the number of comparisons."""
     return min(1.0, 2 * n_comparisons / (n_resamples + 1))
 
 
 def too_few_resamples(n_resamples: int, n_comparisons: int, confidence: float) -> str:
     """Returns a warning where no difference could have been significant, however large; else an empty text."""
-    smallest, level = floor(n_resamples, n_comparisons), max_p(confidence)
+    smallest, level = smallest_p(n_resamples, n_comparisons), significance_level(confidence)
     if not n_comparisons or smallest < level:
         return ""
     needed = 100 * (math.floor(2 * n_comparisons / level / 100) + 1)
@@ -32,13 +32,13 @@ def too_few_resamples(n_resamples: int, n_comparisons: int, confidence: float) -
     )
 
 
-def worse(rows: Sequence[Mapping[str, Any]], confidence: float) -> list[Mapping[str, Any]]:
+def significant_losses(rows: Sequence[Mapping[str, Any]], confidence: float) -> list[Mapping[str, Any]]:
     """Returns the slices that lost significantly after Holm's correction, the largest loss first.
 
     Args:
         rows: with `delta` and `p_holm`; a row without a p-value is never significant.
         confidence: 1 less the significance level.
     """
-    level = max_p(confidence)
+    level = significance_level(confidence)
     lost = [row for row in rows if row["delta"] < 0 and row["p_holm"] is not None and row["p_holm"] < level]
     return sorted(lost, key=lambda row: float(row["delta"]))
