@@ -9,7 +9,7 @@ from attune.runtime import Embedder
 
 
 def embed(run: dict[str, Any], texts: list[str], request: dict[str, Any]) -> Any:
-    """As services call it; without the default prompt, because other consumers have none."""
+    """Embeds as a service does, but without the default prompt, which other consumers lack."""
     embedder = Embedder(run["folder"], run["graph"], threads=1)
     embedder.manifest = replace(embedder.manifest, default_prompt_name=None)
     return embedder.encode(texts, batch_size=run["batch_size"])

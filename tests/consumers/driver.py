@@ -1,6 +1,6 @@
-"""What every driver does: reads a request, has its consumer embed the texts, writes the answer.
+"""Shared code of the drivers: reads a request, calls the consumer's `embed`, writes the answer.
 
-A driver runs in the environment of its consumer, so this imports numpy only.
+Drivers run in the environment of their consumer, so this module imports numpy only.
 
 Request: {"texts": [...], "runs": [{"folder": ..., "graph": path in the folder or null for torch weights,
 "batch_size": n}, ...], "pooling": "mean", "cls" or "lasttoken", "dim": n}.
@@ -29,7 +29,7 @@ def answer(embed: Embed, *packages: str) -> None:
 
 
 def pool(hidden: NDArray[np.float32], mask: NDArray[np.int64], mode: str) -> NDArray[np.float32]:
-    """Token embeddings (batch, tokens, dim), padded on the right, to embeddings of length 1 (batch, dim)."""
+    """Pools token embeddings (batch, tokens, dim), padded on the right, to unit embeddings (batch, dim)."""
     if mode == "mean":
         weights = mask[:, :, None].astype(np.float32)
         pooled = (hidden * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), 1e-9)
@@ -40,5 +40,5 @@ def pool(hidden: NDArray[np.float32], mask: NDArray[np.int64], mode: str) -> NDA
 
 
 def batches(texts: list[str], size: int) -> list[list[str]]:
-    """The texts in their order, so many at a time; short and long ones share a batch."""
+    """Splits the texts into batches in their order, so that short and long ones share a batch."""
     return [texts[start : start + size] for start in range(0, len(texts), size)]

@@ -1,15 +1,15 @@
-"""Each consumer's own environment: made once under scratch/consumers, again when its pins change."""
+"""Environments of the consumers, created under scratch/consumers and again when their pins change."""
 
 import shutil
 import subprocess
 import venv
 from pathlib import Path
 
-PINS = "pins.txt"  # the pins that an environment was made from; written last, so a half-made one is made again
+PINS = "pins.txt"  # copy of an environment's pins; written last, so an incomplete environment is created again
 
 
 def python_environment(pins: Path, root: Path) -> Path:
-    """The interpreter of a virtual environment with the packages that file `pins` lists as name==version."""
+    """Returns the interpreter of a virtual environment with the packages in `pins`, a list of name==version."""
     home = root / pins.stem
     if _stale(home, pins):
         venv.create(home, with_pip=True)
@@ -20,7 +20,7 @@ def python_environment(pins: Path, root: Path) -> Path:
 
 
 def node_environment(pins: Path, root: Path) -> Path:
-    """A folder; its node_modules holds what file `pins` lists as name==version; runs no script of theirs."""
+    """Returns a folder whose node_modules has the packages in `pins`; their install scripts do not run."""
     home = root / pins.stem
     if _stale(home, pins):
         home.mkdir(parents=True)

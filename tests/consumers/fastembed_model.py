@@ -1,4 +1,4 @@
-"""fastembed, any version with custom models: one is registered for each graph, and read from the local folder."""
+"""fastembed, any version with custom models: registers one for each graph, read from the local folder."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ from driver import answer
 from fastembed import TextEmbedding
 from fastembed.common.model_description import ModelSource, PoolingType
 
-POOLING = {"mean": PoolingType.MEAN, "cls": PoolingType.CLS}  # what all versions know
+POOLING = {"mean": PoolingType.MEAN, "cls": PoolingType.CLS}  # supported by all versions
 registered: set[str] = set()
 
 
 def embed(run: dict[str, Any], texts: list[str], request: dict[str, Any]) -> Any:
-    """The source is mandatory, and not asked when a local path is given."""
+    """Embeds with a custom model; `sources` is mandatory but unused with a local path."""
     name = f"local/{run['graph']}"
     if name not in registered:
         TextEmbedding.add_custom_model(

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 
 def embed(run: dict[str, Any], texts: list[str], request: dict[str, Any]) -> Any:
-    """Cuts at the maximum length that tokenizer_config.json says; takes the output by its name."""
+    """Cuts at the maximum length of tokenizer_config.json; reads the output by name."""
     graph = PurePosixPath(run["graph"])
     model = ORTModelForFeatureExtraction.from_pretrained(
         run["folder"], subfolder=str(graph.parent), file_name=graph.name, local_files_only=True

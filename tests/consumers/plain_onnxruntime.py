@@ -1,7 +1,6 @@
-"""onnxruntime and tokenizers without anything else: what any program in any language can do with the folder.
+"""onnxruntime and tokenizers alone, as any program in any language can use the folder.
 
-tokenizer.json alone says where to cut and how to pad; the tokens are pooled here, and must give the graph's own second
-output.
+tokenizer.json defines truncation and padding; output 0 is pooled here and must equal output 1 of the graph.
 """
 
 from pathlib import Path
@@ -14,7 +13,7 @@ from tokenizers import Tokenizer
 
 
 def embed(run: dict[str, Any], texts: list[str], request: dict[str, Any]) -> Any:
-    """Pools output 0; raises ValueError if that is not output 1."""
+    """Pools output 0; raises ValueError if the result differs from output 1."""
     folder = Path(run["folder"])
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     session = onnxruntime.InferenceSession(str(folder / run["graph"]), providers=["CPUExecutionProvider"])

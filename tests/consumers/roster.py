@@ -1,4 +1,4 @@
-"""Who is asked, in which environment, for which vectors."""
+"""The consumers: their drivers and environments, and the vectors that they compute."""
 
 import json
 import os
@@ -27,16 +27,16 @@ WEIGHTS = "model.safetensors"
 
 @dataclass(frozen=True)
 class Consumer:
-    """A program: the driver that calls it, where that runs, and what it is given.
+    """A program that loads the exported folder.
 
-    Args:
-        name: for people.
-        driver: a file beside this one.
-        pins: a .txt beside this one; None is the project's own environment.
-        package: whose version the table shows.
-        graphs: it runs the folder's graphs; False: its torch weights.
-        folder: what it loads.
-        cuts_last_token: a text that is too long loses its last special token, too, which is a fault of the program.
+    Attributes:
+        name: shown in the table.
+        driver: file in this folder that calls the program.
+        pins: .txt file in this folder with the packages of its environment; None is the project's own environment.
+        package: its version is shown in the table.
+        graphs: True if it runs the folder's graphs, False for its torch weights.
+        folder: the folder to load.
+        cuts_last_token: texts beyond the maximum length lose the last special token, a fault of the program.
     """
 
     name: str
@@ -64,19 +64,19 @@ CONSUMERS = (
 
 
 class Answer(NamedTuple):
-    """The consumer's versions, and its vectors by (graph, batch size); those of torch weights count as fp32."""
+    """Versions of the consumer's packages, and its vectors by (graph, batch size); torch weights count as fp32."""
 
     versions: dict[str, str]
     vectors: dict[tuple[str, int], NDArray[np.float64]]
 
 
-def asked(consumer: Consumer, texts: list[str]) -> Answer:
-    """Has the consumer embed the texts, once per session; skips the test where it cannot run."""
-    return _ask(consumer, tuple(texts))
+def answer_of(consumer: Consumer, texts: list[str]) -> Answer:
+    """Returns the consumer's embeddings, computed once per session; skips the test where it cannot run."""
+    return _run(consumer, tuple(texts))
 
 
 @cache
-def _ask(consumer: Consumer, texts: tuple[str, ...]) -> Answer:
+def _run(consumer: Consumer, texts: tuple[str, ...]) -> Answer:
     if not consumer.graphs and not (consumer.folder / WEIGHTS).is_file():
         pytest.skip(f"no {consumer.folder / WEIGHTS}: torch has nothing to load; export.torch_weights writes it")
     command, place = _command(consumer)

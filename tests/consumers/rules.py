@@ -1,9 +1,8 @@
-"""Consumers that are not run here, by the rules of their own sources: which files, keys, names and ranks they demand.
+"""Consumers that do not run here, imitated by the rules of their sources: files, keys, names and ranks they demand.
 
-Each function takes an exported folder and texts, opens only the files that its consumer opens, refuses what it would
-refuse (`Refused`), and returns the embeddings that it would make, (n texts, dim), float32; where the consumer fails on
-a text, the row is NaN. What it leaves to its user's settings is set as the README says: mean pooling, vectors of
-length 1.
+Each function takes an exported folder and texts, opens only the files that its consumer opens, raises `Refused` where
+the consumer would fail to start, and returns its embeddings, (n texts, dim), float32; where the consumer fails on a
+text, the row is NaN. Settings left to the user are those of the documentation: mean pooling, unit vectors.
 
 Sources, as read in November 2026: ml-commons `ONNXSentenceTransformerTextEmbeddingTranslator`; Vespa
 `HuggingFaceEmbedder`; Spring AI `TransformersEmbeddingModel`; langchain4j `OnnxBertBiEncoder`; DJL
@@ -34,7 +33,7 @@ class Refused(Exception):
 
 
 class Graph:
-    """onnx/model.onnx as these consumers open it: one file without external data, inputs int64, outputs float32."""
+    """Opens onnx/model.onnx as these consumers do: one file without external data, int64 inputs, float32 outputs."""
 
     def __init__(self, folder: Path) -> None:
         path = folder / "onnx" / "model.onnx"
@@ -55,17 +54,18 @@ class Graph:
             raise Refused(f"{path}: types are {types}, expected int64 in, float32 out")
 
     def run(self, rows: list[Encoding], output: str | int, rank: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """An output by its name or its place, which must have that rank; and the attention mask."""
+        """Returns an output, chosen by name or place and of the given rank, and the attention mask."""
         name = list(self.outputs)[output] if isinstance(output, int) else output
         if self.outputs.get(name) != rank:
             raise Refused(f"output {output} of {self.outputs}: expected one of rank {rank}")
         columns = [[row.ids for row in rows], [row.attention_mask for row in rows], [row.type_ids for row in rows]]
         features = {name: np.array(column, dtype=np.int64) for name, column in zip(NAMES, columns, strict=True)}
-        found = self.session.run([name], {name: features[name] for name in self.inputs})[0]
-        return np.asarray(found), features["attention_mask"]
+        values = self.session.run([name], {name: features[name] for name in self.inputs})[0]
+        return np.asarray(values), features["attention_mask"]
 
 
 def tokenizer_of(folder: Path, padding: bool) -> Tokenizer:
+    """Loads tokenizer.json as DJL and Vespa do: with their own limit where the file has none."""
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise Refused(f"{path}: not found")
@@ -118,16 +118,16 @@ def langchain4j(folder: Path, texts: list[str]) -> Vectors:
     """OnnxEmbeddingModel with PoolingMode.MEAN: cut to tokens, made to text again, cut again; output 0, normalised."""
     graph, tokenizer = Graph(folder), tokenizer_of(folder, padding=False)
     dim = graph.session.get_outputs()[0].shape[-1]
-    found = np.full((len(texts), dim), np.nan, dtype=np.float32)
-    for row, text in zip(found, texts, strict=True):
+    vectors = np.full((len(texts), dim), np.nan, dtype=np.float32)
+    for row, text in zip(vectors, texts, strict=True):
         tokens = tokenizer.encode(text).tokens[1:-1]
         if len(tokens) > LANGCHAIN4J_LIMIT:
             raise Refused(f"tokenizer.json leaves {len(tokens)} tokens; langchain4j would average parts of a text")
-        if tokens:  # without any it has nothing to average, and fails
+        if tokens:  # without tokens its average fails
             again = " ".join(tokens).replace(" ##", "").strip()
             rebuilt = again if tokenizer.encode(again).tokens[1:-1] == tokens else "".join(tokens)
             row[:] = pool(*graph.run([tokenizer.encode(rebuilt)], 0, 3), "mean")[0]
-    return found
+    return vectors
 
 
 RULES: dict[str, Callable[[Path, list[str]], Vectors]] = {

@@ -7,7 +7,7 @@ from sentence_transformers import SentenceTransformer
 
 
 def embed(run: dict[str, Any], texts: list[str], request: dict[str, Any]) -> Any:
-    """As its users call it; the prompt is switched off because other consumers have none."""
+    """Embeds as users do, but without the prompt, which other consumers lack."""
     chosen: dict[str, Any] = {}
     if run["graph"]:
         chosen = {"backend": "onnx", "model_kwargs": {"file_name": run["graph"], "provider": "CPUExecutionProvider"}}

@@ -1,6 +1,6 @@
-"""Text Embeddings Inference (backend ort) by its rules: the files and keys that it parses at its start, and its output.
+"""Text Embeddings Inference (backend ort) by its rules: the files and keys that it parses at start, and its output.
 
-A key that is missing or of another type ends its start, so the schemas are strict; unknown keys are ignored.
+A missing key or another type fails the start, so the schemas are strict; unknown keys are ignored.
 Source, as read in November 2026: `router/src/lib.rs` and `backends/ort/src/lib.rs`.
 """
 
@@ -66,7 +66,7 @@ def _read(schema: type[Schema], path: Path) -> Schema:
 
 
 def text_embeddings_inference(folder: Path, texts: list[str]) -> Vectors:
-    """With --auto-truncate: cut at `max_seq_length`, in batches of 8, output `sentence_embedding` as it is."""
+    """Embeds with --auto-truncate: cut at `max_seq_length`, batches of 8, output `sentence_embedding` unchanged."""
     model = _read(ModelFile, folder / "config.json")
     pooling = _read(PoolingFile, folder / "1_Pooling" / "config.json")
     length = _read(LengthFile, folder / "sentence_bert_config.json").max_seq_length
@@ -79,7 +79,7 @@ def text_embeddings_inference(folder: Path, texts: list[str]) -> Vectors:
     graph, tokenizer = Graph(folder), tokenizer_of(folder, padding=False)
     tokenizer.enable_truncation(length)
     tokenizer.enable_padding(direction=side, pad_id=model.pad_token_id)
-    found = [
+    vectors = [
         graph.run(tokenizer.encode_batch(batch), "sentence_embedding", 2)[0] for batch in batches(texts, BATCH_SIZE)
     ]
-    return np.concatenate(found)
+    return np.concatenate(vectors)

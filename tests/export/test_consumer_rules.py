@@ -1,4 +1,4 @@
-"""The exported folder keeps the rules of consumers that cannot be run here; a folder that breaks one is refused."""
+"""The exported folder keeps the rules of consumers that cannot run here; a folder that breaks one is refused."""
 
 import json
 from collections.abc import Callable
@@ -24,8 +24,8 @@ def truth(tiny_encoder: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_consumer_makes_the_vectors_of_torch(name: str, tiny_onnx: Path, truth: np.ndarray) -> None:
-    """langchain4j averages over a text's tokens and fails where there is none; all others embed every text."""
+def test_a_consumer_s_rules_give_the_vectors_of_torch(name: str, tiny_onnx: Path, truth: np.ndarray) -> None:
+    """All consumers embed every text, except langchain4j, which fails on texts without a token."""
     found = ALL[name](tiny_onnx, TEXTS)
     missing = np.isnan(found).any(axis=1)
     assert missing.tolist() == [False] * 4 + [name == "langchain4j"] * 2
@@ -54,7 +54,7 @@ def swap_outputs(model: onnx.ModelProto) -> None:
 
 
 def rename_tokens(model: onnx.ModelProto) -> None:
-    """As exporters name the first output when they are not told."""
+    """Names the first output as exporters do by default."""
     model.graph.node.append(helper.make_node("Identity", ["last_hidden_state"], ["output_0"]))
     model.graph.output[0].name = "output_0"
 
@@ -81,7 +81,7 @@ def swap_inputs(model: onnx.ModelProto) -> None:
 def test_a_graph_with_other_names_or_another_order_is_refused(
     name: str, edit: Callable[[onnx.ModelProto], None], onnx_copy: Path
 ) -> None:
-    """Some go by name, some by place: one graph suits all only as it is."""
+    """Some consumers read outputs by name, some by place, so no other names or order suit all."""
     edit_graph(onnx_copy, edit)
     with pytest.raises(Refused, match="output|inputs"):
         ALL[name](onnx_copy, TEXTS[:1])
@@ -98,17 +98,17 @@ def test_a_graph_with_other_names_or_another_order_is_refused(
         ("config_sentence_transformers.json", {"prompts": {"query": 1}}, "prompts"),
     ],
 )
-def test_text_embeddings_inference_would_not_start_with_another_schema(
+def test_text_embeddings_inference_refuses_another_schema(
     file: str, changes: dict[str, object], message: str, onnx_copy: Path
 ) -> None:
-    """The first two are what sentence-transformers 6 writes by itself."""
+    """The first two changes are what sentence-transformers 6 writes by default."""
     edit_json(onnx_copy / file, **changes)
     with pytest.raises(Refused, match=message):
         text_embeddings_inference(onnx_copy, TEXTS[:1])
 
 
 @pytest.mark.parametrize("name", ["Vespa hugging-face-embedder", "Spring AI", "langchain4j"])
-def test_a_tokenizer_that_does_not_say_where_to_cut_is_found_out(name: str, onnx_copy: Path, truth: np.ndarray) -> None:
-    """These read no other file: without truncation in it, a text of more than the maximum becomes another vector."""
+def test_a_tokenizer_without_truncation_gives_other_vectors(name: str, onnx_copy: Path, truth: np.ndarray) -> None:
+    """These consumers read no other file: without its truncation, long texts get other vectors."""
     edit_json(onnx_copy / "tokenizer.json", truncation=None)
     assert np.abs(ALL[name](onnx_copy, TEXTS[2:3]) - truth[2]).max() > 1e-3

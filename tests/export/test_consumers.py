@@ -1,7 +1,7 @@
-"""Each program that may load the exported folder makes the vectors that torch makes: run for real, or by its rules.
+"""Consumers of the exported folder compute torch's vectors: programs are run, others are checked by their rules.
 
 Opt-in (`make test-consumers`): every consumer gets an environment of its own, and the folder is that of a finished
-pipeline (models/onnx, or the folder in ATTUNE_MODEL with the torch encoder in `tuned` beside it). Leaves a table in
+pipeline (models/onnx, or the folder in ATTUNE_MODEL with the torch encoder in `tuned` beside it). Writes a table to
 scratch/consumers/table.md.
 """
 
@@ -15,19 +15,19 @@ import numpy as np
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
-from roster import CONSUMERS, FP16, FP32, HAS_FP16, INT8, MODEL, SCRATCH, TUNED, Consumer, asked
+from roster import CONSUMERS, FP16, FP32, HAS_FP16, INT8, MODEL, SCRATCH, TUNED, Consumer, answer_of
 from rules import RULES
 from text_embeddings_inference import text_embeddings_inference
 from tokenizers import Tokenizer
 
 from attune.export.parity import SENTENCES, parity_texts
 from attune.runtime import Embedder
+from attune.runtime.arrays import Float64
 
 MAX_ABS_DIFF = 1e-5  # of an fp32 embedding to torch's
-INT8_SLACK = 0.01  # by how much another machine may fall short of the manifest's cosine; golden.json grants as much
-MIN_INT8_COSINE = 0.9999  # mean, to what attune's runtime makes of the same graph with the same onnxruntime
+INT8_MARGIN = 0.01  # by which the cosine may be lower on another machine; golden.json has the same margin
+MIN_INT8_COSINE = 0.9999  # mean, to attune's runtime with the same graph and onnxruntime
 
-Vectors = NDArray[np.float64]
 Table = dict[str, dict[str, str]]
 
 pytestmark = [
@@ -38,17 +38,17 @@ pytestmark = [
 
 
 class Reference(NamedTuple):
-    """Texts, torch's embeddings, and attune's int8 embeddings, each text alone; and which texts must be cut."""
+    """Texts with torch's and attune's int8 embeddings, each text alone, and a mask of overlong texts."""
 
     texts: list[str]
-    torch: Vectors
-    int8: Vectors
+    torch: Float64
+    int8: Float64
     too_long: NDArray[np.bool_]
 
 
 @pytest.fixture(scope="module")
 def reference() -> Reference:
-    """The texts of the export stage's parity check, and one beyond every encoder's positions."""
+    """The parity texts of stage export, and one text longer than any encoder's positions."""
     from sentence_transformers import SentenceTransformer
 
     tokenizer = Tokenizer.from_file(str(MODEL / "tokenizer.json"))
@@ -63,7 +63,7 @@ def reference() -> Reference:
 
 @pytest.fixture(scope="module")
 def table() -> Iterator[Table]:
-    """One row per consumer; written as Markdown at the end, whatever failed."""
+    """One row per consumer, written as Markdown at the end even if tests fail."""
     rows: Table = {}
     yield rows
     columns = ("version", "checked", "fp32: largest difference to torch", "int8", *["fp16"] * HAS_FP16)
@@ -73,14 +73,14 @@ def table() -> Iterator[Table]:
     (SCRATCH / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def cosines(found: Vectors, expected: Vectors) -> Vectors:
-    """Of each row with its counterpart: (n,)."""
+def cosines(found: Float64, expected: Float64) -> Float64:
+    """Returns the cosine of each row with its counterpart, (n,)."""
     lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
     return np.asarray((found * expected).sum(axis=1) / lengths)
 
 
-def compare(name: str, found: Vectors, expected: Vectors, texts: list[str]) -> float:
-    """The largest difference; fails, with the figures and the worst text, when it is beyond MAX_ABS_DIFF or NaN."""
+def compare(name: str, found: Float64, expected: Float64, texts: list[str]) -> float:
+    """Returns the largest difference; fails with figures and worst text if it exceeds MAX_ABS_DIFF or is NaN."""
     assert found.shape == expected.shape, f"{name}: shape is {found.shape}, expected {expected.shape}"
     diffs = np.abs(found - expected).max(axis=1)
     largest, worst = float(diffs.max()), int(diffs.argmax())
@@ -92,8 +92,8 @@ def compare(name: str, found: Vectors, expected: Vectors, texts: list[str]) -> f
     return largest
 
 
-def without_last_token(texts: list[str]) -> Vectors:
-    """The graph's embeddings of texts cut after the special tokens were added, so that the last one is lost."""
+def without_last_token(texts: list[str]) -> Float64:
+    """Returns the graph's embeddings of texts cut after the special tokens were added, without the last one."""
     tokenizer = Tokenizer.from_file(str(MODEL / "tokenizer.json"))
     limit = tokenizer.truncation["max_length"]
     tokenizer.no_truncation()
@@ -108,8 +108,8 @@ def without_last_token(texts: list[str]) -> Vectors:
     return np.array(found, dtype=np.float64)
 
 
-def expected_of(consumer: Consumer, reference: Reference) -> Vectors:
-    """Torch's vectors; where the consumer cuts off the last special token, those of what it reads."""
+def expected_of(consumer: Consumer, reference: Reference) -> Float64:
+    """Returns torch's vectors, or those of the cut texts where the consumer drops the last special token."""
     expected = reference.torch.copy()
     if consumer.cuts_last_token:
         cut = [text for text, long in zip(reference.texts, reference.too_long, strict=True) if long]
@@ -119,9 +119,9 @@ def expected_of(consumer: Consumer, reference: Reference) -> Vectors:
 
 @pytest.mark.parametrize("consumer", CONSUMERS, ids=lambda consumer: consumer.name)
 def test_a_consumer_makes_the_vectors_of_torch(consumer: Consumer, reference: Reference, table: Table) -> None:
-    """Alone and in batches of mixed lengths; from the fp32 graph or, where it runs torch, from the weights."""
+    """The fp32 graph or the torch weights give torch's vectors, alone and in batches of mixed lengths."""
     row = table.setdefault(consumer.name, {"checked": "not run"})
-    answer = asked(consumer, reference.texts)
+    answer = answer_of(consumer, reference.texts)
     row |= {
         "version": answer.versions[consumer.package],
         "checked": "run",
@@ -134,11 +134,11 @@ def test_a_consumer_makes_the_vectors_of_torch(consumer: Consumer, reference: Re
 
 @pytest.mark.parametrize("consumer", [c for c in CONSUMERS if c.graphs], ids=lambda consumer: consumer.name)
 def test_a_consumer_makes_the_int8_vectors_of_attune(consumer: Consumer, reference: Reference, table: Table) -> None:
-    """With the same onnxruntime nearly the same vectors; with any, as near to torch as the manifest says."""
-    answer = asked(consumer, reference.texts)
+    """The same onnxruntime gives nearly attune's vectors; any version is as near to torch as the manifest states."""
+    answer = answer_of(consumer, reference.texts)
     row, found = table.setdefault(consumer.name, {}), answer.vectors[INT8, 1]
     measured = json.loads((MODEL / "manifest.json").read_text(encoding="utf-8"))["parity"]["int8_min_cosine"]
-    least, limit = float(cosines(found, reference.torch).min()), measured - INT8_SLACK
+    least, limit = float(cosines(found, reference.torch).min()), measured - INT8_MARGIN
     row["int8"] = f"cosine to torch {least:.4f} or more"
     assert least >= limit, f"{consumer.name}: least int8 cosine to torch is {least:.4f}, expected {limit:.4f} or more"
     if answer.versions["onnxruntime"] == version("onnxruntime"):
@@ -150,8 +150,8 @@ def test_a_consumer_makes_the_int8_vectors_of_attune(consumer: Consumer, referen
 @pytest.mark.skipif(not HAS_FP16, reason=f"no {FP16}: export.fp16 is false")
 @pytest.mark.parametrize("consumer", [c for c in CONSUMERS if c.graphs], ids=lambda consumer: consumer.name)
 def test_a_consumer_makes_the_fp16_vectors_of_torch(consumer: Consumer, reference: Reference, table: Table) -> None:
-    """In batches of mixed lengths, as near as golden.json demands of any machine."""
-    found = asked(consumer, reference.texts).vectors[FP16, 8]
+    """Batches of mixed lengths are as near to torch as golden.json demands of any machine."""
+    found = answer_of(consumer, reference.texts).vectors[FP16, 8]
     least = float(cosines(found, expected_of(consumer, reference)).min())
     limit = json.loads((MODEL / "golden.json").read_text(encoding="utf-8"))["min_cosine"][FP16]
     table.setdefault(consumer.name, {})["fp16"] = f"cosine to torch {least:.6f} or more"
@@ -159,8 +159,10 @@ def test_a_consumer_makes_the_fp16_vectors_of_torch(consumer: Consumer, referenc
 
 
 @pytest.mark.parametrize("name", [*RULES, "Text Embeddings Inference"])
-def test_by_its_rules_a_consumer_makes_the_vectors_of_torch(name: str, reference: Reference, table: Table) -> None:
-    """Only texts without a single token may have none."""
+def test_a_consumer_s_rules_give_the_vectors_of_torch_for_models_onnx(
+    name: str, reference: Reference, table: Table
+) -> None:
+    """Only texts without a token may have no vector."""
     row = table[name] = {"checked": "by rule", "fp32: largest difference to torch": "failed"}
     found = (RULES | {"Text Embeddings Inference": text_embeddings_inference})[name](MODEL, reference.texts)
     tokenizer = Tokenizer.from_file(str(MODEL / "tokenizer.json"))
@@ -176,7 +178,7 @@ def test_by_its_rules_a_consumer_makes_the_vectors_of_torch(name: str, reference
 
 
 def test_the_reference_is_able_to_fail(reference: Reference) -> None:
-    """A consumer that ignores the maximum length, or forgets the last special token, is found out."""
+    """A consumer that ignores the maximum length, or drops the last special token, fails the comparison."""
     cut = [text for text, long in zip(reference.texts, reference.too_long, strict=True) if long]
     with pytest.raises(AssertionError, match="planted: largest difference"):
         compare("planted", without_last_token(cut), reference.torch[reference.too_long], cut)

@@ -1,4 +1,4 @@
-"""The rewritten graph computes the same, and onnxruntime then makes of it what it runs fast."""
+"""Rewrites of the graph keep its result and give onnxruntime's faster operators."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from attune.export.graph import reorder_gelu, separate_layer_norms
 
 
 def exported_gelu(half: float = 0.5) -> onnx.ModelProto:
-    """LayerNormalization(x + x), then x * (half * (1 + erf(x / sqrt 2))), as torch exports them."""
+    """Returns LayerNormalization(x + x), then x * (half * (1 + erf(x / sqrt 2))), as torch exports them."""
     nodes = [
         helper.make_node("Add", ["x", "x"], ["sum"], "add"),
         helper.make_node("LayerNormalization", ["sum", "ones"], ["norm"], "norm"),
@@ -31,7 +31,7 @@ def exported_gelu(half: float = 0.5) -> onnx.ModelProto:
 
 
 def fused(model: onnx.ModelProto, folder: Path) -> set[str]:
-    """The operators of the graph after onnxruntime's own optimisation."""
+    """Returns the operators of the graph after onnxruntime's own optimisation."""
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(folder / "optimised.onnx")
     options.log_severity_level = 3
@@ -39,8 +39,8 @@ def fused(model: onnx.ModelProto, folder: Path) -> set[str]:
     return {node.op_type for node in onnx.load(folder / "optimised.onnx").graph.node}
 
 
-def test_gelu_and_layer_norm_are_run_as_operators_of_their_own(tmp_path: Path) -> None:
-    """As exported, GELU stays in pieces and the sum is drawn into SkipLayerNormalization; values are the same."""
+def test_gelu_is_fused_and_layer_norm_is_not(tmp_path: Path) -> None:
+    """As exported, GELU stays five operators and the sum joins SkipLayerNormalization; values stay the same."""
     assert {"Erf", "SkipLayerNormalization"} <= fused(exported_gelu(), tmp_path)
     model = exported_gelu()
     assert (reorder_gelu(model), separate_layer_norms(model)) == (1, 1)
@@ -53,7 +53,7 @@ def test_gelu_and_layer_norm_are_run_as_operators_of_their_own(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("half", [0.25, 1.0])
-def test_what_only_looks_like_gelu_stays(half: float) -> None:
+def test_other_factors_than_gelu_s_are_left_alone(half: float) -> None:
     """Another factor is another function."""
     model = exported_gelu(half)
     assert reorder_gelu(model) == 0

@@ -1,4 +1,4 @@
-"""The fp16 graph for GPUs: the same encoder in half the size, which no consumer has to treat otherwise."""
+"""The fp16 graph for GPUs: the same encoder in half the size, which consumers run like fp32."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ TEXTS = ["stack arrays vertically", "sort the rows"]
 
 @pytest.fixture(scope="module")
 def params() -> ExportParams:
-    """The project's own, but with an fp16 graph."""
+    """The project's parameters, with an fp16 graph."""
     return load_params(ExportParams, "export", ROOT / "params.yaml").model_copy(update={"fp16": True})
 
 
@@ -37,8 +37,8 @@ def exported(
     return out
 
 
-def test_it_ships_only_if_asked_for_and_changes_nothing_else(exported: Path, tiny_onnx: Path) -> None:
-    """The other files but golden.json and the manifest are those of an export without it."""
+def test_fp16_is_optional_and_changes_no_other_graph(exported: Path, tiny_onnx: Path) -> None:
+    """All files but golden.json and the manifest equal those of an export without fp16."""
     names = {path.relative_to(exported).as_posix() for path in exported.rglob("*") if path.is_file()}
     assert names - {FP16} == {p.relative_to(tiny_onnx).as_posix() for p in tiny_onnx.rglob("*") if p.is_file()}
     assert FP16 in names
@@ -46,8 +46,8 @@ def test_it_ships_only_if_asked_for_and_changes_nothing_else(exported: Path, tin
     assert changed == {"golden.json", "manifest.json"}
 
 
-def test_manifest_receipt_and_golden_vectors_know_it(exported: Path, tiny_onnx: Path) -> None:
-    """Its file, size and nearness to torch; where it was not asked for, there is no word of it."""
+def test_manifest_receipt_and_golden_vectors_list_the_fp16_graph(exported: Path, tiny_onnx: Path) -> None:
+    """File, size and parity with torch are listed; an export without fp16 does not mention it."""
     manifest, golden = (json.loads((exported / name).read_text()) for name in ("manifest.json", "golden.json"))
     receipt = json.loads(exported.with_name("export.json").read_text())
     assert manifest["graphs"] == {"fp32": FP32, "int8": INT8, "fp16": FP16}
@@ -59,8 +59,8 @@ def test_manifest_receipt_and_golden_vectors_know_it(exported: Path, tiny_onnx: 
         assert "fp16" not in file.read_text()
 
 
-def test_verify_runs_it(exported: Path) -> None:
-    """A graph whose vectors differ is named."""
+def test_verify_runs_the_fp16_graph(exported: Path) -> None:
+    """An fp16 graph whose vectors differ from the golden ones is named."""
     verify(exported, threads=1)
     whole = (exported / "golden.json").read_text()
     content = json.loads(whole)
@@ -83,8 +83,8 @@ def _write_golden(folder: Path, content: str) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
-def test_weights_are_fp16_pooling_is_not_and_inputs_and_outputs_are_those_of_fp32(exported: Path) -> None:
-    """A valid graph of the standard's operators; half the bytes of weights."""
+def test_weights_are_fp16_but_pooling_inputs_and_outputs_are_fp32(exported: Path) -> None:
+    """The graph is valid and uses standard operators; weights take half the bytes."""
     half, single = onnx.load(exported / FP16), onnx.load(exported / FP32)
     onnx.checker.check_model(half, full_check=True)
     assert {opset.domain for opset in half.opset_import} <= {"", "ai.onnx"}
@@ -98,8 +98,8 @@ def test_weights_are_fp16_pooling_is_not_and_inputs_and_outputs_are_those_of_fp3
     assert after and all(node.name.startswith("fp32/") for node in after)
 
 
-def test_an_encoder_whose_numbers_do_not_fit_is_refused(tiny_onnx: Path, tmp_path: Path) -> None:
-    """Beyond 65504 an fp16 number is infinite; fp32 has no trouble with it."""
+def test_an_encoder_that_overflows_fp16_is_refused(tiny_onnx: Path, tmp_path: Path) -> None:
+    """Numbers beyond 65504 are infinite in fp16; in fp32 the same encoder is fine."""
     graph = onnx.load(tiny_onnx / FP32)
     norm = next(node for node in graph.graph.node if node.op_type == "LayerNormalization")
     for tensor in graph.graph.initializer:
@@ -116,7 +116,7 @@ def test_an_encoder_whose_numbers_do_not_fit_is_refused(tiny_onnx: Path, tmp_pat
         stage.require_fp16_parity(compare_fp16(half[None], single), Path("models/tuned"))
 
 
-def test_a_cosine_that_is_not_a_number_is_refused() -> None:
-    """NaN compares false with everything."""
+def test_an_fp16_cosine_of_nan_is_refused() -> None:
+    """NaN compares false with every limit."""
     with pytest.raises(BadInput, match="16 bits"):
         stage.require_fp16_parity({"fp16_min_cosine": float("nan")}, Path("models/tuned"))

@@ -1,4 +1,4 @@
-"""The folder loads where encoders are served: each consumer's own demands on its files, and the same vectors."""
+"""Each consumer finds the files and keys that it reads, and gets the same vectors."""
 
 import json
 import shutil
@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+from export_inputs import TEXTS
 from tokenizers import Tokenizer
 
 from attune.encoding.encoders import load_torch
 from attune.errors import BadInput
 from attune.export.folder import write_settings
 from attune.export.modules import describe
-
-TEXTS = ["stack arrays vertically", "", "Sort the rows of a matrix by their norm, then look at them.", "日本", "x" * 99]
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +26,12 @@ def read(folder: Path, name: str) -> Any:
     return json.loads((folder / name).read_text())
 
 
-def test_a_client_with_tokenizers_and_numpy_alone_gets_the_same_vectors(
+def test_a_client_of_tokenizer_json_and_output_0_gets_torch_s_vectors(
     tiny_encoder: Path, tiny_onnx: Path, truth: Any
 ) -> None:
-    """tokenizer.json as it lies there, mean of output 0 over the mask = output 1 = SentenceTransformer.encode.
+    """The mean of output 0 over the mask = output 1 = SentenceTransformer.encode.
 
-    What fastembed, langchain4j, Spring AI and Rust clients do; an independent path to the same numbers.
+    fastembed, langchain4j, Spring AI and Rust clients compute this, independently of attune's runtime.
     """
     encodings = Tokenizer.from_file(str(tiny_onnx / "tokenizer.json")).encode_batch(TEXTS)
     mask = np.array([encoding.attention_mask for encoding in encodings])
@@ -53,7 +52,7 @@ def test_a_client_with_tokenizers_and_numpy_alone_gets_the_same_vectors(
 
 
 def test_sentence_transformers_loads_the_folder(tiny_onnx: Path, truth: Any) -> None:
-    """The older schema says the same as the one that the trained encoder was saved in: length, pooling, prompts."""
+    """The older schema gives the length, pooling and prompts of the schema that the encoder was saved in."""
     encoder = load_torch(tiny_onnx)
     assert encoder.max_seq_length == 32
     assert encoder.prompts == {"document": "", "query": ""}
@@ -61,7 +60,7 @@ def test_sentence_transformers_loads_the_folder(tiny_onnx: Path, truth: Any) -> 
 
 
 def test_text_embeddings_inference_finds_the_keys_it_demands(tiny_onnx: Path) -> None:
-    """A missing one of these is a start-up error there (router/src/lib.rs: STConfig, PoolConfig, Config)."""
+    """A missing key is a start-up error there (router/src/lib.rs: STConfig, PoolConfig, Config)."""
     assert type(read(tiny_onnx, "sentence_bert_config.json")["max_seq_length"]) is int
     pooling = read(tiny_onnx, "1_Pooling/config.json")
     assert pooling["pooling_mode_mean_tokens"] is True
@@ -75,7 +74,7 @@ def test_text_embeddings_inference_finds_the_keys_it_demands(tiny_onnx: Path) ->
 
 
 def test_older_sentence_transformers_find_their_module_paths(tiny_onnx: Path) -> None:
-    """Those of version 6 do not exist before it."""
+    """The module paths of version 6 do not exist before it."""
     modules = read(tiny_onnx, "modules.json")
     assert [(module["idx"], module["path"]) for module in modules] == [(0, ""), (1, "1_Pooling"), (2, "2_Normalize")]
     assert [module["type"].removeprefix("sentence_transformers.models.") for module in modules] == [
@@ -106,8 +105,8 @@ def test_fastembed_and_clients_of_one_file_find_length_and_padding(tiny_onnx: Pa
     assert {word: place for place, word in enumerate(words)} == tokenizer["model"]["vocab"]
 
 
-def test_the_cut_of_the_base_does_not_outlive_another_maximum_length(tiny_encoder: Path, tmp_path: Path) -> None:
-    """fastembed cuts at the smaller of model_max_length and max_length; the side of the cut is the encoder's own."""
+def test_the_base_s_own_max_length_is_dropped(tiny_encoder: Path, tmp_path: Path) -> None:
+    """fastembed cuts at the smaller of model_max_length and max_length; the truncation side is the encoder's."""
     source = Path(shutil.copytree(tiny_encoder, tmp_path / "tuned"))
     settings = read(source, "tokenizer_config.json") | {"max_length": 8, "truncation_side": "left"}
     (source / "tokenizer_config.json").write_text(json.dumps(settings))
@@ -119,8 +118,8 @@ def test_the_cut_of_the_base_does_not_outlive_another_maximum_length(tiny_encode
     assert (truncation["max_length"], truncation["direction"]) == (32, "Left")
 
 
-def test_weights_in_several_files_are_all_copied_and_their_lack_is_said(tiny_encoder: Path, tmp_path: Path) -> None:
-    """Large encoders are saved in parts, with an index beside them."""
+def test_sharded_weights_are_copied_and_missing_ones_refused(tiny_encoder: Path, tmp_path: Path) -> None:
+    """Large encoders are saved in several files with an index."""
     source = Path(shutil.copytree(tiny_encoder, tmp_path / "tuned"))
     about = describe(load_torch(source), source)
     (source / "model.safetensors").unlink()

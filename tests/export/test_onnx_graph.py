@@ -1,4 +1,4 @@
-"""The graph is the encoder: same vectors, a contract that all consumers read, no trace of where it was made."""
+"""The graph equals the encoder, keeps the contract that consumers read, and holds no trace of its machine."""
 
 from pathlib import Path
 from typing import Any
@@ -8,13 +8,12 @@ import onnx
 import onnxruntime
 import pytest
 from conftest import build_tiny_encoder
+from export_inputs import TEXTS
 from onnx import numpy_helper
 
 from attune.encoding.encoders import load_torch
 from attune.export.graph import export_graph, strip_metadata
 from attune.export.modules import describe
-
-TEXTS = ["stack arrays vertically", "", "Sort the rows of a matrix by their norm, then look at them.", "日本", "x" * 99]
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +22,13 @@ def truth(tiny_encoder: Path) -> Any:
 
 
 def run_graph(path: Path, encoder: Any, texts: list[str]) -> list[Any]:
-    """All outputs of a graph for one padded batch, tokenised by transformers."""
+    """Returns all outputs of a graph for one padded batch, tokenised by transformers."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     features = encoder.tokenizer(texts, padding=True, truncation=True, return_tensors="np")
     return session.run(None, {node.name: features[node.name] for node in session.get_inputs()})
 
 
-def test_stripping_finds_every_place_that_can_hold_a_path() -> None:
+def test_metadata_is_stripped_from_every_part_of_a_graph() -> None:
     """A path planted in each kind of part is gone, and the node keeps the name of its module."""
     secret = "/home/someone/checkout/file.py"
     value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
@@ -50,8 +49,8 @@ def test_stripping_finds_every_place_that_can_hold_a_path() -> None:
     assert model.graph.node[0].name == "encoder.0.dense/node_1"
 
 
-def test_the_graph_has_the_contract_that_all_consumers_read(tiny_onnx: Path) -> None:
-    """int64 inputs of named dynamic axes; tokens first, sentence second; static dim; weights in the one file."""
+def test_inputs_and_outputs_have_the_names_and_order_of_the_contract(tiny_onnx: Path) -> None:
+    """int64 inputs of named dynamic axes; tokens first, sentence second; static dim; weights in the same file."""
     for name in ("model.onnx", "model_quantized.onnx"):
         model = onnx.load(tiny_onnx / "onnx" / name, load_external_data=False)
         onnx.checker.check_model(model)
@@ -73,8 +72,8 @@ def test_the_graph_has_the_contract_that_all_consumers_read(tiny_onnx: Path) -> 
 
 
 @pytest.mark.parametrize("pooling", ["cls", "lasttoken"])
-def test_other_poolings_are_in_the_graph_too(pooling: str, tmp_path: Path) -> None:
-    """As the encoder's own modules compute them, in a batch with padding."""
+def test_cls_and_last_token_pooling_equal_the_encoder_s(pooling: str, tmp_path: Path) -> None:
+    """In a batch with padding, the graph gives the vectors of the encoder's own modules."""
     encoder = load_torch(build_tiny_encoder(tmp_path, pooling))
     expected = encoder.encode(TEXTS, batch_size=1)
     export_graph(encoder, tmp_path / "model.onnx", 18)
@@ -83,7 +82,7 @@ def test_other_poolings_are_in_the_graph_too(pooling: str, tmp_path: Path) -> No
 
 
 def test_token_types_are_an_input_only_where_the_encoder_has_them(tmp_path: Path) -> None:
-    """DistilBERT has none, though its tokenizer offers them; without Normalize the graph normalises all the same."""
+    """DistilBERT has none, though its tokenizer offers them; the graph normalises also without Normalize."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer

@@ -1,4 +1,4 @@
-"""The texts that would show a wrong graph, and the figures that say how wrong."""
+"""Parity texts have the critical lengths; the figures are those computed by hand."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from tokenizers import Tokenizer
 from attune.export import parity
 
 
-def test_the_parity_grid_has_the_lengths_that_break_exports(tiny_onnx: Path) -> None:
-    """One token, eight, one short of the maximum, the maximum, beyond; the empty text; enough for one mixed batch."""
+def test_parity_texts_have_the_critical_lengths(tiny_onnx: Path) -> None:
+    """1 and 8 tokens, one less than the maximum, the maximum, more, none; enough texts for a mixed batch of 32."""
     tokenizer = Tokenizer.from_file(str(tiny_onnx / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -23,7 +23,7 @@ def test_the_parity_grid_has_the_lengths_that_break_exports(tiny_onnx: Path) -> 
 
 
 def test_parity_figures_by_hand() -> None:
-    """Two batch sizes, two texts, two dimensions; int8 turned by a right angle in one of four places."""
+    """Two batch sizes, two texts, two dimensions; int8 is wrong by a right angle in one of four places."""
     truth = np.array([[1, 0], [0, 1]], dtype=np.float32)
     fp32 = np.array([truth, [[0.8, 0.6], [0, 1]]], dtype=np.float32)
     int8 = np.array([truth, [[0, 1], [0, 1]]], dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The grid has batches batch that breaks exports, and finds a graph that only some of them break."""
+"""The grid has every critical batch, and detects a graph that is wrong in only some of them."""
 
 from pathlib import Path
 from typing import Any
@@ -27,14 +27,14 @@ def tokenizer(tiny_onnx: Path) -> Tokenizer:
 
 
 def test_lengths_are_one_eight_and_those_around_the_maximum() -> None:
-    """Special tokens come on top of the one; a maximum below 9 leaves fewer."""
+    """Special tokens come on top of the one; a maximum below 9 leaves fewer lengths."""
     assert token_lengths(2, 32) == [3, 8, 31, 32]
     assert token_lengths(0, 512) == [1, 8, 511, 512]
     assert token_lengths(2, 8) == [3, 7, 8]
 
 
-def test_the_grid_is_batches_size_with_batches_length_padded_or_not_in_batches_kind(tokenizer: Tokenizer) -> None:
-    """4 sizes x 2 widths x (3 kinds x 4 lengths + the empty text once) batches; each row as long as its batch says."""
+def test_the_grid_combines_sizes_lengths_widths_and_kinds(tokenizer: Tokenizer) -> None:
+    """4 sizes x 2 widths x (3 kinds x 4 lengths + the empty text once); each row has the batch's length."""
     batches = list(grid(tokenizer, 32, 64))
     assert len(batches) == len(set(batches)) == 4 * 2 * (3 * 4 + 1)
     assert {len(batch.texts) for batch in batches} == {1, 2, 7, 32}
@@ -49,15 +49,15 @@ def test_the_grid_is_batches_size_with_batches_length_padded_or_not_in_batches_k
     assert any("日" in batch.texts[0] for batch in batches) and any(set(batch.texts) == {""} for batch in batches)
 
 
-def test_padding_never_goes_beyond_the_positions_that_an_encoder_has(tokenizer: Tokenizer, tiny_encoder: Path) -> None:
-    """64 positions, of which padding of id 0 takes one; with none to spare, padding ends at the maximum."""
+def test_padding_stays_within_the_encoder_s_positions(tokenizer: Tokenizer, tiny_encoder: Path) -> None:
+    """Of 64 positions padding id 0 takes one; with none to spare, padding ends at the maximum length."""
     assert n_positions(load_torch(tiny_encoder)) == 63
     assert {batch.width for batch in grid(tokenizer, 32, 32)} == {0, 32}
     assert {batch.width for batch in grid(tokenizer, 32, 35)} == {0, 35}
 
 
 def test_features_by_hand(tokenizer: Tokenizer) -> None:
-    """[CLS] stack [SEP], then padding up to the width, which the mask leaves out."""
+    """[CLS] stack [SEP], then padding up to the width, masked."""
     features = Batch(("stack arrays", ""), 3, 5).features(tokenizer)
     ids = [tokenizer.token_to_id(token) for token in ("[CLS]", "stack", "[SEP]", "[PAD]")]
     assert features["input_ids"].tolist() == [[*ids[:3], ids[3], ids[3]], [ids[0], ids[2], *[ids[3]] * 3]]
@@ -66,14 +66,14 @@ def test_features_by_hand(tokenizer: Tokenizer) -> None:
 
 
 def test_the_exported_graph_equals_torch_on_the_whole_grid(tiny_onnx: Path, embed: Any) -> None:
-    """As the export stage demands."""
+    """Cosine and difference stay within the limits of stage export."""
     figures = run_grid(tiny_onnx, "onnx/model.onnx", 32, 63, embed, 1)
     assert 60 < figures.n_batches < 104, "batchs that a tokenizer makes alike count once"
     assert figures.min_cosine > 0.999999 and figures.max_abs_diff < 1e-6
 
 
 def ignore_padding(path: Path) -> None:
-    """A graph that takes batches token for a real one, as an export traced without padding may come out."""
+    """Makes a graph attend to padding, like an export traced without padding."""
     model = onnx.load(path)
     for node in model.graph.node:
         node.input[:] = ["all_ones" if name == "attention_mask" else name for name in node.input]
@@ -85,8 +85,10 @@ def ignore_padding(path: Path) -> None:
     onnx.save(model, path)
 
 
-def test_a_graph_that_ignores_padding_is_figures(onnx_copy: Path, embed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the padded batchs alone: without padding it is right."""
+def test_a_graph_that_ignores_the_mask_is_detected(
+    onnx_copy: Path, embed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the padded batches show it: without padding the graph is right."""
     ignore_padding(onnx_copy / "onnx" / "model.onnx")
     assert run_grid(onnx_copy, "onnx/model.onnx", 32, 63, embed, 1).max_abs_diff > 0.01
     unpadded = [
@@ -96,7 +98,7 @@ def test_a_graph_that_ignores_padding_is_figures(onnx_copy: Path, embed: Any, mo
     assert run_grid(onnx_copy, "onnx/model.onnx", 32, 63, embed, 1).max_abs_diff < 1e-6
 
 
-def test_not_a_number_is_never_the_better_figure(tiny_onnx: Path) -> None:
-    """NaN from one side makes both figures NaN, which the stage refuses."""
+def test_nan_in_an_embedding_makes_the_figures_nan(tiny_onnx: Path) -> None:
+    """Stage export refuses NaN, so it must not be dropped by min or max."""
     figures = run_grid(tiny_onnx, "onnx/model.onnx", 32, 63, lambda *_: np.full(32, np.nan, dtype=np.float32), 1)
     assert np.isnan(figures.min_cosine) and np.isnan(figures.max_abs_diff)

@@ -1,4 +1,4 @@
-"""int8: smoothing leaves fp32 as it is, rounding is as computed by hand, neighbours in a batch do not matter."""
+"""int8: smoothing keeps fp32 results, rounding is as computed by hand, and batches do not change embeddings."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from export_inputs import TEXTS
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
@@ -17,13 +18,12 @@ from attune.export.int8.ranges import best_range, round_weight
 from attune.export.int8.smooth import observe, smooth
 from attune.runtime import Embedder
 
-TEXTS = ["stack arrays vertically", "", "Sort the rows of a matrix by their norm, then look at them.", "日本", "x" * 99]
 WEIGHT = np.array([[1, -2], [0.5, 0.25]], dtype=np.float32)
 BIAS = np.array([0.5, -1], dtype=np.float32)
 
 
 def linear() -> onnx.ModelProto:
-    """y = x @ WEIGHT + BIAS, for x of (batch, tokens, 2)."""
+    """Returns y = x @ WEIGHT + BIAS as a graph, for x of (batch, tokens, 2)."""
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["product"], "dense"),
         helper.make_node("Add", ["product", "b"], ["y"], "bias"),
@@ -41,7 +41,7 @@ def run(model: onnx.ModelProto, x: NDArray[np.float32]) -> Any:
 
 @pytest.fixture
 def x() -> NDArray[np.float32]:
-    """The second channel is a hundred times the first."""
+    """Inputs whose second channel is a hundred times the first."""
     return np.array([[[0.5, 100], [-1, 50], [0.25, -25]]], dtype=np.float32)
 
 
@@ -58,8 +58,8 @@ def test_smoothing_by_hand(x: NDArray[np.float32]) -> None:
     np.testing.assert_allclose(run(model, x), x @ WEIGHT + BIAS, rtol=1e-6)
 
 
-def test_smoothing_lets_int8_see_small_channels(x: NDArray[np.float32]) -> None:
-    """One range over both channels rounds the small one to 0 or so; after smoothing the error is a fraction of it."""
+def test_smoothing_keeps_small_channels_in_integer_products(x: NDArray[np.float32]) -> None:
+    """One range rounds the small channel to 0; smoothing halves the error at least. 7 bits, which saturate nowhere."""
     truth = x @ WEIGHT + BIAS
     sites = observe(linear(), [{"x": x}])
     plain = np.abs(run(quantise(linear(), sites, 7), x) - truth).max()
@@ -68,7 +68,7 @@ def test_smoothing_lets_int8_see_small_channels(x: NDArray[np.float32]) -> None:
 
 
 def test_integer_products_by_hand() -> None:
-    """A range of exactly 0..255 in steps of 1, weights of exactly 127 steps: nothing is lost, the bias is inside."""
+    """A range of 0..255 in steps of 1 and weights of 127 steps lose nothing; the bias is part of the product."""
     x = np.array([[[0, 255], [3, 7]]], dtype=np.float32)
     model = quantise(linear(), [Activation("x", x[0].max(axis=0), x[0])], 8)
     kinds = [node.op_type for node in model.graph.node]
@@ -90,15 +90,15 @@ def test_weights_use_their_bits_and_each_output_its_own_scale(bits: int, largest
     assert np.abs(values * scales - weight).max(axis=0) == pytest.approx(scales / 2, rel=0.05)
 
 
-def test_a_range_gives_up_an_outlier_only_where_it_does_not_matter() -> None:
-    """The lone 100 in a channel that no weight reads is cut, and kept when the weights read it."""
+def test_a_range_clips_an_outlier_only_in_unread_channels() -> None:
+    """The lone 100 in a channel that no weight reads is clipped, and kept when the weights read it."""
     sample = np.tile(np.linspace(-1, 1, 500, dtype=np.float32)[:, None], 2)
     sample[0, 1] = 100
     assert best_range(sample, np.array([1, 0], dtype=np.float32))[1] == pytest.approx(20)
     assert best_range(sample, np.array([0, 1], dtype=np.float32))[1] == pytest.approx(100)
 
 
-def test_int8_is_small_and_near_and_free_of_its_batch(tiny_onnx: Path, tiny_encoder: Path) -> None:
+def test_int8_is_small_near_to_fp32_and_independent_of_its_batch(tiny_onnx: Path, tiny_encoder: Path) -> None:
     """Every weight matrix and table is int8; a text alone and among others gets the same embedding."""
     truth = load_torch(tiny_encoder).encode(TEXTS, batch_size=1)
     fp32, int8 = tiny_onnx / "onnx" / "model.onnx", tiny_onnx / "onnx" / "model_quantized.onnx"
@@ -114,8 +114,8 @@ def test_int8_is_small_and_near_and_free_of_its_batch(tiny_onnx: Path, tiny_enco
     np.testing.assert_allclose(embedder.encode(TEXTS, batch_size=1), together, atol=2e-6)
 
 
-def test_what_is_named_stays_fp32_or_unsmoothed_and_bytes_repeat(tiny_onnx: Path) -> None:
-    """Patterns select products by their module's name."""
+def test_patterns_select_fp32_and_unsmoothed_products(tiny_onnx: Path) -> None:
+    """Patterns match the module's path in node names; a second conversion gives the same bytes."""
     model = onnx.load(tiny_onnx / "onnx" / "model.onnx")
     batch = {name: np.ones((1, 6), dtype=np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")}
     kept = to_int8(model, [batch], Scheme(0.5, ["*intermediate*"], ["*[0-9].output.dense/*"], False))

@@ -1,4 +1,4 @@
-"""An index only proposes: what it finds is scored exactly, what it misses is counted, and it is the same each time."""
+"""Approximate search scores candidates exactly, measures its recall, and is reproducible."""
 
 import numpy as np
 import pytest
@@ -24,8 +24,8 @@ QUERIES = CORPUS[1::40]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_found_is_scored_as_exact_search_does_it(kind: str) -> None:
-    """Rows of the chosen ones only, none twice, descending; and most of the exact neighbours are among them."""
+def test_neighbours_are_scored_as_in_exact_search(kind: str) -> None:
+    """Only rows of `among`, none twice, descending; most of the exact neighbours are among them."""
     got = approximate_top_k(QUERIES, CORPUS, 10, AMONG, kind, 1, 2)
     assert got.index != "Flat" and np.isin(got.rows, AMONG).all()
     assert all(len(set(rows)) == 10 for rows in got.rows.tolist())
@@ -38,33 +38,34 @@ def test_what_is_found_is_scored_as_exact_search_does_it(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_index_finds_the_same_whatever_the_threads(kind: str) -> None:
-    """HNSW, too, whose links would otherwise depend on which thread comes first."""
+def test_neighbours_do_not_depend_on_threads(kind: str) -> None:
+    """HNSW too, whose links would otherwise depend on which thread comes first."""
     one, two = (approximate_top_k(QUERIES, CORPUS, 10, AMONG, kind, 1, threads) for threads in (1, 2))
     assert np.array_equal(one.rows, two.rows) and np.array_equal(one.scores, two.scores) and one.recall == two.recall
 
 
 @pytest.mark.parametrize("kind", ["ivf", "pq"])
 def test_too_few_documents_for_an_index_are_searched_exactly(kind: str) -> None:
+    """ivf and pq cannot be trained on a hundred rows; the index is Flat."""
     got = approximate_top_k(QUERIES, CORPUS, 10, AMONG[:100], kind, 1, 1)
     assert (got.index, got.recall) == ("Flat", 1.0)
     assert np.array_equal(got.rows, top_k(QUERIES, CORPUS[AMONG[:100]], 10, 1)[1] * 2)
 
 
-def test_where_an_index_has_too_few_the_query_is_searched_exactly() -> None:
-    """One cell of two is read, which holds fewer than are asked for."""
+def test_a_query_with_too_few_proposals_is_searched_exactly() -> None:
+    """One cell of two is read, which holds fewer rows than k."""
     corpus = np.repeat(np.eye(4, dtype=np.float32), [300, 300, 300, 10], axis=0)
     got = approximate_top_k(corpus[-1:], corpus, 500, np.arange(910), "ivf", 1, 1)
     assert got.index.startswith("IVF") and np.array_equal(got.rows, top_k(corpus[-1:], corpus, 500, 1)[1])
 
 
 def test_recall_is_the_share_of_the_exact_neighbours() -> None:
-    """Two of three, and one of one; -1 is no neighbour."""
+    """Two of three and one of one; -1 is no neighbour."""
     assert recall(np.array([[5, 6, 9], [7, 5, -1]]), np.array([[6, 5, 7], [7, -1, -1]])) == 0.75
 
 
-def test_the_number_of_cells_and_of_parts_fits_the_rows() -> None:
-    """4 sqrt(n) cells where each has 39 rows to be trained on; parts of two numbers, or what divides an odd length."""
+def test_cells_and_subquantizers_fit_rows_and_dimension() -> None:
+    """4 sqrt(n) cells with 39 training rows each; subquantizers of two numbers, or a divisor of an odd length."""
     assert factory("ivf", 1_000_000, 384) == "IVF4000,Flat"
     assert factory("ivf", 10_000, 384) == "IVF256,Flat"
     assert factory("ivf", 600, 384) == factory("pq", 600, 384) == "Flat"
@@ -73,6 +74,7 @@ def test_the_number_of_cells_and_of_parts_fits_the_rows() -> None:
 
 
 def test_broken_embeddings_are_refused_by_every_index() -> None:
+    """NaN is refused before an index is built."""
     broken = CORPUS.copy()
     broken[4, 1] = np.nan
     with pytest.raises(BadInput, match=r"1 corpus embeddings hold NaN or infinity \(first: row 4\)"):

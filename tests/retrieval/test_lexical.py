@@ -1,4 +1,4 @@
-"""BM25 ranks by Lucene's formula, sees identifiers as words, and never ranks a document that shares no word."""
+"""BM25 ranks by Lucene's formula, splits identifiers, and never ranks a document without a word of the query."""
 
 from math import log
 
@@ -23,10 +23,12 @@ from attune.retrieval.bm25 import K1, B, bm25_top_k, words
     ],
 )
 def test_words_of_prose_and_code(text: str, expected: list[str]) -> None:
+    """Identifiers are split at underscores and case; mixed case keeps the whole too."""
     assert words(text) == expected
 
 
 def test_scores_are_those_of_the_formula() -> None:
+    """Two matching documents of different length, by hand."""
     documents = ["red apple", "red red car on a road", "blue sky"]
     scores, rows = bm25_top_k(["red"], documents, k=3)
     idf = log(1 + (3 - 2 + 0.5) / (2 + 0.5))
@@ -40,12 +42,14 @@ def test_scores_are_those_of_the_formula() -> None:
 
 
 def test_equal_scores_go_to_the_earlier_row_even_at_the_cut_off() -> None:
+    """Fifty equal documents, of which the first four are returned."""
     documents = ["other", *["same words"] * 50, "same words words"]
     _, rows = bm25_top_k(["same"], documents, k=4)
     assert rows.tolist() == [[1, 2, 3, 4]]
 
 
 def test_ties_all_over_the_ranking_are_ordered_by_row() -> None:
+    """2000 documents of five texts, ranked as a whole."""
     rng = np.random.default_rng(0)
     documents = rng.choice(["red", "red car", "red red car", "a red car", "blue"], size=2000).tolist()
     scores, rows = bm25_top_k(["red car"], documents, k=2000)
@@ -56,11 +60,13 @@ def test_ties_all_over_the_ranking_are_ordered_by_row() -> None:
 
 @pytest.mark.parametrize("query", ["", "!?", "unheard"])
 def test_a_query_that_matches_nothing_ranks_nothing(query: str) -> None:
+    """Empty, without words, or with unknown words only: rows are -1, scores 0."""
     scores, rows = bm25_top_k([query, "red"], ["red apple", "blue sky"], k=5)
     assert rows.tolist() == [[-1, -1], [0, -1]]
     assert scores[0].tolist() == [0, 0]
 
 
 def test_a_corpus_without_words_is_refused() -> None:
+    """The error names the number of documents."""
     with pytest.raises(BadInput, match="none of the 2 documents has a word"):
         bm25_top_k(["red"], ["", "--"], k=1)

@@ -1,4 +1,4 @@
-"""A service finds out that an encoder is damaged, or computes something else on its machine."""
+"""Verification detects a damaged encoder, and one that computes other vectors on this machine."""
 
 import json
 from hashlib import sha256
@@ -32,15 +32,15 @@ def one_line(error: pytest.ExceptionInfo[BadInput]) -> str:
     return str(error.value)
 
 
-def test_verify_accepts_what_export_wrote_and_knows_all_its_files(tiny_onnx: Path) -> None:
-    """The list of files that the damage tests go through is complete."""
+def test_verify_accepts_an_export_and_lists_all_its_files(tiny_onnx: Path) -> None:
+    """The list of files that the damage tests use is complete."""
     verify(tiny_onnx)
     assert list(json.loads((tiny_onnx / "manifest.json").read_text())["files"]) == FILES
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_verify_finds_one_flipped_bit_in_any_file(onnx_copy: Path, name: str) -> None:
-    """And says in which."""
+    """The error names the file."""
     content = bytearray((onnx_copy / name).read_bytes())
     content[len(content) // 2] ^= 1
     (onnx_copy / name).write_bytes(content)
@@ -51,15 +51,15 @@ def test_verify_finds_one_flipped_bit_in_any_file(onnx_copy: Path, name: str) ->
 
 @pytest.mark.parametrize("name", FILES)
 def test_verify_finds_a_missing_file(onnx_copy: Path, name: str) -> None:
-    """Also one that the embedder itself never opens."""
+    """Also a file that Embedder never opens."""
     (onnx_copy / name).unlink()
     with pytest.raises(BadInput, match="not found, but listed in the manifest"):
         verify(onnx_copy)
 
 
 @pytest.mark.parametrize("name", ["onnx/model.onnx", "onnx/model_quantized.onnx"])
-def test_verify_finds_a_graph_that_computes_something_else(onnx_copy: Path, name: str) -> None:
-    """As on a machine whose arithmetic differs: the files are whole, the golden vectors are not reached."""
+def test_verify_finds_a_graph_that_computes_other_vectors(onnx_copy: Path, name: str) -> None:
+    """Like a machine whose arithmetic differs: the files are intact, the golden vectors are not reached."""
     golden = json.loads((onnx_copy / "golden.json").read_text())
     golden["min_cosine"] = {name: 0.999}
     golden["vectors"][-1] = golden["vectors"][0]
@@ -73,8 +73,8 @@ def test_verify_finds_a_graph_that_computes_something_else(onnx_copy: Path, name
 
 
 @pytest.mark.parametrize("name", ["onnx/model.onnx", "golden.json", "config_sentence_transformers.json"])
-def test_verify_accepts_no_file_that_the_manifest_does_not_list(onnx_copy: Path, name: str) -> None:
-    """One struck from it, to be changed at will, is found, and so is one that was put beside the others."""
+def test_verify_refuses_files_that_the_manifest_does_not_list(onnx_copy: Path, name: str) -> None:
+    """A file struck from the manifest, or put beside the others, is detected."""
     manifest = json.loads((onnx_copy / "manifest.json").read_text())
     del manifest["files"][name]
     (onnx_copy / "manifest.json").write_text(json.dumps(manifest))
@@ -83,7 +83,7 @@ def test_verify_accepts_no_file_that_the_manifest_does_not_list(onnx_copy: Path,
 
 
 def test_verify_names_golden_vectors_that_cannot_be_read(onnx_copy: Path) -> None:
-    """As one line, like any other damage."""
+    """One line, like any other damage."""
     (onnx_copy / "golden.json").write_text("{}")
     manifest = json.loads((onnx_copy / "manifest.json").read_text())
     manifest["files"]["golden.json"]["sha256"] = sha256(b"{}").hexdigest()

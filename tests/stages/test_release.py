@@ -1,4 +1,4 @@
-"""What ships says what it is and how well it does, in the same bytes wherever it is made; and is what was scored."""
+"""The released folder is the scored one, with card and scores, and the same bytes wherever it is written."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def metrics(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def exported(onnx_copy: Path) -> Path:
-    """The tiny encoder as exported, from a base that has a name."""
+    """The exported tiny encoder, with a named base."""
     manifest = json.loads((onnx_copy / "manifest.json").read_text())
     (onnx_copy / "manifest.json").write_text(json.dumps(manifest | {"base": BASE}))
     return onnx_copy
@@ -50,7 +50,7 @@ def exported(onnx_copy: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def embeddings(metrics: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two dimensions: fp32 has all documents in one direction, int8 every second one at cosine .6 to it."""
+    """Two dimensions: all fp32 documents in one direction, every second int8 one at cosine .6 to it."""
     folder = Path(tmp_path_factory.mktemp("embeddings"))
     n = json.loads((metrics / "tuned.json").read_text())["n_documents"]
     fp32 = np.tile(np.float32([1, 0]), (n, 1))
@@ -77,8 +77,8 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_what_ships_is_what_was_scored_with_a_card_and_passes_verify(exported: Path, released: Path) -> None:
-    """All files of the export byte for byte but the manifest, which lists the card too."""
+def test_the_release_is_the_export_with_a_card_and_verifies(exported: Path, released: Path) -> None:
+    """All files are the export's but the manifest, which lists the card too."""
     before, after = contents(exported), contents(released)
     assert set(after) == {*before, "README.md"}
     assert {name for name in before if before[name] != after[name]} == {"manifest.json"}
@@ -86,7 +86,7 @@ def test_what_ships_is_what_was_scored_with_a_card_and_passes_verify(exported: P
     verify(released)
 
 
-def test_the_manifest_says_where_the_model_comes_from_and_how_well_it_does(released: Path, metrics: Path) -> None:
+def test_the_manifest_has_origin_parameters_and_scores(released: Path, metrics: Path) -> None:
     """Base, licence, parameters' hash, library versions, parity; the scores on test of all systems."""
     manifest = read(released / "manifest.json")
     assert (manifest["base"], manifest["licence"], manifest["dim"]) == (BASE, "Apache-2.0", 32)
@@ -100,7 +100,7 @@ def test_the_manifest_says_where_the_model_comes_from_and_how_well_it_does(relea
 
 
 def test_a_model_hub_reads_the_card(released: Path, metrics: Path) -> None:
-    """Its own client finds base, licence, language and every figure of the fp32 file; the header is plain YAML."""
+    """The hub's client finds base, licence, language and every fp32 figure; the header is plain YAML."""
     found = ModelCard((released / "README.md").read_text(encoding="utf-8"))
     assert (found.data.base_model, found.data.license, found.data.language) == ("a/b", "apache-2.0", ["en"])
     assert (found.data.library_name, found.data.pipeline_tag) == ("sentence-transformers", "sentence-similarity")
@@ -111,8 +111,8 @@ def test_a_model_hub_reads_the_card(released: Path, metrics: Path) -> None:
     assert "!!" not in found.content.split("---")[1]
 
 
-def test_the_card_has_the_parts_that_people_look_for(released: Path, metrics: Path) -> None:
-    """A table of scores, data, use, limits, licence."""
+def test_the_card_has_scores_data_use_limits_and_licence(released: Path, metrics: Path) -> None:
+    """All sections are there, with the scores of every system."""
     page = (released / "README.md").read_text(encoding="utf-8")
     parts = ("Evaluation", "Usage", "Training data", "Intended use", "Limits", "Licence")
     assert [line.removeprefix("## ") for line in page.splitlines() if line.startswith("## ")] == list(parts)
@@ -128,7 +128,7 @@ def test_the_card_has_the_parts_that_people_look_for(released: Path, metrics: Pa
 def test_another_folder_and_another_run_give_the_same_bytes(
     exported: Path, released: Path, embeddings: Path, metrics: Path
 ) -> None:
-    """Another process, another checkout, the command line: dvc.lock must not notice."""
+    """Another process and checkout, by command line: dvc.lock must not change."""
     checkout = exported.parent / "checkout"
     shutil.copytree(ROOT / "src", checkout / "src", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "params.yaml", checkout)
@@ -142,7 +142,7 @@ def test_another_folder_and_another_run_give_the_same_bytes(
     assert contents(checkout / "onnx") == contents(released)
 
 
-def test_no_file_tells_where_it_was_made(exported: Path, released: Path) -> None:
+def test_no_released_file_holds_a_path(exported: Path, released: Path) -> None:
     """Neither card nor manifest holds a path."""
     for name in ("README.md", "manifest.json"):
         for trace in (ROOT, sys.prefix, exported.parent, "site-packages"):
@@ -152,7 +152,7 @@ def test_no_file_tells_where_it_was_made(exported: Path, released: Path) -> None
 def test_an_export_that_is_not_the_scored_one_is_refused(
     params: ReleaseParams, exported: Path, embeddings: Path, metrics: Path, tmp_path: Path
 ) -> None:
-    """One byte more in a graph, and nothing is written."""
+    """One more byte in a graph, and nothing is written."""
     with (exported / "onnx" / "model.onnx").open("ab") as file:
         file.write(b" ")
     with pytest.raises(BadInput, match=f"^{exported / 'onnx' / 'model.onnx'}: sha256 is "):
@@ -162,7 +162,7 @@ def test_an_export_that_is_not_the_scored_one_is_refused(
 
 
 def test_a_model_without_a_licence_or_a_base_is_refused(params: ReleaseParams) -> None:
-    """Nobody may use a model whose licence is unknown; the licence of params.yaml goes before the base's."""
+    """A model of unknown licence is unusable; release.licence takes precedence over the base's."""
     with pytest.raises(BadInput, match=r"names no licence; set release\.licence"):
         release_manifest(params, {"format": 1, "base": {"model": "a/b", "licence": ""}}, {})
     own = params.model_copy(update={"licence": "MIT"})
@@ -171,8 +171,8 @@ def test_a_model_without_a_licence_or_a_base_is_refused(params: ReleaseParams) -
         release_manifest(own, {"format": 1, "base": {}}, {})
 
 
-def test_prompts_and_dense_layers_are_on_the_card_whatever_they_hold(released: Path, metrics: Path) -> None:
-    """A prompt with marks and a line break stays one cell; with a dense layer, clients learn which output to take."""
+def test_prompts_and_dense_layers_are_on_the_card(released: Path, metrics: Path) -> None:
+    """A prompt with marks and a line break stays one cell; with a dense layer the card names the output to take."""
     about = read(released / "manifest.json") | {"prompts": {"query": "a|`b`\nc: "}, "n_dense": 1}
     receipts = {name: read(metrics / f"{name}.json") for name in RECEIPTS}
     own = {"name": "n", "languages": ["en"], "licence": "", "data": "", "intended_use": "", "limits": "Not for law."}
@@ -182,8 +182,8 @@ def test_prompts_and_dense_layers_are_on_the_card_whatever_they_hold(released: P
     assert "Take `sentence_embedding`" in page and "- Not for law." in page
 
 
-def test_the_card_knows_an_fp16_file_where_there_is_one(released: Path, metrics: Path) -> None:
-    """Its name, what it is for, how near it is to torch."""
+def test_the_card_lists_an_fp16_graph_where_there_is_one(released: Path, metrics: Path) -> None:
+    """Its name, purpose and parity with torch."""
     about = read(released / "manifest.json")
     assert "fp16" not in (released / "README.md").read_text(encoding="utf-8")
     graphs, parity = about["graphs"] | {"fp16": "onnx/model_fp16.onnx"}, about["parity"] | {"fp16_min_cosine": 0.9987}
@@ -194,8 +194,8 @@ def test_the_card_knows_an_fp16_file_where_there_is_one(released: Path, metrics:
     assert "`onnx/model_fp16.onnx` (fp16, for GPUs" in page and "cosine of at least 0.9987 to torch" in page
 
 
-def test_the_hash_of_parameters_knows_every_value_that_shapes_a_model_and_nothing_else(tmp_path: Path) -> None:
-    """Another learning rate is another hash; another order of keys, a comment, a floor of the gate is not."""
+def test_the_parameters_hash_covers_all_that_shapes_the_model(tmp_path: Path) -> None:
+    """Another value changes it; another order of keys or a section that shapes nothing does not."""
     sections = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
     expected = params_sha256(shaping_params(ROOT / "params.yaml"))
 
@@ -211,16 +211,14 @@ def test_the_hash_of_parameters_knows_every_value_that_shapes_a_model_and_nothin
         hashed({name: value for name, value in sections.items() if name != "merge"})
 
 
-def test_dvc_watches_the_parameters_whose_hash_ships() -> None:
-    """Otherwise a manifest would keep the hash of parameters that are no more."""
+def test_dvc_tracks_the_parameters_of_the_hash() -> None:
+    """Otherwise a manifest would keep the hash of former parameters."""
     body = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]["release"]
     assert body["params"][1]["params.yaml"] == list(SHAPING)
 
 
-def test_the_card_says_how_near_int8_is_what_leaked_in_meaning_and_what_else_was_trained_on(
-    released: Path, metrics: Path
-) -> None:
-    """Half of the documents at cosine .6: .8 in the mean; the audit's counts by meaning; distillation."""
+def test_the_card_has_int8_s_cosine_semantic_leaks_and_general_text(released: Path, metrics: Path) -> None:
+    """Half of the documents at cosine .6 give a mean of .8; the audit's counts; distillation."""
     receipt, manifest = read(released.with_name("release.json")), read(released / "manifest.json")
     mean = manifest["parity"]["int8_corpus_mean_cosine"]
     assert mean == receipt["int8_corpus_mean_cosine"] == pytest.approx(0.8, abs=1e-3)
