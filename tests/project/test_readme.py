@@ -132,10 +132,13 @@ def unknown_knobs(page: str, known: set[str]) -> set[str]:
 
 
 def missing_files(page: str) -> set[str]:
-    """Returns the files of this repository that a page names in code and that do not exist."""
+    """Returns the files and modules of this repository that a page names in code and that do not exist."""
     pattern = r"(?<![\w/.-])((?:src|tests|bench|docs|examples|data/general)/[\w./-]*\w\.\w+)"
     named = {path for text in code(page) for path in re.findall(pattern, text)}
-    return {path for path in named if not (ROOT / path).exists() and "NAME" not in path and "RECIPE" not in path}
+    modules = {name for text in code(page) for name in re.findall(r"-m ((?:attune|bench)[\w.]*\w)", text)}
+    named |= {f"{'src/' if name.startswith('attune') else ''}{name.replace('.', '/')}.py" for name in modules}
+    missing = {path for path in named if not any((ROOT / file).exists() for file in (path, path.removesuffix(".py")))}
+    return {path for path in missing if "NAME" not in path and "RECIPE" not in path}
 
 
 def write_metrics(folder: Path) -> Path:
