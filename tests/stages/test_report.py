@@ -51,7 +51,7 @@ NASTY = "<script>alert(1)</script> | `a`\n# b [c](d)"
 
 @dataclass(frozen=True)
 class Case:
-    """The outputs of earlier stages, on disk."""
+    """Outputs of the earlier stages, on disk."""
 
     root: Path
 
@@ -87,17 +87,19 @@ class Case:
         write(pl.concat(frames), self.root / "seeds/scores.parquet", SEED_SCORES)
 
     def write_receipt(self, name: str, figures: dict[str, Any]) -> None:
+        """Figures of a stage, as JSON."""
         path = self.root / f"metrics/{name}.json"
         path.parent.mkdir(exist_ok=True, parents=True)
         write_json(path, figures)
 
     def write_plot(self, name: str, text: str) -> None:
+        """A csv file of metrics/plots."""
         path = self.root / f"metrics/plots/{name}.csv"
         path.parent.mkdir(exist_ok=True, parents=True)
         path.write_text(text)
 
     def write_side_effects(self) -> None:
-        """What the stages leave that look at more than test: probe, drift, merge, seeds, and mine's sample."""
+        """Receipts and tables of probe, drift, merge, train, seeds, and the sample of mine."""
         for system, gain in (("base", 0.0), ("tuned", 0.05)):
             task = {"general_similarity.spearman": 0.8 + gain, "general_similarity.n": 330}
             self.write_receipt(f"probe/{system}", task | {"general_similarity.is_counted": True})
@@ -129,9 +131,11 @@ class Case:
         (self.root / "libraries.yaml").write_text("numpy: 2.4.6\n")
 
     def write_leaks(self, *leaks: tuple[str, str, str, str, float]) -> None:
+        """Leaks as stage audit leaves them."""
         write(pl.DataFrame(leaks, LEAKS, orient="row"), self.root / "audit/leaks.parquet", LEAKS)
 
     def paths(self) -> dict[str, Path]:
+        """Arguments of the stage: inputs and outputs."""
         inputs = {
             name: self.root / name
             for name in ("runs", "seeds", "raw", "prepared", "splits", "audit", "mined", "metrics", "exported")
@@ -190,7 +194,8 @@ def make_case(tmp_path: Path) -> Case:
     return case
 
 
-def test_the_headline_figures_come_first_under_their_promised_names(case: Case) -> None:
+def test_the_headline_figures_come_first_in_report_json(case: Case) -> None:
+    """baseline_recall@10, tuned_recall@10, mrr and delta, with hand-computed values."""
     summary, _ = case.report()
     assert list(summary)[:4] == ["baseline_recall@10", "tuned_recall@10", "mrr", "delta"]
     assert summary["baseline_recall@10"] == 6 / 8
@@ -199,8 +204,8 @@ def test_the_headline_figures_come_first_under_their_promised_names(case: Case) 
     assert summary["delta"] == "+0.12"
 
 
-def test_side_effects_are_on_the_page_with_their_figures(case: Case) -> None:
-    """Each panel shows what its stage left: tasks, drift, the way between base and tuned, a sample of negatives."""
+def test_side_effects_are_reported_with_their_figures(case: Case) -> None:
+    """Tasks, drift, weight interpolation and a sample of negatives show the figures of their stages."""
     _, page = case.report()
     assert "**Not drifted. The space moved.**" in page
     assert "| general similarity | spearman | 330 | 0.800 | 0.850 | +0.050 |" in page
@@ -212,14 +217,15 @@ def test_side_effects_are_on_the_page_with_their_figures(case: Case) -> None:
     assert "## Seeds" not in page
 
 
-def test_a_floor_of_retention_that_no_share_meets_is_told(case: Case) -> None:
+def test_a_retention_that_no_share_meets_is_reported(case: Case) -> None:
+    """The report warns if merge met no min_retention, and only then."""
     assert "No share meets" not in case.report()[1]
     case.write_receipt("merge", {"share": 0.8, "retention": 0.9, "is_retention_met": False})
     assert "The share that keeps most of the general score was taken: 90.00%.**" in case.report()[1]
 
 
-def test_what_a_later_round_trained_is_told_where_it_ships(case: Case) -> None:
-    """Its curve, its best step and its rejected candidates, not those of round 1."""
+def test_a_later_round_shows_its_own_training(case: Case) -> None:
+    """Curve, kept step and rejected candidates are those of the shipped round, not of round 1."""
     case.write_receipt("train_r2", {"n_steps": 7, "kept_step": 10, "precision": "bf16"})
     case.write_receipt("mine_r2", {"n_too_close": 1234, "scored_by": "cosine"})
     case.write_plot("training_r2", "seed,step,loss,dev_ndcg@10\n13,0,,0.5\n13,10,0.9,0.8\n")
@@ -230,6 +236,7 @@ def test_what_a_later_round_trained_is_told_where_it_ships(case: Case) -> None:
 
 
 def test_several_seeds_have_a_table(case: Case) -> None:
+    """With more than one seed the report lists mean, deviation, delta and interval by measure."""
     each = {f"{key}_{m}": 0.25 for key in ("mean", "sd", "delta", "ci_low", "ci_high") for m in MEASURES}
     case.write_receipt("seeds", {"n_seeds": 3} | each)
     _, page = case.report()
@@ -237,14 +244,14 @@ def test_several_seeds_have_a_table(case: Case) -> None:
     assert "| ndcg@10 | 0.250 | 0.250 | +0.250 | +0.250 to +0.250 |" in page
 
 
-def test_overfitting_is_judged_by_the_first_seed_and_told(case: Case) -> None:
-    """Train gains .4; dev was best at step 10, which is the one kept."""
+def test_overfitting_is_judged_on_the_first_seed(case: Case) -> None:
+    """Train gains .4; dev was best at step 10: keeping it is fine, keeping step 20 is overfitting."""
     summary, page = case.report()
-    found = summary["overfitting"]
-    assert found["train_gain"] == pytest.approx(0.4)
-    assert not found["is_overfitted"]
-    assert "Dev was best at step 10 (0.700) and fell to 0.600" in found["verdict"]
-    assert found["verdict"] in page
+    overfitting = summary["overfitting"]
+    assert overfitting["train_gain"] == pytest.approx(0.4)
+    assert not overfitting["is_overfitted"]
+    assert "Dev was best at step 10 (0.700) and fell to 0.600" in overfitting["verdict"]
+    assert overfitting["verdict"] in page
     case.write_receipt("train", {"n_steps": 120, "kept_step": 20, "precision": "bf16"})
     assert case.report()[0]["overfitting"]["is_overfitted"]
 
@@ -256,20 +263,22 @@ def test_overfitting_is_judged_by_the_first_seed_and_told(case: Case) -> None:
         ("training", "seed,step\n1,2\n", "training.csv: no column loss, dev_ndcg@10;"),
     ],
 )
-def test_a_curve_that_is_none_is_bad_input(case: Case, file: str, text: str, message: str) -> None:
+def test_a_curve_without_its_columns_is_bad_input(case: Case, file: str, text: str, message: str) -> None:
+    """The message names file and missing columns."""
     case.write_plot(file, text)
     with pytest.raises(BadInput, match=message):
         case.report()
 
 
 def test_probes_of_different_tasks_are_not_compared(case: Case) -> None:
+    """Base and tuned must have been probed with the same tasks."""
     case.write_receipt("probe/tuned", {"other.spearman": 0.1, "other.n": 3})
     with pytest.raises(BadInput, match="probed with different tasks"):
         case.report()
 
 
-def test_scores_are_told_again_without_the_leaked_queries(case: Case) -> None:
-    """q0 leaks by words, q7 through its document, q3 by meaning: 3 of 8 are left out, and each leak is shown."""
+def test_scores_are_given_without_the_leaked_queries(case: Case) -> None:
+    """q0 leaks by words, q7 through its document, q3 by meaning: they are left out, and each leak is listed."""
     case.write_leaks(
         ("test", "near_queries", "q0", "q5", 0.9),
         ("test", "shared_documents", "d7", "d7", 1.0),
@@ -277,9 +286,9 @@ def test_scores_are_told_again_without_the_leaked_queries(case: Case) -> None:
         ("dev", "semantic_queries", "q4", "q6", 0.99),
     )
     summary, page = case.report()
-    found = {"baseline": 4 / 6, "tuned": 1.0}  # of q1 to q6 base misses q3 and q4
+    expected = {"baseline": 4 / 6, "tuned": 1.0}  # of q1 to q6 base misses q3 and q4
     lexical, without = summary["without_leaks"]["lexical"], summary["without_leaks"]["any"]
-    assert lexical["n_queries"] == 6 and {k: lexical[k] for k in found} == pytest.approx(found, abs=1e-6)
+    assert lexical["n_queries"] == 6 and {k: lexical[k] for k in expected} == pytest.approx(expected, abs=1e-6)
     assert (without["n_queries"], without["baseline"], without["tuned"]) == (5, 0.8, 1.0)
     assert without["ci_low"] <= without["delta"] == 0.2 <= without["ci_high"]
     between = f"{without['ci_low']:+.3f} to {without['ci_high']:+.3f}"
@@ -287,34 +296,35 @@ def test_scores_are_told_again_without_the_leaked_queries(case: Case) -> None:
     assert "| title\\_7 | title\\_7 | 1.000 |" in page and page.count("| 0.830 |") == 1 and "| 0.990 |" not in page
 
 
-def test_every_system_and_every_paired_measure_is_there_and_they_agree(case: Case) -> None:
+def test_systems_and_paired_measures_agree(case: Case) -> None:
+    """Each delta is the difference of the means, lies in its interval, and its counts sum to the queries."""
     summary, _ = case.report()
     assert list(summary["systems"]) == list(SYSTEMS)
     assert list(summary["paired"]) == list(MEASURES)
-    for name, found in summary["paired"].items():
+    for name, comparison in summary["paired"].items():
         expected = summary["systems"]["tuned"][name] - summary["systems"]["base"][name]
-        assert found["delta"] == pytest.approx(expected, abs=2e-6)
-        assert found["ci_low"] <= found["delta"] <= found["ci_high"]
-        assert found["wins"] + found["ties"] + found["losses"] == 8
+        assert comparison["delta"] == pytest.approx(expected, abs=2e-6)
+        assert comparison["ci_low"] <= comparison["delta"] <= comparison["ci_high"]
+        assert comparison["wins"] + comparison["ties"] + comparison["losses"] == 8
     mrr = summary["paired"]["mrr@10"]
     assert (mrr["wins"], mrr["ties"], mrr["losses"]) == (6, 1, 1)
 
 
-def test_a_tuned_model_equal_to_base_is_no_change_and_nothing_more(case: Case) -> None:
-    """The baseline commit of the history: train.epochs is 0."""
+def test_a_tuned_model_equal_to_base_is_no_change(case: Case) -> None:
+    """As with train.epochs 0: the verdict is No change, every p-value is 1, and there are no examples."""
     for system in SYSTEMS:
         case.write_system(system, BASE)
     summary, page = case.report()
     assert summary["delta"] == "+0.00"
     assert summary["verdict"] == "No change: tuned scores exactly as base on every query and measure (recall@10 0.750)."
-    assert {found["p_value"] for found in summary["paired"].values()} == {1}
-    assert {found["delta"] for found in summary["paired"].values()} == {0}
+    assert {comparison["p_value"] for comparison in summary["paired"].values()} == {1}
+    assert {comparison["delta"] for comparison in summary["paired"].values()} == {0}
     assert "### Wins" not in page
     assert "### Losses" not in page
 
 
 def with_seeds(case: Case, *ranks: list[int]) -> None:
-    """Two and more seeds: tuned as it is, and others that rank the answers like this."""
+    """Writes the scores of tuned, and of other seeds that give the relevant documents these ranks."""
     tuned = read(case.root / "runs/tuned/scores.parquet", SCORES).filter(pl.col("split") == "test")
     for_each = []
     for one in ranks:
@@ -325,22 +335,22 @@ def with_seeds(case: Case, *ranks: list[int]) -> None:
     case.write_seeds(tuned, *for_each)
 
 
-def test_with_several_seeds_the_verdict_goes_by_the_interval_over_queries_and_seeds(case: Case) -> None:
-    """The shipped seed gains on four queries of eight, the other one loses all: together no clear change."""
+def test_the_verdict_uses_the_interval_over_seeds(case: Case) -> None:
+    """The shipped seed gains on four of eight queries and the other loses all: together no clear change."""
     case.write_system("tuned", [1] * 8)
     with_seeds(case, [0] * 8)
     summary, page = case.report()
-    found = summary["paired_over_seeds"]["recall@10"]
-    assert found["delta"] == pytest.approx((0.25 - 0.75) / 2)
+    interval = summary["paired_over_seeds"]["recall@10"]
+    assert interval["delta"] == pytest.approx((0.25 - 0.75) / 2)
     assert summary["verdict"].startswith(
         "No clear change: recall@10 went from 0.750 to 1.000 (+0.250; -0.250 on average over 2 seeds, "
-        f"95% interval over queries and seeds {found['ci_low']:+.3f} to {found['ci_high']:+.3f}, p = "
+        f"95% interval over queries and seeds {interval['ci_low']:+.3f} to {interval['ci_high']:+.3f}, p = "
     )
     assert f"**{summary['verdict']}**" in page
 
 
 def test_the_interval_over_seeds_is_that_of_stage_seeds(case: Case) -> None:
-    """Which the gate goes by: same draws, same figures."""
+    """Same draws and same figures as those that the gate uses."""
     with_seeds(case, [1, 1, 2, 0, 4, 1, 1, 3], [2, 1, 1, 1, 0, 1, 3, 0])
     summary, _ = case.report()
     sides = {
@@ -355,13 +365,14 @@ def test_the_interval_over_seeds_is_that_of_stage_seeds(case: Case) -> None:
 
 
 def test_with_one_seed_there_is_no_second_interval(case: Case) -> None:
+    """report.json has no comparison over seeds, and the verdict does not mention seeds."""
     summary, _ = case.report()
     assert summary["paired_over_seeds"] == {}
     assert "seeds" not in summary["verdict"]
 
 
-def test_the_verdict_of_a_leaking_test_covers_seeds_on_its_clean_queries(case: Case) -> None:
-    """Both seeds find q3 and q4, which leak; on the others the second seed is as base."""
+def test_a_leaking_test_compares_seeds_on_clean_queries(case: Case) -> None:
+    """Both seeds find q3 and q4, which leak; on the others the second seed equals base."""
     leak(case, exact_queries=2)
     case.write_leaks(("test", "exact_queries", "q3", "q5", 1.0), ("test", "exact_queries", "q4", "q5", 1.0))
     with_seeds(case, [*BASE[:3], 1, 1, *BASE[5:]])
@@ -371,50 +382,55 @@ def test_the_verdict_of_a_leaking_test_covers_seeds_on_its_clean_queries(case: C
 
 
 def test_seeds_scored_on_other_queries_are_refused(case: Case) -> None:
+    """Every seed must have been scored on the test queries of base."""
     table = read(case.root / "seeds/scores.parquet", SEED_SCORES)
     write(table.filter(pl.col("query_id") != "q3"), case.root / "seeds/scores.parquet", SEED_SCORES)
     with pytest.raises(BadInput, match="base and the seeds were scored on different test queries"):
         case.report()
 
 
-def test_a_test_too_small_for_the_change_that_it_shows_is_told_on_top(case: Case) -> None:
-    """Three of eight differ by 1, 1 and -1: sd .641 and a delta of .125, which takes about 200 queries."""
+def test_a_test_with_too_few_queries_is_reported_on_top(case: Case) -> None:
+    """Three of eight queries change by 1, 1 and -1: sd .641, delta .125, about 200 queries needed."""
     summary, page = case.report()
     test = Sensitivity(8, float(np.std([1, 1, -1, 0, 0, 0, 0, 0], ddof=1)), 0.95, 0.8)
     assert summary["smallest_detectable"] == pytest.approx(test.smallest_detectable, abs=1e-6)
     assert 150 < test.queries_for(0.125) < 250
-    said = summary["too_few_queries"]
-    assert said.startswith("The test set is too small for a change of +0.125 in recall@10: with 8 queries, the test ")
-    assert said.endswith(f"About {test.queries_for(0.125)} test queries are needed.")
-    assert f"**Warning.** {said}" in page.split("## ")[0]
+    warning = summary["too_few_queries"]
+    assert warning.startswith(
+        "The test set is too small for a change of +0.125 in recall@10: with 8 queries, the test "
+    )
+    assert warning.endswith(f"About {test.queries_for(0.125)} test queries are needed.")
+    assert f"**Warning.** {warning}" in page.split("## ")[0]
 
 
-@pytest.mark.parametrize(("delta", "is_told"), [(0.0, False), (0.05, True), (-0.05, True), (0.2, False), (-0.2, False)])
-def test_the_warning_depends_on_the_size_of_the_change(delta: float, is_told: bool) -> None:
-    """100 queries with an sd of .3 find .085 in 80% of cases."""
-    found = Comparison(delta, delta - 0.1, delta + 0.1, p_value=0.1, wins=20, ties=70, losses=10)
-    result = HeadlineResult({"recall@10": found}, 0.5, 0.5 + delta, Sensitivity(100, 0.3, 0.95, 0.8), {}, 1)
-    assert bool(too_few(result)) == is_told
-    assert not is_told or "only one of 0.085 or more with power 80%" in too_few(result)
+@pytest.mark.parametrize(
+    ("delta", "is_small"), [(0.0, False), (0.05, True), (-0.05, True), (0.2, False), (-0.2, False)]
+)
+def test_the_warning_depends_on_the_size_of_the_change(delta: float, is_small: bool) -> None:
+    """100 queries with an sd of .3 detect .085 with power 80%: only smaller changes are warned of."""
+    comparison = Comparison(delta, delta - 0.1, delta + 0.1, p_value=0.1, wins=20, ties=70, losses=10)
+    result = HeadlineResult({"recall@10": comparison}, 0.5, 0.5 + delta, Sensitivity(100, 0.3, 0.95, 0.8), {}, 1)
+    assert bool(too_few(result)) == is_small
+    assert not is_small or "only one of 0.085 or more with power 80%" in too_few(result)
 
 
-def test_a_slice_that_got_worse_is_named_on_top_and_in_the_json(case: Case) -> None:
-    """A hundred queries: tuning loses those of one customer and gains the others'; a customer's name is no markup."""
+def test_a_worse_slice_is_named_on_top_and_in_the_json(case: Case) -> None:
+    """Tuning loses the queries of one customer and gains the others; the customer's name is no markup."""
     many(case)
     summary, page = case.report()
     assert summary["verdict"].startswith("Better: ")
     assert summary["n_worse_slices"] == 1
     assert summary["worse_slices"] == f"group: {NASTY}"
-    (found,) = (row for name, row in summary["slices"]["group"].items() if name == NASTY)
-    assert found["n"] == 30 and found["delta"] < 0 and found["p_holm"] < 0.05 and found["high"] < 0
+    (worse,) = (row for name, row in summary["slices"]["group"].items() if name == NASTY)
+    assert worse["n"] == 30 and worse["delta"] < 0 and worse["p_holm"] < 0.05 and worse["high"] < 0
     top = page.split("## ")[0]
     assert "**Significantly worse slices:** *group: &lt;script&gt;" in top
-    assert f"({found['delta']:+.3f} nDCG@10 on 30 queries, " in top
+    assert f"({worse['delta']:+.3f} nDCG@10 on 30 queries, " in top
     assert re.search(r"\*\*1 of \d+ slices got significantly worse\.\*\*", page)
 
 
 def test_too_few_resamples_are_not_called_no_loss(case: Case) -> None:
-    """A slice of thirty lost all, and a test of 50 resamples cannot tell: report.json and the page say so."""
+    """A slice of thirty lost all, but 50 resamples cannot show it: report.json and report.md say so."""
     many(case)
     few = PARAMS.model_copy(update={"n_resamples": 50})
     call(report, few, None, round="r1", **case.paths())
@@ -425,7 +441,8 @@ def test_too_few_resamples_are_not_called_no_loss(case: Case) -> None:
     assert case.report()[0]["too_few_resamples"] == ""
 
 
-def test_the_p_value_of_the_headline_is_said_to_be_of_one_comparison(case: Case) -> None:
+def test_the_verdict_says_that_its_p_value_is_uncorrected(case: Case) -> None:
+    """The verdict's p-value is of one comparison; corrected ones at the floor are upper bounds."""
     many(case)
     summary, page = case.report()
     assert summary["verdict"].endswith(" for this one comparison).")
@@ -450,7 +467,8 @@ def many(case: Case) -> None:
     case.write_raw(n, lambda i: NASTY if hurt[i] else "other")
 
 
-def test_slices_and_comparisons_are_in_the_csv_files_as_on_the_page(case: Case) -> None:
+def test_csv_files_agree_with_the_report(case: Case) -> None:
+    """comparisons.csv and slices.csv hold the figures of report.json and report.md."""
     many(case)
     summary, page = case.report()
     slices = pl.read_csv(case.paths()["slices"])
@@ -462,10 +480,10 @@ def test_slices_and_comparisons_are_in_the_csv_files_as_on_the_page(case: Case) 
     assert comparisons["task"].unique().to_list() == ["test"]
     assert comparisons["measure"].to_list() == list(MEASURES)
     for row in comparisons.iter_rows(named=True):
-        told = summary["paired"][row["measure"]]
-        assert (row["delta"], row["low"], row["high"]) == (told["delta"], told["ci_low"], told["ci_high"])
-        assert (row["p"], row["p_holm"]) == (told["p_value"], told["p_holm"])
-        assert row["smallest_detectable"] == told["smallest_detectable"]
+        compared = summary["paired"][row["measure"]]
+        assert (row["delta"], row["low"], row["high"]) == (compared["delta"], compared["ci_low"], compared["ci_high"])
+        assert (row["p"], row["p_holm"]) == (compared["p_value"], compared["p_holm"])
+        assert row["smallest_detectable"] == compared["smallest_detectable"]
     base, tuned, delta = side_means(case)
     assert f"| group: other | 70 | {base:.3f} | {tuned:.3f} | {delta:+.3f} | " in page
 
@@ -482,7 +500,8 @@ def side_means(case: Case) -> tuple[float, float, float]:
     return base, tuned, tuned - base
 
 
-def test_paraphrases_are_a_task_of_their_own_and_count_for_the_correction(case: Case) -> None:
+def test_paraphrases_are_a_task_and_count_for_holm(case: Case) -> None:
+    """Paraphrases have their own comparisons, and Holm's correction counts them."""
     alone, _ = case.report()
     for system in ("base", "tuned"):
         file = case.root / f"runs/{system}/scores.parquet"
@@ -510,15 +529,18 @@ def test_paraphrases_are_a_task_of_their_own_and_count_for_the_correction(case: 
     ],
 )
 def test_the_verdict_follows_the_interval(low: float, high: float, beginning: str) -> None:
-    found = Comparison((low + high) / 2, low, high, p_value=0.0001, wins=20, ties=70, losses=10)
-    result = HeadlineResult({"recall@10": found}, 0.5, 0.5 + found.delta, Sensitivity(100, 0.3, 0.95, 0.8), {}, 1)
+    """An interval above 0 is Better, below 0 Worse, and one that contains 0 No clear change."""
+    comparison = Comparison((low + high) / 2, low, high, p_value=0.0001, wins=20, ties=70, losses=10)
+    result = HeadlineResult(
+        {"recall@10": comparison}, 0.5, 0.5 + comparison.delta, Sensitivity(100, 0.3, 0.95, 0.8), {}, 1
+    )
     sentence = verdict(result)
     assert sentence.startswith(beginning)
     assert "p < 0.001" in sentence
     assert f"95% interval {low:+.3f} to {high:+.3f}" in sentence
 
 
-def test_examples_are_the_largest_changes_of_the_first_relevant_rank(case: Case) -> None:
+def test_examples_are_the_largest_changes_of_rank(case: Case) -> None:
     """By reciprocal rank q3 (none to 1) gains most, then q5 (5 to 1); only q7 (4 to none) loses."""
     _, page = case.report()
     wins, losses = page.split("### Wins")[1].split("### Losses")
@@ -531,6 +553,7 @@ def test_examples_are_the_largest_changes_of_the_first_relevant_rank(case: Case)
 
 
 def test_a_document_without_a_title_is_shown_by_its_text(case: Case) -> None:
+    """Its text stands where others have their title."""
     case.write_system("base", [1, 1, 1, 1, 0, 1, 1, 1])
     case.write_system("tuned", [1, 1, 1, 1, 1, 1, 1, 1])
     _, page = case.report()
@@ -538,15 +561,17 @@ def test_a_document_without_a_title_is_shown_by_its_text(case: Case) -> None:
 
 
 def test_queries_with_equal_changes_are_drawn_by_the_seed() -> None:
+    """The same seed draws the same queries, another seed others."""
     qrels = pl.DataFrame([(f"q{i:02}", "d", 1) for i in range(40)], schema=QRELS, orient="row")
-    found = pl.DataFrame([(f"q{i:02}", 1, "d", 1.0) for i in range(40)], schema=RUN, orient="row")
-    runs = {"base": found.clear(), "tuned": found}
+    run = pl.DataFrame([(f"q{i:02}", 1, "d", 1.0) for i in range(40)], schema=RUN, orient="row")
+    runs = {"base": run.clear(), "tuned": run}
     drawn = [[win["query_id"] for win in largest_changes(runs, qrels, 5, seed)[0]] for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
     assert len(set(drawn[0])) == 5
 
 
 def test_no_text_of_the_data_becomes_markup(case: Case) -> None:
+    """report.md has no HTML and no links but its own; the text is shown unchanged."""
     _, page = case.report()
     tokens = MarkdownIt("commonmark").enable("table").parse(page)
     inner = [child for token in tokens for child in token.children or []]
@@ -560,8 +585,8 @@ def test_no_text_of_the_data_becomes_markup(case: Case) -> None:
     assert " ".join(NASTY.split()) in shown
 
 
-def test_every_table_of_the_page_is_whole(case: Case) -> None:
-    """As many cells in each row as in the table's head."""
+def test_all_rows_of_a_table_have_equal_length(case: Case) -> None:
+    """Each row has as many cells as the head of its table."""
     _, page = case.report()
     tables = [block.splitlines() for block in page.split("\n\n") if block.startswith("|")]
     assert len(tables) >= 8
@@ -570,7 +595,7 @@ def test_every_table_of_the_page_is_whole(case: Case) -> None:
 
 
 def leak(case: Case, **counts: int) -> None:
-    """Changes counts of the audit of test."""
+    """Changes counts of leaks of test in the receipt of split."""
     audit = json.loads((case.root / "metrics/split.json").read_text())
     case.write_receipt("split", audit | {f"test_leaks.{kind}": n for kind, n in counts.items()})
 
@@ -578,8 +603,8 @@ def leak(case: Case, **counts: int) -> None:
 CLEAN = "None of these queries was used for training or model selection."
 
 
-def test_a_clean_test_is_said_to_be_clean(case: Case) -> None:
-    """Only then; what leaks from dev does not count, since dev may be looked at."""
+def test_a_clean_test_is_called_clean(case: Case) -> None:
+    """Leaks of dev from train do not count; without leaks of test the report says that it was unused."""
     split = json.loads((case.root / "metrics/split.json").read_text())
     case.write_receipt("split", split | {"dev_leaks.exact_queries": 3})
     summary, page = case.report()
@@ -587,15 +612,15 @@ def test_a_clean_test_is_said_to_be_clean(case: Case) -> None:
     assert "is also in train or dev" not in page and "also in train or dev" not in summary["verdict"]
 
 
-def test_the_verdict_of_a_leaking_test_is_that_of_its_clean_queries(case: Case) -> None:
-    """Tuning gained on q3 and q4 alone: where both leak, what is left is no gain, and the verdict says so first."""
+def test_the_verdict_of_a_leaking_test_is_of_clean_queries(case: Case) -> None:
+    """Tuning gained on q3 and q4 alone, which leak: the verdict on the others comes first."""
     leak(case, exact_queries=2, near_documents=1077)
     case.write_leaks(("test", "exact_queries", "q3", "q5", 1.0), ("test", "exact_queries", "q4", "q5", 1.0))
     summary, page = case.report()
-    said = "2 exact queries, 1,077 near documents of test are also in train or dev"
+    overlap = "2 exact queries, 1,077 near documents of test are also in train or dev"
     assert summary["verdict"].startswith("No clear change: recall@10 went from 1.000 to 0.833 (-0.167, ")
     assert summary["verdict"].endswith(
-        f"Measured on the 6 of 8 test queries without leaks ({said}); "
+        f"Measured on the 6 of 8 test queries without leaks ({overlap}); "
         "on all 8, recall@10 went from 0.750 to 0.875 (+0.125)."
     )
     assert summary["paired_without_leaks"]["recall@10"]["losses"] == 1
@@ -603,7 +628,8 @@ def test_the_verdict_of_a_leaking_test_is_that_of_its_clean_queries(case: Case) 
     assert CLEAN not in page
 
 
-def test_a_test_that_leaks_whole_has_no_verdict(case: Case) -> None:
+def test_a_fully_leaking_test_has_no_verdict(case: Case) -> None:
+    """With fewer than two clean queries the verdict is Not measurable."""
     leak(case, exact_queries=8)
     case.write_leaks(*(("test", "exact_queries", f"q{i}", "q7", 1.0) for i in range(7)))
     summary, _ = case.report()
@@ -611,7 +637,8 @@ def test_a_test_that_leaks_whole_has_no_verdict(case: Case) -> None:
     assert summary["paired_without_leaks"] == {}
 
 
-def test_each_leak_is_shown_once_under_the_first_kind_that_finds_it(case: Case) -> None:
+def test_each_leak_is_listed_once(case: Case) -> None:
+    """A text that leaks in several ways is listed under the first kind."""
     rows = [(kind, "q0", "q5") for kind in ("exact_queries", "near_queries", "semantic_queries")]
     rows += [("semantic_queries", "q1", "q6"), *((f"{kind}_documents", "d7", "d7") for kind in ("exact", "shared"))]
     case.write_leaks(*(("test", *row, 1.0) for row in rows))
@@ -621,13 +648,14 @@ def test_each_leak_is_shown_once_under_the_first_kind_that_finds_it(case: Case) 
 
 
 def test_a_split_without_an_audit_is_refused(case: Case) -> None:
-    """Nothing could be said of the test."""
+    """Without test_leaks.* in the receipt of split nothing could be overlap of leaks."""
     case.write_receipt("split", {"n_train_queries": 1000, "n_dev_queries": 8, "n_test_queries": 8})
     with pytest.raises(BadInput, match="no test_leaks"):
         case.report()
 
 
-def test_the_page_shows_receipts_and_leaks(case: Case) -> None:
+def test_receipts_and_leaks_are_listed(case: Case) -> None:
+    """Figures of split, mine, train and prepare stand in the report."""
     leak(case, near_documents=77)
     _, page = case.report()
     for line in ("| near documents | 0 | 77 |", "| too close | 59,775 |", "| steps | 120 |", "| queries merged | 3 |"):
@@ -642,7 +670,8 @@ def test_the_page_shows_receipts_and_leaks(case: Case) -> None:
         (1.01, "\nThe int8 file keeps 101."),
     ],
 )
-def test_the_page_warns_when_int8_keeps_less_than_99_percent(case: Case, share: float, words: str) -> None:
+def test_int8_below_99_percent_is_small_of(case: Case, share: float, words: str) -> None:
+    """The warning is bold below 99% of tuned nDCG@10, a plain sentence from there on."""
     tuned = json.loads((case.root / "metrics/tuned.json").read_text())
     case.write_receipt("onnx_int8", tuned | {"ndcg@10": share * tuned["ndcg@10"]})
     summary, page = case.report()
@@ -651,6 +680,7 @@ def test_the_page_warns_when_int8_keeps_less_than_99_percent(case: Case, share: 
 
 
 def test_the_same_input_gives_the_same_bytes(case: Case) -> None:
+    """report.json, report.md and report.html do not change when the stage runs again."""
     case.report()
     first = [case.paths()[name].read_bytes() for name in ("out", "markdown", "page")]
     case.report()
@@ -658,14 +688,17 @@ def test_the_same_input_gives_the_same_bytes(case: Case) -> None:
 
 
 def remove(path: Path) -> None:
+    """Deletes a file."""
     path.unlink()
 
 
 def garble(path: Path) -> None:
+    """Makes a file invalid JSON."""
     path.write_text("{")
 
 
 def empty(path: Path) -> None:
+    """Removes all figures of a receipt."""
     path.write_text("{}")
 
 
@@ -674,6 +707,7 @@ def empty(path: Path) -> None:
 def test_missing_and_damaged_receipts_are_named(
     case: Case, name: str, harm: Callable[[Path], None], message: str
 ) -> None:
+    """The message names the file, and nothing is written."""
     harm(case.root / f"metrics/{name}.json")
     with pytest.raises(BadInput, match=rf"metrics/{name}\.json: {message}"):
         case.report()
@@ -681,12 +715,14 @@ def test_missing_and_damaged_receipts_are_named(
 
 
 def test_a_receipt_without_measures_is_named(case: Case) -> None:
+    """The message names the file and the first missing measure."""
     empty(case.root / "metrics/onnx.json")
     with pytest.raises(BadInput, match=r"metrics/onnx\.json: no recall@1, "):
         case.report()
 
 
 def test_systems_scored_on_different_queries_are_refused(case: Case) -> None:
+    """Base and tuned must have been scored on the same test queries."""
     case.write_system("tuned", TUNED[:-1])
     with pytest.raises(BadInput, match="base and tuned were scored on different test queries"):
         case.report()
