@@ -1,7 +1,7 @@
 """User data in the layout of BEIR (Thakur et al. 2021, arXiv 2104.08663).
 
 `corpus.jsonl` ({"_id", "title", "text"}), `queries.jsonl` ({"_id", "text"}) and `qrels/*.tsv` (query-id, corpus-id,
-score): train.tsv and, if given, dev.tsv and test.tsv; or a single file of any of these names, which stage split then
+score): train.tsv and, if given, dev.tsv and test.tsv; or a single file, named so or all.tsv, which stage split then
 divides. Each may be .gz or .zst.
 """
 
