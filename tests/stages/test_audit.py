@@ -98,9 +98,7 @@ def audited(data: Path, out: Path, **changes: object) -> dict[str, int]:
     return json.loads((out / "audit.json").read_text())
 
 
-def test_planted_leaks_are_found(
-    data: Path, tmp_path: Path
-) -> None:
+def test_planted_leaks_are_found(data: Path, tmp_path: Path) -> None:
     """All 10 exact and 10 near ones, and at least 7 of 10 paraphrases, each with the train query that it repeats."""
     audited(data, tmp_path)
     leaks = read(tmp_path / "audit" / "leaks.parquet", LEAKS).filter(pl.col("split") == "test")

@@ -62,9 +62,7 @@ def read_source(params: CollectParams) -> RawData:
         )
     if not raw.queries:
         dropped = ", ".join(f"{reason} {n}" for reason, n in raw.dropped.most_common(3))
-        raise BadInput(
-            f"collect: no document with a query is left (most dropped: {dropped}); loosen section collect"
-        )
+        raise BadInput(f"collect: no document with a query is left (most dropped: {dropped}); loosen section collect")
     return raw
 
 
