@@ -1,4 +1,4 @@
-"""Two versions of a model, pushed to a remote of each kind while its server runs; and what came of it all."""
+"""Two versions of a model, pushed to a remote of each kind while its server runs, and the results per command."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,14 +14,14 @@ from remotes.servers import KINDS
 
 @pytest.fixture(scope="session")
 def models(tiny_onnx: Path, train_tables: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Two versions: encoders with other weights."""
+    """Two versions of the model: encoders with different weights."""
     place = tmp_path_factory.mktemp("second")
     return {OLD: tiny_onnx, NEW: export_tiny(build_tiny_encoder(place, seed=1), place / "onnx", train_tables)}
 
 
 @pytest.fixture(scope="session")
 def results(request: pytest.FixtureRequest) -> Iterator[Results]:
-    """What was tried and what came of it, printed at the end."""
+    """Results of the commands on each remote, printed at the end."""
     results = Results()
     yield results
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
@@ -37,7 +37,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 def published(
     kind: str, models: dict[str, Path], results: Results, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Published]:
-    """Both versions, pushed to a remote whose server runs."""
+    """Both versions, pushed to a remote whose server is running."""
     place = tmp_path_factory.mktemp(kind)
     with KINDS[kind](place) as remote:
         published = publish(place, remote, models)
@@ -48,5 +48,5 @@ def published(
 
 @pytest.fixture
 def env(published: Published, tmp_path: Path) -> dict[str, str]:
-    """A consumer's: a home and caches of its own."""
+    """Environment of a consumer, with a home and caches of its own."""
     return environment(tmp_path / "home", published.remote.keys) | published.remote.environment | {"URL": published.url}

@@ -1,4 +1,4 @@
-"""Where `tests/remotes/setup` puts the programs of these tests, and one way to run them."""
+"""Programs that `tests/remotes/setup` installs, and functions that run them."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ SECONDS = 300
 
 
 def run(*command: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
-    """What the command prints; an error shows what it said."""
+    """Runs a command and returns its stdout; fails with its output if the exit code is not 0."""
     done = attempt(*command, cwd=cwd, env=env)
     if done.returncode:
         raise AssertionError(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
@@ -24,12 +24,12 @@ def run(*command: str, cwd: Path | None = None, env: dict[str, str] | None = Non
 def attempt(
     *command: str, cwd: Path | None = None, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """The command's outcome, whatever it is."""
+    """Runs a command and returns the result, whatever its exit code."""
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=SECONDS)
 
 
 def environment(home: Path, keys: Path | None) -> dict[str, str]:
-    """A user of the consumer's environment with a home of their own: no settings or caches of this machine's user."""
+    """Returns the environment of a user with a home of their own: no settings or caches of this machine's user."""
     home.mkdir(parents=True, exist_ok=True)
     if keys:
         (home / ".ssh").symlink_to(keys)
@@ -48,7 +48,7 @@ def environment(home: Path, keys: Path | None) -> dict[str, str]:
 
 
 def same_files(folder: Path, model: Path) -> bool:
-    """The same names with the same bytes, at any depth."""
+    """Tells whether two folders hold the same names with the same bytes, at any depth."""
 
     def content(root: Path) -> dict[str, bytes]:
         return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
@@ -57,12 +57,12 @@ def same_files(folder: Path, model: Path) -> bool:
 
 
 def pull(url: str, revision: str, store: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """What the service's puller does."""
+    """Runs the service's pull.py."""
     return attempt(str(CONSUMER / "python"), str(SERVICE / "pull.py"), url, revision, str(store), env=env)
 
 
 def until(holds: Callable[[], bool], seconds: float = 60) -> None:
-    """Waits; fails if it takes too long."""
+    """Waits until a condition holds; fails after the given time."""
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "not within a minute"

@@ -1,4 +1,4 @@
-"""A team's repository: two versions of a model behind a remote, registered, and pushed to a bare git repository."""
+"""A team's repository: two versions of a model behind a remote, registered and pushed to a bare git repository."""
 
 import json
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ OLD, NEW = "v0.1.0", "v0.2.0"
 
 @dataclass(frozen=True)
 class Published:
-    """What a consumer needs to know, and where the tests find the objects of each version."""
+    """The published repository, and the place of each version's objects in the remote."""
 
     url: str
     env: dict[str, str]
@@ -26,7 +26,7 @@ class Published:
     cache: Path
 
     def object(self, version: str, name: str = "") -> str:
-        """Where the remote keeps a file of a version; without a name, the listing of its files."""
+        """Returns the path in the remote of a version's file, or of its list of files if no name is given."""
         listing = self.listings[version]
         if not name:
             return _place(listing)

@@ -1,4 +1,4 @@
-"""What came of each command on each remote, as tables for a README."""
+"""Results of the commands on each remote, as tables for documentation."""
 
 from remotes.programs import CONSUMER, run
 from remotes.servers import KINDS
@@ -7,7 +7,7 @@ PACKAGES = ("dvc", "dvc-s3", "dvc-ssh", "dvc-http", "s3fs", "sshfs", "gto")
 
 
 class Results:
-    """Fills up while the tests run; a cell is there only if its test got that far."""
+    """Filled while the tests run; a cell exists only if its test got that far."""
 
     def __init__(self) -> None:
         self._servers: dict[str, str] = {}
@@ -15,19 +15,19 @@ class Results:
         self._refused: dict[tuple[str, str], dict[str, str]] = {}
 
     def server(self, kind: str, name: str) -> None:
-        """The name and version of a remote's server."""
+        """Notes the name and version of a remote's server."""
         self._servers[kind] = name
 
     def passed(self, command: str, kind: str) -> None:
-        """The command brought what it should have brought."""
+        """Notes that a command brought the right files."""
         self._passed.setdefault(command, {})[kind] = "pass"
 
     def refused(self, fault: str, command: str, kind: str, who: str) -> None:
-        """The fault was refused, and by whom."""
+        """Notes the program that refused a fault."""
         self._refused.setdefault((fault, command), {})[kind] = who
 
     def tables(self) -> str:
-        """Commands by remotes, faults and commands by remotes, and the versions of the consumer's packages."""
+        """Returns commands by remotes, faults and commands by remotes, and the versions of the consumer's packages."""
         servers = [f"{kind} ({self._servers.get(kind, 'not run')})" for kind in KINDS]
         commands = [[f"`{command}`", *map(cells.get, KINDS)] for command, cells in self._passed.items()]
         faults = [[fault, command, *map(cells.get, KINDS)] for (fault, command), cells in self._refused.items()]

@@ -1,7 +1,6 @@
-"""Storage as teams have it, on loopback: a folder, OpenSSH, nginx, and the S3 API of OpenStack Swift.
+"""Remotes on loopback: a folder, OpenSSH, nginx, and the S3 API of OpenStack Swift.
 
-Each server runs as this user, with its configuration and data in a folder of its own and on a port of its own, and is
-stopped by its process.
+Each server runs as this user, with its own folder for configuration and data and its own port.
 """
 
 import getpass
@@ -30,7 +29,7 @@ def _replace(path: Path, data: bytes) -> None:
 
 @contextmanager
 def folder(place: Path) -> Iterator[Remote]:
-    """A folder that all machines see, as on a network drive."""
+    """A folder that all machines share, like a network drive."""
     storage = place / "storage"
     storage.mkdir()
     yield Remote("a folder", {"url": str(storage)}, **_on_disk(storage))
@@ -38,7 +37,7 @@ def folder(place: Path) -> Iterator[Remote]:
 
 @contextmanager
 def ssh(place: Path) -> Iterator[Remote]:
-    """OpenSSH with SFTP, keys only; the address, key and known host are in the user's ~/.ssh, as they should be."""
+    """OpenSSH with SFTP and keys only; address, key and known host are in the user's ~/.ssh."""
     port, storage, home = free_port(), place / "storage", place / "home"
     storage.mkdir()
     (home / ".ssh").mkdir(parents=True, mode=0o700)
@@ -64,7 +63,7 @@ def ssh(place: Path) -> Iterator[Remote]:
 
 @contextmanager
 def http(place: Path) -> Iterator[Remote]:
-    """nginx: everyone reads at one port, who pushes writes with PUT at another; a third one is slow."""
+    """nginx: reads at one port, writes with PUT at another; a third port is slow."""
     read, write, slow = free_port(), free_port(), free_port()
     storage = place / "www" / "models"
     storage.mkdir(parents=True)

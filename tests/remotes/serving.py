@@ -1,4 +1,4 @@
-"""A server as a process of these tests: from the moment that it listens to the end of a block; and what a remote is."""
+"""Storage servers as processes of these tests, and the remotes that they serve."""
 
 import socket
 import subprocess
@@ -13,16 +13,16 @@ START_SECONDS = 60
 
 @dataclass(frozen=True)
 class Remote:
-    """What a repository's .dvc/config says of its storage, and a way to its objects behind DVC's back."""
+    """Settings of a repository's storage in .dvc/config, and direct access to its objects without DVC."""
 
     server: str  # name and version, for the table
-    settings: dict[str, str]  # everyone's, in .dvc/config
-    read: Callable[[str], bytes]  # an object, by its path under the remote's
+    settings: dict[str, str]  # of all users, in .dvc/config
+    read: Callable[[str], bytes]  # returns an object by its path in the remote
     write: Callable[[str, bytes], object]
-    writers: dict[str, str] = field(default_factory=dict)  # those of who pushes, in .dvc/config.local
+    writers: dict[str, str] = field(default_factory=dict)  # of users who push, in .dvc/config.local
     environment: dict[str, str] = field(default_factory=dict)  # credentials
-    keys: Path | None = None  # what a user has in ~/.ssh
-    slow: str = ""  # an address with the same objects, at 20 kB a second
+    keys: Path | None = None  # content of a user's ~/.ssh
+    slow: str = ""  # address of the same objects at 20 kB a second
 
 
 def free_port() -> int:
@@ -33,7 +33,7 @@ def free_port() -> int:
 
 @contextmanager
 def serving(command: list[str], port: int, log: Path) -> Iterator[None]:
-    """Runs a server from the moment that it listens to the end of the block."""
+    """Runs a server for the length of a block, which begins when the server listens."""
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
         try:
             _wait_for(process, port, log)
@@ -55,7 +55,6 @@ def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
 
 
 def version(*command: str) -> str:
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False
-    )  # these print to stderr, with any status
+    # these programs print their version to stderr, with any status
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     return (done.stdout + done.stderr).strip()

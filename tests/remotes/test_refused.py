@@ -1,4 +1,4 @@
-"""What is damaged, cut off or of another version in the remote: who refuses it; the service keeps what it has."""
+"""Damaged, incomplete or swapped objects in a remote are refused, and the service keeps its version."""
 
 import subprocess
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ FAULTS = {
 
 @pytest.fixture(params=FAULTS)
 def fault(request: pytest.FixtureRequest, published: Published) -> Iterator[str]:
-    """An object of the new version is replaced, behind DVC's back, for the length of a test."""
+    """Replaces an object of the new version in the remote for the length of a test."""
     name, change = FAULTS[request.param]
     remote, place = published.remote, published.object(NEW, name)
     whole = remote.read(place)
@@ -41,17 +41,17 @@ def fault(request: pytest.FixtureRequest, published: Published) -> Iterator[str]
 
 @pytest.fixture(scope="session")
 def store(published: Published, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A service's, with the old version in use; all refusals have to leave it so."""
+    """A service's store with the old version in use, which every refusal must leave unchanged."""
     place = tmp_path_factory.mktemp("service")
     env = environment(place / "home", published.remote.keys) | published.remote.environment
     assert pull(published.url, f"embedder-onnx@{OLD}", place / "store", env).returncode == 0
     return place / "store"
 
 
-def test_a_fault_is_refused_and_the_service_keeps_what_it_has(
+def test_a_fault_is_refused_and_the_service_keeps_its_version(
     kind: str, published: Published, fault: str, env: dict[str, str], results: Results, store: Path, tmp_path: Path
 ) -> None:
-    """By DVC's hash in a clone, by `verify` after `dvc get`; by the service, also a version under another's name."""
+    """DVC's hash refuses it in a clone, `verify` after `dvc get`; the service refuses swapped versions too."""
     results.refused(fault, "`dvc pull`", kind, _after_pull(published, fault, env, tmp_path / "clone"))
     results.refused(fault, "`dvc get`, then `verify`", kind, _after_get(published, fault, env, tmp_path / "model"))
     before = (store / "current").resolve()
@@ -65,7 +65,7 @@ def test_a_fault_is_refused_and_the_service_keeps_what_it_has(
 
 
 def _after_pull(published: Published, fault: str, env: dict[str, str], clone: Path) -> str:
-    """The remote's setting `verify` is on; but DVC does not compare the listing of a folder's files."""
+    """Returns who refused in a clone: remote setting `verify` is on, but DVC does not compare the list of files."""
     run("git", "clone", "-q", published.url, str(clone), env=env)
     done = attempt("dvc", "pull", cwd=clone, env=env)
     if fault == WHOLE:
@@ -77,7 +77,7 @@ def _after_pull(published: Published, fault: str, env: dict[str, str], clone: Pa
 
 
 def _after_get(published: Published, fault: str, env: dict[str, str], model: Path) -> str:
-    """What DVC lets through, verify refuses; but for a version that is whole and only not the one asked for."""
+    """Returns who refused after `dvc get`: DVC or verify; neither refuses a whole version under another name."""
     got = attempt("dvc", "get", published.url, MODEL, "--rev", f"embedder-onnx@{NEW}", "-o", str(model), env=env)
     checked = attempt("python", "-m", "attune.runtime", str(model), env=env)
     if fault == WHOLE:
@@ -87,10 +87,10 @@ def _after_get(published: Published, fault: str, env: dict[str, str], model: Pat
     return "DVC" if got.returncode else "verify"
 
 
-def test_a_transfer_that_breaks_off_leaves_the_version_before(
+def test_a_broken_transfer_leaves_the_version_in_use(
     published: Published, kind: str, env: dict[str, str], results: Results, tmp_path: Path
 ) -> None:
-    """The puller is killed in the middle of a download that takes seconds; the next pull works."""
+    """The puller is killed in the middle of a slow download; the next pull succeeds."""
     if kind != "http":
         pytest.skip("the slow server is nginx")
     store = tmp_path / "store"

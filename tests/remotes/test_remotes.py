@@ -24,7 +24,7 @@ pytestmark = pytest.mark.remotes
 
 
 def readme_lines() -> list[tuple[str, str]]:
-    """(command, the version that it is said to bring) of the README's section on pulling by hand."""
+    """Returns (command, expected version) of the README's section on pulling by hand."""
     section = (SERVICE / "README.md").read_text().split("## Pulling by hand")[1].split("\n## ")[0]
     return re.findall(r"^\$ (\S.*?) +# (v\S+)$", section, re.MULTILINE)
 
@@ -36,7 +36,7 @@ def readme_python() -> str:
 def test_the_readmes_commands_bring_the_versions_that_they_name(
     kind: str, published: Published, env: dict[str, str], results: Results, tmp_path: Path
 ) -> None:
-    """Byte for byte what was exported, and attune.runtime verifies it there."""
+    """The files are the exported ones byte for byte, and attune.runtime verifies them."""
     work = tmp_path / "work"
     run("git", "init", "-q", str(work), env=env)
     run("dvc", "init", "-q", cwd=work, env=env)
@@ -55,6 +55,7 @@ def test_the_readmes_commands_bring_the_versions_that_they_name(
 def test_the_readmes_python_brings_the_version_that_it_names(
     kind: str, published: Published, env: dict[str, str], results: Results, tmp_path: Path
 ) -> None:
+    """Files and manifest are those of the registered version."""
     program = f"URL = {published.url!r}\n{readme_python()}\nprint(card)"
     card = json.loads(run("python", "-c", program, cwd=tmp_path, env=env))
     assert same_files(tmp_path / "api", published.models[OLD])
@@ -66,7 +67,7 @@ def test_the_readmes_python_brings_the_version_that_it_names(
 def test_an_import_in_a_clone_is_pulled_again(
     kind: str, published: Published, env: dict[str, str], results: Results, tmp_path: Path
 ) -> None:
-    """The service's repository keeps the commit; whoever clones it gets the same bytes."""
+    """The service's repository keeps the commit; every clone gets the same bytes."""
     first, second = tmp_path / "first", tmp_path / "second"
     run("git", "init", "-q", str(first), env=env)
     run("dvc", "init", "-q", cwd=first, env=env)
@@ -88,7 +89,7 @@ def ask(port: int, path: str) -> dict[str, Any]:
 def test_the_service_follows_the_versions_and_drops_no_request(
     kind: str, published: Published, env: dict[str, str], results: Results, tmp_path: Path
 ) -> None:
-    """As processes of their own: pull, serve, pull the next one while clients ask, refuse, go back, stop."""
+    """Separate processes: pull, serve, pull the next version while clients ask, refuse, go back, stop."""
     store, port = tmp_path / "store", free_port()
     assert pull(published.url, f"embedder-onnx@{OLD}", store, env).returncode == 0
     command = [str(CONSUMER / "python"), "serve.py", str(store), "documents.jsonl", "--port", str(port)]

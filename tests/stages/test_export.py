@@ -41,7 +41,8 @@ def test_a_second_export_from_another_place_gives_the_same_bytes(
 ) -> None:
     """Another process, checkout and working directory, by command line: dvc.lock must not change."""
     shutil.copytree(ROOT / "src", tmp_path / "checkout" / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "params.yaml", tmp_path / "checkout")
+    for name in ("params.yaml", "advanced.yaml"):
+        shutil.copy(ROOT / name, tmp_path / "checkout")
     shutil.copytree(tiny_encoder, tmp_path / "checkout" / "tuned")
     options = ["--model", "tuned", "--out", "onnx", "--receipt", "r.json"]
     options += [word for name, path in train_tables.items() for word in (f"--{name}", str(path))]

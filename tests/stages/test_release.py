@@ -18,7 +18,7 @@ from attune.errors import BadInput
 from attune.evaluation.report.card import SHAPING, SYSTEMS, card, params_sha256, shaping_params
 from attune.evaluation.scoring.measures import MEASURES
 from attune.runtime import verify
-from attune.stage import call, load_params
+from attune.stage import all_params, call, load_params
 from attune.stages.release import RECEIPTS, ReleaseParams, release, release_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,7 +131,8 @@ def test_another_folder_and_another_run_give_the_same_bytes(
     """Another process and checkout, by command line: dvc.lock must not change."""
     checkout = exported.parent / "checkout"
     shutil.copytree(ROOT / "src", checkout / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "params.yaml", checkout)
+    for name in ("params.yaml", "advanced.yaml"):
+        shutil.copy(ROOT / name, checkout)
     shutil.copytree(exported, checkout / "exported")
     shutil.copytree(metrics, checkout / "metrics")
     shutil.copytree(embeddings, checkout / "embeddings")
@@ -196,7 +197,7 @@ def test_the_card_lists_an_fp16_graph_where_there_is_one(released: Path, metrics
 
 def test_the_parameters_hash_covers_all_that_shapes_the_model(tmp_path: Path) -> None:
     """Another value changes it; another order of keys or a section that shapes nothing does not."""
-    sections = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+    sections = all_params(ROOT / "params.yaml")
     expected = params_sha256(shaping_params(ROOT / "params.yaml"))
 
     def hashed(changed: dict[str, Any]) -> str:
@@ -214,7 +215,10 @@ def test_the_parameters_hash_covers_all_that_shapes_the_model(tmp_path: Path) ->
 def test_dvc_tracks_the_parameters_of_the_hash() -> None:
     """Otherwise a manifest would keep the hash of former parameters."""
     body = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]["release"]
-    assert body["params"][1]["params.yaml"] == list(SHAPING)
+    panel, advanced = (YAML(typ="safe").load((ROOT / name).read_text()) for name in ("params.yaml", "advanced.yaml"))
+    tracked = body["params"][0]
+    for file, sections in (("params.yaml", panel), ("advanced.yaml", advanced)):
+        assert {*tracked[file]} == {*SHAPING, "release"} & {*sections}
 
 
 def test_the_card_has_int8_s_cosine_semantic_leaks_and_general_text(released: Path, metrics: Path) -> None:
