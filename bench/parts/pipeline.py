@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from attune.stage import all_params
 from bench.alternating import Spread, timed
 from bench.rivals.environments import module
 from bench.section import KEPT, Section, Target, show, table
@@ -29,9 +30,7 @@ def knob(section: str, name: str, more: float) -> Edit:
     """Adds to a parameter."""
 
     def edit(folder: Path) -> None:
-        from ruamel.yaml import YAML  # noqa: PLC0415
-
-        now = YAML(typ="safe").load((folder / "params.yaml").read_text(encoding="utf-8"))[section][name]
+        now = all_params(folder / "params.yaml")[section][name]
         miniature.change(folder, {section: {name: now + more}})
 
     return edit

@@ -92,6 +92,13 @@ def all_params(file: Path = PARAMS_FILE) -> dict[str, dict[str, Any]]:
     return {name: _merged(files, name)[0] for name in names}
 
 
+def named(key: str, file: Path = PARAMS_FILE) -> str:
+    """Names a parameter with the file that it stands in, for messages: "advanced.yaml: train.general"."""
+    section, _, name = key.partition(".")
+    homes = _merged(_read_files(file), section)[1] if file.exists() else {}
+    return f"{homes.get(name, file)}: {key}"
+
+
 def _read_files(file: Path) -> dict[Path, Mapping[str, Any]]:
     """Returns the sections of params.yaml and, where it exists, of advanced.yaml beside it."""
     second = file.with_name(ADVANCED_FILE.name)

@@ -253,7 +253,7 @@ def test_the_pipelines_edits_change_what_they_say(tmp_path: Path, monkeypatch: p
     seen: list[dict[str, bytes]] = []
 
     def repro(where: Path) -> tuple[float, list[str]]:
-        watched = ("params.yaml", "src/attune/evaluation/scoring/measures.py")
+        watched = ("params.yaml", "advanced.yaml", "src/attune/evaluation/scoring/measures.py")
         seen.append({name: (where / name).read_bytes() for name in watched})
         return 1.0, ["evaluate@base", "report"]
 
@@ -262,6 +262,7 @@ def test_the_pipelines_edits_change_what_they_say(tmp_path: Path, monkeypatch: p
     pipeline.measure(section, Namespace(folder=folder, cold=False, rounds=2))
     before, *after = seen[3:]  # cold, warm, two that are timed, then an edit each
     changed = [[name for name in one if one[name] != other[name]] for one, other in pairwise([before, *after])]
-    assert changed == [["params.yaml"], ["src/attune/evaluation/scoring/measures.py"], *[["params.yaml"]] * 3]
+    code = "src/attune/evaluation/scoring/measures.py"
+    assert changed == [["advanced.yaml"], [code], ["advanced.yaml"], ["params.yaml"], ["advanced.yaml"]]
     assert "| a measure's code (measures.py) | 2 | evaluate@base, report | 1.0 |" in section.body[-1]
     assert section.body[0] == "Cold, 300 documents: 2 stages in 1 s."

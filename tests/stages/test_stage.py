@@ -14,7 +14,7 @@ from pydantic import Field
 from safetensors.numpy import save_file
 
 from attune.errors import BadInput
-from attune.stage import AfterCommit, Machine, Out, Params, Receipt, all_params, call, load_params, write_json
+from attune.stage import AfterCommit, Machine, Out, Params, Receipt, all_params, call, load_params, named, write_json
 from attune.tables import DOCUMENT_IDS, write
 
 
@@ -135,6 +135,14 @@ def test_errors_name_the_file_and_the_key(tmp_path: Path, panel: str, advanced: 
     with pytest.raises(BadInput) as caught:
         load_params(RoastParams, "roast", write_both(tmp_path, panel, advanced))
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_messages_name_the_file_of_a_parameter(tmp_path: Path) -> None:
+    """A key that code refuses is told with the file in which a user finds it."""
+    file = write_both(tmp_path, PANEL, ADVANCED)
+    assert named("roast.minutes", file) == f"{file}: roast.minutes"
+    assert named("roast.beans", file) == f"{tmp_path / 'advanced.yaml'}: roast.beans"
+    assert named("roast.minutes", tmp_path / "none.yaml") == f"{tmp_path / 'none.yaml'}: roast.minutes"
 
 
 @pytest.mark.parametrize("written", ["2e-5", "2.0e-5", "0.00002", "1e-05"])

@@ -118,7 +118,7 @@ def _run_worker(function: Stage, params: SharedParams, receipt: Path | None, arg
         if rank > 0:
             time.sleep(GRACE)
             raise SystemExit(1)
-        where = f"params.yaml: {function.__name__}.processes"
+        where = stage.named(f"{function.__name__}.processes")
         raise BadInput(f"{where}: got {params.processes}, but torchrun started {world_size}; set it to {world_size}")
     if world_size == 1:
         return stage.call(function, params, receipt, **arguments)

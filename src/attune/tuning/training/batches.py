@@ -12,6 +12,7 @@ from transformers import TrainerCallback, TrainerState
 
 from attune.encoding import processes
 from attune.errors import BadInput
+from attune.stage import named
 
 WINDOW = 16  # batches whose rows are sorted by length together: enough to save padding, few enough to stay random
 
@@ -129,7 +130,7 @@ class SharedBatches:
         for batch in self.sampler:
             if len(batch) < processes.world_size():
                 raise BadInput(
-                    f"params.yaml: train.processes: got {processes.world_size()}, but too few clusters leave a batch "
+                    f"{named('train.processes')}: got {processes.world_size()}, but too few clusters leave a batch "
                     f"of {len(batch)} rows; expected at most so many processes, or a smaller train.batch_size"
                 )
             yield from processes.parts(batch, processes.world_size())  # type: ignore[misc]

@@ -19,6 +19,7 @@ from transformers import TrainerCallback, TrainerState
 from attune.encoding import processes
 from attune.encoding.encoders import TorchEncoder
 from attune.errors import BadInput
+from attune.stage import named
 from attune.tuning.general_text import Pair
 from attune.tuning.training.batches import BatchingKeys
 from attune.tuning.training.losses import over_all_processes
@@ -120,7 +121,7 @@ def with_general_rows(
     n_general = round(n_domain * share / (1 - share))
     if n_general and len(unique) <= n_negatives:
         raise BadInput(
-            f"params.yaml: train.general: {len(unique)} pairs with texts of their own cannot give each "
+            f"{named('train.general')}: {len(unique)} pairs with texts of their own cannot give each "
             f"{n_negatives} negatives; add some, or set train.general_share to 0"
         )
     random = np.random.default_rng([seed, MIXING_STREAM])

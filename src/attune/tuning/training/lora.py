@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 
 from attune.errors import BadInput
+from attune.stage import named
 from attune.tuning.training.recipe import TrainParams
 
 ADAPTER = "default"
@@ -48,7 +49,7 @@ def add_adapters(model: SentenceTransformer, params: TrainParams) -> LoraModel:
             return LoraModel(model.transformers_model, config, ADAPTER)
         except ValueError as error:
             raise BadInput(
-                f"params.yaml: train.lora_rank: got {params.lora_rank}, but peft cannot adapt this encoder "
+                f"{named('train.lora_rank')}: got {params.lora_rank}, but peft cannot adapt this encoder "
                 f"({error}); set it to 0"
             ) from None
 

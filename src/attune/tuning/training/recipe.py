@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 from attune.encoding import encoders
 from attune.encoding.launch import SharedParams
 from attune.errors import BadInput
+from attune.stage import named
 
 IN_PARTS = ("cached_mnrl", "gist")  # losses that can embed a batch in parts
 SYMMETRIC = ("mnrl", "cached_mnrl")  # losses that have a direction from document to query
@@ -93,36 +94,36 @@ def check_combinations(params: TrainParams, n_negatives: int) -> None:
         BadInput: one line per problem.
     """
     loss, parts = params.loss, params.mini_batch_size
-    problems = []
+    problems: list[tuple[str, str]] = []
     if loss == "cached_mnrl" and not parts:
-        problems.append("train.mini_batch_size: got 0, but train.loss cached_mnrl embeds in parts; set it to 32, say")
+        line = "got 0, but train.loss cached_mnrl embeds in parts; set it to 32, say"
+        problems.append(("train.mini_batch_size", line))
     if parts and loss not in IN_PARTS:
-        problems.append(
-            f"train.mini_batch_size: got {parts}, but train.loss {loss} embeds whole batches; "
-            f"set it to 0, or the loss to one of {', '.join(IN_PARTS)}"
-        )
+        line = f"got {parts}, but train.loss {loss} embeds whole batches; set it to 0, or the loss to one of "
+        problems.append(("train.mini_batch_size", line + ", ".join(IN_PARTS)))
     if params.symmetric and loss not in SYMMETRIC:
-        problems.append(
-            f"train.symmetric: got true, but train.loss {loss} has one direction; "
-            f"set it to false, or the loss to one of {', '.join(SYMMETRIC)}"
-        )
+        line = f"got true, but train.loss {loss} has one direction; set it to false, or the loss to one of "
+        problems.append(("train.symmetric", line + ", ".join(SYMMETRIC)))
     if loss in NEEDS_NEGATIVES and not n_negatives:
-        problems.append(f"train.loss: got {loss}, but the rows have no negatives; set mine.n_negatives to 1 or more")
-    if loss == "gist" and n_negatives > 1 and not parts:
         problems.append(
-            f"train.loss: got gist, but the rows have {n_negatives} negatives, and without parts it takes 1 at most; "
-            "set train.mini_batch_size to 32, say, or mine.n_negatives to 1"
+            ("train.loss", f"got {loss}, but the rows have no negatives; set mine.n_negatives to 1 or more")
         )
+    if loss == "gist" and n_negatives > 1 and not parts:
+        line = f"got gist, but the rows have {n_negatives} negatives, and without parts it takes 1 at most; "
+        problems.append(("train.loss", line + "set train.mini_batch_size to 32, say, or mine.n_negatives to 1"))
     shared = {"batch_size": params.batch_size} | (
         {"distill_batch_size": params.distill_batch_size} if params.distill_weight else {}
     )
     problems += [
-        f"train.processes: got {params.processes}, expected at most train.{name} ({size}), of which each takes a part"
+        (
+            "train.processes",
+            f"got {params.processes}, expected at most train.{name} ({size}), of which each takes a part",
+        )
         for name, size in shared.items()
         if size < params.processes
     ]
     if problems:
-        raise BadInput(*(f"params.yaml: {problem}" for problem in problems))
+        raise BadInput(*(f"{named(key)}: {problem}" for key, problem in problems))
 
 
 def check_dimensions(params: TrainParams, dimension: int) -> None:
@@ -133,6 +134,6 @@ def check_dimensions(params: TrainParams, dimension: int) -> None:
     """
     if too_large := [dim for dim in params.matryoshka_dims if dim >= dimension]:
         raise BadInput(
-            f"params.yaml: train.matryoshka_dims: got {too_large[0]}, expected less than the encoder's {dimension} "
+            f"{named('train.matryoshka_dims')}: got {too_large[0]}, expected less than the encoder's {dimension} "
             "dimensions, which are trained anyway; leave it out"
         )
