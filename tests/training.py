@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from attune.encoding import launch
+from attune.stage import call
 from attune.stages.train import train
 from attune.tables import CLUSTERED_QUERIES, CORPUS, DOCUMENT_IDS, QRELS, TRIPLETS, write
 from attune.tuning.training.recipe import TrainParams
@@ -97,5 +97,5 @@ def arguments(folder: Path, name: str) -> dict[str, Path]:
 
 def trained(folder: Path, inputs: dict[str, Path], settings: TrainParams, name: str) -> tuple[str, dict[str, float]]:
     """Runs the stage; returns the sha256 of all models, and the receipt."""
-    launch.call(train, settings, folder / f"{name}.json", **arguments(folder, name) | inputs)
+    call(train, settings, folder / f"{name}.json", **arguments(folder, name) | inputs)
     return sha256(folder / name), json.loads((folder / f"{name}.json").read_text())
