@@ -42,7 +42,7 @@ def page(found: list[Section]) -> str:
         "run, which its heading names by what the CPU has: ratios hold on others like it, times do not. Figures are "
         "minimum / **median** / maximum over the rounds; a ratio is taken within a round.",
         "## Targets",
-        table(TARGETS, targets, 2),
+        table(TARGETS, targets, n_text=2),
         *(section.markdown() for section in found),
     ]
     return "\n\n".join(parts) + "\n"

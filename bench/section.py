@@ -5,13 +5,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 from attune.errors import BadInput
+from attune.evaluation.report.markdown import table as markdown_table
 from attune.stage import fail
 from bench.workers import Gone
 
@@ -20,28 +22,20 @@ KEPT = ROOT / "scratch" / "bench"  # what is made on the way
 FIGURES = ROOT / "bench" / "figures"  # each part's findings, in git: one part can be measured again without the others
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], n_words: int = 1) -> str:
-    """A Markdown table; all columns but the first `n_words` are numbers, aligned to the right.
-
-    Raises:
-        ValueError: a row has another number of cells than the head.
-    """
-    lines = [list(head), ["---" if place < n_words else "---:" for place in range(len(head))], *map(list, rows)]
-    if wrong := [row for row in lines if len(row) != len(head)]:
-        raise ValueError(f"row {wrong[0]} has {len(wrong[0])} cells, expected {len(head)}")
-    return "\n".join(f"| {' | '.join(row)} |" for row in lines)
+# a Markdown table; all columns but the first (n_text) hold numbers
+table = partial(markdown_table, n_text=1)
 
 
 @dataclass(frozen=True)
 class Target:
-    """One of the figures that were asked for.
+    """A target of the bench with its result.
 
     Attributes:
-        what: what is compared.
-        wanted: what was asked for, in words.
+        what: the compared figure.
+        wanted: the target, in words.
         found: minimum, median and maximum, formatted.
-        is_met: whether the median meets it.
-        note: what else must be known of it.
+        is_met: True if the median meets the target.
+        note: a remark on the measurement.
     """
 
     what: str
@@ -146,7 +140,7 @@ def show(part: str, title: str, parser: argparse.ArgumentParser, measure: Callab
     try:
         measure(section, given)
         if section.targets:
-            print(f"\n{table(TARGETS, [target.cells() for target in section.targets], 2)}", flush=True)
+            print(f"\n{table(TARGETS, [target.cells() for target in section.targets], n_text=2)}", flush=True)
         section.write(FIGURES / f"{part}.json")
     except (BadInput, Gone, OSError, subprocess.CalledProcessError) as error:
         fail("bench", error)

@@ -93,7 +93,7 @@ def measure(section: Section, given: argparse.Namespace) -> None:
     section.add(
         f"`dvc repro` of the miniature (300 documents) after each edit; nothing: minimum / **median** / maximum of "
         f"{given.rounds}, edits once each.",
-        table(["what changed", "stages", "which", "seconds"], rows, 3),
+        table(["what changed", "stages", "which", "seconds"], rows, n_text=3),
     )
     is_met = nothing.median <= WANTED_SECONDS
     wanted = f"<= {WANTED_SECONDS} s"

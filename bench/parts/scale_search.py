@@ -165,7 +165,7 @@ def indexes(found: Found) -> str:
             row = measured[kind]
             cells = [f"{row['seconds']:.1f}", f"{row['milliseconds']:.2f}", f"{row['recall']:.3f}"]
             rows.append([kind, str(row["index"]), f"{n:,}", *cells, f"{row['gigabytes']:.2f}"])
-    return table([*head, "peak GB"], rows, 2)
+    return table([*head, "peak GB"], rows, n_text=2)
 
 
 def measure_all(section: Section, given: argparse.Namespace) -> None:
