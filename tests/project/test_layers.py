@@ -15,7 +15,7 @@ FILES = sorted(path for path in SOURCE.rglob("*.py"))
 # by rank: a room imports from rooms below it; rooms of one rank do not know each other
 RANKS = (
     ("errors",),
-    ("tables", "stage", "runtime", "problems", "csv_rows"),
+    ("tables", "stage", "runtime"),
     ("export", "retrieval", "encoding"),
     ("data",),
     ("tuning",),
@@ -33,18 +33,18 @@ TORCH = (
 POLARS = (
     *("attune.tables", "attune.data.splitting.duplicates", "attune.cli.check", "attune.export.int8.calibration"),
     *("attune.evaluation.scoring.judgments", "attune.evaluation.report", "attune.evaluation.statistics.slices"),
-    *("attune.evaluation.page.rankings", "attune.stages"),
+    "attune.stages",
 )
 RUNTIME = {"numpy", "onnxruntime", "tokenizers", "attune"}
-# what takes from a third of a second to five to import
+# libraries that take from a third of a second to five to import
 SLOW = """
 datasets matplotlib networkx onnx pandas peft scipy.stats sentence_transformers sklearn statsmodels torch transformers
 """.split()
 LIGHT = ("base", "collect", "prepare", "split", "embed", "audit", "mine", "evaluate", "drift", "release")
 # embed loads torch at its first use, where its encoder is one in torch
-COMMANDS = ("attune.cli.main", "attune.cli.check", "attune.cli.check")
+COMMANDS = ("attune.cli.main", "attune.cli.check")
 # in this order: report needs for its tests what seeds needs, and more
-BRINGS = {"page": ["matplotlib"], "seeds": ["scipy.stats"], "report": ["pandas", "statsmodels"]}
+BRINGS = {"seeds": ["scipy.stats"], "report": ["pandas", "statsmodels"]}
 
 
 def module(file: Path, source: Path = SOURCE) -> str:
@@ -52,9 +52,9 @@ def module(file: Path, source: Path = SOURCE) -> str:
 
 
 def imports(file: Path, source: Path = SOURCE) -> set[str]:
-    """What a file imports at its top level (an import inside a function is a deliberate, later one).
+    """Returns the modules that a file imports at its top level (an import inside a function is a deliberate, later one).
 
-    From a package of ours come modules: `from attune import demo`, or `from . import demo`, imports attune.demo.
+    `from attune import demo` and `from . import demo` count as attune.demo.
     """
     found: set[str] = set()
     for node in ast.parse(file.read_text()).body:

@@ -109,11 +109,14 @@ def test_rounds_write_to_places_of_their_own(name: str) -> None:
     assert not [dep for dep in stage["deps"] if dep == "data/splits" or "test" in dep]
 
 
-def test_rounds_and_encoders_start_as_the_default() -> None:
-    """Round one trains from the base on its embeddings, and its metrics have the plain names."""
+def test_rounds_and_encoders_fit_together() -> None:
+    """Round one starts from the base; a later one has embeddings of its own and metrics that end in its name."""
     params = all_params(ROOT / "params.yaml")
-    assert params["rounds"] == {"r1": {"embeddings": "base", "start": "models/base", "ending": ""}}
-    assert list(params["encoders"]) == ["base", "tuned", "onnx", "onnx_int8"]
+    first, *later = params["rounds"].items()
+    assert first == ("r1", {"embeddings": "base", "start": "models/base", "ending": ""})
+    assert {"base", "tuned", "onnx", "onnx_int8"} <= set(params["encoders"])
+    for name, start in later:
+        assert start["ending"] == f"_{name}" and start["embeddings"] in params["encoders"]
 
 
 def test_the_closure_test_can_fail(tmp_path: Path) -> None:
