@@ -33,7 +33,7 @@ TORCH = (
 POLARS = (
     *("attune.tables", "attune.data.splitting.duplicates", "attune.cli.check", "attune.export.int8.calibration"),
     *("attune.evaluation.scoring.judgments", "attune.evaluation.report", "attune.evaluation.statistics.slices"),
-    "attune.stages",
+    *("attune.evaluation.page.charts", "attune.stages"),
 )
 RUNTIME = {"numpy", "onnxruntime", "tokenizers", "attune"}
 # libraries that take from a third of a second to five to import
@@ -52,7 +52,7 @@ def module(file: Path, source: Path = SOURCE) -> str:
 
 
 def imports(file: Path, source: Path = SOURCE) -> set[str]:
-    """Returns the modules that a file imports at its top level (an import inside a function is a deliberate, later one).
+    """Returns the modules that a file imports at its top level; an import inside a function is a deliberate, later one.
 
     `from attune import demo` and `from . import demo` count as attune.demo.
     """
