@@ -95,11 +95,11 @@ def _launch(function: Stage, params: SharedParams, receipt: Path | None, argumen
 
 
 def _reason(exit_codes: Mapping[int, int], n_processes: int) -> BaseException:
-    """Returns what the launcher raises: a line about the process that was killed, or nothing more than exit code 1.
+    """Returns an error that names the killed process, or SystemExit(1) if a process already printed why it failed.
 
     Args:
-        exit_codes: by rank, of the processes that failed; negative for the signal that ended one. torchrun ends the
-            others by SIGTERM.
+        exit_codes: exit code of each process that failed, by rank; -n if signal n ended it. torchrun ends the other
+            processes by SIGTERM.
         n_processes: number of all processes.
     """
     by_signal = {rank: signal.Signals(-code) for rank, code in sorted(exit_codes.items()) if code < 0}
@@ -139,10 +139,10 @@ def _run_worker(function: Stage, params: SharedParams, receipt: Path | None, arg
 
 
 def _say_why(name: str, error: BaseException, store: Any) -> None:  # noqa: ANN401
-    """Prints why this process failed, unless another one has said why all fail.
+    """Prints why this process failed, unless another process already printed the cause.
 
-    A RuntimeError may be a connection that another process closed when it failed: torchrun then ends this process
-    within the grace period.
+    A RuntimeError may only be the connection that another process closed when it failed. So it is printed after the
+    grace period, within which torchrun ends this process in that case.
     """
     if isinstance(error, KeyboardInterrupt):
         return

@@ -22,7 +22,7 @@ Encode = Callable[[Sequence[str]], Vectors]
 
 @dataclass(frozen=True)
 class Assignment:
-    """Shards of one of several processes: every world_size-th one, from its rank on."""
+    """Shards of one of several processes: numbers rank, rank + world_size, rank + 2 world_size, ..."""
 
     rank: int
     world_size: int
@@ -84,7 +84,7 @@ def write_vectors(folder: Path, indices: NDArray[np.int64], dim: int, file: Path
 
 
 def _by_shard(folder: Path, indices: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], Vectors]]:
-    """Yields for each shard the rows whose vectors it holds, and these vectors."""
+    """Yields, for each shard, the output rows that it fills and their vectors."""
     order = np.argsort(indices // SIZE, kind="stable")
     shards = indices[order] // SIZE
     for number in range(int(shards[-1]) + 1):

@@ -45,7 +45,7 @@ TEXT_KINDS = {
 }
 GOLDEN_STEP = 4  # every fourth parity text is golden
 FP32_MIN_COSINE = 0.9999  # to torch on a service's machine
-FP16_MIN_COSINE = 0.999  # the same; on the exporting machine .999998 and more, a GPU sums in another order
+FP16_MIN_COSINE = 0.999  # likewise; .999998 or more on the exporting machine, but a GPU sums in another order
 INT8_MARGIN = 0.01  # by which int8's cosine on a service's machine may be lower than on the exporting one
 
 TorchEmbed = Callable[[str, int], Float32]  # text and maximum number of tokens to its embedding, (dim,)
@@ -54,8 +54,8 @@ TorchEmbed = Callable[[str, int], Float32]  # text and maximum number of tokens 
 def parity_texts(tokenizer: Tokenizer, max_length: int) -> list[str]:
     """Returns texts of critical lengths, real sentences and unusual characters.
 
-    The lengths are 1, 8, one less than the maximum, the maximum and more, in tokens with the special ones (except that
-    of 1). With 31 texts a batch of 32 mixes all lengths.
+    The lengths are one word, 8 tokens, the maximum less 1, the maximum, and more; all but the first include special
+    tokens. All 31 texts fit into one batch of 32, which so mixes all lengths.
     """
     n_added = tokenizer.num_special_tokens_to_add(is_pair=False)
     words = " ".join(SENTENCES).lower().split()
@@ -87,7 +87,7 @@ class Parity:
     int8_batch_max_abs_diff: float
 
     def with_grid(self, n_batches: int, min_cosine: float, max_abs_diff: float) -> "Parity":
-        """Returns the figures with fp32's replaced by the worse of texts and grid; NaN is worst."""
+        """Returns the figures with each of fp32's replaced by the worse of texts and grid; NaN counts as worst."""
         return replace(
             self,
             n_grid_batches=n_batches,

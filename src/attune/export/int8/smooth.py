@@ -53,7 +53,7 @@ def _thinned(tokens: Float32) -> Float32:
 def smooth(
     model: onnx.ModelProto, activations: Sequence[Activation], strength: float
 ) -> tuple[onnx.ModelProto, list[Activation]]:
-    """Divides each channel by a factor and multiplies the weights that read it by the same: fp32 results stay.
+    """Divides each channel by a factor and multiplies its weights by the same; the fp32 output is unchanged.
 
     The factor is peak ** strength / largest weight ** (1 - strength), scaled to a geometric mean of 1.
 

@@ -2,9 +2,9 @@
 
 Neither estimate needs new labels.
 
-Hidden answers (leave-one-out): one answer of a train query with several is hidden, and the rules are applied again.
-They then see it as they see any unjudged answer. Counted is how often it is among the candidates, how often no rule
-rejects it, and how often it becomes a negative.
+Hidden answers (leave-one-out): hides one answer of a train query that has several and applies the rules again, which
+then treat it like any unjudged answer. Counts how often it is among the candidates, how often no rule rejects it, and
+how often it becomes a negative.
 
 Similar queries: a mined negative that answers another train query of nearly the same meaning probably answers this
 query, too.
@@ -67,10 +67,10 @@ def hidden_answer_shares(
 ) -> dict[str, int | float]:
     """Hides answers one at a time, applies the rules, and counts the hidden answers that get through.
 
-    Limits. Only judged answers of queries with several answers are hidden, which tend to be the obvious ones. The
-    cluster rule is not applied to the hidden answer, which is in the query's cluster only because it was judged; so the
-    shares are somewhat too high where unjudged answers are worded like judged ones. They are too low with an encoder
-    that was trained on these answers (from the second round on).
+    Limits. Hides judged answers only, of queries with several, and these tend to be obvious. The cluster rule is not
+    applied to the hidden answer, which is in the query's cluster only because it was judged; so the shares are somewhat
+    too high where unjudged answers are worded like judged ones. They are too low with an encoder that was trained on
+    these answers (from the second round on).
 
     Returns:
         n_hidden_answers, and of these the shares: hidden_answer_in_reach_share (among the candidates),
@@ -97,11 +97,11 @@ def hidden_answer_shares(
 
 
 def similar_query_shares(negatives: Pairs, positives: Pairs, query_cosines: Scorer) -> dict[str, float]:
-    """Returns the shares of mined negatives that are relevant to another train query with at least each SIMILAR cosine.
+    """Returns, for each threshold of SIMILAR, the share of negatives relevant to another query at least that similar.
 
-    Limits. Only documents that answer some train query can be caught, and queries that differ in the one word that
-    matters may have a high cosine: an indication, not a proof. After rounds of training, cosines follow the tuned
-    encoder.
+    Limits. Detects only documents that answer some train query. Queries that differ in the one word that matters may
+    have a high cosine, so a share is an indication, not a proof. From the second round on, cosines are the tuned
+    encoder's.
 
     Args:
         negatives: train queries and mined documents.

@@ -49,7 +49,7 @@ class MiningInput:
     def n_needed(self, n_negatives: int) -> Int64:
         """Returns the number of negatives to mine for each query.
 
-        Training rows are of one length, so a query with fewer own negatives than another one gets more mined ones.
+        All training rows have the same number of negatives, so a query with fewer own negatives gets more mined ones.
         """
         n_own = np.bincount(self.own_negatives.queries, minlength=self.n_queries())
         n_needed: Int64 = n_negatives + n_own.max(initial=0) - n_own
@@ -61,7 +61,7 @@ class MiningResult:
     """The negatives of every query, and the candidates and choices behind them.
 
     Attributes:
-        candidates: the candidates that were judged.
+        candidates: candidates of all queries, with the properties that the rules test.
         positive_scores: scores of the input's positives, (n_pairs,).
         selection: the reason of each candidate.
         negatives: rows of the corpus, (n_queries, most), mined ones before random ones; -1 beyond the number needed.
@@ -136,7 +136,7 @@ def mine_negatives(data: MiningInput, params: MineParams, score: Scorer) -> Mini
 def _rejected_or_own(own_negatives: Pairs, pool: Pool, selection: Selection, slots: Slots) -> Pairs:
     """Returns the rejected candidates of queries that need random fill, and all own negatives, sorted by query.
 
-    Only of such queries: for all of them, the list would be as long as the pool.
+    With the rejected candidates of all queries, the list would be as long as the pool.
     """
     short = np.flatnonzero((selection.picks >= 0).sum(axis=1) < slots.n_needed)
     place, column = np.nonzero(np.isin(selection.reasons[short], range(len(RULES))))

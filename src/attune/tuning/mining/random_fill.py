@@ -77,7 +77,7 @@ def fill_at_random(
 def _draw_from_few(
     random: np.random.Generator, rows: Int64, is_allowed: Callable[[Int64], Bool], avoided: Int64, n: int
 ) -> Int64:
-    """Draws up to n rows by rejection sampling: nearly all are allowed, and testing all takes quadratic time."""
+    """Draws up to n rows by rejection sampling, as nearly all are allowed and testing all takes quadratic time."""
     tried = rows[random.integers(len(rows), size=N_TRIED + 2 * n)] if len(rows) else rows
     tried = tried[np.sort(np.unique(tried, return_index=True)[1])]  # without repetition, in the order of the draws
     return tried[is_allowed(tried) & ~np.isin(tried, avoided)][:n]

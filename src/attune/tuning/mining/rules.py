@@ -1,19 +1,22 @@
 """The rules that reject hard-negative candidates, and the choice of negatives among the candidates that pass.
 
-A candidate gets the first of these reasons that applies:
+Each candidate gets one outcome, the first in this list that applies; all but the last two reject it:
 
     positive          it is judged relevant to the query
     own_negative      the user's data gives it as a negative of the query, so it is used already
     positive_cluster  it is in the query's cluster, hence a near-duplicate of a positive or otherwise tied to one
     same_query        it is relevant to another train query with the same meaning (mine.same_query)
     too_close         it scores above mine.max_share_of_positive times the query's lowest positive
-    within_margin     it scores less than mine.min_margin below the query's lowest positive
+    within_margin     it scores above the query's lowest positive minus mine.min_margin
     passed_over       it is one of the mine.first_rank nearest eligible candidates of a ranking
     kept              it becomes a negative
-    not_needed        it passed all rules, but nearer candidates fill the query's places
+    not_needed        it passed all rules, but nearer candidates fill the query's slots
 
 The two limits on the score are positive-aware mining (Moreira et al. 2024, "NV-Retriever", arXiv 2407.15831): the
 nearest unjudged documents are often right answers.
+
+As a last resort, random fill (`random_fill.py`) may take rejected candidates and the query's own negatives, but never
+a document of the query's own cluster or one that same_query rejects.
 """
 
 from dataclasses import dataclass, fields
@@ -42,7 +45,7 @@ class MineParams(Params):
         lexical_share: share of mined negatives taken from BM25's ranking.
         depth: candidates per ranking.
         index: type of the FAISS index; flat is exact.
-        first_rank: nearest eligible candidates of each ranking that are passed over.
+        first_rank: number of nearest eligible candidates of each ranking that are passed over.
         max_share_of_positive: highest score of a negative, as a share of the query's lowest positive.
         min_margin: least distance of a negative's score below the query's lowest positive.
         same_query: least cosine of train queries that mean the same; above 1 turns the rule off.
@@ -66,14 +69,19 @@ class MineParams(Params):
 
 @dataclass(frozen=True)
 class Slots:
-    """Places for negatives: n_needed of each query, (n_queries,); is_lexical of each place, (n_queries, most)."""
+    """Number of negatives to mine per query, and the ranking that each is taken from.
+
+    Attributes:
+        n_needed: number of negatives, (n_queries,); `most` is the largest.
+        is_lexical: True for slots filled from BM25's ranking, (n_queries, most).
+    """
 
     n_needed: Int64
     is_lexical: Bool
 
     @classmethod
     def of(cls, n_needed: Int64, lexical_share: float) -> "Slots":
-        """Spreads the lexical places evenly over the places of all queries: at 0.5 every other one is lexical."""
+        """Spreads the lexical slots evenly over the slots of all queries: at 0.5 every other one is lexical."""
         place = np.arange(n_needed.max(initial=0))
         number = (np.cumsum(n_needed) - n_needed)[:, None] + place
         # 1e-9: in floating point, .29 * 100 is just below 29
@@ -81,7 +89,7 @@ class Slots:
         return cls(n_needed, is_due & (place < n_needed[:, None]))
 
     def take(self, queries: Int64 | slice) -> "Slots":
-        """Returns the places of some queries, which may repeat."""
+        """Returns the slots of some queries, which may repeat."""
         return Slots(self.n_needed[queries], self.is_lexical[queries])
 
 
@@ -109,7 +117,7 @@ class Selection:
 
     Attributes:
         reasons: indices into REASONS, (n_queries, width); NO_CANDIDATE where there is none.
-        picks: columns of the pool that fill each place, (n_queries, most); -1 where the place stays empty.
+        picks: column of the pool that fills each slot, (n_queries, most); -1 where the slot stays empty.
         from_lexical: True where the pick was taken from the lexical list, (n_queries, most).
     """
 
@@ -126,7 +134,7 @@ class Selection:
         return np.isin(self.reasons, [REASONS.index(reason) for reason in reasons])
 
     def rows(self, pool: Pool) -> Int64:
-        """Returns the corpus rows of the negatives, (n_queries, most); -1 where a place is empty."""
+        """Returns the corpus rows of the negatives, (n_queries, most); -1 where a slot is empty."""
         padded = np.hstack([pool.rows, np.full((len(pool.rows), 1), -1)])
         return np.take_along_axis(padded, self.picks, axis=1)
 
@@ -139,7 +147,7 @@ def score_limits(lowest_positive: Float32, params: MineParams) -> tuple[Float32,
 
 
 def apply_rules(candidates: Candidates, params: MineParams, slots: Slots) -> Selection:
-    """Rejects candidates by the rules and fills each query's places with the nearest that are left."""
+    """Rejects candidates by the rules and fills each query's slots with the nearest that are left."""
     blocks = query_blocks(len(candidates.scores))
     selections = [_apply_rules(candidates.take(block), params, slots.take(block)) for block in blocks]
     if not selections:  # no query
@@ -188,7 +196,7 @@ def _among_first(eligible: Bool, pool: Pool, n: int) -> Bool:
 
 
 def _pick(eligible: Bool, pool: Pool, slots: Slots) -> tuple[Int64, Bool]:
-    """Fills each place with the best eligible candidate of its list or, if that has no more, of the other list."""
+    """Fills each slot with the best eligible candidate of its list or, if that has no more, of the other list."""
     dense, lexical = pool.dense_rank.astype(np.int64), pool.lexical_rank.astype(np.int64)  # sums exceed 32 bits
     dense_first, lexical_first = (
         np.where(own != NOT_RANKED, own, NOT_RANKED + other) for own, other in ((dense, lexical), (lexical, dense))

@@ -1,4 +1,4 @@
-"""Batches in which every other row is a true negative, as far as clusters can tell, in an order that a seed decides."""
+"""Batches in which all other rows are true negatives, as far as clusters can tell, in an order that a seed decides."""
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -106,9 +106,9 @@ class ClusterBatchSampler(DefaultBatchSampler):
 
 
 class SharedBatches:
-    """Batches of a sampler cut into one part per process; accelerate deals the parts out in turn.
+    """Cuts each batch of a sampler into one part per process; accelerate deals the parts out in turn.
 
-    A step's parts together are the batch that one process would have taken: the same rows, free of the same conflicts.
+    The parts of a step together are the batch that a single process would train on.
     """
 
     batch_size = None  # parts differ in size; accelerate would pass over those that are not full
@@ -139,8 +139,8 @@ class SharedBatches:
 class EpochCallback(TrainerCallback):
     """Builds the batch sampler and sets its epoch.
 
-    The trainer sets an epoch too, but not through the wrapper that a run resumed within an epoch puts around shared
-    batches: such a run would draw the first epoch's batches again.
+    The trainer has a call for that (`set_epoch`). But when a run of several processes resumes within an epoch, the
+    sampler is wrapped and that call no longer reaches it: the run would repeat the first epoch's batches.
     """
 
     sampler: ClusterBatchSampler | None = None

@@ -126,11 +126,11 @@ def build_objective(
     """Builds the training objective, and the callback that sets its step. Wrappers nest, from the inside:
 
     1. The library's loss over the rows' embeddings; in several processes it gathers them from all.
-    2. MatryoshkaLoss truncates the embeddings that the library's loss reads, so nothing may come between them.
-       Or PackedLoss, which embeds all columns of the batch in one pass and hands the embeddings to the library's loss.
-       Never both: MatryoshkaLoss has no entry for embeddings made outside of it.
-    3. WithDistillation adds its term to the loss of the rows. General texts are no column of the rows, so it is outside
-       of PackedLoss; the teacher's embeddings are whole, so it is outside of MatryoshkaLoss.
+    2. One of two optional wrappers, never both, as MatryoshkaLoss accepts no ready embeddings:
+       a. MatryoshkaLoss, directly around the library's loss, whose embeddings it truncates;
+       b. PackedLoss, which embeds all columns of the batch in one pass for the library's loss.
+    3. WithDistillation adds its term to the loss of the rows. It is outside of PackedLoss, as general texts are no
+       column of the rows, and outside of MatryoshkaLoss, as the teacher's embeddings are not truncated.
     4. AllProcessesLoss is outermost, where several processes train: it scales the gradient of all terms once.
     """
     if base is not None:
@@ -151,7 +151,7 @@ def _prompts(model: SentenceTransformer, rows: Dataset) -> dict[str, str]:
 
 def _train(trainer: SentenceTransformerTrainer, checkpoint: str | None, keep: str) -> None:
     if checkpoint and had_stopped(Path(checkpoint)):
-        # the trainer would go on: it does not read from a checkpoint that patience or steps ran out there
+        # the trainer would train further: it does not see that patience or steps were used up at this checkpoint
         trainer.state = TrainerState.load_from_json(f"{checkpoint}/trainer_state.json")
         if kept := checkpoint if keep == "last" else trainer.state.best_model_checkpoint:
             trainer._load_from_checkpoint(kept)

@@ -1,7 +1,7 @@
 """LoRA: only small matrices beside the linear layers are trained (Hu et al. 2021, arXiv 2106.09685), by peft.
 
-They are merged into the weights at the end, so the saved model is an ordinary encoder. While peft trains, weights have
-other names, which the trainer's own way of reading a checkpoint does not expect; `LoraTrainer` reads it itself.
+They are merged into the weights at the end, so the saved model is an ordinary encoder. Until then weights have peft's
+names, also in checkpoints; the trainer cannot load such checkpoints, so `LoraTrainer` does.
 """
 
 from pathlib import Path

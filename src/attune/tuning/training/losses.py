@@ -1,14 +1,17 @@
 """Training losses, all of sentence-transformers, over rows of a query, its document and any number of negatives.
 
 - mnrl: softmax over the documents of the batch (Henderson et al. 2017, arXiv 1705.00652; InfoNCE).
-- cached_mnrl: the same value and gradient in parts, for batches larger than memory (Gao et al. 2021, arXiv 2101.06983).
+- cached_mnrl: the same value and gradient in chunks (GradCache), for batches larger than memory (Gao et al. 2021,
+  arXiv 2101.06983).
 - gist: mnrl without the documents that a guide, here the frozen base encoder, scores as high as the positive
   (Solatorio 2024, arXiv 2402.16829).
 - triplet: the document nearer than each negative, by a margin (Hermans et al. 2017, arXiv 1703.07737).
 - contrastive: documents near, negatives at a margin's distance (Hadsell et al. 2006, doi 10.1109/CVPR.2006.100).
 
 Where several processes share the training, each embeds its part of the batch, all gather all embeddings, and each
-computes the loss of the whole batch. `fit.build_objective` says how the wrappers around a loss nest.
+computes the loss of the whole batch. For that, and for packing, a loss class must offer
+`compute_loss_from_embeddings`; a class that embeds a batch in chunks (GradCache) must offer `calculate_loss` instead,
+and cannot be packed. `fit.build_objective` lists how the wrappers around a loss nest.
 """
 
 from collections.abc import Sequence
@@ -77,10 +80,13 @@ class _OverGatheredRows:
 
 
 class _OverGatheredParts:
-    """Mixin for a loss over embeddings made in parts (GradCache): adds the parts of the other processes first."""
+    """Mixin for a loss that embeds a batch in chunks (GradCache): gathers the chunks of all processes first."""
 
     def calculate_loss(self, *columns: Sequence[Sequence[Tensor]] | None, **settings: Any) -> Tensor:  # noqa: ANN401
-        """Returns the loss of columns of parts of embeddings, each (n rows of the part, dim); a guide's come second."""
+        """Returns the loss of the columns; each column is a list of chunks, (rows of the chunk, dim) each.
+
+        The model's columns are the first argument, a guide's the second.
+        """
         loss: Tensor = super().calculate_loss(  # type: ignore[misc]
             *(sides and [self._parts(column) for column in sides] for sides in columns), **settings
         )
@@ -88,7 +94,7 @@ class _OverGatheredParts:
 
     @staticmethod
     def _parts(own: Sequence[Tensor]) -> list[Tensor]:
-        """Returns the parts of all processes; its own are the same tensors, which GradCache reads the gradients of."""
+        """Returns a column's chunks from all processes; GradCache reads gradients off this process's own tensors."""
         parts: list[Tensor] = []
         for other in _all_gather(torch.cat(list(own))):
             parts += own if other is None else [other]
@@ -96,7 +102,7 @@ class _OverGatheredParts:
 
 
 def over_all_processes(loss_type: type[Module]) -> type[Module]:
-    """Returns the type of loss that compares the rows of all processes; in a single process the type itself."""
+    """Returns a subclass of the loss that compares the rows of all processes; in a single process the type itself."""
     if processes.world_size() == 1:
         return loss_type
     mixin = _OverGatheredParts if hasattr(loss_type, "calculate_loss") else _OverGatheredRows
@@ -123,7 +129,7 @@ class AllProcessesLoss(Module):
 
 
 class MeanTripletLoss(TripletLoss):
-    """Triplet loss over cosine distances, averaged over all negatives of a row; the library's takes one of them."""
+    """Triplet loss over cosine distances, averaged over all negatives of a row; the library's takes a single one."""
 
     def compute_loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Tensor | None) -> Tensor:
         """Returns the loss of query, document and negatives, each (n rows, dim)."""
@@ -135,10 +141,9 @@ class MeanTripletLoss(TripletLoss):
 class LabelledPairsLoss(ContrastiveLoss):
     """Contrastive loss over the pairs of a row: query and document (label 1), query and each negative (label 0).
 
-    Pairs are made here and not in the table: a batch then holds all pairs of a query and no other of its cluster, as
-    with every loss, and embeds the query once. The library's online form is not used: it keeps only the hardest pairs
-    of a batch and sums them; mined negatives are hard already, and with a mean, learning rate and distillation weight
-    have the same meaning at any batch size.
+    Pairs are built here from each row, so that a query's pairs share a batch and the query is embedded once.
+    The library's OnlineContrastiveLoss is not used: it keeps only the hardest pairs of a batch, but mined negatives are
+    hard already; and it sums them, but only a mean lets one learning rate and distillation weight fit any batch size.
     """
 
     def compute_loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Tensor | None) -> Tensor:
@@ -180,7 +185,7 @@ def _library_loss(model: SentenceTransformer, params: TrainParams, guide: Senten
     loss_type, own_settings = settings[params.loss]
     parts = {"mini_batch_size": params.mini_batch_size} if params.mini_batch_size else {}
     if processes.world_size() > 1 and loss_type is GISTEmbedLoss:
-        # it embeds and compares in one go; in a single part of all rows the cached form is the same, at one more pass
+        # it embeds and compares in one call; the cached form with one chunk has the same value, at one more pass
         loss_type, parts = CachedGISTEmbedLoss, {"mini_batch_size": params.batch_size}
     return over_all_processes(loss_type)(model, **own_settings, **parts)
 
