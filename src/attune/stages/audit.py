@@ -1,9 +1,9 @@
 """Leak audit by meaning: texts of dev or test that training or model selection has seen in other words.
 
-Takes the nearest neighbour by the base encoder's cosine among the queries, and among the relevant documents, of the
-earlier splits. A neighbour above the threshold may be a paraphrase or a sibling ("return the largest", "return the
-smallest"), so the report also scores the test without it. Writes these leaks and those of stage split, each with the
-text that it matches.
+Takes the nearest neighbour by the base encoder's cosine among the queries, and among the relevant documents, of train
+(for dev) or of train and dev (for test). A neighbour above the threshold may be a paraphrase or a sibling ("return the
+largest", "return the smallest"), so the report also scores the test without the queries that have such a neighbour,
+themselves or by a relevant document. Writes these leaks and those of stage split, each with the text that it matches.
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
 """Ranks the whole corpus for every dev and test query and scores the rankings per query.
 
 Every system, BM25 included, is scored by this one piece of code on the same queries. Embeddings are read, not made, so
-a change to a measure costs seconds. Where train queries are embedded, a sample of them is scored as well: a gain on
-train without one on test is overfitting.
+scoring again after a change to a measure takes a minute or two, stage probe included. Where train queries are embedded,
+a sample of them is scored as well: a gain on train without one on test is overfitting.
 """
 
 import hashlib

@@ -1,10 +1,11 @@
-"""Interpolates between base and tuned weights, and keeps the smallest share of the tuned ones that is good enough.
+"""Interpolates between base and tuned weights; keeps the smallest share of tuned weights that is good enough.
 
 Every share is scored on dev and on general text that no training saw. A share qualifies if its nDCG@10 on general text
 is at least `merge.min_retention` times the base's. Among those that qualify, the smallest share with at least
 `merge.min_gain_kept` of the best dev gain becomes models/tuned: the nearer to the base, the less the embedding space
 has moved. If none qualifies, the share with the best general score is taken and the receipt says
-`is_retention_met: false`. All seeds get the share that was chosen for the first one.
+`is_retention_met: false`. The base itself is no fallback: share 0 is always scored, but chosen only if `merge.shares`
+lists it. All seeds get the share that was chosen for the first one.
 """
 
 import shutil

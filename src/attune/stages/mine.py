@@ -1,8 +1,8 @@
 """Mines hard negatives: train documents that the encoder or BM25 ranks near a train query and that do not answer it.
 
-Candidates pass the rules of `attune.tuning.mining.rules`, which keep judged and probable answers out; queries with too
-few candidates left are filled up with random documents. The receipt counts the candidates that each rule rejected and
-estimates how many of the negatives are answers after all.
+The rules of `attune.tuning.mining.rules` reject candidates that are judged or probable answers; queries with too few
+candidates left get random documents. The receipt counts the candidates that each rule rejected and estimates how many
+of the negatives are answers after all.
 """
 
 from pathlib import Path

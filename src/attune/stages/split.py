@@ -1,8 +1,9 @@
 """Assigns whole clusters to train, dev and test by a hash of their id, then audits the splits for leaks.
 
-A hash depends on the seed and the cluster's id alone, so added clusters, or rows added to one, never move an old row;
-only a row that connects two clusters moves the later one, as it must. Splits given by the user are kept (a missing dev
-or test split is cut from train, by cluster); the audit counts their leaks.
+The hash depends on the seed and the cluster's id alone, so without strata neither added clusters nor rows added to a
+cluster move an old row. Only a row that joins two clusters moves rows: the later cluster takes the earlier one's split.
+Splits given by the user are kept (a missing dev or test split is cut from train, by cluster); the audit counts their
+leaks.
 """
 
 import hashlib
@@ -57,7 +58,7 @@ def position(seed: int, cluster_id: str) -> float:
 def assign(queries: pl.DataFrame, params: SplitParams) -> pl.Series:
     """Returns the split of each query: the given one where there is one, else its cluster's, (n queries,).
 
-    A dev or test split that was not given is cut from the given train split, in the proportion of the two.
+    If only dev or only test is given, the other is cut from train at share / (1 - configured share of the given split).
     """
     given = set(queries["given_split"].unique())
     shares = {"test": params.test_share, "dev": params.dev_share}
@@ -89,10 +90,10 @@ def by_hash(clusters: pl.DataFrame, cut: Mapping[str, float]) -> pl.DataFrame:
 
 
 def by_strata(clusters: pl.DataFrame, cut: Mapping[str, float]) -> pl.DataFrame:
-    """Assigns the same shares of each stratum's queries, in the order of the clusters' positions.
+    """Assigns the same shares of each stratum's queries.
 
-    A cluster goes where its middle query falls, so a share is met to within half a cluster. Added rows move only the
-    old clusters that lie at a border of their stratum.
+    Per stratum, clusters in hash order are cut by cumulative query count; a cluster goes by its midpoint, so a share is
+    met to within half a cluster. Added rows move only old clusters near a cut.
     """
     clusters = clusters.sort("stratum", "at", "cluster_id").with_columns(
         middle=(pl.col("n_queries").cum_sum() - pl.col("n_queries") / 2).over("stratum")

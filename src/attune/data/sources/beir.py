@@ -1,8 +1,8 @@
 """User data in the layout of BEIR (Thakur et al. 2021, arXiv 2104.08663).
 
 `corpus.jsonl` ({"_id", "title", "text"}), `queries.jsonl` ({"_id", "text"}) and `qrels/*.tsv` (query-id, corpus-id,
-score): train.tsv and, if given, dev.tsv and test.tsv; or a single file, named so or all.tsv, which stage split then
-divides. Each may be .gz or .zst.
+score): train.tsv and, if given, dev.tsv and test.tsv; or a single file with one of these names, or all.tsv, which stage
+split then divides. Each may be .gz or .zst.
 """
 
 import re
@@ -126,7 +126,7 @@ class Judgments:
                     self._add(where, qrel, split)
 
     def between(self, query_ids: set[str], document_ids: set[str], dropped: Counter[str]) -> dict[str, list[Qrel]]:
-        """Returns the judgments of these documents by split, for those of these queries that have a relevant one."""
+        """Returns the judgments of these queries and documents by split, only for queries with a relevant document."""
         kept = {}
         for split, judged in self._judged.items():
             known = [

@@ -173,7 +173,7 @@ def _by_split(pairs: PairRows, qrels: dict[Pair, Qrel], answered: set[str]) -> d
 
 
 class _PairJudgments:
-    """Judgments of pairs and negatives, all pairs first: a row that contradicts a negative may come after it."""
+    """Judgments of pairs and negatives; reads all pairs before any negative, so that later contradictions are found."""
 
     def __init__(self, pairs: PairRows, problems: Problems) -> None:
         self._pairs = pairs

@@ -53,12 +53,12 @@ class Texts:
 
 
 def same_value(values: Sequence[str], own: Int64, seen: Int64) -> Matches:
-    """Matches rows of dev or test to the first seen row with the same value, at similarity 1.
+    """Matches rows of dev or test to the first row of the earlier splits with the same value, at similarity 1.
 
     Args:
         values: of all rows.
         own: rows of the audited split.
-        seen: rows of the splits that it must not share texts with.
+        seen: rows of the earlier splits, with which it must not share texts.
     """
     first: dict[str, int] = {}
     for row in seen.tolist():
@@ -90,7 +90,7 @@ def lexical_leaks(texts: Texts, width: int, threshold: float) -> list[Leak]:
 
 
 def _near(pairs: Alike, own: Int64, seen: Int64) -> Matches:
-    """Matches rows of dev or test to the most similar seen row; the first of several."""
+    """Matches rows of dev or test to the most similar row of the earlier splits, the first of equally similar ones."""
     n = len(pairs.first)
     first_seen = np.full(n, n)
     np.minimum.at(first_seen, pairs.first[seen], seen)

@@ -31,7 +31,9 @@ class SplitQuery(NamedTuple):
 def merge_paraphrases(
     texts: Iterable[tuple[str, str]], answers: Iterable[tuple[str, str]], duplicate_of: Mapping[str, str]
 ) -> list[Paraphrase]:
-    """Merges paraphrases of equal text under the first id, with the documents of all and their near-identical ones.
+    """Merges paraphrases of equal text into one with all their answers, near-identical documents included.
+
+    It keeps the first id; paraphrases without an answer are left out.
 
     Args:
         texts: pairs (query id, text), in their order.
@@ -82,7 +84,10 @@ def usable(
 def _near_splits(
     paraphrases: Sequence[Paraphrase], queries: Sequence[SplitQuery], width: int, threshold: float
 ) -> dict[str, str]:
-    """Returns the split of the query that a paraphrase nearly repeats; of several, train before dev before test."""
+    """Returns the split of the query that a paraphrase nearly repeats.
+
+    If several match, train wins over dev, and dev over test.
+    """
     near: dict[str, str] = {}
     for split in ("test", "dev", "train"):
         own = [query for query in queries if query.split == split]

@@ -154,7 +154,7 @@ def alike_with_symbols(texts: Sequence[str], in_words: Alike, width: int, thresh
 
 
 def _keys(sets: ShingleSets, threshold: float, n_shared: int) -> csr_array:
-    """Prefix keys, (n sets, n keys): the rare shingles, or pairs of them, of which similar sets share at least one."""
+    """Prefix keys, (n sets, n keys): each set's rarest shingles, or pairs of them; any two similar sets share a key."""
     rows, keys = [], []
     bucket = (1 << FREQUENCY_BITS) - 1
     frequency = np.bincount(sets.shingles & bucket, minlength=bucket + 1)

@@ -36,7 +36,7 @@ class Cells(NamedTuple):
         return None if id_ is None else id_.strip()
 
     def is_whole(self, column: str) -> bool:
-        """Tells whether the cell holds a number without a fraction (12 or 12.0), not its digits as a string."""
+        """Returns True for a whole number such as 12 or 12.0; False for the string "12"."""
         return is_whole(self.record.get(column))
 
     def split(self, column: str) -> str | None:
@@ -49,7 +49,7 @@ class Cells(NamedTuple):
         return None if label is None else _SPLITS[label.lower()]
 
     def relevance(self, column: str) -> int | None:
-        """Returns a whole number, also from 2.0, and 0 for one below 0; 1 where the table has no such column."""
+        """Returns the relevance as an integer: accepts 2.0; negatives become 0; 1 without the column."""
         if not column:
             return 1
         value = self.record.get(column)

@@ -49,7 +49,7 @@ class _Lines(Iterator[str]):
         return text
 
     def _follow(self, text: str) -> None:
-        """Records the line of the last quote that opened, and of the one that was open when this line began."""
+        """Remembers where the last quote opened and which was still open at this line, for error messages."""
         self.start = self.start or self.number
         self.closed = self.opened if self._in_quotes else self.number
         n_quotes = text.replace('""', "").count('"')

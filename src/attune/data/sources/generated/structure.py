@@ -1,4 +1,6 @@
-"""Queries from document structure: a title or heading for the text below it, else the first sentence for the rest.
+"""Queries from document structure: a title or heading is the query for the text below it.
+
+Without a usable heading, the first sentence is the query for the rest of the text.
 
 Titles as queries are much of the pre-training data of E5 (Wang et al. 2022, arXiv 2212.03533); a sentence taken out of
 its passage is the inverse cloze task (Lee et al. 2019, arXiv 1906.00300). All occurrences of the query are removed from
@@ -156,7 +158,10 @@ def _bare(text: str) -> str:
 
 
 def _without_query_headings(document: Document, entry: Entry, query_texts: Set[str]) -> Document:
-    """Removes headings above a section that are queries: they would retrieve it, and it is not judged relevant."""
+    """Drops from a section's title every parent heading that became a query.
+
+    That query would find this section, which is not judged relevant.
+    """
     if not entry.is_markdown:
         return document
     parts = document.title.split(" > ")

@@ -108,13 +108,13 @@ class PublicNames:
         return place if place is not None and self._facts(place) is not None and is_only else None
 
     def _inherit(self, place: Place, name: str) -> None:
-        """Names the methods of a class's private bases by the class."""
+        """Gives methods inherited from private bases the public class's name."""
         facts = self._facts(place)
         for base in facts.bases if facts else []:
             self._hand_down(place, base, name)
 
     def _access(self, place: Place, name: str) -> None:
-        """Names private classes that are reached through an attribute of a public class by that attribute."""
+        """Gives a private class that is exposed as `Series.str` the name `Series.str`."""
         facts = self._facts(place)
         for attribute, accessed in facts.accessors if facts else []:
             self._hand_down(place, accessed, f"{name}.{attribute}")
@@ -136,20 +136,20 @@ class PublicNames:
         return self._modules[place[0]].defined[place[1]]
 
     def _prominence(self, place: Place) -> tuple[int, int, str]:
-        """Sort key: few dots first, then large classes."""
+        """Sort key: fewest dots, then the largest class."""
         facts = self._facts(place)
         name = self._names[place]
         return name.count("."), -facts.n_statements if facts else 0, name
 
     def _accessibility(self, place: Place) -> tuple[int, int, str]:
-        """Sort key: classes with many accessors first: `str` is named by `Series`, though `Index` has it too."""
+        """Sort key: the class with most accessors first, so that names are `Series.str`, not `Index.str`."""
         facts = self._facts(place)
         name = self._names[place]
         return -len(facts.accessors) if facts else 0, name.count("."), name
 
 
 def _rank(name: str, place: Place) -> tuple[int, bool, str]:
-    """Sort key: few dots first, then the definition's own name, but for `norm = norm_gen()` the instance's."""
+    """Sort key: fewest dots; then the definition's own name, or its only instance's, as in `norm = norm_gen()`."""
     last = name.rpartition(".")[2]
     return name.count("."), last != place[1] and not place[1].startswith(last), name
 
