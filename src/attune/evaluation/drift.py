@@ -27,10 +27,10 @@ class DriftParams(Params):
     """Thresholds of drift and of a re-index, and the size of the sample.
 
     Attributes:
-        max_cost: largest relative loss of a counted general task that is not drift.
-        min_neighbour_overlap: least share of the 10 nearest neighbours that general texts keep.
-        min_same_cosine: least mean cosine of a document's vectors by base and by tuned, without a re-index.
-        min_stale_overlap: least share of its 10 nearest that a tuned vector finds among the base's, without a re-index.
+        max_cost: drifted if a counted general task loses more than this share of the base's score.
+        min_neighbour_overlap: drifted if general texts keep less than this share of their 10 nearest neighbours.
+        min_same_cosine: re-index if the mean cosine of a document's vectors by base and by tuned is below this.
+        min_stale_overlap: re-index if tuned vectors find less than this share of their 10 nearest among base vectors.
         n_sample: documents of the domain compared.
     """
 
@@ -46,7 +46,8 @@ def linear_cka(before: Float32, after: Float32) -> float:
     """Linear CKA: similarity of two spaces' geometry, 0 to 1 (Kornblith et al. 2019, arXiv 1905.00414).
 
     Invariant to rotation, shift and scale: it measures whether the texts keep their positions relative to each other.
-    An old index may be useless at a value of 1. Directions of large variance dominate.
+    A CKA of 1 does not mean that an old index still works, as CKA ignores rotation. Directions of large variance
+    dominate.
 
     Args:
         before: (n texts, dim).
@@ -80,15 +81,15 @@ def nearest(queries: Float32, space: Float32, k: int) -> Int64:
 
 
 def overlap(one: Int64, other: Int64) -> float:
-    """Mean share of the (n, k) distinct members of each row that are also in the same row of the other."""
+    """Mean overlap of row i of both arrays, (n, k) with distinct members in a row, as a share of k."""
     return float((one[:, :, None] == other[:, None, :]).sum() / one.size)
 
 
 def neighbour_overlap(before: Float32, after: Float32, k: int = 10) -> float:
     """Share of each text's k nearest neighbours that are the same in both spaces, 0 to 1.
 
-    Compares a search for similar texts before tuning with one after everything was embedded again. Of k texts or
-    fewer, each has all others as neighbours.
+    Compares a search for similar texts before tuning with one after everything was embedded again. With at most
+    k + 1 texts the overlap is 1.
     """
     k = min(k, len(before) - 1)
     return overlap(nearest(before, before, k), nearest(after, after, k))
@@ -207,9 +208,9 @@ def is_drifted(figures: Figures, cost: Cost, params: DriftParams) -> bool:
 def is_reindex_needed(figures: Figures, params: DriftParams) -> bool:
     """Tells whether vectors of base and tuned must not be mixed in one index, by the domain's documents.
 
-    They may be mixed only if a document's two vectors are nearly equal (thresholds on cosines need that), and a new
-    vector finds among the old vectors the neighbours it finds among the new ones (search needs that). Similarity after
-    a rotation does not help a service, which does not rotate.
+    They may be mixed only if a document's two vectors are nearly equal, which thresholds on cosines need, and if a new
+    vector finds the same neighbours among old vectors as among new ones, which search needs. Similarity after a
+    rotation does not help a service, which does not rotate.
     """
     is_moved = figures["domain.same_cosine"] < params.min_same_cosine
     return bool(is_moved or figures["domain.stale_overlap@10"] < params.min_stale_overlap)

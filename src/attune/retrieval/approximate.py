@@ -41,7 +41,7 @@ class Neighbours:
 def approximate_top_k(
     queries: Float32, corpus: Float32, k: int, among: Int64, kind: str, seed: int, threads: int
 ) -> Neighbours:
-    """Returns about the k corpus rows with the greatest inner product for each query.
+    """Returns the k corpus rows with the greatest inner product for each query; a few true ones may be missed.
 
     Args:
         queries: (n_queries, dim) embeddings.

@@ -2,9 +2,9 @@
 
 FAISS proposes candidates in float32. They are scored again in float64 and rounded to 6 digits, so that duplicates in
 the corpus tie exactly; ties go to the earlier corpus row. Where a tie (or float32 rounding) could extend beyond the
-last candidate, all rows that can tie are scored: the result is exact at the cut-off too. For embeddings of about unit
-length, whose float32 errors stay below the rounding. The corpus is read in blocks, never copied as a whole, and may be
-a memory-mapped file.
+last candidate, all rows that can tie are scored: the result is exact at the cut-off too. This holds for embeddings of
+roughly unit length, whose float32 errors stay below the rounding. The corpus is read in blocks, never copied as a
+whole, and may be a memory-mapped file.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,7 @@ from attune.runtime.arrays import Float32, Float64, Int64
 from attune.runtime.faiss_settings import faiss_settings
 
 BATCH = 8192  # queries per pass over the corpus: bounds memory, and the corpus is read seldom
-UNSURE_BATCH = 256  # queries with an uncertain last place that are scored together
+UNSURE_BATCH = 256  # queries whose rank k may be a tie that are scored together
 RESCORED_BATCH = 2  # queries scored again at a time: their candidates stay in the processor's cache
 EXTRA = 16  # candidates beyond k
 MAX_GPU_NEIGHBOURS = 2048  # limit of faiss-gpu
@@ -58,7 +58,7 @@ def top_k(queries: Float32, corpus: Float32, k: int, threads: int, among: Int64 
 
 
 def _search(queries: Float32, corpus: Float32, k: int, threads: int, among: Int64 | None) -> tuple[Float32, Int64]:
-    """Searches one batch; queries whose k-th place is uncertain are searched again with every row that can take it."""
+    """Searches one batch; for a query whose rank k may be a tie, scores every row that could reach it."""
     proposed, candidates = _propose(queries, corpus, k + EXTRA, among)
     scores, rows = rescored(queries, corpus, candidates, k, threads)
     if candidates.shape[1] == k + EXTRA:  # fewer candidates are the whole corpus
@@ -128,8 +128,8 @@ def _scored_in_full(
 ) -> tuple[Float32, Int64]:
     """Returns the k best of all rows, given that k rows score at least the floor, (n_queries,).
 
-    Where every row of a block can tie, its scores take UNSURE_BATCH x block x 8 bytes: 0.4 GB at 384 dimensions, three
-    times.
+    If every row of a block can tie, holds up to three arrays of UNSURE_BATCH x block float64 scores, 0.4 GB each at 384
+    dimensions.
     """
     exactly = queries.astype(np.float64)
     scores, rows = np.empty((len(queries), 0)), np.empty((len(queries), 0), np.int64)

@@ -18,7 +18,7 @@ def faiss_settings(faiss: ModuleType, blas_threshold: int, threads: int | None =
 
     Args:
         faiss: the module.
-        blas_threshold: numbers in a batch of queries from which flat indexes and cell assignment multiply matrices;
+        blas_threshold: flat indexes and cell assignment use matrix products once a query batch has this many numbers;
             with FAISS's own value, 128,000, a batch of 300 queries is slower than one of 1000.
         threads: OpenMP threads; None leaves them as they are.
     """

@@ -50,7 +50,7 @@ def _golden(path: Path) -> tuple[list[str], Float32, dict[str, float]]:
 def verify_files(folder: Path) -> None:
     """Checks that the folder holds the files of its manifest and no others, each with its sha256; computes nothing.
 
-    The manifest does not prove the version: compare its own hash with dvc.lock or with a note of the release.
+    A valid manifest does not say which version it is: compare its own hash with dvc.lock or the release's notes.
 
     Raises:
         BadInput: a file is missing, differs, or is not in the manifest; names the first one.

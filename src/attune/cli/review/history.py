@@ -1,8 +1,8 @@
 """Project state as DVC and git record it: staleness of dvc.lock, files in git, revisions, and changes since one.
 
 Nothing here needs data. Outputs that a clone has not pulled count as dvc.lock records them, as in
-`dvc repro --allow-missing`. Files that git keeps (`cache: false`) are always there, so their hashes are compared:
-figures that no run wrote differ.
+`dvc repro --allow-missing`. Files that git keeps (`cache: false`) are always there, so their hashes are compared and
+hand-edited figures show up.
 """
 
 from collections.abc import Iterator, Mapping

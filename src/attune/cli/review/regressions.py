@@ -266,7 +266,7 @@ def _uncounted(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[st
 
 
 def is_looser(name: str, old: Any, new: Any) -> bool:  # noqa: ANN401
-    """Tells whether a new value lets more pass: a lower min_*, a higher value of any other limit, true for false."""
+    """Returns True if the limit is looser: a min_* lowered, another limit raised, or false turned to true."""
     if not isinstance(old, int | float) or not isinstance(new, int | float):
         return False
     return new < old if name.rpartition(".")[2].startswith("min_") else new > old

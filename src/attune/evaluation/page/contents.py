@@ -58,8 +58,7 @@ def charts_of(results: Results) -> "dict[str, Chart]":
 def headline_gain(results: Results) -> Mapping[str, Any]:
     """Returns the comparison of recall@10 that the page shows in large letters.
 
-    Where test leaks it is that of the queries without leaks, with their number as `n_clean`, and empty where hardly a
-    query is without leaks.
+    If test leaks, it is computed on the leak-free queries, counted in `n_clean`, and empty if fewer than two remain.
     """
     summary = results.summary
     gain: Mapping[str, Any] = summary["paired_without_leaks" if results.leaks else "paired"].get(HEADLINE, {})

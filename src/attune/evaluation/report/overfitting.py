@@ -13,7 +13,7 @@ from typing import Any
 from attune.tuning.curve import Point
 
 MEASURE = "ndcg@10"
-MIN_TRAIN_GAIN = 0.01  # below it train did not gain, and the share that dev has of it is noise
+MIN_TRAIN_GAIN = 0.01  # a smaller gain counts as none, as dev gain / train gain would be noise
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Gains:
 
     @property
     def carried_share(self) -> float:
-        """Gain on dev divided by gain on train; where train did not gain it is 1, or 0 if dev lost."""
+        """Gain on dev divided by gain on train; if train gained under 0.01: 0 if dev lost over 0.01, else 1."""
         if self.train < MIN_TRAIN_GAIN:
             return 0.0 if self.dev < -MIN_TRAIN_GAIN else 1.0
         return self.dev / self.train
@@ -75,8 +75,8 @@ def judge(gains: Gains, curve: Curve | None, min_carried_share: float, max_decli
     Args:
         gains: tuned minus base on train, dev and test.
         curve: of the training; None where there was none.
-        min_carried_share: a smaller share of train's gain on dev is overfitting.
-        max_decline: a larger fall of dev since its best point is overfitting, if a later encoder is kept.
+        min_carried_share: overfitted if dev gain / train gain is below this.
+        max_decline: overfitted if dev fell by more than this after its best point and a later encoder is kept.
     """
     is_not_carried = gains.carried_share < min_carried_share
     is_past_best = curve is not None and curve.is_kept_past_best and curve.decline > max_decline

@@ -42,7 +42,7 @@ def tasks_of(base: Receipt, tuned: Receipt) -> list[dict[str, Any]]:
 
 
 def domain_tasks(base: Receipt, tuned: Receipt) -> list[dict[str, Any]]:
-    """Returns such rows of nDCG@10 on dev, test and, where the data has them, paraphrases."""
+    """Returns rows as `tasks_of` does, for nDCG@10 on dev, test and, where the data has them, paraphrases."""
     n = {"test": base["n_queries"], "paraphrases": base.get("n_paraphrases", 0)}
     keys = {"test": "ndcg@10", "dev": "dev_ndcg@10", "paraphrases": "paraphrases_ndcg@10"}
     return [

@@ -35,7 +35,7 @@ class Paired:
     tuned: Mapping[str, Values]
 
     def without(self, query_ids: Collection[str]) -> "Paired":
-        """Returns the scores of the other queries."""
+        """Returns the scores without the given queries."""
         kept = np.array([id_ not in query_ids for id_ in self.query_ids], dtype=np.bool_)
         ids = [id_ for id_, is_kept in zip(self.query_ids, kept, strict=True) if is_kept]
         base, tuned = ({name: values[kept] for name, values in side.items()} for side in (self.base, self.tuned))
@@ -196,7 +196,7 @@ def of_slices(rows: Sequence[SliceComparison]) -> dict[str, Any]:
 def leaked_queries(leaks: Iterable[Leak], answers: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
     """Returns the leaked test queries, by kind of leak.
 
-    A query leaks itself or through a relevant document; `lexical` counts leaks by words, `any` semantic ones, too.
+    A query is leaked if it or a relevant document of it leaks: `lexical` by words, `any` by words or meaning.
 
     Args:
         leaks: of all splits and kinds.

@@ -56,5 +56,5 @@ class Sensitivity:
 
 
 def _solve(**known: float | None) -> float:
-    """Returns the one of the four figures that is None, computed from the other three."""
+    """Solves for whichever of the four figures (effect_size, nobs, alpha, power) is None."""
     return float(TTestPower().solve_power(**known, alternative="two-sided"))

@@ -83,9 +83,9 @@ def compare_seeds(
 
     Seeds and queries are drawn with replacement, independently of each other, and each draw's mean is over all pairs of
     a drawn seed and a drawn query (the pigeonhole bootstrap; Owen, 2007, Annals of Applied Statistics 1). The interval
-    is too wide rather than too narrow where seeds disagree about single queries. Of n seeds n - 1 are drawn, which
-    makes the variance of their mean unbiased (Rao and Wu, 1988, JASA 83); with n draws it is too small by one n-th,
-    half of it for two seeds. Two or three seeds are still a small sample of all seeds; no interval corrects for that.
+    is too wide rather than too narrow where seeds disagree about single queries. Draws n - 1 of n seeds, so that the
+    variance of their mean is unbiased (Rao and Wu, 1988, JASA 83); drawing n understates it by 1/n (half, for two
+    seeds). Two or three seeds are still a small sample of all seeds; no interval corrects for that.
 
     Args:
         baseline: for each measure (n_queries,) values.
@@ -110,7 +110,7 @@ def compare_seeds(
 
 
 def _crossed_means(deltas: Float64, n_resamples: int, rng: np.random.Generator) -> Float64:
-    """Returns (n_resamples, n_measures) means over drawn seeds and queries; the same draws for every measure."""
+    """Returns (n_resamples, n_measures) means over drawn seeds and queries, with the same draws for every measure."""
     n_measures, n_seeds, n_queries = deltas.shape
     _check_queries(n_queries)
     batch = max(1, CELLS // (n_measures * n_queries))

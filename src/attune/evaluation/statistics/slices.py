@@ -140,7 +140,7 @@ def n_words(texts: Sequence[str]) -> Int64:
 
 
 def lexical_overlaps(texts: Sequence[str], relevant: Sequence[Sequence[str]]) -> Float64:
-    """Returns the (n texts,) share of each query's distinct words that a relevant document contains, the highest.
+    """Returns, per query, the largest share of its distinct words found in one relevant document, (n texts,).
 
     A query without words has a share of 0.
 
