@@ -1,4 +1,4 @@
-"""Performance of attune beside its rivals, at their best settings, in the same run.
+"""Compares the speed of attune with other libraries at their best settings, measured in the same run.
 
 Run from the project's root: `make bench`, or `python -m bench.parts.NAME`.
 """

@@ -1,6 +1,6 @@
-"""Competitors that take turns: whatever else the machine does slows all alike, so ratios hold where times do not.
+"""Measures several systems alternately: other load on the machine slows all alike, so ratios vary less than times.
 
-Nothing here knows what is measured. A competitor is a function that does its work once and returns its own seconds.
+A system is a function that does its work once and returns its own seconds.
 """
 
 import statistics
@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Self
 
-Run = Callable[[], float]  # does the work once; the seconds it took
+Run = Callable[[], float]  # does the work once and returns its seconds
 
 
 class Spread(NamedTuple):
-    """What several rounds of one figure come to."""
+    """Minimum, median and maximum of a figure over several rounds."""
 
     low: float
     median: float
@@ -20,17 +20,17 @@ class Spread(NamedTuple):
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Self:
-        """Minimum, median and maximum of at least one value."""
-        found = list(values)
-        return cls(min(found), statistics.median(found), max(found))
+        """Returns the spread of at least one value."""
+        numbers = list(values)
+        return cls(min(numbers), statistics.median(numbers), max(numbers))
 
     def cell(self, digits: int = 2) -> str:
-        """For a table: minimum / **median** / maximum."""
+        """Returns a table cell: minimum / **median** / maximum."""
         return f"{self.low:,.{digits}f} / **{self.median:,.{digits}f}** / {self.high:,.{digits}f}"
 
 
 def timed(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> Run:
-    """A competitor made of work that does not time itself."""
+    """Returns a system that does this work and times it by this clock."""
 
     def run() -> float:
         start = clock()
@@ -41,28 +41,28 @@ def timed(work: Callable[[], object], clock: Callable[[], float] = time.perf_cou
 
 
 def alternate(runs: Mapping[str, Run], rounds: int, warm: int = 1) -> dict[str, list[float]]:
-    """Runs all competitors in turn, `warm` rounds uncounted and then `rounds` that count.
+    """Runs all systems one after another, for `warm` uncounted rounds and then `rounds` counted ones.
 
-    The order is turned round each time, so that nobody always follows the same one.
+    Every second round runs in reverse order, so that no system always follows the same one.
 
     Returns:
-        The seconds of each counted round, (rounds,) for each competitor.
+        Seconds of each counted round by system, (rounds,) each.
     """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for place in range(warm + rounds):
-        names = list(runs) if place % 2 == 0 else list(reversed(runs))
+    for index in range(warm + rounds):
+        names = list(runs) if index % 2 == 0 else list(reversed(runs))
         for name in names:
-            taken = runs[name]()
-            if place >= warm:
-                seconds[name].append(taken)
+            elapsed = runs[name]()
+            if index >= warm:
+                seconds[name].append(elapsed)
     return seconds
 
 
 def ratios(slow: Sequence[float], fast: Sequence[float]) -> Spread:
-    """How many times as fast the second is: of each round the ratio, then minimum, median and maximum."""
+    """Returns the spread of slow / fast, a ratio taken within each round."""
     return Spread.of(one / other for one, other in zip(slow, fast, strict=True))
 
 
 def rates(n: float, seconds: Sequence[float]) -> Spread:
-    """n things per second, of each round."""
-    return Spread.of(n / taken for taken in seconds)
+    """Returns the spread of n items per second over the rounds."""
+    return Spread.of(n / elapsed for elapsed in seconds)

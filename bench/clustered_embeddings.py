@@ -1,15 +1,15 @@
-"""A large corpus for measuring: clustered embeddings in a file, with the spectrum of a small encoder's."""
+"""Writes a large corpus of clustered embeddings, whose spectrum resembles that of a small encoder."""
 
 from pathlib import Path
 
 import numpy as np
 
 DIM, SEED, PER_CLUSTER = 384, 13, 20
-DECAY = 0.45  # the i-th direction's share of the spread falls as i^-.9, about as MiniLM's does on code
+DECAY = 0.45  # variance along the i-th direction falls as i^-0.9, close to MiniLM's on code
 
 
 def write_embeddings(folder: Path, n: int, n_queries: int) -> None:
-    """n documents in clusters, and queries near a document each, in blocks."""
+    """Writes n clustered documents, in blocks, and queries that lie near one document each."""
     random = np.random.default_rng(SEED)
     spread = ((1 + np.arange(DIM)) ** -DECAY).astype(np.float32)
     centres = random.standard_normal((n // PER_CLUSTER, DIM), dtype=np.float32)
@@ -25,5 +25,5 @@ def write_embeddings(folder: Path, n: int, n_queries: int) -> None:
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows of length 1."""
+    """Returns the rows scaled to length 1."""
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -1,19 +1,20 @@
-"""Matrix products of the sizes that are asked for: in torch for floats, in onnxruntime for int8."""
+"""Matrix products of given sizes: fp32 and bf16 in torch, int8 in onnxruntime."""
 
 from collections.abc import Callable, Sequence
 
 
 def int8_products(sizes: Sequence[tuple[int, int]], n_tokens: int, threads: int) -> Callable[[], object]:
-    """Activations in uint8, weights in int8, sums in int32, as in a quantised graph; all in one graph, in turn.
+    """Returns a function that runs one graph with a product per size (rows, columns), as a quantised model does.
 
-    Inputs and results have their memory beforehand, so that copying them is no part of it.
+    Activations are uint8, weights int8, sums int32. Inputs and outputs are bound to memory beforehand, so the function
+    copies none of them.
     """
     import numpy as np  # noqa: PLC0415
     import onnxruntime  # noqa: PLC0415
     from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415
 
     random = np.random.default_rng(7)
-    drawn = [random.integers(-127, 128, size).astype(np.int8) for size in sizes]
+    weights = [random.integers(-127, 128, size).astype(np.int8) for size in sizes]
     inputs = {f"left{rows}": random.integers(0, 256, (n_tokens, rows)).astype(np.uint8) for rows, _ in sizes}
     graph = helper.make_graph(
         [
@@ -26,7 +27,7 @@ def int8_products(sizes: Sequence[tuple[int, int]], n_tokens: int, threads: int)
             helper.make_tensor_value_info(f"product{place}", TensorProto.INT32, [n_tokens, columns])
             for place, (_, columns) in enumerate(sizes)
         ],
-        [numpy_helper.from_array(weights, f"right{place}") for place, weights in enumerate(drawn)],
+        [numpy_helper.from_array(matrix, f"right{place}") for place, matrix in enumerate(weights)],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     options = onnxruntime.SessionOptions()
@@ -42,7 +43,7 @@ def int8_products(sizes: Sequence[tuple[int, int]], n_tokens: int, threads: int)
 
 
 def float_product(n_tokens: int, n_rows: int, n_columns: int, precision: str) -> Callable[[], object]:
-    """Both sides and the result in one precision."""
+    """Returns a function that multiplies two matrices; factors and result have this precision."""
     import torch  # noqa: PLC0415
 
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -53,7 +54,7 @@ def float_product(n_tokens: int, n_rows: int, n_columns: int, precision: str) ->
 def float_products(
     sizes: Sequence[tuple[int, int]], n_tokens: int, threads: int, precision: str
 ) -> Callable[[], object]:
-    """The same in floating-point numbers."""
+    """Returns a function that runs a product per size (rows, columns) in fp32 or bf16."""
     import torch  # noqa: PLC0415
 
     torch.set_num_threads(threads)
@@ -62,7 +63,7 @@ def float_products(
 
 
 def with_gradients_off(steps: Sequence[Callable[[], object]]) -> None:
-    """Does all of them, one after another."""
+    """Runs all steps in order, without recording gradients."""
     import torch  # noqa: PLC0415
 
     with torch.inference_mode():

@@ -156,7 +156,7 @@ def _marked(name: str) -> str:
     return rf"<!-- {name} -->\n(.*?)\n?<!-- /{name} -->"
 
 
-# table: its page, and the function that returns its text
+# by table: its page, and the function that returns its text
 TABLES: dict[str, tuple[str, Callable[[], str | None]]] = {
     "results": ("README.md", lambda: results(ROOT / "metrics")),
     "diff": ("docs/report.md", lambda: diff(ROOT)),
@@ -171,13 +171,11 @@ def main() -> None:
     for name, (path, make) in TABLES.items():
         text = make()
         if text is None:
-            print(
-                f"attune: no tag {BASELINE} here, so the diff table of {path} stays; make {BASELINE} restores the tag"
-            )
+            print(f"attune: the diff table of {path} is unchanged: no git tag {BASELINE}; `make {BASELINE}` creates it")
             continue
         page = ROOT / path
         page.write_text(put(page.read_text(encoding="utf-8"), name, text, path), encoding="utf-8")
-    print("attune: README.md and docs/ have the figures of metrics/, examples/ and bench/figures")
+    print("attune: wrote the figures of metrics/, examples/ and bench/figures into README.md and docs/")
 
 
 if __name__ == "__main__":

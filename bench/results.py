@@ -1,10 +1,10 @@
-"""All parts of the bench, one after another, into bench/RESULTS.md: targets first, then each part's tables.
+"""Runs the parts of the bench and writes bench/RESULTS.md: targets first, then each part's tables.
 
     python -m bench.results [--dry] [PART ...]
 
-A part that fails, or has nothing to measure, says so in a line and the rest goes on; what it found before stays in the
-page under its own date, as do parts that are not asked for. The parts' own options are their defaults: to give others,
-run `python -m bench.PART ...`, and then this with --dry, which measures nothing and writes the page again.
+A part that fails, or has nothing to measure, prints one line and the next part runs. The page keeps the earlier results
+of such parts, and of parts not named, under their own dates. Parts run with their default options; for others run
+`python -m bench.parts.PART ...`, then this program with --dry, which measures nothing and rewrites the page.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.section import FIGURES, ROOT, TARGETS, Section, table
 
-PARTS = {  # and what each takes on two cores, in words
+PARTS = {  # by part: its duration on two cores, in words
     "ceilings": "half a minute",
     "encode": "6 minutes",
     "train": "9 minutes",
@@ -29,13 +29,13 @@ PAGE = Path(__file__).with_name("RESULTS.md")
 
 
 def sections() -> list[Section]:
-    """What is kept of all parts, in their order."""
+    """Returns the saved sections of all parts, in the order of PARTS."""
     return [Section.read(FIGURES / f"{part}.json") for part in PARTS if (FIGURES / f"{part}.json").is_file()]
 
 
-def page(found: list[Section]) -> str:
-    """The whole page."""
-    targets = [target.cells() for section in found for target in section.targets]
+def page(saved: list[Section]) -> str:
+    """Returns the text of bench/RESULTS.md."""
+    targets = [target.cells() for section in saved for target in section.targets]
     parts = [
         "# What attune costs, beside its rivals",
         "Made by `make bench`; not written by hand. All competitors of a table run in turn, on one machine, in one "
@@ -43,33 +43,33 @@ def page(found: list[Section]) -> str:
         "minimum / **median** / maximum over the rounds; a ratio is taken within a round.",
         "## Targets",
         table(TARGETS, targets, n_text=2),
-        *(section.markdown() for section in found),
+        *(section.markdown() for section in saved),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def run(part: str) -> bool:
-    """Runs a part in sight of the user; what it prints is its section."""
+    """Runs a part, whose output goes to the terminal; returns True if it succeeded."""
     return not subprocess.run([sys.executable, "-m", f"bench.parts.{part}"], cwd=ROOT, check=False).returncode
 
 
 def main() -> None:
-    """Says what it is going to do, does it, and writes the page."""
+    """Runs the parts, printing the name and duration of each, and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
-    parser.add_argument("--dry", action="store_true", help="measure nothing, write the page from what is kept")
-    given = parser.parse_args()
-    if unknown := set(given.parts) - set(PARTS):
-        parser.error(f"got {', '.join(sorted(unknown))}, expected some of {', '.join(PARTS)}")
+    parser.add_argument("--dry", action="store_true", help="measure nothing, write the page from the saved results")
+    options = parser.parse_args()
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"got {', '.join(sorted(unknown))}, expected any of {', '.join(PARTS)}")
     failed = []
-    for part in [] if given.dry else given.parts or PARTS:
+    for part in [] if options.dry else options.parts or PARTS:
         print(f"attune: bench {part}, about {PARTS[part]} on 2 cores", flush=True)
         if not run(part):
             failed.append(part)
-            print(f"attune bench: {part} failed, see above; the page keeps what it found before", file=sys.stderr)
-    found = sections()
-    PAGE.write_text(page(found), encoding="utf-8")
-    print(f"attune: {PAGE.relative_to(ROOT)} has {len(found)} parts; commit it and bench/figures")
+            print(f"attune bench: {part} failed, see above; the page keeps its earlier results", file=sys.stderr)
+    saved = sections()
+    PAGE.write_text(page(saved), encoding="utf-8")
+    print(f"attune: {PAGE.relative_to(ROOT)} has {len(saved)} parts; commit it and bench/figures")
     raise SystemExit(1 if failed else 0)
 
 

@@ -1,4 +1,4 @@
-"""What is encoded and trained on: short texts, code, long texts; and the encoder that reads them to a given length."""
+"""Texts to encode and train on (short, code, long), and copies of the encoder with another maximum length."""
 
 import json
 import os
@@ -23,10 +23,10 @@ class Kind:
 
     Attributes:
         name: short, code or long.
-        source: a folder of $ATTUNE_DATASETS; '' is the pipeline's own data.
-        max_length: tokens, after which texts are cut; 0 leaves the encoder as it is.
-        n_documents: encoded per round; 3 to 5 seconds of plain fp32 on 2 cores.
-        train_length: tokens, after which training cuts.
+        source: folder of $ATTUNE_DATASETS; '' for the pipeline's own data.
+        max_length: maximum number of tokens in encoding; 0 for the encoder's own.
+        n_documents: documents encoded per round; plain fp32 takes 3 to 5 seconds on 2 cores.
+        train_length: maximum number of tokens in training.
         turn: training steps per round.
     """
 
@@ -49,7 +49,7 @@ KINDS = {
 
 
 def present(kind: Kind) -> str:
-    """Why there are no such texts here; '' if there are."""
+    """Returns the reason why these texts are missing; '' if they are present."""
     if kind.source:
         folder = DATASETS / kind.source
         return "" if folder.is_dir() else f"{kind.name} texts: $ATTUNE_DATASETS has no {kind.source}"
@@ -57,23 +57,23 @@ def present(kind: Kind) -> str:
 
 
 def documents(kind: Kind, n: int, seed: int = 7) -> list[str]:
-    """n documents drawn at random, titles first, in random order."""
+    """Returns n documents, title first, sampled without replacement in random order."""
     texts = list(_documents(kind).values()) if kind.source else full_texts(read(_corpus(), CORPUS))
     return [texts[row] for row in np.random.default_rng(seed).permutation(len(texts))[:n]]
 
 
 def pairs(kind: Kind, n: int, seed: int = 7) -> tuple[list[str], list[str]]:
-    """n queries, each one once, and a document that answers each.
+    """Returns n distinct queries and, for each, a document that answers it.
 
     Raises:
-        BadInput: there are fewer.
+        BadInput: the data has fewer queries with an answer.
     """
     texts, queries, answers = _pipeline() if not kind.source else _data_set(kind)
-    chosen = sorted(answers)
-    if len(chosen) < n:
-        raise BadInput(f"{kind.name} texts: {len(chosen)} queries, expected {n}; measure fewer steps")
-    drawn = [chosen[row] for row in np.random.default_rng(seed).permutation(len(chosen))[:n]]
-    return [queries[id_] for id_ in drawn], [texts[answers[id_]] for id_ in drawn]
+    query_ids = sorted(answers)
+    if len(query_ids) < n:
+        raise BadInput(f"{kind.name} texts: {len(query_ids)} queries, expected {n}; measure fewer steps")
+    sampled = [query_ids[row] for row in np.random.default_rng(seed).permutation(len(query_ids))[:n]]
+    return [queries[id_] for id_ in sampled], [texts[answers[id_]] for id_ in sampled]
 
 
 def _corpus() -> Path:
@@ -81,7 +81,7 @@ def _corpus() -> Path:
 
 
 def _pipeline() -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-    """Documents and queries of the pipeline's own data by id, and a document for each query."""
+    """Returns texts and queries of the pipeline's data by id, and an answering document id per query id."""
     corpus = read(_corpus(), CORPUS)
     prepared = _corpus().parent
     queries = dict(read(prepared / "queries.parquet", CLUSTERED_QUERIES).select("query_id", "text").iter_rows())
@@ -90,7 +90,7 @@ def _pipeline() -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
 
 
 def _data_set(kind: Kind) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-    """The same of a data set in BEIR's layout."""
+    """Returns texts, queries and answers, as `_pipeline` does, of a data set in BEIR's layout."""
     folder = DATASETS / kind.source
     queries = {row["_id"]: row["text"] for row in _lines(folder / "queries.jsonl")}
     answers = {}
@@ -113,10 +113,10 @@ def _lines(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def encoder(folder: Path, max_length: int, copy: Path) -> Path:
-    """An exported encoder that reads so many tokens; 0 leaves it as it is.
+    """Returns the folder of the exported encoder, or, if max_length is not 0, of a copy with this maximum length.
 
     Raises:
-        BadInput: there is no exported encoder.
+        BadInput: the folder holds no exported encoder.
     """
     if not (folder / "onnx/model.onnx").is_file():
         raise BadInput(f"{folder}: no exported encoder; run `make repro`")
@@ -124,21 +124,21 @@ def encoder(folder: Path, max_length: int, copy: Path) -> Path:
 
 
 def cut(folder: Path, max_length: int, copy: Path) -> Path:
-    """A copy of an encoder, with the number of tokens changed wherever a program looks for it.
+    """Copies an encoder and sets its maximum length in every file that states it; returns the copy.
 
     Raises:
-        BadInput: there is no encoder.
+        BadInput: the folder holds no encoder.
     """
     if not (folder / "modules.json").is_file():
         raise BadInput(f"{folder}: no encoder; run `make repro`")
     shutil.copytree(folder, copy)
-    places: dict[str, tuple[str, ...]] = {
+    keys_by_file: dict[str, tuple[str, ...]] = {
         "sentence_bert_config.json": ("max_seq_length",),
         "tokenizer_config.json": ("model_max_length",),
         "manifest.json": ("max_length",),
         "tokenizer.json": ("truncation", "max_length"),
     }
-    for name, keys in places.items():
+    for name, keys in keys_by_file.items():
         if not (copy / name).is_file():
             continue
         content = json.loads((copy / name).read_text(encoding="utf-8"))

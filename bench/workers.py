@@ -1,7 +1,7 @@
-"""Competitors in processes of their own: each has its own memory, its own threads and, if it must, its own packages.
+"""Runs each system in its own process, with its own memory, threads and, where needed, packages.
 
-A worker is a script that answers lines of JSON on stdin with lines on stdout. It times itself, so that what the pipe
-and the waiting cost is nobody's. Only the standard library is imported: environments may hold nothing else.
+A worker is a script that answers lines of JSON on stdin with lines on stdout. It times itself, so that its seconds
+exclude the pipe. This module imports the standard library only, because some environments hold nothing else.
 """
 
 import json
@@ -20,16 +20,16 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class Gone(Exception):
-    """A worker ended without an answer; its own words are on stderr."""
+    """Raised when a worker ends without an answer; its message is on stderr."""
 
 
 class Worker:
-    """A script at work, from the side that asks it. The script has begun when `ready` returns.
+    """Client side of a worker process; the worker is loaded when `ready` returns.
 
     Args:
-        name: as it is called in messages.
-        program: what the interpreter runs: ("-m", module) or a file.
-        python: the interpreter, of whatever environment.
+        name: name of the system in messages.
+        program: arguments of the interpreter: ("-m", module) or a file.
+        python: path of the interpreter.
     """
 
     def __init__(self, name: str, program: Sequence[str], *arguments: str, python: str | Path = sys.executable) -> None:
@@ -37,7 +37,7 @@ class Worker:
         self.peak_bytes = 0
         self.facts: dict[str, Any] = {}
         command: Sequence[str] = [str(python), *program, *arguments]
-        quiet = os.environ | {"TQDM_DISABLE": "1"}  # no bars between the tables
+        quiet = os.environ | {"TQDM_DISABLE": "1"}  # no progress bars between the tables
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, cwd=ROOT, env=quiet, stdin=pipe, stdout=pipe, text=True)
 
@@ -48,10 +48,10 @@ class Worker:
         self.close()
 
     def ready(self) -> float:
-        """Waits until it has loaded all it needs; the seconds that took.
+        """Waits for the worker's next answer, the first of which follows loading; returns the seconds it reports.
 
         Raises:
-            Gone: it failed.
+            Gone: the worker ended.
         """
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
@@ -63,19 +63,19 @@ class Worker:
         return float(answer["seconds"])
 
     def ask(self, **request: object) -> float:
-        """Has it do its work once; its own seconds.
+        """Makes the worker do its work once; returns the seconds it reports.
 
         Raises:
-            Gone: it failed.
+            Gone: the worker ended.
         """
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # the answer says what became of it
+        with suppress(BrokenPipeError):  # `ready` raises Gone
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
         return self.ready()
 
     def close(self) -> None:
-        """Ends it."""
+        """Ends the worker; kills it after 10 seconds."""
         assert self._process.stdin is not None and self._process.stdout is not None
         with suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -88,27 +88,27 @@ class Worker:
 
 
 class Line:
-    """The line to whoever asks, from the worker's side. What libraries print goes to stderr from here on."""
+    """Worker side of the pipe; redirects everything that libraries print to stderr."""
 
     def __init__(self) -> None:
         self._answers = os.fdopen(os.dup(1), "w")
         os.dup2(2, 1)
 
     def tell(self, seconds: float, **facts: object) -> None:
-        """Answers; facts are whatever else the other side wants to know."""
+        """Sends an answer: seconds, peak memory, and further facts by name."""
         answer = {"seconds": seconds, "peak_bytes": peak_bytes(), "facts": facts}
         print(json.dumps(answer), file=self._answers, flush=True)
 
     def wait(self) -> dict[str, Any] | None:
-        """The next request; None when there is none to come."""
+        """Returns the next request; None at the end of the input."""
         line = sys.stdin.readline()
         return json.loads(line) if line else None
 
 
 def obey(prepare: Callable[[], Callable[..., object]]) -> None:
-    """Prepares, says so, then does the work for each request, whose keys are its arguments.
+    """Prepares the work, reports the seconds that took, then does the work for each request.
 
-    What the work returns, if it is a dictionary, are facts for the other side.
+    Keys of a request are arguments of the work. A dictionary that the work returns is sent as facts.
     """
     line = Line()
     start = time.perf_counter()
@@ -116,15 +116,15 @@ def obey(prepare: Callable[[], Callable[..., object]]) -> None:
     line.tell(time.perf_counter() - start)
     while (request := line.wait()) is not None:
         start = time.perf_counter()
-        found = work(**request)
+        result = work(**request)
         seconds = time.perf_counter() - start
-        line.tell(seconds, **(found if isinstance(found, dict) else {}))
+        line.tell(seconds, **(result if isinstance(result, dict) else {}))
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has had."""
+    """Returns the peak memory of this process, in bytes."""
     try:
-        # getrusage also counts what the parent had before it became this program
+        # getrusage also counts the parent's memory before exec
         status = Path("/proc/self/status").read_text(encoding="ascii")
         return 1024 * int(status.partition("VmHWM:")[2].split()[0])
     except (OSError, IndexError):

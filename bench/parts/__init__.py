@@ -1,4 +1,4 @@
-"""Parts of the bench: one question each, with its own table in bench/RESULTS.md.
+"""Parts of the bench, each with its own section in bench/RESULTS.md.
 
 Run one with `python -m bench.parts.NAME`.
 """

@@ -1,10 +1,10 @@
-"""What this machine's matrix products allow, in fp32, bf16 and int8, at the shapes of the encoder's layers.
+"""Ceilings: matrix products per second in fp32, bf16 and int8, at the shapes of the encoder's layers.
 
     python -m bench.parts.ceilings [--model models/onnx] [--tokens 4096] [--threads N]
 
-The ceiling is a layer's six products one after another, in the library that is fastest here: torch for floats, and
-onnxruntime for int8. Attention's own products, softmax, layer norms and tokens are no part of it, so an encoder cannot
-reach it.
+The ceiling is the rate of a layer's six products with weights, in torch for floats and in onnxruntime for int8, the
+fastest library for each. An encoder stays below it: attention's own products, softmax, layer norms and tokenising are
+not included.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from bench.alternating import Spread, alternate, rates
+from bench.alternating import alternate, rates
 from bench.matrix_products import float_products, int8_products
 from bench.section import ROOT, Section, show, table
 from bench.workers import Worker, obey
@@ -26,7 +26,7 @@ THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 
 
 
 class Shape(NamedTuple):
-    """What an encoder's cost depends on."""
+    """Dimensions of an encoder that determine its cost."""
 
     n_layers: int
     dim: int
@@ -34,34 +34,35 @@ class Shape(NamedTuple):
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """From the folder's config.json, as BERT and its relatives write it."""
+        """Reads the config.json of a BERT-like encoder."""
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         return cls(settings["num_hidden_layers"], settings["hidden_size"], settings["intermediate_size"])
 
     def products(self) -> list[tuple[int, int, int]]:
-        """A layer's matrix products: how often, columns in, columns out."""
+        """Returns the products of a layer with weights: number, input columns, output columns."""
         return [(4, self.dim, self.dim), (1, self.dim, self.wide), (1, self.wide, self.dim)]
 
     def layer_flop(self, n_tokens: int) -> int:
-        """Of one layer's products, a multiplication and an addition for each weight and token."""
+        """Returns the operations of a layer's products: a multiplication and an addition per weight and token."""
         return sum(2 * times * n_tokens * rows * columns for times, rows, columns in self.products())
 
     def flop(self, lengths: Sequence[int]) -> int:
-        """Of encoding texts of so many tokens, padding not counted: the products with weights, and attention's two.
+        """Returns the operations of encoding texts with these numbers of tokens, without padding.
 
-        Attention multiplies queries with keys and weights with values, 2 x 2 x length x length x dim in each layer.
+        Counts the products with weights and attention's two products (queries by keys, attention weights by values),
+        2 x 2 x length x length x dim per layer.
         """
         attention = sum(4 * length * length * self.dim for length in lengths)
         return self.n_layers * (self.layer_flop(sum(lengths)) + attention)
 
 
 def work(shape: Shape, n_tokens: int, threads: int) -> Callable[..., object]:
-    """What the worker does: a layer's products, or one of them, so many times."""
-    whole = [(rows, columns) for times, rows, columns in shape.products() for _ in range(times)]
+    """Returns the worker's function, which runs a layer's products, or one of them, a number of times."""
+    layer = [(rows, columns) for times, rows, columns in shape.products() for _ in range(times)]
 
     @functools.cache
     def products(precision: str, which: int | None) -> Callable[[], object]:
-        sizes = whole if which is None else [whole[which]]
+        sizes = layer if which is None else [layer[which]]
         if precision == "int8":
             return int8_products(sizes, n_tokens, threads)
         return float_products(sizes, n_tokens, threads, precision)
@@ -75,7 +76,7 @@ def work(shape: Shape, n_tokens: int, threads: int) -> Callable[..., object]:
 
 
 class Ceiling:
-    """The worker that multiplies matrices."""
+    """Client of the worker that multiplies matrices."""
 
     def __init__(self, shape: Shape, n_tokens: int, threads: int) -> None:
         self.shape, self.n_tokens = shape, n_tokens
@@ -83,50 +84,45 @@ class Ceiling:
         self.worker = Worker("ceiling", ("-m", "bench.parts.ceilings"), *arguments)
 
     def rate(self, precision: str, times: int = 8) -> float:
-        """Floating-point operations per second of a layer's products."""
+        """Returns the operations per second of a layer's products."""
         return times * self.shape.layer_flop(self.n_tokens) / self.worker.ask(precision=precision, times=times)
 
 
-def measure(section: Section, given: argparse.Namespace) -> None:
-    """A row for each product, and one for the layer."""
-    shape = Shape.read(given.model)
-    ceiling = Ceiling(shape, given.tokens, given.threads)
+def measure(section: Section, options: argparse.Namespace) -> None:
+    """Adds a table with a row per product and one for the whole layer."""
+    shape = Shape.read(options.model)
+    ceiling = Ceiling(shape, options.tokens, options.threads)
     with ceiling.worker as worker:
         worker.ready()
         rows = []
-        for name, which, flop in _cases(shape, given.tokens):
+        for name, which, flop in _cases(shape, options.tokens):
             runs = {
                 precision: lambda precision=precision, which=which: worker.ask(
                     precision=precision, times=8, which=which
                 )
                 for precision in PRECISIONS
             }
-            seconds = alternate(runs, given.rounds)
+            seconds = alternate(runs, options.rounds)
             rows.append([name, *(rates(8 * flop / 1e9, seconds[precision]).cell(0) for precision in PRECISIONS)])
     section.add(
-        f"Matrix products of {given.tokens} tokens in GFLOP/s (int8: operations), {given.threads} threads, "
-        f"minimum / **median** / maximum of {given.rounds} rounds.",
+        f"Matrix products of {options.tokens} tokens in GFLOP/s (int8: operations), {options.threads} threads, "
+        f"minimum / **median** / maximum of {options.rounds} rounds.",
         table(["product", *PRECISIONS], rows),
     )
 
 
 def _cases(shape: Shape, n_tokens: int) -> list[tuple[str, int | None, int]]:
-    """What is multiplied: its name, its place in the layer, its operations."""
-    found: list[tuple[str, int | None, int]] = []
+    """Returns name, place in the layer (None for all products) and operations of each row of the table."""
+    cases: list[tuple[str, int | None, int]] = []
     place = 0
     for times, rows, columns in shape.products():
-        found.append((f"{rows} x {columns}", place, 2 * n_tokens * rows * columns))
+        cases.append((f"{rows} x {columns}", place, 2 * n_tokens * rows * columns))
         place += times
-    return [*found, ("a whole layer", None, shape.layer_flop(n_tokens))]
-
-
-def gflops(values: Sequence[float]) -> Spread:
-    """Operations per second in thousands of millions."""
-    return Spread.of(value / 1e9 for value in values)
+    return [*cases, ("a whole layer", None, shape.layer_flop(n_tokens))]
 
 
 def main() -> None:
-    """The worker, or the table."""
+    """Runs the worker, or prints the table."""
     if sys.argv[1:2] == ["--worker"]:
         n_layers, dim, wide, n_tokens, threads = map(int, sys.argv[2:])
         obey(lambda: work(Shape(n_layers, dim, wide), n_tokens, threads))

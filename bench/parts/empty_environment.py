@@ -1,4 +1,4 @@
-"""attune alone, as a service installs it: its wheel in an environment that has nothing else."""
+"""Installs attune's wheel into an empty environment, as a service does; measures size and first answer."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.section import ROOT, Section, Target, table
 
 WANTED_IMPORT_SECONDS = 0.5
-# what a service does first, timed inside the empty environment
+# a service's first steps, timed in the empty environment
 FIRST = """
 import json, sys, time
 start = time.perf_counter()
@@ -24,12 +24,12 @@ print(json.dumps([imported - start, time.perf_counter() - start]))
 
 
 def size(folder: Path) -> float:
-    """Megabytes of all files."""
+    """Returns the size of all files in MB."""
     return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
 def measure(section: Section, folder: Path) -> None:
-    """Builds the wheel, installs it where nothing else is, and times the first answer there."""
+    """Builds the wheel, installs it into an empty environment, and times import and first answer there."""
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
@@ -39,10 +39,10 @@ def measure(section: Section, folder: Path) -> None:
         python = place / "venv" / "bin" / "python"
         packages = next((place / "venv" / "lib").glob("python*")) / "site-packages"
         before = size(packages)
-        # without PYTHONPATH, by which pip would find this checkout and take it for installed
-        bare = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+        # PYTHONPATH would make pip take this checkout for an installed attune
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
         command = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-compile"]
-        subprocess.run([*command, "-c", str(ROOT / "constraints.txt"), str(wheel)], env=bare, check=True)
+        subprocess.run([*command, "-c", str(ROOT / "constraints.txt"), str(wheel)], env=environment, check=True)
         installed = sorted({path.name.split("-")[0] for path in packages.glob("*.dist-info")} - {"pip"})
         section.add(
             f"**In an empty environment**: the wheel has {wheel.stat().st_size / 1000:.0f} kB; "
@@ -52,7 +52,12 @@ def measure(section: Section, folder: Path) -> None:
         rows, imported = [], 0.0
         for when in ("the first time (Python compiles)", "the second time"):
             done = subprocess.run(
-                [python, "-c", FIRST, folder.resolve()], cwd=place, env=bare, capture_output=True, text=True, check=True
+                [python, "-c", FIRST, folder.resolve()],
+                cwd=place,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=True,
             )
             imported, answered = json.loads(done.stdout)
             rows.append([when, f"{imported:.2f}", f"{answered:.2f}"])

@@ -2,10 +2,10 @@
 
     python -m bench.parts.encode [--kinds short code long] [--rounds 5] [--share 1.0]
 
-All encode the same documents with the same weights (models/onnx) in turn, each in a process of its own. The share of
-the ceiling is that of the matrix products in the same precision, measured in the same round (bench/parts/ceilings.py):
-the operations that the texts' real tokens need, by the seconds that they took. fastembed has an environment of its own,
-the one that `make test-consumers` uses; it is made if it is not there.
+All systems encode the same documents with the same weights (models/onnx), alternately, each in its own process. The
+share of the ceiling is operations per second, counted over the texts' tokens without padding, divided by the rate of
+matrix products in the same precision and round (bench/parts/ceilings.py). fastembed runs in its own environment, that
+of `make test-consumers`, which is made at its first use.
 """
 
 import argparse
@@ -33,8 +33,8 @@ FASTEMBED = ROOT / "tests/consumers/fastembed_0_9.txt"
 HEAD = ["system", "documents/s", "times plain", "share of ceiling", "peak MB", "mean cosine", "least cosine"]
 
 
-class Race:
-    """The competitors over one kind of text, loaded and waiting."""
+class Systems:
+    """Workers of all systems for one kind of text, and the worker of the ceilings."""
 
     def __init__(self, folder: Path, scratch: Path, texts: list[str], threads: int, fastembed: Path | None) -> None:
         self.texts, self.scratch, self.shape = texts, scratch, Shape.read(folder)
@@ -50,10 +50,10 @@ class Race:
                 self.workers[name] = Worker(name, program, *arguments, python=python)
 
     def ready(self, section: Section) -> None:
-        """Waits for all; who fails is left out. What each finds is kept for the cosines.
+        """Waits for all workers, leaves out those that fail, and saves each one's embeddings for `cosines`.
 
         Raises:
-            Gone: plain or attune failed, so that there is nothing to compare.
+            Gone: plain or attune failed.
         """
         self.ceiling.worker.ready()
         for place, (name, worker) in enumerate(list(self.workers.items())):
@@ -68,50 +68,50 @@ class Race:
             raise Gone(f"encode: nothing to compare without {', '.join(sorted(missing))}")
 
     def close(self) -> None:
-        """Ends all."""
+        """Ends all workers."""
         for worker in (self.ceiling.worker, *self.workers.values()):
             worker.close()
 
     def run(self, rounds: int) -> dict[str, list[float]]:
-        """Seconds of each competitor's rounds; of the ceilings, named by their precision, its operations per second."""
+        """Returns per round the seconds by system, and the operations per second of the ceiling by precision."""
         runs: dict[str, Run] = {precision: self._ceiling(precision) for precision in PRECISIONS}
         runs |= {name: worker.ask for name, worker in self.workers.items()}
-        return alternate(runs, rounds, warm=0)  # `ready` has warmed them up
+        return alternate(runs, rounds, warm=0)  # `ready` is the warm-up
 
     def _ceiling(self, precision: str) -> Run:
         return lambda: self.ceiling.rate(precision)
 
     def cosines(self) -> dict[str, np.ndarray]:
-        """Each competitor's embeddings against the plain one's, (n texts,) each."""
+        """Returns each system's cosines to the embeddings of PLAIN, (n_texts,) each."""
         files = {name: self.scratch / f"{place}.npy" for place, name in enumerate(COMPETITORS)}
-        found = {name: np.load(files[name]).astype(np.float64) for name in self.workers}
-        unit = {name: rows / np.linalg.norm(rows, axis=1, keepdims=True) for name, rows in found.items()}
+        embeddings = {name: np.load(files[name]).astype(np.float64) for name in self.workers}
+        unit = {name: rows / np.linalg.norm(rows, axis=1, keepdims=True) for name, rows in embeddings.items()}
         return {name: (rows * unit[PLAIN]).sum(axis=1) for name, rows in unit.items()}
 
 
 def lengths(folder: Path, texts: list[str]) -> list[int]:
-    """Tokens of each text, as far as the encoder reads."""
+    """Returns the number of tokens of each text, up to the encoder's maximum length."""
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_padding()
     return [len(encoding.ids) for encoding in tokenizer.encode_batch(texts)]
 
 
-def measure_kind(section: Section, kind: Kind, given: argparse.Namespace, fastembed: Path | None) -> None:
-    """One table, and one target."""
-    texts = documents(kind, max(2, round(given.share * kind.n_documents)))
+def measure_kind(section: Section, kind: Kind, options: argparse.Namespace, fastembed: Path | None) -> None:
+    """Adds the table and the targets of a kind of text."""
+    texts = documents(kind, max(2, round(options.share * kind.n_documents)))
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        folder = encoder(given.model, kind.max_length, Path(name) / "model")
-        race = Race(folder, Path(name), texts, given.threads, fastembed)
-        stack.callback(race.close)
-        race.ready(section)
-        seconds, cosines = race.run(given.rounds), race.cosines()
+        folder = encoder(options.model, kind.max_length, Path(name) / "model")
+        systems = Systems(folder, Path(name), texts, options.threads, fastembed)
+        stack.callback(systems.close)
+        systems.ready(section)
+        seconds, cosines = systems.run(options.rounds), systems.cosines()
         tokens = lengths(folder, texts)
-        peaks = {name: worker.peak_bytes for name, worker in race.workers.items()}
-        precisions = {name: str(worker.facts["precision"]) for name, worker in race.workers.items()}
-    flop, rows = race.shape.flop(tokens), []
-    for name in race.workers:
+        peaks = {name: worker.peak_bytes for name, worker in systems.workers.items()}
+        precisions = {name: str(worker.facts["precision"]) for name, worker in systems.workers.items()}
+    flop, rows = systems.shape.flop(tokens), []
+    for name in systems.workers:
         ceiling = seconds[precisions[name]]
-        share = Spread.of(flop / taken / rate for taken, rate in zip(seconds[name], ceiling, strict=True))
+        share = Spread.of(flop / elapsed / rate for elapsed, rate in zip(seconds[name], ceiling, strict=True))
         cells = [rates(len(texts), seconds[name]).cell(1), ratios(seconds[PLAIN], seconds[name]).cell()]
         cells += [f"{share.median:.0%}", f"{peaks[name] / 1e6:,.0f}"]
         rows.append([name, *cells, f"{cosines[name].mean():.6f}", f"{cosines[name].min():.5f}"])
@@ -135,15 +135,15 @@ def measure_kind(section: Section, kind: Kind, given: argparse.Namespace, fastem
         section.targets.append(Target(f"encode in int8, {kind.name} texts", wanted, ratio.cell(), is_met, note))
 
 
-def measure(section: Section, given: argparse.Namespace) -> None:
-    """A table for each kind of text that is here."""
-    section.add(f"{given.threads} threads; minimum / **median** / maximum of {given.rounds} rounds.")
+def measure(section: Section, options: argparse.Namespace) -> None:
+    """Measures every kind of text that is present."""
+    section.add(f"{options.threads} threads; minimum / **median** / maximum of {options.rounds} rounds.")
     fastembed = environments.python(section, "fastembed", FASTEMBED)
-    for name in given.kinds:
+    for name in options.kinds:
         if reason := present(KINDS[name]):
             section.leave_out(reason)
         else:
-            measure_kind(section, KINDS[name], given, fastembed)
+            measure_kind(section, KINDS[name], options, fastembed)
 
 
 def main() -> None:
@@ -152,7 +152,9 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--model", type=Path, default=ROOT / "models/onnx")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--share", type=float, default=1.0, help="of the documents: 0.1 for a quick look")
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="share of the documents to encode; 0.1 for a quick run"
+    )
     parser.add_argument("--threads", type=int, default=THREADS)
     show("encode", "Encode", parser, measure)
 

@@ -1,7 +1,7 @@
-"""The competitors in encoding, each in a process of its own: encode_worker.py COMPETITOR FOLDER TEXTS THREADS.
+"""Encodes with one system in its own process: encode_worker.py SYSTEM FOLDER TEXTS THREADS.
 
-One function makes each of them from an exported encoder's folder, and imports what it needs: fastembed has packages of
-its own. A request {"out": FILE} also keeps the embeddings.
+One function per system loads an exported encoder from its folder and imports its libraries, since fastembed has an
+environment of its own. A request {"out": FILE} also saves the embeddings.
 """
 
 import json
@@ -20,12 +20,12 @@ Encode = Callable[[Sequence[str]], Any]
 
 
 def sentence_transformers(folder: Path, threads: int) -> Encode:
-    """As most people run it."""
+    """sentence-transformers with its defaults: fp32, batches of 32."""
     return _sentence_transformers(folder, threads)
 
 
 def sentence_transformers_autocast(folder: Path, threads: int) -> Encode:
-    """Weights in fp32, products in bf16."""
+    """sentence-transformers under autocast: weights in fp32, products in bf16."""
     import torch  # noqa: PLC0415
 
     encode = _sentence_transformers(folder, threads)
@@ -38,7 +38,7 @@ def sentence_transformers_autocast(folder: Path, threads: int) -> Encode:
 
 
 def sentence_transformers_bf16(folder: Path, threads: int) -> Encode:
-    """All in bf16."""
+    """sentence-transformers with weights and products in bf16."""
     import torch  # noqa: PLC0415
 
     encode = _sentence_transformers(folder, threads, model_kwargs={"dtype": torch.bfloat16})
@@ -51,13 +51,13 @@ def _sentence_transformers(folder: Path, threads: int, **settings: object) -> En
 
     torch.set_num_threads(threads)
     model = SentenceTransformer(str(folder), device="cpu", local_files_only=True, **settings)
-    # numpy has no bf16
-    kind = {"convert_to_numpy": False, "convert_to_tensor": True} if settings else {}
-    return lambda texts: model.encode(list(texts), batch_size=BATCH_SIZE, show_progress_bar=False, **kind)
+    # NumPy has no bf16
+    output = {"convert_to_numpy": False, "convert_to_tensor": True} if settings else {}
+    return lambda texts: model.encode(list(texts), batch_size=BATCH_SIZE, show_progress_bar=False, **output)
 
 
 def plain_onnxruntime(folder: Path, threads: int) -> Encode:
-    """What a page on the web shows: batches in the order of the texts, each padded to its longest."""
+    """Plain onnxruntime, as tutorials use it: batches in the order of the texts, each padded to its longest text."""
     import onnxruntime  # noqa: PLC0415
     from tokenizers import Tokenizer  # noqa: PLC0415
 
@@ -70,20 +70,20 @@ def plain_onnxruntime(folder: Path, threads: int) -> Encode:
     inputs = [node.name for node in session.get_inputs()]
 
     def encode(texts: Sequence[str]) -> object:
-        found = []
+        batches = []
         for start in range(0, len(texts), BATCH_SIZE):
             encodings = tokenizer.encode_batch(list(texts[start : start + BATCH_SIZE]))
             ids = np.array([encoding.ids for encoding in encodings], dtype=np.int64)
             mask = np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64)
             features = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-            found.append(session.run(["sentence_embedding"], {name: features[name] for name in inputs})[0])
-        return np.concatenate(found)
+            batches.append(session.run(["sentence_embedding"], {name: features[name] for name in inputs})[0])
+        return np.concatenate(batches)
 
     return encode
 
 
 def fastembed(folder: Path, threads: int) -> Encode:
-    """Its defaults, but for the batch size of the others; its own is 256."""
+    """fastembed with its defaults, except the batch size, which is that of the other systems instead of 256."""
     from fastembed import TextEmbedding  # type: ignore[import-not-found]  # noqa: PLC0415
     from fastembed.common.model_description import (  # type: ignore[import-not-found]  # noqa: PLC0415
         ModelSource,
@@ -94,7 +94,7 @@ def fastembed(folder: Path, threads: int) -> Encode:
         model="local/bench",
         pooling=PoolingType.MEAN,
         normalization=True,
-        sources=ModelSource(hf="local/none"),  # not asked: the path below is given
+        sources=ModelSource(hf="local/none"),  # unused: the model is loaded from a path
         dim=json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["dim"],
         model_file="onnx/model.onnx",
     )
@@ -103,7 +103,7 @@ def fastembed(folder: Path, threads: int) -> Encode:
 
 
 def attune_torch(folder: Path, threads: int, precision: str) -> Encode:
-    """As stage embed encodes a corpus in torch; the one place that knows how."""
+    """attune in torch, loaded by the functions of stage embed."""
     from attune.stage import load_params  # noqa: PLC0415
     from attune.stages.embed import EmbedParams, load_encoder, precision_of  # noqa: PLC0415
 
@@ -114,13 +114,13 @@ def attune_torch(folder: Path, threads: int, precision: str) -> Encode:
 
 
 def attune_onnx(folder: Path, threads: int, file: str) -> Encode:
-    """The runtime that services use."""
+    """attune's runtime, as services use it."""
     from attune.runtime import Embedder  # noqa: PLC0415
 
     return Embedder(folder, file, threads).encode_document
 
 
-# name: the function, and the precision of its products
+# by system: its function, and the precision of its products
 COMPETITORS: dict[str, tuple[Callable[[Path, int], Encode], str]] = {
     "SentenceTransformer.encode": (sentence_transformers, "fp32"),
     "SentenceTransformer.encode, bf16 autocast": (sentence_transformers_autocast, "bf16"),
@@ -135,7 +135,7 @@ COMPETITORS: dict[str, tuple[Callable[[Path, int], Encode], str]] = {
 
 
 def precision_of(name: str) -> str:
-    """Of a competitor's products; auto is what attune takes on this machine."""
+    """Returns the precision of a system's products; auto is resolved as attune does on this machine."""
     precision = COMPETITORS[name][1]
     if precision != "auto":
         return precision
@@ -145,7 +145,7 @@ def precision_of(name: str) -> str:
 
 
 def main() -> None:
-    """Loads, then encodes all texts at each request."""
+    """Loads the system, then encodes all texts at each request."""
     name, folder, file, threads = sys.argv[1:]
     texts = json.loads(Path(file).read_text(encoding="utf-8"))
 

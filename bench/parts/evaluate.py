@@ -2,9 +2,10 @@
 
     python -m bench.parts.evaluate [--queries 10000] [--documents 10000] [--rounds 5]
 
-Embeddings are drawn at random, queries near their answers. From embeddings, everything counts; from rankings, the
-others get dictionaries that were made before. All measure the same (recall, MRR, nDCG, MAP), and their nDCG@10 must
-agree. ranx needs numba, so it is no dependency, but has an environment of its own (bench/ranx.txt), made once.
+Embeddings are random, with queries near their answers. "From embeddings" times search and measures; "from rankings"
+times the measures alone, on dictionaries made before. All systems compute recall, MRR, nDCG and MAP; the table shows
+nDCG@10, which should agree. ranx needs numba and runs in its own environment (bench/rivals/ranx.txt), made at its first
+use.
 """
 
 import argparse
@@ -30,50 +31,50 @@ from bench.section import ROOT, Section, Target, show, table
 from bench.workers import Gone, Worker
 
 DEPTH, WANTED_SECONDS = 100, 2.0
-MEASURES = (*(f"recall.{k}" for k in RECALL_AT), "recip_rank", "ndcg_cut.10", "map")  # as trec_eval calls them
-Score = Callable[[], float]  # does all the work; nDCG@10
+MEASURES = (*(f"recall.{k}" for k in RECALL_AT), "recip_rank", "ndcg_cut.10", "map")  # names of trec_eval
+Score = Callable[[], float]  # does all the work and returns nDCG@10
 
 
 class Evaluator(InformationRetrievalEvaluator):
-    """The library's own, over embeddings that are there already."""
+    """InformationRetrievalEvaluator on existing embeddings."""
 
     def __init__(self, task: Task) -> None:
         ids = {f"q{row}": "" for row in range(len(task.queries))}, {f"d{row}": "" for row in range(len(task.documents))}
         relevant = {query: set(documents) for query, documents in task.qrels().items()}
         cut_offs = {"mrr_at_k": [10], "ndcg_at_k": [10], "map_at_k": [100], "precision_recall_at_k": list(RECALL_AT)}
-        one = {"score_functions": {"cosine": cos_sim}, "accuracy_at_k": [10], "write_csv": False, "name": "bench"}
-        super().__init__(*ids, relevant, **cut_offs, **one)
+        settings = {"score_functions": {"cosine": cos_sim}, "accuracy_at_k": [10], "write_csv": False, "name": "bench"}
+        super().__init__(*ids, relevant, **cut_offs, **settings)
         self.vectors = {"query": torch.from_numpy(task.queries), "document": torch.from_numpy(task.documents)}
 
     def embed_inputs(self, _model: object, inputs: Sequence[str], encode_fn_name: str, **_: object) -> torch.Tensor:
-        """Those of the queries, or the documents' in chunks, of which there is one."""
+        """Returns the existing embeddings of the queries or of the documents, which form one chunk."""
         return self.vectors[encode_fn_name][: len(inputs)]
 
     def ndcg(self) -> float:
-        """All its measures, one of them returned."""
+        """Computes all measures of the library; returns nDCG@10."""
         return float(self.compute_all_metrics(None)["cosine"]["ndcg@k"][10])
 
 
 def own(task: Task, threads: int) -> float:
-    """As stage evaluate does."""
+    """Searches and measures as stage evaluate does; returns nDCG@10."""
     return ndcg(top_k(task.queries, task.documents, DEPTH, threads)[1], task.judgments)
 
 
 def ndcg(rows: Rows, judgments: Rows) -> float:
-    """All measures, one of them returned."""
+    """Computes all measures of attune; returns nDCG@10."""
     return float(measure(rows, judgments)["ndcg@10"].mean())
 
 
 def trec_eval(qrels: dict[str, dict[str, int]], run: dict[str, dict[str, float]]) -> float:
-    """By pytrec_eval."""
+    """Computes all measures with pytrec_eval; returns nDCG@10."""
     import pytrec_eval  # type: ignore[import-not-found]  # noqa: PLC0415
 
-    found = pytrec_eval.RelevanceEvaluator(qrels, set(MEASURES)).evaluate(run)
-    return float(np.mean([values["ndcg_cut_10"] for values in found.values()]))
+    values_by_query = pytrec_eval.RelevanceEvaluator(qrels, set(MEASURES)).evaluate(run)
+    return float(np.mean([values["ndcg_cut_10"] for values in values_by_query.values()]))
 
 
 def ir_measures(qrels: dict[str, dict[str, int]], run: dict[str, dict[str, float]]) -> float:
-    """By ir-measures."""
+    """Computes all measures with ir-measures; returns nDCG@10."""
     import ir_measures as library  # noqa: PLC0415
     from ir_measures import AP, RR, R, nDCG  # noqa: PLC0415
 
@@ -82,12 +83,12 @@ def ir_measures(qrels: dict[str, dict[str, int]], run: dict[str, dict[str, float
 
 
 def with_search(task: Task, threads: int, score: Callable[..., float]) -> float:
-    """From embeddings by a library that does not search: attune's search, its dictionaries, its measures."""
+    """Searches with attune, converts to dictionaries, and measures with a library that has no search."""
     return score(task.qrels(), run_of(*top_k(task.queries, task.documents, DEPTH, threads)))
 
 
 def ranx(section: Section, qrels: object, run: object, stack: ExitStack) -> dict[str, Score]:
-    """By ranx, in an environment of its own; nothing if that cannot be."""
+    """Returns ranx, by name, in its own environment; nothing if it cannot be installed or fails."""
     python = environments.python(section, "ranx", ROOT / "bench/rivals/ranx.txt")
     if python is None:
         return {}
@@ -108,48 +109,48 @@ def ranx(section: Section, qrels: object, run: object, stack: ExitStack) -> dict
     return {"ranx": score}
 
 
-def compare(section: Section, competitors: dict[str, Score], rounds: int, what: str) -> dict[str, list[float]]:
-    """One table; all ratios are to attune, who is first."""
-    values = {name: score() for name, score in competitors.items()}  # warms up
-    seconds = alternate({name: timed(score) for name, score in competitors.items()}, rounds, warm=0)
-    first = next(iter(competitors))
+def compare(section: Section, systems: dict[str, Score], rounds: int, caption: str) -> dict[str, list[float]]:
+    """Adds a table, with ratios to the first system, attune; returns the seconds by system."""
+    values = {name: score() for name, score in systems.items()}  # warm-up
+    seconds = alternate({name: timed(score) for name, score in systems.items()}, rounds, warm=0)
+    first = next(iter(systems))
     rows = [
-        [name, Spread.of(taken).cell(), ratios(taken, seconds[first]).cell(), f"{values[name]:.6f}"]
-        for name, taken in seconds.items()
+        [name, Spread.of(elapsed).cell(), ratios(elapsed, seconds[first]).cell(), f"{values[name]:.6f}"]
+        for name, elapsed in seconds.items()
     ]
-    section.add(what, table(["system", "seconds", "times attune's", "nDCG@10"], rows))
+    section.add(caption, table(["system", "seconds", "times attune's", "nDCG@10"], rows))
     return seconds
 
 
-def measure_all(section: Section, given: argparse.Namespace) -> None:
-    """From embeddings, then from rankings."""
-    torch.set_num_threads(given.threads)
-    task = Task.drawn(given.queries, given.documents)
-    sizes = f"{given.queries:,} queries, {given.documents:,} documents, top {DEPTH}, {given.threads} threads"
+def measure_all(section: Section, options: argparse.Namespace) -> None:
+    """Measures from embeddings, then from rankings."""
+    torch.set_num_threads(options.threads)
+    task = Task.drawn(options.queries, options.documents)
+    sizes = f"{options.queries:,} queries, {options.documents:,} documents, top {DEPTH}, {options.threads} threads"
     evaluator = Evaluator(task)
-    competitors: dict[str, Score] = {
-        "attune": partial(own, task, given.threads),
+    systems: dict[str, Score] = {
+        "attune": partial(own, task, options.threads),
         "InformationRetrievalEvaluator": evaluator.ndcg,
-        "attune's search, then pytrec_eval": partial(with_search, task, given.threads, trec_eval),
-        "attune's search, then ir-measures": partial(with_search, task, given.threads, ir_measures),
+        "attune's search, then pytrec_eval": partial(with_search, task, options.threads, trec_eval),
+        "attune's search, then ir-measures": partial(with_search, task, options.threads, ir_measures),
     }
-    seconds = compare(section, competitors, given.rounds, f"**From embeddings**: {sizes}, {given.rounds} rounds.")
-    found = Spread.of(seconds["attune"])
+    seconds = compare(section, systems, options.rounds, f"**From embeddings**: {sizes}, {options.rounds} rounds.")
+    spread = Spread.of(seconds["attune"])
     ratio = ratios(seconds["InformationRetrievalEvaluator"], seconds["attune"])
     note = f"InformationRetrievalEvaluator takes {ratio.cell()} times as long"
     wanted = f"<= {WANTED_SECONDS:g} s from embeddings"
-    is_met = found.median <= WANTED_SECONDS
-    section.targets.append(Target(f"evaluate, {sizes}", wanted, f"{found.cell()} s", is_met, note))
-    scores, rows = top_k(task.queries, task.documents, DEPTH, given.threads)
+    is_met = spread.median <= WANTED_SECONDS
+    section.targets.append(Target(f"evaluate, {sizes}", wanted, f"{spread.cell()} s", is_met, note))
+    scores, rows = top_k(task.queries, task.documents, DEPTH, options.threads)
     qrels, run = task.qrels(), run_of(scores, rows)
-    competitors = {
+    systems = {
         "attune": partial(ndcg, rows, task.judgments),
         "pytrec_eval": partial(trec_eval, qrels, run),
         "ir-measures": partial(ir_measures, qrels, run),
     }
     with ExitStack() as stack:
-        competitors |= ranx(section, qrels, run, stack)
-        compare(section, competitors, given.rounds, "**From rankings**, the measures alone.")
+        systems |= ranx(section, qrels, run, stack)
+        compare(section, systems, options.rounds, "**From rankings**, the measures alone.")
 
 
 def main() -> None:

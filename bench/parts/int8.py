@@ -1,8 +1,8 @@
 """Compares int8 schemes: speed beside torch and fastembed, size, cosine to fp32, share of nDCG@10 kept.
 
-Reads models/tuned and data of a finished pipeline; dev queries over all documents. docs/experiments.md has the figures
-that decided. fastembed needs another huggingface_hub, so it runs in the environment that
-`make test-consumers` has made.
+Reads models/tuned and data of a finished pipeline; scores the dev queries on a sample of the documents. Results are in
+docs/experiments.md. fastembed needs another version of huggingface_hub and runs in the environment that
+`make test-consumers` makes.
 """
 
 import argparse
@@ -44,7 +44,8 @@ Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
 def n_bits(source: Path, path: Path) -> None:
-    """Weights in blocks of 8-bit integers, activations per token. Imported late: it switches on every library's log."""
+    """Writes a graph with block-wise 8-bit weights and activations quantised per token (MatMulNBits)."""
+    # the import switches on the logs of other libraries
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer as Quantiser  # noqa: PLC0415
 
     quantiser = Quantiser(str(source), bits=8, is_symmetric=True, accuracy_level=4)
@@ -53,12 +54,12 @@ def n_bits(source: Path, path: Path) -> None:
 
 
 def own(batches: list[Features], scheme: Scheme, source: Path, path: Path) -> None:
-    """A scheme of attune's own."""
+    """Writes a graph quantised by attune."""
     onnx.save(to_int8(onnx.load(source), batches, scheme), path)
 
 
 def schemes(chosen: Scheme, batches: list[Features]) -> dict[str, Callable[[Path, Path], object]]:
-    """All that is tried, by name."""
+    """Returns the quantisers by name of their scheme; each reads the fp32 graph and writes its own."""
     ours = partial(own, batches)
     dynamic = partial(quantize_dynamic, per_channel=True, op_types_to_quantize=["MatMul", "Gather"])
     return {
@@ -77,7 +78,7 @@ def schemes(chosen: Scheme, batches: list[Features]) -> dict[str, Callable[[Path
 
 
 def task(n: int) -> tuple[list[str], list[str], Int64]:
-    """The dev queries, n documents at least theirs, and judgments (query row, document row, relevance)."""
+    """Returns dev queries, n documents (or all answers, if more) and judgments (query row, document row, relevance)."""
     corpus, qrels = read(DATA / "prepared/corpus.parquet", CORPUS), read(DATA / "splits/dev/qrels.parquet", QRELS)
     answers = corpus.join(qrels, on="document_id", how="semi", maintain_order="left")
     others = corpus.join(qrels, on="document_id", how="anti", maintain_order="left")
@@ -90,7 +91,7 @@ def task(n: int) -> tuple[list[str], list[str], Int64]:
 
 
 def cpu(encode: Encode) -> Seconds:
-    """Of this process."""
+    """Returns a function that encodes texts and returns the CPU-seconds of this process."""
 
     def seconds(texts: Sequence[str]) -> float:
         start = time.process_time()
@@ -101,72 +102,71 @@ def cpu(encode: Encode) -> Seconds:
 
 
 def speeds(systems: dict[str, Seconds], texts: Sequence[str], rounds: int) -> dict[str, list[float]]:
-    """Texts per CPU-second; least, median and largest over rounds of the ratio to the first system; all in turn."""
-    taken = np.array([[seconds(texts) for seconds in systems.values()] for _ in range(rounds + 1)])
-    kept = taken[1:]  # the first round warms up
-    ratios = np.quantile(kept[:, :1] / kept, (0, 0.5, 1), axis=0)
-    rates = len(texts) / np.median(kept, axis=0)
+    """Measures alternately; returns texts per CPU-second, and minimum, median, maximum speed relative to the first."""
+    all_rounds = np.array([[seconds(texts) for seconds in systems.values()] for _ in range(rounds + 1)])
+    measured = all_rounds[1:]  # the first round is the warm-up
+    ratios = np.quantile(measured[:, :1] / measured, (0, 0.5, 1), axis=0)
+    rates = len(texts) / np.median(measured, axis=0)
     return dict(zip(systems, np.vstack([rates, ratios]).T.tolist(), strict=True))
 
 
 class Quality:
-    """What a graph's embeddings are worth: all of them, nDCG@10 on dev, and what the batch does to a text."""
+    """Embeddings of a graph, their nDCG@10 on dev, and the cosine of texts alone to texts in a batch."""
 
-    def __init__(self, embedder: Embedder, sought: tuple[list[str], list[str], Int64]) -> None:
-        queries, documents, judgments = sought
-        found, asked = embedder.encode_document(documents), embedder.encode_query(queries)
-        self.embeddings = np.vstack([asked, found])
-        self.ndcg = measure(top_k(asked, found, 10, 1)[1], judgments)["ndcg@10"].mean()
+    def __init__(self, embedder: Embedder, dev: tuple[list[str], list[str], Int64]) -> None:
+        queries, documents, judgments = dev
+        document_vectors, query_vectors = embedder.encode_document(documents), embedder.encode_query(queries)
+        self.embeddings = np.vstack([query_vectors, document_vectors])
+        self.ndcg = measure(top_k(query_vectors, document_vectors, 10, 1)[1], judgments)["ndcg@10"].mean()
         alone = embedder.encode_document(documents[:128], batch_size=1)
         self.alone = (alone * embedder.encode_document(documents[:128])).sum(axis=1).mean()
 
     def cells(self, fp32: "Quality") -> list[str]:
-        """Mean cosine to fp32, of a text alone to itself in a batch of 32, and the share of fp32's nDCG@10."""
+        """Returns mean cosine to fp32, mean cosine of a text alone to itself in a batch of 32, and the nDCG@10 kept."""
         cosine = (self.embeddings * fp32.embeddings).sum(axis=1).mean()
         return [f"{cosine:.4f}", f"{self.alone:.5f}", f"{self.ndcg / fp32.ndcg:.4f}"]
 
 
 def main() -> None:
-    """Prints one row per scheme, all of one run."""
+    """Prints a row per scheme, all measured in one run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, default=1200)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", nargs="+", metavar="SCHEME", help="such as 'ONNX fp32' chosen; default: all")
+    parser.add_argument(
+        "--only", nargs="+", metavar="SCHEME", help="schemes to measure, for example: 'ONNX fp32' chosen; default: all"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    params, encoder, sought = (
-        load_params(ExportParams, "export", Path("params.yaml")),
-        load_encoder(MODEL),
-        task(options.documents),
-    )
-    about = describe(encoder, MODEL)
+    params = load_params(ExportParams, "export", Path("params.yaml"))
+    encoder, dev = load_encoder(MODEL), task(options.documents)
+    description = describe(encoder, MODEL)
     systems = {"torch fp32": cpu(lambda texts: encoder.encode(texts, show_progress_bar=False))}
     quality: dict[str, list[str]] = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        write_settings(MODEL, folder, about, torch_weights=False)
-        write_json(folder / MANIFEST, build_manifest(about, MODEL, {}, {}))
+        write_settings(MODEL, folder, description, torch_weights=False)
+        write_json(folder / MANIFEST, build_manifest(description, MODEL, {}, {}))
         export_graph(encoder, folder / FP32, params.opset)
         triplets = read(DATA / "mined/r1/triplets.parquet", TRIPLETS)
         corpus = read(DATA / "prepared/corpus.parquet", CORPUS)
-        texts = calibration_texts(triplets, corpus, params.int8_calibration_rows, about)
+        texts = calibration_texts(triplets, corpus, params.int8_calibration_rows, description)
         batches = list(single_texts(encoder, texts, onnx.load(folder / FP32)))
-        fp32 = Quality(Embedder(folder, FP32, options.threads), sought)
-        systems |= stack.enter_context(fastembed(folder, about.dim, options.threads))
+        fp32 = Quality(Embedder(folder, FP32, options.threads), dev)
+        systems |= stack.enter_context(fastembed(folder, description.dim, options.threads))
         for scheme, make in schemes(params.scheme(), batches).items():
             if options.only and scheme not in options.only:
                 continue
-            logging.disable(logging.WARNING)  # the quantisers report on every node
+            logging.disable(logging.WARNING)  # the quantisers log every node
             make(folder / FP32, folder / SHOWN)
             embedder = Embedder(folder, SHOWN, options.threads)
             systems[scheme] = cpu(embedder.encode)
             size = f"{(folder / SHOWN).stat().st_size / 1e6:.1f}"
-            quality[scheme] = [size, *Quality(embedder, sought).cells(fp32)]
-        print(f"{len(sought[1])} documents, {len(sought[0])} dev queries, {options.threads} thread(s)")
+            quality[scheme] = [size, *Quality(embedder, dev).cells(fp32)]
+        print(f"{len(dev[1])} documents, {len(dev[0])} dev queries, {options.threads} thread(s)")
         print("| scheme | texts per CPU-second | times torch | MB | cosine to fp32 | alone to batch | nDCG@10 kept |")
         print("|---|---:|---:|---:|---:|---:|---:|")
-        for system, (rate, least, median, most) in speeds(systems, sought[1][:96], options.rounds).items():
+        for system, (rate, least, median, most) in speeds(systems, dev[1][:96], options.rounds).items():
             times = f"{median:.2f} ({least:.2f} to {most:.2f})"
             print(f"| {system} | {rate:.1f} | {times} | {' | '.join(quality.get(system, [''] * 4))} |")
 

@@ -2,9 +2,9 @@
 
     python -m bench.parts.mine [--queries 128] [--large 100000] [--rounds 3]
 
-Both get the same queries, answers and documents of the default data and the same encoder (models/base). Then what
-mining and evaluating cost beyond encoding in a large corpus of random embeddings, whose encoding is reckoned from the
-documents per second that attune's encoder just had.
+Both get the same queries, answers and documents of the default data and the same encoder (models/base). A second table
+compares mining and evaluation on a large corpus of random embeddings with the time to encode as many documents, which
+is extrapolated from attune's encoder on real texts in the same round.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from bench.alternating import Spread, alternate, ratios, timed
 from bench.parts.ceilings import THREADS
 from bench.parts.encode_worker import Encode, attune_torch
 from bench.parts.evaluate import own as evaluate_own
-from bench.ranked import Task as Asked
+from bench.ranked import Task
 from bench.section import ROOT, Section, Target, show, table
 from bench.texts import KINDS, documents, pairs, present
 
@@ -38,7 +38,7 @@ Vectors = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Sample:
-    """Queries, the place of each one's answer among the documents, and the documents."""
+    """Queries, the row of each query's answer, and the documents."""
 
     queries: list[str]
     answers: NDArray[np.int64]
@@ -46,7 +46,7 @@ class Sample:
 
     @classmethod
     def drawn(cls, n: int) -> "Sample":
-        """n queries of the default data, their answers, and as many other documents, each text once."""
+        """Returns n queries of the default data, their answers, and n other documents, without duplicate texts."""
         queries, answers = pairs(KINDS["code"], n)
         texts = list(dict.fromkeys([*answers, *documents(KINDS["code"], n)]))
         return cls(queries, np.array([texts.index(answer) for answer in answers]), texts)
@@ -73,7 +73,7 @@ def mined(data: MiningInput, params: MineParams) -> MiningResult:
 
 
 def library(model: SentenceTransformer, sample: Sample, params: MineParams) -> Dataset:
-    """The same, as its documentation shows it, with FAISS and the same rule."""
+    """Mines with mine_hard_negatives, as its documentation shows, with FAISS and attune's rule for false negatives."""
     rows = {"query": sample.queries, "answer": [sample.documents[row] for row in sample.answers]}
     return mine_hard_negatives(
         Dataset.from_dict(rows),
@@ -87,16 +87,16 @@ def library(model: SentenceTransformer, sample: Sample, params: MineParams) -> D
     )
 
 
-def small(section: Section, given: argparse.Namespace, params: MineParams, encode: Encode, sample: Sample) -> None:
-    """Both on real texts."""
-    model = SentenceTransformer(str(given.model), device="cpu", local_files_only=True)
+def small(section: Section, options: argparse.Namespace, params: MineParams, encode: Encode, sample: Sample) -> None:
+    """Adds the table of both systems on real texts."""
+    model = SentenceTransformer(str(options.model), device="cpu", local_files_only=True)
     encoding: list[float] = []
 
     def own() -> None:
         start = time.perf_counter()
-        found, queries = encode(sample.documents), encode(sample.queries)
+        vectors, queries = encode(sample.documents), encode(sample.queries)
         encoding.append(time.perf_counter() - start)
-        mined(mining_input(queries, found, sample.answers, (sample.queries, sample.documents)), params)
+        mined(mining_input(queries, vectors, sample.answers, (sample.queries, sample.documents)), params)
 
     def in_bf16() -> None:
         with torch.autocast("cpu", torch.bfloat16):
@@ -107,36 +107,36 @@ def small(section: Section, given: argparse.Namespace, params: MineParams, encod
         "mine_hard_negatives, bf16 autocast": timed(in_bf16),
         "attune": timed(own),
     }
-    seconds = alternate(runs, given.rounds)
+    seconds = alternate(runs, options.rounds)
     slow, fast = seconds["mine_hard_negatives"], seconds["attune"]
-    share = Spread.of(part / whole for part, whole in zip(encoding[-given.rounds :], fast, strict=True))
-    rows = [[name, Spread.of(taken).cell(), ratios(slow, taken).cell()] for name, taken in seconds.items()]
+    share = Spread.of(part / whole for part, whole in zip(encoding[-options.rounds :], fast, strict=True))
+    rows = [[name, Spread.of(elapsed).cell(), ratios(slow, elapsed).cell()] for name, elapsed in seconds.items()]
     section.add(
-        f"**{len(sample.queries)} queries, {len(sample.documents)} documents** of the default data, {given.threads} "
-        f"threads, {given.rounds} rounds; encoding is {share.median:.1%} of attune's time.",
+        f"**{len(sample.queries)} queries, {len(sample.documents)} documents** of the default data, {options.threads} "
+        f"threads, {options.rounds} rounds; encoding is {share.median:.1%} of attune's time.",
         table(["system", "seconds", "times mine_hard_negatives"], rows),
     )
 
 
-def large(section: Section, given: argparse.Namespace, params: MineParams, encode: Encode, sample: Sample) -> None:
-    """What a corpus of random embeddings costs beyond its encoding, which is reckoned in each round from real texts."""
-    asked = Asked.drawn(given.large // 10, given.large)
-    first = asked.judgments[np.unique(asked.judgments[:, 0], return_index=True)[1], 1]
-    data = mining_input(asked.queries, asked.documents, first, ([""] * len(asked.queries), [""] * given.large))
+def large(section: Section, options: argparse.Namespace, params: MineParams, encode: Encode, sample: Sample) -> None:
+    """Adds the table of mining and evaluation on random embeddings, relative to the extrapolated encoding time."""
+    task = Task.drawn(options.large // 10, options.large)
+    first = task.judgments[np.unique(task.judgments[:, 0], return_index=True)[1], 1]
+    data = mining_input(task.queries, task.documents, first, ([""] * len(task.queries), [""] * options.large))
     runs = {
         "encode": timed(lambda: encode(sample.documents)),
         "mine": timed(lambda: mined(data, params)),
-        "evaluate": timed(lambda: evaluate_own(asked, given.threads)),
+        "evaluate": timed(lambda: evaluate_own(task, options.threads)),
     }
-    seconds = alternate(runs, given.rounds)
-    times = given.large / len(sample.documents)
-    encoding = [times * taken for taken in seconds.pop("encode")]
-    sizes = f"{given.large:,} documents, {len(asked.queries):,} queries"
+    seconds = alternate(runs, options.rounds)
+    times = options.large / len(sample.documents)
+    encoding = [times * elapsed for elapsed in seconds.pop("encode")]
+    sizes = f"{options.large:,} documents, {len(task.queries):,} queries"
     rows = [["encode, reckoned", Spread.of(encoding).cell(), ""]]
-    note = f"encoding {given.large / Spread.of(encoding).median:,.0f} documents a second"
-    for name, taken in seconds.items():
-        share = Spread.of(100 * one / other for one, other in zip(taken, encoding, strict=True))
-        rows.append([name, Spread.of(taken).cell(), f"{share.cell()} %"])
+    note = f"encoding {options.large / Spread.of(encoding).median:,.0f} documents a second"
+    for name, elapsed in seconds.items():
+        share = Spread.of(100 * one / other for one, other in zip(elapsed, encoding, strict=True))
+        rows.append([name, Spread.of(elapsed).cell(), f"{share.cell()} %"])
         is_met = share.median <= 100 * WANTED_SHARE
         wanted = f"<= {WANTED_SHARE:.0%} of encoding"
         section.targets.append(Target(f"{name} beyond encoding, {sizes}", wanted, rows[-1][2], is_met, note))
@@ -147,21 +147,21 @@ def large(section: Section, given: argparse.Namespace, params: MineParams, encod
     )
 
 
-def measure(section: Section, given: argparse.Namespace) -> None:
-    """On real texts, then at scale."""
-    torch.set_num_threads(given.threads)
+def measure(section: Section, options: argparse.Namespace) -> None:
+    """Measures on real texts, then at scale."""
+    torch.set_num_threads(options.threads)
     if reason := present(KINDS["code"]):
         section.leave_out(reason)
         return
     precision = load_params(EmbedParams, "embed", ROOT / "params.yaml").machine.precision
     params = load_params(MineParams, "mine", ROOT / "params.yaml")
-    encode, sample = attune_torch(given.model, given.threads, precision), Sample.drawn(given.queries)
+    encode, sample = attune_torch(options.model, options.threads, precision), Sample.drawn(options.queries)
     section.add(
         f"attune encodes in {precision} (machine.precision), as its pipeline does; "
         "mine_hard_negatives in fp32, as it does by itself, and under bf16 autocast."
     )
-    small(section, given, params, encode, sample)
-    large(section, given, params, encode, sample)
+    small(section, options, params, encode, sample)
+    large(section, options, params, encode, sample)
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
-"""The pipeline: `dvc repro` where nothing changed, and after each typical edit, on the miniature; about 8 minutes.
+"""Pipeline: `dvc repro` of the miniature with no change and after typical edits; about 8 minutes.
 
     python -m bench.parts.pipeline [--cold] [--rounds 5] [--folder scratch/bench/miniature]
 
-Edits are made one after another in one folder, and DVC's run cache is not asked, which would have the outputs of an
-earlier bench. --cold begins with an empty folder and so times the whole pipeline, too; without it that happens once.
+Edits are made one after another in one folder, without DVC's run cache, which may hold outputs of an earlier bench.
+--cold empties the folder first and thus times the whole pipeline, too, as the first run in a new folder does.
 """
 
 import argparse
@@ -27,7 +27,7 @@ Edit = Callable[[Path], None]
 
 
 def knob(section: str, name: str, more: float) -> Edit:
-    """Adds to a parameter."""
+    """Returns an edit that increases a parameter."""
 
     def edit(folder: Path) -> None:
         now = all_params(folder / "params.yaml")[section][name]
@@ -37,7 +37,7 @@ def knob(section: str, name: str, more: float) -> Edit:
 
 
 def code(file: str) -> Edit:
-    """Adds a line to a file; a comment would do, for DVC looks at bytes."""
+    """Returns an edit that appends a comment to a file of the code; DVC compares bytes."""
 
     def edit(folder: Path) -> None:
         path = folder / "src/attune" / file
@@ -46,7 +46,7 @@ def code(file: str) -> Edit:
     return edit
 
 
-# from what wakes least to what wakes most
+# ordered by the number of stages that run again
 EDITS: dict[str, Edit] = {
     "a report knob (report.n_examples)": knob("report", "n_examples", 1),
     "a measure's code (measures.py)": code("evaluation/scoring/measures.py"),
@@ -57,14 +57,14 @@ EDITS: dict[str, Edit] = {
 
 
 def repro(folder: Path) -> tuple[float, list[str]]:
-    """Seconds of `dvc repro`, the start of the interpreter included, and the stages that ran."""
+    """Returns the seconds of `dvc repro`, start of the interpreter included, and the stages that ran."""
     start = time.perf_counter()
     done = miniature.dvc(folder, "repro", "--no-run-cache")
     return time.perf_counter() - start, RAN.findall(done.stdout)
 
 
 def prepare(section: Section, folder: Path, cold: bool) -> None:
-    """Lays out the folder with the code as it is now, and brings it up to date; times that where it began empty."""
+    """Copies the current code into the folder and runs the pipeline; reports the time of a run in a new folder."""
     if cold:
         shutil.rmtree(folder, ignore_errors=True)
     is_empty = not (folder / "dvc.lock").is_file()
@@ -75,29 +75,29 @@ def prepare(section: Section, folder: Path, cold: bool) -> None:
 
 
 def names(stages: list[str]) -> str:
-    """A few of them, and how many more."""
+    """Returns the first four stages and the number of the others."""
     return ", ".join(stages[:4]) + (f" and {len(stages) - 4} more" if len(stages) > 4 else "")
 
 
-def measure(section: Section, given: argparse.Namespace) -> None:
-    """No-op first, then the edits."""
-    folder = given.folder.resolve()
-    prepare(section, folder, given.cold)
-    repro(folder)  # warms up
-    nothing = Spread.of(timed(lambda: repro(folder))() for _ in range(given.rounds))
-    rows = [["nothing", "0", "", nothing.cell()]]
+def measure(section: Section, options: argparse.Namespace) -> None:
+    """Measures `dvc repro` with no change, then after each edit."""
+    folder = options.folder.resolve()
+    prepare(section, folder, options.cold)
+    repro(folder)  # warm-up
+    no_change = Spread.of(timed(lambda: repro(folder))() for _ in range(options.rounds))
+    rows = [["nothing", "0", "", no_change.cell()]]
     for name, edit in EDITS.items():
         edit(folder)
         seconds, ran = repro(folder)
         rows.append([name, str(len(ran)), names(ran), f"{seconds:.1f}"])
     section.add(
         f"`dvc repro` of the miniature (300 documents) after each edit; nothing: minimum / **median** / maximum of "
-        f"{given.rounds}, edits once each.",
+        f"{options.rounds}, edits once each.",
         table(["what changed", "stages", "which", "seconds"], rows, n_text=3),
     )
-    is_met = nothing.median <= WANTED_SECONDS
+    is_met = no_change.median <= WANTED_SECONDS
     wanted = f"<= {WANTED_SECONDS} s"
-    section.targets.append(Target("dvc repro with nothing to do", wanted, f"{nothing.cell()} s", is_met))
+    section.targets.append(Target("dvc repro with nothing to do", wanted, f"{no_change.cell()} s", is_met))
 
 
 def main() -> None:

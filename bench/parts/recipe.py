@@ -1,14 +1,15 @@
-"""attune against the plain recipe that everybody copies: same pairs, same number of optimiser steps, same scores.
+"""Compares attune with the plain sentence-transformers recipe: same pairs, same number of optimiser steps.
 
 The plain recipe is the sentence-transformers trainer with MultipleNegativesRankingLoss over in-batch negatives, batches
-without duplicates, a linear schedule, a tenth of it warm-up, the base encoder's own dropout, the last weights; at the
-learning rates 5e-5 and 2e-5, of which dev chooses with the first seed. attune's is that of the folder's params.yaml:
-stages train and merge. Both in bf16 where the hardware has it, scored on dev and test over the whole corpus, and on
-STS-B where $ATTUNE_DATASETS holds it. Figures are kept in scratch/bench: a killed bench goes on where it was.
+without duplicates, a linear schedule with 10% warm-up, the base encoder's own dropout, and the last weights. Of the
+learning rates 5e-5 and 2e-5 it takes the one with the higher dev nDCG@10 for the first seed. attune runs stages train
+and merge with the folder's params.yaml. Both train in bf16 where the hardware has it. Scores are those of dev and test
+over the whole corpus, and of STS-B where $ATTUNE_DATASETS holds it. Figures are saved in scratch/bench, so an
+interrupted bench resumes.
 
     python -m bench.parts.recipe [--seeds 13,21,42] [--epochs N] FOLDER...
 
-A folder is the project's root or one that `make example` has left; its pipeline must have come as far as stage mine.
+FOLDER is the project's root or a folder made by `make example`, in which stage mine has run.
 """
 
 import argparse
@@ -43,39 +44,39 @@ ROOT = Path(__file__).resolve().parents[2]
 STSB = Path(os.environ.get("ATTUNE_DATASETS", ROOT / "../shared/datasets")) / "stsb" / "test.jsonl"
 RATES = (5e-5, 2e-5)
 BATCH_TOKENS = 4096
-# what all are scored by
+# modules that compute the scores
 SCORING = ("encoding/encoders", "evaluation/scoring/measures", "retrieval/exact", "evaluation/scoring/judgments")
 
 
 def scores(model: SentenceTransformer, folder: Path) -> dict[str, float]:
-    """nDCG@10 and recall@10 on dev and test, and Spearman's correlation on STS-B's test pairs."""
+    """Returns nDCG@10 and recall@10 on dev and test, and Spearman's correlation on STS-B's test pairs."""
     encoder = TorchEncoder(model, best_precision(), BATCH_TOKENS)
     corpus = read(folder / "data/prepared/corpus.parquet", CORPUS)
     documents = encoder.encode_document(full_texts(corpus))
-    found = {}
+    figures = {}
     for name in ("dev", "test"):
         split = load_split(folder / "data/splits" / name, corpus)
         values = measure(top_k(encoder.encode_query(split.texts), documents, 100, 2)[1], split.judgments)
-        found |= {f"{name}_{key}": float(values[key].mean()) for key in ("ndcg@10", "recall@10")}
+        figures |= {f"{name}_{key}": float(values[key].mean()) for key in ("ndcg@10", "recall@10")}
     if STSB.is_file():
         pairs = [json.loads(line) for line in STSB.read_text(encoding="utf-8").splitlines()]
         first, second = (encoder.encode_document([pair[key] for pair in pairs]) for key in ("sentence1", "sentence2"))
-        found["stsb"] = float(spearmanr((first * second).sum(1), [pair["score"] for pair in pairs]).statistic)
-    return found
+        figures["stsb"] = float(spearmanr((first * second).sum(1), [pair["score"] for pair in pairs]).statistic)
+    return figures
 
 
 def attune(folder: Path, params: TrainParams, seed: int, scratch: Path) -> SentenceTransformer:
-    """The encoder that stages train and merge leave."""
+    """Runs stages train and merge; returns the encoder."""
     paths = {
         "base": folder / "models/base",
         "prepared": folder / "data/prepared",
         "dev_split": folder / "data/splits/dev",
     }
-    own = params.model_copy(update={"seeds": [seed]})
+    one_seed = params.model_copy(update={"seeds": [seed]})
     mined = folder / "data/mined/r1"
     call(
         train,
-        own,
+        one_seed,
         None,
         start=paths["base"],
         mined=mined,
@@ -90,7 +91,7 @@ def attune(folder: Path, params: TrainParams, seed: int, scratch: Path) -> Sente
 
 
 class Bench:
-    """The runs over one folder, each made once and kept."""
+    """Runs of all systems on the data of one folder; the figures of each run are saved."""
 
     def __init__(self, folder: Path, epochs: int | None) -> None:
         self.folder = folder
@@ -99,11 +100,11 @@ class Bench:
         torch.set_num_threads(self.params.machine.threads)
 
     def run(self, system: str, seed: int, rate: float = 0.0) -> dict[str, float]:
-        """The figures of one run, from scratch/bench if they are there."""
-        kept = ROOT / "scratch" / "bench" / f"{self._key(system, seed, rate)}.json"
-        if not kept.is_file():
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            scratch = kept.with_suffix(".runs")
+        """Returns the figures of one run, from scratch/bench if they are saved there."""
+        file = ROOT / "scratch" / "bench" / f"{self._key(system, seed, rate)}.json"
+        if not file.is_file():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            scratch = file.with_suffix(".runs")
             shutil.rmtree(scratch, ignore_errors=True)
             match system:
                 case "base":
@@ -112,16 +113,16 @@ class Bench:
                     model = plain_recipe.plain(self.folder, self.params, seed, rate, scratch)
                 case _:
                     model = attune(self.folder, self.params, seed, scratch)
-            writing = kept.with_suffix(".partial")
-            writing.write_text(json.dumps(scores(model, self.folder)))
-            writing.replace(kept)
+            partial = file.with_suffix(".partial")
+            partial.write_text(json.dumps(scores(model, self.folder)))
+            partial.replace(file)
             shutil.rmtree(scratch, ignore_errors=True)
-        found: dict[str, float] = json.loads(kept.read_text())
-        print(f"{self.folder.name or ROOT.name} {system} seed {seed} lr {rate or '-'}: {found}", file=sys.stderr)
-        return found
+        figures: dict[str, float] = json.loads(file.read_text())
+        print(f"{self.folder.name or ROOT.name} {system} seed {seed} lr {rate or '-'}: {figures}", file=sys.stderr)
+        return figures
 
     def _key(self, system: str, seed: int, rate: float) -> str:
-        """What tells the run from others: data, settings, libraries and, for attune's own, params and code."""
+        """Returns the hash of all inputs of a run: data, settings, libraries and, for attune, its code."""
         split = sorted((self.folder / "data/splits").rglob("*.parquet"))
         scoring = [Path(__file__), Path(plain_recipe.__file__), *(ROOT / f"src/attune/{name}.py" for name in SCORING)]
         data = [
@@ -131,7 +132,7 @@ class Bench:
             *scoring,
         ]
         versions = [version(name) for name in ("torch", "transformers", "sentence-transformers")]
-        own: tuple[object, ...] = (
+        settings: tuple[object, ...] = (
             system,
             seed,
             rate,
@@ -141,13 +142,13 @@ class Bench:
             *versions,
         )
         if system == "attune":
-            own = (*own, self.params.model_dump_json())
+            settings = (*settings, self.params.model_dump_json())
             triplets = self.folder / "data/mined/r1/triplets.parquet"
             data += [triplets, self.folder / "params.yaml", *sorted((ROOT / "src").rglob("*.py"))]
-        return fingerprint(own, (), data)
+        return fingerprint(settings, (), data)
 
     def rows(self, seeds: list[int]) -> Iterator[list[str]]:
-        """The table's rows: base, the plain recipe at the rate that dev prefers, attune; means over the seeds."""
+        """Yields the rows of the table, means over seeds: base, plain recipe at its better learning rate, attune."""
         yield self._row("base", [self.run("base", seeds[0])])
         rate = max(RATES, key=lambda rate: self.run("plain", seeds[0], rate)["dev_ndcg@10"])
         yield self._row(f"plain, {rate:g}", [self.run("plain", seed, rate) for seed in seeds])
@@ -163,16 +164,16 @@ class Bench:
 
 
 def main() -> None:
-    """Runs what has not been run yet, and prints the table."""
+    """Runs what is not saved yet, and prints the table."""
     parser = argparse.ArgumentParser(description="attune against the plain recipe")
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--seeds", default="13,21,42", type=lambda text: [int(seed) for seed in text.split(",")])
-    parser.add_argument("--epochs", type=int, help="instead of train.epochs, for both")
-    given: Any = parser.parse_args()
+    parser.add_argument("--epochs", type=int, help="epochs of both recipes, instead of train.epochs")
+    options: Any = parser.parse_args()
     head: list[str] = ["data", "system", "seeds", "dev nDCG@10", "test nDCG@10", "test recall@10", "STS-B Spearman"]
     rows: list[list[str]] = [head, ["---", "---", *["---:"] * (len(head) - 2)]]
-    for folder in given.folders:
-        rows += Bench(folder, given.epochs).rows(given.seeds)
+    for folder in options.folders:
+        rows += Bench(folder, options.epochs).rows(options.seeds)
     print("\n".join(f"| {' | '.join(row)} |" for row in rows))
 
 

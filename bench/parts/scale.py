@@ -1,9 +1,9 @@
-"""What collect, prepare and split cost as the data grows: 10^4, 10^5 and 10^6 documents, each with a query.
+"""Seconds and memory of stages collect, prepare and split at 10^4, 10^5 and 10^6 documents, a query each.
 
     python -m bench.parts.scale [N ...]
 
-Makes data sets in BEIR's layout (words drawn by Zipf's law, one in twenty texts a near-duplicate of an earlier one),
-runs the three stages on each as the pipeline does, and prints seconds, peak memory and the growth exponent.
+Generates data sets in BEIR's layout (words distributed by Zipf's law, one text in twenty a near-duplicate of an earlier
+one), runs the three stages on each as the pipeline does, and prints seconds, peak memory and the growth exponent.
 """
 
 import json
@@ -22,12 +22,12 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 VOCABULARY = 300_000
 DOCUMENT_WORDS, QUERY_WORDS = 80, 9  # mean lengths
-NEAR_DUPLICATES = 20  # one text in so many is an earlier one with a word changed
+NEAR_DUPLICATES = 20  # every 20th text is an earlier one with one word changed
 SIZES = (10_000, 100_000, 1_000_000)
 
 
 def texts(n: int, mean_words: int, random: np.random.Generator) -> Iterator[str]:
-    """n texts of words by Zipf's law (exponent 1), one in twenty a near-duplicate."""
+    """Yields n texts of words distributed by Zipf's law (exponent 1), one in twenty a near-duplicate."""
     ranks = np.arange(1, VOCABULARY + 1)
     cumulative = np.cumsum(1 / ranks) / (1 / ranks).sum()
     earlier: list[list[str]] = []
@@ -36,15 +36,15 @@ def texts(n: int, mean_words: int, random: np.random.Generator) -> Iterator[str]
             words = list(earlier[int(random.integers(len(earlier)))])
             words[int(random.integers(len(words)))] = f"w{random.integers(VOCABULARY)}"
         else:
-            drawn = np.searchsorted(cumulative, random.random(max(3, int(random.poisson(mean_words)))))
-            words = [f"w{word}" for word in drawn]
+            ranks_drawn = np.searchsorted(cumulative, random.random(max(3, int(random.poisson(mean_words)))))
+            words = [f"w{word}" for word in ranks_drawn]
             if row % 10 == 1:
                 earlier.append(words)
         yield " ".join(words)
 
 
 def write_data(folder: Path, n: int) -> None:
-    """A BEIR folder of n documents and n queries."""
+    """Writes a BEIR folder of n documents and n queries."""
     (folder / "qrels").mkdir(parents=True)
     for name, prefix, mean_words in (("corpus", "d", DOCUMENT_WORDS), ("queries", "q", QUERY_WORDS)):
         random = np.random.default_rng(7 + mean_words)
@@ -65,12 +65,12 @@ def stage(folder: Path, name: str, *options: str) -> tuple[float, float]:
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{name} failed in {folder}")
-    # no less than what this process had when it started that one: writing the data takes a few MB
+    # at least the memory of this process when it started the stage, a few MB
     return time.perf_counter() - start, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
 def measure(n: int, folder: Path) -> dict[str, tuple[float, float]]:
-    """Seconds and GB of each stage at one size."""
+    """Returns seconds and peak GB by stage for n documents."""
     write_data(folder / "own", n)
     params = (ROOT / "params.yaml").read_text(encoding="utf-8")
     params = params.replace("source: packages ", "source: beir ").replace("path: data/own ", "path: own ")
@@ -90,13 +90,13 @@ def main() -> None:
     before: tuple[int, dict[str, tuple[float, float]]] | None = None
     for n in sizes:
         with tempfile.TemporaryDirectory() as folder:
-            found = measure(n, Path(folder))
-        for name, (seconds, gigabytes) in found.items():
+            costs = measure(n, Path(folder))
+        for name, (seconds, gigabytes) in costs.items():
             exponent = ""
             if before:
                 exponent = f"{math.log(seconds / before[1][name][0]) / math.log(n / before[0]):.2f}"
             print(f"| {n:,} | {name} | {seconds:.1f} | {gigabytes:.2f} | {exponent} |", flush=True)
-        before = n, found
+        before = n, costs
 
 
 if __name__ == "__main__":

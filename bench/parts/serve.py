@@ -1,11 +1,11 @@
-"""What a service pays: queries in torch and in ONNX, and attune alone in an empty environment; about 4 minutes.
+"""Serving: latency of queries in torch and in ONNX, and attune in an empty environment; about 4 minutes.
 
     python -m bench.parts.serve [--model models/tuned] [--folder models/onnx] [--rounds 15]
 
-All take turns in one process, each with a run of requests, as a service gets them: the threads of both libraries go on
-spinning for a moment after a request, and request by request each would be waiting for the other's on few cores.
-Ratios are of one round, so whatever else the machine does slows all alike. The empty environment gets the wheel that
-this checkout builds, by pip, from the package index that pip is set up for.
+All systems alternate in one process after a series of requests each, not after every request: threads of both libraries
+spin for a moment after a request, and on few cores each would wait for the other's. Ratios are taken within a round,
+because other load on the machine slows all alike. pip installs the wheel of this checkout into the empty environment,
+from the configured package index.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from bench.parts.ceilings import THREADS
 from bench.section import ROOT, Section, Target, show, table
 
 N_REQUESTS, N_WARM = 20, 3
-PAUSE_SECONDS = 0.05  # longer than a library's threads spin
+PAUSE_SECONDS = 0.05  # longer than the libraries' threads spin after a request
 BATCHES = (8, 32)
 QUERIES = (
     "stack arrays in sequence vertically",
@@ -39,66 +39,66 @@ Encode = Callable[[list[str]], object]
 
 
 def requests(batch: int) -> list[list[str]]:
-    """Batches of queries, each beginning where the one before ended."""
+    """Returns consecutive batches of queries, cycling through QUERIES."""
     texts = cycle(QUERIES)
     return [list(islice(texts, batch)) for _ in range(N_WARM + N_REQUESTS)]
 
 
-def timed(encode: Encode, asked: Sequence[list[str]]) -> list[float]:
-    """Milliseconds of each request of a run, once warm."""
-    taken = []
+def timed(encode: Encode, batches: Sequence[list[str]]) -> list[float]:
+    """Returns the milliseconds of each of the N_REQUESTS requests after the N_WARM warm-up requests."""
+    milliseconds = []
     time.sleep(PAUSE_SECONDS)
-    for texts in asked:
+    for texts in batches:
         start = time.perf_counter()
         encode(texts)
-        taken.append(1000 * (time.perf_counter() - start))
-    return taken[N_WARM:]
+        milliseconds.append(1000 * (time.perf_counter() - start))
+    return milliseconds[N_WARM:]
 
 
 def latencies(encoders: Sequence[Encode], batch: int, n_rounds: int) -> np.ndarray:
-    """Milliseconds: (n encoders, n rounds, n requests); who is first changes by the round."""
-    found, asked = np.empty((len(encoders), n_rounds, N_REQUESTS)), requests(batch)
-    for place in range(n_rounds):
-        for encoder in np.roll(np.arange(len(encoders)), place):
-            found[encoder, place] = timed(encoders[encoder], asked)
-    return found
+    """Returns milliseconds, (n_encoders, n_rounds, N_REQUESTS); the order of encoders rotates by round."""
+    milliseconds, batches = np.empty((len(encoders), n_rounds, N_REQUESTS)), requests(batch)
+    for index in range(n_rounds):
+        for encoder in np.roll(np.arange(len(encoders)), index):
+            milliseconds[encoder, index] = timed(encoders[encoder], batches)
+    return milliseconds
 
 
-def competitors(given: argparse.Namespace) -> dict[str, Encode]:
-    """Torch as most services run it, and attune's runtime."""
-    torch.set_num_threads(given.threads)
-    encoder = load_torch(given.model)
+def competitors(options: argparse.Namespace) -> dict[str, Encode]:
+    """Returns SentenceTransformer.encode and attune's runtime, by name."""
+    torch.set_num_threads(options.threads)
+    encoder = load_torch(options.model)
     return {
         "SentenceTransformer.encode": lambda texts: encoder.encode(texts, show_progress_bar=False),
-        "attune.runtime, fp32": Embedder(given.folder, threads=given.threads).encode_query,
-        "attune.runtime, int8": Embedder(given.folder, INT8, given.threads).encode_query,
-        "attune.runtime, int8, 1 thread": Embedder(given.folder, INT8, 1).encode_query,
+        "attune.runtime, fp32": Embedder(options.folder, threads=options.threads).encode_query,
+        "attune.runtime, int8": Embedder(options.folder, INT8, options.threads).encode_query,
+        "attune.runtime, int8, 1 thread": Embedder(options.folder, INT8, 1).encode_query,
     }
 
 
-def measure(section: Section, given: argparse.Namespace) -> None:
-    """Single queries, then batches, then the empty environment."""
-    if not (given.folder / "manifest.json").is_file():
+def measure(section: Section, options: argparse.Namespace) -> None:
+    """Measures single queries, batches, and attune in an empty environment."""
+    if not (options.folder / "manifest.json").is_file():
         section.leave_out("serve: no exported encoder; run `make repro`")
         return
-    encoders = competitors(given)
-    section.add(f"{given.rounds} rounds of {N_REQUESTS} requests one after another, {given.threads} threads.")
+    encoders = competitors(options)
+    section.add(f"{options.rounds} rounds of {N_REQUESTS} requests one after another, {options.threads} threads.")
     for batch in (1, *BATCHES):
-        found = latencies(list(encoders.values()), batch, given.rounds)
-        medians = np.median(found, axis=2)  # of each round
+        milliseconds = latencies(list(encoders.values()), batch, options.rounds)
+        medians = np.median(milliseconds, axis=2)  # (n_encoders, n_rounds)
         ratios = [Spread.of(medians[0] / own) for own in medians]
         rows = [
-            [name, *_cells(every, batch), ratio.cell(1)]
-            for name, every, ratio in zip(encoders, found, ratios, strict=True)
+            [name, *_cells(of_encoder, batch), ratio.cell(1)]
+            for name, of_encoder, ratio in zip(encoders, milliseconds, ratios, strict=True)
         ]
-        what = "one query" if batch == 1 else f"{batch} queries at once"
-        section.add(table([what, "p50, ms", "p95, ms", "queries/s", "times as fast, p50"], rows))
+        head = "one query" if batch == 1 else f"{batch} queries at once"
+        section.add(table([head, "p50, ms", "p95, ms", "queries/s", "times as fast, p50"], rows))
         if batch == 1:
             fp32, is_met = ratios[1], ratios[1].median >= WANTED_FP32
             section.targets.append(
                 Target("serve, one query, fp32", f">= {WANTED_FP32:g} times SentenceTransformer", fp32.cell(1), is_met)
             )
-    empty_environment.measure(section, given.folder)
+    empty_environment.measure(section, options.folder)
 
 
 def _cells(milliseconds: np.ndarray, batch: int) -> list[str]:

@@ -1,13 +1,12 @@
-"""What starting costs: seconds until each stage could begin, and a `dvc repro` that has nothing to do.
+"""Start-up: seconds until each stage has its imports, and of `dvc repro` with nothing to do.
 
-Each figure is that of a process of its own, after one that fills the page cache: the median over the repetitions, CPU
-time (user and system, of the process and its children) beside wall time, which on a busy machine says little. What a
-stage imports inside its functions, and needs in the default pipeline, counts; what it only sometimes needs does not.
-The floor is what the libraries cost by themselves.
+Each figure is the median over repetitions in new processes, after one that fills the page cache. CPU time (user and
+system, of the process and its children) stands beside wall time, which varies on a busy machine. Imports inside a
+stage's functions count if the default pipeline needs them. Imports of the libraries alone are measured as the floor.
 
-    python -m bench.parts.startup                  all of it, a few minutes
-    python -m bench.parts.startup split report     some stages
-    python -m bench.parts.startup repro            nothing-to-do runs only
+    python -m bench.parts.startup                  everything, a few minutes
+    python -m bench.parts.startup split report     these stages only
+    python -m bench.parts.startup repro            `dvc repro` only
 """
 
 import argparse
@@ -26,24 +25,24 @@ from bench.section import ROOT, Section, Target, show, table
 
 WANTED_SECONDS = 1.5
 FLOOR = ("numpy", "polars", "scipy.stats", "torch", "sentence_transformers")
-# imported at their first use, which in the default pipeline comes
+# imports inside functions that the default pipeline calls
 AT_FIRST_USE = {"embed": ("attune.encoding.encoders",)}
 COMMANDS = tuple(f"attune.cli.{name}" for name in ("review.gate", "review.comment", "check", "main", "demo.comparison"))
 REPRO = "dvc repro, nothing to do"
 
 
 class Cost(NamedTuple):
-    """Seconds of one process: on the clock, and of CPU time."""
+    """Seconds of one process: wall time and CPU time."""
 
     wall: float
     cpu: float
 
 
 def run(command: Sequence[str]) -> tuple[Cost, str]:
-    """Runs a command in the project's root; its cost and what it printed.
+    """Runs a command in the project's root; returns its cost and its output.
 
     Raises:
-        BadInput: it failed.
+        BadInput: the command failed.
     """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "PATH": path}
@@ -57,80 +56,78 @@ def run(command: Sequence[str]) -> tuple[Cost, str]:
 
 
 def median_cost(command: Sequence[str], repetitions: int) -> Cost:
-    """The medians over the repetitions, after one run that does not count."""
+    """Returns the medians over the repetitions, after one uncounted run."""
     costs = [run(command)[0] for _ in range(repetitions + 1)][1:]
     return Cost(*(statistics.median(values) for values in zip(*costs, strict=True)))
 
 
 def importing(*modules: str) -> list[str]:
-    """A process that imports modules, and no more."""
+    """Returns the command of a process that only imports modules."""
     return [sys.executable, "-c", f"import {', '.join(modules)}" if modules else "pass"]
 
 
 def repro(*options: str) -> list[str]:
-    """DVC on this project."""
+    """Returns the command `dvc repro`."""
     return [sys.executable, "-m", "dvc", "repro", *options]
 
 
 def rows(wanted: Sequence[str]) -> dict[str, list[str]]:
-    """What is measured, by name.
+    """Returns the commands to measure by the name of their row; all if `wanted` is empty.
 
     Raises:
-        BadInput: a name is that of no stage.
+        BadInput: a name is neither a stage nor repro.
     """
     stages = sorted({path.stem for path in (ROOT / "src" / "attune" / "stages").glob("*.py")} - {"__init__"})
     if unknown := set(wanted) - {*stages, "repro"}:
         raise BadInput(f"startup: got {', '.join(sorted(unknown))}, expected stages ({', '.join(stages)}) or repro")
-    found: dict[str, list[str]] = (
+    commands: dict[str, list[str]] = (
         {} if wanted else {"python": importing()} | {f"import {name}": importing(name) for name in FLOOR}
     )
     for stage in stages:
         if not wanted or stage in wanted:
-            found[f"stage {stage}"] = importing(f"attune.stages.{stage}", *AT_FIRST_USE.get(stage, ()))
+            commands[f"stage {stage}"] = importing(f"attune.stages.{stage}", *AT_FIRST_USE.get(stage, ()))
     if not wanted:
-        found |= {f"import {name}": importing(name) for name in COMMANDS}
+        commands |= {f"import {name}": importing(name) for name in COMMANDS}
     if not wanted or "repro" in wanted:
-        found[REPRO] = repro()
-    return found
+        commands[REPRO] = repro()
+    return commands
 
 
 def check_up_to_date() -> None:
-    """A run that would do something must not be started by a measurement.
+    """Checks that `dvc repro` has nothing to do, so that measuring it runs no stage.
 
     Raises:
-        BadInput: there is something to do.
+        BadInput: the pipeline is not up to date.
     """
     if "up to date" not in run(repro("--dry"))[1]:
-        raise BadInput(
-            "startup: the pipeline is not up to date, so there is no run with nothing to do; run `make repro`"
-        )
+        raise BadInput("startup: the pipeline is not up to date, expected nothing to do; run `make repro` first")
 
 
-def measure(section: Section, given: argparse.Namespace) -> None:
-    """The table, and a target for all stages."""
-    measured = rows(given.names)
+def measure(section: Section, options: argparse.Namespace) -> None:
+    """Adds the table, and the target if all stages were measured."""
+    measured = rows(options.names)
     if REPRO in measured:
         check_up_to_date()
-    costs = {name: median_cost(command, given.repetitions) for name, command in measured.items()}
+    costs = {name: median_cost(command, options.repetitions) for name, command in measured.items()}
     section.add(
-        f"Seconds until each could begin; medians of {given.repetitions}.",
+        f"Seconds until each could begin; medians of {options.repetitions}.",
         table(
             ["", "CPU, s", "wall, s"], [[name, f"{cost.cpu:.2f}", f"{cost.wall:.2f}"] for name, cost in costs.items()]
         ),
     )
     stages = {name: cost.wall for name, cost in costs.items() if name.startswith("stage ")}
-    if given.names:
-        return  # the target is for all stages
+    if options.names:
+        return  # the target needs all stages
     slow = sorted(name.removeprefix("stage ") for name, wall in stages.items() if wall > WANTED_SECONDS)
     note = f"slower: {', '.join(slow)}" if slow else ""
-    found = Spread.of(stages.values()).cell(1)
-    section.targets.append(Target("start of each stage", f"<= {WANTED_SECONDS} s", f"{found} s", not slow, note))
+    spread = Spread.of(stages.values()).cell(1)
+    section.targets.append(Target("start of each stage", f"<= {WANTED_SECONDS} s", f"{spread} s", not slow, note))
 
 
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", help="stages, or repro; all of it without any")
+    parser.add_argument("names", nargs="*", help="stages, or repro; everything by default")
     parser.add_argument("--repetitions", type=int, default=3)
     show("startup", "Start-up", parser, measure)
 

@@ -2,12 +2,12 @@
 
     python -m bench.parts.train [--kinds short long] [--rounds 5] [--batch-size 32]
 
-All train the same pairs with in-batch negatives from the same encoder (models/base), at one batch size and one maximum
-length, in turns of a few steps, each in a process of its own; the first turn is not counted. The plain trainer has the
-encoder's own dropout (0.1) and torch's fused attention, as whoever copies the recipe gets them; a row says what it does
-without both. Batches differ in their order, and so in their lengths: beside the ratio of each round stands that of all
-rounds together. attune's whole recipe is that of params.yaml, with what the plain one lacks (distillation, say). What
-quality each comes to is bench/parts/recipe.py's.
+All systems train on the same pairs with in-batch negatives from the same encoder (models/base), at one batch size and
+maximum length. They alternate every few steps, each in its own process; the first turn is not counted. The plain
+trainer has its defaults, the encoder's own dropout (0.1) and torch's fused attention; a further row has neither. The
+order of batches, and so their lengths, differ between systems: the table has the ratio within each round and over all
+rounds. attune's whole recipe is that of params.yaml, including, for example, distillation. bench/parts/recipe.py
+compares the quality of the encoders.
 """
 
 import argparse
@@ -29,23 +29,23 @@ WANTED = {"short": 2.0, "code": 1.6, "long": 1.6}
 HEAD = ["system", "pairs/s", "times plain fp32", "times, all rounds", "peak MB"]
 
 
-def start(folder: Path, scratch: Path, kind: Kind, given: argparse.Namespace) -> dict[str, Worker]:
-    """The competitors, loading."""
-    n_rounds = given.rounds + 2  # one to warm up, and one more that is never finished
-    queries, documents = pairs(kind, n_rounds * kind.turn * given.batch_size)
+def start(folder: Path, scratch: Path, kind: Kind, options: argparse.Namespace) -> dict[str, Worker]:
+    """Starts a worker per system, by name; they are still loading."""
+    n_rounds = options.rounds + 2  # one warm-up round, and one that is never finished
+    queries, documents = pairs(kind, n_rounds * kind.turn * options.batch_size)
     file = scratch / "pairs.json"
     file.write_text(json.dumps({"query": queries, "positive": documents}), encoding="utf-8")
     program = ("-m", "bench.parts.train_worker")
-    arguments = [str(folder), str(file), *map(str, (given.batch_size, kind.turn, given.threads))]
+    arguments = [str(folder), str(file), *map(str, (options.batch_size, kind.turn, options.threads))]
     return {name: Worker(name, program, name, *arguments, python=sys.executable) for name in NAMES}
 
 
-def measure_kind(section: Section, kind: Kind, given: argparse.Namespace) -> None:
-    """One table, and one target."""
+def measure_kind(section: Section, kind: Kind, options: argparse.Namespace) -> None:
+    """Adds the table and the target of a kind of text."""
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
-        folder = cut(given.model, kind.train_length, Path(scratch) / "model")
+        folder = cut(options.model, kind.train_length, Path(scratch) / "model")
         runs: dict[str, Run] = {}
-        workers = start(folder, Path(scratch), kind, given)
+        workers = start(folder, Path(scratch), kind, options)
         for name, worker in workers.items():
             stack.callback(worker.close)
             try:
@@ -55,33 +55,33 @@ def measure_kind(section: Section, kind: Kind, given: argparse.Namespace) -> Non
                 section.leave_out(f"{kind.name} texts: {error}")
         if missing := {PLAIN, OURS} - set(runs):
             raise Gone(f"train, {kind.name} texts: nothing to compare without {', '.join(sorted(missing))}")
-        seconds = alternate(runs, given.rounds)
-    n, plain = kind.turn * given.batch_size, seconds[PLAIN]
+        seconds = alternate(runs, options.rounds)
+    n, plain = kind.turn * options.batch_size, seconds[PLAIN]
     rows = []
-    for name, taken in seconds.items():
+    for name, elapsed in seconds.items():
         peak = f"{workers[name].peak_bytes / 1e6:,.0f}"
-        cells = [rates(n, taken).cell(1), ratios(plain, taken).cell(), f"{sum(plain) / sum(taken):.2f}", peak]
+        cells = [rates(n, elapsed).cell(1), ratios(plain, elapsed).cell(), f"{sum(plain) / sum(elapsed):.2f}", peak]
         rows.append([name, *cells])
     section.add(
-        f"**{kind.name}**: {kind.source or 'the default data'}, batch {given.batch_size}, at most {kind.train_length} "
-        f"tokens, {given.rounds} rounds of {kind.turn} steps.",
+        f"**{kind.name}**: {kind.source or 'the default data'}, batch {options.batch_size}, "
+        f"at most {kind.train_length} tokens, {options.rounds} rounds of {kind.turn} steps.",
         table(HEAD, rows),
     )
     ratio, wanted = ratios(plain, seconds[OURS]), WANTED[kind.name]
     note = f"all rounds together {sum(plain) / sum(seconds[OURS]):.2f}"
-    what = f"train, {kind.name} texts"
-    target = Target(what, f">= {wanted} times plain fp32", ratio.cell(), ratio.median >= wanted, note)
+    compared = f"train, {kind.name} texts"
+    target = Target(compared, f">= {wanted} times plain fp32", ratio.cell(), ratio.median >= wanted, note)
     section.targets.append(target)
 
 
-def measure(section: Section, given: argparse.Namespace) -> None:
-    """A table for each kind of text that is here."""
-    section.add(f"{given.threads} threads; minimum / **median** / maximum of {given.rounds} rounds.")
-    for name in given.kinds:
+def measure(section: Section, options: argparse.Namespace) -> None:
+    """Measures every kind of text that is present."""
+    section.add(f"{options.threads} threads; minimum / **median** / maximum of {options.rounds} rounds.")
+    for name in options.kinds:
         if reason := present(KINDS[name]):
             section.leave_out(reason)
         else:
-            measure_kind(section, KINDS[name], given)
+            measure_kind(section, KINDS[name], options)
 
 
 def main() -> None:

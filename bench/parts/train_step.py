@@ -1,6 +1,6 @@
-"""What a training step costs, by attention, dropout and determinism: seconds per step of the default recipe's shape.
+"""Seconds per training step by attention, dropout and determinism, at the default recipe's batch size.
 
-Reads models/base and data/prepared of a finished pipeline. `docs/experiments.md` has the figures that decided.
+Reads models/base and data/prepared of a finished pipeline. Results are in docs/experiments.md.
 """
 
 import argparse
@@ -24,7 +24,7 @@ BATCH_SIZE = 32
 
 
 class Variant(NamedTuple):
-    """One way to train; the others leave everything else as it is."""
+    """Settings of the training step; everything else is the same in all variants."""
 
     name: str
     dropout: float
@@ -42,7 +42,7 @@ VARIANTS = (
 
 
 def batches(prepared: Path, n: int) -> Iterator[list[list[str]]]:
-    """Batches of queries, positives and one negative each; the texts matter by their lengths only."""
+    """Yields batches of queries, positives and one negative each; only the lengths of the texts matter."""
     queries = read(prepared / "queries.parquet", CLUSTERED_QUERIES)["text"].to_list()
     documents = full_texts(read(prepared / "corpus.parquet", CORPUS))
     n_rows = n * BATCH_SIZE
@@ -54,7 +54,7 @@ def batches(prepared: Path, n: int) -> Iterator[list[list[str]]]:
 
 
 def make_ready(model: SentenceTransformer, variant: Variant) -> None:
-    """Sets up one variant."""
+    """Applies a variant to the model."""
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = variant.dropout
@@ -64,7 +64,7 @@ def make_ready(model: SentenceTransformer, variant: Variant) -> None:
 
 
 def step_seconds(model: SentenceTransformer, texts: list[list[list[str]]]) -> float:
-    """The median seconds of forward, backward and optimiser step, tokenising excluded; the first step warms up."""
+    """Returns the median seconds of forward, backward and optimiser step, without tokenising and the first step."""
     loss = MultipleNegativesRankingLoss(model)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
     kind, is_bf16 = model.device.type, best_precision() == "bf16"
@@ -82,7 +82,7 @@ def step_seconds(model: SentenceTransformer, texts: list[list[list[str]]]) -> fl
 
 
 def main() -> None:
-    """Prints one row per variant, one column per maximum length."""
+    """Prints a row per variant and a column per maximum length."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("models/base"))
     parser.add_argument("--prepared", type=Path, default=Path("data/prepared"))

@@ -1,7 +1,7 @@
-"""The competitors in training, each in a process of its own: train_worker.py COMPETITOR FOLDER PAIRS TURN THREADS.
+"""Trains with one system in its own process: train_worker.py SYSTEM FOLDER PAIRS BATCH_SIZE TURN THREADS.
 
-Each is a whole training run that stops after every TURN steps until it is asked to go on, so that competitors take
-turns within one run. All that happens between two steps counts: drawing rows, tokenising, the optimiser.
+A training run pauses after every TURN steps until the next request, so that systems alternate within one run. Seconds
+include everything between two steps: sampling, tokenising, the optimiser.
 """
 
 import json
@@ -24,20 +24,20 @@ Texts = dict[str, list[str]]  # columns query and positive
 
 
 class Turns(TrainerCallback):
-    """Waits after every `turn` steps. The first turn begins when the first step does, so it also warms up."""
+    """Waits for a request before the first step and after every `turn` steps."""
 
-    turn, line = 0, None  # set once for the process: the trainers make the callback themselves
+    turn, line = 0, None  # class attributes, because the trainers construct the callback
 
     def __init__(self) -> None:
         self.n_steps, self.start = 0, 0.0
 
     def on_step_begin(self, *_: object, **__: object) -> None:
-        """The first step waits for the first request."""
+        """Waits for the first request before the first step."""
         if not self.n_steps:
             self._wait(0.0)
 
     def on_step_end(self, *_: object, **__: object) -> None:
-        """Counts, and waits if it was the turn's last."""
+        """Counts steps, and waits after the last one of a turn."""
         self.n_steps += 1
         if self.n_steps % self.turn == 0:
             self._wait(time.perf_counter() - self.start)
@@ -46,14 +46,14 @@ class Turns(TrainerCallback):
         assert self.line is not None
         self.line.tell(seconds)
         if self.line.wait() is None:
-            raise SystemExit(0)  # nobody wants the trained encoder
+            raise SystemExit(0)  # the client has closed the pipe
         self.start = time.perf_counter()
 
 
 def plain(folder: Path, texts: Texts, batch_size: int, scratch: str, bf16: bool, like_ours: bool = False) -> None:
-    """The recipe that everybody copies: in-batch negatives, batches in random order without duplicates.
+    """Trains with sentence-transformers' trainer: in-batch negatives, batches in random order without duplicates.
 
-    `like_ours` takes what a user could set by hand: no dropout, and attention without torch's fused kernel.
+    `like_ours` sets two of attune's choices by hand: no dropout, and attention without torch's fused kernel.
     """
     from sentence_transformers import (  # noqa: PLC0415
         SentenceTransformer,
@@ -87,7 +87,7 @@ def plain(folder: Path, texts: Texts, batch_size: int, scratch: str, bf16: bool,
 
 
 def attune(folder: Path, texts: Texts, batch_size: int, scratch: str, whole_recipe: bool) -> None:
-    """As stage train fits an encoder, the one place that knows how; by default without what the plain recipe lacks."""
+    """Trains with the functions of stage train, restricted to features of the plain recipe unless `whole_recipe`."""
     from attune.encoding import encoders  # noqa: PLC0415
     from attune.stage import load_params  # noqa: PLC0415
     from attune.tuning.dev import RetrievalTask  # noqa: PLC0415
@@ -102,7 +102,7 @@ def attune(folder: Path, texts: Texts, batch_size: int, scratch: str, whole_reci
         changes |= {"loss": "mnrl", "mini_batch_size": 0, "distill_weight": 0.0, "matryoshka_dims": [], "lora_rank": 0}
     params = params.model_copy(update=changes).runs()[params.seed]
     n = len(texts["query"])
-    # scored once, before the first step
+    # a dev set of one query, scored once before the first step
     dev = RetrievalTask({"q": texts["query"][0]}, {"d": texts["positive"][0]}, {"q": {"d"}})
     keys = BatchingKeys(list(range(n)), [[]] * n, [len(text) for text in texts["positive"]])
     general = read_general_text(ROOT / params.general).train if params.needs_general_text else []
@@ -112,25 +112,25 @@ def attune(folder: Path, texts: Texts, batch_size: int, scratch: str, whole_reci
 
 
 COMPETITORS: dict[str, Callable[[Path, Texts, int, str], None]] = {
-    "plain trainer": lambda *given: plain(*given, bf16=False),
-    "plain trainer, bf16": lambda *given: plain(*given, bf16=True),
-    "plain trainer, bf16, dropout 0, eager": lambda *given: plain(*given, bf16=True, like_ours=True),
-    "attune: bf16, dropout 0, no padding": lambda *given: attune(*given, whole_recipe=False),
-    "attune, its whole recipe": lambda *given: attune(*given, whole_recipe=True),
+    "plain trainer": lambda *arguments: plain(*arguments, bf16=False),
+    "plain trainer, bf16": lambda *arguments: plain(*arguments, bf16=True),
+    "plain trainer, bf16, dropout 0, eager": lambda *arguments: plain(*arguments, bf16=True, like_ours=True),
+    "attune: bf16, dropout 0, no padding": lambda *arguments: attune(*arguments, whole_recipe=False),
+    "attune, its whole recipe": lambda *arguments: attune(*arguments, whole_recipe=True),
 }
 
 
 def main() -> None:
-    """Trains, turn by turn, until nobody asks for more."""
+    """Trains, pausing after every turn, until the client closes the pipe."""
     name, folder, file, batch_size, turn, threads = sys.argv[1:]
     torch.set_num_threads(int(threads))
     Turns.turn, Turns.line = int(turn), Line()
-    # every trainer that is made from here on has the callback, attune's too
+    # every trainer constructed from here on has the callback, attune's included
     transformers.trainer.DEFAULT_CALLBACKS.append(Turns)
     texts = json.loads(Path(file).read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as scratch:
         COMPETITORS[name](Path(folder), texts, int(batch_size), scratch)
-    raise SystemExit("trained to the end before it was told to stop; more pairs are needed")
+    raise SystemExit("training ended before the client closed the pipe; pass more pairs")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Rivals that attune is compared with, and the environments of those that cannot live in its own."""
+"""Systems that attune is compared with, and environments for those that cannot be installed beside it."""

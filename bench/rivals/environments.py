@@ -1,4 +1,4 @@
-"""Environments for rivals that cannot live in attune's own: theirs alone, pinned, made when they are first needed."""
+"""Makes pinned environments, at their first use, for systems that cannot be installed beside attune."""
 
 import importlib.util
 import subprocess
@@ -9,19 +9,19 @@ from bench.section import ROOT, Section
 
 
 def module(path: str) -> ModuleType:
-    """A file of the project that belongs to no package, such as tests/miniature.py."""
+    """Imports a file of the project that belongs to no package, such as tests/miniature.py."""
     spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
     assert spec is not None and spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return found
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
 
 
 def python(section: Section, name: str, pins: Path) -> Path | None:
-    """The interpreter of the environment that has what `pins` lists; None, and a line, where it cannot be made."""
+    """Returns the interpreter of an environment with the packages in `pins`; None, noted in the section, on failure."""
     try:
-        found: Path = module("tests/consumers/environments.py").python_environment(pins, ROOT / "scratch/consumers")
+        path: Path = module("tests/consumers/environments.py").python_environment(pins, ROOT / "scratch/consumers")
     except (OSError, subprocess.CalledProcessError) as error:
         section.leave_out(f"{name}, whose environment cannot be made ({error})")
         return None
-    return found
+    return path

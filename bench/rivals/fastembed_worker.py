@@ -1,7 +1,7 @@
 """Runs fastembed in its own environment, for bench/parts/int8.py: embeds texts on request and times itself.
 
-Arguments: folder of an exported encoder, graph, dim, threads. In: lines of JSON, a list of texts each. Out: a line for
-each, {"seconds": CPU-seconds of this process, "vectors": of the first texts}; before the first, {"version": ...}.
+Arguments: folder of an exported encoder, graph, dim, threads. Input: lines of JSON, each a list of texts. Output: the
+line {"version": ...}, then a line per request, {"seconds": CPU-seconds, "vectors": vectors of the first texts}.
 """
 
 import json
@@ -12,13 +12,13 @@ from importlib.metadata import version
 from fastembed import TextEmbedding  # type: ignore[import-not-found]
 from fastembed.common.model_description import ModelSource, PoolingType  # type: ignore[import-not-found]
 
-N_SHOWN = 8  # vectors that come back, as a proof that it is the same encoder
+N_SHOWN = 8  # vectors per answer, to check that the encoder is the same
 
 
 def main() -> None:
-    """Answers until the input ends."""
+    """Answers requests until the input ends."""
     folder, graph, dim, threads = sys.argv[1:]
-    source = ModelSource(url="https://localhost/none")  # never asked: the path below is given
+    source = ModelSource(url="https://localhost/none")  # unused: the model is loaded from a path
     TextEmbedding.add_custom_model("attune", PoolingType.MEAN, True, source, int(dim), model_file=graph)
     model = TextEmbedding("attune", specific_model_path=folder, threads=int(threads))
     print(json.dumps({"version": version("fastembed")}), flush=True)

@@ -1,4 +1,4 @@
-"""The recipe that everybody copies, as bench/parts/recipe.py's docstring describes it."""
+"""The plain sentence-transformers recipe, described in bench/parts/recipe.py."""
 
 import sys
 from pathlib import Path
@@ -16,14 +16,14 @@ from attune.tuning.training.recipe import TrainParams
 
 
 def plain(folder: Path, params: TrainParams, seed: int, rate: float, scratch: Path) -> SentenceTransformer:
-    """The encoder that the plain recipe trains, with as many steps as attune may take."""
+    """Trains with the plain recipe for as many steps as attune may take; returns the encoder."""
     corpus = read(folder / "data/prepared/corpus.parquet", CORPUS)
     triplets = read(folder / "data/mined/r1/triplets.parquet", TRIPLETS)
     texts = training_rows(triplets, dict(zip(corpus["document_id"], full_texts(corpus), strict=True)))
     rows = Dataset.from_dict({name: texts[name] for name in ("query", "positive")})
     model = load_torch(folder / "models/base")
     if model.device.type == "cpu":
-        model.transformers_model.set_attn_implementation("eager")  # faster; the same function
+        model.transformers_model.set_attn_implementation("eager")  # faster; computes the same function
     model.model_card_data.widget = [{}]
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(scratch),

@@ -1,4 +1,4 @@
-"""ranx in an environment of its own: ranx_worker.py FILE, whose JSON holds qrels, a run and the measures to take."""
+"""Runs ranx in its own environment: ranx_worker.py FILE, where FILE is JSON with qrels, run and measures."""
 
 import json
 import sys
@@ -11,10 +11,10 @@ from bench.workers import obey
 
 
 def prepare() -> Callable[..., object]:
-    """Reads all, so that only the measures are timed."""
-    given = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    qrels, run = Qrels(given["qrels"]), Run(given["run"])
-    return lambda: {name: float(value) for name, value in evaluate(qrels, run, given["measures"]).items()}
+    """Reads the file; returns a function that computes the measures, which alone is timed."""
+    content = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    qrels, run = Qrels(content["qrels"]), Run(content["run"])
+    return lambda: {name: float(value) for name, value in evaluate(qrels, run, content["measures"]).items()}
 
 
 if __name__ == "__main__":
