@@ -1,4 +1,4 @@
-"""The finished miniature as a git repository, and changes that a pull request may make to it."""
+"""Commits the finished miniature to a git repository and makes the changes of a pull request to it."""
 
 import csv
 import hashlib
@@ -21,7 +21,7 @@ IN_GIT = (
     *("src", "metrics"),
 )
 FOLDERS_IN_GIT = ("data/own", "data/general", "data/tasks", "models/rerankers")
-# no settings of the user; an author, which git needs
+# ignores the user's settings; sets an author, which git requires
 GIT = {
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_SYSTEM": os.devnull,
@@ -66,19 +66,19 @@ def attune(folder: Path, *arguments: str, **environment: str) -> subprocess.Comp
 
 
 def write_as_run(file: Path, text: str, folder: Path) -> None:
-    """Changes a file in git as a run would: dvc.lock gets its new hash, as an output and as a dependency."""
-    new = hashlib.md5(text.encode()).hexdigest()
+    """Rewrites a file and, as a run does, its hash in dvc.lock, where it is an output and a dependency."""
+    md5 = hashlib.md5(text.encode()).hexdigest()
     file.write_text(text)
     lock = folder / "dvc.lock"
     name = re.escape(file.relative_to(folder).as_posix())
     pattern = rf"(path: {name}\n +hash: md5\n +md5: )\w+(\n +size: )\d+"
-    changed, n = re.subn(pattern, rf"\g<1>{new}\g<2>{len(text.encode())}", lock.read_text())
+    changed, n = re.subn(pattern, rf"\g<1>{md5}\g<2>{len(text.encode())}", lock.read_text())
     assert n > 0, f"{file} is not in dvc.lock"
     lock.write_text(changed)
 
 
 def rewrite(folder: Path, receipt: str, change: Callable[[dict[str, Any]], object]) -> None:
-    """Changes a receipt as a run would."""
+    """Changes a receipt and its hash in dvc.lock."""
     file = folder / "metrics" / f"{receipt}.json"
     content = json.loads(file.read_text())
     change(content)
@@ -86,13 +86,13 @@ def rewrite(folder: Path, receipt: str, change: Callable[[dict[str, Any]], objec
 
 
 def shift(folder: Path, system: str, by: float, n_groups: int | None = None) -> None:
-    """Shifts a system's scores on the test queries of the first groups, in its table of groups and its receipt."""
+    """Shifts a system's scores in the first n_groups groups of test queries, in its table of groups and its receipt."""
     file = folder / "metrics" / "plots" / "groups" / f"{system}.csv"
     rows = list(csv.DictReader(io.StringIO(file.read_text())))
     total = sum(int(row["n"]) for row in rows)
     moved = 0.0
     for place, row in enumerate(rows[:n_groups]):
-        step = by * (0.5 + place / len(rows))  # differs by group: without spread there is no interval
+        step = by * (0.5 + place / len(rows))  # differs by group, because an interval needs spread
         moved += int(row["n"]) * step / total
         row.update({key: f"{float(row[key]) + step:.6f}" for key in KEPT})
     lines = [",".join(COLUMNS), *(",".join(row[name] for name in COLUMNS) for row in rows)]

@@ -12,13 +12,13 @@ import pytest
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
-AXE = "ATTUNE_AXE"  # the path of a newer axe.min.js (npm pack axe-core), if not that of PyPI's axe-core-python
+AXE = "ATTUNE_AXE"  # variable with the path of axe.min.js (npm pack axe-core); default: PyPI's axe-core-python
 NO_CHROMIUM = "needs Chromium and its driver (Debian: apt-get install chromium chromium-driver)"
 
 
 @contextmanager
 def browser(width: int = 1280, height: int = 900, dark: bool = False) -> Iterator["Chrome"]:
-    """Yields a driver whose window has this size in CSS pixels and which logs requests and the console."""
+    """Yields a driver that logs requests and the console, with a window of this size in CSS pixels."""
     binary = shutil.which("chromium") or shutil.which("google-chrome")
     driver_file = shutil.which("chromedriver")
     if not binary or not driver_file:
@@ -26,7 +26,7 @@ def browser(width: int = 1280, height: int = 900, dark: bool = False) -> Iterato
     webdriver = pytest.importorskip("selenium.webdriver")
     options = webdriver.ChromeOptions()
     options.binary_location = binary
-    # without a sandbox, as containers need it; the rest keeps Chromium from calling home
+    # containers need no-sandbox; the last flag prevents Chromium's own requests
     for flag in "headless=new no-sandbox disable-dev-shm-usage disable-gpu disable-background-networking".split():
         options.add_argument(f"--{flag}")
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
@@ -42,13 +42,13 @@ def browser(width: int = 1280, height: int = 900, dark: bool = False) -> Iterato
 
 
 def serious_violations(driver: "Chrome") -> list[str]:
-    """Violations on the current page that axe-core calls serious or critical, one line each."""
+    """Returns axe-core's serious and critical violations on the current page, one line each."""
     path = Path(os.environ.get(AXE) or Path(pytest.importorskip("axe_core_python").__file__).with_name("axe.min.js"))
-    # through the debugger, which the page's Content-Security-Policy does not restrict
+    # the page's Content-Security-Policy does not restrict the debugger
     driver.execute_cdp_cmd("Runtime.evaluate", {"expression": path.read_text(encoding="utf-8")})
     result: dict[str, Any] = driver.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
     return [
-        f"{each['id']}: {each['help']}: {[node['target'] for node in each['nodes']]}"
-        for each in result["violations"]
-        if each["impact"] in ("serious", "critical")
+        f"{violation['id']}: {violation['help']}: {[node['target'] for node in violation['nodes']]}"
+        for violation in result["violations"]
+        if violation["impact"] in ("serious", "critical")
     ]

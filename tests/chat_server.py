@@ -1,4 +1,4 @@
-"""A chat endpoint over real HTTP on loopback, and parameters and documents to use it with."""
+"""Serves a chat endpoint over HTTP on loopback; parameters and documents for tests of it."""
 
 import json
 import threading
@@ -17,7 +17,7 @@ Reply = tuple[int, bytes, dict[str, str]]
 
 
 class Model:
-    """A chat endpoint on loopback that records its requests; `reply` gets the number of a request and its body."""
+    """Chat endpoint that records its requests; `reply` maps a request's number and body to status, content, headers."""
 
     def __init__(self, reply: Callable[[int, dict[str, Any]], Reply]) -> None:
         self.requests: list[tuple[str, dict[str, str], dict[str, Any]]] = []
@@ -42,7 +42,7 @@ class Model:
                     self.end_headers()
                     self.wfile.write(content)
                 except ConnectionError:
-                    pass  # the client has gone
+                    pass  # the client has closed the connection
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -63,18 +63,18 @@ class Model:
 
 
 def says(text: str | None) -> Reply:
-    """A chat completion of this text."""
+    """Returns a chat completion with this text."""
     return 200, json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]}).encode(), {}
 
 
 def echo(_: int, body: dict[str, Any]) -> Reply:
-    """A query of the document's own words: which <text> is it."""
+    """Returns a query that contains the document's text: which <text> is it."""
     text = body["messages"][0]["content"].rpartition("\n")[2]
     return says(f"which {text} is it")
 
 
 def settings(folder: Path, server: str, **changes: Any) -> Endpoint:
-    """Parameters for this server, with a cache in the folder."""
+    """Returns parameters for this server, with a cache in the folder."""
     fields = {
         "url": server,
         "model": "small",
@@ -92,13 +92,13 @@ def settings(folder: Path, server: str, **changes: Any) -> Endpoint:
 
 
 def corpus(n: int) -> list[Document]:
-    """Documents d0, d1, ... with the texts word0, word1, ..."""
+    """Returns n documents d0, d1, ... with the texts word0, word1, ..."""
     return [Document(f"d{i}", f"Title {i}", f"word{i}") for i in range(n)]
 
 
 @pytest.fixture
 def loopback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy on the way to loopback, and no credentials but the test's own."""
+    """Bypasses proxies for loopback and removes the user's credentials from the environment."""
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, "127.0.0.1")
     for name in (KEY, "OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):

@@ -1,4 +1,4 @@
-"""What several tests share: a tiny random encoder, built in memory in seconds, offline, the same in every run."""
+"""Shared fixtures: a tiny random encoder, built offline in seconds and equal in every run, and its export."""
 
 import gc
 import os
@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-# before any import of a Hugging Face library: no test may reach for the network
+# forbids network access; set before any import of a Hugging Face library
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-# two processes of two threads each on two cores: a thread that waits must not spin, or all take several times as long
+# two processes of two threads share two cores: threads that spin while waiting would slow all several times
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# fixtures that take minutes; each test that uses one runs in the process that has made it
+# fixtures that take minutes; all tests that use one run in the same process
 SHARED = ("finished", "project")
 
 TINY_DIMENSION = 32
@@ -57,16 +57,16 @@ where which white who wide wind window winter with without woman wood word work 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes share the suite (pytest-xdist): a file's tests stay together, and so do those of one pipeline."""
+    """Groups tests by file, or by slow fixture, for pytest-xdist, and runs those with a slow fixture first."""
     for item in items:
         shared = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
         item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.stem))
-    # the longest first, so that no process ends up with it alone
+    # the longest tests first, so that no process is left running them alone at the end
     items.sort(key=lambda item: not any(name in getattr(item, "fixturenames", ()) for name in SHARED))
 
 
 def _vocabulary() -> dict[str, int]:
-    # single characters and their continuations: any ASCII word can be spelled, anything else is [UNK]
+    # single characters and their continuations spell every ASCII word; other characters become [UNK]
     characters = string.ascii_lowercase + string.digits
     pieces = [*characters, *(f"##{c}" for c in characters), *string.punctuation]
     tokens = dict.fromkeys(
@@ -90,7 +90,7 @@ def build_tiny_encoder(folder: Path, pooling: str = "mean", seed: int = 0) -> Pa
         num_attention_heads=4,
         intermediate_size=64,
         max_position_embeddings=64,
-        initializer_range=0.2,  # ten times BERT's: at .02 all random embeddings are nearly the same
+        initializer_range=0.2,  # ten times BERT's 0.02, at which all random embeddings are nearly equal
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -104,14 +104,14 @@ def build_tiny_encoder(folder: Path, pooling: str = "mean", seed: int = 0) -> Pa
 
 @pytest.fixture(scope="module")
 def settled_heap() -> Iterator[None]:
-    """Garbage collection passes over what is there already: statsmodels' Holm collects at every call."""
+    """Excludes existing objects from garbage collection, which statsmodels' Holm correction runs at every call."""
     gc.freeze()
     yield
     gc.unfreeze()
 
 
 def export_tiny(model: Path, out: Path, tables: dict[str, Path]) -> Path:
-    """Runs the export stage with the project's own parameters."""
+    """Runs stage export with the project's parameters; returns the exported folder."""
     from attune.stage import call, load_params
     from attune.stages.export import ExportParams, export
 
@@ -122,12 +122,12 @@ def export_tiny(model: Path, out: Path, tables: dict[str, Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A saved sentence-transformers folder with random weights (treat as read-only: all tests share it)."""
+    """Returns the folder of the tiny random encoder (read-only: shared by all tests)."""
     return build_tiny_encoder(tmp_path_factory.mktemp("tiny_encoder"))
 
 
 def write_train_tables(folder: Path) -> dict[str, Path]:
-    """Four train queries and their documents, as stage export takes them."""
+    """Writes four train queries and their documents as inputs of stage export; returns their paths."""
     import polars as pl
 
     from attune.tables import CORPUS, TRIPLETS, write
@@ -143,25 +143,25 @@ def write_train_tables(folder: Path) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def train_tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The tables that the int8 graph is calibrated with (treat as read-only)."""
+    """Returns the tables for the calibration of the int8 graph (read-only)."""
     return write_train_tables(tmp_path_factory.mktemp("train_tables"))
 
 
 @pytest.fixture(scope="session")
 def tiny_onnx(tiny_encoder: Path, train_tables: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny encoder as the export stage ships it (treat as read-only)."""
+    """Returns the tiny encoder exported by stage export (read-only)."""
     return export_tiny(tiny_encoder, tmp_path_factory.mktemp("tiny_onnx") / "onnx", train_tables)
 
 
 @pytest.fixture
 def onnx_copy(tiny_onnx: Path, tmp_path: Path) -> Path:
-    """A copy of the exported tiny encoder, to be damaged."""
+    """Returns a copy of the exported tiny encoder, which the test may damage."""
     return Path(shutil.copytree(tiny_onnx, tmp_path / "onnx"))
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The miniature pipeline, run from nothing to the report (two minutes; treat as read-only: all tests share it)."""
+    """Runs the miniature pipeline (two minutes) and returns its folder (read-only: shared by all tests)."""
     import miniature
 
     folder = tmp_path_factory.mktemp("miniature") / "one"

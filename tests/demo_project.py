@@ -1,4 +1,4 @@
-"""Outputs of a finished pipeline that the demo reads: tiny encoders, seven documents, three test queries."""
+"""Writes the pipeline's outputs that the demo reads: tiny encoders, seven documents, three test queries."""
 
 import shutil
 import threading
@@ -26,13 +26,13 @@ DOCUMENTS = {
     "d5": ("shortest path", "graph nodes and edges, nearest neighbor"),
     "d6": ("matrix inverse", "solve a linear system of rows"),
 }
-# nDCG@10 by base and by onnx: one better, one worse, one unchanged
+# text, nDCG@10 of base, nDCG@10 of onnx: one query better, one worse, one unchanged
 QUERIES = {"q0": ("stack rows", 0.5, 1.0), "q1": ("sort rows & <columns>", 1.0, 0.25), "q2": ("graph", 1.0, 1.0)}
 ANSWERS = {"q0": "d0", "q1": "d1", "q2": "d5"}
 
 
 def finished_pipeline(folder: Path, base: Path, onnx: Path) -> Path:
-    """Writes the outputs; the embeddings are those of the two encoders."""
+    """Writes the outputs, with embeddings by the two encoders; returns the folder."""
     rows = [(id_, title, text, id_, id_) for id_, (title, text) in DOCUMENTS.items()]
     corpus = pl.DataFrame(rows, schema=dict(CORPUS), orient="row")
     write(corpus, folder / "data/prepared/corpus.parquet", CORPUS)
@@ -43,7 +43,7 @@ def finished_pipeline(folder: Path, base: Path, onnx: Path) -> Path:
     write(pl.DataFrame(judged, dict(QRELS), orient="row"), test / "qrels.parquet", QRELS)
     columns = scores_columns(MEASURES)
     for column, system in ((1, "base"), (2, "onnx")):
-        scores = [(id_, "test", *([each[column]] * len(MEASURES))) for id_, each in QUERIES.items()]
+        scores = [(id_, "test", *([query[column]] * len(MEASURES))) for id_, query in QUERIES.items()]
         scores.append(("of train", "train", *([1.0 - column] * len(MEASURES))))
         frame = pl.DataFrame(scores, dict(columns), orient="row")
         write(frame, folder / f"data/runs/{system}/scores.parquet", columns)
@@ -61,7 +61,7 @@ def finished_pipeline(folder: Path, base: Path, onnx: Path) -> Path:
 
 @contextmanager
 def served(project: Path) -> Iterator[str]:
-    """Serves the demo of a project in a thread, as `attune demo` does; yields its address."""
+    """Serves the demo of a project in a thread, with the functions of `attune demo`; yields its address."""
     from attune.cli.demo.app import address, listen, load_application, server
     from attune.cli.demo.comparison import DemoParams
 

@@ -1,4 +1,4 @@
-"""A stage whose second process fails, or whose launcher dies; it imports little, to start soon."""
+"""Stage with two processes, one of which fails or whose launcher is killed; imports little, to start fast."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from attune.stage import Out, Receipt, run
 
 
 def fail(params: SharedParams, how: str, pids: Path, out: Out) -> Receipt:
-    """Rank 0 has begun to write its output and waits for rank 1, which does not come."""
+    """Begins the output on rank 0, then fails in the given way before the last barrier."""
     assert processes.world_size() == params.processes
     (pids / str(processes.rank())).write_text(str(os.getpid()))
     if processes.is_rank_0():

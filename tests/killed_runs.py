@@ -1,9 +1,9 @@
-"""Runs stage train in processes of their own, some of which SIGKILL themselves; requests in, results out, as JSON.
+"""Runs stage train in forked processes, some of which kill themselves with SIGKILL; reads and writes lines of JSON.
 
-Python calls its audit hook for every file that is opened, renamed, removed or copied; a run counts those under its own
-folder, and its training steps. A job gives the count at which the process dies, so the moments are among all that
-change files, and are the same each time. One process loads the libraries, once for all requests; each run is a fork of
-it. A request is a line {"folder", "jobs"}, its answer a line with a result for each job.
+An audit hook counts events in a run's folder (files opened for writing, renamed, removed, copied) and training steps. A
+job gives the count at which the process kills itself, so every change of a file can be interrupted, reproducibly. One
+process loads the libraries once and forks each run. A request is a line {"folder", "jobs"}; its answer is a line with a
+result per job.
 """
 
 import json
@@ -25,15 +25,15 @@ WATCHED = ("open", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "shuti
 
 
 class Steps(TrainerCallback):
-    """Makes an event of each training step."""
+    """Raises an audit event at each training step."""
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         sys.audit("step", f"step {args.seed} {state.global_step}")
 
 
 def watch(folder: Path, kill_at: int, log: Path) -> None:
-    """Logs this process's events, and kills it before the given one takes effect."""
-    seen = []
+    """Logs the events of this process, and kills it before event number `kill_at` takes effect."""
+    events = []
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
         if event not in WATCHED or (event == "open" and not (isinstance(args[2], int) and args[2] & os.O_ACCMODE)):
@@ -42,21 +42,21 @@ def watch(folder: Path, kill_at: int, log: Path) -> None:
         path = name if event == "step" else os.path.abspath(name)  # noqa: PTH100
         if path == str(log) or not (event == "step" or path.startswith(str(folder))):
             return
-        seen.append(f"{event} {path.removeprefix(str(folder))}")
-        if len(seen) == kill_at:
+        events.append(f"{event} {path.removeprefix(str(folder))}")
+        if len(events) == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
-        if path.endswith(".json.partial") and event == "os.rename":  # the last of the stage
-            log.write_text("\n".join(seen))
+        if path.endswith(".json.partial") and event == "os.rename":  # the last event of the stage
+            log.write_text("\n".join(events))
 
     sys.addaudithook(hook)
 
 
 def train(folder: Path, changes: dict[str, Any], kill_at: int, largest_file: int | None, log: Path) -> None:
-    """Runs the stage in this process and ends the process; an error is left in a file."""
+    """Runs the stage and ends this process; writes an error to the file `error`."""
     os.chdir(folder)
     inputs = {name: folder / name for name in ("base", "prepared", "mined", "dev_split")}
     watch(folder, kill_at, log)
-    if largest_file is not None:  # stands in for a full disk
+    if largest_file is not None:  # simulates a full disk
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     try:
@@ -68,7 +68,7 @@ def train(folder: Path, changes: dict[str, Any], kill_at: int, largest_file: int
 
 
 def run(folder: Path, changes: dict[str, Any], kill_at: int = 0, largest_file: int | None = None) -> dict[str, Any]:
-    """Runs the stage in a fork; returns its signal, events, models, receipt and curve."""
+    """Runs the stage in a fork; returns its signal and error, or events, hashes, receipt, curve and leftover files."""
     log, error = folder / "events", folder / "error"
     for path in (log, error):
         path.unlink(missing_ok=True)
@@ -88,7 +88,7 @@ def run(folder: Path, changes: dict[str, Any], kill_at: int = 0, largest_file: i
 
 
 def main() -> None:
-    """Answers requests until there are no more."""
+    """Answers requests until the input ends."""
     trainer_init = CallbackHandler.__init__
 
     def with_steps(self: CallbackHandler, callbacks: list[TrainerCallback], *args: Any) -> None:
@@ -96,7 +96,7 @@ def main() -> None:
 
     CallbackHandler.__init__ = with_steps
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # prints of a run are no answers
+    os.dup2(2, 1)  # keeps prints of a run out of the answers
     for line in sys.stdin:
         request = json.loads(line)
         print(json.dumps([run(Path(request["folder"]), **job) for job in request["jobs"]]), file=answers, flush=True)

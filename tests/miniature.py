@@ -1,7 +1,7 @@
-"""The whole pipeline in a folder of its own: same stages, same code, other params.
+"""Runs the pipeline in another folder: same stages and code, other parameters.
 
-Run as a program it is `make smoke` (a few hundred documents), or `make example` (a recipe of examples/ on its data);
-the tests use it for everything that needs a finished pipeline.
+As a program: `make smoke` (300 documents) and `make example` (a recipe of examples/ on its data). Tests use it for
+everything that needs a finished pipeline.
 """
 
 import os
@@ -31,15 +31,15 @@ COPIED = (
 
 
 def change(folder: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
-    """Changes parameters of the pipeline in a folder, each in the file where it stands; advanced.yaml gets new keys."""
+    """Changes parameters of a pipeline, each in the file that has it; adds new keys to advanced.yaml."""
     yaml = YAML()
     yaml.width = 4096
     files = [folder / "params.yaml", folder / "advanced.yaml"]
     contents = [yaml.load(file.read_text()) for file in files]
     for section, values in changes.items():
         for key, value in values.items():
-            home = next((content for content in contents if key in content.get(section, {})), contents[-1])
-            home.setdefault(section, {})[key] = value
+            target = next((content for content in contents if key in content.get(section, {})), contents[-1])
+            target.setdefault(section, {})[key] = value
     for file, content in zip(files, contents, strict=True):
         with file.open("w") as stream:
             yaml.dump(content, stream)
@@ -49,7 +49,7 @@ MINIATURE = ROOT / "examples" / "miniature.yaml"
 
 
 def make(folder: Path, changes: Mapping[str, Mapping[str, Any]] | None = None, recipe: Path = MINIATURE) -> None:
-    """Lays out the pipeline in a folder, with its own cache and without git; outputs of earlier runs there stay."""
+    """Copies the pipeline into a folder, with its own cache and without git; outputs of earlier runs there stay."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in COPIED:
         if (ROOT / name).is_dir():
@@ -65,7 +65,7 @@ def make(folder: Path, changes: Mapping[str, Mapping[str, Any]] | None = None, r
 
 
 def dvc(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Runs dvc in a pipeline's folder, with this interpreter as `python`."""
+    """Runs dvc in a pipeline's folder, with this interpreter as `python`; returns the finished process."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     command = [sys.executable, "-m", "dvc", *arguments]
     done = subprocess.run(
@@ -77,14 +77,14 @@ def dvc(folder: Path, *arguments: str, check: bool = True) -> subprocess.Complet
 
 
 def main() -> None:
-    """Lays out a pipeline, runs it in sight of the user, and says where its report is: FOLDER [RECIPE DATA].
+    """Copies and runs a pipeline, with its output on the terminal: FOLDER [RECIPE DATA].
 
-    A recipe's figures are kept beside it, for the README's table.
+    Saves the figures of a recipe beside it, for the table in docs/benchmarks.md.
     """
     folder, *example = sys.argv[1:]
     recipe, data = map(Path, example) if example else (MINIATURE, None)
     if data and not data.exists():
-        raise SystemExit(f"attune: {data}: not found; name the folder or file that holds the data, DATA=...")
+        raise SystemExit(f"attune: {data}: not found; pass the folder or file with the data, DATA=...")
     make(Path(folder), {"collect": {"path": str(data.resolve())}} if data else None, recipe)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     done = subprocess.run(
@@ -95,7 +95,7 @@ def main() -> None:
         raise SystemExit(done.returncode)
     if data:
         shutil.copy(Path(folder) / "metrics" / "report.json", recipe.with_suffix(".json"))
-    print(f"attune: read {folder}/metrics/report.md")
+    print(f"attune: done; read {folder}/metrics/report.md")
 
 
 if __name__ == "__main__":

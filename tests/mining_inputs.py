@@ -1,4 +1,4 @@
-"""Inputs of mining for tests: parameters, random data as stage mine reads it, and a run of the stage."""
+"""Builds parameters and random inputs of stage mine, and runs the stage, for tests of mining."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ WORDS = "stack split sort merge".split()
 
 
 def mine_params(**changes: object) -> MineParams:
-    """Returns two negatives at depth 6, every option off, one thread; changes replace any of these."""
+    """Returns parameters with two negatives, depth 6, one thread and every option off, except for `changes`."""
     values: dict[str, object] = {
         "n_negatives": 2,
         "max_own_negatives": 2,
@@ -49,10 +49,10 @@ class Data:
 
     @classmethod
     def random(cls, seed: int) -> "Data":
-        """Clusters of several sizes, scattered over the corpus as the train split is; queries near their documents.
+        """Returns random clusters of several sizes, part of them in the train split, and queries near their positives.
 
-        Queries come in another order than documents, clusters have one or two, and each has one or several positives.
-        Some positives are no train documents, as when a given test split shares them.
+        Queries are in another order than documents. A cluster has one or two queries, a query one to three positives.
+        Some positives are not in the train split, as happens if a given test split contains them.
         """
         random = np.random.default_rng(seed)
         clusters = random.integers(N_CLUSTERS, size=N_DOCUMENTS)
@@ -68,15 +68,15 @@ class Data:
         return cls(clusters, in_train, vectors, positives, unit(centres + 0.1 * random.normal(size=centres.shape)))
 
     def cluster_of(self, query: int) -> int:
-        """Returns the cluster of a query, which is that of its positives."""
+        """Returns the cluster of a query's positives."""
         return int(self.clusters[self.positives[query][0]])
 
     def scores(self, query: int) -> NDArray[np.float64]:
-        """Returns the cosine of every document to the query, to the six digits of retrieval."""
+        """Returns the cosine of every document to the query, rounded to six digits as in retrieval."""
         return np.round(self.vectors.astype(float) @ self.query_vectors[query].astype(float), 6)
 
     def ranked(self, query: int, depth: int) -> list[int]:
-        """Returns the nearest train documents, ties by row."""
+        """Returns the `depth` nearest train documents, ties by row."""
         scores = self.scores(query)
         return sorted(np.flatnonzero(self.in_train).tolist(), key=lambda row: (-scores[row], row))[:depth]
 
@@ -86,7 +86,7 @@ class Data:
         return [row for row in rows if self.clusters[row] != self.cluster_of(query)]
 
     def may_be_mined(self, query: int, row: int, share: float) -> bool:
-        """Tells whether a document is unjudged, of another cluster, and at most a share of the lowest positive near."""
+        """Returns True for an unjudged document of another cluster, at most `share` times the lowest positive."""
         scores = self.scores(query)
         limit = share * min(scores[positive] for positive in self.positives[query])
         is_own = row in self.positives[query] or self.clusters[row] == self.cluster_of(query)
@@ -101,7 +101,7 @@ class Data:
     def written(self, folder: Path, own: Mapping[int, list[int]] | None = None) -> dict[str, Path]:
         """Writes the stage's inputs and returns its path arguments; own: the user's negatives by query."""
         ids = [name("d", row) for row in range(N_DOCUMENTS)]
-        # a cluster's id is its first document's
+        # the id of a cluster is that of its first document
         first = [name("d", int(np.flatnonzero(self.clusters == cluster)[0])) for cluster in self.clusters]
         titles, texts = [f"title {id_}" for id_ in ids], [WORDS[row % len(WORDS)] + " word" for row in range(len(ids))]
         columns = {"document_id": ids, "title": titles, "text": texts, "duplicate_of": ids, "cluster_id": first}

@@ -1,4 +1,4 @@
-"""Results for tests of the page, small enough to check by hand: eight queries over twenty documents."""
+"""Builds results for tests of the page, small enough to check by hand: eight queries, twenty documents."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, RUN, Columns, write
 from attune.tuning.curve import Point
 
 STATISTICS = {"n_resamples": 10_000, "confidence": 0.95, "power": 0.8, "max_characters": 140}
-# The rank of each query's one relevant document (0: not ranked), among ten; query i is answered by document i.
+# ranks of the relevant document of each query among ten (0: not ranked); query i is answered by document i
 BASE = [1, 2, 2, 0, 0, 5, 3, 4]
 TUNED = [1, 1, 1, 1, 3, 1, 2, 0]
 NASTY = "<script>planted = 1</script><img src=x onerror='planted = 2'> & \"$x$\" {{ 7 * 6 }}"
@@ -30,19 +30,19 @@ PROVENANCE = {
 
 
 def ranking(relevant: int, rank: int) -> list[int]:
-    """Ten documents other than the relevant one, which takes the given rank (0: none)."""
+    """Returns a ranking of ten documents with the relevant one at this rank (0: absent)."""
     others = [document for document in range(19, 8, -1) if document != relevant][:10]
     return [*others[: rank - 1], relevant, *others[rank - 1 : 9]] if rank else others
 
 
 def filled(columns: dict[str, Any], schema: Columns) -> pl.DataFrame:
-    """A frame of this schema whose other columns are empty strings."""
+    """Returns a frame of this schema; columns not given hold empty strings."""
     missing = [pl.lit("").alias(name) for name in schema if name not in columns]
     return pl.DataFrame(columns).with_columns(missing).select(list(schema))
 
 
 def run_of(ranks: list[int]) -> tuple[pl.DataFrame, dict[str, np.ndarray]]:
-    """A run of ten documents in which query i finds document i at the given rank, and its scores by measure."""
+    """Returns a run of ten documents with document i at the given rank for query i, and its scores by measure."""
     rows = np.array([ranking(i, rank) for i, rank in enumerate(ranks)])
     run = [
         (f"q{i}", rank + 1, f"d{document}", 1 - rank / 16)
@@ -55,12 +55,12 @@ def run_of(ranks: list[int]) -> tuple[pl.DataFrame, dict[str, np.ndarray]]:
 
 
 def ranks_of(system: str) -> list[int]:
-    """The ranks of a system: those of BASE for bm25 and base, of TUNED for the others."""
+    """Returns BASE for bm25 and base, TUNED for the other systems."""
     return BASE if system in ("bm25", "base") else TUNED
 
 
 def rankings_and_corpus(folder: Path) -> tuple[Rankings, Path]:
-    """The runs of all systems, and the file of a corpus with titles and texts that are not what they should be."""
+    """Returns the runs of all systems, and the file of a corpus with malicious titles and texts."""
     titles = [NASTY if i == 3 else "" if i == 5 else f"title_{i}" for i in range(20)]
     texts = [f"body of {i} {NASTY if i in (3, 5) else ''}\u202e" for i in range(20)]
     documents = {"document_id": [f"d{i}" for i in range(20)], "title": titles, "text": texts}
@@ -72,7 +72,7 @@ def rankings_and_corpus(folder: Path) -> tuple[Rankings, Path]:
 
 
 def receipts() -> dict[str, dict[str, Any]]:
-    """Figures of all stages."""
+    """Returns the receipts of all stages, by name."""
     figures: dict[str, dict[str, Any]] = {}
     for system in SYSTEMS:
         is_base = ranks_of(system) is BASE
@@ -80,11 +80,11 @@ def receipts() -> dict[str, dict[str, Any]]:
         others = {"dev_ndcg@10": 0.4 if is_base else 0.6, "dev_recall@10": 0.5, "train_ndcg@10": 0.5}
         figures[system] = scores | {"n_queries": 8, "n_documents": 20} | others
     leaks = {f"{split}_leaks.{kind}": 0 for split in ("dev", "test") for kind in ("exact_queries", "near_documents")}
-    held_out = {f"n_{split}_{side}": 8 for side in ("queries", "documents") for split in ("dev", "test")}
+    split_sizes = {f"n_{split}_{side}": 8 for side in ("queries", "documents") for split in ("dev", "test")}
     cost = {"largest_cost": 0.05, "largest_cost_of": "general.spearman", "is_drifted": False, "is_reindex_needed": True}
     return figures | {
         "split": {f"n_{split}_queries": 8 for split in ("train", "dev", "test")} | leaks,
-        "audit": held_out | {f"{split}_leaks.semantic_queries": 1 for split in ("dev", "test")},
+        "audit": split_sizes | {f"{split}_leaks.semantic_queries": 1 for split in ("dev", "test")},
         "drift": cost | {"domain.cka": 0.7, "general.cka": 0.9, "verdict": "Not drifted. The space moved."},
         "base_encoder": {"model": "some/encoder", "revision": "0123abcd"},
         "prepare": {"n_documents": 20},
@@ -97,7 +97,7 @@ def receipts() -> dict[str, dict[str, Any]]:
 
 
 def summary(systems: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Content of report.json."""
+    """Returns the content of report.json."""
     compared = {"delta": 0.125, "ci_low": -0.1, "ci_high": 0.3, "p_value": 0.2, "wins": 5, "ties": 2, "losses": 1}
     gains = {"train_gain": 0.4, "dev_gain": 0.2, "test_gain": 0.1, "is_overfitted": False}
     without_any = {"n_queries": 6, "baseline": 0.7, "tuned": 0.8, "delta": 0.1, "ci_low": -0.2, "ci_high": 0.4}
@@ -113,20 +113,20 @@ def summary(systems: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def comparison(task: str, measure: str, **figures: float) -> dict[str, Any]:
-    """A row of comparisons.csv."""
+    """Returns a row of comparisons.csv."""
     row = {"task": task, "measure": measure, "n": 8, "base": 0.5, "tuned": 0.625, "delta": 0.125, "low": -0.1}
     row |= {"high": 0.3, "p": 0.2, "p_holm": 0.9, "wins": 5, "ties": 2, "losses": 1, "smallest_detectable": 0.4}
     return row | figures
 
 
 def sliced(trait: str, bin: str, delta: float, low: float, high: float, p_holm: float) -> dict[str, Any]:
-    """A row of slices.csv."""
+    """Returns a row of slices.csv."""
     row = {"slice": trait, "bin": bin, "n": 5, "base": 0.5, "tuned": 0.5 + delta, "delta": delta}
     return row | {"low": low, "high": high, "p_holm": p_holm}
 
 
 def make_results(folder: Path) -> Results:
-    """Results of the eight queries; their corpus is written to `folder`."""
+    """Returns the results of the eight queries; writes their corpus to `folder`."""
     rankings, corpus = rankings_and_corpus(folder)
     figures = receipts()
     base, tuned = (run_of(ranks)[1] for ranks in (BASE, TUNED))
@@ -161,19 +161,19 @@ def make_results(folder: Path) -> Results:
 
 
 def changed(results: Results, part: str, name: str | None = None, **figures: object) -> Results:
-    """The results with other figures in `summary`, or in the receipt of this name."""
-    before: dict[str, Any] = dict(getattr(results, part))
-    after = before | figures if name is None else before | {name: before[name] | figures}
-    return replace(results, **{part: after})
+    """Returns the results with other figures in a part, or in the entry `name` of that part."""
+    content: dict[str, Any] = dict(getattr(results, part))
+    content |= figures if name is None else {name: content[name] | figures}
+    return replace(results, **{part: content})
 
 
 def make_page(results: Results, **statistics: float) -> str:
-    """The page of these results."""
+    """Returns the page of these results."""
     return page(results, PROVENANCE, **STATISTICS | statistics)
 
 
 def write_plots(folder: Path) -> None:
-    """The csv files of metrics/plots."""
+    """Writes the csv files of metrics/plots."""
     plots = folder / "metrics/plots"
     plots.mkdir(parents=True, exist_ok=True)
     (plots / "training.csv").write_text("seed,step,loss,dev_ndcg@10\n13,0,,0.5\n13,10,0.9,0.7\n13,20,0.8,0.6\n")

@@ -1,4 +1,4 @@
-"""Tables of pairs in every format, written and read for tests."""
+"""Writes and reads tables of pairs in every format."""
 
 import csv
 import io
@@ -20,13 +20,13 @@ Row = dict[str, Any]
 
 
 def columns(**names: Any) -> ColumnNames:
-    """Names of columns: q and d, and others as given."""
+    """Returns column names: q and d, and others as given."""
     none = dict.fromkeys(("title", "relevance", "query_id", "document_id", "group", "stratum", "split"), "")
     return ColumnNames(**{"query": "q", "document": "d", "negatives": [], **none, **names})
 
 
 def encode(form: str, rows: list[Row]) -> bytes:
-    """A table in one of the formats; columns are those of the first row."""
+    """Returns the bytes of a table in this format, with the columns of the first row."""
     if form == "jsonl":
         return "".join(json.dumps(row) + "\n" for row in rows).encode()
     names = list(rows[0])
@@ -42,24 +42,24 @@ def encode(form: str, rows: list[Row]) -> bytes:
 
 
 def read(folder: Path, form: str, rows: list[Row], **names: Any) -> RawData:
-    """Writes such a table and reads it."""
+    """Writes a table and reads it as pairs."""
     path = folder / f"t.{form}"
     path.write_bytes(encode(form, rows))
     return read_pairs(path, columns(**names))
 
 
 def refusal(folder: Path, form: str, rows: list[Row], **names: Any) -> list[str]:
-    """The problems of such a table, without the folder."""
+    """Returns the problems found in a table, without the folder in their paths."""
     with pytest.raises(BadInput) as error:
         read(folder, form, rows, **names)
     return [line.replace(f"{folder}/", "") for line in error.value.args]
 
 
 def place(form: str, row: int) -> str:
-    """The place of a row (from 1) in messages."""
+    """Returns the place of a row (from 1) in messages."""
     return {"jsonl": f"t.jsonl:{row}", "parquet": f"t.parquet: row {row}"}.get(form, f"t.{form}:{row + 1}")
 
 
 def table(header: str, *lines: str) -> list[Row]:
-    """Rows from a header and lines with bars between their cells."""
+    """Returns rows from a header and lines with bars between the cells."""
     return [dict(zip(header.split("|"), line.split("|"), strict=True)) for line in lines]

@@ -1,4 +1,4 @@
-"""A stage that does in several processes everything the tests of shared training and encoding compare."""
+"""Stage that trains, encodes and computes losses in several processes, for comparison with one process."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ from attune.tuning.training.losses import AllProcessesLoss
 def loss_and_gradient(
     encoder: Path, columns: Sequence[Sequence[str]], changes: dict[str, Any]
 ) -> tuple[float, torch.Tensor]:
-    """Returns both for a batch of which each process embeds its part; gradients are averaged as DDP does."""
+    """Returns loss and gradient of a batch, of which each process embeds its part; averages gradients as DDP does."""
     model, guide = (SentenceTransformer(str(encoder), device="cpu").eval() for _ in range(2))
     loss = losses.build_loss(model, run_params(**changes), guide)
     if changes.get("distill_weight"):
@@ -50,7 +50,7 @@ def losses_of(
 
 
 def work(params: SharedParams, folder: Path, job: Path, out: Out) -> Receipt:
-    """Does the work that a file describes: trainings by name, one that stops at a step and resumes, and losses."""
+    """Runs the jobs described in a file: losses, trainings, a training that stops and resumes, and an embedding."""
     jobs = json.loads(job.read_text())
     values = losses_of(folder / "base", jobs["columns"], jobs["variants"])
     if processes.is_rank_0():
@@ -58,19 +58,19 @@ def work(params: SharedParams, folder: Path, job: Path, out: Out) -> Receipt:
     for name, changes in jobs["trainings"].items():
         launch.run_on_rank(train, train_params(params, changes), folder / f"{name}.json", arguments(folder, name))
     stop_and_resume(folder, train_params(params, jobs["stopped"]["changes"]), jobs["stopped"]["steps"])
-    shards.SIZE = 16  # several for each process
+    shards.SIZE = 16  # several shards for each process
     launch.run_on_rank(embed, embed_params(params.processes), None, embed_arguments(folder, "embedded_by_two"))
     return {}
 
 
 class Stopped(Exception):
-    """Raised in place of a kill, which would end the test's processes."""
+    """Raised instead of a kill, which would end the test's processes."""
 
 
 class StopCallback(TrainerCallback):
     """Stops the training at a step."""
 
-    step = 0  # set once for the process: the trainer makes the callback itself
+    step = 0  # class attribute, because the trainer constructs the callback
 
     def on_step_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
         if state.global_step == self.step:
@@ -79,20 +79,20 @@ class StopCallback(TrainerCallback):
 
 def stop_and_resume(folder: Path, settings: Any, step: int) -> None:
     """Trains `resumed`, stopped once at a step, and writes the step at which each process stopped."""
-    go = partial(launch.run_on_rank, train, settings, folder / "resumed.json", arguments(folder, "resumed"))
+    train_on_rank = partial(launch.run_on_rank, train, settings, folder / "resumed.json", arguments(folder, "resumed"))
     transformers.trainer.DEFAULT_CALLBACKS.append(StopCallback)
     StopCallback.step, stopped = step, 0
     try:
-        go()
+        train_on_rank()
     except Stopped:
         stopped = step
     finally:
         transformers.trainer.DEFAULT_CALLBACKS.remove(StopCallback)
-    everywhere: list[Any] = [None] * settings.processes
-    dist.all_gather_object(everywhere, stopped)
+    steps: list[Any] = [None] * settings.processes
+    dist.all_gather_object(steps, stopped)
     if processes.is_rank_0():
-        (folder / "stopped_at.json").write_text(json.dumps(everywhere))
-    go()
+        (folder / "stopped_at.json").write_text(json.dumps(steps))
+    train_on_rank()
 
 
 def train_params(shared: SharedParams, changes: Mapping[str, Any]) -> Any:
@@ -104,7 +104,7 @@ def embed_params(n_processes: int) -> EmbedParams:
 
 
 def embed_arguments(folder: Path, name: str) -> dict[str, Any]:
-    """Returns stage embed's arguments for a task's base encoder."""
+    """Returns the arguments of stage embed for the base encoder of a task."""
     tables = {argument: folder / argument for argument in ("prepared", "splits")}
     return tables | {"system": "round", "model": folder / "base", "out": folder / name}
 

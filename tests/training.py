@@ -1,4 +1,4 @@
-"""A small training task, parameters of stage train for it, and runs of the stage."""
+"""Writes a small training task, builds parameters of stage train for it, and runs the stage."""
 
 import hashlib
 import json
@@ -42,9 +42,10 @@ def run_params(**changes: object) -> TrainParams:
 
 
 def task(folder: Path, base: Path) -> dict[str, Path]:
-    """Writes a task that a random encoder can learn: a query names the two words of its document in reverse order.
+    """Writes a task that a random encoder can learn: a query has the two words of its document in reverse order.
 
-    Every fourth query is dev's. Documents x0 to x9 are in no split that training sees, as those of the test split.
+    Every fourth query belongs to dev. Documents x0 to x9 stand for the test split: training must not use them.
+    Returns the paths of the inputs of stage train.
     """
     pairs = [(one, other) for one in WORDS for other in WORDS if one < other][:96]
     ids = [f"d{i:02}" for i in range(len(pairs))]
@@ -73,7 +74,7 @@ def task(folder: Path, base: Path) -> dict[str, Path]:
     write(dev_triplets.select("document_id"), dev / "documents.parquet", DOCUMENT_IDS)
     shutil.copytree(base, folder / "base")
     (folder / "base" / "attune.json").write_text("{}\n")
-    # other words in another order, so that general text pulls elsewhere than the task does
+    # other words in another order, so that gradients of general text differ from those of the task
     general = [f"{one} and a {other} by the river" for one in GENERAL for other in GENERAL if one < other]
     pairs = [{"query": f"where is the {text}", "passage": f"the {text} is here"} for text in general]
     (folder / "practice.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
@@ -82,7 +83,7 @@ def task(folder: Path, base: Path) -> dict[str, Path]:
 
 
 def sha256(folder: Path) -> str:
-    """Hashes everything in a folder, names included."""
+    """Returns the sha256 of all files in a folder, names included."""
     digest = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
@@ -90,7 +91,7 @@ def sha256(folder: Path) -> str:
 
 
 def arguments(folder: Path, name: str) -> dict[str, Path]:
-    """Returns the stage's arguments for a task in a folder."""
+    """Returns the arguments of stage train for a task in a folder."""
     inputs = {argument: folder / argument for argument in ("base", "prepared", "mined", "dev_split")}
     return inputs | {"start": folder / "base", "out": folder / name, "curve_file": folder / f"{name}.csv"}
 
