@@ -72,7 +72,7 @@ def test_the_manifest_describes_the_encoder(tiny_onnx: Path, tiny_encoder: Path,
     model = Path(shutil.copytree(tiny_encoder, tmp_path / "tuned"))
     (model / "attune.json").write_text('{"model": "a/b", "revision": "0", "licence": "MIT"}')
     about = describe(load_torch(model), model)
-    assert stage.manifest(about, model, {}, {})["base"] == {"model": "a/b", "revision": "0", "licence": "MIT"}
+    assert stage.build_manifest(about, model, {}, {})["base"] == {"model": "a/b", "revision": "0", "licence": "MIT"}
 
 
 def test_a_graph_that_differs_from_torch_is_refused(

@@ -180,7 +180,7 @@ def test_prompts_and_dense_layers_are_on_the_card(released: Path, metrics: Path)
     page = card(about, shaping_params(ROOT / "params.yaml") | {"release": own}, receipts)
     tokens = [token.content for token in MarkdownIt().enable("table").parse(page) if token.type == "inline"]
     assert tokens[tokens.index("prompt of query") + 1] == "`a|'b'↵c: `"
-    assert "Take `sentence_embedding`" in page and "- Not for law." in page
+    assert "Use `sentence_embedding`" in page and "- Not for law." in page
 
 
 def test_the_card_lists_an_fp16_graph_where_there_is_one(released: Path, metrics: Path) -> None:
