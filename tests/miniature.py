@@ -30,6 +30,13 @@ COPIED = (
 )
 
 
+def write_params(folder: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Copies the project's two parameter files into a folder, with changes."""
+    for name in ("params.yaml", "advanced.yaml"):
+        shutil.copy(ROOT / name, folder / name)
+    change(folder, changes)
+
+
 def change(folder: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
     """Changes parameters of a pipeline, each in the file that has it; adds new keys to advanced.yaml."""
     yaml = YAML()

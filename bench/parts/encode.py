@@ -56,10 +56,10 @@ class Systems:
             Gone: plain or attune failed.
         """
         self.ceiling.worker.ready()
-        for place, (name, worker) in enumerate(list(self.workers.items())):
+        for name, worker in list(self.workers.items()):
             try:
                 worker.ready()
-                worker.ask(out=str(self.scratch / f"{place}.npy"))
+                worker.ask(out=str(self._embeddings(name)))
             except Gone as error:
                 section.leave_out(str(error))
                 worker.close()
@@ -81,9 +81,12 @@ class Systems:
     def _ceiling(self, precision: str) -> Run:
         return lambda: self.ceiling.rate(precision)
 
+    def _embeddings(self, name: str) -> Path:
+        return self.scratch / f"{list(COMPETITORS).index(name)}.npy"
+
     def cosines(self) -> dict[str, np.ndarray]:
         """Returns each system's cosines to the embeddings of PLAIN, (n_texts,) each."""
-        files = {name: self.scratch / f"{place}.npy" for place, name in enumerate(COMPETITORS)}
+        files = {name: self._embeddings(name) for name in self.workers}
         embeddings = {name: np.load(files[name]).astype(np.float64) for name in self.workers}
         unit = {name: rows / np.linalg.norm(rows, axis=1, keepdims=True) for name, rows in embeddings.items()}
         return {name: (rows * unit[PLAIN]).sum(axis=1) for name, rows in unit.items()}

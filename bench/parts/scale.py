@@ -19,7 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[2]
+from attune.stage import all_params
+from bench.rivals.environments import module
+from bench.section import ROOT
+
+miniature = module("tests/miniature.py")
 VOCABULARY = 300_000
 DOCUMENT_WORDS, QUERY_WORDS = 80, 9  # mean lengths
 NEAR_DUPLICATES = 20  # every 20th text is an earlier one with one word changed
@@ -72,13 +76,14 @@ def stage(folder: Path, name: str, *options: str) -> tuple[float, float]:
 def measure(n: int, folder: Path) -> dict[str, tuple[float, float]]:
     """Returns seconds and peak GB by stage for n documents."""
     write_data(folder / "own", n)
-    params = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    params = params.replace("source: packages ", "source: beir ").replace("path: data/own ", "path: own ")
-    (folder / "params.yaml").write_text(params, encoding="utf-8")
+    miniature.write_params(folder, {"collect": {"source": "beir", "path": "own"}})
+    near = all_params(folder / "params.yaml")["prepare"]
+    names = ("query_shingle", "document_shingle", "similar_query", "similar_document")
+    options = [word for name in names for word in (f"--{name.replace('_', '-')}", str(near[name]))]
     return {
         "collect": stage(folder, "collect", "--out", "data/raw"),
         "prepare": stage(folder, "prepare", "--raw", "data/raw", "--out", "data/prepared"),
-        "split": stage(folder, "split", "--prepared", "data/prepared", "--out", "data/splits"),
+        "split": stage(folder, "split", "--prepared", "data/prepared", "--out", "data/splits", *options),
     }
 
 
