@@ -1,4 +1,4 @@
-"""The bench takes turns, counts by hand what an encoder needs, and leaves out in one line what is not there."""
+"""The bench: alternating measurements, counted operations, and one line for each rival that is missing."""
 
 import importlib
 import json
@@ -40,7 +40,7 @@ def test_attunes_encoder_is_measured_as_stage_embed_loads_it(tiny_encoder: Path)
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
-def test_competitors_take_turns_and_nobody_always_comes_second() -> None:
+def test_systems_are_measured_alternately() -> None:
     """Two rounds that count after one that does not; the order turns round each time."""
     calls: list[str] = []
     times = {"one": iter([9.0, 1.0, 2.0]), "two": iter([9.0, 4.0, 6.0])}
@@ -64,12 +64,14 @@ def test_ratios_are_of_rounds_and_not_of_medians() -> None:
 
 
 def test_work_is_timed_by_the_clock_around_it() -> None:
+    """A run returns the seconds between its start and its end."""
     ticks, done = iter([10.0, 12.5]), []
     assert timed(lambda: done.append(1), lambda: next(ticks))() == 2.5
     assert done == [1]
 
 
 def test_a_spread_reads_minimum_median_maximum() -> None:
+    """Cells show minimum, median and maximum in this order, the median in bold."""
     assert Spread.of([3.0, 1.0, 1234.5]).cell(1) == "1.0 / **3.0** / 1,234.5"
     assert Spread.of([1.0, 2.0]).median == 1.5
 
@@ -91,6 +93,7 @@ def test_the_default_encoder_needs_what_the_design_says() -> None:
 
 
 def test_a_table_has_numbers_to_the_right_and_no_ragged_row() -> None:
+    """All columns but the first are aligned to the right; a row of another length is refused."""
     assert table(["system", "s"], [["a", "1"]]) == "| system | s |\n| --- | ---: |\n| a | 1 |"
     with pytest.raises(ValueError, match="row .* has 1 cells, expected 2"):
         table(["system", "s"], [["a"]])
@@ -155,6 +158,7 @@ def test_a_worker_times_itself_whatever_it_prints(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_fails_is_missed_and_not_waited_for(tmp_path: Path) -> None:
+    """A worker that ends early raises Gone with its exit code, at once and again when asked."""
     with Worker("broken", [str(script(tmp_path, "raise SystemExit(3)"))]) as worker:
         with pytest.raises(Gone, match="broken ended with exit code 3, see above"):
             worker.ready()
@@ -163,17 +167,19 @@ def test_a_worker_that_fails_is_missed_and_not_waited_for(tmp_path: Path) -> Non
 
 
 def test_the_page_has_every_target_first_and_every_part_under_its_own_date() -> None:
+    """Targets of all parts come first; each part keeps its command, date and machine."""
     first = Section("Encode", "python -m bench.parts.encode", "2026-01-02", machine="2 CPU threads.")
     second = Section("Train", "python x", "2026-01-03", machine="8 CPU threads.")
     second.targets.append(Target("train", ">= 2", "1 / **1** / 1", is_met=False, note="busy"))
     shown = page([first, second])
     targets = shown.partition("## Targets")[2].partition("## Encode")[0]
     assert "| train | >= 2 | **no** | 1 / **1** / 1 | busy |" in targets
-    assert shown.index("py`, 2026-01-02; 2 CPU threads.") < shown.index("x`, 2026-01-03; 8 CPU threads.")
+    assert shown.index("encode`, 2026-01-02; 2 CPU threads.") < shown.index("x`, 2026-01-03; 8 CPU threads.")
 
 
 def test_every_part_of_the_bench_is_a_program() -> None:
-    assert [part for part in PARTS if not (ROOT / "bench" / f"{part}.py").is_file()] == []
+    """Each part that `make bench` runs is a module of bench/parts."""
+    assert [part for part in PARTS if not (ROOT / "bench" / "parts" / f"{part}.py").is_file()] == []
 
 
 def test_an_encoder_is_cut_wherever_a_program_looks_for_its_length(tmp_path: Path) -> None:
@@ -210,9 +216,9 @@ def test_pairs_and_documents_of_a_data_set(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_part_without_what_it_needs_says_so_in_one_line(tmp_path: Path) -> None:
     """No traceback, exit code 1, so that the bench goes on with the next part."""
-    command = [sys.executable, ROOT / "bench" / "ceilings.py", "--model", tmp_path]
+    command = [sys.executable, "-m", "bench.parts.ceilings", "--model", tmp_path]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 1
     assert done.stderr.startswith("attune bench: ") and done.stderr.count("\n") == 1
 

@@ -54,6 +54,7 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_dvc_shows_what_changed(clone: Path, baseline: str, kind: str, words: str) -> None:
+    """`dvc diff`, params and metrics of two revisions work in a clone without data."""
     done = run(clone, sys.executable, "-m", "dvc", kind, "diff", baseline)
     assert done.returncode == 0, done.stderr
     assert re.search(words, done.stdout), done.stdout
