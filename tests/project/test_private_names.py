@@ -30,10 +30,11 @@ def private_names(file: Path) -> set[str]:
     own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     own |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and is_self(node.value)}
     attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    modules = {
-        part for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for part in str(node.module).split(".")
-    }
-    names = {name for name in attributes | modules if name.startswith("_") and not name.startswith("__")}
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    paths = {alias.name for node in imports for alias in node.names}
+    paths |= {str(node.module) for node in imports if isinstance(node, ast.ImportFrom)}
+    imported = {part for path in paths for part in path.split(".")}
+    names = {name for name in attributes | imported if name.startswith("_") and not name.startswith("__")}
     return names - own - NAMED_TUPLE - STANDARD
 
 
@@ -51,10 +52,15 @@ def test_every_private_name_is_in_the_list() -> None:
 def test_the_scan_can_fail(tmp_path: Path) -> None:
     """Private attributes and modules are found; own ones, tuples' fields and dunders are not."""
     file = tmp_path / "one.py"
-    file.write_text(
-        "from library._inner import x\nclass A:\n    def _f(self):\n        return self._g, x._h, x._f, x._fields\n"
-    )
-    assert private_names(file) == {"_inner", "_h"}
+    imports = "from library._inner import x
+from library import _y
+import library._z
+"
+    file.write_text(f"{imports}class A:
+    def _f(self):
+        return self._g, x._h, x._f, x._fields
+")
+    assert private_names(file) == {"_inner", "_y", "_z", "_h"}
 
 
 @pytest.mark.parametrize("name", USES)
