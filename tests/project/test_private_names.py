@@ -52,14 +52,8 @@ def test_every_private_name_is_in_the_list() -> None:
 def test_the_scan_can_fail(tmp_path: Path) -> None:
     """Private attributes and modules are found; own ones, tuples' fields and dunders are not."""
     file = tmp_path / "one.py"
-    imports = "from library._inner import x
-from library import _y
-import library._z
-"
-    file.write_text(f"{imports}class A:
-    def _f(self):
-        return self._g, x._h, x._f, x._fields
-")
+    imports = "from library._inner import x\nfrom library import _y\nimport library._z\n"
+    file.write_text(f"{imports}class A:\n    def _f(self):\n        return self._g, x._h, x._f, x._fields\n")
     assert private_names(file) == {"_inner", "_y", "_z", "_h"}
 
 
