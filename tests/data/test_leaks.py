@@ -101,11 +101,10 @@ def test_too_many_leaks_stop_the_pipeline_and_the_first_is_named() -> None:
     """At the limit leaks are counted, above it the message gives count, share and limit."""
     found = [Leak("test", "near_queries", "h1", "t9", 0.9)]
     sizes = {f"{what}.{split}": 10 for what in ("queries", "documents") for split in ("train", "dev", "test")}
-    counted = count(found, LEXICAL, sizes, 0.1)
+    counted = count(found, LEXICAL, sizes, 0.1, "split.max_leak_share")
     assert counted == {f"{split}_leaks.{kind}": 0 for split in ("dev", "test") for kind in LEXICAL} | {
         "test_leaks.near_queries": 1
     }
-    with pytest.raises(
-        BadInput, match=r"^1 near_queries of test \(10.0%\) .* 'h1' like 't9'.* allowed 9.0%; .* do|let"
-    ):
-        count(found, LEXICAL, sizes, 0.09)
+    line = r"^1 near_queries of test \(10.0%\) .* 'h1' like 't9'\), allowed 9.0% \(.*: split.max_leak_share\); remove"
+    with pytest.raises(BadInput, match=line):
+        count(found, LEXICAL, sizes, 0.09, "split.max_leak_share")

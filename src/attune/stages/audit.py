@@ -95,7 +95,7 @@ def audit(params: AuditParams, prepared: Path, splits: Path, embeddings: Path, o
         for texts in (queries, documents)
         for name in ("dev", "test")
     }
-    return n_texts | count(leaks, SEMANTIC, sizes, params.max_leak_share)
+    return n_texts | count(leaks, SEMANTIC, sizes, params.max_leak_share, "audit.max_leak_share")
 
 
 if __name__ == "__main__":

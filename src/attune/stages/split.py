@@ -196,7 +196,7 @@ def split(
         write(documents, out / name / "documents.parquet", DOCUMENT_IDS)
     leaks, sizes = audit_splits(corpus, queries, qrels, near)
     write(pl.DataFrame(leaks, LEAKS, orient="row"), out / "leaks.parquet", LEAKS)
-    figures = count(leaks, LEXICAL, sizes, params.max_leak_share)
+    figures = count(leaks, LEXICAL, sizes, params.max_leak_share, "split.max_leak_share")
     n_documents = {f"n_{name}_documents": corpus.filter(pl.col("split") == name).height for name in SPLITS}
     paraphrases = write_paraphrases(near, prepared, corpus, queries, out / "paraphrases")
     n_queries = {f"n_{name}_queries": sizes[f"queries.{name}"] for name in SPLITS}

@@ -16,6 +16,7 @@ from attune.data.splitting.clusters import normalise
 from attune.data.splitting.similarity import Alike, alike
 from attune.errors import BadInput
 from attune.runtime.arrays import Int64
+from attune.stage import named
 from attune.tables import SEEN, Leak
 
 Matches = dict[int, tuple[int, float]]  # row of the leaked text: row of its match, similarity
@@ -109,7 +110,9 @@ def _near(pairs: Alike, own: Int64, seen: Int64) -> Matches:
     }
 
 
-def count(leaks: Sequence[Leak], kinds: Sequence[str], sizes: Mapping[str, int], max_share: float) -> dict[str, int]:
+def count(
+    leaks: Sequence[Leak], kinds: Sequence[str], sizes: Mapping[str, int], max_share: float, limit: str
+) -> dict[str, int]:
     """Counts the leaks of dev and test by kind: {"dev_leaks.exact_queries": 0, ...}.
 
     Args:
@@ -117,6 +120,7 @@ def count(leaks: Sequence[Leak], kinds: Sequence[str], sizes: Mapping[str, int],
         kinds: the kinds that were audited; each gets a count.
         sizes: number of texts of each split ({"queries.dev": 120, ...}).
         max_share: the largest share of a split's queries or documents that may leak.
+        limit: the parameter that sets max_share, for the message.
 
     Raises:
         BadInput: a larger share leaks.
@@ -130,6 +134,6 @@ def count(leaks: Sequence[Leak], kinds: Sequence[str], sizes: Mapping[str, int],
                 raise BadInput(
                     f"{counts[split, kind]} {kind} of {split} ({counts[split, kind] / n:.1%}) are also in "
                     f"{' or '.join(others)} (first: {first.leaked_id!r} like {first.match_id!r}), allowed "
-                    f"{max_share:.1%}; mend your split, give none and let attune split, or raise max_leak_share"
+                    f"{max_share:.1%} ({named(limit)}); remove these texts from one side, or raise the limit"
                 )
     return {f"{split}_leaks.{kind}": counts[split, kind] for split in SEEN for kind in kinds}

@@ -91,7 +91,22 @@ def card(about: Mapping[str, Any], params: Mapping[str, Any], receipts: Figures)
 
 
 # every section that a weight of the shipped encoder or a byte of its folder depends on
-SHAPING = ("machine", "base", "collect", "prepare", "split", "embed", "mine", "train", "rounds", "merge", "export")
+SHAPING = (
+    *(
+        "machine",
+        "base",
+        "collect",
+        "prepare",
+        "split",
+        "encoders",
+        "embed",
+        "mine",
+        "train",
+        "rounds",
+        "merge",
+        "export",
+    ),
+)
 
 
 def shaping_params(file: Path) -> dict[str, Any]:
