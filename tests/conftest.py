@@ -110,14 +110,22 @@ def settled_heap() -> Iterator[None]:
     gc.unfreeze()
 
 
-def export_tiny(model: Path, out: Path, tables: dict[str, Path]) -> Path:
-    """Runs stage export with the project's parameters; returns the exported folder."""
+def export_tiny(model: Path, out: Path, tables: dict[str, Path], **changes: object) -> Path:
+    """Runs stage export with the project's parameters and changes; returns the exported folder."""
     from attune.stage import call, load_params
     from attune.stages.export import ExportParams, export
 
     params = load_params(ExportParams, "export", Path(__file__).resolve().parent.parent / "params.yaml")
-    call(export, params, out.with_name("export.json"), model=model, out=out, **tables)
+    call(export, params.model_copy(update=changes), out.with_name("export.json"), model=model, out=out, **tables)
     return out
+
+
+def saturates_int8() -> bool:
+    """Tells if this CPU lacks VNNI and AMX, so that 8-bit products saturate (see export.int8_reduce_range)."""
+    import torch
+
+    capabilities = torch.cpu.get_capabilities()
+    return not any(capabilities.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8"))
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from conftest import export_tiny, saturates_int8
 from export_inputs import TEXTS
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
@@ -98,9 +99,16 @@ def test_a_range_clips_an_outlier_only_in_unread_channels() -> None:
     assert best_range(sample, np.array([0, 1], dtype=np.float32))[1] == pytest.approx(100)
 
 
-def test_int8_is_small_near_to_fp32_and_independent_of_its_batch(tiny_onnx: Path, tiny_encoder: Path) -> None:
-    """Every weight matrix and table is int8; a text alone and among others gets the same embedding."""
+def test_int8_is_small_near_to_fp32_and_independent_of_its_batch(
+    tiny_onnx: Path, tiny_encoder: Path, train_tables: dict[str, Path], tmp_path: Path
+) -> None:
+    """Every weight matrix and table is int8; a text alone and among others gets the same embedding.
+
+    On a CPU whose 8-bit products saturate, the 7-bit weights are tested that are meant for it.
+    """
     truth = load_torch(tiny_encoder).encode(TEXTS, batch_size=1)
+    if saturates_int8():
+        tiny_onnx = export_tiny(tiny_encoder, tmp_path / "onnx", train_tables, int8_reduce_range=True)
     fp32, int8 = tiny_onnx / "onnx" / "model.onnx", tiny_onnx / "onnx" / "model_quantized.onnx"
     assert int8.stat().st_size < 0.5 * fp32.stat().st_size
     graph = onnx.load(int8).graph
