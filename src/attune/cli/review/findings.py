@@ -67,7 +67,7 @@ class Figures:
         return float(value)
 
 
-def apply_rules(rules: Mapping[str, Callable[..., Checks]], *arguments: object) -> list[Finding]:
+def check_rules(rules: Mapping[str, Callable[..., Checks]], *arguments: object) -> list[Finding]:
     """Applies every rule to the same arguments; a rule that lacks a figure fails and names the figure."""
     findings: list[Finding] = []
     for name, rule in rules.items():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from attune.cli.review.findings import Checks, Figures, Finding, Missing, apply_rules
+from attune.cli.review.findings import Checks, Figures, Finding, Missing, check_rules
 from attune.cli.review.history import LOCK_RULES, Revision, dvc_project
 from attune.cli.review.regressions import METRICS, REVISION_RULES, RevisionParams, loosened
 from attune.errors import BadInput
@@ -40,7 +40,7 @@ def judge_figures(params: GateParams, folder: Path) -> list[Finding]:
     """
     if not folder.is_dir():
         raise BadInput(f"{folder}: not found; run `dvc repro`, or name the folder of a project that has metrics/")
-    return apply_rules(FIGURE_RULES, Figures(reader(folder), str(folder)), params)
+    return check_rules(FIGURE_RULES, Figures(reader(folder), str(folder)), params)
 
 
 def reader(folder: Path) -> Callable[[str], str | None]:
@@ -62,10 +62,10 @@ def judge_project(folder: Path, against: str) -> list[Finding]:
     params = load_params(GateParams, "gate", folder / PARAMS_FILE)
     findings = judge_figures(params, folder / METRICS)
     with dvc_project(folder) as repo:
-        findings += apply_rules(LOCK_RULES, repo)
+        findings += check_rules(LOCK_RULES, repo)
         if against:
             old, read = Revision(repo, against), reader(folder)
-            findings += apply_rules(REVISION_RULES, params, old, read)
+            findings += check_rules(REVISION_RULES, params, old, read)
             try:
                 findings += [Finding("limits", True, sentence, is_note=True) for _, sentence in loosened(old, read)]
             except Missing as missing:
