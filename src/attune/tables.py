@@ -19,21 +19,36 @@ Columns = Mapping[str, pl.DataType | type[pl.DataType]]
 DOCUMENTS: Columns = {"document_id": pl.String, "title": pl.String, "text": pl.String}
 QUERIES: Columns = {"query_id": pl.String, "text": pl.String}
 QRELS: Columns = {"query_id": pl.String, "document_id": pl.String, "relevance": pl.Int64}
-# data/raw: group and stratum are "" where the data has none
+# data/raw: other forms of documents, in which people index them, too
+DOCUMENT_FORMS: Columns = {"document_id": pl.String, "text": pl.String}
+# ... group and stratum are "" where the data has none
 RAW_QUERIES: Columns = {**QUERIES, "group": pl.String, "stratum": pl.String}
 # data/prepared: adds the cluster, and for documents the first of the near-identical ones (itself when alone)
 CORPUS: Columns = {**DOCUMENTS, "duplicate_of": pl.String, "cluster_id": pl.String}
-# ... and for queries the split that the data brings ("" where stage split decides)
-CLUSTERED_QUERIES: Columns = {**QUERIES, "cluster_id": pl.String, "given_split": pl.String, "stratum": pl.String}
+# ... and for queries the split that the data brings ("" where stage split decides), the first of the near-identical
+# queries (itself when alone), and the cluster over the queries alone, which split.by: query keeps whole
+CLUSTERED_QUERIES: Columns = {
+    **QUERIES,
+    "cluster_id": pl.String,
+    "query_cluster_id": pl.String,
+    "near_group": pl.String,
+    "given_split": pl.String,
+    "stratum": pl.String,
+}
 # a query merged into an earlier one with the same text, which takes over its documents
 MERGED_QUERIES: Columns = {"merged_id": pl.String, "query_id": pl.String}
 # a document judged not relevant to the query: a hard negative of the data's own
 NEGATIVES: Columns = {"query_id": pl.String, "document_id": pl.String}
 # a paraphrased query with all its relevant documents
 PARAPHRASES: Columns = {**QUERIES, "document_ids": pl.List(pl.String)}
-# data/splits: the documents of a split
+# data/splits: queries, whose cluster is the one that the protocol (split.by) keeps whole
+SPLIT_QUERIES: Columns = {name: kind for name, kind in CLUSTERED_QUERIES.items() if name != "query_cluster_id"}
+# ... the documents that may be searched or mined for a split
 DOCUMENT_IDS: Columns = {"document_id": pl.String}
-# data/splits and data/audit: leaks between splits, one row per leaked text and kind
+# ... documents with the text of the query itself, which split.leave_out_own_text leaves out of its ranking
+OWN_TEXTS: Columns = {"query_id": pl.String, "document_id": pl.String}
+# data/splits and data/audit: leaks between splits, one row per leaked text and kind; crossed: a query that is a document
+# of an earlier split, or a document that is a query there
 LEAKS: Columns = {
     "split": pl.String,
     "kind": pl.String,
@@ -44,8 +59,13 @@ LEAKS: Columns = {
 # dev must not contain texts of train, test none of train or dev
 SEEN = {"dev": ("train",), "test": ("train", "dev")}
 # the kinds of leaks: by id or words (stage split), by embeddings (stage audit)
-LEXICAL = ("exact_queries", "near_queries", "shared_documents", "exact_documents", "near_documents")
+LEXICAL = (
+    *("exact_queries", "near_queries", "crossed_queries"),
+    *("shared_documents", "exact_documents", "near_documents", "crossed_documents"),
+)
 SEMANTIC = ("semantic_queries", "semantic_documents")
+# split.by: query shares documents on purpose: what train knows of test's answers is a property, and no leak
+DOCUMENT_KINDS = tuple(kind for kind in (*LEXICAL, *SEMANTIC) if kind.endswith("_documents"))
 
 
 class Leak(NamedTuple):
@@ -62,8 +82,9 @@ class Leak(NamedTuple):
 TRIPLETS: Columns = {
     "query_id": pl.String,
     "text": pl.String,
-    "cluster_id": pl.String,
+    "near_group": pl.String,
     "document_id": pl.String,
+    "relevance": pl.Int64,
     "negative_ids": pl.List(pl.String),
 }
 # ... and a sample for the human eye: a negative beside the lowest-scoring relevant document of its query
