@@ -1,13 +1,12 @@
-"""Compares attune with the plain sentence-transformers recipe: same pairs, same number of optimiser steps.
+"""Compares attune with the recipes of the sentence-transformers trainer, each at its best on dev.
 
-The plain recipe is the sentence-transformers trainer with MultipleNegativesRankingLoss over in-batch negatives, batches
-without duplicates, a linear schedule with 10% warm-up, the base encoder's own dropout, and the last weights. Of the
-learning rates 5e-5 and 2e-5 it takes the one with the higher dev nDCG@10 for the first seed. attune runs stages train
-and merge with the folder's params.yaml. Both train in bf16 where the hardware has it. Scores are those of dev and test
-over the whole corpus, and of STS-B where $ATTUNE_DATASETS holds it. Figures are saved in scratch/bench, so an
-interrupted bench resumes.
+The rivals (bench/rivals/trainer_recipes.py) train on the same pairs, for as many steps, with the same dev, early
+stopping, dropout and number format. Each takes, of the learning rates in RATES, the one with the highest dev nDCG@10
+for the first seed; the strongest rival, too, is named by dev. attune runs stages train and merge with the folder's
+params.yaml. Scores are those of dev and test over the whole corpus, and of STS-B where $ATTUNE_DATASETS holds it.
+Figures are saved in scratch/bench, so an interrupted bench resumes.
 
-    python -m bench.parts.recipe [--seeds 13,21,42] [--epochs N] FOLDER...
+    python -m bench.parts.recipe [--seeds 13,21,42] [--rivals in-batch,gist] [--epochs N] FOLDER...
 
 FOLDER is the project's root or a folder made by `make example`, in which stage mine has run.
 """
@@ -38,14 +37,20 @@ from attune.stages.merge import MergeParams, merge
 from attune.stages.train import train
 from attune.tables import CORPUS, full_texts, read
 from attune.tuning.training.recipe import TrainParams
-from bench.rivals import plain_recipe
+from bench.rivals import trainer_recipes
 
 ROOT = Path(__file__).resolve().parents[2]
 STSB = Path(os.environ.get("ATTUNE_DATASETS", ROOT / "../shared/datasets")) / "stsb" / "test.jsonl"
-RATES = (5e-5, 2e-5)
+RATES = (2e-5, 5e-5, 1e-4, 2e-4)
 BATCH_TOKENS = 4096
 # modules that compute the scores
-SCORING = ("encoding/encoders", "evaluation/scoring/measures", "retrieval/exact", "evaluation/scoring/judgments")
+SCORING = (
+    "encoding/encoders",
+    "evaluation/scoring/measures",
+    "evaluation/scoring/judgments",
+    "retrieval/exact",
+    "tuning/dev",
+)
 
 
 def scores(model: SentenceTransformer, folder: Path) -> dict[str, float]:
@@ -53,7 +58,7 @@ def scores(model: SentenceTransformer, folder: Path) -> dict[str, float]:
     encoder = TorchEncoder(model, best_precision(), BATCH_TOKENS)
     corpus = read(folder / "data/prepared/corpus.parquet", CORPUS)
     documents = encoder.encode_document(full_texts(corpus))
-    figures = {}
+    figures: dict[str, float] = {}
     for name in ("dev", "test"):
         split = load_split(folder / "data/splits" / name, corpus)
         values = measure(top_k(encoder.encode_query(split.texts), documents, 100, 2)[1], split.judgments)
@@ -72,6 +77,7 @@ def attune(folder: Path, params: TrainParams, seed: int, scratch: Path) -> Sente
         "prepared": folder / "data/prepared",
         "dev_split": folder / "data/splits/dev",
     }
+    splits = folder / "data/splits/train"
     one_seed = params.model_copy(update={"seeds": [seed]})
     mined = folder / "data/mined/r1"
     call(
@@ -80,13 +86,17 @@ def attune(folder: Path, params: TrainParams, seed: int, scratch: Path) -> Sente
         None,
         start=paths["base"],
         mined=mined,
+        train=splits,
+        forms=folder / "data/prepared/forms.parquet",
         out=scratch / "r1",
         curve_file=scratch / "train.csv",
         **paths,
     )
     settings = load_params(MergeParams, "merge", folder / "params.yaml")
     outs = {"out": scratch / "tuned", "seeds": scratch / "seeds", "curve_file": scratch / "merge.csv"}
-    call(merge, settings, None, rounds=scratch / "r1", first=seed, **paths, **outs)
+    tasks = {"train_documents": splits / "documents.parquet", "near_domain": folder / "data/near_domain/dev"}
+    size = {"n_dev_documents": params.n_dev_documents}
+    call(merge, settings, None, rounds=scratch / "r1", first=seed, **paths, **tasks, **size, **outs)
     return load_torch(scratch / "tuned")
 
 
@@ -109,10 +119,10 @@ class Bench:
             match system:
                 case "base":
                     model = load_torch(self.folder / "models/base")
-                case "plain":
-                    model = plain_recipe.plain(self.folder, self.params, seed, rate, scratch)
-                case _:
+                case "attune":
                     model = attune(self.folder, self.params, seed, scratch)
+                case rival:
+                    model = trainer_recipes.train_rival(rival, self.folder, self.params, seed, rate, scratch)
             partial = file.with_suffix(".partial")
             partial.write_text(json.dumps(scores(model, self.folder)))
             partial.replace(file)
@@ -124,7 +134,11 @@ class Bench:
     def _key(self, system: str, seed: int, rate: float) -> str:
         """Returns the hash of all inputs of a run: data, settings, libraries and, for attune, its code."""
         split = sorted((self.folder / "data/splits").rglob("*.parquet"))
-        scoring = [Path(__file__), Path(plain_recipe.__file__), *(ROOT / f"src/attune/{name}.py" for name in SCORING)]
+        scoring = [
+            Path(__file__),
+            Path(trainer_recipes.__file__),
+            *(ROOT / f"src/attune/{name}.py" for name in SCORING),
+        ]
         data = [
             self.folder / "data/prepared/corpus.parquet",
             self.folder / "models/base/model.safetensors",
@@ -137,7 +151,10 @@ class Bench:
             seed,
             rate,
             self.params.epochs,
+            self.params.max_steps,
             self.params.batch_size,
+            self.params.dropout,
+            self.params.n_dev_documents,
             best_precision(),
             *versions,
         )
@@ -147,12 +164,26 @@ class Bench:
             data += [triplets, self.folder / "params.yaml", *sorted((ROOT / "src").rglob("*.py"))]
         return fingerprint(settings, (), data)
 
-    def rows(self, seeds: list[int]) -> Iterator[list[str]]:
-        """Yields the rows of the table, means over seeds: base, plain recipe at its better learning rate, attune."""
+    def rows(self, seeds: list[int], rivals: list[str]) -> Iterator[list[str]]:
+        """Yields the table's rows, means over seeds: base, each rival at its best rate, attune, and what attune adds.
+
+        The last row is attune's difference to the rival with the highest dev nDCG@10.
+        """
         yield self._row("base", [self.run("base", seeds[0])])
-        rate = max(RATES, key=lambda rate: self.run("plain", seeds[0], rate)["dev_ndcg@10"])
-        yield self._row(f"plain, {rate:g}", [self.run("plain", seed, rate) for seed in seeds])
-        yield self._row("attune", [self.run("attune", seed) for seed in seeds])
+        best: dict[str, list[dict[str, float]]] = {}
+        for rival in rivals:
+            rate = max(RATES, key=lambda rate, rival=rival: self.run(rival, seeds[0], rate)["dev_ndcg@10"])  # type: ignore[misc]
+            best[rival] = [self.run(rival, seed, rate) for seed in seeds]
+            yield self._row(f"{rival}, {rate:g}", best[rival])
+        own = [self.run("attune", seed) for seed in seeds]
+        yield self._row("attune", own)
+        if best:
+            name, strongest = max(best.items(), key=lambda item: statistics.mean(run["dev_ndcg@10"] for run in item[1]))
+            added = [
+                {key: of_attune[key] - of_rival[key] for key in of_attune}
+                for of_attune, of_rival in zip(own, strongest, strict=True)
+            ]
+            yield self._row(f"attune minus {name}", added)
 
     def _row(self, name: str, runs: list[dict[str, float]]) -> list[str]:
         cells = [self.folder.resolve().name, name, str(len(runs))]
@@ -165,15 +196,20 @@ class Bench:
 
 def main() -> None:
     """Runs what is not saved yet, and prints the table."""
-    parser = argparse.ArgumentParser(description="attune against the plain recipe")
+    parser = argparse.ArgumentParser(description="attune against the recipes of the sentence-transformers trainer")
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--seeds", default="13,21,42", type=lambda text: [int(seed) for seed in text.split(",")])
-    parser.add_argument("--epochs", type=int, help="epochs of both recipes, instead of train.epochs")
+    parser.add_argument(
+        "--rivals",
+        default=",".join(trainer_recipes.RIVALS),
+        type=lambda text: [name for name in text.split(",") if name],
+    )
+    parser.add_argument("--epochs", type=int, help="epochs of all recipes, instead of train.epochs")
     options: Any = parser.parse_args()
     head: list[str] = ["data", "system", "seeds", "dev nDCG@10", "test nDCG@10", "test recall@10", "STS-B Spearman"]
     rows: list[list[str]] = [head, ["---", "---", *["---:"] * (len(head) - 2)]]
     for folder in options.folders:
-        rows += Bench(folder, options.epochs).rows(options.seeds)
+        rows += Bench(folder, options.epochs).rows(options.seeds, options.rivals)
     print("\n".join(f"| {' | '.join(row)} |" for row in rows))
 
 
