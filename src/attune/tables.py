@@ -103,11 +103,12 @@ NEGATIVE_SAMPLE: Columns = {
 }
 # metrics/plots: training loss and dev nDCG@10 by seed and step, empty where not measured
 TRAINING_CURVE: Columns = {"seed": pl.Int64, "step": pl.Int64, "loss": pl.Float64, "dev_ndcg@10": pl.Float64}
-# ... scores at each share of the tuned weights
+# ... scores at each share of the tuned weights; near-domain: mean over the tasks, empty without tasks
 MERGE_CURVE: Columns = {
     "share": pl.Float64,
     "dev_ndcg@10": pl.Float64,
     "general_ndcg@10": pl.Float64,
+    "near_domain_ndcg@10": pl.Float64,
     "is_chosen": pl.Boolean,
 }
 # ... base against tuned by task and measure
