@@ -165,6 +165,18 @@ def read_raw_paraphrases(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
     return texts, _raw_qrels(folder / "paraphrases.tsv")
 
 
+def read_raw_forms(folder: Path) -> pl.DataFrame:
+    """Reads the documents' other forms in data/raw/forms.jsonl; empty where the source has none.
+
+    Raises:
+        BadInput: the file was not written by stage collect.
+    """
+    file = folder / "forms.jsonl"
+    if not file.is_file() or not file.stat().st_size:
+        return pl.DataFrame(schema=dict(DOCUMENT_FORMS))
+    return _raw(pl.read_ndjson, file, {"_id": pl.String, "text": pl.String}).rename({"_id": "document_id"})
+
+
 def _raw_qrels(file: Path) -> pl.DataFrame:
     judged = {"query-id": pl.String, "corpus-id": pl.String, "score": pl.Int64}
     frame = _raw(pl.read_csv, file, judged, separator="\t", quote_char=None)
