@@ -122,6 +122,12 @@ SLICES: Columns = {
     **{"slice": pl.String, "bin": pl.String, "n": pl.Int64},
     **dict.fromkeys(("base", "tuned", "delta", "low", "high", "p_holm"), pl.Float64),
 }
+# data/probe: an item (query, pair, text) of a counted task, and its value of the task's main measure; similarity, whose
+# measure is a rank correlation, has the pair's cosine as value, and its grade (null elsewhere)
+PROBE_ITEMS: Columns = {
+    **{"task": pl.String, "measure": pl.String, "item": pl.String, "cluster": pl.String},
+    **{"value": pl.Float64, "grade": pl.Float64},
+}
 # data/runs: ranked documents per query; the columns of scores.parquet are named by the measures
 RUN: Columns = {"query_id": pl.String, "rank": pl.Int64, "document_id": pl.String, "score": pl.Float64}
 
