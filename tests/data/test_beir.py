@@ -50,7 +50,30 @@ def test_given_splits_come_in_the_order_train_dev_test(tmp_path: Path) -> None:
     assert list(raw.qrels.items()) == [("train", [Qrel("q2", "d2", 1)]), ("test", [Qrel("q1", "d1", 1)])]
 
 
-@pytest.mark.parametrize("name", ["train", "dev", "test"])
+@pytest.mark.parametrize("name", ["validation.tsv", "valid.tsv", "val.tsv", "dev.tsv"])
+def test_validation_is_dev(tmp_path: Path, name: str) -> None:
+    """The names under which other collections keep their dev judgments are read as dev."""
+    splits: Files = {
+        "qrels/all.tsv": None,
+        f"qrels/{name}": HEADER + "q1\td1\t1\n",
+        "qrels/train.tsv": HEADER + "q2\td2\t1",
+    }
+    raw = read_beir(write(tmp_path, splits))
+    assert list(raw.qrels.items()) == [("train", [Qrel("q2", "d2", 1)]), ("dev", [Qrel("q1", "d1", 1)])]
+
+
+def test_two_files_for_dev_are_one_problem(tmp_path: Path) -> None:
+    """Neither dev.tsv nor validation.tsv is taken in silence."""
+    dev = HEADER + "q1\td1\t1\n"
+    files: Files = {"qrels/all.tsv": None, "qrels/dev.tsv": dev, "qrels/validation.tsv": dev}
+    with pytest.raises(
+        BadInput, match=r"qrels: got dev\.tsv, train\.tsv, validation\.tsv, expected .*each once"
+    ) as error:
+        read_beir(write(tmp_path, {**files, "qrels/train.tsv": HEADER + "q2\td2\t1"}))
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["train", "dev", "validation", "test"])
 def test_a_single_file_of_judgments_is_split_later(tmp_path: Path, name: str) -> None:
     """Its judgments are under "all", whatever its name."""
     files: Files = {"qrels/all.tsv": None, f"qrels/{name}.tsv": ALL["qrels/all.tsv"]}

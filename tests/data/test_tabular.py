@@ -1,5 +1,6 @@
 """Tables in csv, tsv, jsonl and parquet give the same rows, or say where they are broken."""
 
+import csv
 import gzip
 import json
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from attune.data.sources.files.tabular import columns_of, read_table, single_file
 from attune.errors import BadInput, Problems
@@ -73,6 +76,79 @@ def test_a_csv_with_semicolons_is_read_as_spreadsheets_write_it(tmp_path: Path) 
     assert columns_of(tmp_path / "t.csv", Problems()) == ["q", "d"]
     assert table(tmp_path / "u.csv", "q,d;e\na,b\n") == [("u.csv:2", {"q": "a", "d;e": "b"})]
     assert table(tmp_path / "v.csv", 'q;d;"e, f, g"\na;b;c\n') == [("v.csv:2", {"q": "a", "d": "b", "e, f, g": "c"})]
+
+
+LONE = [
+    ("what stands on the sign", '"No entry'),
+    ("how wide is the screen", '15"'),
+    ("how long", "ten metres"),
+    ('"a" or "b"', "b"),
+]
+
+
+def test_quotation_marks_of_tab_separated_lines_are_marks(tmp_path: Path) -> None:
+    """Four lines with as many tabs as the header are four rows, also where a mark that opens meets one that closes."""
+    rows = table(tmp_path / "t.tsv", "q\td\n" + "".join(f"{q}\t{d}\n" for q, d in LONE))
+    assert [(row["q"], row["d"]) for _, row in rows] == LONE
+    assert [where for where, _ in rows] == [f"t.tsv:{line}" for line in (2, 3, 4, 5)]
+    assert table(tmp_path / "u.tsv", 'q\td\nx\t"never closed\n') == [("u.tsv:2", {"q": "x", "d": '"never closed'})]
+    assert table(tmp_path / "v.tsv", 'q\td\n"x\ty"\n') == [("v.tsv:2", {"q": '"x', "d": 'y"'})]
+
+
+TSV_CELLS = st.text(st.sampled_from('ab"\t\n '), max_size=8).map(lambda text: "x" + text.replace("\n", "\nx"))
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.tuples(TSV_CELLS, TSV_CELLS), min_size=1, max_size=6))
+def test_tab_separated_files_of_data_frames_are_read_as_written(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
+    """Whatever pandas and spreadsheets put in quotes comes back, cells with tabs, quotes and line ends among them.
+
+    One cell spans lines without a tab: where each line of the file has as many tabs as the header, lines are rows.
+    """
+    path = tmp_path / "t.tsv"
+    rows = [*rows, ("several", "lines\nin a cell")]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerows([("q", "d"), *rows])
+    problems = Problems()
+    read = [(row["q"], row["d"]) for _, row in read_table(path, problems)]
+    assert problems.n == 0
+    assert read == rows
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(
+        st.tuples(*[st.text(st.sampled_from('ab" '), min_size=1, max_size=8).filter(str.strip)] * 2),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_tab_separated_files_without_quoting_have_a_row_a_line(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
+    """Cells keep their marks; only one that is in quotes throughout, each inner mark doubled, loses them."""
+    path = tmp_path / "t.tsv"
+    path.write_text("q\td\n" + "".join(f"{q}\t{d}\n" for q, d in rows))
+    read = [(row["q"], row["d"]) for _, row in read_table(path, Problems())]
+    assert len(read) == len(rows)
+    for got, written in zip(sum(read, ()), sum(rows, ()), strict=True):
+        assert got == written or f'"{got.replace(chr(34), chr(34) * 2)}"' == written
+
+
+def test_a_tab_separated_file_that_fits_neither_reading_names_its_rows(tmp_path: Path) -> None:
+    """The reading with fewer rows that do not fit is reported, with the lines of the file."""
+    found = refusal(tmp_path / "t.tsv", 'q\td\na\tb\nc\t15"\nd\n')
+    assert found == ["t.tsv:4: 1 cells, expected 2 as in the header; put cells that hold tabs or line ends in quotes"]
+    found = refusal(tmp_path / "t.tsv", 'q\td\na\t"b\nb\nb"\nc\n')
+    assert [line.partition(":")[2][:10] for line in found] == ["5: 1 cells"]
+    assert refusal(tmp_path / "t.tsv", "q\td\ra\tb\r")[0].startswith("t.tsv:1: a carriage return outside quotes")
+
+
+def test_a_single_column_of_tab_separated_text_has_cells_of_several_lines(tmp_path: Path) -> None:
+    """Without tabs a line in quotes and the next belong together, as data frames write documents."""
+    assert table(tmp_path / "t.tsv", 'd\n"one\n\ntwo"\nthree\n') == [
+        ("t.tsv:2", {"d": "one\n\ntwo"}),
+        ("t.tsv:5", {"d": "three"}),
+    ]
 
 
 def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:

@@ -46,6 +46,17 @@ def test_no_text_is_in_both_halves(tmp_path: Path) -> None:
     assert train and evaluation and not train & evaluation
 
 
+def test_separators_inside_strings_end_no_line(tmp_path: Path) -> None:
+    """U+2028, U+2029 and U+0085, as JSON writers of other languages leave them, belong to the text of a pair."""
+    marked = [
+        json.dumps({"query": f"first{mark}line {i}", "passage": f"left{mark}right {i}"}, ensure_ascii=False)
+        for i, mark in enumerate(["\u2028", "\u2029", "\u0085"] * 10)
+    ]
+    halves = read_general_text(write(tmp_path / "p.jsonl", "\r\n".join(marked)))
+    pairs = {json.loads(line)["query"]: json.loads(line)["passage"] for line in marked}
+    assert {pair.query: pair.passage for half in halves for pair in half} == pairs
+
+
 @pytest.mark.parametrize("line", ["{", "[]", "7", '{"query": "a"}', '{"query": 1, "passage": "b"}'])
 def test_a_line_that_is_no_pair_is_named(tmp_path: Path, line: str) -> None:
     """The message has file and line, the content and the expected form."""

@@ -38,7 +38,8 @@ def read_general_text(path: Path) -> GeneralText:
         BadInput: the file is missing or not UTF-8, a line is not a pair, or a half is empty.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # splitlines() would also cut at U+2028, U+2029 and U+0085, which JSON strings may hold
+        lines = path.read_text(encoding="utf-8").split("\n")
     except FileNotFoundError:
         raise BadInput(f"{path}: not found; restore it, or name your own general text") from None
     except UnicodeDecodeError as error:

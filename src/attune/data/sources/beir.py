@@ -1,8 +1,8 @@
 """User data in the layout of BEIR (Thakur et al. 2021, arXiv 2104.08663).
 
 `corpus.jsonl` ({"_id", "title", "text"}), `queries.jsonl` ({"_id", "text"}) and `qrels/*.tsv` (query-id, corpus-id,
-score): train.tsv and, if given, dev.tsv and test.tsv; or a single file with one of these names, or all.tsv, which stage
-split then divides. Each may be .gz or .zst.
+score): train.tsv and, if given, dev.tsv (also validation.tsv, valid.tsv, val.tsv) and test.tsv; or a single file with
+one of these names, or all.tsv, which stage split then divides. Each may be .gz or .zst.
 """
 
 import re
@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from tqdm import tqdm
 
-from attune.data.sources.files.cells import Cells
+from attune.data.sources.files.cells import SPLIT_NAMES, Cells
 from attune.data.sources.files.lines import id_of, read_jsonl, read_lines, shown, text_of
 from attune.data.sources.raw import Document, Qrel, Query, RawData
 from attune.errors import BadInput, Problems
@@ -75,9 +75,9 @@ def _number(where: str) -> int:
     return int(where.rpartition(":")[2])
 
 
-_SPLITS = ("train", "dev", "test", "all")
+_SPLITS = {**SPLIT_NAMES, "all": "all"}  # by the name of the file
 _COLUMNS = ("query-id", "corpus-id", "score")
-_EXPECTED = "all.tsv, or any of train.tsv, dev.tsv and test.tsv"
+_EXPECTED = "all.tsv, or any of train.tsv, dev.tsv (also validation.tsv, valid.tsv, val.tsv) and test.tsv"
 _NAME = re.compile(r"([^.].*)\.tsv(\.gz|\.zst)?")
 _SCORE = re.compile(r"(-?[0-9]{1,9})(\.0*)?")
 
@@ -88,12 +88,13 @@ def qrels_files(folder: Path, problems: Problems) -> dict[str, Path]:
     named = [(match[1], match[0]) for match in map(_NAME.fullmatch, names) if match]
     if not named:
         problems.add(str(folder), f"no judgments; expected {_EXPECTED}, plain, .gz or .zst")
-    splits = Counter(split for split, _ in named)
-    if set(splits) - set(_SPLITS) or ("all" in splits and len(splits) > 1) or max(splits.values(), default=1) > 1:
+    splits = Counter(_SPLITS.get(stem, "") for stem, _ in named)
+    if "" in splits or ("all" in splits and len(splits) > 1) or max(splits.values(), default=1) > 1:
         got = ", ".join(shown(name)[1:-1] for _, name in named[:9])
         problems.add(str(folder), f"got {got}, expected {_EXPECTED}, each once; rename or remove the others")
         return {}
-    return {split: folder / name for split in _SPLITS for stem, name in named if stem == split}
+    by_split = {_SPLITS[stem]: folder / name for stem, name in named}
+    return {split: by_split[split] for split in dict.fromkeys(_SPLITS.values()) if split in by_split}
 
 
 class Judgments:
@@ -213,14 +214,16 @@ def read_beir(folder: Path, group: str = "", stratum: str = "") -> RawData:
     queries = _rows(folder / "queries.jsonl", partial(_query, problems, group, stratum), problems)
     _check_keys(queries, group, stratum, problems)
     judgments = Judgments(queries, documents, problems)
-    for split, file in qrels_files(folder / "qrels", problems).items():
+    files = qrels_files(folder / "qrels", problems)
+    for split, file in files.items():
         judgments.read(split, file)
     problems.check()
     raw = _without_blank(documents, queries, judgments)
     if len(raw.qrels) == 1:
         raw = replace(raw, qrels={"all": next(iter(raw.qrels.values()))})
     elif "train" not in raw.qrels:
-        problems.add(str(folder / "qrels"), "got dev.tsv and test.tsv, expected train.tsv as well; add it")
+        got = " and ".join(file.name for file in files.values())
+        problems.add(str(folder / "qrels"), f"got {got}, expected train.tsv as well; add it")
     problems.check()
     return raw
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from attune.data.sources.files.lines import id_of, is_whole, shown, text_of
 from attune.errors import Problems
 
-_SPLITS = {"": "", "train": "train", "dev": "dev", "test": "test", "validation": "dev", "valid": "dev", "val": "dev"}
+SPLIT_NAMES = {"train": "train", "dev": "dev", "test": "test", "validation": "dev", "valid": "dev", "val": "dev"}
 _RELEVANCE = re.compile(r"(-?[0-9]{1,9})(\.0*)?")
 
 
@@ -42,11 +42,11 @@ class Cells(NamedTuple):
     def split(self, column: str) -> str | None:
         """Returns train, dev, test or ""."""
         label = self.label(column)
-        if label is not None and label.lower() not in _SPLITS:
+        if label and label.lower() not in SPLIT_NAMES:
             expected = "expected train, dev (or validation, valid, val) or test"
             self.problems.add(self.where, f"column {shown(column)} is {shown(label)}, {expected}; mend it")
             return None
-        return None if label is None else _SPLITS[label.lower()]
+        return label and SPLIT_NAMES[label.lower()]
 
     def relevance(self, column: str) -> int | None:
         """Returns the relevance as an integer: accepts 2.0; negatives become 0; 1 without the column."""
