@@ -13,7 +13,7 @@ from attune.encoding.encoders import TorchEncoder, load_torch
 from attune.evaluation.scoring.measures import MEASURES
 from attune.runtime import Embedder
 from attune.stage import load_params
-from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, full_texts, scores_columns, write
+from attune.tables import CORPUS, QRELS, SPLIT_QUERIES, full_texts, scores_columns, write
 
 ROOT = Path(__file__).resolve().parent.parent
 HOSTILE = "<script>document.title = 'owned'</script><img src=x onerror=\"document.title = 'owned'\"> & <b>bold</b>"
@@ -36,9 +36,9 @@ def finished_pipeline(folder: Path, base: Path, onnx: Path) -> Path:
     rows = [(id_, title, text, id_, id_) for id_, (title, text) in DOCUMENTS.items()]
     corpus = pl.DataFrame(rows, schema=dict(CORPUS), orient="row")
     write(corpus, folder / "data/prepared/corpus.parquet", CORPUS)
-    queries = [(id_, text, id_, "", "") for id_, (text, _, _) in QUERIES.items()]
+    queries = [(id_, text, id_, id_, "", "") for id_, (text, _, _) in QUERIES.items()]
     test = folder / "data/splits/test"
-    write(pl.DataFrame(queries, dict(CLUSTERED_QUERIES), orient="row"), test / "queries.parquet", CLUSTERED_QUERIES)
+    write(pl.DataFrame(queries, dict(SPLIT_QUERIES), orient="row"), test / "queries.parquet", SPLIT_QUERIES)
     judged = [(query_id, document_id, 1) for query_id, document_id in ANSWERS.items()] + [("q0", "d6", 0)]
     write(pl.DataFrame(judged, dict(QRELS), orient="row"), test / "qrels.parquet", QRELS)
     columns = scores_columns(MEASURES)

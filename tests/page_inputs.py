@@ -12,7 +12,7 @@ from attune.evaluation.report.examples import Rankings, examples
 from attune.evaluation.report.results import SYSTEMS, Results
 from attune.evaluation.report.summary import Paired
 from attune.evaluation.scoring.measures import MEASURES, measure
-from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, RUN, Columns, write
+from attune.tables import CORPUS, QRELS, RUN, SPLIT_QUERIES, Columns, write
 from attune.tuning.curve import Point
 
 STATISTICS = {"n_resamples": 10_000, "confidence": 0.95, "power": 0.8, "max_characters": 140}
@@ -68,7 +68,7 @@ def rankings_and_corpus(folder: Path) -> tuple[Rankings, Path]:
     queries = {"query_id": [f"q{i}" for i in range(8)], "text": [f"query {i} {NASTY}" for i in range(8)]}
     qrels = pl.DataFrame([(f"q{i}", f"d{i}", 1) for i in range(8)], schema=QRELS, orient="row")
     runs = {system: run_of(ranks_of(system))[0] for system in SYSTEMS}
-    return Rankings(filled(queries, CLUSTERED_QUERIES), qrels, runs), folder / "corpus.parquet"
+    return Rankings(filled(queries, SPLIT_QUERIES), qrels, runs), folder / "corpus.parquet"
 
 
 def receipts() -> dict[str, dict[str, Any]]:
@@ -147,7 +147,7 @@ def make_results(folder: Path) -> Results:
             sliced("source", f"{NASTY[:28]} $a$", -0.1, -0.3, 0.1, 1.0),
         ],
         n_small_slices=0,
-        scores=Paired([f"q{i}" for i in range(8)], base, tuned),
+        scores=Paired([f"q{i}" for i in range(8)], np.arange(8), base, tuned),
         rankings=rankings,
         curve=[Point(0, None, 0.5), Point(10, 0.9, 0.7), Point(20, 0.8, 0.6)],
         points=points,

@@ -15,7 +15,7 @@ from attune.evaluation.drift import DriftParams, alignment
 from attune.evaluation.scoring.measures import measure
 from attune.stage import call
 from attune.stages.drift import drift
-from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, write
+from attune.tables import CORPUS, OWN_TEXTS, QRELS, SPLIT_QUERIES, write
 
 N_DOCUMENTS, N_QUERIES, N_TEXTS, DIM = 60, 9, 40, 12
 VALUES = {"max_cost": 0.05, "min_neighbour_overlap": 0.3, "min_same_cosine": 0.98, "min_stale_overlap": 0.9}
@@ -40,7 +40,8 @@ def case(tmp_path: Path) -> Path:
     ids = [f"d{i:02}" for i in range(N_DOCUMENTS)]
     write(filled({"document_id": ids}, CORPUS), tmp_path / "prepared/corpus.parquet", CORPUS)
     queries = [f"q{i}" for i in random.permutation(N_QUERIES)]
-    write(filled({"query_id": queries}, CLUSTERED_QUERIES), tmp_path / "dev/queries.parquet", CLUSTERED_QUERIES)
+    write(filled({"query_id": queries}, SPLIT_QUERIES), tmp_path / "dev/queries.parquet", SPLIT_QUERIES)
+    write(pl.DataFrame(schema=OWN_TEXTS), tmp_path / "dev/own_texts.parquet", OWN_TEXTS)
     answers = random.permutation(N_DOCUMENTS)[:N_QUERIES]
     qrels = pl.DataFrame({"query_id": queries, "document_id": [ids[i] for i in answers], "relevance": [1] * N_QUERIES})
     write(qrels.sort("query_id"), tmp_path / "dev/qrels.parquet", QRELS)

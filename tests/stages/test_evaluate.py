@@ -16,7 +16,7 @@ from attune.evaluation.scoring.groups import COLUMNS, KEPT
 from attune.evaluation.scoring.measures import MEASURES
 from attune.stage import Machine
 from attune.stages.evaluate import SCORES, EvaluateParams, evaluate
-from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, RUN, read, write
+from attune.tables import CORPUS, OWN_TEXTS, QRELS, RUN, SPLIT_QUERIES, read, write
 
 PARAMS = EvaluateParams(
     depth=100,
@@ -64,8 +64,9 @@ def case(tmp_path: Path) -> Case:
         query_ids = [f"{split}{i:02}" for i in rng.permutation(n)]
         targets = [rng.choice(N_DOCUMENTS, size=1 + i % 4, replace=False) for i in range(n)]
         columns = {"query_id": query_ids, "text": [f"topic{t[0]}" for t in targets]}
-        queries = filled(columns, CLUSTERED_QUERIES).cast(dict(CLUSTERED_QUERIES))
-        write(queries, tmp_path / f"splits/{split}/queries.parquet", CLUSTERED_QUERIES)
+        queries = filled(columns, SPLIT_QUERIES).cast(dict(SPLIT_QUERIES))
+        write(queries, tmp_path / f"splits/{split}/queries.parquet", SPLIT_QUERIES)
+        write(pl.DataFrame(schema=OWN_TEXTS), tmp_path / f"splits/{split}/own_texts.parquet", OWN_TEXTS)
         judged = [(q, document_ids[d], int(1 + d % 3)) for q, t in zip(query_ids, targets, strict=True) for d in t]
         qrels = pl.DataFrame(judged, schema=QRELS, orient="row").sort("query_id", "document_id")
         write(qrels, tmp_path / f"splits/{split}/qrels.parquet", QRELS)
@@ -190,8 +191,8 @@ def test_embeddings_with_nan_are_refused(case: Case) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (pl.lit("nowhere").alias("document_id"), "judgments with an unknown document_id"),
-        (pl.lit("nobody").alias("query_id"), "judgments with an unknown query_id"),
+        (pl.lit("nowhere").alias("document_id"), r"qrels.parquet: \d+ rows with an unknown document_id"),
+        (pl.lit("nobody").alias("query_id"), r"qrels.parquet: \d+ rows with an unknown query_id"),
         (pl.lit(0, pl.Int64).alias("relevance"), "12 of 12 queries have no relevant document"),
     ],
 )
@@ -200,6 +201,51 @@ def test_judgments_that_do_not_fit_are_refused(case: Case, change: pl.Expr, mess
     path = case.root / "splits/test/qrels.parquet"
     write(read(path, QRELS).with_columns(change), path, QRELS)
     with pytest.raises(BadInput, match=message):
+        case.run()
+
+
+def ranking(case: Case, query_id: str, out: str) -> list[str]:
+    """Returns the document ids that a run ranks for a query, best first."""
+    run = read(case.root / out / "run.parquet", RUN)
+    return run.filter(query_id=query_id).sort("rank")["document_id"].to_list()
+
+
+@pytest.mark.parametrize("system", ["base", "bm25"])
+def test_documents_with_the_querys_own_text_are_left_out_of_its_ranking(case: Case, system: str) -> None:
+    """Its two first documents are taken out, the others move up to the full depth; no other query's ranking changes."""
+    case.run(system, out="before")
+    table = read(case.root / "splits/test/queries.parquet", SPLIT_QUERIES)
+    query_id, other = table["query_id"][3], table["query_id"][4]
+    first = ranking(case, query_id, "before")[:2]
+    own = pl.DataFrame({"query_id": [query_id] * len(first), "document_id": first}, dict(OWN_TEXTS))
+    write(own, case.root / "splits/test/own_texts.parquet", OWN_TEXTS)
+    case.run(system, out="after")
+    case.run(system, out="deeper", depth=102)
+    assert ranking(case, query_id, "after") == ranking(case, query_id, "deeper")[:100]
+    assert ranking(case, query_id, "after")[: 100 - len(first)] == ranking(case, query_id, "before")[len(first) :]
+    assert len(ranking(case, query_id, "after")) == (100 if system == "base" else 0)
+    assert ranking(case, other, "after") == ranking(case, other, "before")
+
+
+def test_own_texts_are_left_out_of_samples_and_truncated_dimensions_too(case: Case) -> None:
+    """With every unjudged document left out, nothing stands above the judged ones: recall is 1 in every figure."""
+    clean = case.run(truncate_dims=[3], n_train_sample=4, out="clean")
+    document_ids = read(case.root / "prepared/corpus.parquet", CORPUS).select("document_id")
+    for name in ("train", "test", "dev"):
+        qrels = read(case.root / f"splits/{name}/qrels.parquet", QRELS)
+        pairs = qrels.select("query_id").unique().join(document_ids, how="cross")
+        unjudged = pairs.join(qrels, on=["query_id", "document_id"], how="anti")
+        write(unjudged, case.root / f"splits/{name}/own_texts.parquet", OWN_TEXTS)
+    receipt = case.run(truncate_dims=[3], n_train_sample=4, out="left_out")
+    for key in ("recall@10", "train_recall@10", "dev_recall@10", "dim_3_recall@10", "dim_3_dev_recall@10"):
+        assert receipt[key] == 1.0 > clean[key]
+
+
+def test_an_own_text_of_an_unknown_query_is_refused(case: Case) -> None:
+    """The line names the file and the id."""
+    own = pl.DataFrame({"query_id": ["nobody"], "document_id": ["d000"]}, dict(OWN_TEXTS))
+    write(own, case.root / "splits/dev/own_texts.parquet", OWN_TEXTS)
+    with pytest.raises(BadInput, match=r"own_texts.parquet: 1 rows with an unknown query_id \(first: 'nobody'\)"):
         case.run()
 
 
@@ -242,7 +288,7 @@ def test_more_dimensions_than_there_are_is_bad_input(case: Case) -> None:
 def test_paraphrases_are_scored_where_there_are_some(case: Case) -> None:
     """An empty split is left out; a copy of test scores as test does."""
     assert case.run()["n_paraphrases"] == 0
-    for file in ("queries.parquet", "qrels.parquet"):
+    for file in ("queries.parquet", "qrels.parquet", "own_texts.parquet"):
         shutil.copy(case.root / "splits/test" / file, case.root / "splits/paraphrases" / file)
     shutil.copy(case.root / "embeddings/test.npy", case.root / "embeddings/paraphrases.npy")
     receipt = case.run()

@@ -19,7 +19,7 @@ from attune.stage import Machine, call
 from attune.stages.embed import EmbedParams, embed
 from attune.stages.evaluate import EvaluateParams, evaluate
 from attune.stages.seeds import REPORTED, SeedsParams, seeds
-from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, seed_scores_columns, write
+from attune.tables import CORPUS, OWN_TEXTS, QRELS, SPLIT_QUERIES, seed_scores_columns, write
 
 MACHINE = Machine(threads=1, precision="fp32", batch_tokens=512)
 RESAMPLING = Resampling(n_resamples=500, confidence=0.9, seed=3)
@@ -41,8 +41,9 @@ class Case:
             names = [f"{split}{i:02}" for i in reversed(range(len(of_pairs)))]
             columns = {"query_id": names, "text": [f"find {b} and {a}" for a, b in of_pairs]}
             queries = pl.DataFrame(columns, schema={"query_id": pl.String, "text": pl.String})
-            queries = queries.with_columns(cluster_id=pl.lit(""), given_split=pl.lit(""), stratum=pl.lit(""))
-            write(queries, root / f"splits/{split}/queries.parquet", CLUSTERED_QUERIES)
+            rest = {name: pl.lit("") for name in SPLIT_QUERIES if name not in columns}
+            write(queries.with_columns(**rest), root / f"splits/{split}/queries.parquet", SPLIT_QUERIES)
+            write(pl.DataFrame(schema=OWN_TEXTS), root / f"splits/{split}/own_texts.parquet", OWN_TEXTS)
             rows = [pairs.index(pair) for pair in of_pairs]
             judged = [(name, ids[row], 2) for name, row in zip(names, rows, strict=True)]
             judged += [(name, ids[row + 50], 1) for name, row in zip(names[::3], rows[::3], strict=True)]

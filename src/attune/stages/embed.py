@@ -19,7 +19,7 @@ from attune.encoding.shards import Assignment, distinct, encode_shards, write_ve
 from attune.errors import BadInput
 from attune.runtime import Embedder
 from attune.stage import AfterCommit, Out, Receipt, discard, run
-from attune.tables import CLUSTERED_QUERIES, CORPUS, full_texts, read
+from attune.tables import CORPUS, SPLIT_QUERIES, full_texts, read
 
 # Mining needs train queries; shipped models are scored only, and models of a round are only mined with.
 SCORED = ("dev", "test", "paraphrases")
@@ -107,7 +107,7 @@ def embed(
     if system not in SPLITS_OF:
         raise BadInput(f"embed: system is {system!r}, expected one of {', '.join(SPLITS_OF)}")
     tables = [splits / split / "queries.parquet" for split in SPLITS_OF[system]]
-    texts = {file.parent.name: read(file, CLUSTERED_QUERIES)["text"].to_list() for file in tables}
+    texts = {file.parent.name: read(file, SPLIT_QUERIES)["text"].to_list() for file in tables}
     texts["corpus"] = full_texts(read(prepared / "corpus.parquet", CORPUS))
     precision = precision_of(system, params)
     encoder = load_encoder(system, model, precision, params)

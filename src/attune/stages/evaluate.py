@@ -1,13 +1,13 @@
 """Ranks the whole corpus for every dev and test query and scores the rankings per query.
 
-Every system, BM25 included, is scored by this one piece of code on the same queries. Embeddings are read, not made, so
-scoring again after a change to a measure takes a minute or two, stage probe included. Where train queries are embedded,
-a sample of them is scored as well: a gain on train without one on test is overfitting.
+Every system, BM25 included, is scored by this one piece of code on the same queries; documents with the query's own
+text are left out of its ranking (split.leave_out_own_text). Embeddings are read, not made, so scoring again after a
+change to a measure takes a minute or two, stage probe included. Where train queries are embedded, a sample of them is
+scored as well: a gain on train without one on test is overfitting.
 """
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -51,19 +51,19 @@ Ranker = Callable[[Split], tuple[Float32, Int64]]
 def sample(split: Split, n: int, seed: int) -> Split:
     """Draws at most n queries of a split: those with the lowest hashed ids, so that added queries replace few."""
     keys = [hashlib.sha256(f"{seed}:{id_}".encode()).digest() for id_ in split.query_ids]
-    rows = np.sort(np.argsort(np.array(keys), kind="stable")[:n])
-    place = np.full(len(keys), -1)
-    place[rows] = np.arange(len(rows))
-    judgments = split.judgments[place[split.judgments[:, 0]] >= 0]
-    judgments = np.column_stack([place[judgments[:, 0]], judgments[:, 1:]])
-    texts = [split.texts[row] for row in rows]
-    return replace(split, query_ids=split.query_ids.gather(rows), texts=texts, judgments=judgments, rows=rows)
+    return split.take(np.sort(np.argsort(np.array(keys), kind="stable")[:n]))
 
 
 def bm25_ranker(params: EvaluateParams, corpus: pl.DataFrame) -> Ranker:
     """Returns a ranker by BM25, from the texts alone."""
     texts = full_texts(corpus)
-    return lambda split: bm25_top_k(split.texts, texts, params.depth, params.bm25_k1, params.bm25_b)
+
+    def ranked(split: Split) -> tuple[Float32, Int64]:
+        depth = params.depth + split.most_own_texts
+        scores, rows = bm25_top_k(split.texts, texts, depth, params.bm25_k1, params.bm25_b)
+        return split.without_own_texts(scores, rows, params.depth)
+
+    return ranked
 
 
 def dense_ranker(params: EvaluateParams, source: Path, n_documents: int, dim: int | None = None) -> Ranker:
@@ -74,9 +74,9 @@ def dense_ranker(params: EvaluateParams, source: Path, n_documents: int, dim: in
     def ranked(split: Split) -> tuple[Float32, Int64]:
         path = source / f"{split.name}.npy"
         queries = load_embeddings(path, split.n_in_file, f"the {split.name} queries")[split.rows]
-        return top_k(
-            queries if dim is None else truncated(queries, dim), documents, params.depth, params.machine.threads
-        )
+        queries = queries if dim is None else truncated(queries, dim)
+        scores, rows = top_k(queries, documents, params.depth + split.most_own_texts, params.machine.threads)
+        return split.without_own_texts(scores, rows, params.depth)
 
     return ranked
 

@@ -78,7 +78,8 @@ def score_encoder(encoder: "TorchEncoder", corpus: pl.DataFrame, splits: Path, t
     for name in SPLITS_SCORED:
         split = load_split(splits / name, corpus)
         vectors = encoder.encode_query(split.texts, show_progress=True)
-        _, rows = top_k(vectors, documents, DEPTH, threads)
+        scores, rows = top_k(vectors, documents, DEPTH + split.most_own_texts, threads)
+        _, rows = split.without_own_texts(scores, rows, DEPTH)
         values = measure(rows, split.judgments)
         tables.append(pl.DataFrame({"query_id": split.query_ids}).with_columns(split=pl.lit(name), **values))
     return pl.concat(tables)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from attune.errors import BadInput
 from attune.evaluation.scoring.measures import MEASURES
-from attune.tables import CLUSTERED_QUERIES, QRELS, read, scores_columns
+from attune.tables import QRELS, SPLIT_QUERIES, read, scores_columns
 
 MEASURE = "ndcg@10"
 
@@ -83,7 +83,7 @@ def read_answers(root: Path) -> dict[str, set[str]]:
 
 
 def _texts(root: Path) -> dict[str, str]:
-    queries = read(root / "data/splits/test/queries.parquet", CLUSTERED_QUERIES)
+    queries = read(root / "data/splits/test/queries.parquet", SPLIT_QUERIES)
     return dict(queries.select("query_id", "text").iter_rows())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from attune.tables import CLUSTERED_QUERIES, CORPUS, LEXICAL, QRELS, RUN, SEMANTIC, Leak, read
+from attune.tables import CLUSTERED_QUERIES, CORPUS, LEXICAL, QRELS, RUN, SEMANTIC, SPLIT_QUERIES, Leak, read
 
 # A text that leaks in several ways is shown under the first of these kinds.
 KINDS = ("shared_documents", *LEXICAL, *SEMANTIC)
@@ -35,7 +35,7 @@ def read_rankings(runs: Path, test: Path, systems: Sequence[str]) -> Rankings:
     Raises:
         BadInput: a table is missing or is not the table its stage writes.
     """
-    queries = read(test / "queries.parquet", CLUSTERED_QUERIES)
+    queries = read(test / "queries.parquet", SPLIT_QUERIES)
     of_test = {
         system: read(runs / system / "run.parquet", RUN).join(queries, on="query_id", how="semi") for system in systems
     }

@@ -1,14 +1,18 @@
-"""A split in the form evaluation needs: queries in their file's order, judgments as rows of queries and corpus."""
+"""A split in the form evaluation needs: queries in their file's order, judgments as rows of queries and corpus.
 
-from dataclasses import dataclass
+Where queries are themselves documents (duplicate questions, product to product), a query's own text would take the
+first place of its ranking. `Split.without_own_texts` takes it out (split.leave_out_own_text).
+"""
+
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from attune.errors import BadInput
-from attune.runtime.arrays import Int64
-from attune.tables import CLUSTERED_QUERIES, QRELS, read
+from attune.runtime.arrays import Float32, Int64
+from attune.tables import OWN_TEXTS, QRELS, SPLIT_QUERIES, read
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,9 @@ class Split:
         name: of the split.
         query_ids: in the order of the file.
         texts: of the queries, in the same order.
+        cluster_ids: clusters that the split's protocol (split.by) keeps whole, one per query.
         judgments: (n_judgments, 3) query row, document row, relevance.
+        own_texts: (n, 2) query row, document row of documents with the query's own text, left out of its ranking.
         rows: (n_queries,) rows of the queries in the split's file, and so in its embeddings.
         n_in_file: number of queries in the file; more than `texts` in a sample.
     """
@@ -27,32 +33,70 @@ class Split:
     name: str
     query_ids: pl.Series
     texts: list[str]
+    cluster_ids: pl.Series
     judgments: Int64
+    own_texts: Int64
     rows: Int64
     n_in_file: int
+
+    @property
+    def most_own_texts(self) -> int:
+        """Largest number of documents that are left out of one query's ranking: how much deeper to search."""
+        return int(np.bincount(self.own_texts[:, 0], minlength=1).max())
+
+    def without_own_texts(self, scores: Float32, rows: Int64, depth: int) -> tuple[Float32, Int64]:
+        """Returns a ranking without the documents that have the query's own text, cut to a depth.
+
+        Args:
+            scores: (n_queries, n) of the ranked documents.
+            rows: (n_queries, n) document rows, -1 where nothing is ranked.
+            depth: of the returned ranking; n should be larger by `most_own_texts`.
+
+        Returns:
+            Scores and document rows, (n_queries, min(n, depth)); row -1 and score 0 where nothing is ranked.
+        """
+        if len(self.own_texts):
+            own_keys = (self.own_texts[:, 0] << 32) + self.own_texts[:, 1]
+            is_own = np.isin((np.arange(len(rows))[:, None] << 32) + rows, own_keys)
+            order = np.argsort(is_own, axis=1, kind="stable")
+            rows = np.take_along_axis(np.where(is_own, -1, rows), order, axis=1)
+            scores = np.take_along_axis(np.where(is_own, np.float32(0), scores), order, axis=1)
+        return scores[:, :depth], rows[:, :depth]
+
+    def take(self, rows: Int64) -> "Split":
+        """Returns a sample of the split: the queries in these rows, ascending, and what belongs to them."""
+        place = np.full(len(self.texts), -1)
+        place[rows] = np.arange(len(rows))
+
+        def kept(pairs: Int64) -> Int64:
+            pairs = pairs[place[pairs[:, 0]] >= 0]
+            return np.column_stack([place[pairs[:, 0]], pairs[:, 1:]])
+
+        return replace(
+            self,
+            query_ids=self.query_ids.gather(rows),
+            texts=[self.texts[row] for row in rows],
+            cluster_ids=self.cluster_ids.gather(rows),
+            judgments=kept(self.judgments),
+            own_texts=kept(self.own_texts),
+            rows=self.rows[rows],
+        )
 
 
 def load_split(folder: Path, corpus: pl.DataFrame) -> Split:
     """Reads a split and turns the ids of its judgments into rows.
 
     Args:
-        folder: holds queries.parquet and qrels.parquet.
+        folder: holds queries.parquet, qrels.parquet and own_texts.parquet.
         corpus: whose document rows the judgments get.
 
     Raises:
         BadInput: a judgment names an unknown query or document, or a query has no relevant document.
     """
-    queries = read(folder / "queries.parquet", CLUSTERED_QUERIES)
-    qrels = read(folder / "qrels.parquet", QRELS)
-    judged = qrels.join(queries.select("query_id").with_row_index("query_row"), on="query_id", how="left")
-    judged = judged.join(corpus.select("document_id").with_row_index("document_row"), on="document_id", how="left")
-    for row, id_ in (("query_row", "query_id"), ("document_row", "document_id")):
-        unknown = judged.filter(pl.col(row).is_null())
-        if unknown.height:
-            raise BadInput(
-                f"{folder / 'qrels.parquet'}: {unknown.height} judgments with an unknown {id_} "
-                f"(first: {unknown[id_][0]!r}); run `dvc repro`"
-            )
+    queries = read(folder / "queries.parquet", SPLIT_QUERIES)
+    judged = _with_rows(folder / "qrels.parquet", read(folder / "qrels.parquet", QRELS), queries, corpus)
+    own_texts = read(folder / "own_texts.parquet", OWN_TEXTS)
+    own_texts = _with_rows(folder / "own_texts.parquet", own_texts, queries, corpus)
     relevant = judged.filter(pl.col("relevance") > 0)
     without = queries.join(relevant, on="query_id", how="anti")
     if without.height:
@@ -60,6 +104,26 @@ def load_split(folder: Path, corpus: pl.DataFrame) -> Split:
             f"{folder}: {without.height} of {queries.height} queries have no relevant document "
             f"(first: {without['query_id'][0]!r}); judge or remove them"
         )
-    judgments = judged.select(pl.col("query_row", "document_row", "relevance").cast(pl.Int64)).to_numpy()
-    rows = np.arange(queries.height)
-    return Split(folder.name, queries["query_id"], queries["text"].to_list(), judgments, rows, queries.height)
+    return Split(
+        name=folder.name,
+        query_ids=queries["query_id"],
+        texts=queries["text"].to_list(),
+        cluster_ids=queries["cluster_id"],
+        judgments=judged.select(pl.col("query_row", "document_row", "relevance").cast(pl.Int64)).to_numpy(),
+        own_texts=own_texts.select(pl.col("query_row", "document_row").cast(pl.Int64)).to_numpy(),
+        rows=np.arange(queries.height),
+        n_in_file=queries.height,
+    )
+
+
+def _with_rows(file: Path, table: pl.DataFrame, queries: pl.DataFrame, corpus: pl.DataFrame) -> pl.DataFrame:
+    """Adds query_row and document_row to a table of a split; refuses unknown ids."""
+    rows = table.join(queries.select("query_id").with_row_index("query_row"), on="query_id", how="left")
+    rows = rows.join(corpus.select("document_id").with_row_index("document_row"), on="document_id", how="left")
+    for row, id_ in (("query_row", "query_id"), ("document_row", "document_id")):
+        unknown = rows.filter(pl.col(row).is_null())
+        if unknown.height:
+            raise BadInput(
+                f"{file}: {unknown.height} rows with an unknown {id_} (first: {unknown[id_][0]!r}); run `dvc repro`"
+            )
+    return rows
