@@ -1,4 +1,4 @@
-"""Merging chooses the smallest share that keeps general text and dev gain; shares 0 and 1 are exact."""
+"""Merging chooses the smallest share that keeps general text, near domain and dev gain; shares 0 and 1 are exact."""
 
 import json
 import shutil
@@ -18,9 +18,21 @@ from safetensors.torch import load_file, save_file
 from attune.encoding.encoders import TorchEncoder, load_torch
 from attune.errors import BadInput
 from attune.stage import call
-from attune.stages.merge import Choice, MergeParams, Share, choose, general_task, merge, retention
-from attune.tables import CLUSTERED_QUERIES, CORPUS, DOCUMENT_IDS, QRELS, write
-from attune.tuning.dev import read_dev
+from attune.stages.merge import (
+    Choice,
+    Floors,
+    MergeParams,
+    Share,
+    choose,
+    curve,
+    general_task,
+    kept,
+    merge,
+    read_near_domain,
+    score_shares,
+)
+from attune.tables import CORPUS, DOCUMENT_IDS, OWN_TEXTS, QRELS, SPLIT_QUERIES, write
+from attune.tuning.dev import RetrievalTask, read_dev
 from attune.tuning.general_text import GeneralText, Pair, read_general_text
 from attune.tuning.interpolation import Interpolation, interpolate
 
@@ -108,38 +120,100 @@ def test_the_smallest_share_that_keeps_general_score_and_gain_is_chosen(
     shares: list[tuple[float, float, float]], expected: float, is_met: bool
 ) -> None:
     """Case by case, with min_retention .98 and min_gain_kept .9."""
-    choice = choose([Share(*share) for share in shares], BASE, 0.98, 0.9)
+    choice = choose([Share(*share) for share in shares], BASE, Floors(0.98, 1.0), 0.9)
     assert (choice.share.weight, choice.is_retention_met) == (expected, is_met)
 
 
-def test_a_score_equal_to_the_base_meets_a_min_retention_of_1() -> None:
-    """Retention of exactly 1 qualifies; where the base scores 0, there is nothing to lose."""
-    same = Share(1.0, 0.6, BASE.general)
-    assert choose([same], BASE, 1.0, 1.0) == Choice(same, True)
-    assert retention(Share(1.0, 0.6, 0.0), Share(0.0, 0.5, 0.0)) == 1.0
+NEAR_BASE = Share(0.0, 0.5, 0.8, (0.6, 0.4))
+
+
+@pytest.mark.parametrize(
+    ("shares", "min_near_domain", "expected", "is_met"),
+    [
+        # 0.6 loses on the first task, 0.8 on the second, however good the mean and dev are: 0.4 is left
+        ([(0.4, 0.6, 0.8, (0.6, 0.4)), (0.6, 0.7, 0.8, (0.59, 0.5)), (0.8, 0.8, 0.8, (0.7, 0.39))], 1.0, 0.4, (1, 1)),
+        # .95 of .6 is .57: 0.6 is allowed, 0.8 keeps .9 of it
+        ([(0.4, 0.6, 0.8, (0.6, 0.4)), (0.6, 0.7, 0.8, (0.575, 0.4)), (0.8, 0.8, 0.8, (0.54, 0.4))], 0.95, 0.6, (1, 1)),
+        # a floor of 0 allows everything
+        ([(0.4, 0.6, 0.8, (0.6, 0.4)), (0.8, 0.8, 0.8, (0.0, 0.0))], 0.0, 0.8, (1, 1)),
+        # 0.4 meets one floor and 0.6 the other, none both: 0.4 falls .03 short, 0.6 by .08 (of .98)
+        ([(0.4, 0.6, 0.8, (0.582, 0.4)), (0.6, 0.7, 0.72, (0.6, 0.4))], 1.0, 0.4, (1, 0)),
+        # 0.4 falls .1 short near the domain, 0.6 by .08 on general text
+        ([(0.4, 0.6, 0.8, (0.54, 0.4)), (0.6, 0.7, 0.72, (0.6, 0.4))], 1.0, 0.6, (0, 1)),
+        # the worst floor counts: 0.4 misses by .05 once, 0.6 by .04 on each task and .03 on general text
+        ([(0.4, 0.6, 0.8, (0.57, 0.4)), (0.6, 0.7, 0.76, (0.576, 0.384))], 1.0, 0.6, (0, 0)),
+        # equally short: the better on dev; then the smaller share
+        ([(0.4, 0.6, 0.8, (0.57, 0.4)), (0.6, 0.7, 0.8, (0.6, 0.38))], 1.0, 0.6, (1, 0)),
+        ([(0.4, 0.7, 0.8, (0.57, 0.4)), (0.6, 0.7, 0.8, (0.6, 0.38))], 1.0, 0.4, (1, 0)),
+        # the base itself, where it is a candidate
+        ([(0.0, 0.5, 0.8, (0.6, 0.4)), (0.6, 0.7, 0.8, (0.5, 0.4))], 1.0, 0.0, (1, 1)),
+    ],
+)
+def test_every_near_domain_task_has_to_keep_the_bases_score(
+    shares: list[tuple[float, float, float, tuple[float, ...]]],
+    min_near_domain: float,
+    expected: float,
+    is_met: tuple[int, int],
+) -> None:
+    """Case by case, with min_retention .98 and min_gain_kept 1; a mean over tasks does not make up for one of them."""
+    choice = choose([Share(*share) for share in shares], NEAR_BASE, Floors(0.98, min_near_domain), 1.0)
+    assert choice.share.weight == expected
+    assert (choice.is_retention_met, choice.is_near_domain_met) == is_met
+
+
+def test_a_score_equal_to_the_base_meets_a_floor_of_1() -> None:
+    """Exactly the base's scores qualify; where the base scores 0, there is nothing to lose."""
+    same = Share(1.0, 0.6, BASE.general, (0.1, 0.0))
+    base = BASE._replace(near_domain=(0.1, 0.0))
+    assert choose([same], base, Floors(1.0, 1.0), 1.0) == Choice(same, True, True)
+    assert kept(0.0, 0.0) == 1.0 and kept(0.3, 0.4) == pytest.approx(0.75)
+
+
+SCORES = st.floats(0, 1)
 
 
 @given(
-    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=8),
+    st.lists(st.tuples(SCORES, SCORES, SCORES, st.tuples(SCORES, SCORES)), min_size=1, max_size=8),
+    st.floats(0, 1),
     st.floats(0, 1),
     st.floats(0, 1),
 )
 @settings(max_examples=200)
 def test_the_chosen_share_keeps_the_gain_and_no_smaller_one_does(
-    shares: list[tuple[float, float, float]], min_retention: float, min_gain_kept: float
+    shares: list[tuple[float, float, float, tuple[float, float]]],
+    min_retention: float,
+    min_near_domain: float,
+    min_gain_kept: float,
 ) -> None:
     """Against the definition in plain Python, at random scores and limits."""
     candidates = [Share(*share) for share in shares]
-    choice = choose(candidates, BASE, min_retention, min_gain_kept)
-    retaining = [share for share in candidates if share.general / BASE.general >= min_retention]
-    assert choice.is_retention_met == bool(retaining)
-    if retaining:
-        gain = max(share.dev for share in retaining) - BASE.dev
-        required = BASE.dev + (min_gain_kept * gain if gain > 0 else gain)
-        assert choice.share in retaining and choice.share.dev >= required - 2e-6
-        assert all(share.dev < required for share in retaining if share.weight < choice.share.weight)
+    choice = choose(candidates, NEAR_BASE, Floors(min_retention, min_near_domain), min_gain_kept)
+    allowed = [
+        share
+        for share in candidates
+        if share.general / 0.8 >= min_retention
+        and share.near_domain[0] / 0.6 >= min_near_domain
+        and share.near_domain[1] / 0.4 >= min_near_domain
+    ]
+    assert (choice.is_retention_met and choice.is_near_domain_met) == bool(allowed)
+    if allowed:
+        gain = max(share.dev for share in allowed) - NEAR_BASE.dev
+        required = NEAR_BASE.dev + (min_gain_kept * gain if gain > 0 else gain)
+        assert choice.share in allowed and choice.share.dev >= required - 2e-6
+        assert all(share.dev < required for share in allowed if share.weight < choice.share.weight)
     else:
-        assert all(choice.share.general >= share.general - 1e-6 for share in candidates)
+        short = [
+            max(min_retention - general / 0.8, min_near_domain - one / 0.6, min_near_domain - two / 0.4)
+            for _, _, general, (one, two) in candidates
+        ]
+        assert short[candidates.index(choice.share)] <= min(short) + 1e-6
+
+
+def test_the_curve_has_the_mean_of_the_near_domain_tasks() -> None:
+    """.6 and .4 give .5; without tasks the cell is empty."""
+    shares = [NEAR_BASE, Share(1.0, 0.7, 0.7, (0.5, 0.1))]
+    assert curve(shares, shares[1])["near_domain_ndcg@10"].to_list() == [0.5, 0.3]
+    assert curve([BASE], BASE)["near_domain_ndcg@10"].to_list() == [None]
 
 
 @pytest.mark.parametrize(("min_gain_kept", "weight"), [(1.0, 1.0), (0.98, 0.5)])
@@ -169,6 +243,8 @@ def test_the_general_task_is_of_the_evaluation_half_alone() -> None:
         {"shares": [-0.1]},
         {"round": "../r1"},
         {"min_retention": 1.1},
+        {"min_near_domain": 1.1},
+        {"min_near_domain": -0.1},
         {"min_gain_kept": -0.1},
         {"min_gain_kept": 1.1},
     ],
@@ -184,6 +260,7 @@ def params(**changes: object) -> MergeParams:
         "round": "r1",
         "shares": [1.0],
         "min_retention": 0.0,
+        "min_near_domain": 0.0,
         "min_gain_kept": 1.0,
         "general": "general.jsonl",
     }
@@ -192,7 +269,7 @@ def params(**changes: object) -> MergeParams:
 
 
 class Case:
-    """A base, a round of two seeds, sixteen dev documents of two words with a query each, and general pairs."""
+    """A base, a round of two seeds, 16 dev documents of two words with a query each, 16 of train, and general pairs."""
 
     def __init__(self, root: Path, base: Path) -> None:
         self.root = root
@@ -203,16 +280,40 @@ class Case:
         pairs = list(zip(WORDS, WORDS[1:] + WORDS[:1], strict=True))
         ids = [f"d{i:02}" for i in range(len(pairs))]
         texts = [f"{one} {other} of the data" for one, other in pairs]
-        columns = {"document_id": ids, "title": [""] * len(ids), "text": texts, "duplicate_of": ids, "cluster_id": ids}
+        others = [f"t{i:02}" for i in range(len(pairs))]
+        texts += [f"{one} of every {other}" for one, other in pairs]
+        every = [*ids, *others]
+        columns = {"document_id": every, "title": [""] * 32, "text": texts, "duplicate_of": every, "cluster_id": every}
         write(pl.DataFrame(columns, schema=CORPUS), root / "prepared" / "corpus.parquet", CORPUS)
         queries = pl.DataFrame({"query_id": ids, "text": [f"find {other} and {one}" for one, other in pairs]})
-        queries = queries.with_columns(cluster_id=pl.lit(""), given_split=pl.lit(""), stratum=pl.lit(""))
-        write(queries, root / "dev" / "queries.parquet", CLUSTERED_QUERIES)
+        blank = ("cluster_id", "near_group", "given_split", "stratum")
+        queries = queries.with_columns(pl.lit("").alias(name) for name in blank)
+        write(queries, root / "dev" / "queries.parquet", SPLIT_QUERIES)
         judged = pl.DataFrame({"query_id": ids, "document_id": ids}).with_columns(relevance=pl.lit(1, pl.Int64))
         write(judged, root / "dev" / "qrels.parquet", QRELS)
         write(judged.select("document_id"), root / "dev" / "documents.parquet", DOCUMENT_IDS)
+        write(pl.DataFrame(schema=OWN_TEXTS), root / "dev" / "own_texts.parquet", OWN_TEXTS)
+        write(pl.DataFrame({"document_id": others}), root / "train" / "documents.parquet", DOCUMENT_IDS)
+        (root / "near_domain").mkdir()
         lines = [{"query": f"the {b} of a {a}", "passage": f"a {a} with {b} and more"} for a, b in pairs]
         (root / "general.jsonl").write_text("\n".join(map(json.dumps, lines)))
+
+    def add_near_domain(self, name: str) -> None:
+        """Writes a near-domain task: dev's documents with more words and a title, one short query each."""
+        folder = self.root / "near_domain" / name
+        (folder / "qrels").mkdir(parents=True)
+        words = list(enumerate(zip(WORDS, WORDS[1:] + WORDS[:1], strict=True)))
+        documents = [{"_id": f"d{i:02}", "title": b, "text": f"{a} {b} in short"} for i, (a, b) in words]
+        queries = [{"_id": f"q{i:02}", "text": f"{b} {a}"} for i, (a, b) in words]
+        (folder / "corpus.jsonl").write_text("\n".join(map(json.dumps, documents)))
+        (folder / "queries.jsonl").write_text("\n".join(map(json.dumps, queries)))
+        judged = [f"q{i:02}\td{i:02}\t1\n" for i, _ in words]
+        (folder / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(judged))
+
+    def dev(self, n_documents: int = 8) -> RetrievalTask:
+        corpus = pl.read_parquet(self.root / "prepared/corpus.parquet")
+        texts = dict(corpus.select("document_id", "text").iter_rows())
+        return read_dev(self.root / "dev", texts, self.root / "train" / "documents.parquet", n_documents)
 
     def tune(self, seed: int, noise: float) -> None:
         """Writes the base's weights with noise, in standard deviations of each tensor, instead of training."""
@@ -234,6 +335,9 @@ class Case:
             first=first,
             prepared=self.root / "prepared",
             dev_split=self.root / "dev",
+            train_documents=self.root / "train" / "documents.parquet",
+            n_dev_documents=8,
+            near_domain=self.root / "near_domain",
             out=self.root / "tuned",
             seeds=self.root / "seeds",
             curve_file=self.root / "merge.csv",
@@ -259,7 +363,7 @@ def test_share_1_copies_the_rounds_files_byte_for_byte(case: Case) -> None:
     assert files_of(case.root / "seeds" / "7") == files_of(case.root / "r1" / "7")
     assert json.loads((case.root / "seeds" / "seeds.json").read_text()) == {"first": 13, "others": [7]}
     curve = pl.read_csv(case.root / "merge.csv")
-    assert curve.columns == ["share", "dev_ndcg@10", "general_ndcg@10", "is_chosen"]
+    assert curve.columns == ["share", "dev_ndcg@10", "general_ndcg@10", "near_domain_ndcg@10", "is_chosen"]
     assert curve["share"].to_list() == [0.0, 1.0] and curve["is_chosen"].to_list() == [False, True]
     assert case.run(first=7)["share"] == 1.0
     assert files_of(case.root / "tuned") == files_of(case.root / "r1" / "7")
@@ -291,10 +395,8 @@ def test_the_saved_encoder_is_the_weighted_mean_that_was_scored(case: Case) -> N
         for name, value in merged.items():
             if value.is_floating_point():
                 np.testing.assert_allclose(value, 0.4 * tuned[name] + 0.6 * base[name], rtol=1e-5, atol=1e-6)
-    texts = dict(pl.read_parquet(case.root / "prepared/corpus.parquet").select("document_id", "text").iter_rows())
-    assert receipt["dev_ndcg@10"] == pytest.approx(
-        ndcg(case.root / "tuned", read_dev(case.root / "dev", texts)), abs=1e-6
-    )
+    assert receipt["dev_ndcg@10"] == pytest.approx(ndcg(case.root / "tuned", case.dev()), abs=1e-6)
+    assert receipt["n_dev_documents"] == 16 + 8
     general = general_task(read_general_text(case.root / "general.jsonl"))
     assert receipt["general_ndcg@10"] == pytest.approx(ndcg(case.root / "tuned", general), abs=1e-6)
     assert receipt["base_general_ndcg@10"] == pytest.approx(ndcg(case.base, general), abs=1e-6)
@@ -326,6 +428,68 @@ def test_min_retention_limits_the_share_of_a_ruined_encoder(case: Case) -> None:
     assert (worst["share"], worst["is_retention_met"]) == (1.0, False)
     kept = worst["general_ndcg@10"] / worst["base_general_ndcg@10"]
     assert kept < 0.9 and worst["retention"] == pytest.approx(kept, abs=1e-5)
+
+
+def test_the_receipt_has_each_near_domain_task_beside_the_base(case: Case) -> None:
+    """Scores equal an evaluation of the saved model alone, with the title before the text; the curve has the mean."""
+    for name in ("as_indexed", "as_typed"):
+        case.add_near_domain(name)
+    receipt = case.run(shares=[0.4])
+    tasks = read_near_domain(case.root / "near_domain")
+    assert list(tasks) == ["as_indexed", "as_typed"]
+    assert tasks["as_typed"].corpus["d00"] == "graph array graph in short"
+    for name, task in tasks.items():
+        assert receipt[f"near_{name}_ndcg@10"] == pytest.approx(ndcg(case.root / "tuned", task), abs=1e-6)
+        assert receipt[f"base_near_{name}_ndcg@10"] == pytest.approx(ndcg(case.base, task), abs=1e-6)
+        assert receipt[f"n_near_{name}_queries"] == 16
+    share_kept = receipt["near_as_typed_ndcg@10"] / receipt["base_near_as_typed_ndcg@10"]
+    assert receipt["near_domain_kept"] == pytest.approx(share_kept, abs=1e-5) and receipt["is_near_domain_met"]
+    near = pl.read_csv(case.root / "merge.csv")["near_domain_ndcg@10"]
+    assert near[1] == pytest.approx(receipt["near_as_typed_ndcg@10"], abs=1e-6)
+
+
+def test_a_ruined_near_domain_limits_the_share(case: Case) -> None:
+    """Noise of six standard deviations: a floor of 1 sends the choice back to the base's side, or says it is missed."""
+    case.add_near_domain("as_typed")
+    for seed in (13, 7):
+        case.tune(seed, 6.0)
+    assert case.run(shares=[0.0, 1.0], min_near_domain=1.0)["share"] == 0.0
+    missed = case.run(shares=[1.0], min_near_domain=1.0)
+    assert (missed["share"], missed["is_near_domain_met"], missed["is_retention_met"]) == (1.0, False, True)
+    assert missed["near_domain_kept"] < 0.9
+
+
+def test_without_near_domain_tasks_the_receipt_claims_nothing_about_them(case: Case) -> None:
+    """No key speaks of a near domain; the curve's column is empty."""
+    assert not [key for key in case.run(min_near_domain=1.0) if "near" in key]
+    assert pl.read_csv(case.root / "merge.csv")["near_domain_ndcg@10"].null_count() == 2
+
+
+def test_a_near_domain_task_without_judgments_of_dev_is_refused(case: Case) -> None:
+    """The message names the missing file; judgments of test are not used in their place."""
+    case.add_near_domain("as_typed")
+    qrels = case.root / "near_domain" / "as_typed" / "qrels"
+    (qrels / "dev.tsv").rename(qrels / "test.tsv")
+    with pytest.raises(BadInput, match=r"as_typed/qrels/dev\.tsv: not found; run `dvc repro`"):
+        case.run()
+
+
+def test_a_text_of_several_tasks_is_encoded_once_per_share(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two tasks over three documents, one of them in both: two shares encode three documents each."""
+    encoded: list[str] = []
+    original = TorchEncoder.encode_document
+
+    def counting(self: TorchEncoder, texts: list[str]) -> Any:
+        encoded.extend(texts)
+        return original(self, texts)
+
+    monkeypatch.setattr(TorchEncoder, "encode_document", counting)
+    dev = RetrievalTask({"q": "array"}, {"b": "graph", "a": "array"}, {"q": {"a"}})
+    other = RetrievalTask({"q": "sum"}, {"x": "sum", "y": "array"}, {"q": {"x"}})
+    encoders = Interpolation(case.base, case.root / "r1" / "13", 1)
+    shares = score_shares(encoders, [0.0, 1.0], dev, other, [dev], "fp32")
+    assert encoded == ["array", "graph", "sum"] * 2
+    assert all(share.near_domain == (share.dev,) for share in shares)
 
 
 def test_the_same_input_gives_the_same_bytes(case: Case) -> None:

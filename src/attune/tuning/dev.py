@@ -1,9 +1,12 @@
 """Retrieval on the dev split during training, and the progress bar that shows its score."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
@@ -13,28 +16,40 @@ from transformers import TrainerCallback, TrainerState
 
 from attune.encoding import processes
 from attune.encoding.encoders import TorchEncoder
-from attune.tables import CLUSTERED_QUERIES, DOCUMENT_IDS, QRELS, read
+from attune.tables import DOCUMENT_IDS, OWN_TEXTS, QRELS, SPLIT_QUERIES, read
 from attune.tuning.curve import DEV_MEASURE
 
 BATCH_TOKENS = 4096
+DEPTH = 10  # cut-off of every measure
+SAMPLE_SEED = 13  # of the documents beside dev's own; another seed draws others
 
 
 @dataclass(frozen=True)
 class RetrievalTask:
-    """Queries and documents by id, and the ids of each query's relevant documents."""
+    """Queries and documents by id, and the ids of each query's relevant documents.
+
+    Attributes:
+        queries: text by query id; queries without a relevant document are not scored.
+        corpus: text by document id.
+        relevant: ids of relevant documents by query id.
+        left_out: by query id, documents that are not counted in its ranking, because they are the query's own text.
+    """
 
     queries: dict[str, str]
     corpus: dict[str, str]
     relevant: dict[str, set[str]]
+    left_out: dict[str, set[str]] = field(default_factory=dict)
 
 
 class DevEvaluator(InformationRetrievalEvaluator):
     """Retrieval evaluator of sentence-transformers, over embeddings that `TorchEncoder` makes in the run's precision.
 
-    Deliberately independent of `attune.evaluation`: a new measure in the report must not cost a new training run.
+    Relevance is binary. Independent of `attune.evaluation` on purpose: a new measure in the report must not cost a new
+    training run.
     """
 
     def __init__(self, task: RetrievalTask, precision: str) -> None:
+        most_left_out = max(map(len, task.left_out.values()), default=0)
         super().__init__(
             task.queries,
             task.corpus,
@@ -42,14 +57,15 @@ class DevEvaluator(InformationRetrievalEvaluator):
             name="dev",
             score_functions={"cosine": cos_sim},
             main_score_function="cosine",
-            ndcg_at_k=[10],
-            precision_recall_at_k=[10],
-            accuracy_at_k=[10],
-            mrr_at_k=[10],
-            map_at_k=[10],
+            ndcg_at_k=[DEPTH],
+            precision_recall_at_k=[DEPTH],
+            accuracy_at_k=[DEPTH],
+            mrr_at_k=[DEPTH],
+            map_at_k=[DEPTH + most_left_out],  # the deepest cut-off; rankings still have 10 without what is left out
             write_csv=False,
         )
         self.precision = precision
+        self.left_out = task.left_out
 
     def embed_inputs(
         self, model: SentenceTransformer, sentences: Sequence[str], encode_fn_name: str = "query", **_: object
@@ -58,6 +74,15 @@ class DevEvaluator(InformationRetrievalEvaluator):
         encoder = TorchEncoder(model, self.precision, BATCH_TOKENS)
         encode = encoder.encode_query if encode_fn_name == "query" else encoder.encode_document
         return torch.from_numpy(encode(sentences))
+
+    def compute_metrics(self, queries_result_list: list[list[dict[str, Any]]]) -> dict[str, dict[int, float]]:
+        """Computes the measures from each query's ranking, without the documents that are left out for it."""
+        rankings = [
+            [hit for hit in hits if hit["corpus_id"] not in self.left_out.get(query_id, ())]
+            for query_id, hits in zip(self.queries_ids, queries_result_list, strict=True)
+        ]
+        measures: dict[str, dict[int, float]] = super().compute_metrics(rankings)
+        return measures
 
 
 class ProgressBar(TrainerCallback):
@@ -85,25 +110,48 @@ class ProgressBar(TrainerCallback):
         self.bar.close()
 
 
-def read_dev(folder: Path, texts: dict[str, str]) -> RetrievalTask:
-    """Reads the dev split as a retrieval task over its own documents and all relevant ones.
+def sample_ids(document_ids: Collection[str], n: int) -> list[str]:
+    """Draws n of the ids (all if there are fewer) by a hash of each; an added id replaces at most one of them."""
+    keys = {id_: hashlib.sha256(f"{SAMPLE_SEED}:{id_}".encode()).digest() for id_ in document_ids}
+    return sorted(sorted(keys, key=keys.__getitem__)[:n])
+
+
+def ids_by_query(pairs: pl.DataFrame) -> dict[str, set[str]]:
+    """Returns the document ids of each query; rows with a relevance of 0 do not count.
 
     Args:
-        folder: data/splits/dev.
+        pairs: columns query_id and document_id, and relevance where pairs are judged.
+    """
+    if "relevance" in pairs.columns:
+        pairs = pairs.filter(pl.col("relevance") > 0)
+    ids: dict[str, set[str]] = {}
+    for query_id, document_id in pairs.select("query_id", "document_id").iter_rows():
+        ids.setdefault(query_id, set()).add(document_id)
+    return ids
+
+
+def read_dev(dev_split: Path, texts: Mapping[str, str], train_documents: Path, n_documents: int) -> RetrievalTask:
+    """Reads the dev split as a retrieval task over its own documents and a sample of those that train may mine.
+
+    Among dev's own documents alone nearly every query finds its answer, so that encoders hardly differ there; the
+    sample makes the search nearly as hard as in the whole corpus. Each evaluation encodes all these documents.
+
+    Args:
+        dev_split: data/splits/dev.
         texts: text of every document, by id.
+        train_documents: data/splits/train/documents.parquet.
+        n_documents: size of the sample, which holds none of dev's own documents.
 
     Raises:
         BadInput: a table is missing or has other columns than stage split writes.
     """
-    queries = read(folder / "queries.parquet", CLUSTERED_QUERIES)
-    split_documents = read(folder / "documents.parquet", DOCUMENT_IDS)["document_id"].to_list()
-    relevant: dict[str, set[str]] = {}
-    for query_id, document_id, relevance in read(folder / "qrels.parquet", QRELS).iter_rows():
-        if relevance > 0:
-            relevant.setdefault(query_id, set()).add(document_id)
-    document_ids = sorted({*split_documents, *(id_ for ids in relevant.values() for id_ in ids)})
+    queries = read(dev_split / "queries.parquet", SPLIT_QUERIES)
+    relevant = ids_by_query(read(dev_split / "qrels.parquet", QRELS))
+    own = {*read(dev_split / "documents.parquet", DOCUMENT_IDS)["document_id"]}.union(*relevant.values())
+    others = {*read(train_documents, DOCUMENT_IDS)["document_id"]} - own
     return RetrievalTask(
         queries=dict(queries.select("query_id", "text").iter_rows()),
-        corpus={id_: texts[id_] for id_ in document_ids},
+        corpus={id_: texts[id_] for id_ in sorted({*own, *sample_ids(others, n_documents)})},
         relevant=relevant,
+        left_out=ids_by_query(read(dev_split / "own_texts.parquet", OWN_TEXTS)),
     )
