@@ -98,13 +98,13 @@ def test_the_test_split_is_known_by_its_hash_in_either_stage(lock: str) -> None:
         list(same_test_rule(PARAMS, Files({"dvc.lock": "stages: {}"}), here.read))  # type: ignore[arg-type]
 
 
-PANEL = "merge: {min_retention: 0.98}\nreport: {confidence: 0.9}\n"
+PANEL = "merge: {min_retention: 0.98, min_near_domain: 1.0}\nreport: {confidence: 0.9}\n"
 ADVANCED = (
     "gate: {min_delta: 0.01, max_leak_share: 0.0, allow_drift: false, confidence: 0.95, retired: [a]}\n"
     "drift: {max_cost: 0.05}\nprepare: {similar_query: 0.8, similar_document: 0.7}\n"
-    "probe: {tasks: {ours: {is_counted: true}, gone: {is_counted: true}}}\n"
+    "probe: {tasks: {ours: {counts_as: near_domain}, gone: {counts_as: general}}}\n"
 )
-BEFORE = Files({"params.yaml": PANEL, "advanced.yaml": ADVANCED})
+BEFORE = Files({"params.yaml": PANEL + "split: {by: cluster}\n", "advanced.yaml": ADVANCED})
 
 
 def replaced(files: Files, old: str, new: str) -> Files:
@@ -125,7 +125,9 @@ def replaced(files: Files, old: str, new: str) -> Files:
         ("min_retention: 0.98", "min_retention: 0.5", "merge.min_retention 0.98 → 0.5"),
         ("confidence: 0.9}", "confidence: 0.99}", "report.confidence 0.9 → 0.99"),
         ("similar_query: 0.8", "similar_query: 0.95", "prepare.similar_query 0.8 → 0.95"),
-        ("ours: {is_counted: true}", "ours: {is_counted: false}", "probe.tasks.ours.is_counted true → false"),
+        ("min_near_domain: 1.0", "min_near_domain: 0.9", "merge.min_near_domain 1 → 0.9"),
+        ("by: cluster", "by: query", "split.by cluster → query"),
+        ("counts_as: near_domain", "counts_as: nothing", "probe.tasks.ours.counts_as near_domain → nothing"),
     ],
 )
 def test_a_looser_limit_is_named_and_a_tighter_one_is_not(old: str, new: str, words: str) -> None:
@@ -163,6 +165,15 @@ def test_limits_are_compared_with_a_revision_of_one_file(old: str, new: str, wor
     assert not notes(FORMER, BEFORE)
     there = replaced(FORMER, old, new)
     assert notes(there, BEFORE) == [(True, f"looser here than at main: {words}; merge only if that is meant")]
+
+
+def test_a_task_that_an_earlier_revision_counted_is_named_when_it_counts_no_longer() -> None:
+    """is_counted: true there, counts_as: nothing here; counted as either kind of loss, it is not."""
+    there = Files({"advanced.yaml": "probe: {tasks: {ours: {is_counted: true}, shown: {is_counted: false}}}"})
+    here = Files({"advanced.yaml": "probe: {tasks: {ours: {counts_as: nothing}, shown: {counts_as: nothing}}}"})
+    words = "looser here than at main: probe.tasks.ours.counts_as general → nothing; merge only if that is meant"
+    assert notes(there, here) == [(True, words)]
+    assert not notes(there, replaced(here, "ours: {counts_as: nothing}", "ours: {counts_as: near_domain}"))
 
 
 def test_limits_that_the_revision_had_not_are_not_compared() -> None:

@@ -143,7 +143,7 @@ def evaluate(
         runs.append(run_table(split, corpus, scores, rows))
         tables.append(score_table(split, values))
         if split.name == "test":
-            groups.write_text(group_means(split.query_ids.to_list(), values, params.n_groups))
+            groups.write_text(group_means(split.cluster_ids.to_list(), values, params.n_groups))
         means[split.name] = {key: float(column.mean()) for key, column in values.items()}
     write(pl.concat(runs).sort("query_id", "rank"), out / "run.parquet", RUN)
     write(pl.concat(tables).sort("query_id"), out / "scores.parquet", SCORES)

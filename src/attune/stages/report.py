@@ -76,7 +76,7 @@ def sliced(params: ReportParams, scores: Paired, traits: Traits) -> tuple[list[S
     """Compares base and tuned by slice; returns the rows, and the number of slices with too few queries."""
     slices = by_trait(traits, params.n_bins, params.n_names)
     base, tuned = scores.base[SLICED], scores.tuned[SLICED]
-    return compare_slices(slices, base, tuned, params.resampling, params.min_slice_queries)
+    return compare_slices(slices, base, tuned, scores.clusters, params.resampling, params.min_slice_queries)
 
 
 def summarised(
@@ -107,6 +107,7 @@ def summarised(
     lost = significant_losses([asdict(row) for row in slices], params.confidence)
     too_few = too_few_resamples(params.n_resamples, len(slices), params.confidence)
     summary = headline(receipts, SYSTEMS, results, leaks, lost, too_few)
+    summary["n_test_clusters"] = scores.n_clusters
     add_comparisons(summary, comparisons)
     summary["slices"] = of_slices(slices)
     summary["without_leaks"] = gains_without_leaks(scores, leaked, params.resampling)
@@ -151,13 +152,13 @@ def report(
     slices: Out,
 ) -> None:
     """Compares base and tuned and writes the report as JSON, Markdown, HTML and csv."""
-    receipts, scores = receipts_of(metrics, RECEIPTS, SYSTEMS, round), paired_scores(runs)
+    receipts, scores = receipts_of(metrics, RECEIPTS, SYSTEMS, round), paired_scores(runs, splits)
     test, crossing = scores["test"], leaks_of_test(receipts["split"])
     leaks = [Leak(*row) for row in read(audit / "leaks.parquet", LEAKS).iter_rows()]
     answers = read(splits / "test/qrels.parquet", QRELS).select("query_id", "document_id").iter_rows()
     curve = training_curve(metrics / "plots" / ("training.csv" if round == "r1" else f"training_{round}.csv"))
     by_task = compare_tasks(
-        {task: (one.base, one.tuned) for task, one in scores.items()}, params.resampling, params.power
+        {task: (one.base, one.tuned, one.clusters) for task, one in scores.items()}, params.resampling, params.power
     )
     by_slice, n_small = sliced(params, test, traits_of(test.query_ids, raw, prepared, splits))
     summary = summarised(params, receipts, test, (by_task, by_slice), leaked_queries(leaks, answers), curve, seeds)

@@ -15,9 +15,10 @@ import polars as pl
 from attune.errors import BadInput
 from attune.evaluation.scoring.judgments import load_split
 from attune.evaluation.scoring.measures import MEASURES, RECALL_AT, measure
+from attune.evaluation.scoring.query_clusters import clusters_of
 from attune.evaluation.statistics.significance import Interval, compare_seeds
 from attune.retrieval.exact import top_k
-from attune.runtime.arrays import Float64
+from attune.runtime.arrays import Float64, Int64
 from attune.stage import Machine, Out, Params, Receipt, run
 from attune.tables import (
     CORPUS,
@@ -92,25 +93,29 @@ def read_scores(runs: Path, system: str) -> pl.DataFrame:
 
 
 def values_on_test(
-    tables: Mapping[int, pl.DataFrame], base: pl.DataFrame
-) -> tuple[dict[str, Float64], dict[str, Float64]]:
-    """Returns, for each reported measure on the test queries, base's and the seeds' values.
+    tables: Mapping[int, pl.DataFrame], base: pl.DataFrame, test: Path
+) -> tuple[dict[str, Float64], dict[str, Float64], Int64]:
+    """Returns, for each reported measure on the test queries, base's and the seeds' values, and the queries' clusters.
 
     Args:
         tables: scores per query of each seed.
         base: scores per query of base.
+        test: folder of the test split.
 
     Returns:
-        By measure: base's values (n_queries,), and the seeds' values (n_seeds, n_queries).
+        By measure: base's values (n_queries,), and the seeds' values (n_seeds, n_queries); last the (n_queries,)
+        number of each query's cluster.
 
     Raises:
-        BadInput: base and the seeds were not scored on the same queries.
+        BadInput: base and the seeds were not scored on the same queries, or not on those of the split.
     """
     sides = [table.sort("query_id").filter(pl.col("split") == "test") for table in (base, *tables.values())]
     if not all(side["query_id"].equals(sides[0]["query_id"]) for side in sides):
         raise BadInput("seeds: base and the seeds were scored on different test queries; run `dvc repro`")
     columns = {name: np.stack([side[name].to_numpy() for side in sides]) for name in REPORTED}
-    return {name: values[0] for name, values in columns.items()}, {name: values[1:] for name, values in columns.items()}
+    clusters = clusters_of(test, sides[0]["query_id"].to_list())
+    of_base, of_seeds = ({name: values[part] for name, values in columns.items()} for part in (0, slice(1, None)))
+    return of_base, of_seeds, clusters
 
 
 def receipt(values: Mapping[str, Float64], intervals: Mapping[str, Interval]) -> Receipt:
@@ -158,8 +163,8 @@ def seeds(
         tables[number] = score_encoder(encoder, corpus, splits, params.machine.threads)
     written = [table.select(pl.lit(number).alias("seed"), *SCORES) for number, table in tables.items()]
     write(pl.concat(written).cast({"seed": pl.Int64}).sort("seed", "query_id"), out / "scores.parquet", SEED_SCORES)
-    of_base, of_seeds = values_on_test(tables, base)
-    intervals = compare_seeds(of_base, of_seeds, n_resamples, confidence, seed)
+    of_base, of_seeds, clusters = values_on_test(tables, base, splits / "test")
+    intervals = compare_seeds(of_base, of_seeds, clusters, n_resamples, confidence, seed)
     return receipt(of_seeds, intervals)
 
 

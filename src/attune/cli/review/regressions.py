@@ -15,11 +15,11 @@ import numpy as np
 from pydantic import Field
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-from scipy.special import stdtrit
 
 from attune.cli.review.findings import Checks, Figures, Missing
 from attune.cli.review.history import Revision
 from attune.evaluation.scoring.groups import KEPT, read_groups
+from attune.evaluation.statistics.clusters import ClusterSums
 from attune.runtime.arrays import Float64
 from attune.stage import ADVANCED_FILE, PARAMS_FILE, Params
 
@@ -28,6 +28,7 @@ TESTED_ON = ("data/splits/test", "data/prepared/corpus.parquet")
 TESTED_BY = ("evaluate@tuned", "seeds")  # stages that record these inputs; the first one's hash counts
 METRICS = "metrics"
 MAX_NAMED = 3  # figures listed in one message
+NOT_COUNTED = "nothing"  # counts_as of a task of the probe whose loss is shown only
 
 Read = Callable[[str], str | None]
 
@@ -56,20 +57,17 @@ def mean_difference(
 ) -> MeanDifference:
     """Returns the paired difference of a measure's mean over queries, with a delete-one-group jackknife interval.
 
+    A group is a set of whole clusters, so groups are independent; each counts by its number of queries.
+
     Args:
         old: columns of `groups.read_groups`, each (n_groups,).
         new: the same, of the same groups (`have_same_groups`).
         measure: name of the column.
         confidence: of the interval, such as 0.95.
     """
-    n, difference = old["n"], new[measure] - old[measure]
-    total, weighted = n.sum(), (n * difference).sum()
-    delta = weighted / total
-    without_one = (weighted - n * difference) / (total - n)
-    n_groups = len(n)
-    error = np.sqrt((n_groups - 1) / n_groups * ((without_one - without_one.mean()) ** 2).sum())
-    reach = error * stdtrit(n_groups - 1, (1 + confidence) / 2)
-    return MeanDifference(float(delta), float(delta - reach), float(delta + reach))
+    sums = ClusterSums(old["n"] * (new[measure] - old[measure]), old["n"])
+    low, high = sums.interval(confidence)
+    return MeanDifference(float(sums.mean), float(low), float(high))
 
 
 def have_same_groups(old: Mapping[str, Float64], new: Mapping[str, Float64]) -> bool:
@@ -202,6 +200,7 @@ VERDICT_LIMITS: dict[str, tuple[str, ...]] = {
     "drift.max_cost": (),
     "drift.min_neighbour_overlap": (),
     "merge.min_retention": (),
+    "merge.min_near_domain": (),
     "report.max_dev_decline": (),
     "report.min_carried_share": (),
     "report.confidence": ("seeds.confidence",),
@@ -250,6 +249,9 @@ def _looser(there: Sections, here: Sections) -> Iterator[str]:
             elif old is not None and new is not None and is_looser(home, old, new):
                 yield f"{home} {_shown(old)} → {_shown(new)}{origin}"
                 break
+    before, now = (_value(side, "split.by") or "cluster" for side in (there, here))
+    if (before, now) == ("cluster", "query"):
+        yield "split.by cluster → query"
     yield from _uncounted(*(side.get("probe", {}).get("tasks") or {} for side in (there, here)))
 
 
@@ -259,10 +261,16 @@ def _value(sections: Sections, name: str) -> Any:  # noqa: ANN401
 
 
 def _uncounted(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
-    """Yields the tasks whose loss counted as drift and no longer does."""
+    """Yields the tasks whose loss counted and no longer does; one that is gone is a missing figure (`keys_rule`)."""
     for name, task in there.items():
-        if task.get("is_counted") and not (here.get(name) or {}).get("is_counted", True):
-            yield f"probe.tasks.{name}.is_counted true → false"
+        before, now = _counts_as(task), _counts_as(here[name] or {}) if name in here else ""
+        if before != NOT_COUNTED == now:
+            yield f"probe.tasks.{name}.counts_as {before} → {now}"
+
+
+def _counts_as(task: Mapping[str, Any]) -> str:
+    """Returns what a task's loss counts as; earlier revisions tell only whether it counts (is_counted)."""
+    return str(task.get("counts_as", "general" if task.get("is_counted") else NOT_COUNTED))
 
 
 def is_looser(name: str, old: Any, new: Any) -> bool:  # noqa: ANN401

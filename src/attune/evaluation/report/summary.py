@@ -13,11 +13,13 @@ from attune.errors import BadInput
 from attune.evaluation.report.markdown import signed
 from attune.evaluation.report.verdict import OVER_SEEDS, HeadlineResult, too_few, verdict, verdict_despite_leaks
 from attune.evaluation.scoring.measures import HEADLINE, MEASURES
+from attune.evaluation.scoring.query_clusters import clusters_of
 from attune.evaluation.statistics.chance import smallest_p
 from attune.evaluation.statistics.comparisons import Resampling, Scores, TaskComparison
 from attune.evaluation.statistics.power import Sensitivity
 from attune.evaluation.statistics.significance import Comparison, Interval, compare, compare_seeds
 from attune.evaluation.statistics.slices import SliceComparison
+from attune.runtime.arrays import Int64
 from attune.tables import LEXICAL, SEMANTIC, Leak, read, scores_columns, seed_scores_columns
 
 SCORES, SEED_SCORES = scores_columns(MEASURES), seed_scores_columns(MEASURES)
@@ -28,29 +30,46 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Paired:
-    """Scores of base and tuned on the same queries, in their order: by measure, (n_queries,) values."""
+    """Scores of base and tuned on the same queries, in their order.
+
+    Attributes:
+        query_ids: of the queries.
+        clusters: (n_queries,) number of each query's cluster, which the split's protocol keeps whole.
+        base: by measure, (n_queries,) values.
+        tuned: likewise.
+    """
 
     query_ids: list[str]
+    clusters: Int64
     base: Mapping[str, Values]
     tuned: Mapping[str, Values]
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters that the queries are in."""
+        return len(np.unique(self.clusters))
 
     def without(self, query_ids: Collection[str]) -> "Paired":
         """Returns the scores without the given queries."""
         kept = np.array([id_ not in query_ids for id_ in self.query_ids], dtype=np.bool_)
         ids = [id_ for id_, is_kept in zip(self.query_ids, kept, strict=True) if is_kept]
         base, tuned = ({name: values[kept] for name, values in side.items()} for side in (self.base, self.tuned))
-        return Paired(ids, base, tuned)
+        return Paired(ids, self.clusters[kept], base, tuned)
 
 
 def _values(scores: pl.DataFrame) -> dict[str, Values]:
     return {name: scores[name].to_numpy() for name in MEASURES}
 
 
-def paired_scores(runs: Path) -> dict[str, Paired]:
-    """Reads the scores of base and tuned on test and, where there are two or more, on paraphrases.
+def paired_scores(runs: Path, splits: Path) -> dict[str, Paired]:
+    """Reads the scores of base and tuned on test and, where these are in two clusters or more, on paraphrases.
+
+    Args:
+        runs: data/runs, with the scores.
+        splits: data/splits, with the queries' clusters.
 
     Raises:
-        BadInput: base and tuned were not scored on the same queries.
+        BadInput: base and tuned were not scored on the same queries, or not on those of the split.
     """
     sides = [read(runs / system / "scores.parquet", SCORES).sort("query_id") for system in ("base", "tuned")]
     scores = {}
@@ -58,8 +77,10 @@ def paired_scores(runs: Path) -> dict[str, Paired]:
         base, tuned = (side.filter(pl.col("split") == task) for side in sides)
         if not base["query_id"].equals(tuned["query_id"]):
             raise BadInput(f"report: base and tuned were scored on different {task} queries; run `dvc repro`")
-        if task == "test" or base.height > 1:
-            scores[task] = Paired(base["query_id"].to_list(), _values(base), _values(tuned))
+        query_ids = base["query_id"].to_list()
+        paired = Paired(query_ids, clusters_of(splits / task, query_ids), _values(base), _values(tuned))
+        if task == "test" or paired.n_clusters > 1:
+            scores[task] = paired
     return scores
 
 
@@ -100,8 +121,10 @@ def headline_result(
     intervals: dict[str, Interval] = {}
     if len(of_seeds) > 1:
         stacked = {name: np.stack([values[name] for values in of_seeds]) for name in OVER_SEEDS}
-        intervals = compare_seeds({name: scores.base[name] for name in OVER_SEEDS}, stacked, *resampling)
-    sensitivity = Sensitivity.of(tuned - base, resampling.confidence, power)
+        intervals = compare_seeds(
+            {name: scores.base[name] for name in OVER_SEEDS}, stacked, scores.clusters, *resampling
+        )
+    sensitivity = Sensitivity.of(tuned - base, scores.clusters, resampling.confidence, power)
     means = float(base.mean()), float(tuned.mean())
     return HeadlineResult(paired, *means, sensitivity, intervals, len(of_seeds), smallest_p(resampling.n_resamples))
 
@@ -114,7 +137,7 @@ def headline_results(
     resampling: Resampling,
     power: float,
 ) -> tuple[HeadlineResult, HeadlineResult | None]:
-    """Returns the result on all test queries and that on those without leaks, None where fewer than two are left.
+    """Returns the result on all test queries and that on those without leaks (None: fewer than two clusters).
 
     Raises:
         BadInput: the seeds were not scored on the same queries.
@@ -124,9 +147,9 @@ def headline_results(
     if not leaked:
         return whole, whole
     clean = scores.without(leaked)
-    if len(clean.query_ids) < 2:
+    if clean.n_clusters < 2:
         return whole, None
-    paired = compare(clean.base, clean.tuned, *resampling)
+    paired = compare(clean.base, clean.tuned, clean.clusters, *resampling)
     return whole, headline_result(paired, clean, seed_scores(seeds, clean.query_ids), resampling, power)
 
 
@@ -238,8 +261,9 @@ def gains_without_leaks(
     sides = {"baseline": scores.base[HEADLINE], "tuned": scores.tuned[HEADLINE]}
     gains = without_leaks(scores.query_ids, sides, {name: set(ids) for name, ids in leaked.items()})
     for name, figures in gains.items():
-        if figures["n_queries"] > 1:
-            clean = scores.without(leaked[name])
-            gain = compare({HEADLINE: clean.base[HEADLINE]}, {HEADLINE: clean.tuned[HEADLINE]}, *resampling)[HEADLINE]
+        clean = scores.without(leaked[name])
+        if clean.n_clusters > 1:
+            base, tuned = ({HEADLINE: side[HEADLINE]} for side in (clean.base, clean.tuned))
+            gain = compare(base, tuned, clean.clusters, *resampling)[HEADLINE]
             figures |= {"delta": gain.delta, "ci_low": gain.ci_low, "ci_high": gain.ci_high}
     return gains

@@ -2,7 +2,8 @@
 
 Scores of single queries are DVC outputs, which a clone without its cache lacks. Group means stay small whatever the
 size of the test split, and two revisions that scored the same queries differ group by group only by their encoders, so
-the difference is paired. A query's group is a hash of its id: the same in every revision and for every system.
+the difference is paired. A query's group is a hash of its cluster's id: the same in every revision and for each system.
+Clusters stay whole, because the queries of a cluster are not independent, and groups have to be.
 
 Reads csv with the standard library, because the `review` extra installs no polars.
 """
@@ -21,20 +22,20 @@ KEPT = ("recall@10", "mrr@10", "ndcg@10")
 COLUMNS = ("group", "n", *KEPT)
 
 
-def group_of(query_id: str, n_groups: int) -> int:
-    """Returns a query's group, from 0 to n_groups - 1."""
-    return int.from_bytes(hashlib.sha256(query_id.encode()).digest()[:8], "big") % n_groups
+def group_of(cluster_id: str, n_groups: int) -> int:
+    """Returns a cluster's group, from 0 to n_groups - 1."""
+    return int.from_bytes(hashlib.sha256(cluster_id.encode()).digest()[:8], "big") % n_groups
 
 
-def group_means(query_ids: Sequence[str], values: Mapping[str, Float64], n_groups: int) -> str:
+def group_means(cluster_ids: Sequence[str], values: Mapping[str, Float64], n_groups: int) -> str:
     """Returns the means of the kept measures by group as csv text: one row per group that has a query, by number.
 
     Args:
-        query_ids: n queries.
+        cluster_ids: of n queries.
         values: for each measure (n,) scores in the same order.
         n_groups: number of groups, empty ones included.
     """
-    groups = np.array([group_of(id_, n_groups) for id_ in query_ids], dtype=np.int64)
+    groups = np.array([group_of(id_, n_groups) for id_ in cluster_ids], dtype=np.int64)
     counts = np.bincount(groups, minlength=n_groups)
     sums = {key: np.bincount(groups, weights=values[key], minlength=n_groups) for key in KEPT}
     rows = [

@@ -20,6 +20,14 @@ def smallest_p(n_resamples: int, n_comparisons: int = 1) -> float:
     return min(1.0, 2 * n_comparisons / (n_resamples + 1))
 
 
+def clusters_needed(confidence: float) -> int:
+    """Returns the least number of clusters of which a randomization test can be significant.
+
+    n clusters have 2^n sign flips, and no p-value is below two of them: 6 clusters at a confidence of 0.95.
+    """
+    return math.floor(math.log2(2 / significance_level(confidence))) + 1
+
+
 def too_few_resamples(n_resamples: int, n_comparisons: int, confidence: float) -> str:
     """Returns a warning where no difference could have been significant, however large; else an empty text."""
     smallest, level = smallest_p(n_resamples, n_comparisons), significance_level(confidence)

@@ -13,13 +13,13 @@ from statsmodels.stats.multitest import multipletests
 
 from attune.evaluation.statistics.power import Sensitivity
 from attune.evaluation.statistics.significance import Comparison, compare
-from attune.runtime.arrays import Float64
+from attune.runtime.arrays import Float64, Int64
 
 Scores = Mapping[str, Float64]  # (n_queries,) values of each measure
 
 
 class Resampling(NamedTuple):
-    """Resamples, confidence and seed of bootstrap and test: the last arguments of `compare`."""
+    """Resamples, confidence and seed of intervals and tests: the last arguments of `compare`."""
 
     n_resamples: int
     confidence: float
@@ -52,19 +52,23 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def compare_tasks(
-    tasks: Mapping[str, tuple[Scores, Scores]], resampling: Resampling, power: float
+    tasks: Mapping[str, tuple[Scores, Scores, Int64]], resampling: Resampling, power: float
 ) -> list[TaskComparison]:
     """Compares base and tuned task by task and measure by measure.
 
     Args:
-        tasks: for each task the scores of base and of tuned on the same queries in the same order, at least two.
+        tasks: for each task the scores of base and of tuned on the same queries in the same order, and the (n_queries,)
+            numbers of these queries' clusters, at least two.
         resampling: of the intervals and the tests.
         power: of the smallest detectable difference, which is that of a single comparison, without the correction.
+
+    Raises:
+        BadInput: the queries of a task are in fewer than two clusters.
     """
     compared = [
-        (task, measure, base[measure], tuned[measure], comparison)
-        for task, (base, tuned) in tasks.items()
-        for measure, comparison in compare(base, tuned, *resampling).items()
+        (task, measure, base[measure], tuned[measure], clusters, comparison)
+        for task, (base, tuned, clusters) in tasks.items()
+        for measure, comparison in compare(base, tuned, clusters, *resampling).items()
     ]
     corrected = holm([comparison.p_value for *_, comparison in compared])
     return [_task_comparison(*one, p, resampling.confidence, power) for one, p in zip(compared, corrected, strict=True)]
@@ -75,6 +79,7 @@ def _task_comparison(
     measure: str,
     base: Float64,
     tuned: Float64,
+    clusters: Int64,
     comparison: Comparison,
     p_holm: float,
     confidence: float,
@@ -94,5 +99,5 @@ def _task_comparison(
         wins=comparison.wins,
         ties=comparison.ties,
         losses=comparison.losses,
-        smallest_detectable=Sensitivity.of(tuned - base, confidence, power).smallest_detectable,
+        smallest_detectable=Sensitivity.of(tuned - base, clusters, confidence, power).smallest_detectable,
     )

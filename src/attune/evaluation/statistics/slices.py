@@ -15,11 +15,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from attune.data.words import WORD
+from attune.evaluation.statistics.chance import clusters_needed
 from attune.evaluation.statistics.comparisons import Resampling, holm
 from attune.evaluation.statistics.significance import compare
 from attune.retrieval.bm25 import words
 from attune.runtime.arrays import Float64, Int64
-from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, full_texts, read, read_raw
+from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, SPLIT_QUERIES, full_texts, read, read_raw
 
 Numbers = NDArray[np.number[Any]]
 Traits = Mapping[str, Numbers | Sequence[str]]  # for each trait one value per query; "" is no value
@@ -87,7 +88,12 @@ def by_trait(traits: Traits, n_bins: int, n_names: int) -> list[Slice]:
 
 
 def compare_slices(
-    slices: Sequence[Slice], base: Float64, tuned: Float64, resampling: Resampling, min_queries: int
+    slices: Sequence[Slice],
+    base: Float64,
+    tuned: Float64,
+    clusters: Int64,
+    resampling: Resampling,
+    min_queries: int,
 ) -> tuple[list[SliceComparison], int]:
     """Compares base and tuned on each slice.
 
@@ -95,16 +101,22 @@ def compare_slices(
         slices: of the queries.
         base: (n_queries,) values of one measure.
         tuned: (n_queries,) values of the same measure.
+        clusters: (n_queries,) number of each query's cluster.
         resampling: of the intervals and the tests.
         min_queries: slices with fewer queries are left out, because they have no power and each further comparison
-            makes the others harder to prove. Slices that hold all queries are left out, too.
+            makes the others harder to prove; so are slices of so few clusters that no test of them can be significant.
+            Slices that hold all queries are left out, too.
 
     Returns:
         The comparisons, and the number of slices left out because they are too small.
     """
     parts = [part for part in slices if len(part.rows) < len(base)]
-    large = [part for part in parts if len(part.rows) >= min_queries]
-    comparisons = [compare({"": base[part.rows]}, {"": tuned[part.rows]}, *resampling)[""] for part in large]
+    needed = clusters_needed(resampling.confidence)
+    n_clusters = [len(np.unique(clusters[part.rows])) for part in parts]
+    large = [p for p, n in zip(parts, n_clusters, strict=True) if len(p.rows) >= min_queries and n >= needed]
+    comparisons = [
+        compare({"": base[part.rows]}, {"": tuned[part.rows]}, clusters[part.rows], *resampling)[""] for part in large
+    ]
     corrected = holm([comparison.p_value for comparison in comparisons])
     rows = [
         SliceComparison(
@@ -184,7 +196,7 @@ def read_training_texts(train: Path, texts: dict[str, str]) -> Iterable[str]:
         train: folder of the train split.
         texts: of all documents, by id.
     """
-    yield from read(train / "queries.parquet", CLUSTERED_QUERIES)["text"]
+    yield from read(train / "queries.parquet", SPLIT_QUERIES)["text"]
     qrels = read(train / "qrels.parquet", QRELS).filter(pl.col("relevance") > 0)
     yield from (texts[id_] for id_ in qrels["document_id"].unique(maintain_order=True))
 
@@ -213,11 +225,14 @@ def traits_of(query_ids: Sequence[str], raw: Path, prepared: Path, splits: Path)
     ids = [relevant.get(id_, []) for id_ in query_ids]
     # test queries with their slicing attributes
     queries = pl.DataFrame({"query_id": query_ids}, schema={"query_id": pl.String})
-    test = read(splits / "test/queries.parquet", CLUSTERED_QUERIES)
+    test = read(splits / "test/queries.parquet", SPLIT_QUERIES).select("query_id", "text", "stratum")
     groups = read_raw(raw)[1].select("query_id", "group")
     queries = queries.join(test, on="query_id", maintain_order="left")
     queries = queries.join(groups, on="query_id", how="left", maintain_order="left")
-    sizes = cluster_sizes(read(prepared / "queries.parquet", CLUSTERED_QUERIES), corpus)
+    # over queries and documents, whatever the protocol of the split keeps whole
+    clustered = read(prepared / "queries.parquet", CLUSTERED_QUERIES)
+    queries = queries.join(clustered.select("query_id", "cluster_id"), on="query_id", maintain_order="left", how="left")
+    sizes = cluster_sizes(clustered, corpus)
     texts = queries["text"].to_list()
     return {
         "query length": n_words(texts),
