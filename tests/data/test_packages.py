@@ -1,6 +1,7 @@
 """Code search data of a package: documents, queries, and counts of dropped ones by reason."""
 
 import random
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -78,6 +79,60 @@ def test_a_function_is_a_document_and_its_first_sentence_the_query(collect: Coll
     assert raw.qrels == {"all": [Qrel(f"{id_}#summary", id_, 1)]}
     assert raw.facts == {"sample_version": "1.2", "sample_documents": 1}
     assert +raw.dropped == {"document_not_offered": 1}
+
+
+def test_the_other_form_keeps_the_docstring_without_query_and_see_also(collect: Collect) -> None:
+    """The rest of the docstring stands below the signature; inner docstrings, queries of other documents, stay out."""
+    raw = collect(
+        {
+            "sample/a.py": '''
+                class Mean:
+                    """Average
+                    of numbers. Ignores ``None``.
+
+                    See Also
+                    --------
+                    add : Sum of numbers.
+
+                    Notes
+                    -----
+                    Quick.
+                    """
+
+                    def __init__(self, x):
+                        """Store the numbers for later."""
+                        self.x = x
+
+                def power_mean(x):
+                    """The power mean. Averages numbers after raising them. Stable."""
+                    return x + 1
+
+                def add(x):
+                    """Add one to it."""
+                    return x + 1
+            '''
+        }
+    )
+    assert raw.forms == {
+        "sample/a.py::Mean": "class Mean:\n"
+        '    """Ignores ``None``.\n    Notes\n    -----\n    Quick.\n    """\n'
+        "    def __init__(self, x):\n        self.x = x",
+        # its first sentence has a flaw, its second is the query
+        "sample/a.py::power_mean": 'def power_mean(x):\n    """Stable.\n    """\n    return x + 1',
+    }
+
+
+def test_a_form_that_repeats_the_query_is_left_out(collect: Collect) -> None:
+    """It would give the answer away; a longer form is cut at a line, as its document is."""
+    raw = collect(
+        {
+            "sample/a.py": function("f", "Find every root. Used to `find`\n    every root of a tree.")
+            + function("g", "Find some root.\n\n" + "    It is a line of prose.\n" * 9)
+        },
+        max_document_characters=80,
+    )
+    assert list(raw.forms) == ["sample/a.py::g"]
+    assert raw.forms["sample/a.py::g"] == 'def g(x):\n    """It is a line of prose.\n    It is a line of prose.'
 
 
 def test_the_second_sentence_replaces_a_flawed_first_one(
@@ -253,3 +308,15 @@ def test_real_documents_do_not_hold_their_own_docstring(networkx_data: RawData) 
     told = [q.text for q in networkx_data.queries if q.text in texts[q.query_id.removesuffix("#summary")]]
     assert told == []
     assert not any("Parameters ----" in text or ">>> " in text for text in texts.values())
+
+
+def test_real_forms_hold_docstrings_without_their_query_or_see_also(networkx_data: RawData) -> None:
+    """No form tells its own query, nor has a section of others' descriptions; most documents have one."""
+    assert len(networkx_data.forms) > 0.9 * len(networkx_data.documents)
+    queries = {query.query_id.removesuffix("#summary"): query.text for query in networkx_data.queries}
+    told = [
+        id_ for id_, form in networkx_data.forms.items() if id_ in queries and queries[id_] in " ".join(form.split())
+    ]
+    assert told == []
+    assert not any(re.search("see also *\n *---", form, re.IGNORECASE) for form in networkx_data.forms.values())
+    assert sum("Parameters\n" in form for form in networkx_data.forms.values()) > 500

@@ -14,7 +14,7 @@ from attune.data.sources.beir import read_beir
 from attune.data.sources.raw import Document, Qrel, Query, RawData, subset
 from attune.errors import BadInput
 from attune.stage import call, load_params
-from attune.stages.collect import CollectParams, collect
+from attune.stages.collect import CollectParams, collect, write_raw
 
 TEXTS = ("plain", 'quotes " and \\ and \t', "Grüße 东京 🎉", "two\nlines\r\nand more", "\u2028 \x85 \x01", " ")
 
@@ -56,7 +56,7 @@ def test_what_is_written_reads_back_the_same_in_plain_utf8_lines(tmp_path: Path)
     assert read_beir(out) == read_beir(source)
     files = sorted(str(path.relative_to(out)) for path in out.rglob("*.*"))
     assert files == [
-        *("corpus.jsonl", "paraphrases.jsonl", "paraphrases.tsv"),
+        *("corpus.jsonl", "forms.jsonl", "paraphrases.jsonl", "paraphrases.tsv"),
         *("qrels/test.tsv", "qrels/train.tsv", "queries.jsonl"),
     ]
     corpus = (out / "corpus.jsonl").read_bytes()
@@ -240,6 +240,20 @@ def test_a_subset_does_not_depend_on_the_order_of_rows(raw: RawData, max_documen
     assert set(one.documents) == set(other.documents)
     assert set(one.queries) == set(other.queries)
     assert relevant(one) == relevant(other)
+
+
+def test_a_subset_keeps_the_forms_of_its_documents() -> None:
+    """And no other ones."""
+    documents = [Document(f"d{n}", "", "text") for n in range(3)]
+    raw = RawData(documents, [Query("q", "text")], {"all": [Qrel("q", "d1", 1)]}, forms={"d1": "one", "d2": "two"})
+    assert subset(raw, 1).forms == {"d1": "one"}
+
+
+def test_other_forms_of_documents_are_written_as_lines(tmp_path: Path) -> None:
+    """One object with id and text for each document that has one."""
+    raw = RawData([Document("d", "", "text")], [Query("q", "text")], {"all": []}, forms={"d": "Grüße\n"})
+    write_raw(raw, tmp_path)
+    assert (tmp_path / "forms.jsonl").read_text() == '{"_id": "d", "text": "Grüße\\n"}\n'
 
 
 def test_bad_data_on_the_command_line_is_one_line_and_exit_1(tmp_path: Path) -> None:

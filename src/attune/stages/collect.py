@@ -99,11 +99,12 @@ READERS: dict[str, Callable[[CollectParams], RawData]] = {
 
 
 def write_raw(raw: RawData, out: Path) -> None:
-    """Writes raw data in BEIR's layout, paraphrases in files of their own."""
+    """Writes raw data in BEIR's layout, paraphrases and other forms of documents in files of their own."""
     (out / "qrels").mkdir(parents=True)
     _write_lines(out / "corpus.jsonl", (_json(_id=i, title=title, text=text) for i, title, text in raw.documents))
     _write_lines(out / "queries.jsonl", map(_query, raw.queries))
     _write_lines(out / "paraphrases.jsonl", map(_query, raw.paraphrases))
+    _write_lines(out / "forms.jsonl", (_json(_id=i, text=text) for i, text in raw.forms.items()))
     files = {out / "qrels" / f"{split}.tsv": qrels for split, qrels in raw.qrels.items()}
     # beside qrels/, which holds splits only
     for file, qrels in {**files, out / "paraphrases.tsv": raw.paraphrase_qrels}.items():
@@ -141,6 +142,7 @@ def _receipt(source: str, raw: RawData) -> Receipt:
         "n_qrels": len(grades) - grades.count(0),
         "n_negatives": grades.count(0),
         "n_paraphrases": len(raw.paraphrases),
+        "n_forms": len(raw.forms),
         **{f"n_dropped_{reason}": n for reason, n in sorted(raw.dropped.items())},
         **raw.facts,
     }

@@ -3,15 +3,17 @@
 The CodeSearchNet formulation (Husain et al. 2019, arXiv 1909.09436): the first sentence of a docstring is a query, the
 source without any docstring is its relevant document. Packages are parsed, never imported. A flaw of a definition drops
 the document; a flaw of its sentences drops the query only, and the document stays as a distractor. Descriptions in See
-Also sections are the paraphrases.
+Also sections are the paraphrases; the source with the rest of its docstring is another form of the document.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from attune.data.sources.packages.definitions import Definition
 from attune.data.sources.packages.flaws import content_words, definition_flaw, sentence_flaw
+from attune.data.sources.packages.forms import form
 from attune.data.sources.packages.installed import Source, read_sources, version
 from attune.data.sources.packages.mentions import PackageMentions, ParaphraseRules, mentions_of, paraphrases
 from attune.data.sources.packages.public_names import PublicNames
@@ -32,10 +34,11 @@ class PackageRules:
 
 @dataclass(frozen=True)
 class DocumentCandidate:
-    """A document and its query, or "" where no sentence is good enough."""
+    """A document, its query ("" where no sentence is good enough), and its other form ("" where it has none)."""
 
     document: Document
     query: str
+    form: str
 
     @property
     def owner(self) -> str:
@@ -100,7 +103,8 @@ def _candidates(
         text = _beginning(definition.text, rules.max_document_characters)
         dropped["tail_of_document"] += text != definition.text
         query = _query(definition, rules, dropped)
-        yield DocumentCandidate(Document(f"{file}::{definition.qualname}", title, text), query)
+        document = Document(f"{file}::{definition.qualname}", title, text)
+        yield DocumentCandidate(document, query, _form(definition, text, query, rules.max_document_characters))
 
 
 def _beginning(text: str, max_characters: int) -> str:
@@ -120,6 +124,17 @@ def _query(definition: Definition, rules: PackageRules, dropped: Counter[str]) -
         flaws.append(flaw)
     dropped[f"query_{flaws[0]}"] += 1
     return ""
+
+
+def _form(definition: Definition, text: str, query: str, max_characters: int) -> str:
+    """Returns the document with the rest of its docstring; "" where none is left or it repeats the query."""
+    is_second = query != "" and query != definition.sentences[0]
+    other = _beginning(form(definition, 2 if is_second else 1), max_characters)
+    return "" if other == text or (query and _words(query) in _words(other)) else other
+
+
+def _words(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.casefold()))
 
 
 def _without_queries(
@@ -163,6 +178,7 @@ def _raw_data(candidates: list[DocumentCandidate], dropped: Counter[str], facts:
     return RawData(
         documents=[candidate.document for candidate in candidates],
         queries=[Query(query_id, candidate.query) for query_id, candidate in with_query],
+        forms={c.document.document_id: c.form for c in candidates if c.form},
         qrels={"all": [Qrel(query_id, candidate.document.document_id, 1) for query_id, candidate in with_query]},
         dropped=dropped,
         facts=facts,

@@ -14,13 +14,23 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True)
 class Definition:
-    """A function, a method, or a class with its constructor; `text` is its source without any docstring."""
+    """A function, a method, or a class with its constructor.
+
+    Attributes:
+        qualname: its name within the module, such as `Frame.head`.
+        node: of the syntax tree.
+        docstring: as it stands between the quotes.
+        sentences: of the docstring, before its first section.
+        text: source without any docstring.
+        docstring_at: number of lines of the text that stand above the docstring.
+    """
 
     qualname: str
     node: Function | ast.ClassDef
     docstring: str
     sentences: list[str]
     text: str
+    docstring_at: int
 
 
 def definitions(tree: ast.Module, source: str) -> Iterator[Definition]:
@@ -29,7 +39,7 @@ def definitions(tree: ast.Module, source: str) -> Iterator[Definition]:
     for qualname, node in _walk(tree, ""):
         docstring = ast.get_docstring(node, clean=False)
         if docstring is not None:
-            yield Definition(qualname, node, docstring, sentences(docstring), _text(node, lines))
+            yield Definition(qualname, node, docstring, sentences(docstring), *_text(node, lines))
 
 
 def _walk(parent: ast.AST, prefix: str) -> Iterator[tuple[str, Function | ast.ClassDef]]:
@@ -43,8 +53,11 @@ def _walk(parent: ast.AST, prefix: str) -> Iterator[tuple[str, Function | ast.Cl
             yield from _walk(node, prefix)
 
 
-def _text(node: Function | ast.ClassDef, lines: list[bytes]) -> str:
-    """Returns a function's source, or a class's head and constructor; all of the class where it has no constructor."""
+def _text(node: Function | ast.ClassDef, lines: list[bytes]) -> tuple[str, int]:
+    """Returns a function's source, or a class's head and constructor; all of the class where it has no constructor.
+
+    The second value is the number of its lines above the docstring.
+    """
     assert node.end_lineno is not None
     if isinstance(node, ast.ClassDef):
         for inner in node.body:
@@ -55,15 +68,17 @@ def _text(node: Function | ast.ClassDef, lines: list[bytes]) -> str:
     return _source(node, lines, [*range(node.lineno, node.end_lineno + 1)])
 
 
-def _source(node: Function | ast.ClassDef, lines: list[bytes], numbers: list[int]) -> str:
-    """Returns lines of a node without docstrings, blank lines and the node's own indentation."""
+def _source(node: Function | ast.ClassDef, lines: list[bytes], numbers: list[int]) -> tuple[str, int]:
+    """Returns lines of a node without docstrings, blank lines and the node's own indentation; how many stand above."""
     kept = {number: lines[number - 1] for number in numbers}
     for inner in ast.walk(node):
         if isinstance(inner, Function | ast.ClassDef) and ast.get_docstring(inner, clean=False) is not None:
             _cut(inner.body[0], kept)
     indent = node.col_offset
-    texts = (line if line[:indent].strip() else line[indent:] for line in kept.values() if line.strip())
-    return b"".join(texts).decode().rstrip()
+    kept = {number: line for number, line in kept.items() if line.strip()}
+    texts = (line if line[:indent].strip() else line[indent:] for line in kept.values())
+    n_above = sum(number <= node.body[0].lineno for number in kept)
+    return b"".join(texts).decode().rstrip(), n_above
 
 
 def _cut(docstring: ast.stmt, kept: dict[int, bytes]) -> None:

@@ -33,6 +33,14 @@ def sentences(docstring: str) -> list[str]:
     return [sentence for sentence in result if sentence]
 
 
+def prose(docstring: str) -> tuple[int, int]:
+    """Returns where the text that `sentences` reads begins and ends: after a signature, before the first section."""
+    begin = len(docstring) - len(docstring.lstrip())
+    introduction = _introduction(docstring).rstrip()
+    end = begin + len(introduction)
+    return end - len(_without_signature(introduction)), end
+
+
 def _trimmed(sentence: str) -> str:
     """Removes the full stop and a reference at the end: `... of a graph; see Graph`."""
     return _ASIDE.sub("", sentence.strip().rstrip(".:;")).strip()
