@@ -16,7 +16,7 @@ from attune.stages.audit import AuditParams, audit, semantic_leaks
 from attune.stages.base import BaseParams, base
 from attune.stages.prepare import PrepareParams, prepare
 from attune.stages.split import SplitParams, split
-from attune.tables import CLUSTERED_QUERIES, CORPUS, LEAKS, SPLITS, Leak, full_texts, read
+from attune.tables import CORPUS, LEAKS, SPLIT_QUERIES, SPLITS, Leak, full_texts, read
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 
@@ -86,7 +86,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     corpus = full_texts(read(folder / "prepared" / "corpus.parquet", CORPUS))
     np.save(folder / "embeddings" / "corpus.npy", encoder.encode_document(corpus, show_progress=False))
     for name in SPLITS:
-        texts = read(folder / "splits" / name / "queries.parquet", CLUSTERED_QUERIES)["text"].to_list()
+        texts = read(folder / "splits" / name / "queries.parquet", SPLIT_QUERIES)["text"].to_list()
         np.save(folder / "embeddings" / f"{name}.npy", encoder.encode_query(texts, show_progress=False))
     return folder
 
@@ -94,7 +94,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def audited(data: Path, out: Path, **changes: object) -> dict[str, int]:
     params = load_params(AuditParams, "audit", PARAMS).model_copy(update=changes)
     inputs = {name: data / name for name in ("prepared", "splits", "embeddings")}
-    call(audit, params, out / "audit.json", **inputs, out=out / "audit")
+    call(audit, params, out / "audit.json", **inputs, by="cluster", out=out / "audit")
     return json.loads((out / "audit.json").read_text())
 
 

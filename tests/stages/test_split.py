@@ -11,9 +11,28 @@ from hypothesis import strategies as st
 from attune.errors import BadInput
 from attune.stage import call
 from attune.stages.split import SplitParams, assign, assign_documents, position, split
-from attune.tables import CLUSTERED_QUERIES, CORPUS, DOCUMENT_IDS, LEAKS, NEGATIVES, PARAPHRASES, QRELS, read, write
+from attune.tables import (
+    CLUSTERED_QUERIES,
+    CORPUS,
+    DOCUMENT_IDS,
+    LEAKS,
+    NEGATIVES,
+    PARAPHRASES,
+    QRELS,
+    SPLIT_QUERIES,
+    read,
+    write,
+)
 
-PARAMS = SplitParams(seed=13, dev_share=0.2, test_share=0.3, max_leak_share=0.0)
+PARAMS = SplitParams(
+    by="cluster",
+    seed=13,
+    dev_share=0.2,
+    test_share=0.3,
+    max_cluster_share=0.5,
+    leave_out_own_text=False,
+    max_leak_share=0.0,
+)
 NEAR = {"query_shingle": 1, "document_shingle": 2, "similar_query": 0.8, "similar_document": 0.7}
 GIVEN = ["test"] * 10 + ["train"] * 20 + ["dev"] * 10
 SPLITS = ("train", "dev", "test")
@@ -29,6 +48,8 @@ def queries(
             "query_id": [f"q{i}" for i in range(n)],
             "text": [f"question number{i} of mine{i}" for i in range(n)],
             "cluster_id": cluster_ids,
+            "query_cluster_id": [f"q{i}" for i in range(n)],
+            "near_group": [f"q{i}" for i in range(n)],
             "given_split": given_splits or [""] * n,
             "stratum": strata or [""] * n,
         },
@@ -172,7 +193,7 @@ def test_every_row_lands_in_exactly_one_split(tmp_path: Path) -> None:
     receipt = run_split(tmp_path, prepared(tmp_path / "prepared", table))
     parts = [tmp_path / "splits" / name for name in ("train", "dev", "test")]
     for name, columns, expected in (
-        ("queries", CLUSTERED_QUERIES, 60),
+        ("queries", SPLIT_QUERIES, 60),
         ("qrels", QRELS, 60),
         ("documents", DOCUMENT_IDS, 60),
     ):
@@ -265,7 +286,7 @@ def test_usable_paraphrases_are_a_split_and_the_rest_is_counted(tmp_path: Path) 
     )
     source = prepared(tmp_path / "prepared", queries([f"d{i}" for i in range(40)], GIVEN), paraphrases=rows)
     receipt = run_split(tmp_path, source)
-    kept = read(tmp_path / "splits/paraphrases/queries.parquet", CLUSTERED_QUERIES)
+    kept = read(tmp_path / "splits/paraphrases/queries.parquet", SPLIT_QUERIES)
     assert kept.select("query_id", "cluster_id").rows() == [("p0", "d3")]
     assert read(tmp_path / "splits/paraphrases/qrels.parquet", QRELS).rows() == [("p0", "d3", 1)]
     counts = {key: n for key, n in receipt.items() if "paraphrase" in key}

@@ -3,7 +3,8 @@
 Takes the nearest neighbour by the base encoder's cosine among the queries, and among the relevant documents, of train
 (for dev) or of train and dev (for test). A neighbour above the threshold may be a paraphrase or a sibling ("return the
 largest", "return the smallest"), so the report also scores the test without the queries that have such a neighbour,
-themselves or by a relevant document. Writes these leaks and those of stage split, each with the text that it matches.
+themselves or by a relevant document. Where documents are shared on purpose (split.by: query), queries alone are
+compared. Writes these leaks and those of stage split, each with the text that it matches.
 """
 
 from pathlib import Path
@@ -12,12 +13,12 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from attune.data.splitting.leaks import Texts, count
+from attune.data.splitting.leaks import Texts, audited, count
 from attune.retrieval.exact import top_k
 from attune.retrieval.vectors import load_embeddings
 from attune.runtime.arrays import Float32
 from attune.stage import Machine, Out, Params, Receipt, run
-from attune.tables import CLUSTERED_QUERIES, CORPUS, LEAKS, QRELS, SEEN, SEMANTIC, SPLITS, Leak, full_texts, read, write
+from attune.tables import CORPUS, LEAKS, QRELS, SEEN, SEMANTIC, SPLIT_QUERIES, SPLITS, Leak, full_texts, read, write
 
 
 class AuditParams(Params):
@@ -31,7 +32,7 @@ class AuditParams(Params):
 
 def query_texts(splits: Path, embeddings: Path) -> tuple[Texts, Float32]:
     """Returns the queries of all splits and their embeddings, (n queries, dim)."""
-    tables = {name: read(splits / name / "queries.parquet", CLUSTERED_QUERIES) for name in SPLITS}
+    tables = {name: read(splits / name / "queries.parquet", SPLIT_QUERIES) for name in SPLITS}
     vectors = [
         load_embeddings(embeddings / f"{name}.npy", table.height, f"the {name} queries")
         for name, table in tables.items()
@@ -81,21 +82,19 @@ def semantic_leaks(texts: Texts, vectors: Float32, threshold: float, threads: in
     return leaks
 
 
-def audit(params: AuditParams, prepared: Path, splits: Path, embeddings: Path, out: Out) -> Receipt:
-    """Writes all leaks, those of stage split and those by meaning."""
-    queries, query_vectors = query_texts(splits, embeddings)
-    documents, document_vectors = document_texts(splits, prepared, embeddings)
-    leaks = semantic_leaks(queries, query_vectors, params.semantic_query, params.machine.threads)
-    leaks += semantic_leaks(documents, document_vectors, params.semantic_document, params.machine.threads)
+def audit(params: AuditParams, prepared: Path, splits: Path, embeddings: Path, by: str, out: Out) -> Receipt:
+    """Writes all leaks, those of stage split and those by meaning, that count under the protocol (split.by)."""
+    sides = [(*query_texts(splits, embeddings), params.semantic_query)]
+    if by == "cluster":
+        sides.append((*document_texts(splits, prepared, embeddings), params.semantic_document))
+    leaks = [leak for side in sides for leak in semantic_leaks(*side, params.machine.threads)]
     table = pl.concat([read(splits / "leaks.parquet", LEAKS), pl.DataFrame(leaks, LEAKS, orient="row")])
     write(table, out / "leaks.parquet", LEAKS)
-    sizes = {f"{texts.what}.{name}": len(texts.rows(name)) for texts in (queries, documents) for name in SPLITS}
+    sizes = {f"{texts.what}.{name}": len(texts.rows(name)) for texts, _, _ in sides for name in SPLITS}
     n_texts = {
-        f"n_{name}_{texts.what}": sizes[f"{texts.what}.{name}"]
-        for texts in (queries, documents)
-        for name in ("dev", "test")
+        f"n_{name}_{texts.what}": sizes[f"{texts.what}.{name}"] for texts, _, _ in sides for name in ("dev", "test")
     }
-    return n_texts | count(leaks, SEMANTIC, sizes, params.max_leak_share, "audit.max_leak_share")
+    return n_texts | count(leaks, audited(SEMANTIC, by), sizes, params.max_leak_share, "audit.max_leak_share")
 
 
 if __name__ == "__main__":

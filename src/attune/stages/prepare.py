@@ -1,10 +1,16 @@
 """Merges identical queries and documents and clusters near-duplicates, so that no split or score rests on repetition.
 
 Identical queries become one query with several relevant documents. Near-identical documents, titles included
-(`duplicate_of`), share their relevance judgments, so a correct answer never counts as a miss. Clusters are the
-connected components over relevance, groups of queries, near-duplicate documents and near-duplicate queries: the unit
-that a split may not cut. A cluster is named after its first document in the corpus's order: rows appended to the corpus
-leave the names of old clusters as they are, unless a row connects two of them, which then share the first one's name.
+(`duplicate_of`), share their relevance judgments, so a correct answer never counts as a miss. There are two
+clusterings, one for each protocol of stage split, and both are connected components:
+
+- `cluster_id`, over relevance, groups of queries, near-duplicate documents, near-duplicate queries, and queries that
+  are or nearly are a document's text. It is named after its first document in the corpus's order.
+- `query_cluster_id`, over the queries alone: near-duplicates, groups, and a query that is or nearly is a relevant
+  document of another query, with that query. It is named after its first query.
+
+Rows appended to the data leave the names of old clusters as they are, unless a row connects two of them, which then
+share the first one's name.
 """
 
 from collections.abc import Mapping
@@ -15,6 +21,7 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from attune.data.splitting.clusters import components
+from attune.data.splitting.crossing import compare_roles
 from attune.data.splitting.duplicates import MergedData, merge_raw
 from attune.data.splitting.leaks import NearDuplicates
 from attune.data.splitting.paraphrases import merge_paraphrases
@@ -25,11 +32,13 @@ from attune.stage import Out, Params, Receipt, run
 from attune.tables import (
     CLUSTERED_QUERIES,
     CORPUS,
+    DOCUMENT_FORMS,
     MERGED_QUERIES,
     NEGATIVES,
     PARAPHRASES,
     QRELS,
     full_texts,
+    read_raw_forms,
     write,
 )
 
@@ -40,6 +49,7 @@ TABLES = {
     "negatives": NEGATIVES,
     "merged_queries": MERGED_QUERIES,
     "paraphrases": PARAPHRASES,
+    "forms": DOCUMENT_FORMS,
 }
 
 
@@ -77,19 +87,23 @@ def own_negatives(qrels: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
     return negatives.join(answers, on=list(NEGATIVES), how="anti").sort(list(NEGATIVES))
 
 
-def user_edges(documents: pl.DataFrame, queries: pl.DataFrame, qrels: pl.DataFrame, groups: pl.DataFrame) -> Int64:
-    """Returns the edges that the user's data sets, (n_edges, 2): relevance judgments and groups of queries.
-
-    Nodes are the rows of the documents, then those of the queries.
-    """
+def judged_rows(documents: pl.DataFrame, queries: pl.DataFrame, qrels: pl.DataFrame) -> Int64:
+    """Returns the judgments as pairs (query row, document row), (n judgments, 2)."""
     document_row = documents.select("document_id").with_row_index("document_row")
-    query_row = queries.select("query_id").with_row_index("query_row", offset=documents.height)
-    judged = (
-        qrels.join(document_row, on="document_id").join(query_row, on="query_id").select("query_row", "document_row")
-    )
+    query_row = queries.select("query_id").with_row_index("query_row")
+    rows = qrels.join(document_row, on="document_id").join(query_row, on="query_id")
+    return _pairs(rows.select("query_row", "document_row"))
+
+
+def group_edges(queries: pl.DataFrame, groups: pl.DataFrame) -> Int64:
+    """Returns edges between the rows of queries that connect the groups of the user's data, (n_edges, 2)."""
+    query_row = queries.select("query_id").with_row_index("query_row")
     grouped = groups.filter(pl.col("group") != "").join(query_row, left_on="kept", right_on="query_id")
-    members = grouped.select(pl.col("query_row").min().over("group").alias("first"), "query_row")
-    return np.concatenate([pairs.to_numpy().astype(np.int64).reshape(-1, 2) for pairs in (judged, members)])
+    return _pairs(grouped.select(pl.col("query_row").min().over("group").alias("first"), "query_row"))
+
+
+def _pairs(rows: pl.DataFrame) -> Int64:
+    return rows.to_numpy().astype(np.int64).reshape(-1, 2)
 
 
 def paraphrases_of(data: MergedData, duplicates: pl.DataFrame) -> pl.DataFrame:
@@ -101,8 +115,28 @@ def paraphrases_of(data: MergedData, duplicates: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def cluster_queries(n: int, alike: Int64, grouped: Int64, crossed: Int64, judged: Int64) -> tuple[Int64, Int64]:
+    """Clusters queries by themselves, as split.by: query keeps them whole.
+
+    Args:
+        n: number of queries.
+        alike: edges between near-duplicate queries, (n_edges, 2).
+        grouped: edges between queries of a group.
+        crossed: pairs (query row, document row) of a query that is or nearly is this document.
+        judged: pairs (query row, document row) of relevance.
+
+    Returns:
+        For each query the first one of its cluster, and the first one of its near-duplicates, (n,) each.
+    """
+    # a document that is also a query connects all queries that it is relevant to
+    hubs = judged[np.isin(judged[:, 1], crossed[:, 1])]
+    edges = np.concatenate([alike, grouped, crossed + np.array([0, n]), hubs + np.array([0, n])])
+    clusters = components(int(edges.max(initial=n - 1)) + 1, edges)[:n]
+    return clusters, components(n, alike)
+
+
 def tables_of(data: MergedData, params: PrepareParams) -> dict[str, pl.DataFrame]:
-    """Returns the tables of data/prepared, with shared judgments and clusters.
+    """Returns the tables of data/prepared, but for forms, with shared judgments and clusters.
 
     Raises:
         BadInput: a query has no relevant document.
@@ -115,14 +149,29 @@ def tables_of(data: MergedData, params: PrepareParams) -> dict[str, pl.DataFrame
     answers = data.judged.filter(pl.col("relevance") > 0)
     duplicates = documents.select("document_id", "duplicate_of")
     qrels = share_relevance(answers, duplicates)
-    queries = alike(data.queries["text"].to_list(), params.query_shingle, params.similar_query)
-    edges = [user_edges(documents, data.queries, qrels, data.groups), similar.edges(), queries.edges() + n]
+    roles = compare_roles(data.queries["text"].to_list(), texts, params.query_shingle, params.similar_query)
+    near, crossed = roles.queries.edges(), roles.crossings()
+    grouped, judged = group_edges(data.queries, data.groups), judged_rows(documents, data.queries, qrels)
+    # documents come first, so that they name the clusters
+    edges = [
+        similar.edges(),
+        near + n,
+        grouped + n,
+        *(pairs[:, ::-1] + np.array([0, n]) for pairs in (crossed, judged)),
+    ]
     clusters = components(n + data.queries.height, np.concatenate(edges))
     if clusters.max(initial=0) >= n:
         raise BadInput("prepare: data/raw holds a query without a relevant document; run `dvc repro collect`")
+    own, near_group = cluster_queries(data.queries.height, near, grouped, crossed, judged)
+    query_ids = data.queries["query_id"]
+    queries = data.queries.with_columns(
+        cluster_id=ids.gather(clusters[n:]),
+        query_cluster_id=query_ids.gather(own),
+        near_group=query_ids.gather(near_group),
+    )
     return {
         "corpus": documents.with_columns(cluster_id=ids.gather(clusters[:n])).select(list(CORPUS)),
-        "queries": data.queries.with_columns(cluster_id=ids.gather(clusters[n:])).select(list(CLUSTERED_QUERIES)),
+        "queries": queries.select(list(CLUSTERED_QUERIES)),
         "qrels": qrels,
         "negatives": own_negatives(data.judged, qrels),
         "merged_queries": data.kept.filter(pl.col("query_id") != pl.col("kept")).select(
@@ -136,6 +185,9 @@ def prepare(params: PrepareParams, raw: Path, out: Out) -> Receipt:
     """Validates, merges and clusters the raw data."""
     data = merge_raw(raw)
     tables = tables_of(data, params)
+    tables["forms"] = (
+        read_raw_forms(raw).join(tables["corpus"], on="document_id", how="semi").sort("document_id", "text")
+    )
     for name, columns in TABLES.items():
         write(tables[name], out / f"{name}.parquet", columns)
     return receipt(tables, n_judged=data.judged.filter(pl.col("relevance") > 0).height)
@@ -145,9 +197,11 @@ def receipt(tables: Mapping[str, pl.DataFrame], n_judged: int) -> Receipt:
     """Counts rows, merged queries and documents, and clusters."""
     rows = pl.concat([tables[name].select("cluster_id") for name in ("corpus", "queries")])
     sizes = rows["cluster_id"].value_counts()["count"]
+    of_queries = tables["queries"]["query_cluster_id"].value_counts()["count"]
     duplicates = tables["corpus"].filter(pl.col("duplicate_of") != pl.col("document_id"))
     return {
         "n_documents": tables["corpus"].height,
+        "n_document_forms": tables["forms"].height,
         "n_queries": tables["queries"].height,
         "n_qrels": tables["qrels"].height,
         "n_negatives": tables["negatives"].height,
@@ -157,6 +211,8 @@ def receipt(tables: Mapping[str, pl.DataFrame], n_judged: int) -> Receipt:
         "n_qrels_shared_with_duplicates": tables["qrels"].height - n_judged,
         "n_clusters": len(sizes),
         "largest_cluster_share": int(sizes.max()) / rows.height,  # type: ignore[arg-type]
+        "n_query_clusters": len(of_queries),
+        "largest_query_cluster_share": int(of_queries.max()) / tables["queries"].height,  # type: ignore[arg-type]
     }
 
 

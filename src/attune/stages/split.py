@@ -1,5 +1,11 @@
 """Assigns whole clusters to train, dev and test by a hash of their id, then audits the splits for leaks.
 
+There are two protocols (split.by), and each has its own clusters:
+
+- cluster: queries and documents of a cluster go to one split, so dev and test have new queries and new documents.
+- query: near-identical queries and groups go to one split; documents are shared, so dev and test have new queries over
+  documents that train may know.
+
 The hash depends on the seed and the cluster's id alone, so without strata neither added clusters nor rows added to a
 cluster move an old row. Only a row that joins two clusters moves rows: the later cluster takes the earlier one's split.
 Splits given by the user are kept (a missing dev or test split is cut from train, by cluster); the audit counts their
@@ -9,14 +15,16 @@ leaks.
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 from pydantic import Field, model_validator
 
-from attune.data.splitting.leaks import NearDuplicates, Texts, count, lexical_leaks
-from attune.data.splitting.paraphrases import Paraphrase, SplitQuery, usable
+from attune.data.splitting.leaks import NearDuplicates, Texts, audited, count, lexical_leaks, query_leaks
+from attune.data.splitting.paraphrases import paraphrase_tables
+from attune.data.splitting.shared_documents import known_answers_share, own_texts
 from attune.errors import BadInput
-from attune.stage import Out, Params, Receipt, run
+from attune.stage import Out, Params, Receipt, named, run
 from attune.tables import (
     CLUSTERED_QUERIES,
     CORPUS,
@@ -24,8 +32,10 @@ from attune.tables import (
     LEAKS,
     LEXICAL,
     NEGATIVES,
+    OWN_TEXTS,
     PARAPHRASES,
     QRELS,
+    SPLIT_QUERIES,
     SPLITS,
     Leak,
     full_texts,
@@ -33,13 +43,21 @@ from attune.tables import (
     write,
 )
 
+# the column of CLUSTERED_QUERIES that names what a protocol keeps whole
+UNITS = {"cluster": "cluster_id", "query": "query_cluster_id"}
+# fewer queries than this, in a cluster or expected in a split, may miss a share by chance alone
+FEWEST = 20
+
 
 class SplitParams(Params):
-    """Sizes of dev and test, and the largest share of either that may leak."""
+    """Protocol, sizes of dev and test, and limits: the largest cluster, and the share of dev or test that may leak."""
 
+    by: Literal["cluster", "query"]
     seed: int = Field(ge=0)
     dev_share: float = Field(gt=0, lt=0.5)
     test_share: float = Field(gt=0, lt=0.5)
+    max_cluster_share: float = Field(gt=0, le=1)
+    leave_out_own_text: bool
     max_leak_share: float = Field(ge=0, le=1)
 
     @model_validator(mode="after")
@@ -55,28 +73,35 @@ def position(seed: int, cluster_id: str) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def assign(queries: pl.DataFrame, params: SplitParams) -> pl.Series:
-    """Returns the split of each query: the given one where there is one, else its cluster's, (n queries,).
+def shares(queries: pl.DataFrame, params: SplitParams) -> dict[str, float]:
+    """Returns the shares of the queries outside given dev and test splits that become test and dev, 0 for a given one.
 
     If only dev or only test is given, the other is cut from train at share / (1 - configured share of the given split).
     """
     given = set(queries["given_split"].unique())
-    shares = {"test": params.test_share, "dev": params.dev_share}
-    left = 1 - sum(share for name, share in shares.items() if name in given)
-    cut = {name: 0.0 if name in given else share / left for name, share in shares.items()}
-    movable = queries.filter(~pl.col("given_split").is_in(["dev", "test"]))
-    clusters = movable.group_by("cluster_id", maintain_order=True).agg(
-        # a cluster of several strata counts for the most common, the first of the equally common
-        stratum=pl.col("stratum").sort().mode(maintain_order=True).first(),
-        n_queries=pl.len(),
+    wanted = {"test": params.test_share, "dev": params.dev_share}
+    left = 1 - sum(share for name, share in wanted.items() if name in given)
+    return {name: 0.0 if name in given else share / left for name, share in wanted.items()}
+
+
+def assign(queries: pl.DataFrame, params: SplitParams) -> pl.Series:
+    """Returns the split of each query: the given one where there is one, else its cluster's, (n queries,)."""
+    cut = shares(queries, params)
+    units = queries.select("given_split", "stratum", unit=UNITS[params.by])
+    fixed = pl.col("given_split").is_in(["dev", "test"])
+    clusters = (
+        units.filter(~fixed)
+        .group_by("unit", maintain_order=True)
+        .agg(
+            # a cluster of several strata counts for the most common, the first of the equally common
+            stratum=pl.col("stratum").sort().mode(maintain_order=True).first(),
+            n_queries=pl.len(),
+        )
     )
-    at = pl.Series("at", [position(params.seed, cluster_id) for cluster_id in clusters["cluster_id"]], pl.Float64)
+    at = pl.Series("at", [position(params.seed, unit) for unit in clusters["unit"]], pl.Float64)
     clusters = clusters.with_columns(at, split=pl.lit("train"))
     clusters = by_strata(clusters, cut) if (clusters["stratum"] != "").any() else by_hash(clusters, cut)
-    chosen = queries.select("cluster_id", "given_split").join(
-        clusters, on="cluster_id", how="left", maintain_order="left"
-    )
-    fixed = pl.col("given_split").is_in(["dev", "test"])
+    chosen = units.join(clusters.select("unit", "split"), on="unit", how="left", maintain_order="left")
     return chosen.select(split=pl.when(fixed).then("given_split").otherwise("split"))["split"]
 
 
@@ -95,11 +120,67 @@ def by_strata(clusters: pl.DataFrame, cut: Mapping[str, float]) -> pl.DataFrame:
     Per stratum, clusters in hash order are cut by cumulative query count; a cluster goes by its midpoint, so a share is
     met to within half a cluster. Added rows move only old clusters near a cut.
     """
-    clusters = clusters.sort("stratum", "at", "cluster_id").with_columns(
+    clusters = clusters.sort("stratum", "at", "unit").with_columns(
         middle=(pl.col("n_queries").cum_sum() - pl.col("n_queries") / 2).over("stratum")
         / pl.col("n_queries").sum().over("stratum")
     )
     return by_hash(clusters.with_columns(at=pl.col("middle")), cut)
+
+
+def unusable_clusters(queries: pl.DataFrame, corpus: pl.DataFrame, params: SplitParams) -> str:
+    """Returns in one line why the protocol's clusters cannot be split, and what to do; "" where they can.
+
+    They cannot if one cluster holds more than split.max_cluster_share of the rows (of the queries, where split.by is
+    query), or if dev or test has fewer than half of the queries that its share promises. A miss counts only where at
+    least 20 queries were expected and the largest cluster has a quarter as many: small data and small clusters miss by
+    chance, which another seed mends. A split that is given in full cuts no cluster and is never refused.
+
+    Args:
+        queries: CLUSTERED_QUERIES.
+        corpus: CORPUS.
+        params: protocol and shares.
+    """
+    cut = shares(queries, params)
+    movable = queries.filter(~pl.col("given_split").is_in(["dev", "test"]))
+    of_queries = movable.group_by(cluster_id=UNITS[params.by]).agg(n_queries=pl.len())
+    rows = of_queries.select("cluster_id", n="n_queries")
+    if params.by == "cluster":
+        rows = pl.concat([rows, corpus.group_by("cluster_id").agg(n=pl.len())])
+    n_rows = int(rows["n"].sum())
+    sizes = rows.group_by("cluster_id").agg(pl.col("n").sum()).join(of_queries, on="cluster_id")
+    if not any(cut.values()) or sizes.is_empty():
+        return ""
+    n_largest, n_queries = sizes.sort("n", "n_queries", descending=True).select("n", "n_queries").row(0)
+    share = n_largest / n_rows
+    names = assign(queries, params).filter(~queries["given_split"].is_in(["dev", "test"]))
+    missed = [
+        f"{name} has {n} queries where {expected:.0f} are its share"
+        for name in ("dev", "test")
+        if (expected := cut[name] * movable.height) >= FEWEST
+        and (n := int((names == name).sum())) < expected / 2
+        and n_queries >= expected / 4
+    ]
+    too_large = share > params.max_cluster_share and n_queries >= FEWEST
+    if not missed and not too_large:
+        return ""
+    kept = "documents that queries share, near-duplicates, groups" if params.by == "cluster" else "like queries, groups"
+    allowed = f", allowed {params.max_cluster_share:.1%} ({named('split.max_cluster_share')})" if too_large else ""
+    what = "rows" if params.by == "cluster" else "queries"
+    return (
+        f"the largest cluster ({kept}) holds {share:.1%} of the {n_rows:,} {what}{allowed}"
+        + "".join(f"; {miss}" for miss in missed)
+        + f"; {_next_step(movable, params)}"
+    )
+
+
+def _next_step(movable: pl.DataFrame, params: SplitParams) -> str:
+    share = int(movable["query_cluster_id"].value_counts()["count"].max()) / movable.height  # type: ignore[arg-type]
+    if params.by == "cluster" and share <= params.max_cluster_share:
+        return (
+            "set split.by: query in params.yaml, which tests new queries over documents that train may know "
+            f"(its largest cluster holds {share:.1%} of the queries)"
+        )
+    return "bring a split of your own, or raise prepare.similar_query in advanced.yaml if unlike queries count as alike"
 
 
 def assign_documents(corpus: pl.DataFrame, queries: pl.DataFrame, qrels: pl.DataFrame) -> pl.Series:
@@ -120,47 +201,38 @@ def assign_documents(corpus: pl.DataFrame, queries: pl.DataFrame, qrels: pl.Data
     )
 
 
+def documents_of(corpus: pl.DataFrame, queries: pl.DataFrame, qrels: pl.DataFrame, by: str) -> dict[str, pl.DataFrame]:
+    """Returns the documents that each split may search or mine (DOCUMENT_IDS), in the corpus's order.
+
+    Args:
+        corpus: with the column split of `assign_documents`.
+        queries: with their split.
+        qrels: judgments of relevance.
+        by: protocol. cluster parts the documents; query gives all to train, and to dev and test those relevant there.
+    """
+    if by == "cluster":
+        return {name: corpus.filter(pl.col("split") == name).select("document_id") for name in SPLITS}
+    relevant = {
+        name: qrels.join(queries.filter(pl.col("split") == name), on="query_id", how="semi") for name in ("dev", "test")
+    }
+    ids = corpus.select("document_id")
+    return {"train": ids} | {name: ids.join(own, on="document_id", how="semi") for name, own in relevant.items()}
+
+
 def audit_splits(
-    corpus: pl.DataFrame, queries: pl.DataFrame, qrels: pl.DataFrame, near: NearDuplicates
+    corpus: pl.DataFrame, queries: pl.DataFrame, qrels: pl.DataFrame, near: NearDuplicates, by: str = "cluster"
 ) -> tuple[list[Leak], dict[str, int]]:
-    """Returns the leaks, and how many queries and relevant documents each split has ("queries.dev": 120)."""
+    """Returns a protocol's leaks, and how many queries and relevant documents each split has ("queries.dev": 120)."""
     relevant = qrels.join(queries.select("query_id", "split"), on="query_id").select("document_id", "split").unique()
     judged = corpus.drop("split").join(relevant, on="document_id", maintain_order="left_right")
-    sides = [
-        (
-            Texts("queries", queries["split"].to_numpy(), queries["query_id"].to_list(), queries["text"].to_list()),
-            near.query_shingle,
-            near.similar_query,
-        ),
-        (
-            Texts("documents", judged["split"].to_numpy(), judged["document_id"].to_list(), full_texts(judged)),
-            near.document_shingle,
-            near.similar_document,
-        ),
-    ]
-    sizes = {f"{texts.what}.{name}": len(texts.rows(name)) for texts, _, _ in sides for name in SPLITS}
-    return [leak for side in sides for leak in lexical_leaks(*side)], sizes
-
-
-def write_paraphrases(
-    near: NearDuplicates, prepared: Path, corpus: pl.DataFrame, queries: pl.DataFrame, out: Path
-) -> Receipt:
-    """Writes the paraphrases that neither leak nor repeat their document as a split; counts the others by reason."""
-    own = [SplitQuery(*row) for row in queries.select("query_id", "text", "split").iter_rows()]
-    splits = dict(corpus.select("document_id", "split").iter_rows())
-    texts = dict(zip(corpus["document_id"], full_texts(corpus), strict=True))
-    rows = [Paraphrase(*row) for row in read(prepared / "paraphrases.parquet", PARAPHRASES).iter_rows()]
-    kept, dropped = usable(rows, own, splits, texts, near.query_shingle, near.similar_query)
-    frame = pl.DataFrame(kept, PARAPHRASES, orient="row").with_columns(
-        pl.lit("").alias(name) for name in ("given_split", "stratum")
-    )
-    frame = frame.with_columns(document_id=pl.col("document_ids").list.first())
-    frame = frame.join(corpus.select("document_id", "cluster_id"), on="document_id", how="left", maintain_order="left")
-    write(frame.select(list(CLUSTERED_QUERIES)), out / "queries.parquet", CLUSTERED_QUERIES)
-    qrels = frame.select("query_id", document_id="document_ids").explode("document_id")
-    qrels = qrels.with_columns(relevance=pl.lit(1, pl.Int64)).sort("query_id", "document_id")
-    write(qrels, out / "qrels.parquet", QRELS)
-    return {"n_paraphrases": len(kept)} | {f"n_dropped_paraphrase_{reason}": n for reason, n in dropped.items()}
+    questions = Texts("queries", queries["split"].to_numpy(), queries["query_id"].to_list(), queries["text"].to_list())
+    answers = Texts("documents", judged["split"].to_numpy(), judged["document_id"].to_list(), full_texts(judged))
+    leaks = query_leaks(questions, answers, near.query_shingle, near.similar_query)
+    if by == "cluster":
+        leaks += lexical_leaks(answers, near.document_shingle, near.similar_document)
+    sizes = {f"{texts.what}.{name}": len(texts.rows(name)) for texts in (questions, answers) for name in SPLITS}
+    kinds = audited(LEXICAL, by)
+    return [leak for leak in leaks if leak.kind in kinds], sizes
 
 
 def split(
@@ -178,29 +250,45 @@ def split(
     qrels = read(prepared / "qrels.parquet", QRELS)
     negatives = read(prepared / "negatives.parquet", NEGATIVES)
     queries = read(prepared / "queries.parquet", CLUSTERED_QUERIES)
+    if problem := unusable_clusters(queries, corpus, params):
+        raise BadInput(f"{prepared}: {problem}")
     queries = queries.with_columns(assign(queries, params))
     corpus = corpus.with_columns(assign_documents(corpus, queries, qrels))
+    leaks, sizes = audit_splits(corpus, queries, qrels, near, params.by)
+    told = paraphrase_tables(near, read(prepared / "paraphrases.parquet", PARAPHRASES), corpus, queries, params.by)
+    units = queries.with_columns(cluster_id=UNITS[params.by])
+    documents = documents_of(corpus, queries, qrels, params.by)
     for name in SPLITS:
-        own = queries.filter(pl.col("split") == name).drop("split")
+        own = units.filter(pl.col("split") == name).select(list(SPLIT_QUERIES))
         if own.is_empty():
             given = queries["given_split"].ne("").any()
             raise BadInput(
                 f"{prepared}: the {name} split is empty ({queries.height} queries in all); "
                 + ("mend the given split, or give none" if given else "add data or change split.*_share")
             )
-        documents = corpus.filter(pl.col("split") == name).select("document_id")
         judged, refused = (table.join(own, on="query_id", how="semi") for table in (qrels, negatives))
-        write(own, out / name / "queries.parquet", CLUSTERED_QUERIES)
-        write(judged.sort("query_id", "document_id"), out / name / "qrels.parquet", QRELS)
-        write(refused.join(documents, on="document_id", how="semi"), out / name / "negatives.parquet", NEGATIVES)
-        write(documents, out / name / "documents.parquet", DOCUMENT_IDS)
-    leaks, sizes = audit_splits(corpus, queries, qrels, near)
+        write_split(out / name, own, judged, corpus if params.leave_out_own_text else None)
+        write(refused.join(documents[name], on="document_id", how="semi"), out / name / "negatives.parquet", NEGATIVES)
+        write(documents[name], out / name / "documents.parquet", DOCUMENT_IDS)
+    write_split(out / "paraphrases", told[0], told[1], corpus if params.leave_out_own_text else None)
     write(pl.DataFrame(leaks, LEAKS, orient="row"), out / "leaks.parquet", LEAKS)
-    figures = count(leaks, LEXICAL, sizes, params.max_leak_share, "split.max_leak_share")
-    n_documents = {f"n_{name}_documents": corpus.filter(pl.col("split") == name).height for name in SPLITS}
-    paraphrases = write_paraphrases(near, prepared, corpus, queries, out / "paraphrases")
+    figures = count(leaks, audited(LEXICAL, params.by), sizes, params.max_leak_share, "split.max_leak_share")
+    known = {
+        f"{name}_known_answers_share": known_answers_share(qrels, queries, name)
+        for name in ("dev", "test")
+        if params.by == "query"
+    }
     n_queries = {f"n_{name}_queries": sizes[f"queries.{name}"] for name in SPLITS}
-    return {**n_queries, **n_documents, **figures, **paraphrases}
+    n_documents = {f"n_{name}_documents": documents[name].height for name in SPLITS}
+    return {"by": params.by, **n_queries, **n_documents, **known, **figures, **told[2]}
+
+
+def write_split(folder: Path, queries: pl.DataFrame, qrels: pl.DataFrame, corpus: pl.DataFrame | None) -> None:
+    """Writes a split's queries, judgments and own texts, which are empty without a corpus to look for them in."""
+    write(queries, folder / "queries.parquet", SPLIT_QUERIES)
+    write(qrels.sort("query_id", "document_id"), folder / "qrels.parquet", QRELS)
+    own = pl.DataFrame(schema=dict(OWN_TEXTS)) if corpus is None else own_texts(queries, corpus, qrels)
+    write(own, folder / "own_texts.parquet", OWN_TEXTS)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Text normalisation for exact matches, and connected components for clusters."""
 
+from unicodedata import normalize
+
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -7,9 +9,19 @@ from scipy.sparse.csgraph import connected_components
 from attune.runtime.arrays import Int64
 
 
+def fold(text: str) -> str:
+    """Folds case, and characters that Unicode calls compatible (NFKC): composed and decomposed letters, full width."""
+    folded = text.casefold()
+    # as Unicode's toNFKC_Casefold: each step may undo the other, except on ASCII, which is most text and needs neither
+    return folded if folded.isascii() else normalize("NFKC", normalize("NFKC", folded).casefold())
+
+
 def normalise(text: str) -> str:
-    """Folds case, white space and final punctuation, so that equal results mean equal texts; keeps symbols (C, C++)."""
-    words = " ".join(text.casefold().split())
+    """Folds case, Unicode forms, white space and final punctuation: equal results mean equal texts.
+
+    It keeps symbols (C, C++).
+    """
+    words = " ".join(fold(text).split())
     return words.rstrip(".?! ") or words
 
 

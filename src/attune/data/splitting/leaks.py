@@ -1,8 +1,9 @@
 """Leak audit by words: texts of dev or test that training or model selection has seen.
 
 A query or document leaks if its id, its text (exact) or nearly its text (near, Jaccard similarity of word shingles)
-also occurs in an earlier split. Stage audit adds leaks by meaning (semantic, cosine of base embeddings). Each leak
-names the text that it matches, so that a person can check it.
+also occurs in an earlier split; or if it is there in the other role (crossed): a query that is or nearly is a relevant
+document of an earlier split, a relevant document that is a query there. Stage audit adds leaks by meaning (semantic,
+cosine of base embeddings). Each leak names the text that it matches, so that a person can check it.
 """
 
 from collections import Counter
@@ -13,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attune.data.splitting.clusters import normalise
+from attune.data.splitting.crossing import compare_roles
 from attune.data.splitting.similarity import Alike, alike
 from attune.errors import BadInput
 from attune.runtime.arrays import Int64
 from attune.stage import named
-from attune.tables import SEEN, Leak
+from attune.tables import DOCUMENT_KINDS, SEEN, Leak
 
 Matches = dict[int, tuple[int, float]]  # row of the leaked text: row of its match, similarity
 
@@ -78,7 +80,46 @@ def lexical_leaks(texts: Texts, width: int, threshold: float) -> list[Leak]:
     Returns:
         Leaks of the kinds shared_documents (one document in two splits), exact_* and near_* (which includes exact).
     """
-    pairs = alike(texts.texts, width, threshold)
+    return _leaks(texts, alike(texts.texts, width, threshold))
+
+
+def query_leaks(queries: Texts, documents: Texts, width: int, threshold: float) -> list[Leak]:
+    """Finds leaks of queries, and texts that are a query on one side and a relevant document on the other.
+
+    Args:
+        queries: of all splits.
+        documents: that are relevant in the splits.
+        width: words per shingle, of queries.
+        threshold: lowest Jaccard similarity of shingles at which two texts are near-duplicates.
+
+    Returns:
+        Leaks of the kinds exact_queries, near_queries, crossed_queries and crossed_documents (each includes equal
+        texts).
+    """
+    roles = compare_roles(queries.texts, documents.texts, width, threshold)
+    leaks = _leaks(queries, roles.queries)
+    n, rows = roles.n_queries, roles.documents.tolist()
+    short = Texts("documents", documents.splits[rows], [documents.ids[row] for row in rows], roles.texts[n:])
+    ids, normal = [*queries.ids, *short.ids], [normalise(text) for text in roles.texts]
+    for split, others in SEEN.items():
+        sides = {"queries": (queries.rows(split), n + short.rows(*others))}
+        sides["documents"] = n + short.rows(split), queries.rows(*others)
+        for what, (own, seen) in sides.items():
+            matches = _near(roles.both, own, seen) | same_value(normal, own, seen)
+            leaks += [
+                Leak(split, f"crossed_{what}", ids[row], ids[match], similarity)
+                for row, (match, similarity) in sorted(matches.items())
+            ]
+    return leaks
+
+
+def audited(kinds: Sequence[str], by: str) -> tuple[str, ...]:
+    """Returns the kinds that are leaks under a protocol: split.by: query shares documents on purpose."""
+    return tuple(kind for kind in kinds if by == "cluster" or kind not in DOCUMENT_KINDS)
+
+
+def _leaks(texts: Texts, pairs: Alike) -> list[Leak]:
+    """Returns the leaks among texts of one role, given their similar pairs."""
     normal = [normalise(text) for text in texts.texts]
     leaks = []
     for split, others in SEEN.items():
@@ -134,6 +175,8 @@ def count(
                 raise BadInput(
                     f"{counts[split, kind]} {kind} of {split} ({counts[split, kind] / n:.1%}) are also in "
                     f"{' or '.join(others)} (first: {first.leaked_id!r} like {first.match_id!r}), allowed "
-                    f"{max_share:.1%} ({named(limit)}); remove these texts from one side, or raise the limit"
+                    f"{max_share:.1%} ({named(limit)}); remove these texts from one side, "
+                    + (f"set {named('split.by')} to query, " if kind in DOCUMENT_KINDS else "")
+                    + "or raise the limit"
                 )
     return {f"{split}_leaks.{kind}": counts[split, kind] for split in SEEN for kind in kinds}

@@ -5,9 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import polars as pl
 
-from attune.data.splitting.clusters import normalise
-from attune.data.splitting.leaks import Texts, lexical_leaks
+from attune.data.splitting.clusters import components, normalise
+from attune.data.splitting.leaks import NearDuplicates, Texts, lexical_leaks
+from attune.data.splitting.similarity import alike
+from attune.tables import PARAPHRASES, SPLIT_QUERIES, full_texts
 
 REASONS = ("not_test", "near_seen_query", "near_test_query", "in_document")
 
@@ -79,6 +82,42 @@ def usable(
     reasons = {p.query_id: _reason(p, near.get(p.query_id), split_of, texts) for p in paraphrases}
     counts = Counter(reasons.values())
     return [p for p in paraphrases if reasons[p.query_id] is None], {reason: counts[reason] for reason in REASONS}
+
+
+def paraphrase_tables(
+    near: NearDuplicates, paraphrases: pl.DataFrame, corpus: pl.DataFrame, queries: pl.DataFrame, by: str
+) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, int]]:
+    """Returns the paraphrases that neither leak nor repeat their document, their judgments, and counts of the others.
+
+    What a protocol keeps whole is here the paraphrases of one document (by: query) or of one cluster of documents.
+
+    Args:
+        near: definition of near-duplicates.
+        paraphrases: PARAPHRASES.
+        corpus: CORPUS, with the split of each document.
+        queries: of all splits, with their split.
+        by: protocol, cluster or query.
+    """
+    own = [SplitQuery(*row) for row in queries.select("query_id", "text", "split").iter_rows()]
+    splits = dict(corpus.select("document_id", "split").iter_rows())
+    texts = dict(zip(corpus["document_id"], full_texts(corpus), strict=True))
+    rows = [Paraphrase(*row) for row in paraphrases.iter_rows()]
+    kept, dropped = usable(rows, own, splits, texts, near.query_shingle, near.similar_query)
+    frame = pl.DataFrame(kept, PARAPHRASES, orient="row").with_columns(
+        pl.lit("").alias(name) for name in ("given_split", "stratum")
+    )
+    first = alike(frame["text"].to_list(), near.query_shingle, near.similar_query).edges()
+    frame = frame.with_columns(
+        document_id=pl.col("document_ids").list.first(),
+        near_group=frame["query_id"].gather(components(frame.height, first)),
+    )
+    unit = "cluster_id" if by == "cluster" else "duplicate_of"
+    units = corpus.select("document_id", cluster_id=unit)
+    frame = frame.join(units, on="document_id", how="left", maintain_order="left")
+    qrels = frame.select("query_id", document_id="document_ids").explode("document_id")
+    qrels = qrels.with_columns(relevance=pl.lit(1, pl.Int64)).sort("query_id", "document_id")
+    counts = {"n_paraphrases": len(kept)} | {f"n_dropped_paraphrase_{reason}": n for reason, n in dropped.items()}
+    return frame.select(list(SPLIT_QUERIES)), qrels, counts
 
 
 def _near_splits(

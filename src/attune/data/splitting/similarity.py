@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from attune.data.splitting.clusters import components
+from attune.data.splitting.clusters import components, fold
 from attune.data.words import WORD, WORD_OR_SYMBOL
 from attune.runtime.arrays import Float64, Int64
 
@@ -48,7 +48,7 @@ def shingle_sets(texts: Sequence[str], width: int, word: re.Pattern[str] = WORD)
     """Returns the sets of runs of `width` words; a shorter text is one shingle, a text without words has none."""
     parts, sizes = [], []
     for begin in range(0, len(texts), TEXTS_AT_ONCE):
-        words = [word.findall(text.casefold()) for text in texts[begin : begin + TEXTS_AT_ONCE]]
+        words = [word.findall(fold(text)) for text in texts[begin : begin + TEXTS_AT_ONCE]]
         # a text with fewer words than a shingle is padded with empty words, which no text contains
         words = [row + [""] * (width - len(row)) if row else row for row in words]
         n_words = np.array([len(row) for row in words], dtype=np.int64)
@@ -119,6 +119,11 @@ class Alike:
         enough = self.similarity >= threshold - SLACK
         pairs = np.stack([self.low[enough], self.high[enough]], axis=1)
         return np.concatenate([np.stack([self.first[same], same], axis=1), pairs])
+
+    def among_first(self, n: int) -> "Alike":
+        """Returns the pairs among the first n texts alone."""
+        own = self.high < n  # a set is represented by the first text that has it, so no pair of theirs is lost
+        return Alike(self.first[:n], self.low[own], self.high[own], self.similarity[own])
 
 
 def alike(texts: Sequence[str], width: int, threshold: float, word: re.Pattern[str] = WORD) -> Alike:
