@@ -30,7 +30,7 @@ from attune.errors import BadInput
 from attune.stage import Machine, Out, Params, Receipt, run, write_json
 from attune.tables import CORPUS, MERGE_CURVE, full_texts, read, read_raw, write_csv
 from attune.tuning.curve import DEV_MEASURE
-from attune.tuning.dev import DevEvaluator, RetrievalTask, ids_by_query, read_dev
+from attune.tuning.dev import DevEvaluator, RetrievalTask, read_dev, relevant_ids
 from attune.tuning.general_text import GeneralText, read_general_text
 from attune.tuning.interpolation import Interpolation
 
@@ -111,7 +111,7 @@ def read_near_domain(folder: Path) -> dict[str, RetrievalTask]:
         tasks[task_folder.name] = RetrievalTask(
             queries=dict(queries.select("query_id", "text").iter_rows()),
             corpus=dict(zip(documents["document_id"], full_texts(documents), strict=True)),
-            relevant=ids_by_query(qrels["dev"]),
+            relevant=relevant_ids(qrels["dev"].iter_rows()),
         )
     return tasks
 

@@ -1,12 +1,11 @@
 """Retrieval on the dev split during training, and the progress bar that shows its score."""
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
@@ -116,16 +115,14 @@ def sample_ids(document_ids: Collection[str], n: int) -> list[str]:
     return sorted(sorted(keys, key=keys.__getitem__)[:n])
 
 
-def ids_by_query(pairs: pl.DataFrame) -> dict[str, set[str]]:
-    """Returns the document ids of each query; rows with a relevance of 0 do not count.
+def relevant_ids(qrels: Iterable[tuple[str, str, int]]) -> dict[str, set[str]]:
+    """Returns the ids of each query's relevant documents, from rows of QRELS; a relevance of 0 does not count."""
+    return _ids_by_query((query_id, document_id) for query_id, document_id, relevance in qrels if relevance > 0)
 
-    Args:
-        pairs: columns query_id and document_id, and relevance where pairs are judged.
-    """
-    if "relevance" in pairs.columns:
-        pairs = pairs.filter(pl.col("relevance") > 0)
+
+def _ids_by_query(pairs: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
     ids: dict[str, set[str]] = {}
-    for query_id, document_id in pairs.select("query_id", "document_id").iter_rows():
+    for query_id, document_id in pairs:
         ids.setdefault(query_id, set()).add(document_id)
     return ids
 
@@ -146,12 +143,12 @@ def read_dev(dev_split: Path, texts: Mapping[str, str], train_documents: Path, n
         BadInput: a table is missing or has other columns than stage split writes.
     """
     queries = read(dev_split / "queries.parquet", SPLIT_QUERIES)
-    relevant = ids_by_query(read(dev_split / "qrels.parquet", QRELS))
+    relevant = relevant_ids(read(dev_split / "qrels.parquet", QRELS).iter_rows())
     own = {*read(dev_split / "documents.parquet", DOCUMENT_IDS)["document_id"]}.union(*relevant.values())
     others = {*read(train_documents, DOCUMENT_IDS)["document_id"]} - own
     return RetrievalTask(
         queries=dict(queries.select("query_id", "text").iter_rows()),
         corpus={id_: texts[id_] for id_ in sorted({*own, *sample_ids(others, n_documents)})},
         relevant=relevant,
-        left_out=ids_by_query(read(dev_split / "own_texts.parquet", OWN_TEXTS)),
+        left_out=_ids_by_query(read(dev_split / "own_texts.parquet", OWN_TEXTS).iter_rows()),
     )
