@@ -240,6 +240,12 @@ def full_texts(documents: pl.DataFrame) -> list[str]:
     return [full_text(title, text) for title, text in documents.select("title", "text").iter_rows()]
 
 
+def form_texts(forms: pl.DataFrame, documents: pl.DataFrame) -> dict[str, str]:
+    """Returns the full text of each document's other form, title included, by document id."""
+    titles = dict(documents.select("document_id", "title").iter_rows())
+    return {id_: full_text(titles[id_], text) for id_, text in forms.select("document_id", "text").iter_rows()}
+
+
 def read_csv(path: Path, columns: Columns) -> pl.DataFrame:
     """Reads these columns of a csv file; other columns are left out, empty cells are null.
 
