@@ -12,6 +12,7 @@ from attune.tables import CLUSTERED_QUERIES, CORPUS, LEXICAL, QRELS, RUN, SEMANT
 
 # A text that leaks in several ways is shown under the first of these kinds.
 KINDS = ("shared_documents", *LEXICAL, *SEMANTIC)
+OTHER_ROLE = {"queries": "documents", "documents": "queries"}
 TOP = 3  # documents shown of each ranking
 
 
@@ -62,7 +63,8 @@ def closest_leaks(leaks: Sequence[Leak], prepared: Path, n: int) -> dict[str, li
         listed.add((side, leak.leaked_id))
         rows = closest.setdefault(leak.kind, [])
         if len(rows) < n:
-            rows.append((texts[side][leak.leaked_id], texts[side][leak.match_id], leak.similarity))
+            of_match = OTHER_ROLE[side] if leak.kind.startswith("crossed") else side
+            rows.append((texts[side][leak.leaked_id], texts[of_match][leak.match_id], leak.similarity))
     return closest
 
 
