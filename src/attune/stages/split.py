@@ -154,7 +154,7 @@ def unusable_clusters(queries: pl.DataFrame, corpus: pl.DataFrame, params: Split
     share = n_largest / n_rows
     names = assign(queries, params).filter(~queries["given_split"].is_in(["dev", "test"]))
     missed = [
-        f"{name} has {n} queries where {expected:.0f} are its share"
+        f"{name} gets {n} of the {expected:.0f} queries that are its share"
         for name in ("dev", "test")
         if (expected := cut[name] * movable.height) >= FEWEST
         and (n := int((names == name).sum())) < expected / 2
