@@ -8,7 +8,7 @@ SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u
 
 
 def _marks() -> str:
-    """Returns the characters that continue a word though Python's \\w lacks them: vowel signs and accents (category M)."""
+    """Returns the characters that continue a word though Python's \\w lacks them: vowel signs, accents (category M)."""
     spaceless = re.compile(f"[{SPACELESS}]")
     # the basic plane, all living scripts: with characters beyond it the class is three times as slow
     return "".join(c for c in map(chr, range(0x300, 0x10000)) if category(c)[0] == "M" and not spaceless.match(c))
