@@ -4,8 +4,7 @@ Rows keep the order of their source (package, file, line), so rows added to one 
 judgment of 0 marks a document that does not answer the query: the user's own hard negative.
 """
 
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,7 +18,7 @@ from attune.data.sources.generated.generate import collect_documents
 from attune.data.sources.generated.structure import QueryRules
 from attune.data.sources.packages.collect import PackageRules, collect_packages
 from attune.data.sources.pairs import read_pairs
-from attune.data.sources.raw import Query, RawData, subset
+from attune.data.sources.raw import RawData, subset, write_beir, write_objects, write_qrels, write_queries
 from attune.errors import BadInput
 from attune.stage import Out, Params, Receipt, run
 
@@ -100,16 +99,11 @@ READERS: dict[str, Callable[[CollectParams], RawData]] = {
 
 def write_raw(raw: RawData, out: Path) -> None:
     """Writes raw data in BEIR's layout, paraphrases and other forms of documents in files of their own."""
-    (out / "qrels").mkdir(parents=True)
-    _write_lines(out / "corpus.jsonl", (_json(_id=i, title=title, text=text) for i, title, text in raw.documents))
-    _write_lines(out / "queries.jsonl", map(_query, raw.queries))
-    _write_lines(out / "paraphrases.jsonl", map(_query, raw.paraphrases))
-    _write_lines(out / "forms.jsonl", (_json(_id=i, text=text) for i, text in raw.forms.items()))
-    files = {out / "qrels" / f"{split}.tsv": qrels for split, qrels in raw.qrels.items()}
+    write_beir(raw.documents, raw.queries, raw.qrels, out)
     # beside qrels/, which holds splits only
-    for file, qrels in {**files, out / "paraphrases.tsv": raw.paraphrase_qrels}.items():
-        rows = ("\t".join(map(str, qrel)) for qrel in qrels)
-        _write_lines(file, ["query-id\tcorpus-id\tscore", *rows])
+    write_queries(out / "paraphrases.jsonl", raw.paraphrases)
+    write_qrels(out / "paraphrases.tsv", raw.paraphrase_qrels)
+    write_objects(out / "forms.jsonl", ({"_id": document_id, "text": text} for document_id, text in raw.forms.items()))
 
 
 def collect(params: CollectParams, out: Out) -> Receipt:
@@ -117,20 +111,6 @@ def collect(params: CollectParams, out: Out) -> Receipt:
     raw = read_source(params)
     write_raw(raw, out)
     return _receipt(params.source, raw)
-
-
-def _query(query: Query) -> str:
-    labels = {"group": query.group, "stratum": query.stratum}
-    return _json(_id=query.query_id, text=query.text, **{key: value for key, value in labels.items() if value})
-
-
-def _json(**record: str) -> str:
-    return json.dumps(record, ensure_ascii=False)
-
-
-def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(f"{line}\n" for line in lines)
 
 
 def _receipt(source: str, raw: RawData) -> Receipt:

@@ -1,8 +1,11 @@
 """Raw data as every source returns it: documents, queries and judgments, and counts of dropped rows by reason."""
 
+import json
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -77,6 +80,41 @@ def subset(raw: RawData, max_documents: int) -> RawData:
         queries=[q for q in raw.queries if q.query_id in kept_queries],
         qrels={split: [q for q in qrels if q.query_id in kept_queries] for split, qrels in raw.qrels.items()},
     )
+
+
+def write_beir(
+    documents: Iterable[Document], queries: Iterable[Query], qrels: Mapping[str, list[Qrel]], out: Path
+) -> None:
+    """Writes documents, queries and judgments by split in BEIR's layout: corpus.jsonl, queries.jsonl, qrels/*.tsv."""
+    (out / "qrels").mkdir(parents=True)
+    write_objects(out / "corpus.jsonl", ({"_id": i, "title": title, "text": text} for i, title, text in documents))
+    write_queries(out / "queries.jsonl", queries)
+    for split, rows in qrels.items():
+        write_qrels(out / "qrels" / f"{split}.tsv", rows)
+
+
+def write_queries(path: Path, queries: Iterable[Query]) -> None:
+    """Writes one object per query, with group and stratum where it has them."""
+    labelled = ((query, {"group": query.group, "stratum": query.stratum}) for query in queries)
+    write_objects(
+        path,
+        ({"_id": q.query_id, "text": q.text} | {key: v for key, v in labels.items() if v} for q, labels in labelled),
+    )
+
+
+def write_qrels(path: Path, qrels: Iterable[Qrel]) -> None:
+    """Writes judgments as a table with tabs, under BEIR's header."""
+    _write_lines(path, ["query-id\tcorpus-id\tscore", *("\t".join(map(str, qrel)) for qrel in qrels)])
+
+
+def write_objects(path: Path, records: Iterable[Mapping[str, str]]) -> None:
+    """Writes one JSON object per line, in UTF-8."""
+    _write_lines(path, (json.dumps(record, ensure_ascii=False) for record in records))
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{line}\n" for line in lines)
 
 
 def _hash(text: str) -> str:

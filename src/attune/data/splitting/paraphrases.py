@@ -62,8 +62,9 @@ def usable(
     texts: Mapping[str, str],
     width: int,
     threshold: float,
+    split: str = "test",
 ) -> tuple[list[Paraphrase], dict[str, int]]:
-    """Keeps the paraphrases that neither leak nor repeat their document; counts the others by reason.
+    """Keeps the paraphrases of a split that neither leak nor repeat their document; counts the others by reason.
 
     Args:
         paraphrases: merged; their ids are not those of queries.
@@ -72,14 +73,15 @@ def usable(
         texts: the full text of each document.
         width: words per shingle.
         threshold: lowest Jaccard similarity of shingles at which two texts are near-duplicates.
+        split: the one that holds all relevant documents of a kept paraphrase.
 
     Returns:
-        The kept paraphrases, and counts of `not_test` (a relevant document is not in the test split),
+        The kept paraphrases, and counts of `not_test` (a relevant document is not in that split),
         `near_seen_query` (a near-duplicate of a query of train or dev), `near_test_query` (a near-duplicate of a query
         of test) and `in_document` (word for word in a relevant document). A paraphrase counts for its first reason.
     """
     near = _near_splits(paraphrases, queries, width, threshold)
-    reasons = {p.query_id: _reason(p, near.get(p.query_id), split_of, texts) for p in paraphrases}
+    reasons = {p.query_id: _reason(p, near.get(p.query_id), split_of, texts, split) for p in paraphrases}
     counts = Counter(reasons.values())
     return [p for p in paraphrases if reasons[p.query_id] is None], {reason: counts[reason] for reason in REASONS}
 
@@ -140,9 +142,9 @@ def _near_splits(
 
 
 def _reason(
-    paraphrase: Paraphrase, near: str | None, split_of: Mapping[str, str], texts: Mapping[str, str]
+    paraphrase: Paraphrase, near: str | None, split_of: Mapping[str, str], texts: Mapping[str, str], split: str
 ) -> str | None:
-    if any(split_of[id_] != "test" for id_ in paraphrase.document_ids):
+    if any(split_of[id_] != split for id_ in paraphrase.document_ids):
         return "not_test"
     if near is not None:
         return "near_test_query" if near == "test" else "near_seen_query"
