@@ -2,16 +2,23 @@
 
 import csv
 import json
+import random
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from attune.cli.check import guess_source, source_params, with_names, yaml_value
+from attune.cli.check import profile as profiling
+from attune.cli.check.advice import Settings, advice
+from attune.cli.check.source import guess_source, source_params, with_names, yaml_value
 from attune.errors import BadInput
 from attune.stage import load_params
 from attune.stages.collect import CollectParams
@@ -27,7 +34,7 @@ def check(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def write_csv(path: Path, rows: list[tuple[str, ...]]) -> Path:
+def write_csv(path: Path, rows: Sequence[tuple[str, ...]]) -> Path:
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
     return path
@@ -109,6 +116,168 @@ def test_a_leaking_split_and_texts_that_will_be_cut_are_named(tmp_path: Path) ->
     notes = "\n".join(facts["notes"])
     assert "the given test split leaks (1 exact queries, 1 near queries)" in notes
     assert "92% of the documents are longer than the encoder reads" in notes
+
+
+@pytest.fixture
+def profiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Returns the facts of pairs (query, document, further columns) under some parameters."""
+    monkeypatch.chdir(tmp_path)
+
+    def facts_of(rows: Sequence[tuple[str, ...]], *columns: str, **split: object) -> dict[str, Any]:
+        shutil.copy(ROOT / "advanced.yaml", tmp_path)
+        params = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+        params["split"] |= split
+        YAML().dump(params, tmp_path / "params.yaml")
+        names = [name for column in columns for name in column.partition("=")[2].split(",")]
+        path = write_csv(tmp_path / "own.csv", [("query", "document", *names), *rows])
+        return profiling.profile(source_params(path, "", columns)[0])
+
+    return facts_of
+
+
+def sentences(n: int, seed: int = 0) -> list[str]:
+    """Returns texts of eight words that share next to none."""
+    random_ = random.Random(seed)
+    return [" ".join(f"w{random_.randrange(10**6)}" for _ in range(8)) for _ in range(n)]
+
+
+def many_to_many(n_queries: int = 120, n_documents: int = 60) -> list[tuple[str, ...]]:
+    """Returns pairs of six documents to a query, so that all rows hang together."""
+    queries, documents, random_ = sentences(n_queries, 1), sentences(n_documents, 2), random.Random(3)
+    return [(query, document) for query in queries for document in random_.sample(documents, 6)]
+
+
+def test_data_that_clusters_cannot_split_is_named_and_all_else_printed(profiled: Any) -> None:
+    """Where every row is in one cluster the first note says so and names split.by: query; the facts are there."""
+    facts = profiled(many_to_many())
+    assert facts["alike"]["largest_cluster_share"] == 1.0
+    assert facts["split"]["n_train_queries"] == 120
+    assert facts["notes"][0].startswith("the split stage will stop: the largest cluster")
+    assert "set split.by: query" in facts["notes"][0]
+    assert not [note for note in facts["notes"] if "split is empty" in note]
+    # the pairs to train on are those of split.by: query, which leaves dev and test queries out
+    assert facts["training"]["n_pairs"] < facts["data"]["n_judgments"] == 720
+
+
+def test_by_query_splits_such_data_and_says_what_is_new(profiled: Any) -> None:
+    """Dev and test have their shares, document kinds are no leaks, and the known answers are a share."""
+    facts = profiled(many_to_many(), by="query")
+    split = facts["split"]
+    assert split["n_test_queries"] > 10 and split["n_dev_queries"] > 4
+    assert split["n_train_documents"] == 60
+    assert split["test_known_answers_share"] == 1.0
+    assert split["new_in_test"] == (
+        "new queries over known documents; training knew 100% of the answers from other queries (split.by: query)"
+    )
+    assert [key for key in split if key.startswith("test_leaks.")] == [
+        f"test_leaks.{kind}_queries" for kind in ("exact", "near", "crossed")
+    ]
+    assert not [note for note in facts["notes"] if "will stop" in note]
+
+
+def test_empty_cells_that_were_written_as_text_are_named(profiled: Any) -> None:
+    """A query "nan" is named with its answers, "N/A" too, and a document "-" with its queries."""
+    texts = sentences(60)
+    rows = [("nan" if i % 5 == 0 else texts[i], texts[30 + i]) for i in range(30)]
+    rows += [("N/A", "an answer of its own to nothing"), ("which dash stands here alone", "-")]
+    facts = profiled(rows)
+    assert facts["peculiar"]["n_pairs_of_placeholder_queries"] == 7
+    assert facts["peculiar"]["placeholder_queries"] == "'nan' (6 answers), 'N/A' (1 answers)"
+    assert facts["peculiar"]["placeholder_documents"] == "'-' (1 queries)"
+    (note,) = [note for note in facts["notes"] if "have queries that read like empty cells" in note]
+    assert note.startswith("7 of 32 pairs have queries that read like empty cells: 'nan' (6 answers)")
+
+
+def test_labels_as_documents_leave_the_choice_to_the_user(profiled: Any) -> None:
+    """Few short documents with many queries each: both protocols are named, and the one that is set."""
+    rows = [(text, f"label {i % 6}") for i, text in enumerate(sentences(120))]
+    for by, which in (("cluster", "first"), ("query", "second")):
+        (note,) = [note for note in profiled(rows, by=by)["notes"] if "labels" in note]
+        assert note.startswith("6 documents of 2 words answer 120 queries: they look like labels. split.by: cluster")
+        assert note.endswith(f"params.yaml has the {which}")
+    long = [(text, " ".join(sentences(3, i % 6))) for i, text in enumerate(sentences(120, 9))]
+    assert not [note for note in profiled(long)["notes"] if "labels" in note]
+
+
+def test_pairs_in_both_directions_and_queries_that_are_documents_are_counted(profiled: Any) -> None:
+    """(a, b) and (b, a) are one pair of texts; a chain a, b, c has a query b that is a document of a."""
+    a = sentences(40)
+    both = [(a[i], a[20 + i]) for i in range(20)] + [(a[20 + i], a[i].upper()) for i in range(12)]
+    facts = profiled(both)
+    assert facts["peculiar"]["n_pairs_in_both_directions"] == 12
+    # a[20..31] are queries and documents; so are a[0..11], whose documents are in capitals
+    assert facts["peculiar"]["n_queries_that_are_other_documents"] == 24
+    notes = "\n".join(facts["notes"])
+    assert "12 pairs are given in both directions" in notes
+    assert "24 of 32 queries are also documents" in notes and "set split.leave_out_own_text: true" in notes
+    assert not any(facts["split"][key] for key in facts["split"] if key.startswith("test_leaks"))
+    chain = profiled([pair for i in range(12) for pair in ((a[i], a[12 + i]), (a[12 + i], a[24 + i]))])
+    assert chain["peculiar"]["n_pairs_in_both_directions"] == 0
+    assert chain["peculiar"]["n_queries_that_are_other_documents"] == 12
+
+
+def test_uneven_negatives_name_the_key_that_decides(profiled: Any) -> None:
+    """One query with three negatives of its own among 20: how many a row holds is mine.n_negatives."""
+    a = sentences(80)
+    rows = [(a[i], a[20 + i], *(a[40 + k] if i == 0 else "" for k in range(3))) for i in range(20)]
+    facts = profiled(rows, "negatives=n0,n1,n2")
+    assert facts["peculiar"]["n_queries_with_own_negatives"] == 1
+    assert facts["peculiar"]["own_negatives_per_query_max"] == 3
+    (note,) = [note for note in facts["notes"] if "mine.n_negatives" in note]
+    assert note.startswith("1 of 20 queries bring negatives of their own, up to 3; a training row holds mine.n_neg")
+
+
+def counted(n_pairs: list[int]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Returns judgments and queries: one train query for each number of pairs, and a test query that does not count."""
+    ids = [f"q{i}" for i in range(len(n_pairs))]
+    qrels = [(id_, f"d{k}", 1) for id_, n in zip(ids, n_pairs, strict=True) for k in range(n)]
+    queries = pl.DataFrame({"query_id": [*ids, "t"], "split": ["train"] * len(ids) + ["test"]})
+    return pl.DataFrame([*qrels, ("t", "d0", 1)], ["query_id", "document_id", "relevance"], orient="row"), queries
+
+
+def test_a_number_of_pairs_per_query_is_suggested_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """10, 4 and 1 pairs, 8 affordable: 3 of each query leave 3 + 3 + 1; what is affordable brings no advice."""
+    monkeypatch.setattr(profiling, "AFFORDABLE_ROWS", 8)
+    facts = profiling.training_facts(*counted([10, 4, 1]), 0)
+    assert facts["n_pairs"] == facts["n_rows_per_epoch"] == 15
+    assert (facts["suggested_max_pairs_per_query"], facts["n_rows_per_epoch_then"]) == (3, 7)
+    assert "suggested_max_pairs_per_query" not in profiling.training_facts(*counted([10, 4, 1]), 3)
+    assert "suggested_max_pairs_per_query" not in profiling.training_facts(*counted([4, 4]), 0)
+
+
+@given(n_pairs=st.lists(st.integers(1, 12), min_size=1, max_size=12), affordable=st.integers(1, 60))
+def test_the_suggested_number_is_the_largest_that_is_affordable(n_pairs: list[int], affordable: int) -> None:
+    """One more pair per query would be too many; one is the least, whatever it costs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(profiling, "AFFORDABLE_ROWS", affordable)
+        facts = profiling.training_facts(*counted(n_pairs), 0)
+    n = facts.get("suggested_max_pairs_per_query")
+    if n is None:
+        assert sum(n_pairs) <= affordable or max(n_pairs) == 1
+    else:
+        assert facts["n_rows_per_epoch_then"] == sum(min(k, n) for k in n_pairs) < sum(n_pairs)
+        assert n == 1 or facts["n_rows_per_epoch_then"] <= affordable
+        assert sum(min(k, n + 1) for k in n_pairs) > affordable
+
+
+def test_the_suggestion_names_the_parameter_and_what_remains(profiled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The note holds the number to set and the rows of an epoch then."""
+    monkeypatch.setattr(profiling, "AFFORDABLE_ROWS", 200)
+    facts = profiled(many_to_many(), by="query")
+    n, rows = facts["training"]["suggested_max_pairs_per_query"], facts["training"]["n_rows_per_epoch_then"]
+    assert 0 < n < 6 and rows <= 200
+    assert f"set train.max_pairs_per_query: {n} for {rows}; each epoch draws others" in "\n".join(facts["notes"])
+
+
+def test_a_near_domain_task_is_proposed_where_there_is_none(profiled: Any) -> None:
+    """Not where the data has other forms of its documents, nor where section probe names a near-domain task."""
+    facts = profiled([(f"how is topic{i} kept", f"by rule{i} of book{i}") for i in range(12)])
+    proposed = "counts_as: near_domain (data/tasks/README.md)"
+    assert proposed in "\n".join(facts["notes"])
+    settings = Settings("cluster", False, 1, 0, True)
+    assert proposed not in "\n".join(advice(facts, "", settings))
+    with_forms = {**facts, "data": facts["data"] | {"n_other_forms": 3}}
+    assert proposed not in "\n".join(advice(with_forms, "", Settings("cluster", False, 1, 0, False)))
 
 
 def test_bad_data_is_one_line_per_problem_and_no_facts(tmp_path: Path) -> None:

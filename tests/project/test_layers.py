@@ -42,7 +42,7 @@ datasets matplotlib networkx onnx pandas peft scipy.stats sentence_transformers 
 """.split()
 LIGHT = ("base", "collect", "prepare", "split", "embed", "audit", "mine", "evaluate", "drift", "release")
 # embed loads torch at its first use, where its encoder is one in torch
-COMMANDS = ("attune.cli.main", "attune.cli.check")
+COMMANDS = ("attune.cli.main", "attune.cli.check.profile")
 # in this order: report needs for its tests what seeds needs, and more
 BRINGS = {"seeds": ["scipy.stats"], "report": ["pandas", "statsmodels"]}
 

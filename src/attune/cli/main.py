@@ -101,7 +101,8 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Profiles a data set before any run: counts, lengths, duplicates, the split with its leaks, and advice."""
-    from attune.cli.check import profile, source_params  # noqa: PLC0415
+    from attune.cli.check.profile import profile  # noqa: PLC0415
+    from attune.cli.check.source import source_params  # noqa: PLC0415
 
     params, lines = source_params(path, source, column or [])
     facts = profile(params)

@@ -1,0 +1,203 @@
+"""Profiles a data set before any run: counts, lengths, duplicates, and the split with its leaks."""
+
+import tempfile
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from tokenizers import Tokenizer
+
+from attune.cli.check.advice import Settings, advice
+from attune.cli.check.peculiarities import peculiarities
+from attune.data.sources.raw import RawData
+from attune.data.splitting.duplicates import merge_raw
+from attune.data.splitting.leaks import audited
+from attune.data.splitting.shared_documents import known_answers_share
+from attune.data.splitting.similarity import alike
+from attune.data.words import WORD
+from attune.errors import BadInput
+from attune.evaluation.report.protocol import new_in_test
+from attune.stage import load_params
+from attune.stages.base import BaseParams, locate
+from attune.stages.collect import CollectParams, read_source, write_raw
+from attune.stages.prepare import PrepareParams, tables_of
+from attune.stages.split import (
+    SplitParams,
+    assign,
+    assign_documents,
+    audit_splits,
+    documents_of,
+    unusable_clusters,
+)
+from attune.tables import LEXICAL, SPLITS, full_texts
+
+MAX_SAMPLED = 20_000  # texts whose tokens and scripts are counted
+MAX_LETTERS = 200  # per text, for its script
+MIN_WORDS = 3  # a shorter text says little
+AFFORDABLE_ROWS = 20_000  # of an epoch, which a laptop trains on in minutes
+
+Facts = dict[str, Any]
+
+
+def profile(collect: CollectParams) -> Facts:
+    """Returns the facts of a data set by section, in seconds; the section `notes` is advice in sentences.
+
+    Raises:
+        BadInput: the data cannot be read; every problem is counted, the first 20 are shown in full.
+    """
+    raw = read_source(collect)
+    with tempfile.TemporaryDirectory() as folder:
+        write_raw(raw, Path(folder))
+        data = merge_raw(Path(folder))
+    params, split = load_params(PrepareParams, "prepare"), load_params(SplitParams, "split")
+    tables, settings = tables_of(data, params), Settings.read()
+    unusable = unusable_clusters(tables["queries"], tables["corpus"], split)
+    # where clusters cannot be split, the pairs to train on are those of the other protocol
+    protocols = (split, split.model_copy(update={"by": "query"}) if unusable else split)
+    queries, trained = (tables["queries"].with_columns(assign(tables["queries"], each)) for each in protocols)
+    facts = {
+        "data": data_facts(raw, tables),
+        "documents": text_facts(full_texts(tables["corpus"])),
+        "queries": text_facts(tables["queries"]["text"].to_list()),
+        "alike": duplicate_facts(tables, params),
+        "peculiar": peculiarities(tables),
+        "split": split_facts(tables, queries, params, split),
+        "training": training_facts(tables["qrels"], trained, settings.max_pairs_per_query),
+    }
+    return facts | {"notes": advice(facts, unusable, settings)}
+
+
+def data_facts(raw: RawData, tables: Mapping[str, pl.DataFrame]) -> Facts:
+    """Counts documents, queries and judgments, and rows left out by reason."""
+    per_query = tables["qrels"].group_by("query_id").len()["len"]
+    n_answers = tables["qrels"]["document_id"].n_unique()
+    return {
+        "n_documents": tables["corpus"].height,
+        "n_queries": tables["queries"].height,
+        "n_judgments": tables["qrels"].height,
+        "n_own_negatives": tables["negatives"].height,
+        "n_other_forms": len(raw.forms),
+        "relevant_per_query_mean": float(per_query.mean()),  # type: ignore[arg-type]
+        "relevant_per_query_max": int(per_query.max()),  # type: ignore[arg-type]
+        "documents_nobody_asks_for_share": 1 - n_answers / tables["corpus"].height,
+        **{f"n_left_out_{reason}": n for reason, n in sorted(raw.dropped.items()) if n},
+    }
+
+
+def text_facts(texts: Sequence[str]) -> Facts:
+    """Lengths in words and in tokens of the base encoder, the share it truncates, and scripts; sampled if many."""
+    base = load_params(BaseParams, "base")
+    step = -(-len(texts) // MAX_SAMPLED)
+    sample = texts[::step]
+    words = np.array([len(WORD.findall(text)) for text in sample])
+    tokens = np.array([len(encoding.ids) for encoding in _tokenizer(base).encode_batch(list(sample))])
+    scripts = Counter(script_of(text) for text in sample)
+    return {
+        "n_sampled": len(sample),
+        "words_median": float(np.median(words)),
+        "tokens_median": float(np.median(tokens)),
+        "tokens_p95": float(np.percentile(tokens, 95)),
+        "tokens_max": int(tokens.max()),
+        "cut_at_max_length_share": float((tokens > base.max_length).mean()),
+        "under_3_words_share": float((words < MIN_WORDS).mean()),
+        **{f"script_{name}_share": n / len(sample) for name, n in scripts.most_common(4)},
+    }
+
+
+def script_of(text: str) -> str:
+    """Returns the most common script of a text's first letters by its Unicode name ("latin", "cjk"), else "none"."""
+    letters = [character for character in text[: 10 * MAX_LETTERS] if character.isalpha()][:MAX_LETTERS]
+    scripts = Counter(unicodedata.name(letter, "none").partition(" ")[0].lower() for letter in letters)
+    return scripts.most_common(1)[0][0] if scripts else "none"
+
+
+def _tokenizer(base: BaseParams) -> Tokenizer:
+    file = locate(base) / "tokenizer.json"
+    if not file.is_file():
+        raise BadInput(
+            f"{file}: not found; save the encoder with its fast tokenizer, or choose another in section base"
+        )
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def duplicate_facts(tables: Mapping[str, pl.DataFrame], params: PrepareParams) -> Facts:
+    """Counts duplicates and near-duplicates, and the clusters of them that no split may cut."""
+    corpus, queries = tables["corpus"], tables["queries"]
+    duplicates = corpus.filter(pl.col("duplicate_of") != pl.col("document_id")).height
+    sizes = pl.concat([corpus["cluster_id"], queries["cluster_id"]]).value_counts()["count"]
+    of_queries = queries["query_cluster_id"].value_counts()["count"]
+    near = {
+        name: np.unique(alike(texts, width, threshold).edges()).size / max(1, len(texts))
+        for name, texts, width, threshold in (
+            ("documents", full_texts(corpus), params.document_shingle, params.similar_document),
+            ("queries", queries["text"].to_list(), params.query_shingle, params.similar_query),
+        )
+    }
+    return {
+        "n_queries_merged": tables["merged_queries"].height,
+        "n_identical_documents": duplicates,
+        "near_duplicate_documents_share": near["documents"],
+        "near_duplicate_queries_share": near["queries"],
+        "n_clusters": len(sizes),
+        "largest_cluster_share": int(sizes.max()) / int(sizes.sum()),  # type: ignore[arg-type]
+        "largest_query_cluster_share": int(of_queries.max()) / queries.height,  # type: ignore[arg-type]
+    }
+
+
+def split_facts(
+    tables: Mapping[str, pl.DataFrame], queries: pl.DataFrame, prepare: PrepareParams, params: SplitParams
+) -> Facts:
+    """Sizes and leaks of the split, as the pipeline will make it or as it was given, and what is new in its test.
+
+    Args:
+        tables: of data/prepared.
+        queries: with their split.
+        prepare: definition of near-duplicates.
+        params: protocol.
+    """
+    qrels = tables["qrels"]
+    corpus = tables["corpus"].with_columns(assign_documents(tables["corpus"], queries, qrels))
+    leaks, _ = audit_splits(corpus, queries, qrels, prepare.near_duplicates(), params.by)
+    documents = documents_of(corpus, queries, qrels, params.by)
+    known = {"test_known_answers_share": known_answers_share(qrels, queries, "test")} if params.by == "query" else {}
+    counts = {kind: sum((leak.split, leak.kind) == ("test", kind) for leak in leaks) for kind in LEXICAL}
+    protocol = {"by": params.by, **known}
+    told = ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in counts.items() if n)
+    return {
+        "made_by": "you" if (queries["given_split"] != "").any() else "attune",
+        **protocol,
+        "new_in_test": new_in_test(protocol, told),
+        **{f"n_{name}_queries": queries.filter(pl.col("split") == name).height for name in SPLITS},
+        **{f"n_{name}_documents": documents[name].height for name in SPLITS},
+        **{f"test_leaks.{kind}": counts[kind] for kind in audited(LEXICAL, params.by)},
+        "allowed_leak_share": params.max_leak_share,
+    }
+
+
+def training_facts(qrels: pl.DataFrame, queries: pl.DataFrame, max_pairs_per_query: int) -> Facts:
+    """Counts the rows of an epoch, and suggests how many pairs a query may have where they are more than affordable.
+
+    Args:
+        qrels: judgments of relevance.
+        queries: with their split.
+        max_pairs_per_query: parameter of stage train, 0 for all.
+    """
+    train = queries.filter(pl.col("split") == "train")
+    n_pairs = qrels.join(train, on="query_id", how="semi").group_by("query_id").len()["len"].to_numpy()
+    n_rows = int(np.minimum(n_pairs, max_pairs_per_query or n_pairs.max(initial=0)).sum())
+    facts = {"n_pairs": int(n_pairs.sum()), "n_rows_per_epoch": n_rows, "affordable_rows": AFFORDABLE_ROWS}
+    if n_rows <= AFFORDABLE_ROWS:
+        return facts
+    limits = range(1, int(n_pairs.max()))
+    rows = [int(np.minimum(n_pairs, limit).sum()) for limit in limits]
+    fitting = [limit for limit in limits if rows[limit - 1] <= AFFORDABLE_ROWS] or [1]
+    if rows and rows[fitting[-1] - 1] < n_rows:
+        facts |= {"suggested_max_pairs_per_query": fitting[-1], "n_rows_per_epoch_then": rows[fitting[-1] - 1]}
+    return facts
