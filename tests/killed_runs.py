@@ -19,7 +19,7 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import CallbackHandler
 
 sys.path.insert(0, str(Path(__file__).parent))
-from training import params, sha256, trained
+from training import inputs_of, params, sha256, trained
 
 WATCHED = ("open", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "shutil.copyfile", "os.mkdir", "step")
 
@@ -54,13 +54,13 @@ def watch(folder: Path, kill_at: int, log: Path) -> None:
 def train(folder: Path, changes: dict[str, Any], kill_at: int, largest_file: int | None, log: Path) -> None:
     """Runs the stage and ends this process; writes an error to the file `error`."""
     os.chdir(folder)
-    inputs = {name: folder / name for name in ("base", "prepared", "mined", "dev_split")}
+    inputs = inputs_of(folder)
     watch(folder, kill_at, log)
     if largest_file is not None:  # simulates a full disk
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     try:
-        trained(folder, inputs | {"start": folder / "base"}, params(**changes), "out")
+        trained(folder, inputs, params(**changes), "out")
     except BaseException:
         (folder / "error").write_text(traceback.format_exc())
         os._exit(1)

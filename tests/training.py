@@ -9,7 +9,7 @@ import polars as pl
 
 from attune.stage import call
 from attune.stages.train import train
-from attune.tables import CLUSTERED_QUERIES, CORPUS, DOCUMENT_IDS, QRELS, TRIPLETS, write
+from attune.tables import CORPUS, DOCUMENT_FORMS, DOCUMENT_IDS, OWN_TEXTS, QRELS, SPLIT_QUERIES, TRIPLETS, write
 from attune.tuning.training.recipe import TrainParams
 
 WORDS = (
@@ -28,6 +28,8 @@ def params(**changes: object) -> TrainParams:
         "seeds": [5], "loss": "mnrl", "epochs": 3, "batch_size": 8, "mini_batch_size": 0, "learning_rate": 2e-3,
         "warmup_share": 0.1, "weight_decay": 0.01, "scale": 20.0, "symmetric": False, "guide_margin": 0.05,
         "guide_same_side": True, "triplet_margin": 0.2, "contrastive_margin": 0.5, "matryoshka_dims": [],
+        "max_steps": 0, "max_pairs_per_query": 0, "typed_query_share": 0.0, "other_form_share": 0.0,
+        "n_dev_documents": 0,
         "lora_rank": 0, "lora_alpha": 16.0, "dropout": 0.1, "general": "practice.jsonl", "general_share": 0.0,
         "distill_weight": 0.0, "distill_batch_size": 4, "n_evaluations": 3, "patience": 3, "keep": "best",
         "processes": 1, "machine": MACHINE,
@@ -56,30 +58,37 @@ def task(folder: Path, base: Path) -> dict[str, Path]:
     columns |= {"duplicate_of": all_ids, "cluster_id": all_ids}
     write(pl.DataFrame(columns, schema=CORPUS), folder / "prepared" / "corpus.parquet", CORPUS)
     queries = [f"find {other} and {one}" for one, other in pairs]
-    rows = {"query_id": ids, "text": queries, "cluster_id": ids, "document_id": ids}
+    rows = {"query_id": ids, "text": queries, "near_group": ids, "document_id": ids}
     negatives = pl.Series(
         "negative_ids", [[ids[(i + 1) % len(ids)]] for i in range(len(ids))], TRIPLETS["negative_ids"]
     )
-    triplets = pl.DataFrame(rows).with_columns(negatives)
+    triplets = pl.DataFrame(rows).with_columns(pl.lit(1, pl.Int64).alias("relevance"), negatives)
     is_dev = pl.Series([i % 4 == 0 for i in range(len(ids))])
     write(triplets.filter(~is_dev), folder / "mined" / "triplets.parquet", TRIPLETS)
-    dev_triplets = triplets.filter(is_dev)
-    dev = folder / "dev_split"
-    write(
-        dev_triplets.select("query_id", "text", "cluster_id", given_split=pl.lit(""), stratum=pl.lit("")),
-        dev / "queries.parquet",
-        CLUSTERED_QUERIES,
-    )
-    write(dev_triplets.select("query_id", "document_id", relevance=pl.lit(1, pl.Int64)), dev / "qrels.parquet", QRELS)
-    write(dev_triplets.select("document_id"), dev / "documents.parquet", DOCUMENT_IDS)
+    forms = pl.DataFrame(schema=dict(DOCUMENT_FORMS))
+    write(forms, folder / "prepared" / "forms.parquet", DOCUMENT_FORMS)
+    for name, own in (("dev_split", triplets.filter(is_dev)), ("train_split", triplets.filter(~is_dev))):
+        split = folder / name
+        unset = {"given_split": pl.lit(""), "stratum": pl.lit("")}
+        split_queries = own.select("query_id", "text", "near_group", cluster_id="query_id", **unset)
+        write(split_queries.select(list(SPLIT_QUERIES)), split / "queries.parquet", SPLIT_QUERIES)
+        write(own.select(list(QRELS)), split / "qrels.parquet", QRELS)
+        write(own.select("document_id"), split / "documents.parquet", DOCUMENT_IDS)
+        write(pl.DataFrame(schema=dict(OWN_TEXTS)), split / "own_texts.parquet", OWN_TEXTS)
     shutil.copytree(base, folder / "base")
     (folder / "base" / "attune.json").write_text("{}\n")
     # other words in another order, so that gradients of general text differ from those of the task
     general = [f"{one} and a {other} by the river" for one in GENERAL for other in GENERAL if one < other]
     pairs = [{"query": f"where is the {text}", "passage": f"the {text} is here"} for text in general]
     (folder / "practice.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
-    base = folder / "base"
-    return {"base": base, "start": base, "prepared": folder / "prepared", "mined": folder / "mined", "dev_split": dev}
+    return inputs_of(folder)
+
+
+def inputs_of(folder: Path) -> dict[str, Path]:
+    """Returns the paths of the inputs of stage train for a task in a folder."""
+    names = {"train": "train_split", "forms": "prepared/forms.parquet", "start": "base"}
+    names |= {name: name for name in ("base", "prepared", "mined", "dev_split")}
+    return {argument: folder / name for argument, name in names.items()}
 
 
 def sha256(folder: Path) -> str:
@@ -92,8 +101,7 @@ def sha256(folder: Path) -> str:
 
 def arguments(folder: Path, name: str) -> dict[str, Path]:
     """Returns the arguments of stage train for a task in a folder."""
-    inputs = {argument: folder / argument for argument in ("base", "prepared", "mined", "dev_split")}
-    return inputs | {"start": folder / "base", "out": folder / name, "curve_file": folder / f"{name}.csv"}
+    return inputs_of(folder) | {"out": folder / name, "curve_file": folder / f"{name}.csv"}
 
 
 def trained(folder: Path, inputs: dict[str, Path], settings: TrainParams, name: str) -> tuple[str, dict[str, float]]:

@@ -92,19 +92,24 @@ def attune(folder: Path, texts: Texts, batch_size: int, scratch: str, whole_reci
     from attune.stage import load_params  # noqa: PLC0415
     from attune.tuning.dev import RetrievalTask  # noqa: PLC0415
     from attune.tuning.general_text import read_general_text  # noqa: PLC0415
-    from attune.tuning.training.batches import BatchingKeys  # noqa: PLC0415
+    from attune.tuning.training.conflicts import BatchingKeys  # noqa: PLC0415
     from attune.tuning.training.fit import TrainingData, fit  # noqa: PLC0415
     from attune.tuning.training.recipe import TrainParams  # noqa: PLC0415
 
     params = load_params(TrainParams, "train", ROOT / "params.yaml")
-    changes: dict[str, Any] = {"epochs": 1, "batch_size": batch_size, "n_evaluations": 1, "general_share": 0.0}
+    changes: dict[str, Any] = {
+        "epochs": 1,
+        "batch_size": batch_size,
+        "n_evaluations": 1,
+        "general_share": 0.0,
+        "max_steps": 0,
+    }
     if not whole_recipe:
         changes |= {"loss": "mnrl", "mini_batch_size": 0, "distill_weight": 0.0, "matryoshka_dims": [], "lora_rank": 0}
     params = params.model_copy(update=changes).runs()[params.seed]
-    n = len(texts["query"])
     # a dev set of one query, scored once before the first step
     dev = RetrievalTask({"q": texts["query"][0]}, {"d": texts["positive"][0]}, {"q": {"d"}})
-    keys = BatchingKeys(list(range(n)), [[]] * n, [len(text) for text in texts["positive"]])
+    keys = BatchingKeys.independent([len(text) for text in texts["positive"]])
     general = read_general_text(ROOT / params.general).train if params.needs_general_text else []
     base = encoders.load_torch(folder) if params.needs_base else None
     data = TrainingData(Dataset.from_dict(texts), keys, dev, general)

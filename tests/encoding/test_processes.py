@@ -15,13 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from shared_jobs import embed_arguments, embed_params, losses_of
-from training import MACHINE, params, sha256, task, trained
+from training import MACHINE, inputs_of, params, sha256, task, trained
 
 from attune.encoding import processes, shards
 from attune.errors import BadInput
 from attune.stage import call
 from attune.stages.embed import embed
-from attune.tuning.training.batches import BatchingKeys, EpochCallback
+from attune.tuning.training.batches import EpochCallback
+from attune.tuning.training.conflicts import BatchingKeys
 
 TESTS = Path(__file__).resolve().parents[1]
 # 5 rows of 2 processes: parts of 3 and 2
@@ -87,8 +88,7 @@ def test_each_loss_and_gradient_is_that_of_one_process(folder: Path, name: str) 
 def test_two_processes_train_as_one_does(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same batches, hence the same losses, dev scores and receipt; weights differ by rounding alone."""
     monkeypatch.chdir(folder)
-    inputs = {name: folder / name for name in ("base", "prepared", "mined", "dev_split")}
-    _, receipt = trained(folder, inputs, params(**TOGETHER), "one")
+    _, receipt = trained(folder, inputs_of(folder), params(**TOGETHER), "one")
     assert receipt["kept_dev_ndcg@10"] > receipt["start_dev_ndcg@10"]
     assert json.loads((folder / "two.json").read_text()) == pytest.approx(receipt, abs=1e-3)
     one, two = (pl.read_csv(folder / f"{name}.csv") for name in ("one", "two"))
@@ -131,7 +131,7 @@ def test_parts_are_consecutive_and_of_nearly_the_same_size(rows: list[int], n: i
 
 def test_the_parts_of_a_step_are_the_batch_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """In both epochs; a batch too small to share is one line."""
-    keys = BatchingKeys([str(i) for i in range(23)], [[]] * 23, list(range(23)))
+    keys = BatchingKeys.independent(range(23))
     settings = {"keys": keys, "batch_size": 7, "drop_last": False, "seed": 3}
     whole = EpochCallback().build_sampler(range(23), **settings)
     monkeypatch.setattr(processes, "world_size", lambda: 3)
@@ -143,7 +143,7 @@ def test_the_parts_of_a_step_are_the_batch_of_one_process(monkeypatch: pytest.Mo
         parts = list(shared)
         assert [[*one, *two, *three] for one, two, three in zip(*[iter(parts)] * 3, strict=True)] == list(whole)
     monkeypatch.setattr(processes, "world_size", lambda: 8)
-    with pytest.raises(BadInput, match="got 8, but too few clusters leave a batch of 7 rows"):
+    with pytest.raises(BadInput, match="got 8, but a batch has 7 rows"):
         list(shared)
 
 

@@ -11,8 +11,8 @@ from training import params, run_params, sha256, task, trained
 
 from attune.encoding import encoders
 from attune.errors import BadInput
-from attune.stages.train import scratch_of
-from attune.tables import CORPUS, read, write
+from attune.stages.train import batching_keys, scratch_of
+from attune.tables import CORPUS, QRELS, TRIPLETS, read, write
 from attune.tuning.training.recipe import TrainParams
 
 
@@ -29,7 +29,8 @@ def test_training_improves_dev_and_repeats_itself_to_the_byte(tmp_path: Path, in
     assert (first, receipt) == (second, again)
     assert receipt["kept_dev_ndcg@10"] > receipt["start_dev_ndcg@10"] + 0.1
     assert receipt["n_steps"] == 27
-    assert (receipt["n_rows"], receipt["n_general_rows"]) == (72, 0)
+    assert (receipt["n_rows"], receipt["n_general_rows"], receipt["n_rows_per_epoch"]) == (72, 0, 72)
+    assert (receipt["mean_batch_fill"], receipt["n_unfilled_batches"]) == (1, 0)
     assert not list((tmp_path / "scratch" / "train").iterdir())
     points = pl.read_csv(tmp_path / "one.csv")
     assert points.columns == ["seed", "step", "loss", "dev_ndcg@10"]
@@ -92,6 +93,89 @@ def test_keep_last_keeps_the_last_encoder(tmp_path: Path, inputs: dict[str, Path
     assert receipt["kept_step"] == receipt["n_steps"] == 6 * 9
     base, kept = (load_file(folder / "model.safetensors") for folder in (inputs["base"], tmp_path / "wrecked" / "5"))
     assert not all(base[name].equal(kept[name]) for name in base)
+
+
+def with_more_answers(inputs: dict[str, Path], n: int) -> None:
+    """Makes each train query's next n documents relevant to it, too, less so than its own."""
+    file = inputs["mined"] / "triplets.parquet"
+    triplets = read(file, TRIPLETS)
+    rows = triplets.to_dicts()
+    more = [
+        row | {"document_id": rows[(place + step) % len(rows)]["document_id"], "relevance": 0 if step else 2}
+        for place, row in enumerate(rows)
+        for step in range(n + 1)
+    ]
+    changed = pl.DataFrame(more, schema=dict(TRIPLETS)).with_columns(pl.col("relevance").replace(0, 1))
+    write(changed, file, TRIPLETS)
+    write(changed.select(list(QRELS)), inputs["train"] / "qrels.parquet", QRELS)
+
+
+def test_a_run_ends_at_max_steps_with_evaluations_laid_over_them(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """Of 27 steps, 12: three evaluations at 4, 8, 12; without epochs the base stays as it is."""
+    _, receipt = trained(tmp_path, inputs, params(max_steps=12), "short")
+    assert receipt["n_steps"] == 12
+    points = pl.read_csv(tmp_path / "short.csv").filter(pl.col("dev_ndcg@10").is_not_null())
+    assert points["step"].to_list() == [0, 4, 8, 12]
+    _, base = trained(tmp_path, inputs, params(epochs=0, max_steps=12), "base")
+    assert base["n_steps"] == 0
+
+
+def test_the_schedule_is_laid_over_max_steps(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """The nine steps of one epoch are the first nine of three: the same rates, batches and bytes."""
+    one, _ = trained(tmp_path, inputs, params(epochs=1), "one")
+    assert trained(tmp_path, inputs, params(epochs=3, max_steps=9), "three")[0] == one
+
+
+def test_pairs_per_query_bound_an_epoch(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """72 queries with four answers each: two of them per query and epoch are half of the rows and half of the steps."""
+    with_more_answers(inputs, 3)
+    for n_pairs, n_rows in ((0, 288), (2, 144)):
+        _, receipt = trained(tmp_path, inputs, params(epochs=1, max_pairs_per_query=n_pairs), f"pairs-{n_pairs}")
+        assert (receipt["n_rows"], receipt["n_rows_per_epoch"], receipt["n_steps"]) == (288, n_rows, n_rows // 8)
+
+
+def test_batches_that_cannot_be_filled_are_counted_and_warned_of(
+    tmp_path: Path, inputs: dict[str, Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Queries that read the same, 36 each: a batch of eight holds two; one line says so, with what to do."""
+    triplets = read(inputs["mined"] / "triplets.parquet", TRIPLETS)
+    trained(tmp_path, inputs, params(epochs=1), "full")
+    assert "batches hold" not in capfd.readouterr().err
+    halves = pl.Series("near_group", ["a" if row % 2 else "b" for row in range(len(triplets))])
+    write(triplets.with_columns(halves), inputs["mined"] / "triplets.parquet", TRIPLETS)
+    _, receipt = trained(tmp_path, inputs, params(epochs=1), "unfilled")
+    assert receipt["n_unfilled_batches"] == receipt["n_steps"] == 9
+    assert receipt["mean_batch_fill"] <= 2 / 8
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if "batches hold" in line]
+    assert "of 8 rows" in line and "train.batch_size" in line
+
+
+def test_batching_keys_by_hand() -> None:
+    """Judgments count for queries that read the same; of queries without rows, and of relevance 0, none counts."""
+    rows = [
+        ("q1", "one", "q1", "a", 2, ["x"]),
+        ("q1", "one", "q1", "b", 1, ["y"]),
+        ("q2", "One", "q1", "c", 1, ["x"]),
+        ("q3", "two", "q3", "d", 1, ["a"]),
+    ]
+    judged = [
+        ("q1", "a", 2),
+        ("q1", "b", 1),
+        ("q1", "y", 0),
+        ("q2", "c", 1),
+        ("q3", "d", 1),
+        ("q3", "e", 1),
+        ("q9", "x", 1),
+    ]
+    triplets = pl.DataFrame(rows, schema=dict(TRIPLETS), orient="row")
+    qrels = pl.DataFrame(judged, schema=dict(QRELS), orient="row")
+    keys = batching_keys(triplets, qrels, [3, 4, 5, 6], 7)
+    assert keys.queries == [0, 0, 1, 2] and keys.near_groups == [0, 0, 0, 1]
+    assert (keys.relevance, keys.lengths, keys.max_pairs_per_query) == ([2, 1, 1, 1], [3, 4, 5, 6], 7)
+    (a, x), (b, y), (c, x_again), (d, a_again) = keys.documents
+    assert (x, a) == (x_again, a_again) and len({a, b, c, d, x, y}) == 6
+    assert keys.relevant[0] == {a, b, c}
+    assert len(keys.relevant[1]) == 2 and d in keys.relevant[1] and not keys.relevant[1] & {a, b, c, x, y}
 
 
 def poison(prepared: Path, ids: set[str]) -> None:
@@ -187,8 +271,9 @@ def test_a_checkpoint_of_another_run_is_never_continued(inputs: dict[str, Path])
         "loss": "triplet", "epochs": 4, "batch_size": 9, "mini_batch_size": 1, "learning_rate": 3e-3,
         "warmup_share": 0.2, "weight_decay": 0.02, "scale": 21.0, "symmetric": True, "guide_margin": 0.1,
         "guide_same_side": False, "triplet_margin": 0.3, "contrastive_margin": 0.6, "matryoshka_dims": [8],
-        "lora_rank": 2, "lora_alpha": 17.0, "dropout": 0.2, "general_share": 0.3, "distill_weight": 0.5,
-        "distill_batch_size": 5, "n_evaluations": 4, "patience": 4, "keep": "last", "seeds": [6],
+        "lora_rank": 2, "lora_alpha": 17.0, "dropout": 0.2, "max_steps": 9, "max_pairs_per_query": 1,
+        "typed_query_share": 0.1, "other_form_share": 0.1, "n_dev_documents": 5, "general_share": 0.3,
+        "distill_weight": 0.5, "distill_batch_size": 5, "n_evaluations": 4, "patience": 4, "keep": "last", "seeds": [6],
         "general": "other.jsonl", "processes": 2, "machine": {"threads": 2, "precision": "fp32", "batch_tokens": 4096},
     }  # fmt: skip
     assert other.keys() == TrainParams.model_fields.keys()

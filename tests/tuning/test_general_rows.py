@@ -1,19 +1,23 @@
-"""General pairs among the rows: their share, clusters and negatives, all decided by the seed."""
+"""General pairs among the rows: their share, judgments and negatives, all decided by the seed."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from attune.errors import BadInput
 from attune.tuning.general_text import Pair
-from attune.tuning.training.batches import BatchingKeys, ClusterBatchSampler
+from attune.tuning.training.batches import PairBatchSampler
+from attune.tuning.training.conflicts import BatchingKeys
 from attune.tuning.training.forgetting import with_general_rows
 
 
 def domain(n: int, n_negatives: int) -> tuple[dict[str, list[str]], BatchingKeys]:
     names = ["query", "positive", *(f"negative_{place}" for place in range(1, n_negatives + 1))]
     columns = {name: [f"{name} {row}" for row in range(n)] for name in names}
-    return columns, BatchingKeys([str(row) for row in range(n)], [["x"] * n_negatives] * n, [10] * n)
+    return columns, BatchingKeys.independent([10] * n)
 
 
 def pairs(n: int) -> list[Pair]:
@@ -36,12 +40,30 @@ def test_general_rows_are_the_given_share_and_true_pairs(
         assert answers[query] == passage
         assert len({passage, *negatives}) == 1 + n_negatives and set(negatives) <= set(answers.values())
         assert all_keys.lengths[row] in keys.lengths
-    # the same pair is the same cluster, and negatives are named by the cluster they are the passage of
-    cluster_of = dict(zip(rows["positive"][n:], all_keys.clusters[n:], strict=True))
-    assert len(set(cluster_of.values())) == len(cluster_of)
+    # a pair is a query with one relevant document, and a text has one number
+    numbers = [
+        (row, text, number)
+        for row in range(n, n + added)
+        for text, number in zip(list(rows.values())[1:], all_keys.documents[row], strict=True)
+    ]
+    number_of = {column[row]: number for row, column, number in numbers}
+    assert all(number_of[column[row]] == number for row, column, number in numbers)
+    assert len(set(number_of.values())) == len(number_of)
+    assert not set(number_of.values()) & {number for own in keys.documents for number in own}
     for row in range(n, n + added):
-        for place, cluster in enumerate(all_keys.negative_clusters[row], start=1):
-            assert cluster_of.get(rows[f"negative_{place}"][row], cluster) == cluster
+        assert all_keys.relevant[all_keys.near_groups[row]] == {all_keys.documents[row][0]}
+    assert len(set(all_keys.queries)) == all_keys.n_rows_per_epoch == n + added
+
+
+def test_the_share_is_that_of_an_epoch_s_rows() -> None:
+    """Of forty rows of ten queries an epoch draws ten; half of its rows are then ten general ones, in every epoch."""
+    columns, keys = domain(40, 0)
+    keys = replace(keys, queries=[row // 4 for row in range(40)], max_pairs_per_query=1)
+    rows, all_keys = with_general_rows(columns, keys, pairs(20), 0.5, 1)
+    assert (len(rows["query"]), all_keys.n_rows_per_epoch) == (50, 20)
+    for epoch in range(2):
+        drawn = all_keys.draw(np.random.default_rng(epoch))
+        assert set(range(40, 50)) <= set(drawn.tolist())
 
 
 def test_each_pair_is_used_before_one_is_used_again() -> None:
@@ -67,13 +89,13 @@ def test_pairs_with_the_same_query_or_passage_count_once() -> None:
 
 
 def test_no_batch_has_a_pair_twice_or_beside_its_negative() -> None:
-    """A domain cluster of the same name as a pair's place is another cluster."""
+    """Nor a passage that is the answer of another pair there."""
     columns, keys = domain(40, 1)
     rows, all_keys = with_general_rows(columns, keys, pairs(12), 0.5, 1)
-    sampler = ClusterBatchSampler(range(len(rows["query"])), all_keys, batch_size=8, drop_last=False, seed=0)
+    sampler = PairBatchSampler(range(len(rows["query"])), all_keys, batch_size=8, drop_last=False, seed=0)
     for batch in sampler:
-        clusters = [all_keys.clusters[row] for row in batch]
-        assert len(set(clusters)) == len(clusters)
+        queries = [rows["query"][row] for row in batch]
+        assert len(set(queries)) == len(queries)
         negatives = {rows["negative_1"][row] for row in batch}
         assert not negatives & {rows["positive"][row] for row in batch}
 
@@ -88,8 +110,8 @@ def test_too_few_pairs_for_the_negatives_are_bad_input() -> None:
 def test_general_rows_are_spread_over_the_batches_however_short_they_are() -> None:
     """A quarter of general rows among long documents of the domain: no batch is without them, none is full of them."""
     columns, _ = domain(1200, 0)
-    keys = BatchingKeys([str(row) for row in range(1200)], [[]] * 1200, [500 + row % 700 for row in range(1200)])
+    keys = BatchingKeys.independent([500 + row % 700 for row in range(1200)])
     rows, all_keys = with_general_rows(columns, keys, pairs(400), 0.25, seed=1)
-    sampler = ClusterBatchSampler(range(len(rows["query"])), all_keys, batch_size=32, drop_last=True, seed=1)
+    sampler = PairBatchSampler(range(len(rows["query"])), all_keys, batch_size=32, drop_last=True, seed=1)
     shares = [sum(row >= 1200 for row in batch) / len(batch) for batch in sampler]
     assert min(shares) > 0 and max(shares) < 0.6

@@ -1,7 +1,8 @@
-"""Batches in which all other rows are true negatives, as far as clusters can tell, in an order that a seed decides."""
+"""Batches in which all other rows are true negatives, as far as judgments can tell, in an order that a seed decides."""
 
-from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import chain, cycle, islice
 from typing import Any
 
 import numpy as np
@@ -13,54 +14,20 @@ from transformers import TrainerCallback, TrainerState
 from attune.encoding import processes
 from attune.errors import BadInput
 from attune.stage import named
+from attune.tuning.training.conflicts import Batch, BatchingKeys
 
 WINDOW = 16  # batches whose rows are sorted by length together: enough to save padding, few enough to stay random
+# Rows that are tried for each place of a batch, at most, so that the work is linear in the rows. Sparse judgments need
+# two or three; sixty-four fill batches even where a document answers a third of all queries.
+TRIES = 64
 
 
-@dataclass(frozen=True)
-class BatchingKeys:
-    """Clusters and lengths of the training rows, by which they are put into batches.
+class PairBatchSampler(DefaultBatchSampler):
+    """Draws full batches of texts of like length, none with a pair that is known to be a false negative.
 
-    Attributes:
-        clusters: cluster of each row's query and positive.
-        negative_clusters: clusters of each row's mined negatives.
-        lengths: characters of each row's positive, to batch texts of like length.
-    """
-
-    clusters: Sequence[Hashable]
-    negative_clusters: Sequence[Sequence[Hashable]]
-    lengths: Sequence[int]
-
-
-class Batch:
-    """Rows that are negatives of each other: no two of one cluster, no row's negative from another row's cluster."""
-
-    def __init__(self) -> None:
-        self.rows: list[int] = []
-        self.clusters: set[Hashable] = set()
-        self.negative_clusters: set[Hashable] = set()
-
-    def add(self, row: int, cluster: Hashable, negatives: Sequence[Hashable]) -> bool:
-        """Adds the row unless it conflicts with a row of the batch; says if it was added.
-
-        Args:
-            row: number of the row.
-            cluster: of the row's query and positive.
-            negatives: clusters of the row's mined negatives.
-        """
-        if cluster in self.clusters or cluster in self.negative_clusters or not self.clusters.isdisjoint(negatives):
-            return False
-        self.rows.append(row)
-        self.clusters.add(cluster)
-        self.negative_clusters.update(negatives)
-        return True
-
-
-class ClusterBatchSampler(DefaultBatchSampler):
-    """Draws batches of texts of like length that are full, as long as there are enough clusters to fill them.
-
-    Rows that find no place in an epoch (`n_rows % batch_size` of them, or members of a very large cluster) wait for the
-    next, which shuffles anew; so the number of batches is known beforehand and the same in each epoch.
+    Rows that find no place in an epoch (`n_rows % batch_size` of them, or pairs of a document that answers very many
+    queries) wait for the next, which shuffles anew; so the number of batches is known beforehand and the same in each
+    epoch. Where none of the rows left fits into a batch, rows that the epoch has had before fill it.
     """
 
     def __init__(self, dataset: Dataset, keys: BatchingKeys, **settings: Any) -> None:  # noqa: ANN401
@@ -70,39 +37,67 @@ class ClusterBatchSampler(DefaultBatchSampler):
 
     def __len__(self) -> int:
         """Returns the number of batches per epoch: at least one, even of fewer rows than a batch."""
-        return max(1, len(self.lengths) // int(self.batch_size))
+        return self.keys.n_batches(int(self.batch_size))
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yields the batches of the current epoch, as row numbers of the dataset."""
         random = np.random.default_rng([self.seed, self.epoch])
-        batches = self._fill(iter(self._order(random).tolist()))
+        rows = self.keys.draw(random)
+        order, fillers = self._order(random, rows), random.permutation(rows)
+        batches = self._fill(order.tolist(), fillers.tolist())
         for index in random.permutation(len(batches)):
             yield batches[index]
 
-    def _order(self, random: np.random.Generator) -> NDArray[np.int64]:
-        shuffled = random.permutation(len(self.lengths))
+    def _order(self, random: np.random.Generator, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        shuffled = random.permutation(rows)
         # chance, not length, decides which rows are left over
         drawn, spare = np.split(shuffled, [len(self) * self.batch_size])
         width = WINDOW * self.batch_size
         windows = [drawn[start : start + width] for start in range(0, len(drawn), width)]
         return np.concatenate([*(window[np.argsort(self.lengths[window], kind="stable")] for window in windows), spare])
 
-    def _fill(self, order: Iterator[int]) -> list[list[int]]:
-        """Fills one batch after another; rows that an earlier batch had to refuse come first."""
+    def _fill(self, order: Sequence[int], fillers: Sequence[int]) -> list[list[int]]:
+        """Fills one batch after another: with rows that earlier batches refused, then new ones, then any that fit.
+
+        Args:
+            order: rows of the epoch, in the order in which they are tried.
+            fillers: the same rows in another order, for batches that would stay unfilled.
+        """
         batches: list[list[int]] = []
-        waiting: list[int] = []
-        while len(batches) < len(self):
-            batch = Batch()
-            refused = [row for row in waiting if len(batch.rows) == self.batch_size or not self._add(batch, row)]
-            while len(batch.rows) < self.batch_size and (row := next(order, None)) is not None:
-                if not self._add(batch, row):
-                    refused.append(row)
+        new, any_row, waiting = iter(order), cycle(fillers), deque[int]()
+        n_tries = min(TRIES * int(self.batch_size), len(order))
+        for _ in range(len(self)):
+            batch = Batch(self.keys)
+            waited = (waiting.popleft() for _ in range(len(waiting)))
+            waiting.extend(self._add(batch, islice(chain(waited, new), n_tries)))
+            self._add(batch, islice(any_row, n_tries))
             batches.append(batch.rows)
-            waiting = refused
         return batches
 
-    def _add(self, batch: Batch, row: int) -> bool:
-        return batch.add(row, self.keys.clusters[row], self.keys.negative_clusters[row])
+    def _add(self, batch: Batch, rows: Iterator[int]) -> list[int]:
+        """Adds rows until the batch is full; returns those that it refused."""
+        refused = []
+        while len(batch.rows) < self.batch_size and (row := next(rows, None)) is not None:
+            if not batch.add(row):
+                refused.append(row)
+        return refused
+
+
+def batch_fills(keys: BatchingKeys, batch_size: int, seed: int, n_steps: int) -> list[float]:
+    """Returns how full each batch of a run is (0..1), by drawing the batches once more without training on them.
+
+    Args:
+        keys: judgments and lengths of the rows.
+        batch_size: rows of a full batch.
+        seed: of the run.
+        n_steps: steps of the run.
+    """
+    sampler = PairBatchSampler(range(len(keys.lengths)), keys, batch_size=batch_size, drop_last=False, seed=seed)
+    fills: list[float] = []
+    while len(fills) < n_steps:
+        sampler.set_epoch(len(fills) // len(sampler))
+        fills += [len(batch) / batch_size for batch in sampler]
+    return fills[:n_steps]
 
 
 class SharedBatches:
@@ -114,7 +109,7 @@ class SharedBatches:
     batch_size = None  # parts differ in size; accelerate would pass over those that are not full
     drop_last = False
 
-    def __init__(self, sampler: ClusterBatchSampler) -> None:
+    def __init__(self, sampler: PairBatchSampler) -> None:
         self.sampler = sampler
 
     def __len__(self) -> int:
@@ -130,8 +125,8 @@ class SharedBatches:
         for batch in self.sampler:
             if len(batch) < processes.world_size():
                 raise BadInput(
-                    f"{named('train.processes')}: got {processes.world_size()}, but too few clusters leave a batch "
-                    f"of {len(batch)} rows; expected at most so many processes, or a smaller train.batch_size"
+                    f"{named('train.processes')}: got {processes.world_size()}, but a batch has {len(batch)} rows, as "
+                    "no more are negatives of each other; expected at most so many processes, or a smaller batch_size"
                 )
             yield from processes.parts(batch, processes.world_size())  # type: ignore[misc]
 
@@ -143,7 +138,7 @@ class EpochCallback(TrainerCallback):
     sampler is wrapped and that call no longer reaches it: the run would repeat the first epoch's batches.
     """
 
-    sampler: ClusterBatchSampler | None = None
+    sampler: PairBatchSampler | None = None
 
     def build_sampler(
         self,
@@ -151,9 +146,9 @@ class EpochCallback(TrainerCallback):
         *,
         keys: BatchingKeys,
         **settings: Any,  # noqa: ANN401
-    ) -> ClusterBatchSampler | SharedBatches:
+    ) -> PairBatchSampler | SharedBatches:
         """Returns the trainer's batch sampler: whole batches, or parts of them where processes share the training."""
-        self.sampler = ClusterBatchSampler(dataset, keys=keys, **settings)
+        self.sampler = PairBatchSampler(dataset, keys=keys, **settings)
         return self.sampler if processes.world_size() == 1 else SharedBatches(self.sampler)
 
     def on_epoch_begin(self, _args: object, state: TrainerState, _control: object, **_: object) -> None:

@@ -20,8 +20,9 @@ from attune.tuning.curve import DEV_MEASURE, TrainingResult
 from attune.tuning.dev import DevEvaluator, ProgressBar, RetrievalTask
 from attune.tuning.general_text import Pair
 from attune.tuning.training import losses, packing
-from attune.tuning.training.batches import BatchingKeys, EpochCallback
+from attune.tuning.training.batches import EpochCallback
 from attune.tuning.training.checkpoints import had_stopped, last_complete_checkpoint, restore_best
+from attune.tuning.training.conflicts import BatchingKeys
 from attune.tuning.training.forgetting import StepCallback, WithDistillation, teacher_embeddings
 from attune.tuning.training.lora import LoraTrainer, add_adapters, remove_adapters
 from attune.tuning.training.recipe import TrainParams
@@ -35,7 +36,7 @@ class TrainingData:
 
     Attributes:
         rows: columns query, positive, negative_1..n, in this order.
-        keys: clusters and lengths of the rows, by which they are put into batches.
+        keys: judgments and lengths of the rows, by which they are put into batches.
         dev: queries, documents and judgments of the dev split.
         general: general text, for distillation.
     """
@@ -186,11 +187,12 @@ def _arguments(
     epochs: EpochCallback,
 ) -> SentenceTransformerTrainingArguments:
     on_gpu = torch.cuda.is_available()
-    n_batches = max(1, len(data.rows) // params.batch_size)
-    every = max(1, params.epochs * n_batches // params.n_evaluations)
+    n_steps = params.n_steps(data.keys.n_batches(params.batch_size))
+    every = max(1, n_steps // params.n_evaluations)
     return _OneGpuArguments(
         output_dir=str(scratch),
         num_train_epochs=params.epochs,
+        max_steps=n_steps or -1,  # -1: as many as epochs, of which there are none
         per_device_train_batch_size=params.batch_size,
         learning_rate=params.learning_rate,
         warmup_steps=params.warmup_share,

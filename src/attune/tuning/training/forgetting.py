@@ -6,7 +6,7 @@ the same ones.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from attune.encoding.encoders import TorchEncoder
 from attune.errors import BadInput
 from attune.stage import named
 from attune.tuning.general_text import Pair
-from attune.tuning.training.batches import BatchingKeys
+from attune.tuning.training.conflicts import BatchingKeys
 from attune.tuning.training.losses import over_all_processes
 from attune.tuning.training.recipe import TrainParams
 
@@ -100,25 +100,25 @@ class StepCallback(TrainerCallback):
 def with_general_rows(
     columns: Mapping[str, Sequence[str]], keys: BatchingKeys, pairs: Sequence[Pair], share: float, seed: int
 ) -> tuple[dict[str, list[str]], BatchingKeys]:
-    """Adds general pairs until they are a share of all rows; pairs repeat where there are too few.
+    """Adds general pairs until they are a share of an epoch's rows; pairs repeat where there are too few.
 
     Args:
         columns: query, positive, negative_1..n of the domain's rows.
-        keys: their clusters and lengths.
+        keys: their judgments and lengths.
         pairs: general text; of those with the same query or passage, the first counts.
-        share: of all rows, the added ones included; 0 adds none.
+        share: of an epoch's rows, the added ones included; 0 adds none.
         seed: decides which pairs are added, and which passages are their negatives.
 
     Returns:
-        The rows with the general ones at the end, each pair a cluster of its own, and the batching keys of them all.
+        The rows with the general ones at the end, each a query of its own, and the batching keys of them all: a passage
+        is relevant to no query but that of its pair.
 
     Raises:
         BadInput: there are too few pairs to give each its negatives.
     """
     n_negatives = len(columns) - 2
-    n_domain = len(keys.lengths)
     unique = _unique(pairs)
-    n_general = round(n_domain * share / (1 - share))
+    n_general = round(keys.n_rows_per_epoch * share / (1 - share))
     if n_general and len(unique) <= n_negatives:
         raise BadInput(
             f"{named('train.general')}: {len(unique)} pairs with texts of their own cannot give each "
@@ -133,12 +133,24 @@ def with_general_rows(
         for own, others in zip(chosen, negatives, strict=True)
     ]
     rows = {name: [*column, *(row[place] for row in added)] for place, (name, column) in enumerate(columns.items())}
-    # tuples, so that no cluster of the domain has the same name
-    return rows, BatchingKeys(
-        clusters=[*keys.clusters, *(("general", own) for own in chosen)],
-        negative_clusters=[*keys.negative_clusters, *([("general", n) for n in others] for others in negatives)],
+    first_document = 1 + max(document for own in (*keys.documents, *keys.relevant) for document in own)
+    first_query = 1 + max(keys.queries)
+    return rows, replace(
+        keys,
+        # a number for each row: all are drawn in each epoch
+        queries=[*keys.queries, *range(first_query, first_query + n_general)],
+        near_groups=[*keys.near_groups, *(len(keys.relevant) + own for own in chosen)],
+        documents=[
+            *keys.documents,
+            *(
+                [first_document + pair for pair in (own, *others)]
+                for own, others in zip(chosen, negatives, strict=True)
+            ),
+        ],
+        relevance=[*keys.relevance, *(1 for _ in chosen)],
         # lengths drawn from the domain's rows, whatever their own: batched by those, they would share few batches
         lengths=[*keys.lengths, *random.choice(keys.lengths, n_general).tolist()],
+        relevant=[*keys.relevant, *(frozenset((first_document + own,)) for own in range(len(unique)))],
     )
 
 

@@ -26,6 +26,8 @@ class TrainParams(SharedParams):
     seeds: list[Seed] = Field(min_length=1)
     loss: Literal["mnrl", "cached_mnrl", "gist", "triplet", "contrastive"]
     epochs: int = Field(ge=0, le=100)
+    max_steps: int = Field(ge=0)
+    max_pairs_per_query: int = Field(ge=0)
     batch_size: int = Field(ge=2, le=65536)
     mini_batch_size: int = Field(ge=0, le=65536)
     learning_rate: float = Field(gt=0, le=1)
@@ -42,9 +44,12 @@ class TrainParams(SharedParams):
     lora_alpha: float = Field(gt=0, le=4096)
     dropout: float = Field(ge=0, lt=1)
     general: str = Field(min_length=1)
+    typed_query_share: float = Field(ge=0, le=1)
+    other_form_share: float = Field(ge=0, le=1)
     general_share: float = Field(ge=0, le=0.9)
     distill_weight: float = Field(ge=0, le=1000)
     distill_batch_size: int = Field(ge=1, le=65536)
+    n_dev_documents: int = Field(ge=0)
     n_evaluations: int = Field(ge=1, le=1000)
     patience: int = Field(ge=1, le=1000)
     keep: Literal["best", "last"]
@@ -61,6 +66,15 @@ class TrainParams(SharedParams):
         precision = encoders.best_precision() if self.machine.precision == "auto" else self.machine.precision
         machine = self.machine.model_copy(update={"precision": precision})
         return {seed: self.model_copy(update={"seeds": [seed], "machine": machine}) for seed in self.seeds}
+
+    def n_steps(self, n_batches: int) -> int:
+        """Returns the number of steps of a run that nothing stops early.
+
+        Args:
+            n_batches: batches per epoch.
+        """
+        n_steps = self.epochs * n_batches
+        return min(n_steps, self.max_steps) if self.max_steps else n_steps
 
     @property
     def seed(self) -> int:
