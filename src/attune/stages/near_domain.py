@@ -1,0 +1,187 @@
+"""Writes retrieval tasks next door to the domain, on which tuning must not lose: merge reads dev's, probe test's.
+
+as_typed: the split's queries rewritten as people type them, over the documents as they are. as_indexed: paraphrases,
+over the documents in the other form that people index (packages: functions with their docstring). Both have the
+domain's own contents, so what an encoder loses there it loses by the form of texts, not by their matter. A task without
+queries is left out.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+from pydantic import Field
+
+from attune.data.sources.raw import Document, Qrel, Query, write_beir
+from attune.data.splitting.paraphrases import Paraphrase, SplitQuery, usable
+from attune.data.typed_queries import typed
+from attune.stage import Out, Params, Receipt, run
+from attune.tables import (
+    CORPUS,
+    DOCUMENT_FORMS,
+    DOCUMENT_IDS,
+    DOCUMENTS,
+    PARAPHRASES,
+    QRELS,
+    SPLIT_QUERIES,
+    SPLITS,
+    full_texts,
+    read,
+)
+
+MAX_QUERIES = 500  # per task: enough to find a loss of two points, few enough to score every share of merge
+
+Relevant = dict[str, dict[str, int]]  # grade by query id and document id
+
+
+class NearDomainParams(Params):
+    """Size of the tasks.
+
+    Attributes:
+        n_documents: documents searched per task, relevant ones included, which are always there.
+    """
+
+    n_documents: int = Field(ge=0)
+
+
+class AskedQueries(NamedTuple):
+    """Texts of queries by id, and what is judged relevant to them."""
+
+    texts: dict[str, str]
+    relevant: Relevant
+
+
+def drawn(ids: Iterable[str], n: int) -> list[str]:
+    """Draws at most n ids, by their hashes alone, so that ids that are added change few others."""
+    return sorted(set(ids), key=lambda id_: hashlib.sha256(f"near_domain:{id_}".encode()).digest())[:n]
+
+
+def capped(asked: AskedQueries, allowed: set[str]) -> AskedQueries:
+    """Returns at most MAX_QUERIES queries that have relevant documents, all of them allowed; sorted by id."""
+    ids = (id_ for id_ in asked.texts if id_ in asked.relevant and allowed.issuperset(asked.relevant[id_]))
+    kept = sorted(drawn(ids, MAX_QUERIES))
+    return AskedQueries({id_: asked.texts[id_] for id_ in kept}, {id_: asked.relevant[id_] for id_ in kept})
+
+
+def document_ids(asked: AskedQueries, searched: set[str], n: int) -> list[str]:
+    """Returns the relevant documents and, up to n in all, others of those that may be searched; sorted by id."""
+    needed = {document_id for grades in asked.relevant.values() for document_id in grades}
+    return sorted(needed | set(drawn(searched - needed, max(0, n - len(needed)))))
+
+
+def as_typed(asked: AskedQueries) -> AskedQueries:
+    """Rewrites queries as people type them; those that read so already are left out."""
+    texts = {id_: new for id_, text in asked.texts.items() if (new := typed(text)) != text}
+    return AskedQueries(texts, asked.relevant)
+
+
+def as_indexed(asked: AskedQueries, forms: Mapping[str, str]) -> AskedQueries:
+    """Returns the paraphrases that no relevant document's other form repeats word for word.
+
+    None is returned where no relevant document has another form: the task would be that of the paraphrases.
+    """
+    texts = {
+        id_: text
+        for id_, text in asked.texts.items()
+        if not any(repeats(text, forms.get(document_id, "")) for document_id in asked.relevant[id_])
+    }
+    has_forms = any(document_id in forms for id_ in texts for document_id in asked.relevant[id_])
+    return AskedQueries(texts if has_forms else {}, asked.relevant)
+
+
+def repeats(text: str, document: str) -> bool:
+    """Says if the words of a text stand in a document in the same order, one after another."""
+    return f" {_words(text)} " in f" {_words(document)} "
+
+
+def _words(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.casefold()))
+
+
+def dev_paraphrases(
+    rows: pl.DataFrame,
+    queries: Mapping[str, pl.DataFrame],
+    split_of: Mapping[str, str],
+    texts: Mapping[str, str],
+    query_shingle: int,
+    similar_query: float,
+) -> AskedQueries:
+    """Returns the paraphrases of dev's documents that repeat no query of any split, nor their own documents.
+
+    Args:
+        rows: PARAPHRASES, of all documents.
+        queries: SPLIT_QUERIES of each split.
+        split_of: the split of each document.
+        texts: the full text of each document.
+        query_shingle: words per shingle.
+        similar_query: lowest Jaccard similarity of near-identical queries.
+    """
+    of_dev = [
+        row for row in map(Paraphrase._make, rows.iter_rows()) if all(split_of[i] == "dev" for i in row.document_ids)
+    ]
+    own = [
+        SplitQuery(query_id, text, name)
+        for name in SPLITS
+        for query_id, text in queries[name].select("query_id", "text").iter_rows()
+    ]
+    kept, _ = usable(of_dev, own, split_of, texts, query_shingle, similar_query, "dev")
+    return AskedQueries(
+        {row.query_id: row.text for row in kept}, {row.query_id: dict.fromkeys(row.document_ids, 1) for row in kept}
+    )
+
+
+def read_asked(folder: Path) -> AskedQueries:
+    """Reads the queries of a split with their judgments."""
+    relevant: Relevant = {}
+    for query_id, document_id, grade in read(folder / "qrels.parquet", QRELS).iter_rows():
+        relevant.setdefault(query_id, {})[document_id] = grade
+    texts = read(folder / "queries.parquet", SPLIT_QUERIES).select("query_id", "text")
+    return AskedQueries(dict(texts.iter_rows()), relevant)
+
+
+def write_task(asked: AskedQueries, documents: list[Document], split: str, out: Path) -> None:
+    """Writes a task in BEIR's layout, with its judgments under the name of the split."""
+    qrels = [Qrel(q, d, grade) for q, grades in asked.relevant.items() for d, grade in sorted(grades.items())]
+    write_beir(documents, [Query(id_, text) for id_, text in asked.texts.items()], {split: qrels}, out)
+
+
+def near_domain(
+    params: NearDomainParams, prepared: Path, splits: Path, query_shingle: int, similar_query: float, out: Out
+) -> Receipt:
+    """Writes the near-domain tasks of dev and test, by stage prepare's definition of near-duplicates."""
+    corpus = read(prepared / "corpus.parquet", CORPUS)
+    documents = {row[0]: Document(*row) for row in corpus.select(list(DOCUMENTS)).iter_rows()}
+    forms = dict(read(prepared / "forms.parquet", DOCUMENT_FORMS).iter_rows())
+    other_forms = {id_: row._replace(text=forms.get(id_, row.text)) for id_, row in documents.items()}
+    own = {name: set(read(splits / name / "documents.parquet", DOCUMENT_IDS)["document_id"]) for name in SPLITS}
+    # a document of several splits (split.by: query) counts for the last one
+    split_of = {id_: name for name in SPLITS for id_ in own[name]}
+    texts = dict(zip(corpus["document_id"], full_texts(corpus), strict=True))
+    queries = {name: read(splits / name / "queries.parquet", SPLIT_QUERIES) for name in SPLITS}
+    rows = read(prepared / "paraphrases.parquet", PARAPHRASES)
+    paraphrases = {
+        "dev": dev_paraphrases(rows, queries, split_of, texts, query_shingle, similar_query),
+        "test": read_asked(splits / "paraphrases"),
+    }
+    searched = {"dev": own["train"] | own["dev"], "test": set(documents)}
+    figures: dict[str, int] = {}
+    for split in ("dev", "test"):
+        (out / split).mkdir(parents=True)
+        tasks = {
+            "as_indexed": (as_indexed(paraphrases[split], forms), other_forms),
+            "as_typed": (as_typed(read_asked(splits / split)), documents),
+        }
+        for name, (all_asked, read_as) in tasks.items():
+            asked = capped(all_asked, own[split])
+            ids = document_ids(asked, searched[split], params.n_documents) if asked.texts else []
+            if asked.texts:
+                write_task(asked, [read_as[id_] for id_ in ids], split, out / split / name)
+            figures |= {f"{split}.{name}.n_queries": len(asked.texts), f"{split}.{name}.n_documents": len(ids)}
+    return figures
+
+
+if __name__ == "__main__":
+    run(near_domain)
