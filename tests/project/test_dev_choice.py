@@ -1,0 +1,51 @@
+"""The bench of dev's choices: agreement of two corpora by hand, and corpora that hold one another."""
+
+import math
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from attune.tables import CORPUS, DOCUMENT_IDS, OWN_TEXTS, QRELS, SPLIT_QUERIES, write
+from bench.parts.dev_choice import agreement, dev_tasks
+
+
+def test_agreement_by_hand() -> None:
+    """Ranks 1 2 3 against 1 3 2: Spearman 1 - 6 * 2 / 24, Kendall (2 - 1) / 3; a loss of .8 - .75."""
+    own = agreement([0.9, 0.93, 0.95], [0.7, 0.8, 0.75])
+    assert own.chosen == 2 and own.loss == pytest.approx(0.05)
+    assert own.spearman == pytest.approx(0.5) and own.kendall == pytest.approx(1 / 3)
+
+
+def test_a_corpus_in_which_all_encoders_score_the_same_has_no_rank_correlation() -> None:
+    """Everything is found by all three: the first is chosen, at a loss of .1."""
+    own = agreement([1.0, 1.0, 1.0], [0.7, 0.8, 0.75])
+    assert own.chosen == 0 and own.loss == pytest.approx(0.1)
+    assert math.isnan(own.spearman) and math.isnan(own.kendall)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "documents", "expected"),
+    [
+        ([0, 5, 5000], None, {"dev's own: 1": 1, "dev's own + 5: 6": 6, "all allowed: 21": 21}),
+        ([5, 0], 8, {"dev's own: 1": 1, "dev's own + 5: 6": 6, "all allowed: 9": 9}),
+    ],
+)
+def test_each_corpus_holds_the_smaller_ones(
+    tmp_path: Path, sizes: list[int], documents: int | None, expected: dict[str, int]
+) -> None:
+    """One document of dev and 20 of train; sizes beyond what is allowed are left out, the last is all of it."""
+    ids = ["d0", *(f"t{i}" for i in range(20)), "of test"]
+    columns = {"document_id": ids, "title": [""] * 22, "text": ids, "duplicate_of": ids, "cluster_id": ids}
+    write(pl.DataFrame(columns, schema=CORPUS), tmp_path / "data/prepared/corpus.parquet", CORPUS)
+    dev, train = tmp_path / "data/splits/dev", tmp_path / "data/splits/train"
+    row = dict.fromkeys(SPLIT_QUERIES, "") | {"query_id": "q0", "text": "one"}
+    write(pl.DataFrame([row], schema=dict(SPLIT_QUERIES)), dev / "queries.parquet", SPLIT_QUERIES)
+    write(pl.DataFrame([("q0", "d0", 1)], QRELS, orient="row"), dev / "qrels.parquet", QRELS)
+    write(pl.DataFrame({"document_id": ["d0"]}), dev / "documents.parquet", DOCUMENT_IDS)
+    write(pl.DataFrame(schema=dict(OWN_TEXTS)), dev / "own_texts.parquet", OWN_TEXTS)
+    write(pl.DataFrame({"document_id": ids[1:21]}), train / "documents.parquet", DOCUMENT_IDS)
+    tasks = dev_tasks(tmp_path, sizes, documents)
+    assert {name: len(task.corpus) for name, task in tasks.items()} == expected
+    corpora = [set(task.corpus) for task in tasks.values()]
+    assert corpora[0] < corpora[1] < corpora[2] and "of test" not in corpora[2]
