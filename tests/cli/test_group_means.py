@@ -52,14 +52,22 @@ def test_another_file_is_bad_input(text: str) -> None:
         read_groups(text, "x")
 
 
+def test_clusters_stay_whole() -> None:
+    """Queries of a cluster are in one group, whatever their number and place."""
+    ids = ["a", "b"] * 6 + ["c"]
+    kept = read_groups(group_means(ids, {key: np.ones(13) for key in KEPT}, 1000), "x")
+    assert sorted(kept["n"].tolist()) == [1, 6, 6]
+    assert sorted(kept["group"].tolist()) == sorted(group_of(id_, 1000) for id_ in "abc")
+
+
 def test_a_change_by_hand() -> None:
     """Groups of 1 and 3 queries that gain 0.4 and 0.0: the mean query gains 0.1; without one group 0.0 and 0.4.
 
-    The jackknife's error is sqrt(1/2 * (0.2^2 + 0.2^2)) = 0.2, and t at .975 with one degree of freedom is 12.706.
+    The jackknife's error is sqrt(1/2 * (0.1^2 + 0.3^2)) = 0.2236; t at .975 with one degree of freedom is 12.706.
     """
     change = mean_difference(table([1, 3], [0.1, 0.5]), table([1, 3], [0.5, 0.5]), "ndcg@10", 0.95)
     assert change.delta == pytest.approx(0.1)
-    assert (change.low, change.high) == pytest.approx((0.1 - 2.5412, 0.1 + 2.5412), abs=1e-4)
+    assert (change.low, change.high) == pytest.approx((0.1 - 2.8412, 0.1 + 2.8412), abs=1e-4)
 
 
 def test_with_one_query_in_each_group_it_is_the_paired_t_interval() -> None:
@@ -90,6 +98,28 @@ def test_one_in_twenty_null_changes_is_called_one_and_effects_are_found() -> Non
             n_null, n_found = n_null + (is_change and effect == 0), n_found + (is_change and effect > 0)
     assert 0.02 <= n_null / 400 <= 0.08
     assert n_found / 400 == pytest.approx(0.85, abs=0.1)
+
+
+def false_losses(group_ids: list[str], clusters: np.ndarray, n_groups: int = 100) -> float:
+    """How often the gate calls a change a loss that is none: 2,000 pairs of revisions with strong cluster effects."""
+    rng = np.random.default_rng(12)
+    numbers, groups = np.unique([group_of(id_, n_groups) for id_ in group_ids], return_inverse=True)
+    n = np.bincount(groups).astype(float)
+    old = table(n.tolist(), [0.5] * len(numbers))
+    n_lost = 0
+    for _ in range(2000):
+        deltas = rng.normal(0, 0.14, clusters.max() + 1)[clusters] + rng.normal(0, 0.14, len(clusters))
+        new = table(n.tolist(), (0.5 + np.bincount(groups, weights=deltas) / n).tolist())
+        n_lost += mean_difference(old, new, "ndcg@10", 0.95).high < 0
+    return n_lost / 2000
+
+
+@pytest.mark.parametrize("n_queries", [30, 150, 1000])
+def test_with_clusters_of_four_the_gate_calls_one_null_change_in_forty_a_loss(n_queries: int) -> None:
+    """One side of a 95% interval, with half of the variance common to a cluster; hashed by query, it cries wolf."""
+    clusters = np.arange(n_queries) // 4
+    assert 0.015 <= false_losses([f"c{cluster}" for cluster in clusters], clusters) <= 0.04
+    assert false_losses([f"q{i}" for i in range(n_queries)], clusters) > 0.06
 
 
 def test_tables_of_other_queries_are_not_paired() -> None:

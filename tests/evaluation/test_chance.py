@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from attune.evaluation.statistics.chance import significant_losses, smallest_p, too_few_resamples
+from attune.evaluation.statistics.chance import clusters_needed, significant_losses, smallest_p, too_few_resamples
 from attune.evaluation.statistics.comparisons import holm
 from attune.evaluation.statistics.significance import compare
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("settled_heap")
 @pytest.mark.parametrize("n_resamples", [100, 1000])
 def test_the_floor_is_the_p_value_of_the_clearest_difference(n_resamples: int) -> None:
     """Forty queries that all gain: corrected for 20, the p-value is the floor."""
-    p = compare({"m": np.zeros(40)}, {"m": np.ones(40)}, n_resamples, 0.95, 0)["m"].p_value
+    p = compare({"m": np.zeros(40)}, {"m": np.ones(40)}, np.arange(40), n_resamples, 0.95, 0)["m"].p_value
     assert p == pytest.approx(smallest_p(n_resamples))
     assert holm([p] * 20)[0] == pytest.approx(smallest_p(n_resamples, 20))
     assert smallest_p(100, 1000) == 1
@@ -32,6 +32,17 @@ def test_too_few_resamples_are_warned_of_with_the_number_needed(
     if warning:
         needed = int(warning.partition("raise report.n_resamples to ")[2].split()[0].replace(",", ""))
         assert too_few_resamples(needed, n_slices, 0.95) == ""
+
+
+@pytest.mark.parametrize(("confidence", "n"), [(0.95, 6), (0.9, 5), (0.99, 8)])
+def test_one_cluster_less_cannot_be_significant(confidence: float, n: int) -> None:
+    """All clusters gain: the p-value is below the level with so many clusters, and not with one less."""
+    assert clusters_needed(confidence) == n
+    p_values = [
+        compare({"m": np.zeros(2 * size)}, {"m": np.ones(2 * size)}, np.arange(2 * size) // 2, 1000, confidence, 0)["m"]
+        for size in (n, n - 1)
+    ]
+    assert p_values[0].p_value < 1 - confidence <= p_values[1].p_value
 
 
 def test_rows_without_a_p_value_are_not_called_worse() -> None:

@@ -1,15 +1,22 @@
-"""Power and smallest detectable differences are the textbook's, and those of simulated tests."""
+"""Power, smallest detectable differences and false alarms are the textbook's, and those of simulated tests.
+
+The simulations are of 30, 150 and 1,000 queries: independent ones, and in clusters with a strong effect on all of their
+queries (an intra-cluster correlation of one half).
+"""
 
 from math import sqrt
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.stats import nct, t
 
+from attune.evaluation.statistics.clusters import by_cluster
 from attune.evaluation.statistics.power import Sensitivity
 from attune.evaluation.statistics.significance import compare
 
 SIMULATIONS = 200
+SD = 0.2  # of the simulated differences per query
 
 
 def chance(n: int, effect: float, alpha: float) -> float:
@@ -18,19 +25,24 @@ def chance(n: int, effect: float, alpha: float) -> float:
     return float(nct.sf(edge, n - 1, effect * sqrt(n)) + nct.cdf(-edge, n - 1, effect * sqrt(n)))
 
 
+def independent(n: int, sd: float, confidence: float = 0.95, power: float = 0.8) -> Sensitivity:
+    """The sensitivity of a test of n independent queries whose differences have this standard deviation."""
+    return Sensitivity(n, n, sd / sqrt(n), confidence, power)
+
+
 def test_the_published_example_is_met() -> None:
     """Half a standard deviation takes 34 pairs at 5% and a power of 80% (Cohen's tables; G*Power prints the same)."""
-    test = Sensitivity(34, sd=0.2, confidence=0.95, power=0.8)
+    test = independent(34, sd=0.2)
     assert test.queries_for(0.1) == test.queries_for(-0.1) == 34
     assert test.smallest_detectable <= 0.1
-    assert Sensitivity(33, sd=0.2, confidence=0.95, power=0.8).smallest_detectable > 0.1
+    assert independent(33, sd=0.2).smallest_detectable > 0.1
 
 
 @pytest.mark.parametrize("n", [2, 5, 30, 1097])
 @pytest.mark.parametrize(("confidence", "power"), [(0.95, 0.8), (0.99, 0.9)])
 def test_the_smallest_detectable_difference_has_the_required_power(n: int, confidence: float, power: float) -> None:
     """By scipy's noncentral t distribution, for either sign of the difference."""
-    test = Sensitivity(n, sd=0.3, confidence=confidence, power=power)
+    test = independent(n, 0.3, confidence, power)
     found = test.smallest_detectable
     assert chance(n, found / 0.3, 1 - confidence) == pytest.approx(power, abs=1e-3)
     assert test.chance_of(found) == test.chance_of(-found) == pytest.approx(power, abs=1e-3)
@@ -38,20 +50,33 @@ def test_the_smallest_detectable_difference_has_the_required_power(n: int, confi
 
 def test_four_times_the_queries_halve_the_detectable_difference() -> None:
     """The standard error falls with the square root of the number of queries."""
-    small, large = (Sensitivity(n, 0.3, 0.95, 0.8).smallest_detectable for n in (1000, 4000))
+    small, large = (independent(n, 0.3).smallest_detectable for n in (1000, 4000))
     assert small / large == pytest.approx(2, abs=0.01)
 
 
 def test_the_spread_is_that_of_the_differences() -> None:
-    """`sd` is the sample standard deviation of the differences per query."""
-    assert Sensitivity.of(np.array([0.0, 0.5, 1.0]), 0.95, 0.8) == Sensitivity(3, 0.5, 0.95, 0.8)
+    """`sd` is the sample standard deviation of the differences per query, where these are independent."""
+    test = Sensitivity.of(np.array([0.0, 0.5, 1.0]), np.arange(3), 0.95, 0.8)
+    assert (test.n_queries, test.n_clusters, test.sd) == (3, 3, pytest.approx(0.5))
+
+
+def test_queries_in_clusters_count_as_the_clusters_do() -> None:
+    """Copies of each query add nothing: ten queries, each four times, detect what ten do, and four times as many do."""
+    deltas = np.random.default_rng(1).normal(0.1, 0.3, 10)
+    once = Sensitivity.of(deltas, np.arange(10), 0.95, 0.8)
+    copied = Sensitivity.of(np.repeat(deltas, 4), np.repeat(np.arange(10), 4), 0.95, 0.8)
+    assert (copied.n_queries, copied.n_clusters) == (40, 10)
+    assert copied.smallest_detectable == pytest.approx(once.smallest_detectable)
+    assert copied.chance_of(0.2) == pytest.approx(once.chance_of(0.2))
+    assert 4 * (once.queries_for(0.1) - 1) < copied.queries_for(0.1) <= 4 * once.queries_for(0.1)
 
 
 def test_equal_differences_of_all_queries_are_always_detected() -> None:
     """Without spread two queries are enough; without a difference only false alarms remain."""
-    same = Sensitivity.of(np.zeros(5), 0.95, 0.8)
+    same = Sensitivity.of(np.zeros(6), np.arange(6) // 2, 0.95, 0.8)
     assert same.smallest_detectable == 0
-    assert same.queries_for(0.1) == 2
+    assert same.queries_for(0.1) == 4
+    assert Sensitivity.of(np.zeros(5), np.arange(5), 0.95, 0.8).queries_for(0.1) == 2
     assert (same.chance_of(0.1), same.chance_of(0)) == (1, pytest.approx(0.05))
 
 
@@ -70,7 +95,7 @@ def share_significant(effect: float, sd: float, n_queries: int) -> tuple[float, 
     # noise that does nothing on average but is not normal: most queries stay as they are
     noise = rng.normal(0, sd / sqrt(0.4), (SIMULATIONS, n_queries)) * (rng.random((SIMULATIONS, n_queries)) < 0.4)
     tuned = {name: values + effect + noise[i] for i, (name, values) in enumerate(base.items())}
-    compared = compare(base, tuned, n_resamples=1000, confidence=0.95, seed=0).values()
+    compared = compare(base, tuned, np.arange(n_queries), n_resamples=1000, confidence=0.95, seed=0).values()
     by_test = [found.p_value < 0.05 for found in compared]
     by_interval = [found.ci_low > 0 or found.ci_high < 0 for found in compared]
     return float(np.mean(by_test)), float(np.mean(by_interval))
@@ -86,7 +111,97 @@ def test_noise_without_effect_is_significant_in_one_case_of_twenty() -> None:
 @pytest.mark.parametrize("power", [0.55, 0.8, 0.95])
 def test_a_planted_effect_is_detected_as_often_as_computed(power: float) -> None:
     """The randomization test and the interval have the power of the t-test."""
-    effect = Sensitivity(150, sd=0.2, confidence=0.95, power=power).smallest_detectable
+    effect = independent(150, 0.2, 0.95, power).smallest_detectable
     by_test, by_interval = share_significant(effect, sd=0.2, n_queries=150)
     assert by_test == pytest.approx(power, abs=0.1)
     assert by_interval == pytest.approx(power, abs=0.1)
+
+
+def layout(n: int, kind: str) -> NDArray[np.int64]:
+    """The clusters of n queries: one each, four each, or of 1 to 4 with a fifth of all queries in one cluster."""
+    if kind == "one each":
+        return np.arange(n)
+    if kind == "four each":
+        return np.arange(n) // 4
+    n_rest = n - n // 5
+    small = np.repeat(np.arange(n_rest), np.resize([1, 2, 3, 4], n_rest))[:n_rest]
+    return np.concatenate([np.full(n // 5, n_rest), small])
+
+
+def simulated(clusters: NDArray[np.int64], n: int, share: float, effect: float = 0.0) -> NDArray[np.float64]:
+    """Differences of n comparisons, (n, n_queries): a share of their variance is common to the queries of a cluster.
+
+    What is each query's own is 0 for three in five of them, as most queries score the same before and after.
+    """
+    rng = np.random.default_rng(17)
+    common = rng.normal(0, SD, (n, clusters.max() + 1))[:, clusters]
+    own = rng.normal(0, SD / sqrt(0.4), (n, len(clusters))) * (rng.random((n, len(clusters))) < 0.4)
+    return effect + sqrt(share) * common + sqrt(1 - share) * own
+
+
+def share_outside(deltas: NDArray[np.float64], clusters: NDArray[np.int64]) -> float:
+    """How often the interval excludes 0."""
+    low, high = by_cluster(deltas, clusters).interval(0.95)
+    return float(((low > 0) | (high < 0)).mean())
+
+
+def share_below_level(deltas: NDArray[np.float64], clusters: NDArray[np.int64]) -> float:
+    """How often the p-value is at most 5%."""
+    tuned = {str(i): values for i, values in enumerate(deltas)}
+    compared = compare(dict.fromkeys(tuned, np.zeros(len(clusters))), tuned, clusters, 199, 0.95, 0)
+    return float(np.mean([found.p_value <= 0.05 for found in compared.values()]))
+
+
+KINDS = ("one each", "four each", "unequal")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n_queries", [30, 150, 1000])
+def test_false_alarms_keep_their_level_with_and_without_cluster_effects(
+    n_queries: int, kind: str, share: float
+) -> None:
+    """Between 3% and 7% of comparisons without a difference, by interval and by test; 2,000 and 600 are simulated."""
+    clusters = layout(n_queries, kind)
+    assert 0.03 <= share_outside(simulated(clusters, 2000, share), clusters) <= 0.07
+    assert 0.03 <= share_below_level(simulated(clusters, 600, share), clusters) <= 0.07
+
+
+@pytest.mark.parametrize("n_queries", [30, 150, 1000])
+def test_taking_queries_for_independent_cries_wolf(n_queries: int) -> None:
+    """The planted fault: with clusters of four and a strong effect, three to five times as many false alarms."""
+    deltas = simulated(layout(n_queries, "four each"), 600, 0.5)
+    assert 0.15 <= share_outside(deltas, np.arange(n_queries)) <= 0.27
+    assert 0.15 <= share_below_level(deltas[:200], np.arange(n_queries)) <= 0.3
+
+
+@pytest.mark.parametrize("n_queries", [30, 150, 1000])
+def test_skewed_differences_with_many_ties_raise_few_false_alarms(n_queries: int) -> None:
+    """Gains of .2 for six in twenty queries, losses of .4 for three: at most 7.5%."""
+    draws = np.random.default_rng(18).random((4000, n_queries))
+    deltas = np.where(draws < 0.3, 0.2, np.where(draws < 0.45, -0.4, 0.0))
+    assert share_outside(deltas, np.arange(n_queries)) <= 0.075
+
+
+@pytest.mark.parametrize("power", [0.55, 0.8, 0.95])
+@pytest.mark.parametrize(("n_queries", "kind"), [(n, kind) for n in (30, 150, 1000) for kind in KINDS[:2]])
+def test_an_effect_is_detected_in_clusters_as_often_as_computed(n_queries: int, kind: str, power: float) -> None:
+    """The error of a mean with strong cluster effects is that of Kish's design effect, 1 + (m - 1) / 2."""
+    clusters = layout(n_queries, kind)
+    size = np.bincount(clusters)
+    error = SD * sqrt(0.5 * n_queries + 0.5 * (size**2).sum()) / n_queries
+    test = Sensitivity(n_queries, len(size), error, 0.95, power)
+    found = share_outside(simulated(clusters, 1000, 0.5, test.smallest_detectable), clusters)
+    assert found == pytest.approx(power, abs=0.06)
+    estimated = [Sensitivity.of(deltas, clusters, 0.95, power).error for deltas in simulated(clusters, 300, 0.5)]
+    assert np.sqrt(np.mean(np.square(estimated))) == pytest.approx(error, rel=0.1)
+
+
+def test_needed_queries_have_the_power_in_clusters_like_these() -> None:
+    """The number needed for .05, from 4,000 queries in clusters of four, is tried: four in five tests find it."""
+    (deltas,) = simulated(layout(4000, "four each"), 1, 0.5)
+    test = Sensitivity.of(deltas, layout(4000, "four each"), 0.95, 0.8)
+    needed = test.queries_for(0.05)
+    clusters = layout(needed, "four each")
+    assert share_outside(simulated(clusters, 1000, 0.5, 0.05), clusters) == pytest.approx(0.8, abs=0.06)
+    assert needed == pytest.approx(2.5 * independent(4000, SD).queries_for(0.05), rel=0.1)

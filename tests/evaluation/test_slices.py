@@ -62,7 +62,8 @@ def test_a_slice_that_lost_is_named_though_the_whole_won() -> None:
     base = rng.uniform(0.2, 0.8, 400)
     tuned = base + np.where(length == 2, -0.1, 0.1) + rng.normal(0, 0.15, 400)
     slices = by_trait({"length": length, "parity": ["odd", "even"] * 200}, 4, 5)
-    rows, n_small = compare_slices(slices, base, tuned, RESAMPLING, min_queries=50)
+    clusters = np.arange(400) // 2  # each in one slice by length, and in both by parity
+    rows, n_small = compare_slices(slices, base, tuned, clusters, RESAMPLING, min_queries=50)
     assert [(row.bin, row.n) for row in rows] == [
         *((bin_, 100) for bin_ in ("2", "5", "9", "14")),
         ("even", 200),
@@ -72,11 +73,12 @@ def test_a_slice_that_lost_is_named_though_the_whole_won() -> None:
     (worst,) = significant_losses([asdict(row) for row in rows], 0.95)
     (lost,) = (row for row in rows if asdict(row) == worst)
     assert lost.bin == "2"
-    alone = compare({"m": base[:100]}, {"m": tuned[:100]}, *RESAMPLING)["m"]
+    alone = compare({"m": base[:100]}, {"m": tuned[:100]}, clusters[:100], *RESAMPLING)["m"]
     assert (lost.delta, lost.low, lost.high) == (alone.delta, alone.ci_low, alone.ci_high)
     assert (lost.base, lost.tuned) == (pytest.approx(base[:100].mean()), pytest.approx(tuned[:100].mean()))
-    parts = [compare({"m": base[p.rows]}, {"m": tuned[p.rows]}, *RESAMPLING)["m"].p_value for p in slices]
-    assert [row.p_holm for row in rows] == holm(parts)
+    parts = [(base[p.rows], tuned[p.rows], clusters[p.rows]) for p in slices]
+    p_values = [compare({"m": b}, {"m": t}, of_part, *RESAMPLING)["m"].p_value for b, t, of_part in parts]
+    assert [row.p_holm for row in rows] == holm(p_values)
 
 
 def test_the_largest_loss_comes_first_and_a_chance_loss_is_left_out() -> None:
@@ -85,7 +87,12 @@ def test_the_largest_loss_comes_first_and_a_chance_loss_is_left_out() -> None:
     kind = np.repeat(["a", "b", "c"], 80)
     loss = np.repeat([-0.1, -0.2, -0.001], 80)
     rows, _ = compare_slices(
-        by_name("kind", kind.tolist(), 5), np.zeros(240), loss + rng.normal(0, 0.1, 240), RESAMPLING, 10
+        by_name("kind", kind.tolist(), 5),
+        np.zeros(240),
+        loss + rng.normal(0, 0.1, 240),
+        np.arange(240),
+        RESAMPLING,
+        10,
     )
     assert [row["bin"] for row in significant_losses([asdict(row) for row in rows], 0.95)] == ["b", "a"]
 
@@ -94,6 +101,17 @@ def test_small_slices_are_counted_and_left_out_and_so_is_the_whole() -> None:
     """Left out, they do not make the others harder to prove."""
     traits = {"n": np.ones(30, dtype=np.int64), "kind": ["a"] * 22 + ["b"] * 5 + ["c"] * 3}
     tuned = np.random.default_rng(3).normal(0.1, 0.2, 30)
-    rows, n_small = compare_slices(by_trait(traits, 4, 5), np.zeros(30), tuned, RESAMPLING, min_queries=6)
+    rows, n_small = compare_slices(
+        by_trait(traits, 4, 5), np.zeros(30), tuned, np.arange(30), RESAMPLING, min_queries=6
+    )
     assert [row.bin for row in rows] == ["a"] and n_small == 2
-    assert rows[0].p_holm == compare({"m": np.zeros(22)}, {"m": tuned[:22]}, *RESAMPLING)["m"].p_value
+    assert rows[0].p_holm == compare({"m": np.zeros(22)}, {"m": tuned[:22]}, np.arange(22), *RESAMPLING)["m"].p_value
+
+
+def test_a_slice_of_few_clusters_is_counted_as_small() -> None:
+    """Of twenty queries in five clusters no test can be significant at 5%; of twenty in six, one can."""
+    traits = {"kind": ["few"] * 20 + ["enough"] * 20}
+    clusters = np.concatenate([np.arange(20) % 5, 5 + np.arange(20) % 6])
+    tuned = np.random.default_rng(4).normal(0.1, 0.2, 40)
+    rows, n_small = compare_slices(by_trait(traits, 4, 5), np.zeros(40), tuned, clusters, RESAMPLING, min_queries=20)
+    assert [row.bin for row in rows] == ["enough"] and n_small == 1

@@ -13,13 +13,14 @@ from conftest import build_tiny_encoder
 
 from attune.errors import BadInput
 from attune.evaluation.scoring.measures import MEASURES
+from attune.evaluation.statistics.clusters import numbered
 from attune.evaluation.statistics.comparisons import Resampling
 from attune.evaluation.statistics.significance import compare
 from attune.stage import Machine, call
 from attune.stages.embed import EmbedParams, embed
 from attune.stages.evaluate import EvaluateParams, evaluate
 from attune.stages.seeds import REPORTED, SeedsParams, seeds
-from attune.tables import CORPUS, OWN_TEXTS, QRELS, SPLIT_QUERIES, seed_scores_columns, write
+from attune.tables import CORPUS, OWN_TEXTS, QRELS, SPLIT_QUERIES, read, seed_scores_columns, write
 
 MACHINE = Machine(threads=1, precision="fp32", batch_tokens=512)
 RESAMPLING = Resampling(n_resamples=500, confidence=0.9, seed=3)
@@ -40,7 +41,8 @@ class Case:
         for split, of_pairs in parts.items():
             names = [f"{split}{i:02}" for i in reversed(range(len(of_pairs)))]
             columns = {"query_id": names, "text": [f"find {b} and {a}" for a, b in of_pairs]}
-            queries = pl.DataFrame(columns, schema={"query_id": pl.String, "text": pl.String})
+            columns["cluster_id"] = [f"c{number // 2}" for number in range(len(names))]
+            queries = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
             rest = {name: pl.lit("") for name in SPLIT_QUERIES if name not in columns}
             write(queries.with_columns(**rest), root / f"splits/{split}/queries.parquet", SPLIT_QUERIES)
             write(pl.DataFrame(schema=OWN_TEXTS), root / f"splits/{split}/own_texts.parquet", OWN_TEXTS)
@@ -123,7 +125,10 @@ def test_one_seed_is_the_tuned_system_with_the_interval_of_the_comparison(whole:
     receipt = whole.run()
     base, tuned = (whole.scores(f"runs/{name}/scores.parquet") for name in ("base", "tuned"))
     sides = [{name: on_test(side, name) for name in REPORTED} for side in (base, tuned)]
-    comparison = compare(*sides, *RESAMPLING)
+    test = read(whole.root / "splits/test/queries.parquet", SPLIT_QUERIES).sort("query_id")
+    clusters = numbered(test["cluster_id"].to_list())
+    assert 1 < clusters.max() + 1 < test.height
+    comparison = compare(*sides, clusters, *RESAMPLING)
     assert receipt["n_seeds"] == 1
     for name in REPORTED:
         assert receipt[f"sd_{name}"] == 0
