@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
+from attune.data.sampling import sample_ids
 from attune.errors import BadInput
 from attune.tables import DOCUMENT_IDS, OWN_TEXTS, QRELS, SPLIT_QUERIES, write
 from attune.tuning.curve import DEV_MEASURE
-from attune.tuning.dev import DevEvaluator, RetrievalTask, read_dev, sample_ids
+from attune.tuning.dev import DevEvaluator, RetrievalTask, read_dev
 
 NDCG = DEV_MEASURE.removeprefix("eval_")
 TEXTS = {id_: f"text of {id_}" for id_ in [*(f"d{i}" for i in range(4)), *(f"t{i:03}" for i in range(100))]}

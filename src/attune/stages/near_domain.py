@@ -6,15 +6,15 @@ domain's own contents, so what an encoder loses there it loses by the form of te
 queries is left out.
 """
 
-import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
 from pydantic import Field
 
+from attune.data.sampling import sample_ids
 from attune.data.sources.raw import Document, Qrel, Query, write_beir
 from attune.data.splitting.paraphrases import Paraphrase, SplitQuery, usable
 from attune.data.typed_queries import typed
@@ -54,22 +54,20 @@ class AskedQueries(NamedTuple):
     relevant: Relevant
 
 
-def drawn(ids: Iterable[str], n: int) -> list[str]:
-    """Draws at most n ids, by their hashes alone, so that ids that are added change few others."""
-    return sorted(set(ids), key=lambda id_: hashlib.sha256(f"near_domain:{id_}".encode()).digest())[:n]
-
-
 def capped(asked: AskedQueries, allowed: set[str]) -> AskedQueries:
     """Returns at most MAX_QUERIES queries that have relevant documents, all of them allowed; sorted by id."""
     ids = (id_ for id_ in asked.texts if id_ in asked.relevant and allowed.issuperset(asked.relevant[id_]))
-    kept = sorted(drawn(ids, MAX_QUERIES))
+    kept = sample_ids(list(ids), MAX_QUERIES)
     return AskedQueries({id_: asked.texts[id_] for id_ in kept}, {id_: asked.relevant[id_] for id_ in kept})
 
 
 def document_ids(asked: AskedQueries, searched: set[str], n: int) -> list[str]:
-    """Returns the relevant documents and, up to n in all, others of those that may be searched; sorted by id."""
+    """Returns the relevant documents and, up to n in all, others of those that may be searched; sorted by id.
+
+    The others of dev are those that merge searches dev in, so that it encodes them once.
+    """
     needed = {document_id for grades in asked.relevant.values() for document_id in grades}
-    return sorted(needed | set(drawn(searched - needed, max(0, n - len(needed)))))
+    return sorted(needed.union(sample_ids(searched - needed, max(0, n - len(needed)))))
 
 
 def as_typed(asked: AskedQueries) -> AskedQueries:

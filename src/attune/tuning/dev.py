@@ -1,7 +1,6 @@
 """Retrieval on the dev split during training, and the progress bar that shows its score."""
 
-import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from sentence_transformers.util import cos_sim
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerState
 
+from attune.data.sampling import sample_ids
 from attune.encoding import processes
 from attune.encoding.encoders import TorchEncoder
 from attune.tables import DOCUMENT_IDS, OWN_TEXTS, QRELS, SPLIT_QUERIES, read
@@ -20,7 +20,6 @@ from attune.tuning.curve import DEV_MEASURE
 
 BATCH_TOKENS = 4096
 DEPTH = 10  # cut-off of every measure
-SAMPLE_SEED = 13  # of the documents beside dev's own; another seed draws others
 
 
 @dataclass(frozen=True)
@@ -107,12 +106,6 @@ class ProgressBar(TrainerCallback):
     def on_train_end(self, *_: object, **__: object) -> None:
         """Closes the bar; its last state stays on the screen."""
         self.bar.close()
-
-
-def sample_ids(document_ids: Collection[str], n: int) -> list[str]:
-    """Draws n of the ids (all if there are fewer) by a hash of each; an added id replaces at most one of them."""
-    keys = {id_: hashlib.sha256(f"{SAMPLE_SEED}:{id_}".encode()).digest() for id_ in document_ids}
-    return sorted(sorted(keys, key=keys.__getitem__)[:n])
 
 
 def relevant_ids(qrels: Iterable[tuple[str, str, int]]) -> dict[str, set[str]]:
