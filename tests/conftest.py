@@ -141,7 +141,7 @@ def write_train_tables(folder: Path) -> dict[str, Path]:
     from attune.tables import CORPUS, TRIPLETS, write
 
     rows = [(f"q{i}", f"d{i}", text) for i, text in enumerate(TRAIN_TEXTS)]
-    triplets = pl.DataFrame([(q, text, q, d, []) for q, d, text in rows], schema=dict(TRIPLETS), orient="row")
+    triplets = pl.DataFrame([(q, text, q, d, 1, []) for q, d, text in rows], schema=dict(TRIPLETS), orient="row")
     corpus = pl.DataFrame([(d, "title", text * 3, d, d) for _, d, text in rows], schema=dict(CORPUS), orient="row")
     paths = {"triplets": folder / "triplets.parquet", "corpus": folder / "corpus.parquet"}
     write(triplets, paths["triplets"], TRIPLETS)

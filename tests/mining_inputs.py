@@ -11,10 +11,20 @@ from numpy.typing import NDArray
 
 from attune.stage import call
 from attune.stages.mine import mine
-from attune.tables import CLUSTERED_QUERIES, CORPUS, DOCUMENT_IDS, NEGATIVES, QRELS, TRIPLETS, read, write
+from attune.tables import (
+    CORPUS,
+    DOCUMENT_IDS,
+    NEGATIVES,
+    OWN_TEXTS,
+    QRELS,
+    SPLIT_QUERIES,
+    TRIPLETS,
+    read,
+    write,
+)
 from attune.tuning.mining.rules import MineParams
 
-N_DOCUMENTS, N_CLUSTERS, DIM = 60, 25, 8
+N_DOCUMENTS, N_TOPICS, DIM = 60, 25, 8
 WORDS = "stack split sort merge".split()
 
 
@@ -22,7 +32,6 @@ def mine_params(**changes: object) -> MineParams:
     """Returns parameters with two negatives, depth 6, one thread and every option off, except for `changes`."""
     values: dict[str, object] = {
         "n_negatives": 2,
-        "max_own_negatives": 2,
         "lexical_share": 0.0,
         "depth": 6,
         "index": "flat",
@@ -41,35 +50,44 @@ def mine_params(**changes: object) -> MineParams:
 class Data:
     """The inputs of stage mine as plain arrays; documents are named by their rows in the corpus."""
 
-    clusters: NDArray[np.int64]
     in_train: NDArray[np.bool_]
     vectors: NDArray[np.float32]
     positives: list[list[int]]
     query_vectors: NDArray[np.float32]
+    near_groups: list[int]  # the first query of the group, by query
+    own_texts: list[list[int]]
 
     @classmethod
     def random(cls, seed: int) -> "Data":
-        """Returns random clusters of several sizes, part of them in the train split, and queries near their positives.
+        """Returns documents on random topics, part of them in the train split, and queries near their positives.
 
-        Queries are in another order than documents. A cluster has one or two queries, a query one to three positives.
-        Some positives are not in the train split, as happens if a given test split contains them.
+        Queries are in another order than documents. A topic has one or two queries, a query one to three positives,
+        some of them relevant to the other query, too. Every third pair of queries on one topic reads the same. Every
+        fifth query is the text of a document beside its positives. Some positives are not in the train split, as
+        happens if a given test split contains them.
         """
         random = np.random.default_rng(seed)
-        clusters = random.integers(N_CLUSTERS, size=N_DOCUMENTS)
-        topics = random.normal(size=(N_CLUSTERS, DIM)) + 0.8
-        vectors = unit(topics[clusters] + 0.7 * random.normal(size=(N_DOCUMENTS, DIM)))
-        train_clusters = [c for c in np.unique(clusters) if random.random() < 0.75]
-        in_train = np.isin(clusters, train_clusters) & (random.random(N_DOCUMENTS) < 0.9)
-        positives = []
-        for cluster in random.permutation(np.repeat(train_clusters, 2))[: len(train_clusters) * 3 // 2]:
-            members = random.permutation(np.flatnonzero(clusters == cluster))
+        topics = random.integers(N_TOPICS, size=N_DOCUMENTS)
+        centres = random.normal(size=(N_TOPICS, DIM)) + 0.8
+        vectors = unit(centres[topics] + 0.7 * random.normal(size=(N_DOCUMENTS, DIM)))
+        train_topics = [topic for topic in np.unique(topics) if random.random() < 0.75]
+        in_train = np.isin(topics, train_topics) & (random.random(N_DOCUMENTS) < 0.9)
+        of_queries = random.permutation(np.repeat(train_topics, 2))[: len(train_topics) * 3 // 2].tolist()
+        positives, near_groups, own_texts = [], [], []
+        for query, topic in enumerate(of_queries):
+            members = random.permutation(np.flatnonzero(topics == topic))
             positives.append(sorted(members[: random.integers(1, 4)].tolist()))
-        centres = np.array([vectors[rows].mean(axis=0) for rows in positives])
-        return cls(clusters, in_train, vectors, positives, unit(centres + 0.1 * random.normal(size=centres.shape)))
+            near_groups.append(of_queries.index(topic) if topic % 3 == 0 else query)
+            own_texts.append(members[3:4].tolist() if query % 5 == 0 else [])
+        means = np.array([vectors[rows].mean(axis=0) for rows in positives])
+        query_vectors = unit(means + 0.1 * random.normal(size=means.shape))
+        return cls(in_train, vectors, positives, query_vectors, near_groups, own_texts)
 
-    def cluster_of(self, query: int) -> int:
-        """Returns the cluster of a query's positives."""
-        return int(self.clusters[self.positives[query][0]])
+    def never_negatives(self, query: int) -> set[int]:
+        """Returns the positives of the query and of those that read the same, and documents with its own text."""
+        group = self.near_groups[query]
+        like = [other for other, of_other in enumerate(self.near_groups) if of_other == group]
+        return {row for other in like for row in self.positives[other]} | set(self.own_texts[query])
 
     def scores(self, query: int) -> NDArray[np.float64]:
         """Returns the cosine of every document to the query, rounded to six digits as in retrieval."""
@@ -80,17 +98,15 @@ class Data:
         scores = self.scores(query)
         return sorted(np.flatnonzero(self.in_train).tolist(), key=lambda row: (-scores[row], row))[:depth]
 
-    def train_rows_outside(self, query: int) -> list[int]:
-        """Returns the train documents outside the query's cluster."""
-        rows = np.flatnonzero(self.in_train).tolist()
-        return [row for row in rows if self.clusters[row] != self.cluster_of(query)]
+    def allowed_rows(self, query: int) -> list[int]:
+        """Returns the train documents that may be negatives of the query, at whatever score."""
+        return [row for row in np.flatnonzero(self.in_train).tolist() if row not in self.never_negatives(query)]
 
     def may_be_mined(self, query: int, row: int, share: float) -> bool:
-        """Returns True for an unjudged document of another cluster, at most `share` times the lowest positive."""
+        """Returns True for a document that may be a negative and scores at most `share` times the lowest positive."""
         scores = self.scores(query)
         limit = share * min(scores[positive] for positive in self.positives[query])
-        is_own = row in self.positives[query] or self.clusters[row] == self.cluster_of(query)
-        return bool(not is_own and scores[row] <= limit)
+        return bool(row not in self.never_negatives(query) and scores[row] <= limit)
 
     def answers_of_similar_queries(self, query: int, same_query: float) -> set[int]:
         """Returns the positives of all other queries with at least this cosine to the query."""
@@ -101,23 +117,23 @@ class Data:
     def written(self, folder: Path, own: Mapping[int, list[int]] | None = None) -> dict[str, Path]:
         """Writes the stage's inputs and returns its path arguments; own: the user's negatives by query."""
         ids = [name("d", row) for row in range(N_DOCUMENTS)]
-        # the id of a cluster is that of its first document
-        first = [name("d", int(np.flatnonzero(self.clusters == cluster)[0])) for cluster in self.clusters]
         titles, texts = [f"title {id_}" for id_ in ids], [WORDS[row % len(WORDS)] + " word" for row in range(len(ids))]
-        columns = {"document_id": ids, "title": titles, "text": texts, "duplicate_of": ids, "cluster_id": first}
+        columns = {"document_id": ids, "title": titles, "text": texts, "duplicate_of": ids, "cluster_id": ids}
         corpus = pl.DataFrame(columns, schema=CORPUS)
         write(corpus, folder / "prepared" / "corpus.parquet", CORPUS)
         train = folder / "train"
         write(corpus.filter(self.in_train).select("document_id"), train / "documents.parquet", DOCUMENT_IDS)
         queries = [
-            (name("q", query), f"{WORDS[query % len(WORDS)]}?", first[rows[0]], "", "")
-            for query, rows in enumerate(self.positives)
+            (name("q", query), f"{WORDS[query % len(WORDS)]}?", name("q", query), name("q", group), "", "")
+            for query, group in enumerate(self.near_groups)
         ]
-        write(pl.DataFrame(queries, CLUSTERED_QUERIES, orient="row"), train / "queries.parquet", CLUSTERED_QUERIES)
-        qrels = [(name("q", query), ids[row], 1) for query, rows in enumerate(self.positives) for row in rows]
+        write(pl.DataFrame(queries, SPLIT_QUERIES, orient="row"), train / "queries.parquet", SPLIT_QUERIES)
+        qrels = [(name("q", query), ids[row], 1 + row % 3) for query, rows in enumerate(self.positives) for row in rows]
         write(pl.DataFrame(qrels, QRELS, orient="row"), train / "qrels.parquet", QRELS)
         negatives = [(name("q", query), ids[row]) for query, rows in (own or {}).items() for row in rows]
         write(pl.DataFrame(negatives, NEGATIVES, orient="row"), train / "negatives.parquet", NEGATIVES)
+        own_texts = [(name("q", query), ids[row]) for query, rows in enumerate(self.own_texts) for row in rows]
+        write(pl.DataFrame(own_texts, OWN_TEXTS, orient="row"), train / "own_texts.parquet", OWN_TEXTS)
         (folder / "embeddings").mkdir()
         np.save(folder / "embeddings" / "corpus.npy", self.vectors)
         np.save(folder / "embeddings" / "train.npy", self.query_vectors)
@@ -137,11 +153,17 @@ def name(letter: str, row: int) -> str:
 def run_mine(
     data: Data, folder: Path, params: MineParams, own: Mapping[int, list[int]] | None = None
 ) -> tuple[list[list[int]], dict[str, float]]:
-    """Runs the stage; returns the negatives of each query, as rows of the corpus, and the receipt."""
+    """Runs the stage; returns the negatives of each query's first row, as rows of the corpus, and the receipt."""
     call(mine, params, folder / "mine.json", **data.written(folder, own), rerankers=folder, out=folder / "mined")
     triplets = read(folder / "mined" / "triplets.parquet", TRIPLETS)
-    pairs = [(name("q", query), name("d", row)) for query, rows in enumerate(data.positives) for row in rows]
-    assert triplets.select("query_id", "document_id").rows() == pairs
-    lists = triplets.unique("query_id", maintain_order=True)["negative_ids"]
-    assert triplets.select("query_id", "negative_ids").unique().height == len(lists) == len(data.positives)
+    pairs = [
+        (name("q", query), name("q", data.near_groups[query]), name("d", row), 1 + row % 3)
+        for query, rows in enumerate(data.positives)
+        for row in rows
+    ]
+    assert triplets.select("query_id", "near_group", "document_id", "relevance").rows() == pairs
+    assert set(triplets["negative_ids"].list.len()) == {params.n_negatives}
+    if not own:  # all rows of a query have the same mined negatives
+        assert triplets.select("query_id", "negative_ids").unique().height == len(data.positives)
+    lists = triplets.unique("query_id", keep="first", maintain_order=True)["negative_ids"]
     return [[int(id_[1:]) for id_ in ids] for ids in lists], json.loads((folder / "mine.json").read_text())

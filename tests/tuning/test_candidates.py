@@ -1,12 +1,23 @@
 """Candidate pools join two rankings without repetition; queries of the same meaning share their answers."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attune.tuning.mining import candidates
-from attune.tuning.mining.candidates import NOT_RANKED, Pairs, Pool, answers_same_query, cosines, nearest_other_query
+from attune.tuning.mining.candidates import (
+    NOT_RANKED,
+    Pairs,
+    Pool,
+    among,
+    answers_like_query,
+    answers_same_query,
+    cosines,
+    nearest_other_query,
+)
 
 X = NOT_RANKED
 
@@ -40,7 +51,30 @@ def test_pairs_are_marked_in_the_pool() -> None:
     """Only for the pair's own query, and never where there is no candidate."""
     pool = Pool.join(np.array([[7, 3], [7, 5]]), np.array([[-1], [3]]))
     pairs = Pairs(np.array([0, 1]), np.array([3, 7]))
-    assert pool.is_in(pairs).tolist() == [[False, True, False], [True, False, False]]
+    assert pool.satisfying(among(pairs)).tolist() == [[False, True, False], [True, False, False]]
+
+
+def test_answers_of_queries_that_read_the_same_are_found_by_group() -> None:
+    """Queries 0, 1, 2 are one group: each one's answers are answers of the others, its own only if shared."""
+    positives = Pairs(np.array([0, 0, 1, 2, 3]), np.array([4, 5, 5, 6, 7]))
+    is_like = answers_like_query(np.array([0, 0, 0, 3]), positives)
+    tested = Pairs(*(part.ravel() for part in np.indices((4, 9))))
+    found = [
+        (int(q), int(row)) for q, row in zip(*tested, strict=True) if is_like(Pairs(np.array([q]), np.array([row])))[0]
+    ]
+    assert found == [(0, 5), (0, 6), (1, 4), (1, 5), (1, 6), (2, 4), (2, 5)]
+    assert is_like(tested).sum() == len(found)
+
+
+def test_a_large_group_of_like_queries_takes_memory_by_its_judgments() -> None:
+    """20,000 near-identical queries with an answer each: 4 * 10^8 pairs of query and answer are never written down."""
+    n = 20_000
+    is_like = answers_like_query(np.zeros(n, np.int64), Pairs(np.arange(n), np.arange(n)))
+    tracemalloc.start()
+    mask = is_like(Pairs(np.arange(n), (np.arange(n) + 1) % (n + 1)))
+    assert tracemalloc.get_traced_memory()[1] < 100 * n
+    tracemalloc.stop()
+    assert mask.tolist() == [True] * (n - 1) + [False]
 
 
 def test_cosines_are_rounded_to_six_digits() -> None:

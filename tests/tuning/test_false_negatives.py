@@ -5,7 +5,7 @@ import pytest
 from mining_inputs import mine_params
 from numpy.typing import NDArray
 
-from attune.tuning.mining.candidates import Pairs, Pool, cosines
+from attune.tuning.mining.candidates import Pairs, Pool, among, cosines
 from attune.tuning.mining.false_negatives import HiddenAnswers, hidden_answer_shares, similar_query_shares
 from attune.tuning.mining.rules import Candidates, Slots
 
@@ -16,16 +16,16 @@ def pairs(*each: tuple[int, int]) -> Pairs:
 
 
 def planted(scores: list[list[float]], positives: Pairs) -> tuple[Candidates, NDArray[np.float32]]:
-    """Returns candidates and positive scores: all documents by score; a query's cluster is its positives."""
+    """Returns candidates and positive scores: all documents by score."""
     table = np.array(scores, dtype=np.float32)
     pool = Pool.join(np.argsort(-table, axis=1, kind="stable"), np.empty((len(table), 0), dtype=np.int64))
     positive_scores = table[positives.queries, positives.rows]
     lowest = np.full(len(table), np.inf, dtype=np.float32)
     np.minimum.at(lowest, positives.queries, positive_scores)
     none = np.zeros(table.shape, dtype=np.bool_)
-    is_positive = pool.is_in(positives)
+    is_positive = pool.satisfying(among(positives))
     ranked = np.take_along_axis(table, pool.rows, axis=1)
-    return Candidates(pool, ranked, is_positive, none, is_positive, none, lowest), positive_scores
+    return Candidates(pool, ranked, is_positive, none, none, none, none, lowest), positive_scores
 
 
 def estimate(

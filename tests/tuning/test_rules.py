@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from mining_inputs import mine_params
 
 from attune.errors import BadInput
-from attune.tuning.mining.candidates import Pairs, Pool
-from attune.tuning.mining.random_fill import TrainDocuments, fill_at_random
+from attune.tuning.mining.candidates import Pairs, Pool, among
+from attune.tuning.mining.random_fill import fill_at_random
 from attune.tuning.mining.rules import NO_CANDIDATE, REASONS, Candidates, Slots, apply_rules
 
 NONE = Pairs(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
@@ -18,10 +18,11 @@ NO_LIST = np.empty((1, 0), dtype=np.int64)
 def one_query(
     scores: list[float],
     positives: list[int],
-    cluster: list[int],
     lowest: float,
     own_negatives: tuple[int, ...] = (),
     same_query: tuple[int, ...] = (),
+    like_query: tuple[int, ...] = (),
+    own_texts: tuple[int, ...] = (),
 ) -> Candidates:
     """Candidates of one query, rows 0, 1, 2, ... by embeddings; the other arguments are rows, too."""
     rows = np.arange(len(scores))
@@ -29,8 +30,9 @@ def one_query(
         pool=Pool.join(rows[None], NO_LIST),
         scores=np.array([scores], dtype=np.float32),
         is_positive=np.isin(rows, positives)[None],
+        answers_like_query=np.isin(rows, like_query)[None],
+        is_own_text=np.isin(rows, own_texts)[None],
         is_own_negative=np.isin(rows, own_negatives)[None],
-        in_own_cluster=np.isin(rows, cluster)[None],
         answers_same_query=np.isin(rows, same_query)[None],
         lowest_positive=np.array([lowest], dtype=np.float32),
     )
@@ -45,14 +47,14 @@ def reasons(candidates: Candidates, share: float = 0.9, margin: float = 0.0, fir
 
 def test_each_candidate_gets_the_first_reason_that_applies() -> None:
     """Positive .80, so the limit is .72; two are kept and the last is not needed."""
-    candidates = one_query([0.9, 0.8, 0.75, 0.73, 0.72, 0.6, 0.5], positives=[1], cluster=[1, 2], lowest=0.8)
-    expected = ["too_close", "positive", "positive_cluster", "too_close", "kept", "kept", "not_needed"]
+    candidates = one_query([0.9, 0.8, 0.75, 0.73, 0.72, 0.6, 0.5], positives=[1], like_query=(1, 2), lowest=0.8)
+    expected = ["too_close", "positive", "like_query", "too_close", "kept", "kept", "not_needed"]
     assert reasons(candidates) == expected
 
 
 def test_min_margin_rejects_candidates_that_the_share_allows() -> None:
     """Positive .80: 90% are .72, less .15 are .65; the lower limit decides, and a score on it passes."""
-    candidates = one_query([0.8, 0.73, 0.7, 0.66, 0.65, 0.6], positives=[0], cluster=[0], lowest=0.8)
+    candidates = one_query([0.8, 0.73, 0.7, 0.66, 0.65, 0.6], positives=[0], lowest=0.8)
     expected = ["positive", "too_close", "within_margin", "within_margin", "kept", "kept"]
     assert reasons(candidates, margin=0.15) == expected
     # a margin smaller than the distance by share changes nothing
@@ -61,26 +63,32 @@ def test_min_margin_rejects_candidates_that_the_share_allows() -> None:
 
 def test_first_rank_passes_over_eligible_candidates_only() -> None:
     """Rejected candidates do not count among the first."""
-    candidates = one_query([0.9, 0.5, 0.4, 0.3, 0.2], positives=[0], cluster=[0], lowest=0.9)
+    candidates = one_query([0.9, 0.5, 0.4, 0.3, 0.2], positives=[0], lowest=0.9)
     assert reasons(candidates, first_rank=1) == ["positive", "passed_over", "kept", "kept", "not_needed"]
 
 
 def test_the_limit_lies_below_a_positive_with_a_negative_score() -> None:
     """90% of -.5 would be -.45, above the positive; the limit is -.55."""
-    candidates = one_query([0.1, -0.5, -0.52, -0.56], positives=[1], cluster=[1], lowest=-0.5)
+    candidates = one_query([0.1, -0.5, -0.52, -0.56], positives=[1], lowest=-0.5)
     assert reasons(candidates) == ["too_close", "positive", "too_close", "kept"]
 
 
 def test_the_users_own_negatives_are_not_mined_a_second_time() -> None:
     """The best candidate is given by the user; the next two are mined."""
-    candidates = one_query([0.9, 0.5, 0.4, 0.3], positives=[0], cluster=[0], lowest=0.9, own_negatives=(1,))
+    candidates = one_query([0.9, 0.5, 0.4, 0.3], positives=[0], lowest=0.9, own_negatives=(1,))
     assert reasons(candidates) == ["positive", "own_negative", "kept", "kept"]
 
 
 def test_an_answer_of_the_same_query_is_rejected_at_any_score() -> None:
     """Row 1 answers another query with the same meaning, and its score alone would be allowed."""
-    candidates = one_query([0.9, 0.5, 0.4, 0.3], positives=[0], cluster=[0], lowest=0.9, same_query=(0, 1))
+    candidates = one_query([0.9, 0.5, 0.4, 0.3], positives=[0], lowest=0.9, same_query=(0, 1))
     assert reasons(candidates) == ["positive", "same_query", "kept", "kept"]
+
+
+def test_the_querys_own_text_is_rejected_at_any_score() -> None:
+    """Row 1 has the query's own text: neither an answer nor a negative, though the user's data calls it one."""
+    candidates = one_query([0.9, 0.5, 0.4, 0.3], positives=[0], lowest=0.9, own_texts=(1,), own_negatives=(1,))
+    assert reasons(candidates) == ["positive", "own_text", "kept", "kept"]
 
 
 def two_lists(dense: list[int], lexical: list[int], too_close: list[int]) -> Candidates:
@@ -88,7 +96,7 @@ def two_lists(dense: list[int], lexical: list[int], too_close: list[int]) -> Can
     pool = Pool.join(np.array([dense]), np.array([lexical]))
     none = np.zeros(pool.rows.shape, dtype=np.bool_)
     scores = np.where(np.isin(pool.rows, too_close), 0.9, 0.1).astype(np.float32)
-    return Candidates(pool, scores, none, none, none, none, np.array([0.9], dtype=np.float32))
+    return Candidates(pool, scores, none, none, none, none, none, np.array([0.9], dtype=np.float32))
 
 
 def picked(candidates: Candidates, n: int, share: float, first_rank: int = 0) -> tuple[list[int], list[bool]]:
@@ -140,20 +148,17 @@ def test_the_number_of_lexical_places_is_the_share_rounded_down(n_needed: list[i
 def filled(
     chosen: list[list[int]],
     n_needed: list[int],
-    clusters: list[int],
-    query_clusters: list[int],
+    n_documents: int,
     excluded: Pairs = NONE,
     last_resort: Pairs = NONE,
     seed: int = 1,
 ) -> list[list[int]]:
-    """Fills lists from documents at rows 0, 10, 20, ... of the corpus, one for each of the clusters."""
-    documents = TrainDocuments(np.arange(len(clusters)) * 10, np.array(clusters))
+    """Fills lists from so many documents, at rows 0, 10, 20, ... of the corpus."""
     return fill_at_random(
         chosen=np.array(chosen).reshape(len(n_needed), -1),
         n_needed=np.array(n_needed),
-        documents=documents,
-        query_clusters=np.array(query_clusters),
-        is_excluded=lambda pairs: np.isin(pairs.keys(), excluded.keys()),
+        train_rows=np.arange(n_documents) * 10,
+        is_excluded=among(excluded),
         last_resort=last_resort,
         seed=seed,
     ).tolist()
@@ -163,43 +168,49 @@ def of_first_query(*rows: int) -> Pairs:
     return Pairs(np.zeros(len(rows), dtype=np.int64), np.array(rows, dtype=np.int64))
 
 
-def test_short_lists_are_filled_from_other_clusters() -> None:
-    """Repeatably, without repetition, never from the query's cluster; full lists stay as they are."""
-    lists = filled([[20, -1], [-1, -1], [0, 10]], [2, 2, 2], [0, 0, 1, 2], [0, 1, 2])
+# pairs that are never drawn: query 0 with documents 0 and 10, query 1 with 20, query 2 with 30
+ANSWERS = Pairs(np.array([0, 0, 1, 2]), np.array([0, 10, 20, 30]))
+
+
+def test_short_lists_are_filled_with_documents_that_are_no_answers() -> None:
+    """Repeatably, without repetition, never with an excluded pair; full lists stay as they are."""
+    lists = filled([[20, -1], [-1, -1], [0, 10]], [2, 2, 2], 4, ANSWERS)
     assert lists[0] == [20, 30]
     assert set(lists[1]) < {0, 10, 30} and len(set(lists[1])) == 2
     assert lists[2] == [0, 10]
-    assert filled([[20, -1], [-1, -1], [0, 10]], [2, 2, 2], [0, 0, 1, 2], [0, 1, 2]) == lists
+    assert filled([[20, -1], [-1, -1], [0, 10]], [2, 2, 2], 4, ANSWERS) == lists
     # a place that the query does not need stays empty
-    assert filled([[-1, -1]], [1], [0, 1], [0]) == [[10, -1]]
+    assert filled([[-1, -1]], [1], 2, of_first_query(0)) == [[10, -1]]
 
 
 @pytest.mark.parametrize("seed", range(30))
 def test_rejected_documents_are_drawn_only_as_a_last_resort(seed: int) -> None:
     """10 and 20 were rejected; rows outside the train split (5, 99) among the rejected do no harm."""
-    assert filled([[-1]], [1], [0, 0, 1, 2], [2], last_resort=of_first_query(5, 10, 20, 99), seed=seed) == [[0]]
-    assert 0 in filled([[-1, -1]], [2], [0, 0, 1, 2], [2], last_resort=of_first_query(10, 20), seed=seed)[0]
+    answer, rejected = of_first_query(30), of_first_query(5, 10, 20, 99)
+    assert filled([[-1]], [1], 4, answer, rejected, seed) == [[0]]
+    assert 0 in filled([[-1, -1]], [2], 4, answer, rejected, seed)[0]
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_answers_of_the_same_query_are_never_drawn(seed: int) -> None:
+def test_answers_are_never_drawn(seed: int) -> None:
     """Not even as a last resort; with too few documents left, the run stops."""
-    assert filled([[-1]], [1], [0, 0, 1], [1], of_first_query(0), of_first_query(10), seed) == [[10]]
+    answers = of_first_query(0, 20)
+    assert filled([[-1]], [1], 3, answers, of_first_query(10), seed) == [[10]]
     with pytest.raises(BadInput, match="has 1 train documents .* 2 needed; lower .*, or raise mine.same_query"):
-        filled([[-1, -1]], [2], [0, 0, 1], [1], excluded=of_first_query(0), seed=seed)
+        filled([[-1, -1]], [2], 3, answers, seed=seed)
 
 
 def test_the_fill_of_a_query_does_not_depend_on_other_queries() -> None:
     """Query 1 gets the same whether query 0 is short or not, among more documents than are tried first."""
-    clusters = list(range(5000))
-    alone = filled([[0, 10], [-1, -1]], [2, 2], clusters, [1, 2])[1]
-    assert filled([[-1, -1], [-1, -1]], [2, 2], clusters, [1, 2])[1] == alone
+    alone = filled([[0, 10], [-1, -1]], [2, 2], 5000, ANSWERS)[1]
+    assert filled([[-1, -1], [-1, -1]], [2, 2], 5000, ANSWERS)[1] == alone
     assert len(set(alone)) == 2 and set(alone) <= set(range(0, 50_000, 10)) - {20}
 
 
 def test_all_documents_are_equally_likely_to_be_drawn() -> None:
     """6,000 draws from 6 of 8 documents, 1,000 each but for chance (binomial: three in a million lie beyond 135)."""
-    lists = filled([[-1]] * 6000, [1] * 6000, [0, 0, 1, 2, 3, 4, 5, 6], [0] * 6000)
+    queries = np.repeat(np.arange(6000), 2)
+    lists = filled([[-1]] * 6000, [1] * 6000, 8, Pairs(queries, np.tile([0, 10], 6000)))
     counts = np.bincount(np.array(lists).ravel() // 10, minlength=8)
     assert counts[:2].tolist() == [0, 0] and (abs(counts[2:] - 1000) < 135).all()
 
@@ -207,4 +218,4 @@ def test_all_documents_are_equally_likely_to_be_drawn() -> None:
 def test_too_few_documents_are_bad_input() -> None:
     """The message says how many there are and how many are needed."""
     with pytest.raises(BadInput, match="a query has 2 train documents that may be its negatives, 3 needed"):
-        filled([[-1, -1, -1]], [3], [0, 0, 1, 2], [0])
+        filled([[-1, -1, -1]], [3], 4, of_first_query(0, 10))

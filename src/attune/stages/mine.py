@@ -14,12 +14,13 @@ from attune.retrieval.vectors import load_embeddings
 from attune.runtime.arrays import Int64
 from attune.stage import Out, Receipt, run
 from attune.tables import (
-    CLUSTERED_QUERIES,
     CORPUS,
     DOCUMENT_IDS,
     NEGATIVE_SAMPLE,
     NEGATIVES,
+    OWN_TEXTS,
     QRELS,
+    SPLIT_QUERIES,
     TRIPLETS,
     full_texts,
     read,
@@ -50,48 +51,65 @@ def row_pairs(table: pl.DataFrame, queries: pl.DataFrame, corpus: pl.DataFrame) 
     return Pairs(rows["query"].to_numpy(), rows["row"].to_numpy())
 
 
-def read_own_negatives(train: Path, queries: pl.DataFrame, corpus: pl.DataFrame, most: int) -> Pairs:
-    """Reads the negatives in the user's data that are train documents, at most so many per query."""
+def read_judged(train: Path) -> pl.DataFrame:
+    """Reads the relevant documents of the train queries, sorted by query and document."""
+    return read(train / "qrels.parquet", QRELS).filter(pl.col("relevance") > 0).sort("query_id", "document_id")
+
+
+def read_own_negatives(train: Path, queries: pl.DataFrame, judged: pl.DataFrame) -> pl.DataFrame:
+    """Reads the negatives in the user's data that are train documents.
+
+    Leaves out documents judged relevant to the query or to one that reads nearly the same, and the query's own text.
+    """
     train_documents = read(train / "documents.parquet", DOCUMENT_IDS)
     negatives = read(train / "negatives.parquet", NEGATIVES).join(train_documents, on="document_id", how="semi")
-    pairs = row_pairs(negatives, queries, corpus)
-    is_among_first = np.arange(len(pairs.queries)) - np.searchsorted(pairs.queries, pairs.queries) < most
-    return Pairs(pairs.queries[is_among_first], pairs.rows[is_among_first])
+    groups = queries.select("query_id", "near_group")
+    answers = judged.join(groups, on="query_id").select("near_group", "document_id").unique()
+    negatives = negatives.join(groups, on="query_id").join(answers, on=["near_group", "document_id"], how="anti")
+    own_texts = read(train / "own_texts.parquet", OWN_TEXTS)
+    return negatives.join(own_texts, on=["query_id", "document_id"], how="anti").select(list(NEGATIVES))
 
 
 def read_input(
-    train: Path, queries: pl.DataFrame, corpus: pl.DataFrame, embeddings: Path, max_own: int, *, with_texts: bool
+    train: Path,
+    queries: pl.DataFrame,
+    judged: pl.DataFrame,
+    corpus: pl.DataFrame,
+    embeddings: Path,
+    *,
+    with_texts: bool,
 ) -> MiningInput:
     """Reads the train split and lines it up with the embeddings."""
     train_ids = read(train / "documents.parquet", DOCUMENT_IDS)["document_id"]
+    own_texts = read(train / "own_texts.parquet", OWN_TEXTS)
     return MiningInput(
         query_texts=queries["text"].to_list() if with_texts else [],
         document_texts=full_texts(corpus) if with_texts else [],
         query_vectors=load_embeddings(embeddings / "train.npy", queries.height, "the train queries"),
         document_vectors=load_embeddings(embeddings / "corpus.npy", corpus.height, "the corpus"),
-        query_clusters=first_rows(queries["cluster_id"], corpus["cluster_id"]),
-        document_clusters=first_rows(corpus["cluster_id"], corpus["cluster_id"]),
+        near_groups=first_rows(queries["near_group"], queries["near_group"]),
         duplicate_of=first_rows(corpus["duplicate_of"], corpus["document_id"]),
         train_rows=np.sort(first_rows(train_ids, corpus["document_id"])),
-        positives=row_pairs(read(train / "qrels.parquet", QRELS), queries, corpus),
-        own_negatives=read_own_negatives(train, queries, corpus, max_own),
+        positives=row_pairs(judged, queries, corpus),
+        own_texts=row_pairs(own_texts, queries, corpus),
+        own_negatives=row_pairs(read_own_negatives(train, queries, judged), queries, corpus),
     )
 
 
 def build_triplets(
-    data: MiningInput, queries: pl.DataFrame, corpus: pl.DataFrame, result: MiningResult
+    data: MiningInput, queries: pl.DataFrame, judged: pl.DataFrame, corpus: pl.DataFrame, result: MiningResult
 ) -> pl.DataFrame:
-    """Returns one row per query and positive, with the query's negatives, the user's own first."""
-    query, slot = np.nonzero(result.negatives >= 0)
-    owner = np.concatenate([data.own_negatives.queries, query])
-    rows = np.concatenate([data.own_negatives.rows, result.negatives[query, slot]])
-    lists = pl.DataFrame({"row": owner, "negative_ids": corpus["document_id"].gather(rows)}).group_by("row")
-    all_queries = pl.DataFrame({"row": np.arange(data.n_queries())})
-    by_query = all_queries.join(lists.agg("negative_ids"), on="row", how="left", maintain_order="left")["negative_ids"]
-    with_negatives = queries.with_columns(negative_ids=by_query.fill_null([]))
-    positives = corpus["document_id"].gather(data.positives.rows)
-    triplets = with_negatives[data.positives.queries].with_columns(document_id=positives).select(list(TRIPLETS))
-    return triplets.sort("query_id", "document_id")
+    """Returns one row per query and positive, each with the same number of negatives, the user's own first."""
+    ids = corpus["document_id"]
+    n_rows, n_negatives = result.of_rows.shape
+    negatives = pl.Series([[]] * n_rows, dtype=pl.List(pl.String))
+    if n_negatives:
+        negatives = ids.gather(result.of_rows.ravel()).reshape((n_rows, n_negatives)).arr.to_list()
+    rows = queries[data.positives.queries].with_columns(
+        document_id=ids.gather(data.positives.rows), negative_ids=negatives
+    )
+    triplets = rows.join(judged, on=["query_id", "document_id"], how="left", validate="1:1")
+    return triplets.select(list(TRIPLETS)).sort("query_id", "document_id")
 
 
 def draw_sample(
@@ -100,7 +118,7 @@ def draw_sample(
     """Draws n negatives for inspection, each beside the positive of its query that scores lowest."""
     query, slot = np.nonzero(result.negatives >= 0)
     source = np.where(result.selection.from_lexical, "lexical", np.where(result.is_random(), "random", "dense"))
-    own = data.own_negatives
+    own = result.own(data.positives)
     negatives = Pairs(np.concatenate([query, own.queries]), np.concatenate([result.negatives[query, slot], own.rows]))
     sources = np.concatenate([source[query, slot], np.full(len(own.rows), "own")])
     # [SEED, 1]: another random stream than those of the random negatives
@@ -123,16 +141,17 @@ def draw_sample(
 def mine(params: MineParams, prepared: Path, train: Path, embeddings: Path, rerankers: Path, out: Out) -> Receipt:
     """Writes one row per train query and positive with the query's negatives, and a sample for inspection."""
     corpus = read(prepared / "corpus.parquet", CORPUS)
-    queries = read(train / "queries.parquet", CLUSTERED_QUERIES)
+    queries = read(train / "queries.parquet", SPLIT_QUERIES)
+    judged = read_judged(train)
     # texts only where they are read: at a million documents they take more memory than all else
     with_texts = bool(params.lexical_share or params.reranker)
-    data = read_input(train, queries, corpus, embeddings, params.max_own_negatives, with_texts=with_texts)
+    data = read_input(train, queries, judged, corpus, embeddings, with_texts=with_texts)
     score = cosines(data.query_vectors, data.document_vectors)
     if params.reranker:
         folder = rerankers / params.reranker
         score = load_reranker(folder, data.query_texts, data.document_texts, params.machine.threads)
     result = mine_negatives(data, params, score)
-    triplets = build_triplets(data, queries, corpus, result)
+    triplets = build_triplets(data, queries, judged, corpus, result)
     write(triplets, out / "triplets.parquet", TRIPLETS)
     sample = draw_sample(data, queries, corpus, result, score, params.n_sample)
     write(sample, out / "sample.parquet", NEGATIVE_SAMPLE)

@@ -1,6 +1,6 @@
 """Candidates for hard negatives: each query's nearest documents by embeddings and by BM25, joined in one pool."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ NOT_RANKED = 2**31 - 1  # rank of a candidate in a list that does not contain it
 # each bounds memory:
 SCORE_BATCH = 8192  # pairs scored at a time
 QUERY_BLOCK = 2**14  # queries whose candidates are processed at a time
-LOOKUP_BATCH = 2**20  # pairs whose documents' other queries are looked up at a time
+LOOKUP_BATCH = 2**20  # other queries of documents that are looked up at a time
 
 
 class Pairs(NamedTuple):
@@ -39,6 +39,41 @@ PairPredicate = Callable[[Pairs], Bool]
 def pair_keys(queries: Int64, rows: Int64) -> Int64:
     """Returns one integer per pair of query and document, equal for equal pairs; the arrays are broadcast."""
     return (queries << 32) + rows
+
+
+def among(pairs: Pairs) -> PairPredicate:
+    """Returns a predicate: the pair is one of these, found by binary search."""
+    keys = np.unique(pairs.keys())
+
+    def predicate(tested: Pairs) -> Bool:
+        return _count(keys, tested.keys()) > 0
+
+    return predicate
+
+
+def answers_like_query(near_groups: Int64, positives: Pairs) -> PairPredicate:
+    """Returns a predicate: the document is a positive of another query that reads nearly the same.
+
+    Counts positives by group, so memory and time grow with the judgments, never with the square of a group's size.
+
+    Args:
+        near_groups: number of the group of near-identical queries of each query, (n_queries,).
+        positives: the relevant documents of all queries, each pair once.
+    """
+    own = np.sort(positives.keys())
+    of_groups = np.sort(pair_keys(near_groups[positives.queries], positives.rows))
+
+    def predicate(tested: Pairs) -> Bool:
+        in_group = _count(of_groups, pair_keys(near_groups[tested.queries], tested.rows))
+        return in_group > _count(own, tested.keys())
+
+    return predicate
+
+
+def _count(keys: Int64, tested: Int64) -> Int64:
+    """Returns how often each tested key is among the sorted keys."""
+    n: Int64 = np.searchsorted(keys, tested, side="right") - np.searchsorted(keys, tested)
+    return n
 
 
 @dataclass(frozen=True)
@@ -74,16 +109,6 @@ class Pool:
             dense_rank=np.hstack([_ranks(dense), not_ranked]),
             lexical_rank=np.hstack([lexical_rank_of_dense.reshape(dense.shape), lexical_rank]),
         )
-
-    def is_in(self, pairs: Pairs) -> Bool:
-        """Returns a mask of the candidates that are among the pairs, which must be sorted by query."""
-        mask = np.empty(self.rows.shape, dtype=np.bool_)
-        for block in query_blocks(len(mask)):
-            first, last = np.searchsorted(pairs.queries, [block.start, block.stop])
-            some = Pairs(pairs.queries[first:last], pairs.rows[first:last])
-            query = np.arange(block.start, block.stop)[:, None]
-            mask[block] = np.isin(pair_keys(query, self.rows[block]), some.keys())
-        return mask
 
     def satisfying(self, predicate: PairPredicate) -> Bool:
         """Returns a mask of the candidates that satisfy the predicate."""
@@ -124,7 +149,8 @@ def cosines(queries: Float32, corpus: Float32) -> Scorer:
 def nearest_other_query(pairs: Pairs, positives: Pairs, query_cosines: Scorer) -> Float32:
     """Highest cosine between the query and any other train query with this document as a positive.
 
-    Looks up the queries of each document, so the work grows with the number of pairs, not with n_queries squared.
+    Looks up the queries of each document, so the work grows with the pairs and the queries that their documents
+    answer, not with n_queries squared.
 
     Args:
         pairs: train queries and documents.
@@ -137,10 +163,10 @@ def nearest_other_query(pairs: Pairs, positives: Pairs, query_cosines: Scorer) -
     order = np.argsort(positives.rows, kind="stable")
     positive_queries, positive_rows = positives.queries[order], positives.rows[order]
     highest = np.full(len(pairs.rows), -1, dtype=np.float32)
-    for begin in range(0, len(highest), LOOKUP_BATCH):
-        batch = slice(begin, begin + LOOKUP_BATCH)
-        start = np.searchsorted(positive_rows, pairs.rows[batch])
-        count = np.searchsorted(positive_rows, pairs.rows[batch], side="right") - start
+    starts = np.searchsorted(positive_rows, pairs.rows)
+    counts = np.searchsorted(positive_rows, pairs.rows, side="right") - starts
+    for batch in _lookups(counts):
+        start, count = starts[batch], counts[batch]
         # one entry for each pair and each query of its document
         pair = np.repeat(np.arange(len(count)), count)
         query = pairs.queries[batch][pair]
@@ -148,6 +174,17 @@ def nearest_other_query(pairs: Pairs, positives: Pairs, query_cosines: Scorer) -
         differs = query != other
         np.maximum.at(highest[batch], pair[differs], query_cosines(Pairs(query[differs], other[differs])))
     return highest
+
+
+def _lookups(counts: Int64) -> Iterator[slice]:
+    """Yields slices of pairs, each with at most LOOKUP_BATCH other queries, or a single pair that has more."""
+    ends = np.cumsum(counts)
+    begin = 0
+    while begin < len(counts):
+        done = ends[begin - 1] if begin else 0
+        end = max(begin + 1, int(np.searchsorted(ends, done + LOOKUP_BATCH, side="right")))
+        yield slice(begin, end)
+        begin = end
 
 
 def answers_same_query(vectors: Float32, positives: Pairs, same_query: float) -> PairPredicate:

@@ -67,10 +67,9 @@ def hidden_answer_shares(
 ) -> dict[str, int | float]:
     """Hides answers one at a time, applies the rules, and counts the hidden answers that get through.
 
-    Limits. Hides judged answers only, of queries with several, and these tend to be obvious. The cluster rule is not
-    applied to the hidden answer, which is in the query's cluster only because it was judged; so the shares are somewhat
-    too high where unjudged answers are worded like judged ones. They are too low with an encoder that was trained on
-    these answers (from the second round on).
+    Limits. Hides judged answers only, of queries with several, and these tend to be obvious. Near-identical documents
+    are hidden with the answer, because they share its judgment. The shares are too low with an encoder that was trained
+    on these answers (from the second round on).
 
     Returns:
         n_hidden_answers, and of these the shares: hidden_answer_in_reach_share (among the candidates),
@@ -83,7 +82,6 @@ def hidden_answer_shares(
     altered = replace(
         cases,
         is_positive=cases.is_positive & ~is_hidden,
-        in_own_cluster=cases.in_own_cluster & ~is_hidden,
         lowest_positive=hidden.lowest_positive,
     )
     selection = apply_rules(altered, params, slots.take(hidden.queries))
@@ -130,9 +128,11 @@ def mining_figures(
         "n_candidates": int((candidates.pool.rows >= 0).sum()),
         **{f"n_{reason}": selection.count(reason) for reason in REASONS},
         "n_kept_from_lexical": int(selection.from_lexical.sum()),
+        "n_kept_from_deeper": result.n_deeper(),
         "n_filled_at_random": len(random.rows),
         "n_filled_too_close": int((score(random) > limit).sum()),
         "n_given_by_user": len(data.own_negatives.rows),
+        "n_given_not_used": len(data.own_negatives.rows) - len(result.own(data.positives).rows),
         "mean_lowest_positive_score": float(candidates.lowest_positive.mean()),
         "mean_negative_score": float(kept.mean()) if kept.size else 0.0,
         **_percentiles("lowest_positive_score", candidates.lowest_positive),

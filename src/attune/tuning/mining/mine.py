@@ -1,4 +1,7 @@
-"""Mining of hard negatives for all train queries: search, scoring, rules, random fill.
+"""Mining of hard negatives for all train queries: search, scoring, rules, deeper search, random fill.
+
+Where all near candidates of a query are rejected, as for a query with forty answers of which the lowest scores little
+more than a random document, the nearest one that the rules allow stands further down, and is looked for there.
 
 The rules that reject a candidate are in `rules.py`.
 """
@@ -9,37 +12,42 @@ import numpy as np
 
 from attune.retrieval.approximate import Neighbours, approximate_top_k
 from attune.retrieval.bm25 import bm25_top_k
+from attune.retrieval.exact import top_k
 from attune.runtime.arrays import Float32, Int64
-from attune.tuning.mining.candidates import Bool, Pairs, Pool, Scorer, answers_same_query
-from attune.tuning.mining.random_fill import TrainDocuments, fill_at_random
-from attune.tuning.mining.rules import RULES, Candidates, MineParams, Selection, Slots, apply_rules
+from attune.tuning.mining.candidates import Bool, Pairs, Pool, Scorer, pair_keys
+from attune.tuning.mining.judged_pairs import JudgedPairs
+from attune.tuning.mining.random_fill import fill_at_random
+from attune.tuning.mining.rules import RULES, Candidates, MineParams, Selection, Slots, apply_rules, score_limits
 
 SEED = 13  # of every random draw of mining: index training, random fill, hidden answers, sample
+# queries left short are searched again, this many times deeper, up to the largest depth, so many queries at a time:
+DEEPER, MAX_DEPTH, DEEPER_BATCH = 4, 1000, 1024
 
 
 @dataclass(frozen=True)
 class MiningInput:
-    """Train queries and corpus, in the order of their embeddings, with judgments and clusters.
+    """Train queries and corpus, in the order of their embeddings, with the judgments.
 
     Attributes:
         query_texts, document_texts: texts, documents with titles; empty if neither BM25 nor a reranker reads them.
         query_vectors, document_vectors: unit embeddings, (n_queries, dim) and (n_documents, dim).
-        query_clusters, document_clusters: cluster number of each.
+        near_groups: number of the group of near-identical queries that each query is in, (n_queries,).
         duplicate_of: for each document the first of its near-duplicates, as a row of the corpus.
         train_rows: rows of the train split's documents, ascending; only these become negatives.
-        positives: the relevant documents of each query, at least one, sorted.
-        own_negatives: the negatives in the user's data, sorted.
+        positives: the relevant documents of each query, at least one, sorted, each pair once.
+        own_texts: documents with the text of the query itself, sorted; never negatives.
+        own_negatives: the negatives in the user's data, sorted; none of them answers a like query.
     """
 
     query_texts: list[str]
     document_texts: list[str]
     query_vectors: Float32
     document_vectors: Float32
-    query_clusters: Int64
-    document_clusters: Int64
+    near_groups: Int64
     duplicate_of: Int64
     train_rows: Int64
     positives: Pairs
+    own_texts: Pairs
     own_negatives: Pairs
 
     def n_queries(self) -> int:
@@ -47,24 +55,50 @@ class MiningInput:
         return len(self.query_vectors)
 
     def n_needed(self, n_negatives: int) -> Int64:
-        """Returns the number of negatives to mine for each query.
+        """Returns the number of negatives to mine for each query: those that its own ones leave to n_negatives.
 
-        All training rows have the same number of negatives, so a query with fewer own negatives gets more mined ones.
+        Each query gets along with its own: one that brings many raises the number of no other query.
         """
         n_own = np.bincount(self.own_negatives.queries, minlength=self.n_queries())
-        n_needed: Int64 = n_negatives + n_own.max(initial=0) - n_own
+        n_needed: Int64 = np.maximum(n_negatives - n_own, 0)
         return n_needed
+
+    def draw_own(self, n_negatives: int) -> Int64:
+        """Draws the own negatives of each row of training, at most n_negatives.
+
+        A query with more of them than a row holds takes others with each of its positives, in seeded order, so that as
+        many as possible are used.
+
+        Returns:
+            Corpus rows, (n_positives, n_negatives), those of one row distinct; -1 beyond the query's own negatives.
+        """
+        own, order = self.own_negatives, np.random.default_rng([SEED, 2]).permutation(len(self.own_negatives.rows))
+        shuffled = own.rows[order[np.argsort(own.queries[order], kind="stable")]]  # within each query
+        queries = self.positives.queries
+        first, last = np.searchsorted(own.queries, queries), np.searchsorted(own.queries, queries, side="right")
+        n_own = (last - first)[:, None]
+        n_taken = np.minimum(n_own, n_negatives)
+        nth_positive = (np.arange(len(queries)) - np.searchsorted(queries, queries))[:, None]
+        place, slot = np.zeros((len(queries), n_negatives), np.int64), np.arange(n_negatives)
+        np.remainder(nth_positive * n_taken + slot, n_own, out=place, where=n_own > 0)
+        drawn = np.append(shuffled, -1)[np.minimum(first[:, None] + place, len(shuffled))]
+        rows: Int64 = np.where(slot < n_taken, drawn, -1)
+        return rows
 
 
 @dataclass(frozen=True)
 class MiningResult:
-    """The negatives of every query, and the candidates and choices behind them.
+    """The negatives of every query and of every training row, and the candidates and choices behind them.
 
     Attributes:
         candidates: candidates of all queries, with the properties that the rules test.
         positive_scores: scores of the input's positives, (n_pairs,).
         selection: the reason of each candidate.
         negatives: rows of the corpus, (n_queries, most), mined ones before random ones; -1 beyond the number needed.
+        n_mined: number of mined ones among them, (n_queries,).
+        of_rows: the negatives of each row of training, rows of the corpus, (n_positives, n_negatives): the query's own,
+            another draw with each positive, then those of `negatives`.
+        n_own: number of own negatives in each row, (n_positives,).
         slots: the number of negatives each query needs, and from which list.
         dense: the list by embeddings, with the index that found it.
     """
@@ -73,20 +107,37 @@ class MiningResult:
     positive_scores: Float32
     selection: Selection
     negatives: Int64
+    n_mined: Int64
+    of_rows: Int64
+    n_own: Int64
     slots: Slots
     dense: Neighbours
 
     def is_random(self) -> Bool:
         """Returns a mask of the negatives that were drawn at random."""
-        return (self.negatives >= 0) & (self.selection.picks < 0)
+        return (self.negatives >= 0) & ~self._is_mined()
 
     def mined(self) -> Pairs:
         """Returns the mined negatives, without the random ones."""
-        return self._pairs(self.selection.picks >= 0)
+        return self._pairs(self._is_mined())
 
     def random(self) -> Pairs:
         """Returns the random negatives."""
         return self._pairs(self.is_random())
+
+    def n_deeper(self) -> int:
+        """Returns the number of negatives found by a deeper search."""
+        return int(self.n_mined.sum()) - self.selection.count("kept")
+
+    def _is_mined(self) -> Bool:
+        mask: Bool = np.arange(self.negatives.shape[1]) < self.n_mined[:, None]
+        return mask
+
+    def own(self, positives: Pairs) -> Pairs:
+        """Returns the own negatives that a row holds, each once, sorted by query; `positives` are the input's."""
+        place, slot = np.nonzero(np.arange(self.of_rows.shape[1]) < self.n_own[:, None])
+        keys = np.unique(pair_keys(positives.queries[place], self.of_rows[place, slot]))
+        return Pairs(keys >> 32, keys & (2**32 - 1))
 
     def _pairs(self, mask: Bool) -> Pairs:
         return Pairs(np.nonzero(mask)[0], self.negatives[mask])
@@ -104,33 +155,87 @@ def mine_negatives(data: MiningInput, params: MineParams, score: Scorer) -> Mini
         BadInput: a query has too few documents to draw from, or BM25 is used and no document has a word.
     """
     positive_scores = score(data.positives)
-    is_same_query = answers_same_query(data.query_vectors, data.positives, params.same_query)
+    judged = JudgedPairs.of(
+        positives=data.positives,
+        own_texts=data.own_texts,
+        own_negatives=data.own_negatives,
+        near_groups=data.near_groups,
+        query_vectors=data.query_vectors,
+        same_query=params.same_query,
+    )
     search = data.query_vectors, data.document_vectors, params.depth, data.train_rows
     dense = approximate_top_k(*search, kind=params.index, seed=SEED, threads=params.machine.threads)
     pool, scores = _scored_pool(data, params, dense, score)
     lowest_positive = np.full(data.n_queries(), np.inf, dtype=np.float32)
     np.minimum.at(lowest_positive, data.positives.queries, positive_scores)
-    candidates = Candidates(
-        pool=pool,
-        scores=scores,
-        is_positive=pool.is_in(data.positives),
-        is_own_negative=pool.is_in(data.own_negatives),
-        in_own_cluster=data.document_clusters[pool.rows] == data.query_clusters[:, None],
-        answers_same_query=pool.satisfying(is_same_query),
-        lowest_positive=lowest_positive,
-    )
+    candidates = judged.candidates(pool, scores, np.arange(data.n_queries()), lowest_positive)
     slots = Slots.of(data.n_needed(params.n_negatives), params.lexical_share)
     selection = apply_rules(candidates, params, slots)
+    nearest = selection.rows(pool)
+    chosen = nearest if params.reranker else _mine_deeper(data, params, judged, lowest_positive, nearest, slots)
     negatives = fill_at_random(
-        chosen=selection.rows(pool),
+        chosen=chosen,
         n_needed=slots.n_needed,
-        documents=TrainDocuments(data.train_rows, data.document_clusters[data.train_rows]),
-        query_clusters=data.query_clusters,
-        is_excluded=is_same_query,
+        train_rows=data.train_rows,
+        is_excluded=judged.are_never_negatives,
         last_resort=_rejected_or_own(data.own_negatives, pool, selection, slots),
         seed=SEED,
     )
-    return MiningResult(candidates, positive_scores, selection, negatives, slots, dense)
+    own = data.draw_own(params.n_negatives)
+    return MiningResult(
+        candidates,
+        positive_scores,
+        selection,
+        negatives,
+        n_mined=(chosen >= 0).sum(axis=1),
+        of_rows=_joined(own, negatives[data.positives.queries]),
+        n_own=(own >= 0).sum(axis=1),
+        slots=slots,
+        dense=dense,
+    )
+
+
+def _mine_deeper(
+    data: MiningInput, params: MineParams, judged: JudgedPairs, lowest_positive: Float32, chosen: Int64, slots: Slots
+) -> Int64:
+    """Fills short lists with the nearest documents by embeddings that pass the rules, down to MAX_DEPTH.
+
+    Args:
+        data: queries and documents.
+        params: thresholds of the rules.
+        judged: what is known of pairs.
+        lowest_positive: score of each query's lowest positive, (n_queries,).
+        chosen: the negatives so far, rows of the corpus, (n_queries, most); -1 where there is none.
+        slots: the number of negatives each query needs.
+
+    Returns:
+        The lists, (n_queries, most), with -1 where nothing passes.
+    """
+    filled, depth, deepest = chosen.copy(), params.depth, min(MAX_DEPTH, len(data.train_rows))
+    while depth < deepest:
+        depth = min(DEEPER * depth, deepest)
+        n_missing = slots.n_needed - (filled >= 0).sum(axis=1)
+        short = np.flatnonzero(n_missing > 0)
+        for start in range(0, len(short), DEEPER_BATCH):
+            queries = short[start : start + DEEPER_BATCH]
+            search = data.query_vectors[queries], data.document_vectors, depth, params.machine.threads
+            scores, rows = top_k(*search, data.train_rows)
+            is_too_high = scores > np.minimum(*score_limits(lowest_positive[queries], params))[:, None]
+            is_chosen = (rows[:, :, None] == filled[queries][:, None]).any(axis=2)
+            pool = Pool.join(np.where(is_too_high | is_chosen, -1, rows), np.empty((len(queries), 0), np.int64))
+            candidates = judged.candidates(pool, scores, queries, lowest_positive[queries])
+            found = apply_rules(candidates, params, Slots.of(n_missing[queries], 0.0)).rows(pool)
+            query, slot = np.nonzero(found >= 0)
+            owner = queries[query]
+            filled[owner, slots.n_needed[owner] - n_missing[owner] + slot] = found[query, slot]
+    return filled
+
+
+def _joined(own: Int64, mined: Int64) -> Int64:
+    """Fills the places that own negatives leave in each row with the mined ones, in their order."""
+    both = np.hstack([own, mined])
+    order = np.argsort(both < 0, axis=1, kind="stable")[:, : own.shape[1]]
+    return np.take_along_axis(both, order, axis=1)
 
 
 def _rejected_or_own(own_negatives: Pairs, pool: Pool, selection: Selection, slots: Slots) -> Pairs:

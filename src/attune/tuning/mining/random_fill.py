@@ -1,7 +1,6 @@
 """Random negatives for queries with too few candidates that pass the rules."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,38 +11,23 @@ from attune.tuning.mining.candidates import Bool, PairPredicate, Pairs
 N_TRIED = 16  # random documents tested, plus two per missing negative, before all documents are
 
 
-@dataclass(frozen=True)
-class TrainDocuments:
-    """Documents that may be drawn.
-
-    Attributes:
-        rows: rows of the corpus, ascending, (n_documents,).
-        clusters: cluster number of each, (n_documents,).
-    """
-
-    rows: Int64
-    clusters: Int64
-
-
 def fill_at_random(
     chosen: Int64,
     n_needed: Int64,
-    documents: TrainDocuments,
-    query_clusters: Int64,
+    train_rows: Int64,
     is_excluded: PairPredicate,
     last_resort: Pairs,
     seed: int,
 ) -> Int64:
-    """Fills short lists of negatives with random documents of other clusters, which are not scored first.
+    """Fills short lists of negatives with random documents, which are not scored first.
 
     Each query has a random stream of its own: its negatives do not depend on which other queries are short.
 
     Args:
         chosen: the negatives so far, rows of the corpus, (n_queries, most); -1 where there is none.
         n_needed: number of negatives of each query, (n_queries,).
-        documents: documents that may be drawn.
-        query_clusters: each query's cluster, from which nothing is drawn, (n_queries,).
-        is_excluded: pairs that are never drawn.
+        train_rows: rows of the documents that may be drawn, (n_documents,).
+        is_excluded: pairs that are never drawn, such as judged answers.
         last_resort: pairs that are drawn only if nothing else is left, sorted by query.
         seed: of the draws.
 
@@ -62,14 +46,13 @@ def fill_at_random(
 
         def is_allowed(rows: Int64, query: int = query) -> Bool:
             refused: Bool = np.isin(rows, chosen[query]) | is_excluded(Pairs(np.full(len(rows), query), rows))
-            refused |= documents.clusters[np.searchsorted(documents.rows, rows)] == query_clusters[query]
             return ~refused
 
-        drawn = _draw_from_few(random, documents.rows, is_allowed, avoided, n_missing)
+        drawn = _draw_from_few(random, train_rows, is_allowed, avoided, n_missing)
         if len(drawn) < n_missing:
-            allowed = is_allowed(documents.rows)
-            preferred = allowed & ~np.isin(documents.rows, avoided)
-            drawn = documents.rows[_draw_from_all(random, preferred, allowed & ~preferred, n_missing)]
+            allowed = is_allowed(train_rows)
+            preferred = allowed & ~np.isin(train_rows, avoided)
+            drawn = train_rows[_draw_from_all(random, preferred, allowed & ~preferred, n_missing)]
         filled[query, n_chosen[query] : n_needed[query]] = drawn
     return filled
 

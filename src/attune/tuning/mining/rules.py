@@ -2,21 +2,25 @@
 
 Each candidate gets one outcome, the first in this list that applies; all but the last two reject it:
 
-    positive          it is judged relevant to the query
-    own_negative      the user's data gives it as a negative of the query, so it is used already
-    positive_cluster  it is in the query's cluster, hence a near-duplicate of a positive or otherwise tied to one
-    same_query        it is relevant to another train query with the same meaning (mine.same_query)
-    too_close         it scores above mine.max_share_of_positive times the query's lowest positive
-    within_margin     it scores above the query's lowest positive minus mine.min_margin
-    passed_over       it is one of the mine.first_rank nearest eligible candidates of a ranking
-    kept              it becomes a negative
-    not_needed        it passed all rules, but nearer candidates fill the query's slots
+    positive       it is judged relevant to the query; near-identical documents share their judgments (stage prepare)
+    like_query     it is judged relevant to another train query that reads nearly the same (prepare.similar_query)
+    own_text       its text is the query's own text (split.leave_out_own_text)
+    own_negative   the user's data gives it as a negative of the query, so it is used already
+    same_query     it is relevant to another train query with the same meaning (mine.same_query)
+    too_close      it scores above mine.max_share_of_positive times the query's lowest positive
+    within_margin  it scores above the query's lowest positive minus mine.min_margin
+    passed_over    it is one of the mine.first_rank nearest eligible candidates of a ranking
+    kept           it becomes a negative
+    not_needed     it passed all rules, but nearer candidates fill the query's slots
+
+Every rule judges a pair of query and document. None rejects by connected components: with a few answers per query and a
+few queries per document, nearly all rows hang together, and a query would have next to nothing to choose from.
 
 The two limits on the score are positive-aware mining (Moreira et al. 2024, "NV-Retriever", arXiv 2407.15831): the
 nearest unjudged documents are often right answers.
 
 As a last resort, random fill (`random_fill.py`) may take rejected candidates and the query's own negatives, but never
-a document of the query's own cluster or one that same_query rejects.
+a document that positive, like_query, own_text or same_query rejects.
 """
 
 from dataclasses import dataclass, fields
@@ -31,7 +35,10 @@ from attune.stage import Machine, Params
 from attune.tuning.mining.candidates import NOT_RANKED, Bool, Pool, query_blocks
 
 # in order of precedence
-RULES = ("positive", "own_negative", "positive_cluster", "same_query", "too_close", "within_margin", "passed_over")
+RULES = (
+    *("positive", "like_query", "own_text", "own_negative", "same_query"),
+    *("too_close", "within_margin", "passed_over"),
+)
 REASONS = (*RULES, "kept", "not_needed")
 NO_CANDIDATE = -1  # reason where the pool holds no candidate
 
@@ -40,8 +47,7 @@ class MineParams(Params):
     """Number of negatives, search for candidates, and thresholds of the rules.
 
     Attributes:
-        n_negatives: mined negatives per query.
-        max_own_negatives: negatives from the user's data per query, which come before the mined ones.
+        n_negatives: negatives per training row: those of the user's data first, the rest mined.
         lexical_share: share of mined negatives taken from BM25's ranking.
         depth: candidates per ranking.
         index: type of the FAISS index; flat is exact.
@@ -54,7 +60,6 @@ class MineParams(Params):
     """
 
     n_negatives: int = Field(ge=0, le=16)
-    max_own_negatives: int = Field(ge=0, le=16)
     lexical_share: float = Field(ge=0, le=1)
     depth: int = Field(ge=1, le=1000)
     index: Literal["flat", "ivf", "hnsw", "sq8", "pq"]
@@ -100,8 +105,9 @@ class Candidates:
     pool: Pool
     scores: Float32
     is_positive: Bool
+    answers_like_query: Bool
+    is_own_text: Bool
     is_own_negative: Bool
-    in_own_cluster: Bool
     answers_same_query: Bool
     lowest_positive: Float32
 
@@ -164,8 +170,9 @@ def _apply_rules(candidates: Candidates, params: MineParams, slots: Slots) -> Se
         "within_margin": candidates.scores > limit_by_margin[:, None],
         "too_close": candidates.scores > limit_by_share[:, None],
         "same_query": candidates.answers_same_query,
-        "positive_cluster": candidates.in_own_cluster,
         "own_negative": candidates.is_own_negative,
+        "own_text": candidates.is_own_text,
+        "like_query": candidates.answers_like_query,
         "positive": candidates.is_positive,
     }
     for reason, mask in rejected.items():

@@ -1,0 +1,82 @@
+"""What is known of any pair of a train query and a document; the rules of `rules.py` rest on it."""
+
+from dataclasses import dataclass
+
+from attune.runtime.arrays import Float32, Int64
+from attune.tuning.mining.candidates import (
+    Bool,
+    PairPredicate,
+    Pairs,
+    Pool,
+    among,
+    answers_like_query,
+    answers_same_query,
+)
+from attune.tuning.mining.rules import Candidates
+
+
+@dataclass(frozen=True)
+class JudgedPairs:
+    """Predicates of pairs of a train query and a document."""
+
+    is_positive: PairPredicate
+    answers_like_query: PairPredicate
+    is_own_text: PairPredicate
+    is_own_negative: PairPredicate
+    answers_same_query: PairPredicate
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        positives: Pairs,
+        own_texts: Pairs,
+        own_negatives: Pairs,
+        near_groups: Int64,
+        query_vectors: Float32,
+        same_query: float,
+    ) -> "JudgedPairs":
+        """Returns the predicates for all train queries.
+
+        Args:
+            positives, own_texts, own_negatives: as in `MiningInput`.
+            near_groups: number of each query's group of near-identical queries, (n_queries,).
+            query_vectors: unit embeddings, (n_queries, dim).
+            same_query: least cosine of queries that mean the same (mine.same_query).
+        """
+        return cls(
+            is_positive=among(positives),
+            answers_like_query=answers_like_query(near_groups, positives),
+            is_own_text=among(own_texts),
+            is_own_negative=among(own_negatives),
+            answers_same_query=answers_same_query(query_vectors, positives, same_query),
+        )
+
+    def are_never_negatives(self, pairs: Pairs) -> Bool:
+        """Returns a mask of the pairs that not even random fill may take, (n_pairs,)."""
+        refused = self.is_positive(pairs) | self.answers_like_query(pairs) | self.is_own_text(pairs)
+        return refused | self.answers_same_query(pairs)
+
+    def candidates(self, pool: Pool, scores: Float32, queries: Int64, lowest_positive: Float32) -> Candidates:
+        """Returns a pool with the properties that the rules test.
+
+        Args:
+            pool: candidates of some queries, (n, width).
+            scores: of the candidates, (n, width).
+            queries: rows of these queries, (n,).
+            lowest_positive: score of each one's lowest positive, (n,).
+        """
+
+        def mask(predicate: PairPredicate) -> Bool:
+            return pool.satisfying(lambda pairs: predicate(Pairs(queries[pairs.queries], pairs.rows)))
+
+        return Candidates(
+            pool=pool,
+            scores=scores,
+            is_positive=mask(self.is_positive),
+            answers_like_query=mask(self.answers_like_query),
+            is_own_text=mask(self.is_own_text),
+            is_own_negative=mask(self.is_own_negative),
+            answers_same_query=mask(self.answers_same_query),
+            lowest_positive=lowest_positive,
+        )
