@@ -1,11 +1,19 @@
-"""The verdict on drift follows its thresholds: cost, kept neighbours, re-index; its sentences carry the figures."""
+"""The verdict on drift follows its thresholds: losses, kept neighbours, re-index; its sentences carry the figures."""
 
 from typing import Any
 
 import pytest
 
-from attune.errors import BadInput
-from attune.evaluation.drift import Cost, DriftParams, drift_verdict, general_cost, is_drifted, is_reindex_needed
+from attune.evaluation.costs import TaskCost
+from attune.evaluation.drift_verdict import (
+    DriftParams,
+    Losses,
+    drift_verdict,
+    is_decided,
+    is_drifted,
+    is_reindex_needed,
+    largest,
+)
 from attune.stage import Machine
 
 PARAMS = DriftParams(
@@ -28,46 +36,63 @@ MOVED = {
 STILL = dict.fromkeys(MOVED, 1.0) | {"stale_dev_ndcg@10": 0.5, "dev_ndcg@10": 0.5}
 
 
-def probed(**changes: Any) -> dict[str, Any]:
-    values = {
-        "n_general_texts": 9,
-        **{"find.ndcg@10": 0.8, "find.recall@10": 0.9, "find.n": 10, "find.is_counted": True},
-        **{"grade.spearman": 0.5, "grade.n": 10, "grade.is_counted": True},
-        **{"group.v_measure": 0.4, "group.n": 10, "group.is_counted": False},
-    }
-    return values | {key.replace("__", "."): value for key, value in changes.items()}
+def cost(value: float, margin: float, name: str = "grade.spearman", counts_as: str = "general") -> TaskCost:
+    """A loss with its interval; the detectable loss is as far from 0 as 1.4 margins, as at a power of .8."""
+    task, _, measure = name.partition(".")
+    return TaskCost(
+        task, measure, counts_as, 0.5, 0.5 * (1 - value), value, value - margin, value + margin, 1.4 * margin
+    )
 
 
-def test_the_largest_relative_loss_of_a_counted_task() -> None:
-    """.02 of .5 is more than .024 of .8; recall, sizes and tasks that are not counted do not matter."""
-    tuned = probed(grade__spearman=0.48, group__v_measure=0.1, find__n=5) | {"find.ndcg@10": 0.776, "find.recall@10": 0}
-    assert general_cost(probed(), tuned) == Cost(pytest.approx(0.04), "grade.spearman")
+def near(value: float, margin: float, name: str = "near_as_typed.ndcg@10") -> TaskCost:
+    return cost(value, margin, name, "near_domain")
 
 
-def test_gains_and_equal_scores_cost_nothing() -> None:
-    """Cost is 0 without a measure where no task lost."""
-    assert general_cost(probed(), probed()) == Cost(0, "")
-    assert general_cost(probed(), probed(grade__spearman=0.6)) == Cost(0, "")
+def losses(*costs: TaskCost) -> Losses:
+    return Losses(costs, PARAMS.max_cost, 0.95)
 
 
-def test_a_task_the_base_cannot_do_has_nothing_to_lose() -> None:
-    """A base score of 0 or less is left out: a relative loss of it means nothing."""
-    assert general_cost(probed(grade__spearman=-0.1), probed(grade__spearman=-0.5)) == Cost(0, "")
+SMALL = losses(cost(0.01, 0.02))
 
 
-def test_receipts_of_different_tasks_are_refused() -> None:
-    """The line names the task's key that only one side has."""
-    tuned = probed()
-    tuned.pop("grade.n")
-    with pytest.raises(BadInput, match=r"probed with different tasks \(grade\.n\)"):
-        general_cost(probed(), tuned)
+def words(*costs: TaskCost, figures: dict[str, Any] = MOVED) -> str:
+    return drift_verdict(figures, losses(*costs), PARAMS)
 
 
-def test_either_of_two_signs_is_drift() -> None:
-    """Drift is a cost above max_cost, or a neighbour overlap below min_neighbour_overlap."""
-    assert not is_drifted(MOVED, Cost(0.05, "grade.spearman"), PARAMS)
-    assert is_drifted(MOVED, Cost(0.051, "grade.spearman"), PARAMS)
-    assert is_drifted(MOVED | {"general.neighbour_overlap@10": 0.29}, Cost(0, ""), PARAMS)
+def test_a_task_that_cannot_detect_the_limit_is_not_counted() -> None:
+    """A margin of 4% detects 5.6%: above the limit of 5%, so a loss of 3% or 7% of it says nothing."""
+    for value in (0.03, 0.039):
+        blind = losses(cost(value, 0.04))
+        assert blind.counted == [] and not is_drifted(MOVED, blind, PARAMS) and not is_decided(MOVED, blind, PARAMS)
+    assert len(losses(cost(0.03, 0.04), cost(0.03, 0.03)).counted) == 1
+
+
+def test_a_certain_loss_above_the_limit_counts_whatever_the_task_detects() -> None:
+    """A loss of 30% with a margin of 10% is above 5%; one of 8% with a margin of 9% may be chance."""
+    assert is_drifted(MOVED, losses(cost(0.3, 0.1)), PARAMS)
+    assert not is_drifted(MOVED, losses(cost(0.08, 0.09)), PARAMS)
+    assert is_decided(MOVED, losses(cost(0.3, 0.1)), PARAMS)
+
+
+def test_each_of_three_signs_is_drift() -> None:
+    """A general loss above max_cost, too few kept neighbours, or a certain loss near the domain of any size."""
+    assert not is_drifted(MOVED, losses(cost(0.05, 0.02)), PARAMS)
+    assert is_drifted(MOVED, losses(cost(0.051, 0.02)), PARAMS)
+    assert is_drifted(MOVED | {"general.neighbour_overlap@10": 0.29}, SMALL, PARAMS)
+    assert not is_drifted(MOVED, losses(cost(0.01, 0.02), near(0.03, 0.031)), PARAMS)
+    assert is_drifted(MOVED, losses(cost(0.01, 0.02), near(0.03, 0.029)), PARAMS)
+
+
+def test_near_domain_tasks_decide_nothing_about_general_ones() -> None:
+    """Without a counted general task the answer is open, whatever near-domain tasks can detect."""
+    assert not is_decided(MOVED, losses(near(0.0, 0.001)), PARAMS)
+    assert losses(near(0.2, 0.1), cost(0.01, 0.02)).counted == [cost(0.01, 0.02)]
+
+
+def test_the_largest_loss_is_a_loss() -> None:
+    """None where every task gained or stayed."""
+    assert largest([]) is None and largest([cost(0.0, 0.1), cost(-0.2, 0.1)]) is None
+    assert largest([cost(0.01, 0.1), cost(0.02, 0.1)]) == cost(0.02, 0.1)
 
 
 def test_either_of_two_signs_asks_for_a_new_index() -> None:
@@ -78,32 +103,74 @@ def test_either_of_two_signs_asks_for_a_new_index() -> None:
 
 
 def test_the_words_of_a_healthy_run() -> None:
-    """All three sentences, with every figure in them."""
-    assert drift_verdict(MOVED, Cost(0.0123, "grade.spearman"), PARAMS) == (
+    """All five sentences, with every figure in them."""
+    assert words(cost(0.0123, 0.02), cost(0, 0.01, "find.ndcg@10"), near(-0.02, 0.03)) == (
         "Not drifted. The space moved: of the 10 nearest neighbours 42% are the same among the domain's documents and "
         "70% among general texts. Re-index: vectors of the base cannot be mixed with the tuned encoder's (a document's "
         "old and new vectors have a mean cosine of 0.61, tuned vectors find 50% of their neighbours among the base's, "
-        "and dev nDCG@10 over the base's vectors is 0.700 instead of 0.800). General tasks: the largest loss is 1.2% "
-        "(grade.spearman), within the 5.0% allowed."
+        "and dev nDCG@10 over the base's vectors is 0.700 instead of 0.800). General tasks: no loss above 3.2% found; "
+        "the largest is 1.2% (grade.spearman, 95% interval -0.8% to 3.2%), within the 5.0% allowed. "
+        "Near-domain tasks: no loss above 1.0% found."
     )
 
 
 def test_the_words_of_drift_name_its_sign() -> None:
     """The verdict names the loss, or the neighbours that general texts should have kept."""
-    assert "Drifted. " in drift_verdict(MOVED, Cost(0.2, "grade.spearman"), PARAMS)
-    assert drift_verdict(MOVED, Cost(0.2, "grade.spearman"), PARAMS).endswith(
-        "20.0% (grade.spearman), more than the 5.0% allowed."
+    lost = words(cost(0.2, 0.1))
+    assert lost.startswith("Drifted. ")
+    assert (
+        "the largest loss is 20.0% (grade.spearman, 95% interval 10.0% to 30.0%), more than the 5.0% allowed." in lost
     )
-    far = MOVED | {"general.neighbour_overlap@10": 0.1}
-    assert drift_verdict(far, Cost(0, ""), PARAMS).endswith(
-        "nothing was lost; but of the neighbours of general texts at least 30% should be kept."
+    far = words(cost(-0.01, 0.02), figures=MOVED | {"general.neighbour_overlap@10": 0.1})
+    assert "no loss above 1.0% found; but of the neighbours of general texts at least 30% should be kept." in far
+
+
+def test_a_near_domain_loss_is_named_with_its_scores() -> None:
+    """The task, both scores and the interval."""
+    lost = words(cost(0.01, 0.02), near(0.068, 0.03), near(0.01, 0.02, "near_as_indexed.ndcg@10"))
+    assert lost.startswith("Drifted. ") and lost.endswith(
+        "Near-domain tasks: tuned is worse than base "
+        "(near_as_typed.ndcg@10 0.500 -> 0.466, 6.8% (95% interval 3.8% to 9.8%))."
+    )
+    assert words(near(0.02, 0.03)).endswith(
+        "no loss above 5.0% found; the largest is 2.0% (near_as_typed.ndcg@10, 95% interval -1.0% to 5.0%), "
+        "which may be chance."
+    )
+
+
+def test_gains_on_every_near_domain_task_are_said_with_their_confidence() -> None:
+    """Where all intervals lie on the side of a gain, no loss has to be ruled out."""
+    assert words(near(-0.05, 0.02)).endswith("Near-domain tasks: tuned gains on each (95% intervals above 0).")
+
+
+def test_the_words_where_nothing_can_be_told() -> None:
+    """Undecided, with the loss from which each task would have found it."""
+    open_ = words(cost(0.03, 0.05), cost(0.01, 0.1, "find.ndcg@10"))
+    assert open_.startswith("Undecided whether it drifted. ")
+    assert (
+        "General tasks: no task detects a loss of 5.0% (drift.max_cost), so none is ruled out; not counted, as only "
+        "larger losses are detectable: grade.spearman (from 7.0%), find.ndcg@10 (from 14.0%)." in open_
+    )
+
+
+def test_without_near_domain_tasks_the_limit_of_the_gain_is_said() -> None:
+    """The last sentence."""
+    assert words(cost(0.01, 0.02)).endswith(
+        "Near-domain tasks: none, so the gain is measured on queries like those of training only."
     )
 
 
 def test_the_words_where_nothing_moved() -> None:
-    """Where base and tuned are equal, nothing moved, nothing is re-indexed, nothing was lost."""
-    words = drift_verdict(STILL, Cost(0, ""), PARAMS)
-    assert words.startswith(
+    """Where base and tuned are equal, nothing moved and nothing is re-indexed; what was lost is never nothing."""
+    still = words(cost(0.0, 0.006), figures=STILL)
+    assert still.startswith(
         "Not drifted. The space did not move. No re-index needed: vectors of base and tuned can be mixed"
     )
-    assert words.endswith("General tasks: nothing was lost.")
+    assert "General tasks: no loss above 0.6% found." in still and "nothing was lost" not in still
+
+
+@pytest.mark.parametrize("name", ["max_cost", "min_neighbour_overlap"])
+def test_limits_are_shares(name: str) -> None:
+    """Above 1 they could never be met, or never be missed."""
+    with pytest.raises(ValueError, match="less than or equal to 1"):
+        DriftParams.model_validate(PARAMS.model_dump() | {name: 1.5})

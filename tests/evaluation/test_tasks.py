@@ -29,6 +29,14 @@ def test_a_repeated_query_is_one_with_several_passages(tmp_path: Path) -> None:
     assert (task.queries, task.documents) == (["a", "b"], ["x", "y"])
     assert task.judgments.tolist() == [[0, 0, 1], [1, 1, 1], [0, 1, 1]]
     assert task.positives() == [("a", "x"), ("b", "y"), ("a", "y")]
+    assert task.items() == [("1", "1"), ("2", "2")]
+
+
+def test_queries_with_the_same_relevant_documents_are_one_cluster() -> None:
+    """They ask the same in other words: q1 and q3 have documents 0 and 1, q2 has 0 alone; a judgment of 0 is none."""
+    judgments = np.array([[0, 0, 1], [0, 1, 2], [1, 0, 1], [1, 1, 0], [2, 1, 1], [2, 0, 1]])
+    task = RetrievalData(["a", "b", "c"], ["x", "y"], judgments, ["q1", "q2", "q3"])
+    assert task.items() == [("q1", "q1"), ("q2", "q2"), ("q3", "q1")]
 
 
 def test_a_beir_folder_is_its_test_split(tmp_path: Path) -> None:
@@ -44,6 +52,7 @@ def test_a_beir_folder_is_its_test_split(tmp_path: Path) -> None:
     assert (task.queries, task.documents) == (["ask 1", "ask 2"], ["t0 x0", "t1 x1", "t2 x2"])
     assert sorted(task.judgments.tolist()) == [[0, 2, 1], [1, 0, 0], [1, 1, 2]]
     assert sorted(task.positives()) == [("ask 1", "t2 x2"), ("ask 2", "t1 x1")]
+    assert task.items() == [("q1", "q1"), ("q2", "q2")]
 
 
 def test_without_a_test_split_all_judgments_are_taken(tmp_path: Path) -> None:
@@ -62,6 +71,7 @@ def test_pairs_keep_their_grades_and_both_sides_are_encoded(tmp_path: Path) -> N
     assert isinstance(task, SimilarityData)
     np.testing.assert_array_equal(task.scores, [5, 0.5])
     assert task.queries == ["a", "c", "b", "d"] and task.documents == []
+    assert task.items() == [("1", "1"), ("2", "2")]
 
 
 @pytest.mark.parametrize("kind", ["classification", "clustering"])

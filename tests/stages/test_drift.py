@@ -11,17 +11,20 @@ import pytest
 from numpy.typing import NDArray
 
 from attune.errors import BadInput
-from attune.evaluation.drift import DriftParams, alignment
+from attune.evaluation.drift import alignment
+from attune.evaluation.drift_verdict import DriftParams
 from attune.evaluation.scoring.measures import measure
 from attune.stage import call
 from attune.stages.drift import drift
-from attune.tables import CORPUS, OWN_TEXTS, QRELS, SPLIT_QUERIES, write
+from attune.tables import CORPUS, OWN_TEXTS, PROBE_ITEMS, QRELS, SPLIT_QUERIES, write
 
 N_DOCUMENTS, N_QUERIES, N_TEXTS, DIM = 60, 9, 40, 12
 VALUES = {"max_cost": 0.05, "min_neighbour_overlap": 0.3, "min_same_cosine": 0.98, "min_stale_overlap": 0.9}
 MACHINE = {"threads": 1, "precision": "fp32", "batch_tokens": 512}
 PARAMS = DriftParams.model_validate(VALUES | {"n_sample": 50, "machine": MACHINE})
-PROBED = {"n_general_texts": N_TEXTS, "n_general_pairs": 2, "find.ndcg@10": 0.8, "find.n": 5, "find.is_counted": True}
+COUNTS_AS = {"find.counts_as": "general", "near_us.counts_as": "near_domain"}
+PROBED = {"n_general_texts": N_TEXTS, "n_general_pairs": 2} | COUNTS_AS
+VALUES_OF = {"find": np.linspace(0.6, 1, 200), "near_us": np.linspace(0.3, 0.9, 50)}  # by base, nDCG@10 of each query
 
 
 def unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -31,6 +34,17 @@ def unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
 def filled(columns: dict[str, Any], schema: Any) -> pl.DataFrame:
     missing = [pl.lit("").alias(name) for name in schema if name not in columns]
     return pl.DataFrame(columns).with_columns(missing).select(list(schema))
+
+
+def write_items(case: Path, system: str, **factors: float) -> None:
+    """Writes the values of all tasks: those of the base, but times a factor on every other query of a named task."""
+    frames = []
+    for task, values in VALUES_OF.items():
+        ids = [f"{task}{row}" for row in range(len(values))]
+        changed = values * np.tile([factors.get(task, 1.0), 1.0], len(values) // 2)
+        columns = {"task": task, "measure": "ndcg@10", "item": ids, "cluster": ids, "value": changed}
+        frames.append(pl.DataFrame(columns).with_columns(grade=pl.lit(None, pl.Float64)))
+    write(pl.concat(frames), case / f"probe/{system}/items.parquet", PROBE_ITEMS)
 
 
 @pytest.fixture
@@ -53,16 +67,16 @@ def case(tmp_path: Path) -> Path:
     np.save(tmp_path / "probe/base/general.npy", unit(random.normal(size=(N_TEXTS, DIM))))
     np.save(tmp_path / "probe/base/positives.npy", np.array([[0, 20], [1, 21]]))
     (tmp_path / "metrics/base.json").write_text(json.dumps(PROBED))
+    write_items(tmp_path, "base")
     for kind in ("embeddings", "probe"):
         shutil.copytree(tmp_path / kind / "base", tmp_path / kind / "tuned")
-    shutil.copy(tmp_path / "metrics/base.json", tmp_path / "metrics/tuned.json")
     return tmp_path
 
 
 def run(case: Path) -> dict[str, Any]:
     inputs = {"prepared": "prepared", "dev_split": "dev", "embeddings": "embeddings", "probed": "probe"}
     paths = {name: case / folder for name, folder in inputs.items()}
-    call(drift, PARAMS, case / "drift.json", **paths, metrics=case / "metrics")
+    call(drift, PARAMS, case / "drift.json", **paths, metrics=case / "metrics", confidence=0.95, power=0.8)
     return dict(json.loads((case / "drift.json").read_text()))
 
 
@@ -81,7 +95,11 @@ def test_an_encoder_equal_to_the_base_did_not_move_and_cost_nothing(case: Path) 
             assert receipt[f"{texts}.base_{name}"] == receipt[f"{texts}.tuned_{name}"]
     assert receipt["dev_ndcg@10"] == receipt["stale_dev_ndcg@10"] > 0
     assert (receipt["largest_cost"], receipt["largest_cost_of"]) == (0, "")
-    assert (receipt["is_drifted"], receipt["is_reindex_needed"]) == (False, False)
+    assert (receipt["find.cost"], receipt["find.is_counted"], receipt["n_counted_tasks"]) == (0, True, 1)
+    assert (
+        receipt["find.cost_high"] == receipt["find.detectable_cost"] == pytest.approx(1 - 0.05 ** (1 / 200), abs=1e-6)
+    )
+    assert (receipt["is_drifted"], receipt["is_decided"], receipt["is_reindex_needed"]) == (False, True, False)
     assert "The space did not move. No re-index needed" in receipt["verdict"]
 
 
@@ -100,10 +118,48 @@ def test_lost_general_neighbours_and_lost_scores_are_drift(case: Path) -> None:
     assert run(case)["is_drifted"]
     shutil.copy(case / "probe/base/general.npy", case / "probe/tuned/general.npy")
     assert not run(case)["is_drifted"]
-    (case / "metrics/tuned.json").write_text(json.dumps(PROBED | {"find.ndcg@10": 0.7}))
+    write_items(case, "tuned", find=0.75)
     receipt = run(case)
     assert receipt["is_drifted"]
-    assert (receipt["largest_cost"], receipt["largest_cost_of"]) == (0.125, "find.ndcg@10")
+    assert (receipt["largest_cost"], receipt["largest_cost_of"]) == (pytest.approx(0.125, abs=1e-3), "find.ndcg@10")
+    assert receipt["find.cost_low"] < receipt["find.cost"] == receipt["largest_cost"] < receipt["find.cost_high"]
+
+
+def test_a_certain_loss_near_the_domain_is_drift(case: Path) -> None:
+    """A twentieth of every other query there, which is less than max_cost of a general task allows; a gain is none."""
+    write_items(case, "tuned", near_us=0.95)
+    receipt = run(case)
+    assert (receipt["near_domain.is_worse"], receipt["is_drifted"], receipt["largest_cost"]) == (True, True, 0)
+    lost = receipt["near_us.cost"], "near_us.ndcg@10"
+    assert (receipt["largest_near_cost"], receipt["largest_near_cost_of"]) == lost
+    assert 0 < receipt["near_us.cost_low"] < receipt["near_us.cost"] < PARAMS.max_cost
+    write_items(case, "tuned", near_us=1.05)
+    receipt = run(case)
+    assert (receipt["near_domain.is_worse"], receipt["is_drifted"], receipt["largest_near_cost"]) == (False, False, 0)
+
+
+def test_where_no_task_detects_the_limit_the_receipt_says_undecided(case: Path) -> None:
+    """Values doubled or lost at random: the mean is near the base's, the interval wide."""
+    random = np.random.default_rng(0)
+    items = pl.read_parquet(case / "probe/tuned/items.parquet")
+    noisy = items.with_columns(value=pl.col("value") * pl.Series(random.choice([0.0, 2.0], items.height)))
+    write(noisy, case / "probe/tuned/items.parquet", PROBE_ITEMS)
+    receipt = run(case)
+    assert receipt["find.detectable_cost"] > PARAMS.max_cost
+    assert (receipt["find.is_counted"], receipt["is_drifted"], receipt["is_decided"]) == (False, False, False)
+    assert (receipt["n_counted_tasks"], receipt["largest_cost_of"]) == (0, "")
+    assert receipt["verdict"].startswith("Undecided whether it drifted. ")
+
+
+def test_values_of_other_items_are_refused(case: Path) -> None:
+    """The line names the task that only one side has, or says that the items differ."""
+    items = pl.read_parquet(case / "probe/base/items.parquet")
+    write(items.filter(pl.col("task") == "find"), case / "probe/tuned/items.parquet", PROBE_ITEMS)
+    with pytest.raises(BadInput, match=r"probed with different tasks \(near_us\); run `dvc repro`"):
+        run(case)
+    write(items.reverse(), case / "probe/tuned/items.parquet", PROBE_ITEMS)
+    with pytest.raises(BadInput, match=r"probed with different tasks \(other items\)"):
+        run(case)
 
 
 def test_old_vectors_are_searched_with_new_queries(case: Path) -> None:
@@ -125,11 +181,26 @@ def test_old_vectors_are_searched_with_new_queries(case: Path) -> None:
     )
 
 
+def test_a_document_with_the_querys_own_text_is_left_out(case: Path) -> None:
+    """Where it is the nearest and nobody judged it, dev nDCG@10 without it is higher."""
+    queries = pl.read_parquet(case / "dev/queries.parquet")["query_id"].to_list()
+    judged = pl.read_parquet(case / "dev/qrels.parquet")["document_id"].to_list()
+    own = [row for row in range(N_DOCUMENTS) if f"d{row:02}" not in judged][:N_QUERIES]
+    for system in ("base", "tuned"):
+        documents = np.load(case / f"embeddings/{system}/corpus.npy")
+        documents[own] = np.load(case / f"embeddings/{system}/dev.npy")
+        np.save(case / f"embeddings/{system}/corpus.npy", documents)
+    before = run(case)["dev_ndcg@10"]
+    pairs = pl.DataFrame({"query_id": queries, "document_id": [f"d{row:02}" for row in own]})
+    write(pairs, case / "dev/own_texts.parquet", OWN_TEXTS)
+    assert run(case)["dev_ndcg@10"] > before + 0.1
+
+
 def test_without_general_retrieval_there_is_no_general_alignment(case: Path) -> None:
     """Alignment needs pairs of query and document; the domain always has them."""
     for system in ("base", "tuned"):
         np.save(case / f"probe/{system}/positives.npy", np.empty((0, 2), np.int64))
-        (case / f"metrics/{system}.json").write_text(json.dumps(PROBED | {"n_general_pairs": 0}))
+    (case / "metrics/base.json").write_text(json.dumps(PROBED | {"n_general_pairs": 0}))
     receipt = run(case)
     assert "general.base_alignment" not in receipt and "domain.base_alignment" in receipt
 
@@ -150,5 +221,5 @@ def test_judgments_of_unknown_documents_are_refused(case: Path) -> None:
     """The line counts the judgments whose document is not in the corpus."""
     qrels = pl.read_parquet(case / "dev/qrels.parquet").with_columns(document_id=pl.lit("nowhere"))
     write(qrels, case / "dev/qrels.parquet", QRELS)
-    with pytest.raises(BadInput, match="9 judgments with an unknown document_id"):
+    with pytest.raises(BadInput, match=r"qrels.parquet: 9 rows with an unknown document_id"):
         run(case)

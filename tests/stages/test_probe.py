@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from ruamel.yaml import YAML
+from scipy.stats import spearmanr
 
 from attune.encoding.encoders import TorchEncoder, load_torch
 from attune.errors import BadInput
 from attune.evaluation.probe import LabelledData, RetrievalData, SimilarityData
 from attune.stage import call, load_params
 from attune.stages.probe import TRACKED, Encoded, ProbeParams, general_space, probe, read_tasks
+from attune.tables import PROBE_ITEMS, read
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULTS = load_params(ProbeParams, "probe", ROOT / "params.yaml")
@@ -27,8 +30,8 @@ def params(**tasks: Any) -> ProbeParams:
     return ProbeParams.model_validate(settings | {"tasks": tasks})
 
 
-def task(kind: str, file: str, is_counted: bool = True) -> dict[str, Any]:
-    return {"type": kind, "path": f"data/tasks/{file}", "is_counted": is_counted}
+def task(kind: str, file: str, counts_as: str = "general") -> dict[str, Any]:
+    return {"type": kind, "path": f"data/tasks/{file}", "counts_as": counts_as}
 
 
 @pytest.fixture
@@ -40,6 +43,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "c": [{"text": f"the {w}", "label": "ab"[i % 2]} for i, w in enumerate(WORDS)],
     }
     (tmp_path / "data/tasks").mkdir(parents=True)
+    (tmp_path / "near").mkdir()
     for name, records in files.items():
         (tmp_path / f"data/tasks/{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
     monkeypatch.chdir(tmp_path)
@@ -50,27 +54,38 @@ TASKS = {
     "find": task("retrieval", "r.jsonl"),
     "grade": task("similarity", "s.jsonl"),
     "sort": task("classification", "c.jsonl"),
-    "group": task("clustering", "c.jsonl", is_counted=False),
+    "group": task("clustering", "c.jsonl", counts_as="nothing"),
 }
 
 
 def run(chosen: ProbeParams, model: Path, out: str = "one") -> dict[str, Any]:
-    call(probe, chosen, Path(f"{out}.json"), model=model, out=Path(out))
+    call(probe, chosen, Path(f"{out}.json"), model=model, near_domain=Path("near"), out=Path(out))
     return dict(json.loads(Path(f"{out}.json").read_text()))
 
 
+def near_domain(name: str) -> None:
+    """Writes a near-domain task: three documents, and two queries for the first and one for the second."""
+    folder = Path("near") / name
+    (folder / "qrels").mkdir(parents=True)
+    documents = [{"_id": f"d{i}", "title": "", "text": f"a {word}"} for i, word in enumerate(WORDS[:3])]
+    queries = [{"_id": f"q{i}", "text": f"the {word}"} for i, word in enumerate(WORDS[:3])]
+    for file, records in (("corpus", documents), ("queries", queries)):
+        (folder / f"{file}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    (folder / "qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\nq0\td0\t1\nq1\td0\t1\nq2\td1\t1\n")
+
+
 def test_the_receipt_holds_each_tasks_measures_and_size(project: Path, tiny_encoder: Path) -> None:
-    """Keys are <task>.<measure>, then n and is_counted, in the order of the tasks."""
+    """Keys are <task>.<measure>, then n and counts_as, in the order of the tasks."""
     receipt = run(params(**TASKS), tiny_encoder)
     assert list(receipt) == [
         *("n_general_texts", "n_general_pairs"),
-        *(f"find.{key}" for key in ("ndcg@10", "recall@10", "n", "is_counted")),
-        *(f"grade.{key}" for key in ("spearman", "n", "is_counted")),
-        *(f"sort.{key}" for key in ("knn_accuracy", "logistic_accuracy", "n", "is_counted")),
-        *(f"group.{key}" for key in ("v_measure", "n", "is_counted")),
+        *(f"find.{key}" for key in ("ndcg@10", "recall@10", "n", "counts_as")),
+        *(f"grade.{key}" for key in ("spearman", "n", "counts_as")),
+        *(f"sort.{key}" for key in ("knn_accuracy", "logistic_accuracy", "n", "counts_as")),
+        *(f"group.{key}" for key in ("v_measure", "n", "counts_as")),
     ]
     assert [receipt[f"{name}.n"] for name in TASKS] == [11, 12, 12, 12]
-    assert (receipt["sort.is_counted"], receipt["group.is_counted"]) == (True, False)
+    assert (receipt["sort.counts_as"], receipt["group.counts_as"]) == ("general", "nothing")
     assert 0 < receipt["find.ndcg@10"] <= receipt["find.recall@10"] <= 1
 
 
@@ -86,18 +101,68 @@ def test_drift_gets_each_counted_text_once_and_the_positive_pairs(project: Path,
     assert [(texts[q], texts[d]) for q, d in pairs] == [(f"the {w}", f"a {w} of {v}") for w, v in pairwise(WORDS)]
 
 
+def test_each_counted_item_has_its_value(project: Path, tiny_encoder: Path) -> None:
+    """A row per query, pair and text, in the data's order; grades of pairs only; the values give the measures."""
+    receipt = run(params(**TASKS), tiny_encoder)
+    items = read(Path("one/items.parquet"), PROBE_ITEMS)
+    rows = {str(name): rows for (name,), rows in items.group_by("task", maintain_order=True)}
+    assert {name: (rows[name]["measure"][0], len(rows[name])) for name in rows} == {
+        "find": ("ndcg@10", 11),
+        "grade": ("spearman", 12),
+        "sort": ("knn_accuracy", 12),
+    }
+    assert rows["sort"]["item"].to_list() == rows["sort"]["cluster"].to_list() == [str(n) for n in range(1, 13)]
+    assert rows["grade"]["grade"].to_list() == list(range(12)) and rows["find"]["grade"].is_null().all()
+    for name in ("find.ndcg@10", "sort.knn_accuracy"):
+        assert receipt[name] == pytest.approx(rows[name.partition(".")[0]]["value"].mean(), abs=1e-6)
+    correlation = spearmanr(rows["grade"]["value"], rows["grade"]["grade"]).statistic
+    assert receipt["grade.spearman"] == pytest.approx(correlation, abs=1e-6)
+
+
+def test_each_folder_of_the_near_domain_is_a_task(project: Path, tiny_encoder: Path) -> None:
+    """Its queries count as near_domain and are in clusters by answer; its texts are not among the general ones."""
+    without = run(params(**TASKS), tiny_encoder)
+    for name in ("as_typed", "as_indexed"):
+        near_domain(name)
+    receipt = run(params(**TASKS), tiny_encoder, "two")
+    assert list(receipt)[len(without) :] == [
+        f"near_{name}.{key}"
+        for name in ("as_indexed", "as_typed")
+        for key in ("ndcg@10", "recall@10", "n", "counts_as")
+    ]
+    assert {key: receipt[key] for key in without} == without
+    assert (receipt["near_as_typed.n"], receipt["near_as_typed.counts_as"]) == (3, "near_domain")
+    items = read(Path("two/items.parquet"), PROBE_ITEMS).filter(pl.col("task") == "near_as_typed")
+    assert items.select("item", "cluster").rows() == [("q0", "q0"), ("q1", "q0"), ("q2", "q2")]
+
+
+def test_the_users_near_domain_task_gives_no_general_texts(project: Path, tiny_encoder: Path) -> None:
+    """Only general tasks make the space on which drift is measured; both kinds have items."""
+    near = task("retrieval", "r.jsonl", "near_domain")
+    receipt = run(params(sort=TASKS["sort"], near=near), tiny_encoder)
+    assert (receipt["n_general_texts"], receipt["n_general_pairs"]) == (12, 0)
+    assert set(read(Path("one/items.parquet"), PROBE_ITEMS)["task"]) == {"sort", "near"}
+
+
+def test_a_missing_folder_of_the_near_domain_is_one_line(project: Path, tiny_encoder: Path) -> None:
+    """Instead of a run without its tasks."""
+    Path("near").rmdir()
+    with pytest.raises(BadInput, match=r"near: not found, expected a folder per near-domain task; run `dvc repro`"):
+        run(params(**TASKS), tiny_encoder)
+
+
 def test_the_same_encoder_gets_the_same_bytes_and_a_copy_of_it_too(project: Path, tiny_encoder: Path) -> None:
     """So a tuned encoder that is the base scores exactly as the base."""
     shutil.copytree(tiny_encoder, "copy")
     assert run(params(**TASKS), tiny_encoder) == run(params(**TASKS), Path("copy"), "two")
-    for name in ("general.npy", "positives.npy"):
+    for name in ("general.npy", "positives.npy", "items.parquet"):
         assert Path("one", name).read_bytes() == Path("two", name).read_bytes()
 
 
 def test_queries_and_documents_have_their_prompts() -> None:
     """A text that is query and document is encoded as each; drift takes it once, as a query."""
     tasks = [
-        RetrievalData(["a", "b"], ["b", "c"], np.array([[0, 0, 1], [1, 1, 2], [1, 0, 0]])),
+        RetrievalData(["a", "b"], ["b", "c"], np.array([[0, 0, 1], [1, 1, 2], [1, 0, 0]]), ["1", "2"]),
         SimilarityData(["a"], ["d"], np.array([1.0])),
         LabelledData(["d"], ["l"]),
     ]
@@ -119,23 +184,31 @@ def test_without_retrieval_there_are_no_documents_and_no_pairs(project: Path, ti
 def test_a_path_that_dvc_does_not_track_is_refused(project: Path, path: str) -> None:
     """An edit there would leave a stale score that looks fresh."""
     with pytest.raises(BadInput, match=r"probe\.tasks\.find\.path: got '.*', expected a path below data/tasks"):
-        read_tasks(params(find=TASKS["find"] | {"path": path}))
+        read_tasks(params(find=TASKS["find"] | {"path": path}), Path("near"))
 
 
 def test_the_tracked_paths_are_those_of_dvc_yaml() -> None:
-    """TRACKED equals the data dependencies of stage probe."""
+    """TRACKED equals the data dependencies of stage probe, but for the near-domain tasks, whose paths nobody sets."""
     deps = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]["probe"]["do"]["deps"]
-    assert tuple(dep for dep in deps if dep.startswith("data/")) == TRACKED
+    data = tuple(dep for dep in deps if dep.startswith("data/"))
+    assert tuple(dep for dep in data if not dep.startswith("data/near_domain")) == TRACKED
 
 
 @pytest.mark.parametrize(
     ("tasks", "message"),
     [
-        ({}, "no task has is_counted: true"),
-        ({"group": TASKS["group"]}, "no task has is_counted: true"),
+        ({}, "no task has counts_as: general"),
+        ({"group": TASKS["group"]}, "no task has counts_as: general"),
+        ({"find": TASKS["find"] | {"counts_as": "near_domain"}}, "no task has counts_as: general"),
+        (
+            TASKS | {"group": TASKS["group"] | {"counts_as": "general"}},
+            r"tasks\.group: got counts_as: general, expected not",
+        ),
+        (TASKS | {"near_us": TASKS["find"]}, r"tasks\.near_us: near_\* are the tasks of data/near_domain; choose"),
+        ({"find": TASKS["find"] | {"counts_as": "all"}}, "'general', 'near_domain' or 'nothing'"),
         ({"no.dots": TASKS["find"]}, "string should match pattern"),
         ({"find": TASKS["find"] | {"type": "ranking"}}, "'retrieval', 'similarity', 'classification' or 'clustering'"),
-        ({"find": {"type": "retrieval", "path": "data/tasks/r.jsonl"}}, r"is_counted is missing"),
+        ({"find": {"type": "retrieval", "path": "data/tasks/r.jsonl"}}, r"counts_as is missing"),
     ],
 )
 def test_tasks_that_cannot_be_are_refused(tmp_path: Path, tasks: dict[str, Any], message: str) -> None:

@@ -1,45 +1,15 @@
-"""Embedding drift: measures of two spaces of the same texts, the cost on general tasks, and the verdict.
+"""Embedding drift: measures of two spaces of the same texts.
 
 Rows are texts, all of length 1, and row i is the same text in both spaces. Sums are in float64.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
-from pydantic import Field
 
-from attune.errors import BadInput
 from attune.runtime.arrays import Float32, Float64, Int64
-from attune.stage import Machine, Params
 
 BLOCK = 1024  # rows whose cosines to all others are held at a time: bounds memory
 N_FOLDS = 5
 TILT = 1e-6  # share of the largest singular value added to the diagonal: fixes directions that the texts do not span
-# Measures that count as cost of a task; recall@10 says the same as nDCG@10, only coarser.
-COUNTED = ("ndcg@10", "spearman", "knn_accuracy", "logistic_accuracy", "v_measure")
-
-Figures = Mapping[str, Any]  # a receipt, or the part of it that is known so far
-
-
-class DriftParams(Params):
-    """Thresholds of drift and of a re-index, and the size of the sample.
-
-    Attributes:
-        max_cost: drifted if a counted general task loses more than this share of the base's score.
-        min_neighbour_overlap: drifted if general texts keep less than this share of their 10 nearest neighbours.
-        min_same_cosine: re-index if the mean cosine of a document's vectors by base and by tuned is below this.
-        min_stale_overlap: re-index if tuned vectors find less than this share of their 10 nearest among base vectors.
-        n_sample: documents of the domain compared.
-    """
-
-    max_cost: float = Field(ge=0, le=1)
-    min_neighbour_overlap: float = Field(ge=0, le=1)
-    min_same_cosine: float = Field(ge=-1, le=1)
-    min_stale_overlap: float = Field(ge=0, le=1)
-    n_sample: int = Field(ge=2, le=20_000)
-    machine: Machine
 
 
 def linear_cka(before: Float32, after: Float32) -> float:
@@ -163,95 +133,3 @@ def alignment(queries: Float32, documents: Float32) -> float:
     Lower is closer (Wang and Isola 2020, arXiv 2005.10242).
     """
     return float(2 - 2 * np.einsum("ij,ij->i", queries, documents, dtype=np.float64).mean())
-
-
-@dataclass(frozen=True)
-class Cost:
-    """The largest relative loss on a general task, at least 0, and its measure ("" where nothing was lost)."""
-
-    largest: float
-    measure: str
-
-
-def general_cost(base: Figures, tuned: Figures) -> Cost:
-    """Returns the largest relative loss over the counted general tasks.
-
-    A task on which the base scores 0 or less has nothing to lose.
-
-    Args:
-        base: receipt of probe@base ({"<task>.<measure>": score}).
-        tuned: receipt of probe@tuned.
-
-    Raises:
-        BadInput: the receipts are not of the same tasks.
-    """
-    if list(base) != list(tuned):
-        odd = ", ".join(sorted(set(base) ^ set(tuned))) or "another order"
-        raise BadInput(f"drift: base and tuned were probed with different tasks ({odd}); run `dvc repro`")
-    losses = {key: (base[key] - tuned[key]) / base[key] for key in base if _is_counted(key, base) and base[key] > 0}
-    measure = max(losses, key=lambda key: losses[key], default="")
-    return Cost(losses[measure], measure) if measure and losses[measure] > 0 else Cost(0.0, "")
-
-
-def _is_counted(key: str, receipt: Figures) -> bool:
-    task, _, measure = key.partition(".")
-    return measure in COUNTED and bool(receipt[f"{task}.is_counted"])
-
-
-def is_drifted(figures: Figures, cost: Cost, params: DriftParams) -> bool:
-    """Tells whether general tasks lost too much, or general texts kept too few of their neighbours."""
-    return bool(
-        cost.largest > params.max_cost or figures["general.neighbour_overlap@10"] < params.min_neighbour_overlap
-    )
-
-
-def is_reindex_needed(figures: Figures, params: DriftParams) -> bool:
-    """Tells whether vectors of base and tuned must not be mixed in one index, by the domain's documents.
-
-    They may be mixed only if a document's two vectors are nearly equal, which thresholds on cosines need, and if a new
-    vector finds the same neighbours among old vectors as among new ones, which search needs. Similarity after a
-    rotation does not help a service, which does not rotate.
-    """
-    is_moved = figures["domain.same_cosine"] < params.min_same_cosine
-    return bool(is_moved or figures["domain.stale_overlap@10"] < params.min_stale_overlap)
-
-
-def drift_verdict(figures: Figures, cost: Cost, params: DriftParams) -> str:
-    """Three sentences: movement of the space, its consequence for an index, and the cost on general tasks."""
-    headline = "Drifted" if is_drifted(figures, cost, params) else "Not drifted"
-    return f"{headline}. {_movement(figures)} {_reindex(figures, params)} {_general(figures, cost, params)}"
-
-
-def _movement(figures: Figures) -> str:
-    domain, general = (figures[f"{texts}.neighbour_overlap@10"] for texts in ("domain", "general"))
-    if domain == general == 1 and figures["domain.same_cosine"] > 1 - 1e-6 < figures["general.same_cosine"]:
-        return "The space did not move."
-    return (
-        f"The space moved: of the 10 nearest neighbours {domain:.0%} are the same among the domain's documents and "
-        f"{general:.0%} among general texts."
-    )
-
-
-def _reindex(figures: Figures, params: DriftParams) -> str:
-    cosine, overlapping = figures["domain.same_cosine"], figures["domain.stale_overlap@10"]
-    measured = (
-        f"a document's old and new vectors have a mean cosine of {cosine:.2f}, tuned vectors find {overlapping:.0%} of "
-        f"their neighbours among the base's, and dev nDCG@10 over the base's vectors is "
-        f"{figures['stale_dev_ndcg@10']:.3f} instead of {figures['dev_ndcg@10']:.3f}"
-    )
-    if is_reindex_needed(figures, params):
-        return f"Re-index: vectors of the base cannot be mixed with the tuned encoder's ({measured})."
-    return f"No re-index needed: vectors of base and tuned can be mixed ({measured})."
-
-
-def _general(figures: Figures, cost: Cost, params: DriftParams) -> str:
-    if not cost.measure:
-        text = "General tasks: nothing was lost"
-    else:
-        within = "more than" if cost.largest > params.max_cost else "within"
-        text = f"General tasks: the largest loss is {cost.largest:.1%} ({cost.measure}), {within} the "
-        text += f"{params.max_cost:.1%} allowed"
-    kept = figures["general.neighbour_overlap@10"]
-    if kept < params.min_neighbour_overlap:
-        text += f"; but of the neighbours of general texts at least {params.min_neighbour_overlap:.0%} should be kept"
-    return f"{text}."

@@ -1,4 +1,4 @@
-"""Probe tasks: retrieval, semantic similarity, classification and clustering; reading their data and scoring them.
+"""Data of probe tasks: retrieval, semantic similarity, classification and clustering.
 
 Data is JSON Lines with one object per line: {"query", "passage"}, {"first", "second", "score"} or {"text", "label"};
 retrieval also takes a folder in BEIR's layout. Every problem of a file is reported with its line.
@@ -11,31 +11,36 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from scipy.stats import spearmanr
-from sklearn.cluster import KMeans
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import v_measure_score
-from sklearn.model_selection import RepeatedStratifiedKFold, cross_val_score
-from sklearn.neighbors import KNeighborsClassifier
-from threadpoolctl import threadpool_limits
 
 from attune.data.sources.beir import read_beir
 from attune.data.sources.files.lines import id_of, read_jsonl, shown, text_of
 from attune.errors import Problems
-from attune.evaluation.scoring.measures import measure
-from attune.retrieval.exact import top_k
-from attune.runtime.arrays import Float32, Float64, Int64
+from attune.runtime.arrays import Float64, Int64
 
 TaskType = Literal["retrieval", "similarity", "classification", "clustering"]
 
 
 @dataclass(frozen=True)
 class RetrievalData:
-    """Queries, documents, and judgments (n_judgments, 3): query row, document row, relevance."""
+    """Queries, documents, judgments (n_judgments, 3: query row, document row, relevance), and the queries' ids."""
 
     queries: list[str]
     documents: list[str]
     judgments: Int64
+    query_ids: list[str]
+
+    def items(self) -> list[tuple[str, str]]:
+        """Returns each query's id and its cluster: the first query with the same relevant documents.
+
+        Such queries ask for the same thing in other words, so they succeed or fail together.
+        """
+        relevant: list[set[int]] = [set() for _ in self.queries]
+        for query, row, grade in self.judgments:
+            if grade > 0:
+                relevant[query].add(int(row))
+        first: dict[frozenset[int], str] = {}
+        pairs = zip(self.query_ids, map(frozenset, relevant), strict=True)
+        return [(query_id, first.setdefault(rows, query_id)) for query_id, rows in pairs]
 
     def positives(self) -> list[tuple[str, str]]:
         """Returns the pairs of a query and a relevant document."""
@@ -49,6 +54,10 @@ class SimilarityData:
     first: list[str]
     second: list[str]
     scores: Float64
+
+    def items(self) -> list[tuple[str, str]]:
+        """Returns each pair's number, from 1, and its cluster: itself."""
+        return _numbers(len(self.first))
 
     @property
     def queries(self) -> list[str]:
@@ -68,6 +77,10 @@ class LabelledData:
     texts: list[str]
     labels: list[str]
 
+    def items(self) -> list[tuple[str, str]]:
+        """Returns each text's number, from 1, and its cluster: itself."""
+        return _numbers(len(self.texts))
+
     @property
     def queries(self) -> list[str]:
         """Texts encoded with the query prompt: all, as the authors of E5 advise for symmetric tasks."""
@@ -80,6 +93,10 @@ class LabelledData:
 
 
 TaskData = RetrievalData | SimilarityData | LabelledData
+
+
+def _numbers(n: int) -> list[tuple[str, str]]:
+    return [(str(number), str(number)) for number in range(1, n + 1)]
 
 
 def read_task(kind: TaskType, path: Path, min_per_label: int) -> TaskData:
@@ -107,7 +124,8 @@ def _retrieval(path: Path) -> RetrievalData:
         {text: row for row, text in enumerate(dict.fromkeys(side))} for side in zip(*pairs, strict=True)
     )
     judgments = [(queries[query], passages[passage], 1) for query, passage in pairs]
-    return RetrievalData(list(queries), list(passages), np.array(judgments, dtype=np.int64))
+    ids = [str(row + 1) for row in queries.values()]
+    return RetrievalData(list(queries), list(passages), np.array(judgments, dtype=np.int64), ids)
 
 
 def _beir(folder: Path) -> RetrievalData:
@@ -122,6 +140,7 @@ def _beir(folder: Path) -> RetrievalData:
         [query.text for query in queries],
         [f"{document.title} {document.text}".strip() for document in raw.documents],
         np.array([(query_rows[q], document_rows[d], grade) for q, d, grade in qrels], dtype=np.int64),
+        list(query_rows),
     )
 
 
@@ -185,78 +204,3 @@ def _score(where: str, record: dict[str, Any], problems: Problems) -> tuple[floa
 
 def _label(where: str, record: dict[str, Any], problems: Problems) -> tuple[str | None]:
     return (id_of(where, record, "label", problems),)
-
-
-def score_retrieval(queries: Float32, documents: Float32, judgments: Int64, threads: int) -> dict[str, float]:
-    """nDCG@10 and recall@10 of ranking all documents by cosine for each query.
-
-    Args:
-        queries: (n queries, dim), of length 1.
-        documents: (n documents, dim), of length 1.
-        judgments: (n_judgments, 3) query row, document row, relevance.
-        threads: CPU threads of FAISS; the ranking does not depend on it.
-    """
-    _, rows = top_k(queries, documents, 10, threads)
-    values = measure(rows, judgments)
-    return {name: float(values[name].mean()) for name in ("ndcg@10", "recall@10")}
-
-
-def score_similarity(first: Float32, second: Float32, scores: Float64) -> dict[str, float]:
-    """Spearman's rank correlation of the pairs' cosines with their grades; 0 where all cosines are equal.
-
-    Args:
-        first: (n pairs, dim), of length 1.
-        second: (n pairs, dim), the other text of each pair.
-        scores: (n pairs,) grades.
-    """
-    # 6 digits, as in retrieval: cosines that differ only by float32 error tie
-    cosines = np.einsum("ij,ij->i", first, second, dtype=np.float64).round(6)
-    return {"spearman": float(spearmanr(cosines, scores).statistic) if np.ptp(cosines) else 0.0}
-
-
-def score_classification(
-    vectors: Float32, labels: Sequence[str], n_neighbours: int, n_folds: int, n_repeats: int, seed: int
-) -> dict[str, float]:
-    """Accuracy of kNN and of logistic regression in repeated stratified cross-validation.
-
-    kNN tests the space as it is, by a vote of the nearest by cosine weighted by inverse distance; logistic regression
-    tests how well a linear layer separates the labels.
-
-    Args:
-        vectors: (n texts, dim), of length 1.
-        labels: (n texts) of the texts.
-        n_neighbours: votes in kNN; all texts of the other folds where those are fewer.
-        n_folds: of the cross-validation; each label needs at least as many texts.
-        n_repeats: repetitions with other folds, averaged, so that the result depends less on one draw.
-        seed: of the folds.
-    """
-    folds = RepeatedStratifiedKFold(n_splits=n_folds, n_repeats=n_repeats, random_state=seed)
-    smallest = len(labels) - -(-len(labels) // n_folds)
-    probes = {
-        "knn_accuracy": KNeighborsClassifier(min(n_neighbours, smallest), weights="distance", metric="cosine"),
-        "logistic_accuracy": LogisticRegression(C=10.0, max_iter=2000),
-    }
-    exact, truth = vectors.astype(np.float64), np.asarray(labels)
-    with threadpool_limits(1):
-        return {
-            name: float(cross_val_score(probe, exact, truth, cv=folds, scoring="accuracy").mean())
-            for name, probe in probes.items()
-        }
-
-
-def score_clustering(vectors: Float32, labels: Sequence[str], n_runs: int, seed: int) -> dict[str, float]:
-    """V-measure (Rosenberg and Hirschberg, 2007) of k-means with as many clusters as labels, averaged over runs.
-
-    The mean is reported because a single run, or the best of many, jumps between solutions at the smallest change of
-    the space.
-
-    Args:
-        vectors: (n texts, dim).
-        labels: (n texts) of the texts.
-        n_runs: of k-means, each from other starting points.
-        seed: of the first run; each further run adds 1.
-    """
-    exact = vectors.astype(np.float64)
-    with threadpool_limits(1):
-        runs = [KMeans(len(set(labels)), n_init=1, random_state=seed + run).fit(exact).labels_ for run in range(n_runs)]
-    return {"v_measure": float(np.mean([v_measure_score(labels, clusters) for clusters in runs]))}

@@ -2,7 +2,7 @@
 
 Measured on the domain's texts (a sample of the corpus, the dev queries) and on general texts (the probe's), from
 embeddings that earlier stages made: no encoder runs here. No test query or judgment is read; the sample of the corpus
-holds documents of every split.
+holds documents of every split. Losses on the probe's tasks are judged by their values per item.
 """
 
 from collections.abc import Mapping
@@ -10,18 +10,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from attune.errors import BadInput
 from attune.evaluation import drift as space
-from attune.evaluation.drift import DriftParams, drift_verdict, general_cost, is_drifted, is_reindex_needed
-from attune.evaluation.scoring.judgments import load_split
+from attune.evaluation.costs import PairedItems, task_cost
+from attune.evaluation.drift_verdict import (
+    DriftParams,
+    Losses,
+    drift_verdict,
+    is_decided,
+    is_drifted,
+    is_reindex_needed,
+    largest,
+)
+from attune.evaluation.scoring.judgments import Split, load_split
 from attune.evaluation.scoring.measures import measure
 from attune.evaluation.scoring.receipts import read_receipts
 from attune.retrieval.exact import top_k
 from attune.retrieval.vectors import load_embeddings
-from attune.runtime.arrays import Float32, Int64
+from attune.runtime.arrays import Float32
 from attune.stage import Receipt, run
-from attune.tables import CORPUS, read
+from attune.tables import CORPUS, PROBE_ITEMS, read
 
 SYSTEMS = ("base", "tuned")
 SAMPLE_SEED = 13  # of the sample of documents
@@ -69,7 +79,7 @@ def space_figures(texts: str, before: Float32, after: Float32) -> dict[str, floa
 
 
 def domain_figures(
-    params: DriftParams, documents: tuple[Float32, Float32], queries: tuple[Float32, Float32], judgments: Int64
+    params: DriftParams, documents: tuple[Float32, Float32], queries: tuple[Float32, Float32], dev: Split
 ) -> dict[str, float]:
     """Measures the domain's space, and dev nDCG@10 of tuned queries over the tuned and over the base's documents.
 
@@ -77,20 +87,21 @@ def domain_figures(
         params: of the stage.
         documents: (n_documents, dim) by base and by tuned.
         queries: (n_queries, dim) of dev, by base and by tuned.
-        judgments: (n_judgments, 3) query row, document row, relevance.
+        dev: the dev split.
     """
     random = np.random.default_rng(SAMPLE_SEED)
     n_documents = len(documents[0])
     rows = np.sort(random.choice(n_documents, size=min(params.n_sample, n_documents), replace=False))
     figures = space_figures("domain", documents[0][rows], documents[1][rows])
-    positives = judgments[judgments[:, 2] > 0]
+    positives = dev.judgments[dev.judgments[:, 2] > 0]
     for system, of_queries, of_documents in zip(SYSTEMS, queries, documents, strict=True):
         figures[f"domain.{system}_alignment"] = space.alignment(
             of_queries[positives[:, 0]], of_documents[positives[:, 1]]
         )
     for name, index in (("stale_dev_ndcg@10", documents[0]), ("dev_ndcg@10", documents[1])):
-        _, ranked = top_k(queries[1], index, 10, params.machine.threads)
-        figures[name] = float(measure(ranked, judgments)["ndcg@10"].mean())
+        scores, ranked = top_k(queries[1], index, 10 + dev.most_own_texts, params.machine.threads)
+        _, ranked = dev.without_own_texts(scores, ranked, 10)
+        figures[name] = float(measure(ranked, dev.judgments)["ndcg@10"].mean())
     return figures
 
 
@@ -105,24 +116,85 @@ def general_figures(probed: Path, receipt: Mapping[str, Any]) -> dict[str, float
     return figures
 
 
+def paired_items(probed: Path, receipt: Mapping[str, Any]) -> list[PairedItems]:
+    """Reads the values of base and tuned on the items of each counted task.
+
+    Args:
+        probed: holds the output of stage probe for each.
+        receipt: of probe@base, which tells what each task counts as.
+
+    Raises:
+        BadInput: a table is missing or damaged, or base and tuned were probed with different items.
+    """
+    base, tuned = (read(probed / system / "items.parquet", PROBE_ITEMS) for system in SYSTEMS)
+    if not base.drop("value").equals(tuned.drop("value")):
+        names = [set(frame["task"]) for frame in (base, tuned)]
+        odd = ", ".join(sorted(names[0] ^ names[1])) or "other items"
+        raise BadInput(f"drift: base and tuned were probed with different tasks ({odd}); run `dvc repro`")
+    frame = base.with_columns(tuned=tuned["value"], grade=pl.col("grade").fill_null(0.0))
+    return [
+        PairedItems(
+            task=str(task),
+            measure=rows["measure"][0],
+            counts_as=receipt[f"{task}.counts_as"],
+            clusters=rows["cluster"].to_numpy().astype(np.str_),
+            base=rows["value"].to_numpy(),
+            tuned=rows["tuned"].to_numpy(),
+            grades=rows["grade"].to_numpy(),
+        )
+        for (task,), rows in frame.group_by("task", maintain_order=True)
+    ]
+
+
+def cost_figures(losses: Losses) -> dict[str, float | str | bool]:
+    """Returns the figures of each task, then the largest losses, by key of the receipt."""
+    figures: dict[str, float | str | bool] = {}
+    for cost in losses.costs:
+        values: dict[str, float | str | bool] = {
+            "measure": cost.measure,
+            "cost": cost.cost,
+            "cost_low": cost.low,
+            "cost_high": cost.high,
+            "detectable_cost": cost.detectable,
+            "is_counted": losses.is_counted(cost),
+        }
+        figures |= {f"{cost.task}.{key}": value for key, value in values.items()}
+    for key, costs in (("largest_cost", losses.counted), ("largest_near_cost", losses.near_domain)):
+        worst = largest(costs)
+        figures |= {key: worst.cost if worst else 0.0, f"{key}_of": worst.name if worst else ""}
+    counts = {"n_counted_tasks": len(losses.counted), "n_near_domain_tasks": len(losses.near_domain)}
+    return figures | counts | {"near_domain.is_worse": bool(losses.worse_near_domain)}
+
+
 def drift(
-    params: DriftParams, prepared: Path, dev_split: Path, embeddings: Path, probed: Path, metrics: Path
+    params: DriftParams,
+    prepared: Path,
+    dev_split: Path,
+    embeddings: Path,
+    probed: Path,
+    metrics: Path,
+    confidence: float,
+    power: float,
 ) -> Receipt:
-    """Compares the spaces of base and tuned; the receipt is the only output."""
+    """Compares the spaces and the task scores of base and tuned; the receipt is the only output."""
     corpus = read(prepared / "corpus.parquet", CORPUS)
     dev = load_split(dev_split, corpus)
     documents = load_pair(embeddings, "corpus.npy", corpus.height, "the corpus")
     queries = load_pair(embeddings, "dev.npy", len(dev.texts), "the dev queries")
-    receipts = read_receipts(metrics, SYSTEMS, ())
-    figures = domain_figures(params, documents, queries, dev.judgments) | general_figures(probed, receipts["base"])
-    cost = general_cost(receipts["base"], receipts["tuned"])
-    return figures | {
-        "largest_cost": cost.largest,
-        "largest_cost_of": cost.measure,
-        "is_drifted": is_drifted(figures, cost, params),
-        "is_reindex_needed": is_reindex_needed(figures, params),
-        "verdict": drift_verdict(figures, cost, params),
-    }
+    receipt = read_receipts(metrics, ("base",), ())["base"]
+    costs = [task_cost(items, confidence, power) for items in paired_items(probed, receipt)]
+    losses = Losses([cost for cost in costs if cost], params.max_cost, confidence)
+    figures = domain_figures(params, documents, queries, dev) | general_figures(probed, receipt)
+    return (
+        figures
+        | cost_figures(losses)
+        | {
+            "is_drifted": is_drifted(figures, losses, params),
+            "is_decided": is_decided(figures, losses, params),
+            "is_reindex_needed": is_reindex_needed(figures, params),
+            "verdict": drift_verdict(figures, losses, params),
+        }
+    )
 
 
 if __name__ == "__main__":

@@ -1,28 +1,28 @@
-"""Scores an encoder on general tasks, which tuning must not harm, and on the user's own tasks.
+"""Scores an encoder on general tasks, which tuning must not harm, on tasks near the domain, and on the user's own.
 
 Base and tuned are scored alike on the same texts. Training and merging may only see other general text
-(data/general/practice.jsonl), so no task was trained on or used for a choice. Besides the scores, the embeddings of
-the general texts are written for stage drift, each text once.
+(data/general/practice.jsonl), so no task was trained on or used for a choice; merge chooses by the dev queries of the
+near-domain tasks, and their test queries are scored here. Besides the scores, two things are written for stage drift:
+each item's value on the counted tasks, and the embeddings of the general texts, each text once.
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
+import polars as pl
 import torch
 from pydantic import Field, StringConstraints, model_validator
 
 from attune.encoding.encoders import TorchEncoder, best_precision, load_torch
 from attune.errors import BadInput
-from attune.evaluation.probe import (
-    RetrievalData,
-    SimilarityData,
-    TaskData,
-    TaskType,
-    read_task,
+from attune.evaluation.probe import RetrievalData, SimilarityData, TaskData, TaskType, read_task
+from attune.evaluation.task_scores import (
+    TaskScores,
     score_classification,
     score_clustering,
     score_retrieval,
@@ -30,6 +30,7 @@ from attune.evaluation.probe import (
 )
 from attune.runtime.arrays import Float32, Int64
 from attune.stage import Machine, Out, Params, Receipt, run
+from attune.tables import PROBE_ITEMS, write
 
 # Data that dvc.yaml lists as dependencies (a test compares): a task elsewhere could change and leave a stale score.
 TRACKED = (
@@ -39,16 +40,24 @@ TRACKED = (
     "data/tasks",
 )
 SEED = 13  # of the folds and of k-means
+NEAR = "near_"  # begins the names of the tasks of data/near_domain
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
 
 
 class TaskParams(Params):
-    """One task: its type, the path of its data, and whether stage drift counts its losses and measures its texts."""
+    """A task of the parameters.
+
+    Attributes:
+        type: of the task.
+        path: of its data.
+        counts_as: general (stage drift counts a loss there, and measures the space on its texts), near_domain (stage
+            drift counts a loss there), or nothing (scored only).
+    """
 
     type: TaskType
     path: str = Field(min_length=1)
-    is_counted: bool
+    counts_as: Literal["general", "near_domain", "nothing"]
 
 
 class ProbeParams(Params):
@@ -62,9 +71,17 @@ class ProbeParams(Params):
     machine: Machine
 
     @model_validator(mode="after")
-    def _drift_has_texts(self) -> "ProbeParams":
-        if not any(task.is_counted for task in self.tasks.values()):
-            raise ValueError("no task has is_counted: true, but drift is measured on the texts of those; add one")
+    def _drift_has_texts_and_items(self) -> "ProbeParams":
+        if not any(task.counts_as == "general" for task in self.tasks.values()):
+            raise ValueError("no task has counts_as: general, but drift is measured on the texts of those; add one")
+        for name, task in self.tasks.items():
+            if task.type == "clustering" and task.counts_as != "nothing":
+                raise ValueError(
+                    f"tasks.{name}: got counts_as: {task.counts_as}, expected nothing: a clustering has no score per "
+                    "text, so the interval of its change is unknown"
+                )
+            if name.startswith(NEAR):
+                raise ValueError(f"tasks.{name}: {NEAR}* are the tasks of data/near_domain; choose another name")
         return self
 
 
@@ -81,11 +98,20 @@ class Encoded:
         return self.vectors[[self.row[text] for text in texts]]
 
 
-def read_tasks(params: ProbeParams) -> dict[str, TaskData]:
-    """Reads the data of all tasks, by name.
+@dataclass(frozen=True)
+class Task:
+    """A task that is scored: its type, what it counts as, and its data."""
+
+    type: TaskType
+    counts_as: str
+    data: TaskData
+
+
+def read_tasks(params: ProbeParams, near_domain: Path) -> dict[str, Task]:
+    """Reads the data of all tasks, by name: those of the parameters, then a retrieval task per folder of near_domain.
 
     Raises:
-        BadInput: a path is not one that DVC tracks, or its data is missing or malformed.
+        BadInput: a path is not one that DVC tracks, or the data of a task is missing or malformed.
     """
     for name, task in params.tasks.items():
         path = Path(os.path.normpath(task.path))
@@ -94,35 +120,56 @@ def read_tasks(params: ProbeParams) -> dict[str, TaskData]:
                 f"advanced.yaml: probe.tasks.{name}.path: got {task.path!r}, expected a path below data/tasks, which "
                 "DVC tracks, or a file of the probe in data/general; move the data there"
             )
-    return {name: read_task(task.type, Path(task.path), params.n_folds) for name, task in params.tasks.items()}
+    if not near_domain.is_dir():
+        raise BadInput(f"{near_domain}: not found, expected a folder per near-domain task; run `dvc repro` to make it")
+    own = {
+        name: Task(task.type, task.counts_as, read_task(task.type, Path(task.path), params.n_folds))
+        for name, task in params.tasks.items()
+    }
+    folders = sorted(path for path in near_domain.iterdir() if path.is_dir())
+    return own | {
+        f"{NEAR}{folder.name}": Task("retrieval", "near_domain", read_task("retrieval", folder, 1))
+        for folder in folders
+    }
 
 
-def score_task(
-    params: ProbeParams, kind: TaskType, task: TaskData, queries: Encoded, documents: Encoded
-) -> dict[str, float]:
-    """Returns the measures of one task, and `n`, its number of queries, pairs or texts."""
-    if isinstance(task, RetrievalData):
-        scores = score_retrieval(
-            queries.of(task.queries), documents.of(task.documents), task.judgments, params.machine.threads
+def score_task(params: ProbeParams, task: Task, queries: Encoded, documents: Encoded) -> TaskScores:
+    """Returns the measures of one task and the values of its items."""
+    data = task.data
+    if isinstance(data, RetrievalData):
+        return score_retrieval(
+            queries.of(data.queries), documents.of(data.documents), data.judgments, params.machine.threads
         )
-        return scores | {"n": len(task.queries)}
-    if isinstance(task, SimilarityData):
-        scores = score_similarity(queries.of(task.first), queries.of(task.second), task.scores)
-        return scores | {"n": len(task.first)}
-    vectors = queries.of(task.texts)
-    if kind == "clustering":
-        scores = score_clustering(vectors, task.labels, params.n_runs, SEED)
-    else:
-        settings = params.n_neighbours, params.n_folds, params.n_repeats, SEED
-        scores = score_classification(vectors, task.labels, *settings)
-    return scores | {"n": len(task.texts)}
+    if isinstance(data, SimilarityData):
+        return score_similarity(queries.of(data.first), queries.of(data.second), data.scores)
+    vectors = queries.of(data.texts)
+    if task.type == "clustering":
+        return score_clustering(vectors, data.labels, params.n_runs, SEED)
+    settings = params.n_neighbours, params.n_folds, params.n_repeats, SEED
+    return score_classification(vectors, data.labels, *settings)
+
+
+def items_table(tasks: Mapping[str, Task], scores: Mapping[str, TaskScores]) -> pl.DataFrame:
+    """Returns a row per item of each counted task, in the order of the data, as PROBE_ITEMS."""
+    frames = [pl.DataFrame(schema=dict(PROBE_ITEMS))]
+    for name, task in tasks.items():
+        values = scores[name].values
+        if task.counts_as == "nothing" or values is None:
+            continue
+        items, clusters = zip(*task.data.items(), strict=True)
+        grades = task.data.scores if isinstance(task.data, SimilarityData) else [None] * len(items)
+        columns = {"item": items, "cluster": clusters, "value": values, "grade": grades}
+        frame = pl.DataFrame(columns, schema_overrides={"grade": pl.Float64})
+        constants = pl.lit(name).alias("task"), pl.lit(next(iter(scores[name].measures))).alias("measure")
+        frames.append(frame.with_columns(constants).select(list(PROBE_ITEMS)))
+    return pl.concat(frames)
 
 
 def general_space(tasks: Iterable[TaskData], queries: Encoded, documents: Encoded) -> tuple[Float32, Int64]:
     """Returns the space that drift is measured on: each text of the tasks once, and pairs of query and document.
 
     Args:
-        tasks: the counted tasks.
+        tasks: the general tasks.
         queries: their texts encoded as queries.
         documents: their texts encoded as documents.
 
@@ -141,25 +188,25 @@ def general_space(tasks: Iterable[TaskData], queries: Encoded, documents: Encode
     return vectors, np.array([(row[q], row[d]) for q, d in pairs], dtype=np.int64).reshape(-1, 2)
 
 
-def probe(params: ProbeParams, model: Path, out: Out) -> Receipt:
-    """Scores an encoder on all tasks; writes general.npy and positives.npy, the space and its pairs for stage drift."""
+def probe(params: ProbeParams, model: Path, near_domain: Path, out: Out) -> Receipt:
+    """Scores an encoder on all tasks; writes items.parquet, general.npy and positives.npy for stage drift."""
     torch.set_num_threads(params.machine.threads)
-    tasks = read_tasks(params)
+    tasks = read_tasks(params, near_domain)
     precision = best_precision() if params.machine.precision == "auto" else params.machine.precision
     encoder = TorchEncoder(load_torch(model), precision, params.machine.batch_tokens)
-    queries = Encoded(chain.from_iterable(task.queries for task in tasks.values()), encoder.encode_query)
-    documents = Encoded(chain.from_iterable(task.documents for task in tasks.values()), encoder.encode_document)
-    vectors, pairs = general_space(
-        (task for name, task in tasks.items() if params.tasks[name].is_counted), queries, documents
-    )
+    queries = Encoded(chain.from_iterable(task.data.queries for task in tasks.values()), encoder.encode_query)
+    documents = Encoded(chain.from_iterable(task.data.documents for task in tasks.values()), encoder.encode_document)
+    general = (task.data for task in tasks.values() if task.counts_as == "general")
+    vectors, pairs = general_space(general, queries, documents)
+    scores = {name: score_task(params, task, queries, documents) for name, task in tasks.items()}
     out.mkdir(parents=True)
     np.save(out / "general.npy", vectors)
     np.save(out / "positives.npy", pairs)
-    receipt: dict[str, float | bool] = {"n_general_texts": len(vectors), "n_general_pairs": len(pairs)}
+    write(items_table(tasks, scores), out / "items.parquet", PROBE_ITEMS)
+    receipt: dict[str, float | str] = {"n_general_texts": len(vectors), "n_general_pairs": len(pairs)}
     for name, task in tasks.items():
-        scores = score_task(params, params.tasks[name].type, task, queries, documents)
-        receipt |= {f"{name}.{key}": value for key, value in scores.items()}
-        receipt[f"{name}.is_counted"] = params.tasks[name].is_counted
+        receipt |= {f"{name}.{measure}": value for measure, value in scores[name].measures.items()}
+        receipt |= {f"{name}.n": len(task.data.items()), f"{name}.counts_as": task.counts_as}
     return receipt
 
 
