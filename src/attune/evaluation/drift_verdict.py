@@ -1,0 +1,184 @@
+"""The verdict on drift: losses on general and near-domain tasks, movement of the space, and the need to re-index."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field
+
+from attune.evaluation.costs import TaskCost
+from attune.stage import Machine, Params
+
+Figures = Mapping[str, Any]  # a receipt, or the part of it that is known so far
+
+
+class DriftParams(Params):
+    """Thresholds of drift and of a re-index, and the size of the sample.
+
+    Attributes:
+        max_cost: drifted if a general task certainly loses, and loses more than this share of the base's score. A
+            general task that cannot detect such a loss is not counted.
+        min_neighbour_overlap: drifted if general texts keep less than this share of their 10 nearest neighbours.
+        min_same_cosine: re-index if the mean cosine of a document's vectors by base and by tuned is below this.
+        min_stale_overlap: re-index if tuned vectors find less than this share of their 10 nearest among base vectors.
+        n_sample: documents of the domain compared.
+    """
+
+    max_cost: float = Field(ge=0, le=1)
+    min_neighbour_overlap: float = Field(ge=0, le=1)
+    min_same_cosine: float = Field(ge=-1, le=1)
+    min_stale_overlap: float = Field(ge=0, le=1)
+    n_sample: int = Field(ge=2, le=20_000)
+    machine: Machine
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Relative losses on the tasks that count as general or as near the domain.
+
+    Attributes:
+        costs: of the tasks on which the base scores above 0.
+        max_cost: limit of the general tasks.
+        confidence: of the intervals.
+    """
+
+    costs: Sequence[TaskCost]
+    max_cost: float
+    confidence: float
+
+    @property
+    def general(self) -> list[TaskCost]:
+        """The general tasks."""
+        return [cost for cost in self.costs if cost.counts_as == "general"]
+
+    @property
+    def near_domain(self) -> list[TaskCost]:
+        """The near-domain tasks."""
+        return [cost for cost in self.costs if cost.counts_as == "near_domain"]
+
+    @property
+    def counted(self) -> list[TaskCost]:
+        """The general tasks that are counted."""
+        return [cost for cost in self.general if self.is_counted(cost)]
+
+    @property
+    def excessive(self) -> list[TaskCost]:
+        """The general tasks with a certain loss above the limit."""
+        return [cost for cost in self.general if self._is_excessive(cost)]
+
+    @property
+    def worse_near_domain(self) -> list[TaskCost]:
+        """The near-domain tasks with a certain loss, whatever its size."""
+        return [cost for cost in self.near_domain if cost.is_certain]
+
+    def is_counted(self, cost: TaskCost) -> bool:
+        """Tells whether a task says something: it detects a loss of max_cost, or it found a certain one that counts."""
+        found = cost.is_certain if cost.counts_as == "near_domain" else self._is_excessive(cost)
+        return found or cost.detectable <= self.max_cost
+
+    def _is_excessive(self, cost: TaskCost) -> bool:
+        return cost.is_certain and cost.cost > self.max_cost
+
+
+def largest(costs: Sequence[TaskCost]) -> TaskCost | None:
+    """Returns the task with the largest relative loss, or None where none lost anything."""
+    worst = max(costs, key=lambda cost: cost.cost, default=None)
+    return worst if worst and worst.cost > 0 else None
+
+
+def is_drifted(figures: Figures, losses: Losses, params: DriftParams) -> bool:
+    """Tells whether a general task lost too much, general texts lost their neighbours, or a near-domain task lost."""
+    is_moved = figures["general.neighbour_overlap@10"] < params.min_neighbour_overlap
+    return bool(losses.excessive or losses.worse_near_domain or is_moved)
+
+
+def is_decided(figures: Figures, losses: Losses, params: DriftParams) -> bool:
+    """Tells whether *not drifted* would be an answer: a general task could have found a loss of max_cost."""
+    return is_drifted(figures, losses, params) or bool(losses.counted)
+
+
+def is_reindex_needed(figures: Figures, params: DriftParams) -> bool:
+    """Tells whether vectors of base and tuned must not be mixed in one index, by the domain's documents.
+
+    They may be mixed only if a document's two vectors are nearly equal, which thresholds on cosines need, and if a new
+    vector finds the same neighbours among old vectors as among new ones, which search needs. Similarity after a
+    rotation does not help a service, which does not rotate.
+    """
+    is_moved = figures["domain.same_cosine"] < params.min_same_cosine
+    return bool(is_moved or figures["domain.stale_overlap@10"] < params.min_stale_overlap)
+
+
+def drift_verdict(figures: Figures, losses: Losses, params: DriftParams) -> str:
+    """Five sentences: result, movement of the space, need to re-index, losses on general and on near-domain tasks."""
+    if is_drifted(figures, losses, params):
+        headline = "Drifted"
+    else:
+        headline = "Not drifted" if is_decided(figures, losses, params) else "Undecided whether it drifted"
+    sentences = _movement(figures), _reindex(figures, params), _general(figures, losses, params), _near_domain(losses)
+    return " ".join([f"{headline}.", *sentences])
+
+
+def _movement(figures: Figures) -> str:
+    domain, general = (figures[f"{texts}.neighbour_overlap@10"] for texts in ("domain", "general"))
+    if domain == general == 1 and figures["domain.same_cosine"] > 1 - 1e-6 < figures["general.same_cosine"]:
+        return "The space did not move."
+    return (
+        f"The space moved: of the 10 nearest neighbours {domain:.0%} are the same among the domain's documents and "
+        f"{general:.0%} among general texts."
+    )
+
+
+def _reindex(figures: Figures, params: DriftParams) -> str:
+    cosine, overlapping = figures["domain.same_cosine"], figures["domain.stale_overlap@10"]
+    measured = (
+        f"a document's old and new vectors have a mean cosine of {cosine:.2f}, tuned vectors find {overlapping:.0%} of "
+        f"their neighbours among the base's, and dev nDCG@10 over the base's vectors is "
+        f"{figures['stale_dev_ndcg@10']:.3f} instead of {figures['dev_ndcg@10']:.3f}"
+    )
+    if is_reindex_needed(figures, params):
+        return f"Re-index: vectors of the base cannot be mixed with the tuned encoder's ({measured})."
+    return f"No re-index needed: vectors of base and tuned can be mixed ({measured})."
+
+
+def _general(figures: Figures, losses: Losses, params: DriftParams) -> str:
+    limit, text = f"the {losses.max_cost:.1%} allowed", "General tasks: "
+    if worst := largest(losses.excessive):
+        text += f"the largest loss is {_shown(worst, losses)}, more than {limit}"
+    elif losses.counted:
+        text += _none_above(losses.counted, losses)
+        if worst := largest(losses.counted):
+            text += f"; the largest is {_shown(worst, losses)}, within {limit}"
+    else:
+        text += f"no task detects a loss of {losses.max_cost:.1%} (drift.max_cost), so none is ruled out"
+    silent = [f"{cost.name} (from {cost.detectable:.1%})" for cost in losses.general if not losses.is_counted(cost)]
+    if silent:
+        text += f"; not counted, as only larger losses are detectable: {', '.join(silent)}"
+    kept = figures["general.neighbour_overlap@10"]
+    if kept < params.min_neighbour_overlap:
+        text += f"; but of the neighbours of general texts at least {params.min_neighbour_overlap:.0%} should be kept"
+    return f"{text}."
+
+
+def _near_domain(losses: Losses) -> str:
+    if not losses.near_domain:
+        return "Near-domain tasks: none, so the gain is measured on queries like those of training only."
+    if worse := losses.worse_near_domain:
+        lost = (f"{cost.name} {cost.base:.3f} -> {cost.tuned:.3f}, {_shown(cost, losses, '')}" for cost in worse)
+        return f"Near-domain tasks: tuned is worse than base ({'; '.join(lost)})."
+    text = _none_above(losses.near_domain, losses)
+    if worst := largest(losses.near_domain):
+        text += f"; the largest is {_shown(worst, losses)}, which may be chance"
+    return f"Near-domain tasks: {text}."
+
+
+def _none_above(costs: Sequence[TaskCost], losses: Losses) -> str:
+    """States the largest loss that the intervals leave open; a gain on every task is beyond that."""
+    widest = max(costs, key=lambda cost: cost.high)
+    if widest.high <= 0:
+        return f"tuned gains on each ({losses.confidence:.0%} intervals above 0)"
+    return f"no loss above {widest.high:.1%} found"
+
+
+def _shown(cost: TaskCost, losses: Losses, name: str | None = None) -> str:
+    name = f"{cost.name}, " if name is None else name
+    return f"{cost.cost:.1%} ({name}{losses.confidence:.0%} interval {cost.low:.1%} to {cost.high:.1%})"
