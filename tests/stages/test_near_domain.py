@@ -1,0 +1,230 @@
+"""Stage near_domain: what is asked and searched in each task, and what never gets into one."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attune.data.sources.beir import read_beir
+from attune.data.sources.raw import RawData
+from attune.data.typed_queries import typed
+from attune.errors import BadInput
+from attune.stage import Receipt
+from attune.stages import near_domain as stage
+from attune.stages.near_domain import (
+    AskedQueries,
+    NearDomainParams,
+    as_indexed,
+    capped,
+    document_ids,
+    near_domain,
+    repeats,
+)
+from attune.tables import (
+    CORPUS,
+    DOCUMENT_FORMS,
+    DOCUMENT_IDS,
+    PARAPHRASES,
+    QRELS,
+    SPLIT_QUERIES,
+    SPLITS,
+    Columns,
+    write,
+)
+
+N = 12  # documents of each split; document train3 answers query q-train3
+DOCUMENTS = {f"{name}{n}": f"def {name}{n}(x): return x" for name in SPLITS for n in range(N)}
+QUESTIONS = {f"q-{id_}": f"Returns the value number {id_} of everything that counts" for id_ in DOCUMENTS}
+FORMS = {id_: f'{text} """Gives some {id_} back"""' for id_, text in DOCUMENTS.items() if not id_.endswith("1")}
+
+
+def table(rows: Sequence[tuple[object, ...]], columns: Columns) -> pl.DataFrame:
+    return pl.DataFrame(rows, dict(columns), orient="row")
+
+
+def write_split(folder: Path, texts: dict[str, str], answers: dict[str, list[str]]) -> None:
+    rows = [(id_, text, id_, id_, "", "") for id_, text in texts.items()]
+    write(table(rows, SPLIT_QUERIES), folder / "queries.parquet", SPLIT_QUERIES)
+    judged = [(query, document, 2) for query, ids in answers.items() for document in ids]
+    write(table(judged, QRELS), folder / "qrels.parquet", QRELS)
+
+
+def run_stage(
+    root: Path,
+    n_documents: int = 20,
+    forms: dict[str, str] = FORMS,
+    paraphrases: dict[str, tuple[str, list[str]]] | None = None,
+    told_of_test: dict[str, tuple[str, list[str]]] | None = None,
+    documents: dict[str, set[str]] | None = None,
+) -> Receipt:
+    """Runs the stage on one document and one query each; returns its receipt."""
+    prepared, splits = root / "prepared", root / "splits"
+    corpus = [(id_, f"pkg.{id_}", text, id_, id_) for id_, text in DOCUMENTS.items()]
+    write(table(corpus, CORPUS), prepared / "corpus.parquet", CORPUS)
+    write(table(list(forms.items()), DOCUMENT_FORMS), prepared / "forms.parquet", DOCUMENT_FORMS)
+    rows = [(id_, text, ids) for id_, (text, ids) in (paraphrases or {}).items()]
+    write(table(rows, PARAPHRASES), prepared / "paraphrases.parquet", PARAPHRASES)
+    for name in SPLITS:
+        own = (documents or {}).get(name, {id_ for id_ in DOCUMENTS if id_.startswith(name)})
+        write(table([(id_,) for id_ in sorted(own)], DOCUMENT_IDS), splits / name / "documents.parquet", DOCUMENT_IDS)
+        texts = {id_: text for id_, text in QUESTIONS.items() if id_.startswith(f"q-{name}")}
+        write_split(splits / name, texts, {id_: [id_.removeprefix("q-")] for id_ in texts})
+    told = told_of_test or {}
+    write_split(
+        splits / "paraphrases", {i: text for i, (text, _) in told.items()}, {i: ids for i, (_, ids) in told.items()}
+    )
+    return near_domain(NearDomainParams(n_documents=n_documents), prepared, splits, 1, 0.8, root / "out")
+
+
+def read_task(root: Path, split: str, name: str) -> tuple[dict[str, str], dict[str, str], RawData]:
+    """Returns the queries and documents of a task by id, and all of it."""
+    raw = read_beir(root / "out" / split / name)
+    return {q.query_id: q.text for q in raw.queries}, {d.document_id: d.text for d in raw.documents}, raw
+
+
+def test_typed_queries_search_the_documents_as_they_are(tmp_path: Path) -> None:
+    """The split's own queries and grades; all relevant documents, and as many others as fit."""
+    receipt = run_stage(tmp_path, n_documents=20)
+    for split in ("dev", "test"):
+        queries, documents, raw = read_task(tmp_path, split, "as_typed")
+        assert queries == {id_: typed(t) for id_, t in QUESTIONS.items() if id_.startswith(f"q-{split}")}
+        assert [(q.query_id, q.document_id, q.relevance) for q in raw.qrels["all"]] == [
+            (id_, id_.removeprefix("q-"), 2) for id_ in sorted(queries)
+        ]
+        assert len(documents) == 20 and set(documents) >= {id_ for id_ in DOCUMENTS if id_.startswith(split)}
+        assert all(DOCUMENTS[id_] == text for id_, text in documents.items())
+        assert raw.documents[0].title == f"pkg.{raw.documents[0].document_id}"
+        assert (tmp_path / "out" / split / "as_typed" / "qrels" / f"{split}.tsv").is_file()
+        assert receipt[f"{split}.as_typed.n_queries"] == N and receipt[f"{split}.as_typed.n_documents"] == 20
+
+
+def test_dev_never_searches_the_test_documents(tmp_path: Path) -> None:
+    """Not even where all fit; test searches the whole corpus."""
+    run_stage(tmp_path, n_documents=1000)
+    allowed = {id_ for id_ in DOCUMENTS if not id_.startswith("test")}
+    assert set(read_task(tmp_path, "dev", "as_typed")[1]) == allowed
+    assert set(read_task(tmp_path, "test", "as_typed")[1]) == set(DOCUMENTS)
+
+
+def test_relevant_documents_are_there_even_if_no_others_fit(tmp_path: Path) -> None:
+    """With n_documents of 0."""
+    run_stage(tmp_path, n_documents=0)
+    assert set(read_task(tmp_path, "dev", "as_typed")[1]) == {id_ for id_ in DOCUMENTS if id_.startswith("dev")}
+
+
+def test_paraphrases_search_the_other_forms(tmp_path: Path) -> None:
+    """A document without another form keeps its own text; titles stay."""
+    told = {"p": ("Something else entirely", ["test2"])}
+    receipt = run_stage(tmp_path, n_documents=1000, told_of_test=told)
+    queries, documents, raw = read_task(tmp_path, "test", "as_indexed")
+    assert queries == {"p": "Something else entirely"}
+    assert documents == {id_: FORMS.get(id_, text) for id_, text in DOCUMENTS.items()}
+    assert {d.title for d in raw.documents} == {f"pkg.{id_}" for id_ in DOCUMENTS}
+    assert receipt["test.as_indexed.n_queries"] == 1 and receipt["test.as_indexed.n_documents"] == len(DOCUMENTS)
+
+
+def test_dev_asks_only_paraphrases_of_its_own_documents_that_are_new(tmp_path: Path) -> None:
+    """None that also means another split's document, or repeats a query of any split or a text of its document."""
+    others = {
+        "of train": ("An unheard-of question", ["train2"]),
+        "of two": ("Another unheard-of question", ["dev2", "test2"]),
+        "a query of train": (QUESTIONS["q-train3"], ["dev3"]),
+        "nearly one of test": (QUESTIONS["q-test4"].replace("everything", "anything"), ["dev4"]),
+        "in its document": ("return x", ["dev5"]),
+        "in its form": ("gives Some dev6 back!", ["dev6"]),
+    }
+    run_stage(tmp_path, paraphrases={**others, "good": ("What is so good", ["dev2", "dev3"])})
+    queries, _, raw = read_task(tmp_path, "dev", "as_indexed")
+    assert queries == {"good": "What is so good"}
+    assert [(q.document_id, q.relevance) for q in raw.qrels["all"]] == [("dev2", 1), ("dev3", 1)]
+
+
+def test_over_shared_documents_dev_asks_nothing_of_the_test_documents(tmp_path: Path) -> None:
+    """With split.by: query a document may be of all splits; what test knows it by stays unseen until then."""
+    shared = {"train": set(DOCUMENTS), "dev": {f"dev{n}" for n in range(N)} | {"test2"}}
+    told = {"both": ("An unheard-of question", ["test2"]), "own": ("What is so good", ["dev2"])}
+    run_stage(tmp_path, paraphrases=told, documents=shared)
+    assert set(read_task(tmp_path, "dev", "as_indexed")[0]) == {"own"}
+
+
+def test_a_task_without_queries_is_left_out(tmp_path: Path) -> None:
+    """Without forms, or without paraphrases, there is no as_indexed; the folders of dev and test are always there."""
+    told = {"p": ("Something else entirely", ["test2"])}
+    receipt = run_stage(tmp_path, forms={}, told_of_test=told)
+    assert [path.name for path in sorted((tmp_path / "out").glob("*/*"))] == ["as_typed", "as_typed"]
+    assert receipt["test.as_indexed.n_queries"] == receipt["test.as_indexed.n_documents"] == 0
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
+    """File by file."""
+    run_stage(tmp_path / "one")
+    run_stage(tmp_path / "two")
+    one, two = (
+        {
+            path.relative_to(tmp_path / name).as_posix(): path.read_bytes()
+            for path in (tmp_path / name / "out").rglob("*.*")
+        }
+        for name in ("one", "two")
+    )
+    assert one == two and one
+
+
+def test_a_missing_table_is_one_line(tmp_path: Path) -> None:
+    """The message names the file and what makes it."""
+    with pytest.raises(BadInput, match=r"corpus\.parquet: not found; run `dvc repro`"):
+        near_domain(NearDomainParams(n_documents=5), tmp_path, tmp_path, 1, 0.8, tmp_path / "out")
+
+
+@pytest.mark.parametrize("change", [{"n_documents": -1}, {"n_documents": 1, "n_queries": 1}, {}])
+def test_a_parameter_out_of_range_is_refused(change: dict[str, int]) -> None:
+    """Also an unknown or a missing one."""
+    with pytest.raises(ValueError, match="1 validation error"):
+        NearDomainParams.model_validate(change)
+
+
+@pytest.mark.parametrize(
+    ("text", "document", "expected"),
+    [
+        ("Sum of `x`.", "It is the sum of\n    x, and", True),
+        ("sum of x", "sums of x", False),
+        ("sum of x", "sum of xs", False),
+        ("sum of x", "", False),
+    ],
+)
+def test_a_text_repeats_a_document_word_for_word(text: str, document: str, expected: bool) -> None:
+    """Whole words; neither case, markup nor line breaks count."""
+    assert repeats(text, document) is expected
+
+
+ASKED = st.dictionaries(
+    st.integers(0, 50).map(lambda n: f"q{n}"),
+    st.sets(st.integers(0, 20).map(lambda n: f"d{n}"), max_size=3),
+    max_size=30,
+)
+
+
+@given(ASKED, st.sets(st.integers(0, 20).map(lambda n: f"d{n}")), st.integers(0, 25))
+def test_a_task_is_complete_and_of_bounded_size(answers: dict[str, set[str]], allowed: set[str], n: int) -> None:
+    """Queries have only allowed answers, and every answer is among the documents, of which there are as many as fit."""
+    asked = AskedQueries(
+        {id_: id_ for id_ in answers}, {id_: dict.fromkeys(ids, 1) for id_, ids in answers.items() if ids}
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "MAX_QUERIES", 5)
+        task = capped(asked, allowed)
+    fitting = {id_ for id_, ids in answers.items() if ids and ids <= allowed}
+    assert set(task.texts) == set(task.relevant) <= fitting and len(task.texts) == min(5, len(fitting))
+    searched = {f"d{number}" for number in range(21)}
+    needed = set().union(*task.relevant.values())
+    ids = document_ids(task, searched, n)
+    assert needed <= set(ids) <= searched and len(ids) == len(set(ids)) == max(len(needed), min(n, len(searched)))
+
+
+def test_forms_of_other_documents_alone_make_no_task() -> None:
+    """The relevant documents would be read as they are: the paraphrases' own test."""
+    asked = AskedQueries({"p": "what is new"}, {"p": {"d1": 1}})
+    assert as_indexed(asked, {"d2": "other"}).texts == {}
+    assert as_indexed(asked, {"d1": "other"}).texts == {"p": "what is new"}
