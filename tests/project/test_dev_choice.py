@@ -1,13 +1,16 @@
 """The bench of dev's choices: agreement of two corpora by hand, and corpora that hold one another."""
 
 import math
+import shutil
+from argparse import Namespace
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from attune.tables import CORPUS, DOCUMENT_IDS, OWN_TEXTS, QRELS, SPLIT_QUERIES, write
-from bench.parts.dev_choice import agreement, dev_tasks
+from bench.parts.dev_choice import agreement, dev_tasks, measure
+from bench.section import ROOT
 
 
 def test_agreement_by_hand() -> None:
@@ -24,6 +27,20 @@ def test_a_corpus_in_which_all_encoders_score_the_same_has_no_rank_correlation()
     assert math.isnan(own.spearman) and math.isnan(own.kendall)
 
 
+def write_splits(folder: Path) -> None:
+    """Writes one document of dev, 20 of train and one of test; dev has one query."""
+    ids = ["d0", *(f"t{i}" for i in range(20)), "of test"]
+    columns = {"document_id": ids, "title": [""] * 22, "text": ids, "duplicate_of": ids, "cluster_id": ids}
+    write(pl.DataFrame(columns, schema=CORPUS), folder / "data/prepared/corpus.parquet", CORPUS)
+    dev, train = folder / "data/splits/dev", folder / "data/splits/train"
+    row = dict.fromkeys(SPLIT_QUERIES, "") | {"query_id": "q0", "text": "one"}
+    write(pl.DataFrame([row], schema=dict(SPLIT_QUERIES)), dev / "queries.parquet", SPLIT_QUERIES)
+    write(pl.DataFrame([("q0", "d0", 1)], QRELS, orient="row"), dev / "qrels.parquet", QRELS)
+    write(pl.DataFrame({"document_id": ["d0"]}), dev / "documents.parquet", DOCUMENT_IDS)
+    write(pl.DataFrame(schema=dict(OWN_TEXTS)), dev / "own_texts.parquet", OWN_TEXTS)
+    write(pl.DataFrame({"document_id": ids[1:21]}), train / "documents.parquet", DOCUMENT_IDS)
+
+
 @pytest.mark.parametrize(
     ("sizes", "documents", "expected"),
     [
@@ -35,17 +52,30 @@ def test_each_corpus_holds_the_smaller_ones(
     tmp_path: Path, sizes: list[int], documents: int | None, expected: dict[str, int]
 ) -> None:
     """One document of dev and 20 of train; sizes beyond what is allowed are left out, the last is all of it."""
-    ids = ["d0", *(f"t{i}" for i in range(20)), "of test"]
-    columns = {"document_id": ids, "title": [""] * 22, "text": ids, "duplicate_of": ids, "cluster_id": ids}
-    write(pl.DataFrame(columns, schema=CORPUS), tmp_path / "data/prepared/corpus.parquet", CORPUS)
-    dev, train = tmp_path / "data/splits/dev", tmp_path / "data/splits/train"
-    row = dict.fromkeys(SPLIT_QUERIES, "") | {"query_id": "q0", "text": "one"}
-    write(pl.DataFrame([row], schema=dict(SPLIT_QUERIES)), dev / "queries.parquet", SPLIT_QUERIES)
-    write(pl.DataFrame([("q0", "d0", 1)], QRELS, orient="row"), dev / "qrels.parquet", QRELS)
-    write(pl.DataFrame({"document_id": ["d0"]}), dev / "documents.parquet", DOCUMENT_IDS)
-    write(pl.DataFrame(schema=dict(OWN_TEXTS)), dev / "own_texts.parquet", OWN_TEXTS)
-    write(pl.DataFrame({"document_id": ids[1:21]}), train / "documents.parquet", DOCUMENT_IDS)
+    write_splits(tmp_path)
     tasks = dev_tasks(tmp_path, sizes, documents)
     assert {name: len(task.corpus) for name, task in tasks.items()} == expected
     corpora = [set(task.corpus) for task in tasks.values()]
     assert corpora[0] < corpora[1] < corpora[2] and "of test" not in corpora[2]
+
+
+def test_the_tables_have_a_row_per_encoder_and_per_corpus(
+    tmp_path: Path, tiny_encoder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three encoders with the base's weights score the same everywhere, so the first is chosen and loses nothing."""
+    write_splits(tmp_path)
+    for name in ("params.yaml", "advanced.yaml"):
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    for name in ("base", "rounds/r1/13"):
+        shutil.copytree(tiny_encoder, tmp_path / "models" / name)
+    options = {"shares": [0.0, 1.0], "encoders": [tiny_encoder], "sizes": [0, 5], "documents": None}
+    measure(Namespace(folder=tmp_path, **options))
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.split(" | ") for line in lines if line.startswith("| ") and "---" not in line]
+    assert [row[0] for row in rows[1:4]] == ["| share 0", "| share 1", f"| {tiny_encoder.name}"]
+    assert rows[1][1:] == rows[2][1:] == rows[3][1:]
+    assert [row[:3] for row in rows[5:]] == [
+        ["| dev's own: 1", "share 0", "0.0000"],
+        ["| dev's own + 5: 6", "share 0", "0.0000"],
+        ["| all allowed: 21", "share 0", "0.0000"],
+    ]
