@@ -1,8 +1,6 @@
 """Batches in which all other rows are true negatives, as far as judgments can tell, in an order that a seed decides."""
 
-from collections import deque
-from collections.abc import Iterator, Sequence
-from itertools import chain, cycle, islice
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,12 +12,13 @@ from transformers import TrainerCallback, TrainerState
 from attune.encoding import processes
 from attune.errors import BadInput
 from attune.stage import named
-from attune.tuning.training.conflicts import Batch, BatchingKeys
+from attune.tuning.training.conflicts import Batch, BatchingKeys, Judgments, WaitingRows
 
 WINDOW = 16  # batches whose rows are sorted by length together: enough to save padding, few enough to stay random
 # Rows that are tried for each place of a batch, at most, so that the work is linear in the rows. Sparse judgments need
-# two or three; sixty-four fill batches even where a document answers a third of all queries.
-TRIES = 64
+# two or three; these fill batches even where a document answers a third of all queries.
+TRIES = 256
+FIRST_TRIED = 2  # rows per place that are tried at once; twice as many when they were refused
 
 
 class PairBatchSampler(DefaultBatchSampler):
@@ -34,6 +33,7 @@ class PairBatchSampler(DefaultBatchSampler):
         super().__init__(dataset, **settings)
         self.keys = keys
         self.lengths = np.asarray(keys.lengths)
+        self.judgments = Judgments(keys)
 
     def __len__(self) -> int:
         """Returns the number of batches per epoch: at least one, even of fewer rows than a batch."""
@@ -44,7 +44,7 @@ class PairBatchSampler(DefaultBatchSampler):
         random = np.random.default_rng([self.seed, self.epoch])
         rows = self.keys.draw(random)
         order, fillers = self._order(random, rows), random.permutation(rows)
-        batches = self._fill(order.tolist(), fillers.tolist())
+        batches = self._fill(order, fillers)
         for index in random.permutation(len(batches)):
             yield batches[index]
 
@@ -56,7 +56,7 @@ class PairBatchSampler(DefaultBatchSampler):
         windows = [drawn[start : start + width] for start in range(0, len(drawn), width)]
         return np.concatenate([*(window[np.argsort(self.lengths[window], kind="stable")] for window in windows), spare])
 
-    def _fill(self, order: Sequence[int], fillers: Sequence[int]) -> list[list[int]]:
+    def _fill(self, order: NDArray[np.int64], fillers: NDArray[np.int64]) -> list[list[int]]:
         """Fills one batch after another: with rows that earlier batches refused, then new ones, then any that fit.
 
         Args:
@@ -64,23 +64,39 @@ class PairBatchSampler(DefaultBatchSampler):
             fillers: the same rows in another order, for batches that would stay unfilled.
         """
         batches: list[list[int]] = []
-        new, any_row, waiting = iter(order), cycle(fillers), deque[int]()
-        n_tries = min(TRIES * int(self.batch_size), len(order))
+        waiting, n_new, n_fillers = WaitingRows(len(order)), 0, 0
+        limit = min(TRIES * int(self.batch_size), len(order))
         for _ in range(len(self)):
-            batch = Batch(self.keys)
-            waited = (waiting.popleft() for _ in range(len(waiting)))
-            waiting.extend(self._add(batch, islice(chain(waited, new), n_tries)))
-            self._add(batch, islice(any_row, n_tries))
+            batch = Batch(self.judgments)
+            waited, refused = self._add(batch, waiting.next(limit))
+            waiting.remove(waited)
+            n_tried, also_refused = self._add(batch, order[n_new : n_new + limit - waited])
+            n_new += n_tried
+            waiting.append(np.concatenate([refused, also_refused]))
+            if len(batch.rows) < self.batch_size:
+                n_fillers += self._add(batch, fillers.take(np.arange(n_fillers, n_fillers + limit), mode="wrap"))[0]
             batches.append(batch.rows)
         return batches
 
-    def _add(self, batch: Batch, rows: Iterator[int]) -> list[int]:
-        """Adds rows until the batch is full; returns those that it refused."""
-        refused = []
-        while len(batch.rows) < self.batch_size and (row := next(rows, None)) is not None:
-            if not batch.add(row):
-                refused.append(row)
-        return refused
+    def _add(self, batch: Batch, rows: NDArray[np.int64]) -> tuple[int, NDArray[np.int64]]:
+        """Adds rows until the batch is full.
+
+        Returns:
+            The number of rows that were tried, and those of them that the batch refused.
+        """
+        n_tried, width, refused = 0, FIRST_TRIED * int(self.batch_size), [rows[:0]]
+        while len(batch.rows) < self.batch_size and n_tried < len(rows):
+            tried = rows[n_tried : n_tried + width]
+            is_added = np.zeros(len(tried), bool)
+            end = len(tried)
+            for place in np.flatnonzero(batch.accepts(tried)).tolist():
+                is_added[place] = batch.add(int(tried[place]))
+                if len(batch.rows) == self.batch_size:
+                    end = place + 1
+                    break
+            refused.append(tried[:end][~is_added[:end]])
+            n_tried, width = n_tried + end, 2 * width
+        return n_tried, np.concatenate(refused)
 
 
 def batch_fills(keys: BatchingKeys, batch_size: int, seed: int, n_steps: int) -> list[float]:

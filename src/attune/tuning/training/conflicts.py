@@ -65,6 +65,28 @@ class BatchingKeys:
         return np.sort(order[place < self.max_pairs_per_query])
 
 
+class Judgments:
+    """Judgments of the rows as arrays, so that a thousand rows are tried at once.
+
+    Args:
+        keys: of all rows.
+    """
+
+    def __init__(self, keys: BatchingKeys) -> None:
+        self.near_groups = np.asarray(keys.near_groups)
+        # rows with fewer documents than the most repeat their first
+        n_columns = max(map(len, keys.documents))
+        self.documents = np.array([(*own, *own[:1] * (n_columns - len(own))) for own in map(tuple, keys.documents)])
+        self.relevant = [np.fromiter(own, np.int64, len(own)) for own in keys.relevant]
+        pairs = np.concatenate([self.documents.ravel(), *self.relevant])
+        self.n_documents = 1 + int(pairs.max())
+        near_groups = np.repeat(np.arange(len(self.relevant)), [len(own) for own in self.relevant])
+        judged = np.concatenate([np.empty(0, np.int64), *self.relevant])
+        starts = np.cumsum(np.bincount(judged, minlength=self.n_documents))[:-1]
+        # for each document, the near_groups that it is relevant to
+        self.near_groups_of = np.split(near_groups[np.argsort(judged, kind="stable")], starts)
+
+
 class Batch:
     """Rows that are negatives of each other, as far as is judged.
 
@@ -72,26 +94,56 @@ class Batch:
     query that reads the same, or if their queries read the same.
 
     Args:
-        keys: of all rows.
+        judgments: of all rows.
     """
 
-    def __init__(self, keys: BatchingKeys) -> None:
-        self.keys = keys
+    def __init__(self, judgments: Judgments) -> None:
+        self.judgments = judgments
         self.rows: list[int] = []
-        self.near_groups: set[int] = set()
-        self.documents: set[int] = set()
-        self.relevant: set[int] = set()
+        # those whose rows conflict with the batch
+        self.near_groups = np.zeros(len(judgments.relevant), bool)
+        self.documents = np.zeros(judgments.n_documents, bool)
+
+    def accepts(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Says of each row if it conflicts with no row of the batch: (n rows,) -> (n rows,)."""
+        is_refused: NDArray[np.bool_] = self.documents[self.judgments.documents[rows]].any(axis=1)
+        is_refused |= self.near_groups[self.judgments.near_groups[rows]]
+        return ~is_refused
 
     def add(self, row: int) -> bool:
         """Adds the row unless it conflicts with a row of the batch; says if it was added."""
-        near_group, documents = self.keys.near_groups[row], self.keys.documents[row]
-        relevant = self.keys.relevant[near_group]
-        if near_group in self.near_groups or not self.relevant.isdisjoint(documents):
-            return False
-        if not self.documents.isdisjoint(relevant):
+        near_group, documents = self.judgments.near_groups[row], self.judgments.documents[row]
+        if self.near_groups[near_group] or self.documents[documents].any():
             return False
         self.rows.append(row)
-        self.near_groups.add(near_group)
-        self.documents.update(documents)
-        self.relevant.update(relevant)
+        self.near_groups[near_group] = True
+        for document in documents.tolist():
+            self.near_groups[self.judgments.near_groups_of[document]] = True
+        self.documents[self.judgments.relevant[near_group]] = True
         return True
+
+
+class WaitingRows:
+    """Queue of rows that found no place yet.
+
+    Args:
+        n: most rows that it can hold.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.ring = np.zeros(n, np.int64)
+        self.first, self.n = 0, 0
+
+    def next(self, n: int) -> NDArray[np.int64]:
+        """Returns the first n rows, or all where there are fewer."""
+        return self.ring.take(np.arange(self.first, self.first + min(n, self.n)), mode="wrap")
+
+    def remove(self, n: int) -> None:
+        """Removes the first n rows."""
+        self.first, self.n = self.first + n, self.n - n
+
+    def append(self, rows: NDArray[np.int64]) -> None:
+        """Appends rows."""
+        end = self.first + self.n
+        self.ring.put(np.arange(end, end + len(rows)), rows, mode="wrap")
+        self.n += len(rows)
