@@ -134,7 +134,7 @@ class Data:
         write(pl.DataFrame(negatives, NEGATIVES, orient="row"), train / "negatives.parquet", NEGATIVES)
         own_texts = [(name("q", query), ids[row]) for query, rows in enumerate(self.own_texts) for row in rows]
         write(pl.DataFrame(own_texts, OWN_TEXTS, orient="row"), train / "own_texts.parquet", OWN_TEXTS)
-        (folder / "embeddings").mkdir()
+        (folder / "embeddings").mkdir(parents=True)
         np.save(folder / "embeddings" / "corpus.npy", self.vectors)
         np.save(folder / "embeddings" / "train.npy", self.query_vectors)
         return {"prepared": folder / "prepared", "train": train, "embeddings": folder / "embeddings"}

@@ -32,7 +32,7 @@ from attune.tables import NEGATIVE_SAMPLE, TRIPLETS, read
 def test_no_setting_lets_an_answer_through(
     seed: int, share: float, max_share: float, margin: float, same_query: float, first_rank: int, n: int
 ) -> None:
-    """No positive, none of its cluster, no answer of the same query, no mined one above a limit; equal bytes twice."""
+    """No answer, none of a query that reads or means the same, no mined one above a limit; equal bytes twice."""
     data = Data.random(seed)
     params = mine_params(n_negatives=n, lexical_share=share, max_share_of_positive=max_share, min_margin=margin)
     params = params.model_copy(update={"same_query": same_query, "first_rank": first_rank, "n_sample": 1000})
@@ -50,8 +50,9 @@ def test_no_setting_lets_an_answer_through(
     for query, rows in enumerate(negatives):
         assert len(rows) == len(set(rows)) == n
         assert not set(rows) & (set(data.positives[query]) | data.answers_of_similar_queries(query, same_query))
-        assert set(rows) <= set(data.train_rows_outside(query))
-    assert sample.height == receipt["n_kept"] + receipt["n_filled_at_random"] == n * len(negatives)
+        assert set(rows) <= set(data.allowed_rows(query))
+    n_mined = receipt["n_kept"] + receipt["n_kept_from_deeper"]
+    assert sample.height == n_mined + receipt["n_filled_at_random"] == n * len(negatives)
     for query_id, row, score, source in sample.select(
         "query_id", "negative_id", "negative_score", "source"
     ).iter_rows():
@@ -64,7 +65,7 @@ def test_no_setting_lets_an_answer_through(
 
 
 def test_answers_of_the_same_query_are_counted_and_left_out(tmp_path: Path) -> None:
-    """same_query rejects answers of similar queries in other clusters, which are mined without the rule."""
+    """same_query rejects answers of queries with the same meaning, which are mined without the rule."""
     data = Data.random(7)
     (tmp_path / "off").mkdir()
     (tmp_path / "on").mkdir()
@@ -72,7 +73,7 @@ def test_answers_of_the_same_query_are_counted_and_left_out(tmp_path: Path) -> N
     _, on = run_mine(data, tmp_path / "on", mine_params(same_query=0.75))
     assert off["n_same_query"] == 0
     expected = sum(
-        row in data.answers_of_similar_queries(query, 0.75) and data.clusters[row] != data.cluster_of(query)
+        row in data.answers_of_similar_queries(query, 0.75) - data.never_negatives(query)
         for query in range(len(data.positives))
         for row in data.ranked(query, 6)
     )
@@ -94,7 +95,7 @@ def test_half_of_the_negatives_share_words_with_their_query(tmp_path: Path) -> N
 def test_the_sample_shows_negatives_beside_the_lowest_positive(tmp_path: Path) -> None:
     """A large sample holds every negative, the user's own included, with titles and scores."""
     data = Data.random(7)
-    own = data.train_rows_outside(0)[:2]
+    own = data.allowed_rows(0)[:2]
     run_mine(data, tmp_path, mine_params(n_sample=1000), {0: own})
     sample = read(tmp_path / "mined" / "sample.parquet", NEGATIVE_SAMPLE)
     triplets = read(tmp_path / "mined" / "triplets.parquet", TRIPLETS).unique("query_id").explode("negative_ids")
@@ -188,9 +189,7 @@ def test_with_a_reranker_the_rules_use_its_scores(tmp_path: Path, rerankers: Pat
         scores = sigmoids(rerankers / "score", [(queries[query], text) for text in documents])
         limit = 0.9 * min(scores[row] for row in positives)
         allowed = [
-            row
-            for row in data.ranked(query, 6)
-            if data.clusters[row] != data.cluster_of(query) and scores[row] <= limit
+            row for row in data.ranked(query, 6) if row not in data.never_negatives(query) and scores[row] <= limit
         ][:2]
         n_kept += len(allowed)
         assert negatives[name("q", query)][: len(allowed)] == [name("d", row) for row in allowed]
