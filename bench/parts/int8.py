@@ -36,7 +36,7 @@ from attune.runtime.arrays import Int64
 from attune.runtime.manifest import MANIFEST
 from attune.stage import fail, load_params, write_json
 from attune.stages.export import ExportParams, build_manifest, load_encoder
-from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, TRIPLETS, full_texts, read
+from attune.tables import CORPUS, QRELS, SPLIT_QUERIES, TRIPLETS, full_texts, read
 from bench.rivals.fastembed_process import Seconds, fastembed
 
 MODEL, DATA, SHOWN = Path("models/tuned"), Path("data"), "onnx/shown.onnx"
@@ -84,7 +84,7 @@ def task(n: int) -> tuple[list[str], list[str], Int64]:
     others = corpus.join(qrels, on="document_id", how="anti", maintain_order="left")
     others = others.sample(min(max(n - answers.height, 0), others.height), seed=13)
     documents = pl.concat([answers, others]).with_row_index("document_row")
-    queries = read(DATA / "splits/dev/queries.parquet", CLUSTERED_QUERIES).with_row_index("query_row")
+    queries = read(DATA / "splits/dev/queries.parquet", SPLIT_QUERIES).with_row_index("query_row")
     rows = qrels.join(queries, on="query_id").join(documents, on="document_id")
     judgments = rows.select(pl.col("query_row", "document_row", "relevance").cast(pl.Int64)).to_numpy()
     return queries["text"].to_list(), full_texts(documents), judgments

@@ -56,8 +56,11 @@ def mining_input(
     queries: Vectors, documents: Vectors, answers: NDArray[np.int64], texts: tuple[list[str], list[str]]
 ) -> MiningInput:
     """Returns the input of stage mine for a corpus without near-duplicates."""
-    rows, none = np.arange(len(documents)), np.empty(0, dtype=np.int64)
-    return MiningInput(*texts, queries, documents, answers, rows, rows, rows, _pairs(answers), Pairs(none, none))
+    rows, none = np.arange(len(documents)), Pairs(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+    groups = np.arange(len(queries))
+    return MiningInput(
+        *texts, queries, documents, groups, rows, rows, _pairs(answers), own_texts=none, own_negatives=none
+    )
 
 
 def _pairs(answers: NDArray[np.int64]) -> Pairs:

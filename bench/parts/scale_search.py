@@ -54,12 +54,12 @@ def mine(corpus: np.ndarray, queries: np.ndarray, answers: np.ndarray) -> None:
     no_negatives = Pairs(np.empty(0, np.int64), np.empty(0, np.int64))
     machine = Machine(threads=THREADS, precision="auto", batch_tokens=4096)
     params = MineParams(
-        n_negatives=1, max_own_negatives=0, lexical_share=0, depth=50, index="flat", first_rank=0,
+        n_negatives=1, lexical_share=0, depth=50, index="flat", first_rank=0,
         max_share_of_positive=0.95, min_margin=0, same_query=0.95, reranker="", n_sample=0, machine=machine,
     )  # fmt: skip
     positives = Pairs(query_rows, answers)
-    rows = document_rows
-    data = MiningInput([], [], queries, corpus, answers, rows, rows, rows, positives, no_negatives)
+    rows, none = document_rows, no_negatives
+    data = MiningInput([], [], queries, corpus, query_rows, rows, rows, positives, own_texts=none, own_negatives=none)
     mine_negatives(data, params, cosines(queries, corpus))
 
 
