@@ -195,7 +195,7 @@ def _raw(reader: Callable[..., pl.DataFrame], path: Path, columns: Columns, **op
     try:
         return reader(path, schema=dict(columns), **options)
     except pl.exceptions.PolarsError as error:
-        raise BadInput(f"{path}: not what collect writes ({error}); delete data/raw and run `dvc repro`") from None
+        raise BadInput(f"{path}: not what its stage writes ({error}); delete it and run `dvc repro`") from None
 
 
 def read(path: Path, columns: Columns) -> pl.DataFrame:

@@ -14,7 +14,20 @@ from attune.stage import all_params
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src"
 STAGES = (
-    *("base", "collect", "prepare", "split", "embed", "audit", "mine", "train", "merge", "export", "evaluate"),
+    *(
+        "base",
+        "collect",
+        "prepare",
+        "split",
+        "near_domain",
+        "embed",
+        "audit",
+        "mine",
+        "train",
+        "merge",
+        "export",
+        "evaluate",
+    ),
     *("seeds", "probe", "drift", "report", "release"),
 )
 EXACT = ("base", "embed", "train", "merge", "export", "probe")  # a needless re-run would cost minutes
