@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from attune.tuning.training.batches import TRIES, PairBatchSampler, batch_fills
-from attune.tuning.training.conflicts import Batch, BatchingKeys
+from attune.tuning.training.batches import FIRST_TRIED, TRIES, PairBatchSampler, batch_fills
+from attune.tuning.training.conflicts import Batch, BatchingKeys, Judgments, WaitingRows
 
 CRANFIELD = Path(
     os.environ.get("ATTUNE_DATASETS", Path(__file__).parents[2].parent / "shared" / "datasets"), "cranfield"
@@ -135,8 +136,9 @@ def test_two_rows_conflict_by_hand(
     relevant = [frozenset({0, 5}), frozenset({1, 6})]
     for rows in ((one, other), (other, one)):
         queries, documents = zip(*rows, strict=True)
-        batch = Batch(BatchingKeys(queries, queries, documents, [1, 1], [1, 1], relevant, 0))
+        batch = Batch(Judgments(BatchingKeys(queries, queries, documents, [1, 1], [1, 1], relevant, 0)))
         assert batch.add(0)
+        assert batch.accepts(np.array([1, 0])).tolist() == [not conflict, False]
         assert batch.add(1) != conflict
         assert batch.rows == ([0] if conflict else [0, 1])
 
@@ -160,26 +162,41 @@ class Counted(Batch):
 
     n = 0
 
-    def add(self, row: int) -> bool:
-        Counted.n += 1
-        return super().add(row)
+    def accepts(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        Counted.n += len(rows)
+        return super().accepts(rows)
 
 
 @pytest.mark.parametrize(
     ("pairs", "limit"),
     [
-        ([(row, row) for row in range(2000)], 1),
+        ([(row, row) for row in range(2000)], FIRST_TRIED),
         (many_to_many(100), 2 * TRIES),
         ([(row % 3, row) for row in range(3000)], 2 * TRIES),  # three queries: no batch of 32 can be filled
     ],
     ids=["one answer per query", "many to many", "three queries"],
 )
 def test_work_is_linear_in_the_rows(pairs: list[tuple[int, int]], limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row is tried a bounded number of times; without conflicts once."""
+    """The tries per row are bounded: few without conflicts, many where judgments are dense."""
     monkeypatch.setattr("attune.tuning.training.batches.Batch", Counted)
     Counted.n = 0
     drawn = list(sampler(keys_of(pairs, [()] * len(pairs)), 32))
     assert sum(map(len, drawn)) <= Counted.n <= limit * len(pairs)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=20))
+def test_rows_wait_in_the_order_in_which_they_came(turns: list[tuple[int, int]]) -> None:
+    """As in a list, of which the first are removed and to which others are appended, within the queue's size."""
+    waiting, expected, number = WaitingRows(12), list[int](), 0
+    for n_removed, n_appended in turns:
+        first = waiting.next(n_removed).tolist()
+        assert first == expected[:n_removed]
+        waiting.remove(len(first))
+        expected = expected[n_removed:]
+        new = list(range(number, number + min(n_appended, 12 - len(expected))))
+        waiting.append(np.array(new, np.int64))
+        expected, number = expected + new, number + len(new)
+    assert waiting.next(99).tolist() == expected
 
 
 def test_no_row_is_twice_in_an_epoch_where_all_fit() -> None:
