@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attune.data.splitting.leaks import Texts, count, lexical_leaks
-from attune.data.splitting.similarity import WORD
+from attune.data.words import WORD
 from attune.errors import BadInput
 from attune.tables import LEXICAL, Leak
 

@@ -9,15 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attune.data.splitting import similarity as likeness
-from attune.data.splitting.clusters import components
-from attune.data.splitting.similarity import WORD, alike, shingle_sets
+from attune.data.splitting.clusters import components, fold
+from attune.data.splitting.similarity import alike, shingle_sets
+from attune.data.words import WORD
 
 THRESHOLDS = [0.3, 0.5, 0.51, 0.7, 0.8, 1.0]
 
 
 def shingles(text: str, width: int) -> set[tuple[str, ...]]:
     """The definition, word by word."""
-    words = WORD.findall(text.casefold())
+    words = WORD.findall(fold(text))
     return {tuple(words[i : i + width]) for i in range(max(1, len(words) - width + 1))} if words else set()
 
 
@@ -112,3 +113,40 @@ def test_the_sets_are_those_of_the_definition() -> None:
         assert shingle_sets(texts, width).sizes.tolist() == [len(shingles(text, width)) for text in texts]
     assert len(shingles("堆叠数组", 2)) == 3  # scripts without spaces: a character is a word
     assert alike([], 2, 0.5).edges().shape == (0, 2)
+
+
+@given(st.lists(st.text("abc d", max_size=16), max_size=12), st.integers(0, 12), st.sampled_from(THRESHOLDS))
+@settings(max_examples=200, deadline=None)
+def test_pairs_with_one_of_the_first_texts_are_those_of_all_pairs(texts: list[str], n: int, threshold: float) -> None:
+    """Only pairs of two later texts are missing; and the pairs among the first texts are those of these texts alone."""
+    whole, part = alike(texts, 1, threshold), alike(texts, 1, threshold, n_first=n)
+    kept = whole.low < n
+    for name in ("low", "high", "similarity"):
+        assert np.array_equal(getattr(part, name), getattr(whole, name)[kept])
+    assert np.array_equal(part.first, whole.first)
+    among, alone = part.among_first(n), alike(texts[:n], 1, threshold)
+    for name in ("first", "low", "high", "similarity"):
+        assert np.array_equal(getattr(among, name), getattr(alone, name))
+
+
+def test_words_of_all_scripts() -> None:
+    """Marks belong to the word that they stand in, in NFC and NFD; where no space parts words, a character is one."""
+    expected = {
+        "A_b c-d, x2!": ["A_b", "c", "d", "x2"],
+        "nai\u0308ve na\u00efve": ["nai\u0308ve", "na\u00efve"],
+        "मैं अपना पासवर्ड": ["मैं", "अपना", "पासवर्ड"],
+        "தமிழ் மொழி": ["தமிழ்", "மொழி"],
+        "مَدْرَسَة كبيرة": ["مَدْرَسَة", "كبيرة"],
+        "堆叠数组 abc我": [*"堆叠数组", "abc", "我"],
+        "ห้อง": [*"ห้อง"],
+        "ខ្ញុំ": [*"ខ្ញុំ"],
+        "ລາວ": [*"ລາວ"],
+    }
+    assert {text: WORD.findall(text) for text in expected} == expected
+
+
+def test_hindi_questions_on_other_things_are_not_alike() -> None:
+    """Without their vowel signs most words would be the same few letters."""
+    texts = ["मेरा पासवर्ड कैसे बदले", "मेरी पसंद की दुकान कैसी"]
+    assert alike(texts, 1, 0.5).edges().shape == (0, 2)
+    assert alike([*texts, texts[0] + " जी"], 1, 0.8).edges().tolist() == [[0, 2]]

@@ -49,12 +49,22 @@ TOPICS = [
 ]
 
 
+# a train document and a test document: the encoder reads their first tokens, which are the same, and no more
+LONG = " ".join(f"paragraph{i} of the manual" for i in range(60))
+CUT = {name: LONG + " ".join(f" {name}{i} ends" for i in range(300)) for name in ("train", "test")}
+
+
 def planted(folder: Path) -> Path:
-    """Writes a raw data set with given splits: 40 pairs in train, 6 in dev, and 10 leaks of each kind in test."""
+    """Writes a raw data set with given splits: 41 pairs in train, 6 in dev, and 10 leaks of each kind in test.
+
+    The last pair of train and that of test have documents that are equal as far as the encoder reads.
+    """
     train = [f"What should a beginner know about {topic} in the first week?" for topic in TOPICS]
     exact = [text.upper() for text in train[:10]]
     near = [text.replace("in the first week", "during the first week") for text in train[10:20]]
     queries = {"train": train + list(PARAPHRASED), "test": exact + near + list(PARAPHRASED.values())}
+    queries["train"].append("Which voltage do the lamps in the cellar need?")
+    queries["test"].append("Name the tallest mountain of each continent")
     queries["dev"] = [f"Who invented the {name} and when?" for name in "telescope zip radio kite sextant loom".split()]
     (folder / "qrels").mkdir(parents=True)
     documents, records = [], []
@@ -63,7 +73,8 @@ def planted(folder: Path) -> Path:
         for row, text in enumerate(texts):
             records.append({"_id": f"{name}{row}", "text": text})
             answer = f"Answer {name}{row} " + " ".join(f"{name}{row}word{i}" for i in range(12))
-            documents.append({"_id": f"d-{name}{row}", "text": answer})
+            is_cut = name in CUT and row == len(texts) - 1
+            documents.append({"_id": f"d-{name}{row}", "text": CUT[name] if is_cut else answer})
             lines.append(f"{name}{row}\td-{name}{row}\t1")
         (folder / "qrels" / f"{name}.tsv").write_text("\n".join(lines) + "\n")
     for name, rows in (("corpus", documents), ("queries", records)):
@@ -91,11 +102,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def audited(data: Path, out: Path, **changes: object) -> dict[str, int]:
+def audited(data: Path, out: Path, by: str = "cluster", **changes: object) -> dict[str, int]:
     params = load_params(AuditParams, "audit", PARAMS).model_copy(update=changes)
     inputs = {name: data / name for name in ("prepared", "splits", "embeddings")}
-    call(audit, params, out / "audit.json", **inputs, by="cluster", out=out / "audit")
-    return json.loads((out / "audit.json").read_text())
+    call(audit, params, out / "audit.json", **inputs, by=by, out=out / "audit")
+    receipt: dict[str, int] = json.loads((out / "audit.json").read_text())
+    return receipt
 
 
 def test_planted_leaks_are_found(data: Path, tmp_path: Path) -> None:
@@ -117,8 +129,24 @@ def test_planted_leaks_are_found(data: Path, tmp_path: Path) -> None:
 def test_clean_splits_have_no_leaks(data: Path, tmp_path: Path) -> None:
     """dev shares nothing with train, by words or by meaning, and no document is in two splits."""
     receipt = audited(data, tmp_path) | json.loads((data / "split.json").read_text())
-    assert {key: n for key, n in receipt.items() if n and (key.startswith("dev_leaks") or key.endswith("documents"))
-            and "leaks" in key} == {}  # fmt: skip
+    counts = {key: n for key, n in receipt.items() if "_leaks." in key and n}
+    by_words = [f"test_leaks.{kind}_queries" for kind in ("exact", "near")]
+    assert sorted(counts) == sorted([*by_words, "test_leaks.semantic_queries", "test_leaks.semantic_documents"])
+
+
+def test_documents_that_are_equal_as_far_as_the_encoder_reads_are_found_by_meaning(data: Path, tmp_path: Path) -> None:
+    """Their words differ, most of them; their embeddings are the same."""
+    assert audited(data, tmp_path)["test_leaks.semantic_documents"] == 1
+    leaks = read(tmp_path / "audit" / "leaks.parquet", LEAKS).filter(pl.col("kind").str.ends_with("documents"))
+    assert leaks.rows() == [("test", "semantic_documents", "d-test30", "d-train40", pytest.approx(1))]
+
+
+def test_by_query_only_queries_leak(data: Path, tmp_path: Path) -> None:
+    """Documents are shared on purpose: neither the receipt nor the table has theirs; the queries' are the same."""
+    by_cluster, by_query = (audited(data, tmp_path / by, by=by) for by in ("cluster", "query"))
+    assert by_query == {key: n for key, n in by_cluster.items() if not key.endswith("documents")}
+    tables = [read(tmp_path / by / "audit" / "leaks.parquet", LEAKS) for by in ("cluster", "query")]
+    assert tables[1].rows() == tables[0].filter(pl.col("kind").str.ends_with("queries")).rows()
 
 
 def test_more_semantic_leaks_than_allowed_stop_the_pipeline(data: Path, tmp_path: Path) -> None:

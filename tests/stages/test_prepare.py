@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import polars as pl
@@ -209,6 +210,14 @@ def test_components_agree_with_networkx(graph: tuple[int, list[tuple[int, int]]]
     assert components(n, np.array(pairs, dtype=np.int64).reshape(-1, 2)).tolist() == [
         expected[node] for node in range(n)
     ]
+
+
+@given(st.text(max_size=30))
+@settings(max_examples=300, deadline=None)
+def test_forms_of_unicode_do_not_distinguish_texts(text: str) -> None:
+    """Composed, decomposed and compatible characters are equal, and normalising again changes nothing."""
+    forms = {normalise(normalize(form, text)) for form in ("NFC", "NFD", "NFKC", "NFKD")}
+    assert forms == {normalise(text)} == {normalise(normalise(text))}
 
 
 def test_case_layout_and_final_punctuation_do_not_distinguish_texts() -> None:

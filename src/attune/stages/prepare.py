@@ -201,7 +201,7 @@ def receipt(tables: Mapping[str, pl.DataFrame], n_judged: int) -> Receipt:
     duplicates = tables["corpus"].filter(pl.col("duplicate_of") != pl.col("document_id"))
     return {
         "n_documents": tables["corpus"].height,
-        "n_document_forms": tables["forms"].height,
+        "n_forms": tables["forms"].height,
         "n_queries": tables["queries"].height,
         "n_qrels": tables["qrels"].height,
         "n_negatives": tables["negatives"].height,

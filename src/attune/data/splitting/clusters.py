@@ -11,9 +11,8 @@ from attune.runtime.arrays import Int64
 
 def fold(text: str) -> str:
     """Folds case, and characters that Unicode calls compatible (NFKC): composed and decomposed letters, full width."""
-    folded = text.casefold()
-    # as Unicode's toNFKC_Casefold: each step may undo the other, except on ASCII, which is most text and needs neither
-    return folded if folded.isascii() else normalize("NFKC", normalize("NFKC", folded).casefold())
+    # decomposed first, as in Unicode's caseless matching: some marks change with their case
+    return text.casefold() if text.isascii() else normalize("NFKC", normalize("NFKD", text).casefold())
 
 
 def normalise(text: str) -> str:

@@ -24,7 +24,7 @@ class Roles:
         n_queries: number of queries.
         documents: rows of the compared documents, ascending.
         texts: of the queries, then of these documents.
-        both: similar pairs among these texts.
+        both: similar pairs among these texts, without those of two documents.
     """
 
     n_queries: int
@@ -83,7 +83,7 @@ def compare_roles(queries: Sequence[str], documents: Sequence[str], width: int, 
     """
     rows = _short_enough(queries, documents, width, threshold)
     texts = [*queries, *(documents[row] for row in rows)]
-    return Roles(len(queries), rows, texts, alike(texts, width, threshold))
+    return Roles(len(queries), rows, texts, alike(texts, width, threshold, n_first=len(queries)))
 
 
 def _short_enough(queries: Sequence[str], documents: Sequence[str], width: int, threshold: float) -> Int64:

@@ -126,8 +126,18 @@ class Alike:
         return Alike(self.first[:n], self.low[own], self.high[own], self.similarity[own])
 
 
-def alike(texts: Sequence[str], width: int, threshold: float, word: re.Pattern[str] = WORD) -> Alike:
-    """Finds all pairs of texts whose sets of shingles have a Jaccard similarity >= threshold (0 < threshold <= 1)."""
+def alike(
+    texts: Sequence[str], width: int, threshold: float, word: re.Pattern[str] = WORD, n_first: int | None = None
+) -> Alike:
+    """Finds all pairs of texts whose sets of shingles have a Jaccard similarity >= threshold.
+
+    Args:
+        texts: to compare.
+        width: words per shingle.
+        threshold: lowest similarity, above 0 and at most 1.
+        word: what a word is.
+        n_first: leaves out pairs without any of this many first texts, and their cost; None for all pairs.
+    """
     sets = shingle_sets(texts, width, word)
     first = first_of_equals(sets)
     rows = np.flatnonzero((first == np.arange(len(first))) & (sets.sizes > 0))
@@ -136,7 +146,9 @@ def alike(texts: Sequence[str], width: int, threshold: float, word: re.Pattern[s
     # single words are common; above one half, similar sets of two and more words share at least two of them
     n_shared = 2 if width == 1 and threshold > 0.5 else 1
     keys = _keys(distinct, threshold, n_shared)
-    blocks = [_compare(distinct, low, high, threshold) for low, high in _candidates(keys, distinct.sizes, threshold)]
+    n_low = len(rows) if n_first is None else int(np.searchsorted(rows, n_first))
+    candidates = _candidates(keys, distinct.sizes, threshold, n_low)
+    blocks = [_compare(distinct, low, high, threshold) for low, high in candidates]
     low, high, similarity = (
         np.concatenate(column) if blocks else np.empty(0, kind)
         for column, kind in zip(zip(*blocks, strict=True) if blocks else [()] * 3, "iif", strict=True)
@@ -196,10 +208,10 @@ def _pairs(row: Int64, shingles: Int64) -> Iterator[tuple[Int64, Int64]]:
         yield row[both], (pair >> np.uint64(1)).astype(np.int64)
 
 
-def _candidates(keys: csr_array, sizes: Int64, threshold: float) -> Iterator[tuple[Int64, Int64]]:
-    """Yields pairs of rows (low, high) that share a key and whose sizes allow the threshold."""
+def _candidates(keys: csr_array, sizes: Int64, threshold: float, n_low: int) -> Iterator[tuple[Int64, Int64]]:
+    """Yields pairs of rows (low < n_low, high) that share a key and whose sizes allow the threshold."""
     transposed = keys.T.tocsr()
-    work = keys @ np.diff(transposed.indptr)
+    work = keys[:n_low] @ np.diff(transposed.indptr)
     blocks = np.cumsum(work) // CANDIDATES_AT_ONCE
     for block in np.unique(blocks[work > 0]):
         begin, end = np.searchsorted(blocks, block), np.searchsorted(blocks, block, side="right")
