@@ -17,8 +17,14 @@ NASTY = "<b>$x_1$</b> & %s"
 def draw_all() -> list[Chart]:
     """One chart of each kind."""
     points = [
-        {"share": share, "dev": 0.5 + share / 5, "general": 0.9 - share / 9, "is_chosen": share == 1}
-        for share in (0, 1)
+        {
+            "share": share,
+            "dev": 0.5 + share / 5,
+            "general": 0.9 - share / 9,
+            "near_domain": near,
+            "is_chosen": share == 1,
+        }
+        for share, near in ((0, 0.6), (1, 0.55))
     ]
     return [
         recall({"base": np.linspace(0.1, 0.5, 20), "tuned": np.linspace(0.2, 0.7, 20)}),
@@ -75,7 +81,9 @@ def test_charts_have_a_text_alternative(charts: list[Chart]) -> None:
         described["training"]
         == "The encoder of step 10 is kept. dev nDCG@10 0.500 at step 0, 0.700 at step 10; loss 0.900 at step 10."
     )
-    assert described["interpolation"].endswith("share 1: dev 0.700, general 0.789 (chosen).")
+    assert described["interpolation"].endswith("share 1: dev 0.700, general 0.789, near-domain 0.550 (chosen).")
+    without = [{"share": 1, "dev": 0.7, "general": 0.8, "near_domain": None, "is_chosen": True}]
+    assert interpolation(without).description.endswith("share 1: dev 0.700, general 0.800 (chosen).")
     shown = ElementTree.fromstring(charts[3].svg)
     assert NASTY in [element.text for element in shown.iter(NAMESPACE + "text")]
 

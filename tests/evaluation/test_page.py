@@ -10,6 +10,7 @@ import pytest
 from page_inputs import NASTY, changed, comparison, make_page, make_results, sliced
 
 from attune.errors import BadInput
+from attune.evaluation.page import highlights
 from attune.evaluation.page.contents import sources
 from attune.evaluation.page.html import passage
 from attune.evaluation.page.provenance import versions
@@ -108,9 +109,44 @@ def test_the_page_shows_the_figures_of_receipts(html: str) -> None:
     assert "✓ No slice worse" in texts and "✓ No leak" in texts and "✓ Not overfitted" in texts
     assert "✗ int8 keeps 98.50%" in texts
     assert "✓ Not drifted, re-index" in texts
-    cost = "Largest loss on a general task: 5.0% (general.spearman)."
-    assert f"{cost} Embeddings of base and tuned cannot be mixed in one index." in texts
+    costs = "General tasks: largest loss 5.0% (general.spearman); no loss above 7.0% found. "
+    costs += "Near-domain tasks: largest loss 6.8% (near_as_typed.ndcg@10); no loss above 10.4% found."
+    assert f"{costs} Embeddings of base and tuned cannot be mixed in one index." in texts
     assert "-0.100 to +0.300" in texts
+
+
+def test_the_headline_says_what_was_new_and_what_it_costs_next_door(html: str) -> None:
+    """Above the first section: the protocol in words, and base beside tuned on the near-domain task."""
+    shown = headline(html)
+    assert "Test: new queries and new documents (split.by: cluster)" in shown
+    assert "near as typed 8 0.589 0.549 -0.040" in shown
+    assert "nothing" not in shown.lower()
+
+
+def test_losses_on_tasks_are_told_by_their_intervals() -> None:
+    """A task that detects too little is not counted; gains on each leave no loss open; no task is said to be none."""
+    receipt = {"verdict": "Not drifted. It did not move.", "is_drifted": False, "is_reindex_needed": False}
+    row = {"task": "a", "measure": "spearman", "counts_as": "general", "is_counted": True, "cost": -0.05}
+    row |= {"cost_low": -0.08, "cost_high": -0.02, "detectable_cost": 0.04}
+    gained = highlights.drift(receipt, [row])
+    assert gained.short.startswith("General tasks: tuned gains on each. Near-domain tasks: none.")
+    assert gained.tone == "good"
+    coarse = {**row, "cost": 0.01, "cost_high": 0.2, "is_counted": False}
+    undecided = highlights.drift(receipt | {"is_decided": False}, [coarse])
+    assert undecided.short.startswith("General tasks: none that can detect a loss. Near-domain tasks: none.")
+    assert undecided.tone == "neutral"
+
+
+def test_shared_documents_are_no_leak_by_query() -> None:
+    """The highlight speaks of queries alone, and gives the share of answers that training knew."""
+    audit = {"n_test_queries": 8, "test_leaks.semantic_queries": 0}
+    by_query = highlights.leakage(audit, {"by": "query", "test_known_answers_share": 0.6}, "", None)
+    assert by_query.short == (
+        "None of the 8 test queries is in train or dev, exactly or as a near-duplicate. "
+        "Documents are shared: training knew 60% of the answers from other queries."
+    )
+    by_cluster = highlights.leakage(audit, {"by": "cluster"}, "", None)
+    assert by_cluster.short.startswith("None of the 8 test queries or their documents is in train or dev")
 
 
 def test_wins_and_losses_stand_side_by_side(html: str) -> None:

@@ -20,6 +20,7 @@ from attune.evaluation.report.panels import (
     dimensions_of,
     domain_tasks,
     interpolation_points,
+    near_domain,
     negatives,
     tasks_of,
     training_curve,
@@ -152,7 +153,9 @@ def report(
     slices: Out,
 ) -> None:
     """Compares base and tuned and writes the report as JSON, Markdown, HTML and csv."""
-    receipts, scores = receipts_of(metrics, RECEIPTS, SYSTEMS, round), paired_scores(runs, splits)
+    probed = read_receipts(metrics / "probe", PROBED, ())
+    receipts = receipts_of(metrics, RECEIPTS, SYSTEMS, round) | {"probe": probed["base"]}
+    tasks, scores = tasks_of(probed["base"], probed["tuned"], receipts["drift"]), paired_scores(runs, splits)
     test, crossing = scores["test"], leaks_of_test(receipts["split"])
     leaks = [Leak(*row) for row in read(audit / "leaks.parquet", LEAKS).iter_rows()]
     answers = read(splits / "test/qrels.parquet", QRELS).select("query_id", "document_id").iter_rows()
@@ -162,7 +165,9 @@ def report(
     )
     by_slice, n_small = sliced(params, test, traits_of(test.query_ids, raw, prepared, splits))
     summary = summarised(params, receipts, test, (by_task, by_slice), leaked_queries(leaks, answers), curve, seeds)
-    probed = read_receipts(metrics / "probe", PROBED, ())
+    summary["near_domain"] = {
+        row["task"]: {key: row[key] for key in ("n", "base", "tuned")} for row in near_domain(tasks)
+    }
     rankings = read_rankings(runs, splits / "test", SYSTEMS)
     results = Results(
         summary=summary,
@@ -175,7 +180,7 @@ def report(
         rankings=rankings,
         curve=curve,
         points=interpolation_points(metrics / "plots" / "merge.csv"),
-        tasks=tasks_of(probed["base"], probed["tuned"]),
+        tasks=tasks,
         domain_tasks=domain_tasks(receipts["base"], receipts["tuned"]),
         dimensions=dimensions_of(receipts["base"], receipts["tuned"]),
         negatives=negatives(mined),

@@ -13,7 +13,8 @@ from attune.cli.review.findings import Figures, Finding, Missing
 from attune.cli.review.gate import judge_project, reader
 from attune.cli.review.history import Changes, dvc_diff, without_moves
 from attune.errors import BadInput
-from attune.evaluation.report.markdown import plain, table
+from attune.evaluation.report.markdown import plain, score, table
+from attune.evaluation.report.protocol import new_in_test
 
 HEADLINE_FILE = "metrics/tuned.json"
 MAX_CHARACTERS = 60_000  # GitHub refuses comments above 65,536
@@ -64,8 +65,11 @@ def _verdict(folder: Path, against: str) -> Iterator[str]:
         return
     failed = [finding for finding in findings if not finding.passes]
     yield f"## attune: {'this model must not be merged' if failed else 'this model may be merged'}"
+    figures = Figures(reader(folder / "metrics"), "metrics")
     try:
-        yield f"**{_text(Figures(reader(folder / 'metrics'), 'metrics').of('report', 'verdict'))}**"
+        yield f"**{_text(figures.of('report', 'verdict'))}**"
+        yield f"Test: {_text(_new_in_test(figures))}."
+        yield _near_domain(figures)
     except Missing as missing:
         yield _text(missing)
     for note in (finding for finding in findings if finding.is_note):
@@ -74,6 +78,27 @@ def _verdict(folder: Path, against: str) -> Iterator[str]:
         yield _findings(failed)
     passed = [finding for finding in findings if finding.passes and not finding.is_note]
     yield _folded(f"{len(passed)} of {len(passed) + len(failed)} checks pass", _findings(passed))
+
+
+def _new_in_test(figures: Figures) -> str:
+    """Returns what was new in the test; a report of an earlier revision of attune knew one protocol and did not say."""
+    try:
+        return str(figures.of("report", "new_in_test"))
+    except Missing:
+        return new_in_test(figures.of("split"))
+
+
+def _near_domain(figures: Figures) -> str:
+    """Returns a table of base beside tuned on near-domain tasks, "" where there is none."""
+    try:
+        tasks = figures.of("report", "near_domain")
+    except Missing:
+        return ""
+    rows = [
+        (_text(task.replace("_", " ")), f"{row['n']:,}", *(score(row[side]) for side in ("base", "tuned")))
+        for task, row in tasks.items()
+    ]
+    return table(("near the domain, nDCG@10", "n", "base", "tuned"), rows) if rows else ""
 
 
 def _findings(findings: Sequence[Finding]) -> str:

@@ -36,15 +36,17 @@ def training(points: Sequence[Point], kept_step: int) -> Chart:
 
 
 def interpolation(points: Sequence[Mapping[str, Any]]) -> Chart:
-    """nDCG@10 on dev and on general text by share of the tuned weights, with the chosen share marked."""
+    """nDCG@10 on dev, general text and near-domain tasks by share of the tuned weights; the chosen share is marked."""
     ordered = sorted(points, key=lambda point: point["share"])
     shares = [point["share"] for point in ordered]
+    has_near = any(point["near_domain"] is not None for point in ordered)
     with styled():
         figure = canvas()
         axes = figure.add_subplot()
         for key, label, colour, marker, dashes in (
             ("dev", "dev", "tuned", "o", "solid"),
             ("general", "general text", "base", "s", (0, (5, 1.8))),
+            *([("near_domain", "near-domain tasks (mean)", "onnx", "D", (0, (1, 1.4)))] if has_near else []),
         ):
             values = [point[key] for point in ordered]
             axes.plot(shares, values, color=COLOURS[colour], linestyle=dashes, marker=marker, markersize=5, label=label)
@@ -55,6 +57,7 @@ def interpolation(points: Sequence[Mapping[str, Any]]) -> Chart:
         axes.legend(loc="best", handlelength=3.2)
     described = "; ".join(
         f"share {point['share']:g}: dev {point['dev']:.3f}, general {point['general']:.3f}"
+        f"{f', near-domain {near:.3f}' if (near := point['near_domain']) is not None else ''}"
         f"{' (chosen)' if point['is_chosen'] else ''}"
         for point in ordered
     )

@@ -8,6 +8,7 @@ from attune.evaluation.page import highlights
 from attune.evaluation.page.highlights import Highlight
 from attune.evaluation.page.html import render_page
 from attune.evaluation.page.provenance import exported_graphs, fingerprints, parameters, versions
+from attune.evaluation.report.panels import near_domain
 from attune.evaluation.report.results import SYSTEMS, Results
 from attune.evaluation.scoring.measures import HEADLINE, MEASURES
 from attune.evaluation.scoring.receipts import read_receipts
@@ -81,9 +82,9 @@ def highlights_of(results: Results, n_resamples: int, confidence: float) -> dict
     return {
         "gain": highlights.gain(summary["verdict"], results.comparisons, confidence, too_few[0]),
         "slices": highlights.slices(results.slices, confidence, too_few[1]),
-        "leakage": highlights.leakage(receipts["audit"], results.leaks, clean),
+        "leakage": highlights.leakage(receipts["audit"], receipts["split"], results.leaks, clean),
         "overfitting": highlights.overfitting(summary["overfitting"]),
-        "drift": highlights.drift(receipts["drift"]),
+        "drift": highlights.drift(receipts["drift"], results.tasks),
         "exported": highlights.exported(summary["ndcg@10_kept_share"]),
     }
 
@@ -132,6 +133,7 @@ def page(
         systems=SYSTEMS,
         headline=HEADLINE,
         gain=headline_gain(results),
+        near_domain=near_domain(results.tasks),
         confidence=confidence,
         power=power,
         max_characters=max_characters,

@@ -9,6 +9,8 @@ from attune.evaluation.report.verdict import KEPT_BY_INT8
 from attune.evaluation.scoring.measures import HEADLINE
 from attune.evaluation.statistics.chance import significance_level, significant_losses
 
+TEXTS = "test queries or their documents"
+
 Receipt = Mapping[str, Any]
 Row = Mapping[str, Any]
 
@@ -87,11 +89,12 @@ def _without_near(clean: Receipt | None, n: int) -> str:
     )
 
 
-def leakage(audit: Receipt, leaks: str, clean: Receipt | None) -> Highlight:
+def leakage(audit: Receipt, split: Receipt, leaks: str, clean: Receipt | None) -> Highlight:
     """Overlap of test with train and dev.
 
     Args:
         audit: receipt of stage audit.
+        split: receipt of stage split; where split.by is query, documents are shared and are no leaks.
         leaks: test items that are also in train or dev by their words, as counts in words; empty where there are none.
         clean: gain on the queries without any leak, semantic ones included; None where it was not computed.
     """
@@ -105,8 +108,10 @@ def leakage(audit: Receipt, leaks: str, clean: Receipt | None) -> Highlight:
     if leaks:
         lexical, result = f"{leaks} of test are also in train or dev.", "Leaks"
     else:
-        lexical = f"None of the {number(n)} test queries or their documents is in train or dev, exactly or as a "
-        lexical, result = f"{lexical}near-duplicate.", "No leak"
+        texts = "test queries" if (known := split.get("test_known_answers_share")) is not None else TEXTS
+        lexical = f"None of the {number(n)} {texts} is in train or dev, exactly or as a near-duplicate."
+        shared = f" Documents are shared: training knew {known:.0%} of the answers from other queries." if known else ""
+        lexical, result = f"{lexical}{shared}", "No leak"
     short, long = (f"{lexical} {sentence}".strip() for sentence in (gain_without, semantic))
     return Highlight("Test leakage", result, short, _tone(not leaks), long)
 
@@ -120,14 +125,33 @@ def overfitting(judged: Receipt) -> Highlight:
     )
 
 
-def drift(receipt: Receipt) -> Highlight:
-    """Loss on general tasks, and need to re-index, from the receipt of stage drift."""
+def drift(receipt: Receipt, tasks: Sequence[Row]) -> Highlight:
+    """Loss on general and near-domain tasks, and need to re-index.
+
+    Args:
+        receipt: of stage drift.
+        tasks: rows of the probe's tasks with what they count as.
+    """
     result, _, sentence = receipt["verdict"].partition(". ")
-    lost = f"{receipt['largest_cost']:.1%} ({receipt['largest_cost_of']})" if receipt["largest_cost"] > 0 else "none"
     mixing = "cannot be mixed" if receipt["is_reindex_needed"] else "can be mixed"
-    short = f"Largest loss on a general task: {lost}. Embeddings of base and tuned {mixing} in one index."
+    short = f"{_loss('General', tasks, 'general')} {_loss('Near-domain', tasks, 'near_domain')} "
+    short += f"Embeddings of base and tuned {mixing} in one index."
     reindex = ", re-index" if receipt["is_reindex_needed"] else ""
-    return Highlight("Drift", f"{result}{reindex}", short, _tone(not receipt["is_drifted"]), sentence)
+    is_open = not receipt["is_drifted"] and not receipt.get("is_decided", True)
+    tone = "neutral" if is_open else _tone(not receipt["is_drifted"])
+    return Highlight("Drift", f"{result}{reindex}", short, tone, sentence)
+
+
+def _loss(kind: str, tasks: Sequence[Row], counts_as: str) -> str:
+    """Returns a sentence on the losses of one kind of task: the largest, and that beyond which none is possible."""
+    rows = [row for row in tasks if row["counts_as"] == counts_as and "cost" in row]
+    counted = [row for row in rows if row["is_counted"] or counts_as == "near_domain"]
+    if not counted:
+        return f"{kind} tasks: none{' that can detect a loss' if rows else ''}."
+    worst, open_to = max(counted, key=lambda row: row["cost"]), max(row["cost_high"] for row in counted)
+    largest = f"largest loss {worst['cost']:.1%} ({worst['task']}.{worst['measure']})" if worst["cost"] > 0 else ""
+    ceiling = f"no loss above {open_to:.1%} found" if open_to > 0 else "tuned gains on each"
+    return f"{kind} tasks: {'; '.join(filter(None, [largest, ceiling]))}."
 
 
 def exported(kept: Mapping[str, float]) -> Highlight:

@@ -4,7 +4,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from attune.evaluation.report.markdown import number, p_value, percent, score, signed
+from attune.evaluation.report.markdown import loss, number, p_value, percent, score, signed
 
 PAGE = "page.html.j2"
 
@@ -51,6 +51,6 @@ def render_page(**values: Any) -> str:  # noqa: ANN401
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (excerpt, figure, megabytes, number, p_value, passage, percent, score, signed, spoken, zip)
+    filters = (excerpt, figure, loss, megabytes, number, p_value, passage, percent, score, signed, spoken, zip)
     environment.filters |= {f.__name__: f for f in filters}
     return environment.get_template(PAGE).render(values)

@@ -14,7 +14,9 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from attune.errors import BadInput
 from attune.evaluation.report.markdown import render
+from attune.evaluation.report.protocol import new_in_test
 from attune.evaluation.scoring.measures import MEASURES
+from attune.evaluation.scoring.receipts import leaks_of_test
 from attune.stage import all_params
 
 SYSTEMS = {
@@ -87,6 +89,8 @@ def card(about: Mapping[str, Any], params: Mapping[str, Any], receipts: Figures)
     yaml = header(release["name"], release["languages"], about["licence"], about["base"]["model"], scores, source)
     known = {"systems": SYSTEMS, "measures": ("recall@1", "recall@10", "recall@100", "mrr@10", "ndcg@10", "map@100")}
     data = {"source": SOURCES.get(source, ""), "receipts": receipts, "params": params, "release": release}
+    data["new_in_test"] = new_in_test(receipts["split"], leaks_of_test(receipts["split"]))
+    data["near_domain"] = receipts["report"].get("near_domain", {})
     return render("model_card.md.j2", header=yaml.strip(), about=about, **known, **data)
 
 

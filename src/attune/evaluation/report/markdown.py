@@ -74,6 +74,11 @@ def percent(share: float, digits: int = 2) -> str:
     return f"{math.floor(100 * share * 10**digits + 1e-6) / 10**digits:.{digits}f}%"
 
 
+def loss(share: float) -> str:
+    """Returns a relative loss as a percentage with its sign: +3.5% where tuned is worse, -1.2% where it gained."""
+    return f"{signed(100 * share, 1)}%"
+
+
 def number(value: object) -> str:
     """Returns a figure of a receipt: a number with grouped thousands, yes or no, or escaped text.
 
@@ -98,7 +103,7 @@ def render(template: str, **values: Any) -> str:  # noqa: ANN401
     """Renders a template of this package; raises jinja2.UndefinedError if a value is missing."""
     # no HTML escaping: the page is Markdown, and templates escape texts with `plain`
     environment = Environment(autoescape=False, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {f.__name__: f for f in (number, p_value, percent, plain, score, signed, words, zip)}
+    environment.filters |= {f.__name__: f for f in (loss, number, p_value, percent, plain, score, signed, words, zip)}
     environment.globals["plain"] = plain
     source = (files(__package__) / "templates" / template).read_text(encoding="utf-8")
     page = environment.from_string(source).render(values)

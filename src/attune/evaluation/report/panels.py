@@ -1,6 +1,6 @@
 """Tables of the report beside the scores on test: other tasks, weight interpolation, training curve, negatives."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,21 @@ from attune.tuning.curve import Point
 Receipt = Mapping[str, Any]
 
 MEASURED = ("ndcg@10", "recall@10", "spearman", "knn_accuracy", "logistic_accuracy", "v_measure")
+COSTS = ("cost", "cost_low", "cost_high", "detectable_cost")  # of a task, in the receipt of stage drift
 DOMAIN = ("dev", "test", "paraphrases")  # query sets that evaluate scores, in the order of the table
 
 
-def tasks_of(base: Receipt, tuned: Receipt) -> list[dict[str, Any]]:
-    """Returns a row per probe task and measure: task, measure, n, base, tuned, and whether drift counts the task.
+def tasks_of(base: Receipt, tuned: Receipt, drift: Receipt) -> list[dict[str, Any]]:
+    """Returns a row per probe task and measure.
+
+    Each has task, measure, n, base, tuned, counts_as (general, near_domain, nothing) and whether stage drift counts the
+    task; the measure by which it judges a task also has the relative loss, cost, its interval, cost_low to cost_high,
+    and the smallest loss that the task detects, detectable_cost.
+
+    Args:
+        base: receipt of probe@base.
+        tuned: receipt of probe@tuned.
+        drift: receipt of stage drift.
 
     Raises:
         BadInput: base and tuned were probed with different tasks.
@@ -28,17 +38,23 @@ def tasks_of(base: Receipt, tuned: Receipt) -> list[dict[str, Any]]:
     for key, before in base.items():
         task, _, measure = key.partition(".")
         if measure in MEASURED:
-            rows.append(
-                {
-                    "task": task,
-                    "measure": measure,
-                    "n": base[f"{task}.n"],
-                    "base": before,
-                    "tuned": tuned[key],
-                    "is_counted": base[f"{task}.is_counted"],
-                }
-            )
+            row = {
+                "task": task,
+                "measure": measure,
+                "n": base[f"{task}.n"],
+                "base": before,
+                "tuned": tuned[key],
+                "counts_as": base[f"{task}.counts_as"],
+                "is_counted": bool(drift.get(f"{task}.is_counted", False)),
+            }
+            is_judged = drift.get(f"{task}.measure") == measure
+            rows.append(row | ({name: drift[f"{task}.{name}"] for name in COSTS} if is_judged else {}))
     return rows
+
+
+def near_domain(tasks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Returns the rows of nDCG@10 on near-domain tasks, in their order."""
+    return [row for row in tasks if row["counts_as"] == "near_domain" and row["measure"] == "ndcg@10"]
 
 
 def domain_tasks(base: Receipt, tuned: Receipt) -> list[dict[str, Any]]:
@@ -62,12 +78,12 @@ def dimensions_of(base: Receipt, tuned: Receipt) -> list[dict[str, Any]]:
 
 
 def interpolation_points(file: Path) -> list[dict[str, Any]]:
-    """Reads merge.csv: nDCG@10 on dev and on general text at each share of the tuned weights.
+    """Reads merge.csv: nDCG@10 on dev, general text and near-domain tasks at each share of the tuned weights.
 
     Raises:
         BadInput: the file is missing or is not what merge writes.
     """
-    names = {"dev_ndcg@10": "dev", "general_ndcg@10": "general"}
+    names = {"dev_ndcg@10": "dev", "general_ndcg@10": "general", "near_domain_ndcg@10": "near_domain"}
     return read_csv(file, MERGE_CURVE).rename(names).to_dicts()
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from attune.errors import BadInput
 from attune.evaluation.report.markdown import signed
+from attune.evaluation.report.protocol import new_in_test, only_like_these
 from attune.evaluation.report.verdict import OVER_SEEDS, HeadlineResult, too_few, verdict, verdict_despite_leaks
 from attune.evaluation.scoring.measures import HEADLINE, MEASURES
 from attune.evaluation.scoring.query_clusters import clusters_of
@@ -77,6 +78,8 @@ def paired_scores(runs: Path, splits: Path) -> dict[str, Paired]:
         base, tuned = (side.filter(pl.col("split") == task) for side in sides)
         if not base["query_id"].equals(tuned["query_id"]):
             raise BadInput(f"report: base and tuned were scored on different {task} queries; run `dvc repro`")
+        if task != "test" and base.height < 2:
+            continue
         query_ids = base["query_id"].to_list()
         paired = Paired(query_ids, clusters_of(splits / task, query_ids), _values(base), _values(tuned))
         if task == "test" or paired.n_clusters > 1:
@@ -164,7 +167,7 @@ def headline(
     """Returns the first part of report.json, which begins with the four headline figures.
 
     Args:
-        receipts: by name.
+        receipts: by name, among them the probe's of base.
         systems: listed with their scores.
         results: on all test queries, and on those without leaks.
         leaks: counts of test items that are also in train or dev, in words; empty where there are none.
@@ -174,13 +177,15 @@ def headline(
     (whole, clean), base, tuned = results, receipts["base"], receipts["tuned"]
     kept = {name: receipts[name]["ndcg@10"] / (tuned["ndcg@10"] or 1) for name in ("onnx", "onnx_int8")}
     counted = clean if leaks and clean else whole
+    sentences = verdict_despite_leaks(whole, clean, leaks) if leaks else verdict(whole)
     return {
         "baseline_recall@10": base[HEADLINE],
         "tuned_recall@10": tuned[HEADLINE],
         "mrr": tuned["mrr@10"],
         "delta": signed(tuned[HEADLINE] - base[HEADLINE]),
         "n_test_queries": tuned["n_queries"],
-        "verdict": verdict_despite_leaks(whole, clean, leaks) if leaks else verdict(whole),
+        "new_in_test": new_in_test(receipts["split"], leaks),
+        "verdict": " ".join(filter(None, [sentences, only_like_these(receipts["probe"])])),
         "too_few_queries": too_few(counted),
         "too_few_resamples": too_few_resamples,
         "n_worse_slices": len(worse),
