@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from attune.data.sources.packages.definitions import Definition, definitions
 from attune.data.sources.packages.flaws import content_words, definition_flaw, sentence_flaw
-from attune.data.sources.packages.forms import without_sentences
 from attune.data.sources.packages.modules import read_module
 from attune.data.sources.packages.public_names import PublicNames
 from attune.data.sources.packages.sentences import sentences
@@ -48,36 +47,6 @@ def read(source: str) -> list[Definition]:
 def test_a_docstring_is_read_as_plain_sentences(docstring: str, expected: list[str]) -> None:
     """Without markup, signatures, lists, code and references to elsewhere."""
     assert sentences(docstring) == expected
-
-
-@pytest.mark.parametrize(
-    ("docstring", "n", "expected"),
-    [
-        ("Stack arrays in sequence depth wise. More of it.", 1, "More of it."),
-        ("Stack arrays\ndepth wise.\n\nSecond one. Third.", 2, "Third."),
-        ("arange(start, stop)\n\nReturn evenly spaced values [1]_. More.", 1, "More."),
-        ("The :func:`~a.b.mean` of `x`. `Y` is more.", 1, "`Y` is more."),
-        ("Join:\n\n- one\n- two\n\nSecond. Third.", 2, "Third."),
-        ("Fit it.\n\nParameters\n----------\nx : array", 1, "Parameters\n----------\nx : array"),
-        ("Fit it.", 1, ""),
-    ],
-)
-def test_first_sentences_are_cut_with_their_markup(docstring: str, n: int, expected: str) -> None:
-    """Whatever `sentences` returns first, also across paragraphs; the rest stays as it is."""
-    assert without_sentences(docstring, sentences(docstring)[:n]) == expected
-
-
-words = st.lists(
-    st.sampled_from(["one", "two", "`x`", ":func:`~a.b`", "e.g. it", "f(x)", "[1]_"]), min_size=1, max_size=4
-)
-prose = st.lists(words.map(lambda parts: f"Begin {' '.join(parts)}."), min_size=1, max_size=4)
-
-
-@given(prose, st.sampled_from([" ", "\n", "\n\n"]))
-def test_what_remains_begins_with_the_next_sentence(parts: list[str], gap: str) -> None:
-    """For any prose with markup."""
-    docstring = gap.join(parts)
-    assert sentences(without_sentences(docstring, sentences(docstring)[:1])) == sentences(docstring)[1:]
 
 
 @given(st.text(alphabet=st.sampled_from("aZ .(),:;`*_$[]<>-=~\\%\n\t>'\"1ü\u2028"), max_size=80))

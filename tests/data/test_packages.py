@@ -81,47 +81,6 @@ def test_a_function_is_a_document_and_its_first_sentence_the_query(collect: Coll
     assert +raw.dropped == {"document_not_offered": 1}
 
 
-def test_the_other_form_keeps_the_docstring_without_query_and_see_also(collect: Collect) -> None:
-    """The rest of the docstring stands below the signature; inner docstrings, queries of other documents, stay out."""
-    raw = collect(
-        {
-            "sample/a.py": '''
-                class Mean:
-                    """Average
-                    of numbers. Ignores ``None``.
-
-                    See Also
-                    --------
-                    add : Sum of numbers.
-
-                    Notes
-                    -----
-                    Quick.
-                    """
-
-                    def __init__(self, x):
-                        """Store the numbers for later."""
-                        self.x = x
-
-                def power_mean(x):
-                    """The power mean. Averages numbers after raising them. Stable."""
-                    return x + 1
-
-                def add(x):
-                    """Add one to it."""
-                    return x + 1
-            '''
-        }
-    )
-    assert raw.forms == {
-        "sample/a.py::Mean": "class Mean:\n"
-        '    """Ignores ``None``.\n    Notes\n    -----\n    Quick.\n    """\n'
-        "    def __init__(self, x):\n        self.x = x",
-        # its first sentence has a flaw, its second is the query
-        "sample/a.py::power_mean": 'def power_mean(x):\n    """Stable.\n    """\n    return x + 1',
-    }
-
-
 def test_a_form_that_repeats_the_query_is_left_out(collect: Collect) -> None:
     """It would give the answer away; a longer form is cut at a line, as its document is."""
     raw = collect(

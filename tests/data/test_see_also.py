@@ -1,14 +1,12 @@
 """Paraphrases from See Also sections: parsed in numpydoc's format, resolved to one document, filtered as queries."""
 
 from collections.abc import Mapping
-from inspect import cleandoc
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
 from attune.data.sources.packages.collect import PackageRules, collect_packages
-from attune.data.sources.packages.forms import without_see_also
 from attune.data.sources.packages.mentions import SeeAlso, see_also
 from attune.data.sources.raw import RawData
 
@@ -42,13 +40,6 @@ def test_entries_hold_names_without_markup_and_whole_descriptions() -> None:
 def test_without_a_section_there_are_no_entries(docstring: str) -> None:
     """Other sections and plain text give none."""
     assert see_also(docstring) == []
-
-
-def test_the_section_is_cut_from_a_form() -> None:
-    """With all its entries, up to the next title; nothing else is."""
-    cut = without_see_also(cleandoc(DOCSTRING))
-    assert cut == "Return the mean.\n\nNotes\n-----\nother : Not an entry."
-    assert without_see_also(cut) == cut
 
 
 def collect(root: Path, monkeypatch: pytest.MonkeyPatch, files: Mapping[str, str]) -> RawData:
