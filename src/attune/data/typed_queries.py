@@ -54,8 +54,9 @@ def typed(query: str) -> str:
     """Rewrites a query as people type it; returns the query itself where nothing is to change.
 
     Texts that are not English in Latin letters only become lower case, without final punctuation. So do English ones by
-    one of the styles, and where the style of a text does not fit it: keywords (function words are left out) need two
-    words to remain; "how to ..." needs a first word that is a verb in the imperative or the third person.
+    one of the styles, and where the style of a text does not fit it: "how to ..." needs a first word that is a verb in
+    the imperative or the third person, and else gives keywords; these (function words are left out) need two words to
+    remain.
 
     Args:
         query: a sentence, a question or a title.
@@ -106,10 +107,10 @@ def _bare(word: str) -> str:
 
 
 def _how_to(words: list[str]) -> str | None:
-    """Turns `returns the sum` into `how to return the sum`; None where no verb comes first."""
+    """Turns `returns the sum` into `how to return the sum`; keywords where no verb comes first."""
     verb = _imperative(words[0])
     if verb is None or len(words) < 2 or words[1] in _AFTER_A_NOUN:
-        return None
+        return _keywords(words)
     return " ".join(["how to", verb, *words[1:]])
 
 
