@@ -1,4 +1,4 @@
-"""Markdown comment on a pull request: the gate's verdict and findings, changed figures and parameters, links.
+"""Markdown comment on a pull request: the gate's verdict and findings, what was new in the test, changed figures, links.
 
 The tables hold the same values as `dvc metrics diff` and `dvc params diff`; they are laid out here so that the order of
 rows is fixed and a text in a parameter can neither break a table nor become markup.
@@ -68,8 +68,8 @@ def _verdict(folder: Path, against: str) -> Iterator[str]:
     figures = Figures(reader(folder / "metrics"), "metrics")
     try:
         yield f"**{_text(figures.of('report', 'verdict'))}**"
-        yield f"Test: {_text(_new_in_test(figures))}."
-        yield _near_domain(figures)
+        yield f"Test: {_text(protocol_of(figures))}."
+        yield near_domain_table(figures)
     except Missing as missing:
         yield _text(missing)
     for note in (finding for finding in findings if finding.is_note):
@@ -80,7 +80,7 @@ def _verdict(folder: Path, against: str) -> Iterator[str]:
     yield _folded(f"{len(passed)} of {len(passed) + len(failed)} checks pass", _findings(passed))
 
 
-def _new_in_test(figures: Figures) -> str:
+def protocol_of(figures: Figures) -> str:
     """Returns what was new in the test; a report of an earlier revision of attune knew one protocol and did not say."""
     try:
         return str(figures.of("report", "new_in_test"))
@@ -88,7 +88,7 @@ def _new_in_test(figures: Figures) -> str:
         return new_in_test(figures.of("split"))
 
 
-def _near_domain(figures: Figures) -> str:
+def near_domain_table(figures: Figures) -> str:
     """Returns a table of base beside tuned on near-domain tasks, "" where there is none."""
     try:
         tasks = figures.of("report", "near_domain")

@@ -1,0 +1,36 @@
+"""Headline of the comment: what was new in the test, and near-domain tasks, of this and of older revisions."""
+
+import json
+from typing import Any
+
+from attune.cli.review.comment import near_domain_table, protocol_of
+from attune.cli.review.findings import Figures
+
+
+def figures(**receipts: dict[str, Any]) -> Figures:
+    """Returns the figures of a folder that holds these receipts."""
+    files = {f"{name}.json": json.dumps(receipt) for name, receipt in receipts.items()}
+    return Figures(files.get, "metrics")
+
+
+def test_the_comment_says_what_was_new_in_the_test() -> None:
+    """The report's own words; a report that has none is of a revision that split by clusters only."""
+    words = "new queries over known documents; training knew 60% of the answers from other queries (split.by: query)"
+    split = {"by": "query", "test_known_answers_share": 0.6, "n_test_queries": 3}
+    assert protocol_of(figures(report={"new_in_test": words}, split=split)) == words
+    assert protocol_of(figures(report={"verdict": "Better"}, split=split)) == words
+    older = figures(report={"verdict": "Better"}, split={"n_test_queries": 3})
+    assert protocol_of(older) == "new queries and new documents (split.by: cluster)"
+
+
+def test_near_domain_tasks_are_a_table_in_the_comment() -> None:
+    """Base beside tuned; names are text whatever they hold; nothing where the report has no such task."""
+    tasks = {"near_as_typed": {"n": 1097, "base": 0.5894, "tuned": 0.549}, "a|b": {"n": 3, "base": 0.1, "tuned": 0.2}}
+    assert near_domain_table(figures(report={"near_domain": tasks})).splitlines() == [
+        "| near the domain, nDCG@10 | n | base | tuned |",
+        "| --- | --- | --- | --- |",
+        "| near as typed | 1,097 | 0.589 | 0.549 |",
+        "| a\\|b | 3 | 0.100 | 0.200 |",
+    ]
+    assert near_domain_table(figures(report={"near_domain": {}})) == ""
+    assert near_domain_table(figures(report={"verdict": "Better"})) == ""
