@@ -22,11 +22,12 @@ from attune.evaluation.report.summary import SCORES, SEED_SCORES
 from attune.evaluation.report.verdict import HeadlineResult, too_few, verdict
 from attune.evaluation.scoring.measures import MEASURES, measure
 from attune.evaluation.statistics.power import Sensitivity
-from attune.evaluation.statistics.significance import Comparison, compare_seeds
+from attune.evaluation.statistics.significance import Comparison, compare, compare_seeds
+from attune.evaluation.statistics.slices import traits_of
 from attune.stage import call, write_json
 from attune.stages.report import RECEIPTS, SYSTEMS, ReportParams, report
 from attune.stages.seeds import values_on_test
-from attune.tables import CLUSTERED_QUERIES, CORPUS, LEAKS, NEGATIVE_SAMPLE, QRELS, RUN, read, write
+from attune.tables import CLUSTERED_QUERIES, CORPUS, LEAKS, NEGATIVE_SAMPLE, QRELS, RUN, SPLIT_QUERIES, read, write
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,6 +47,10 @@ PARAMS = ReportParams(
     max_dev_decline=0.02,
 )
 
+MERGED = """share,dev_ndcg@10,general_ndcg@10,near_domain_ndcg@10,is_chosen
+0.0,0.5,0.9,,false
+0.8,0.7,0.89,,true
+"""
 NASTY = "<script>alert(1)</script> | `a`\n# b [c](d)"
 
 
@@ -102,12 +107,12 @@ class Case:
         """Receipts and tables of probe, drift, merge, train, seeds, and the sample of mine."""
         for system, gain in (("base", 0.0), ("tuned", 0.05)):
             task = {"general_similarity.spearman": 0.8 + gain, "general_similarity.n": 330}
-            self.write_receipt(f"probe/{system}", task | {"general_similarity.is_counted": True})
+            self.write_receipt(f"probe/{system}", task | {"general_similarity.counts_as": "general"})
         moved = {f"{texts}.cka": value for texts, value in (("domain", 0.7), ("general", 0.9))}
         cost = {"largest_cost": 0.05, "largest_cost_of": "general_similarity.spearman", "is_reindex_needed": True}
         self.write_receipt("drift", cost | moved | {"is_drifted": False, "verdict": "Not drifted. The space moved."})
         self.write_receipt("merge", {"share": 0.8, "retention": 0.97, "is_retention_met": True})
-        self.write_plot("merge", "share,dev_ndcg@10,general_ndcg@10,is_chosen\n0.0,0.5,0.9,false\n0.8,0.7,0.89,true\n")
+        self.write_plot("merge", MERGED)
         self.write_plot("training", "seed,step,loss,dev_ndcg@10\n13,0,,0.5\n13,10,0.9,0.7\n13,20,0.8,0.6\n21,0,,0.1\n")
         each = {f"{key}_{m}": 0.25 for key in ("mean", "sd", "delta", "ci_low", "ci_high") for m in MEASURES}
         self.write_receipt("seeds", {"n_seeds": 1} | each)
@@ -122,6 +127,12 @@ class Case:
         documents = [{"_id": "d0", "title": "", "text": "body"}]
         for name, rows in (("queries", queries), ("corpus", documents)):
             (self.root / f"raw/{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def write_queries(self, columns: dict[str, list[str]], clusters: list[str] | None = None) -> None:
+        """The test queries as prepare and split leave them; without clusters each is one of its own."""
+        table = filled({"cluster_id": clusters or columns["query_id"]} | columns, CLUSTERED_QUERIES)
+        write(table, self.root / "prepared/queries.parquet", CLUSTERED_QUERIES)
+        write(table.select(list(SPLIT_QUERIES)), self.root / "splits/test/queries.parquet", SPLIT_QUERIES)
 
     def write_exported(self) -> None:
         """The manifest of the exported folder, and the versions of the libraries."""
@@ -181,13 +192,11 @@ def make_case(tmp_path: Path) -> Case:
     texts = [f"body of {i}" for i in range(20)]
     documents = {"document_id": [f"d{i}" for i in range(20)], "title": titles, "text": texts}
     write(filled(documents, CORPUS), tmp_path / "prepared/corpus.parquet", CORPUS)
-    queries = {"query_id": [f"q{i}" for i in range(8)], "text": [f"- query {i} {NASTY}" for i in range(8)]}
-    for table in ("splits/test/queries.parquet", "prepared/queries.parquet"):
-        write(filled(queries, CLUSTERED_QUERIES), tmp_path / table, CLUSTERED_QUERIES)
+    case.write_queries({"query_id": [f"q{i}" for i in range(8)], "text": [f"- query {i} {NASTY}" for i in range(8)]})
     qrels = pl.DataFrame([(f"q{i}", f"d{i}", 1) for i in range(8)], schema=QRELS, orient="row")
     write(qrels, tmp_path / "splits/test/qrels.parquet", QRELS)
     trained = {"query_id": ["q8"], "text": ["query of train"]}
-    write(filled(trained, CLUSTERED_QUERIES), tmp_path / "splits/train/queries.parquet", CLUSTERED_QUERIES)
+    write(filled(trained, SPLIT_QUERIES), tmp_path / "splits/train/queries.parquet", SPLIT_QUERIES)
     answer = pl.DataFrame([("q8", "d8", 1)], schema=QRELS, orient="row")
     write(answer, tmp_path / "splits/train/qrels.parquet", QRELS)
     case.write_raw()
@@ -211,8 +220,8 @@ def test_side_effects_are_reported_with_their_figures(case: Case) -> None:
     assert "| general similarity | spearman | 330 | 0.800 | 0.850 | +0.050 |" in page
     assert "| dev | ndcg@10 |  | 0.400 | 0.600 | +0.200 |" in page
     assert "| cka | 0.700 | 0.900 |" in page
-    assert "| 0.8 | 0.700 | 0.890 | yes |" in page
-    assert "| 0.0 | 0.500 | 0.900 |  |" in page
+    assert "| 0.8 | 0.700 | 0.890 |  | yes |" in page
+    assert "| 0.0 | 0.500 | 0.900 |  |  |" in page
     assert re.search(r"\| wish .* \| x \| 0\.610 \| x \| 0\.520 \| dense \|", page)
     assert "## Seeds" not in page
 
@@ -259,7 +268,7 @@ def test_overfitting_is_judged_on_the_first_seed(case: Case) -> None:
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("merge", "share,is_chosen\n0.1,true\n", "merge.csv: no column dev_ndcg@10, general_ndcg@10;"),
+        ("merge", "share,is_chosen\n0.1,true\n", "merge.csv: no column dev_ndcg@10, general_ndcg@10, near_do"),
         ("training", "seed,step\n1,2\n", "training.csv: no column loss, dev_ndcg@10;"),
     ],
 )
@@ -274,6 +283,54 @@ def test_probes_of_different_tasks_are_not_compared(case: Case) -> None:
     """Base and tuned must have been probed with the same tasks."""
     case.write_receipt("probe/tuned", {"other.spearman": 0.1, "other.n": 3})
     with pytest.raises(BadInput, match="probed with different tasks"):
+        case.report()
+
+
+def test_the_report_takes_clusters_of_test_queries_whole(case: Case) -> None:
+    """Eight queries in four clusters: intervals, p-values and smallest detectable difference are those of clusters."""
+    ids, clusters = [f"q{i}" for i in range(8)], np.array([0, 0, 1, 1, 2, 2, 3, 3])
+    case.write_queries({"query_id": ids, "text": ids}, [f"c{cluster}" for cluster in clusters])
+    summary, _ = case.report()
+    assert (summary["n_test_queries"], summary["n_test_clusters"]) == (8, 4)
+    base, tuned = (read(case.root / f"runs/{name}/scores.parquet", SCORES) for name in ("base", "tuned"))
+    sides = [
+        {name: side.filter(pl.col("split") == "test").sort("query_id")[name].to_numpy() for name in MEASURES}
+        for side in (base, tuned)
+    ]
+    for name, expected in compare(*sides, clusters, *PARAMS.resampling).items():
+        shown = {key: summary["paired"][name][key] for key in asdict(expected)}
+        assert shown == pytest.approx(asdict(expected), abs=1e-6)
+    whole = Sensitivity.of(sides[1]["recall@10"] - sides[0]["recall@10"], clusters, 0.95, 0.8)
+    assert summary["smallest_detectable"] == pytest.approx(whole.smallest_detectable, abs=1e-6)
+    case.write_leaks(("test", "exact_queries", "q0", "q5", 1.0))
+    clean = case.report()[0]["without_leaks"]["lexical"]
+    of_clean = [{"m": side["recall@10"][1:]} for side in sides]
+    expected = compare(*of_clean, clusters[1:], *PARAMS.resampling)["m"]
+    assert (clean["ci_low"], clean["ci_high"]) == pytest.approx((expected.ci_low, expected.ci_high), abs=1e-6)
+
+
+def test_the_size_of_a_cluster_is_that_in_prepared_whatever_the_split_keeps_whole(case: Case) -> None:
+    """By query, the split's clusters have names of their own; the slices are by clusters of queries and documents."""
+    ids = [f"q{i}" for i in range(8)]
+    case.write_queries({"query_id": ids, "text": ids}, ["a"] * 3 + ["b"] * 5)
+    kept_whole = filled({"query_id": ids, "text": ids, "cluster_id": [f"like {id_}" for id_ in ids]}, SPLIT_QUERIES)
+    write(kept_whole, case.root / "splits/test/queries.parquet", SPLIT_QUERIES)
+    traits = traits_of(ids[::-1], case.root / "raw", case.root / "prepared", case.root / "splits")
+    assert list(traits["cluster size"]) == [5] * 5 + [3] * 3
+    assert case.report()[0]["n_test_clusters"] == 8
+
+
+def test_clean_queries_of_one_cluster_are_not_compared(case: Case) -> None:
+    """Seven queries in one cluster and a leaked eighth: the verdict is Not measurable; scored queries must be known."""
+    ids = [f"q{i}" for i in range(8)]
+    case.write_queries({"query_id": ids, "text": ids}, ["a"] * 7 + ["b"])
+    leak(case, exact_queries=1)
+    case.write_leaks(("test", "exact_queries", "q7", "q5", 1.0))
+    summary, _ = case.report()
+    assert summary["verdict"].startswith("Not measurable")
+    assert "ci_low" not in summary["without_leaks"]["lexical"]
+    case.write_queries({"query_id": ids[:7], "text": ids[:7]})
+    with pytest.raises(BadInput, match=r"test/queries.parquet: lacks 1 scored queries \(first: 'q7'\)"):
         case.report()
 
 
@@ -316,7 +373,10 @@ def test_a_tuned_model_equal_to_base_is_no_change(case: Case) -> None:
         case.write_system(system, BASE)
     summary, page = case.report()
     assert summary["delta"] == "+0.00"
-    assert summary["verdict"] == "No change: tuned scores exactly as base on every query and measure (recall@10 0.750)."
+    assert summary["verdict"] == (
+        "No change: tuned scores exactly as base on every query and measure (recall@10 0.750). "
+        "Measured on queries like these only."
+    )
     assert {comparison["p_value"] for comparison in summary["paired"].values()} == {1}
     assert {comparison["delta"] for comparison in summary["paired"].values()} == {0}
     assert "### Wins" not in page
@@ -357,8 +417,8 @@ def test_the_interval_over_seeds_is_that_of_stage_seeds(case: Case) -> None:
         13 + n: table
         for n, table in enumerate(read(case.root / "seeds/scores.parquet", SEED_SCORES).partition_by("seed"))
     }
-    of_base, of_seeds = values_on_test(sides, read(case.root / "runs/base/scores.parquet", SCORES))
-    expected = compare_seeds(of_base, of_seeds, *PARAMS.resampling)
+    base = read(case.root / "runs/base/scores.parquet", SCORES)
+    expected = compare_seeds(*values_on_test(sides, base, case.root / "splits/test"), *PARAMS.resampling)
     assert list(summary["paired_over_seeds"]) == list(expected)
     for name, interval in expected.items():
         assert summary["paired_over_seeds"][name] == pytest.approx(asdict(interval), abs=1e-6)
@@ -392,7 +452,7 @@ def test_seeds_scored_on_other_queries_are_refused(case: Case) -> None:
 def test_a_test_with_too_few_queries_is_reported_on_top(case: Case) -> None:
     """Three of eight queries change by 1, 1 and -1: sd .641, delta .125, about 200 queries needed."""
     summary, page = case.report()
-    test = Sensitivity(8, float(np.std([1, 1, -1, 0, 0, 0, 0, 0], ddof=1)), 0.95, 0.8)
+    test = Sensitivity.of(np.array([1.0, 1, -1, 0, 0, 0, 0, 0]), np.arange(8), 0.95, 0.8)
     assert summary["smallest_detectable"] == pytest.approx(test.smallest_detectable, abs=1e-6)
     assert 150 < test.queries_for(0.125) < 250
     warning = summary["too_few_queries"]
@@ -409,7 +469,7 @@ def test_a_test_with_too_few_queries_is_reported_on_top(case: Case) -> None:
 def test_the_warning_depends_on_the_size_of_the_change(delta: float, is_small: bool) -> None:
     """100 queries with an sd of .3 detect .085 with power 80%: only smaller changes are warned of."""
     comparison = Comparison(delta, delta - 0.1, delta + 0.1, p_value=0.1, wins=20, ties=70, losses=10)
-    result = HeadlineResult({"recall@10": comparison}, 0.5, 0.5 + delta, Sensitivity(100, 0.3, 0.95, 0.8), {}, 1)
+    result = HeadlineResult({"recall@10": comparison}, 0.5, 0.5 + delta, Sensitivity(100, 100, 0.03, 0.95, 0.8), {}, 1)
     assert bool(too_few(result)) == is_small
     assert not is_small or "only one of 0.085 or more with power 80%" in too_few(result)
 
@@ -445,7 +505,7 @@ def test_the_verdict_says_that_its_p_value_is_uncorrected(case: Case) -> None:
     """The verdict's p-value is of one comparison; corrected ones at the floor are upper bounds."""
     many(case)
     summary, page = case.report()
-    assert summary["verdict"].endswith(" for this one comparison).")
+    assert summary["verdict"].endswith(" for this one comparison). Measured on queries like these only.")
     assert "p ≤ 0.0" in page  # at the floor: 2 / 1,001 times the number of comparisons
 
 
@@ -457,9 +517,7 @@ def many(case: Case) -> None:
         is_base = system in ("bm25", "base")
         case.write_system(system, [(1 if is_hurt == is_base else i % 3 * 4) for i, is_hurt in enumerate(hurt)])
     ids = [f"q{i}" for i in range(n)]
-    queries = {"query_id": ids, "text": [f"query number {i}" for i in range(n)]}
-    for table in ("splits/test/queries.parquet", "prepared/queries.parquet"):
-        write(filled(queries, CLUSTERED_QUERIES), case.root / table, CLUSTERED_QUERIES)
+    case.write_queries({"query_id": ids, "text": [f"query number {i}" for i in range(n)]})
     documents = {"document_id": [f"d{i}" for i in range(n)], "text": [f"body of {i}" for i in range(n)]}
     write(filled(documents, CORPUS), case.root / "prepared/corpus.parquet", CORPUS)
     qrels = pl.DataFrame([(f"q{i}", f"d{i}", 1) for i in range(n)], schema=QRELS, orient="row")
@@ -510,6 +568,9 @@ def test_paraphrases_are_a_task_and_count_for_holm(case: Case) -> None:
             query_id="p" + pl.col("query_id"), split=pl.lit("paraphrases")
         )
         write(pl.concat([table, again]), file, SCORES)
+    ids = [f"pq{i}" for i in range(8)]
+    paraphrases = filled({"query_id": ids, "text": ids, "cluster_id": ids}, SPLIT_QUERIES)
+    write(paraphrases, case.root / "splits/paraphrases/queries.parquet", SPLIT_QUERIES)
     summary, page = case.report()
     assert summary["tasks"]["paraphrases"]["mrr@10"]["n"] == 8
     assert summary["tasks"]["paraphrases"]["mrr@10"]["delta"] == summary["paired"]["mrr@10"]["delta"]
@@ -532,7 +593,7 @@ def test_the_verdict_follows_the_interval(low: float, high: float, beginning: st
     """An interval above 0 is Better, below 0 Worse, and one that contains 0 No clear change."""
     comparison = Comparison((low + high) / 2, low, high, p_value=0.0001, wins=20, ties=70, losses=10)
     result = HeadlineResult(
-        {"recall@10": comparison}, 0.5, 0.5 + comparison.delta, Sensitivity(100, 0.3, 0.95, 0.8), {}, 1
+        {"recall@10": comparison}, 0.5, 0.5 + comparison.delta, Sensitivity(100, 100, 0.03, 0.95, 0.8), {}, 1
     )
     sentence = verdict(result)
     assert sentence.startswith(beginning)
@@ -621,7 +682,7 @@ def test_the_verdict_of_a_leaking_test_is_of_clean_queries(case: Case) -> None:
     assert summary["verdict"].startswith("No clear change: recall@10 went from 1.000 to 0.833 (-0.167, ")
     assert summary["verdict"].endswith(
         f"Measured on the 6 of 8 test queries without leaks ({overlap}); "
-        "on all 8, recall@10 went from 0.750 to 0.875 (+0.125)."
+        "on all 8, recall@10 went from 0.750 to 0.875 (+0.125). Measured on queries like these only."
     )
     assert summary["paired_without_leaks"]["recall@10"]["losses"] == 1
     assert f"**{summary['verdict']}**" in page
