@@ -1,9 +1,11 @@
 """What tuning cost on tasks beside the domain's: relative losses, their intervals, and the losses that they can detect.
 
 Base and tuned have a value on each item of a task (query, pair, text), so a loss is judged on pairs of values. The
-standard error is the delete-a-group jackknife's: leave out each cluster of items in turn, and see how the relative
-change moves. It serves means and rank correlations alike (Tukey, 1958; Arvesen, 1969, "Jackknifing U-statistics",
-Annals of Mathematical Statistics 40), needs no random numbers, and its t interval holds at 30 clusters.
+standard error is that of the delete-a-group jackknife: leave out each cluster of items in turn, and see how the
+difference moves. It serves means and rank correlations alike (Tukey, 1958; Arvesen, 1969, "Jackknifing U-statistics",
+Annals of Mathematical Statistics 40) and needs no random numbers. Its t interval holds from 30 clusters on for means;
+for rank correlations it is rather too wide than too narrow, as the jackknife's variance is never too small in
+expectation (Efron and Stein, 1981, Annals of Statistics 9).
 """
 
 from dataclasses import dataclass
@@ -78,31 +80,32 @@ class TaskCost:
 
 
 def task_cost(items: PairedItems, confidence: float, power: float) -> TaskCost | None:
-    """Returns the relative loss on a task, or None where the base scores 0 or less, on all items or without a cluster.
-
-    There is nothing to lose then, or all of it rests on one cluster.
+    """Returns the relative loss on a task, with the interval of the difference as a share of the base's score.
 
     The smallest detectable loss is (t of the confidence + t of the power) standard errors, the usual approximation of
-    the paired t-test's. It is at least 1 - (1 - confidence)^(1/n clusters), about 3/n: if no value at all differs, a
-    change of up to this share of the clusters is still compatible with that (the rule of three; Hanley and
-    Lippman-Hand, 1983, JAMA 249), and it is the interval, too.
+    the paired t-test's. If no score differs without any cluster, the standard error is 0 and tells nothing; a change of
+    1 - (1 - confidence)^(1/n), about 3/n, of n clusters is still compatible with that (the rule of three; Hanley and
+    Lippman-Hand, 1983, JAMA 249) and stands for both.
 
     Args:
         items: of the task.
         confidence: of the two-sided interval, such as 0.95.
         power: such as 0.8.
+
+    Returns:
+        None where the base scores 0 or less, so that there is nothing to lose, or where all items are one cluster.
     """
     groups = _groups(items)
     base, tuned = _scores(items, items.base, groups), _scores(items, items.tuned, groups)
-    if base.min() <= 0:
-        return None
     n = len(base) - 1
-    cost = 1 - tuned[0] / base[0]
-    floor = 1 - (1 - confidence) ** (1 / n)
-    margin = detectable = floor
-    if error := _standard_error(tuned[1:] / base[1:]):
+    if n < 2 or base[0] <= 0:
+        return None
+    cost = (base[0] - tuned[0]) / base[0]
+    if error := _standard_error(base[1:] - tuned[1:]) / base[0]:
         margin = stdtrit(n - 1, (1 + confidence) / 2) * error
-        detectable = max(margin + stdtrit(n - 1, power) * error, floor)
+        detectable = margin + stdtrit(n - 1, power) * error
+    else:
+        margin = detectable = 1 - (1 - confidence) ** (1 / n)
     figures = base[0], tuned[0], cost, cost - margin, cost + margin, detectable
     return TaskCost(items.task, items.measure, items.counts_as, *map(float, figures))
 
