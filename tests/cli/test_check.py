@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -118,16 +119,21 @@ def test_a_leaking_split_and_texts_that_will_be_cut_are_named(tmp_path: Path) ->
     assert "92% of the documents are longer than the encoder reads" in notes
 
 
+def write_params(folder: Path, **split: object) -> None:
+    """Writes this project's parameters to a folder, with some of section split changed."""
+    shutil.copy(ROOT / "advanced.yaml", folder)
+    params = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params["split"] |= split
+    YAML().dump(params, folder / "params.yaml")
+
+
 @pytest.fixture
 def profiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Returns the facts of pairs (query, document, further columns) under some parameters."""
     monkeypatch.chdir(tmp_path)
 
     def facts_of(rows: Sequence[tuple[str, ...]], *columns: str, **split: object) -> dict[str, Any]:
-        shutil.copy(ROOT / "advanced.yaml", tmp_path)
-        params = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-        params["split"] |= split
-        YAML().dump(params, tmp_path / "params.yaml")
+        write_params(tmp_path, **split)
         names = [name for column in columns for name in column.partition("=")[2].split(",")]
         path = write_csv(tmp_path / "own.csv", [("query", "document", *names), *rows])
         return profiling.profile(source_params(path, "", columns)[0])
@@ -173,6 +179,24 @@ def test_by_query_splits_such_data_and_says_what_is_new(profiled: Any) -> None:
         f"test_leaks.{kind}_queries" for kind in ("exact", "near", "crossed")
     ]
     assert not [note for note in facts["notes"] if "will stop" in note]
+
+
+def test_a_graded_collection_cannot_be_split_by_clusters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cranfield: queries share documents, so that one cluster holds nearly all; by query each split has its share."""
+    folder = Path(os.environ.get("ATTUNE_DATASETS", ROOT.parent / "shared" / "datasets")) / "cranfield"
+    if not folder.is_dir():
+        pytest.skip("cranfield is not there; set ATTUNE_DATASETS to the folder of the data sets")
+    monkeypatch.chdir(tmp_path)
+    facts = {}
+    for by in ("cluster", "query"):
+        write_params(tmp_path, by=by)
+        facts[by] = profiling.profile(source_params(folder, "", [])[0])
+    assert facts["cluster"]["notes"][0].startswith("the split stage will stop: the largest cluster")
+    assert "set split.by: query" in facts["cluster"]["notes"][0]
+    split = facts["query"]["split"]
+    assert 30 <= split["n_test_queries"] <= 60 and 12 <= split["n_dev_queries"] <= 34
+    assert 0.5 < split["test_known_answers_share"] < 0.7
+    assert not [note for note in facts["query"]["notes"] if "will stop" in note]
 
 
 def test_empty_cells_that_were_written_as_text_are_named(profiled: Any) -> None:

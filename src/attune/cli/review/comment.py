@@ -1,4 +1,4 @@
-"""Markdown comment on a pull request: the gate's verdict and findings, what was new in the test, changed figures, links.
+"""Markdown comment on a pull request: the gate's verdict and findings, what the test had of new, changed figures.
 
 The tables hold the same values as `dvc metrics diff` and `dvc params diff`; they are laid out here so that the order of
 rows is fixed and a text in a parameter can neither break a table nor become markup.
