@@ -3,9 +3,11 @@
 import random
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attune.data.splitting import crossing
 from attune.data.splitting.clusters import components, normalise
 from attune.data.splitting.crossing import compare_roles
 from attune.data.splitting.similarity import alike
@@ -50,6 +52,28 @@ def test_documents_too_long_to_be_similar_are_not_compared() -> None:
     assert compare_roles(["a b c x"], documents, 1, 0.75).documents.tolist() == [0, 1, 2, 4]
     assert compare_roles(["!", "a b c x"], documents, 1, 0.8).documents.tolist() == [1, 2, 4, 5]
     assert compare_roles([], documents, 1, 0.8).documents.tolist() == []
+
+
+@given(some_texts, some_texts, st.sampled_from([1, 2, 3]), st.sampled_from([0.4, 0.8]))
+@settings(max_examples=200, deadline=None)
+def test_no_document_of_a_fitting_size_is_left_out(
+    queries: list[str], documents: list[str], width: int, low: float
+) -> None:
+    """For any width and however few characters are read at first: all documents similar to some query are compared."""
+    both = alike([*queries, *documents], width, low)
+    n = len(queries)
+    edges = np.concatenate([both.edges(), np.stack([both.first, np.arange(len(both.first))], axis=1)])
+    of_set = {row: int(both.first[row]) for row in range(len(both.first))}
+    like = {tuple(pair) for pair in edges.tolist()}
+    needed = {
+        row - n
+        for row in range(n, len(both.first))
+        if any((of_set[query], of_set[row]) in like or of_set[query] == of_set[row] for query in range(n))
+    }
+    for characters in (1, 9):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(crossing, "CHARACTERS_PER_WORD", characters)
+            assert needed <= set(compare_roles(queries, documents, width, low).documents.tolist())
 
 
 def test_pairs_of_two_documents_cost_nothing() -> None:

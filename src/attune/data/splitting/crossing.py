@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attune.data.splitting.clusters import normalise
+from attune.data.splitting.clusters import fold, normalise
 from attune.data.splitting.similarity import SLACK, TEXTS_AT_ONCE, Alike, alike, shingle_sets
 from attune.data.words import WORD
 from attune.runtime.arrays import Int64
+
+CHARACTERS_PER_WORD = 9  # of the beginning by which long documents are told: more than words have, as some occur twice
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,19 @@ def _short_enough(queries: Sequence[str], documents: Sequence[str], width: int, 
     allowed = np.zeros(int(sizes[-1] / threshold + SLACK) + 1, dtype=bool)
     for size in sizes.tolist():
         allowed[int(np.ceil(threshold * size - SLACK)) : int(size / threshold + SLACK) + 1] = True
-    own = _sizes(documents, width)
-    rows: Int64 = np.flatnonzero(allowed[np.minimum(own, len(allowed) - 1)] & (own < len(allowed)))
-    return rows
+    most = len(allowed) - 1
+    rows: Int64 = np.array([row for row, text in enumerate(documents) if _may_be_short(text, most, width)], np.int64)
+    own = _sizes([documents[row] for row in rows], width)
+    return rows[(own <= most) & allowed[np.minimum(own, most)]]
+
+
+def _may_be_short(text: str, most: int, width: int) -> bool:
+    """Returns False if the beginning of a text alone shows that it has more than `most` shingles.
+
+    The first occurrence of each word but the first `width` - 1 ends a new shingle; the last word may be cut.
+    """
+    beginning = fold(text[: CHARACTERS_PER_WORD * (most + width + 1)])
+    return len(set(WORD.findall(beginning))) - width <= most
 
 
 def _sizes(texts: Sequence[str], width: int) -> Int64:
