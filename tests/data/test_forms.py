@@ -65,6 +65,18 @@ def read() -> dict[str, Definition]:
         ),
         (
             "Mean.of",
+            0,
+            '''
+            def of(
+                self, y=1
+            ):
+                """Tell the mean. Of all. Stable.
+                """
+                return self.x + y
+            ''',
+        ),
+        (
+            "Mean.of",
             1,
             '''
             def of(

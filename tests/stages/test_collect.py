@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def test_what_is_written_reads_back_the_same_in_plain_utf8_lines(tmp_path: Path)
     assert read_beir(out) == read_beir(source)
     files = sorted(str(path.relative_to(out)) for path in out.rglob("*.*"))
     assert files == [
-        *("corpus.jsonl", "forms.jsonl", "paraphrases.jsonl", "paraphrases.tsv"),
+        *("as_indexed/forms.jsonl", "corpus.jsonl", "forms.jsonl", "paraphrases.jsonl", "paraphrases.tsv"),
         *("qrels/test.tsv", "qrels/train.tsv", "queries.jsonl"),
     ]
     corpus = (out / "corpus.jsonl").read_bytes()
@@ -246,13 +247,18 @@ def test_a_subset_keeps_the_forms_of_its_documents() -> None:
     """And no other ones."""
     documents = [Document(f"d{n}", "", "text") for n in range(3)]
     raw = RawData(documents, [Query("q", "text")], {"all": [Qrel("q", "d1", 1)]}, forms={"d1": "one", "d2": "two"})
-    assert subset(raw, 1).forms == {"d1": "one"}
+    raw = replace(raw, indexed={"d0": "none", "d1": "first one"})
+    drawn = subset(raw, 1)
+    assert (drawn.forms, drawn.indexed) == ({"d1": "one"}, {"d1": "first one"})
 
 
 def test_other_forms_of_documents_are_written_as_lines(tmp_path: Path) -> None:
     """One object with id and text for each document that has one."""
-    raw = RawData([Document("d", "", "text")], [Query("q", "text")], {"all": []}, forms={"d": "Grüße\n"})
+    raw = RawData(
+        [Document("d", "", "text")], [Query("q", "text")], {"all": []}, forms={"d": "Grüße\n"}, indexed={"d": "Gruß"}
+    )
     write_raw(raw, tmp_path)
+    assert (tmp_path / "as_indexed" / "forms.jsonl").read_text() == '{"_id": "d", "text": "Gruß"}\n'
     assert (tmp_path / "forms.jsonl").read_text() == '{"_id": "d", "text": "Grüße\\n"}\n'
 
 

@@ -64,7 +64,7 @@ def run_stage(
     prepared, splits = root / "prepared", root / "splits"
     corpus = [(id_, f"pkg.{id_}", text, id_, id_) for id_, text in DOCUMENTS.items()]
     write(table(corpus, CORPUS), prepared / "corpus.parquet", CORPUS)
-    write(table(list(forms.items()), DOCUMENT_FORMS), prepared / "forms.parquet", DOCUMENT_FORMS)
+    write(table(list(forms.items()), DOCUMENT_FORMS), prepared / "indexed.parquet", DOCUMENT_FORMS)
     rows = [(id_, text, ids) for id_, (text, ids) in (paraphrases or {}).items()]
     write(table(rows, PARAPHRASES), prepared / "paraphrases.parquet", PARAPHRASES)
     for name in SPLITS:

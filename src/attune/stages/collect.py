@@ -103,7 +103,9 @@ def write_raw(raw: RawData, out: Path) -> None:
     # beside qrels/, which holds splits only
     write_queries(out / "paraphrases.jsonl", raw.paraphrases)
     write_qrels(out / "paraphrases.tsv", raw.paraphrase_qrels)
-    write_objects(out / "forms.jsonl", ({"_id": document_id, "text": text} for document_id, text in raw.forms.items()))
+    (out / "as_indexed").mkdir()
+    for file, forms in ((out / "forms.jsonl", raw.forms), (out / "as_indexed" / "forms.jsonl", raw.indexed)):
+        write_objects(file, ({"_id": document_id, "text": text} for document_id, text in forms.items()))
 
 
 def collect(params: CollectParams, out: Out) -> Receipt:

@@ -1,7 +1,7 @@
 """Writes retrieval tasks next door to the domain, on which tuning must not lose: merge reads dev's, probe test's.
 
 as_typed: the split's queries rewritten as people type them, over the documents as they are. as_indexed: paraphrases,
-over the documents in the other form that people index (packages: functions with their docstring). Both have the
+over the documents as people index them (packages: functions with their whole docstring). Both have the
 domain's own contents, so what an encoder loses there it loses by the form of texts, not by their matter. A task without
 queries is left out.
 """
@@ -152,7 +152,7 @@ def near_domain(
     """Writes the near-domain tasks of dev and test, by stage prepare's definition of near-duplicates."""
     corpus = read(prepared / "corpus.parquet", CORPUS)
     documents = {row[0]: Document(*row) for row in corpus.select(list(DOCUMENTS)).iter_rows()}
-    forms = dict(read(prepared / "forms.parquet", DOCUMENT_FORMS).iter_rows())
+    forms = dict(read(prepared / "indexed.parquet", DOCUMENT_FORMS).iter_rows())
     other_forms = {id_: row._replace(text=forms.get(id_, row.text)) for id_, row in documents.items()}
     own = {name: set(read(splits / name / "documents.parquet", DOCUMENT_IDS)["document_id"]) for name in SPLITS}
     # a document of several splits (split.by: query) counts for the last one

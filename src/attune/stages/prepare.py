@@ -50,6 +50,7 @@ TABLES = {
     "merged_queries": MERGED_QUERIES,
     "paraphrases": PARAPHRASES,
     "forms": DOCUMENT_FORMS,
+    "indexed": DOCUMENT_FORMS,
 }
 
 
@@ -136,7 +137,7 @@ def cluster_queries(n: int, alike: Int64, grouped: Int64, crossed: Int64, judged
 
 
 def tables_of(data: MergedData, params: PrepareParams) -> dict[str, pl.DataFrame]:
-    """Returns the tables of data/prepared, but for forms, with shared judgments and clusters.
+    """Returns the tables of data/prepared, but for documents' other forms, with shared judgments and clusters.
 
     Raises:
         BadInput: a query has no relevant document.
@@ -185,9 +186,9 @@ def prepare(params: PrepareParams, raw: Path, out: Out) -> Receipt:
     """Validates, merges and clusters the raw data."""
     data = merge_raw(raw)
     tables = tables_of(data, params)
-    tables["forms"] = (
-        read_raw_forms(raw).join(tables["corpus"], on="document_id", how="semi").sort("document_id", "text")
-    )
+    for name, folder in (("forms", raw), ("indexed", raw / "as_indexed")):
+        forms = read_raw_forms(folder)
+        tables[name] = forms.join(tables["corpus"], on="document_id", how="semi").sort("document_id", "text")
     for name, columns in TABLES.items():
         write(tables[name], out / f"{name}.parquet", columns)
     return receipt(tables, n_judged=data.judged.filter(pl.col("relevance") > 0).height)

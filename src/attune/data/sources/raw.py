@@ -39,7 +39,8 @@ class RawData:
     """A retrieval data set; `qrels` is keyed by split, or by "all" where stage split assigns the splits.
 
     Paraphrases are queries in other people's words that are never trained on: a second test of the test split's
-    documents. Forms are other texts under which people index a document, by its id; few or no documents have one.
+    documents. Indexed are the texts under which people index a document, by its id, and forms those without what
+    is asked for in its query, fit to train on; few or no documents have them.
     """
 
     documents: list[Document]
@@ -48,6 +49,7 @@ class RawData:
     paraphrases: list[Query] = field(default_factory=list)
     paraphrase_qrels: list[Qrel] = field(default_factory=list)
     forms: dict[str, str] = field(default_factory=dict)
+    indexed: dict[str, str] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
     facts: dict[str, str | int] = field(default_factory=dict)
 
@@ -77,6 +79,7 @@ def subset(raw: RawData, max_documents: int) -> RawData:
         paraphrase_qrels=[qrel for qrel in raw.paraphrase_qrels if qrel.query_id not in cut],
         documents=[d for d in raw.documents if d.document_id in kept_documents],
         forms={document_id: text for document_id, text in raw.forms.items() if document_id in kept_documents},
+        indexed={document_id: text for document_id, text in raw.indexed.items() if document_id in kept_documents},
         queries=[q for q in raw.queries if q.query_id in kept_queries],
         qrels={split: [q for q in qrels if q.query_id in kept_queries] for split, qrels in raw.qrels.items()},
     )

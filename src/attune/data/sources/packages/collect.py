@@ -34,11 +34,15 @@ class PackageRules:
 
 @dataclass(frozen=True)
 class DocumentCandidate:
-    """A document, its query ("" where no sentence is good enough), and its other form ("" where it has none)."""
+    """A document, its query ("" where no sentence is good enough), and its other forms ("" where it has none).
+
+    `indexed` holds the whole docstring, `form` what is left without the query.
+    """
 
     document: Document
     query: str
     form: str
+    indexed: str
 
     @property
     def owner(self) -> str:
@@ -104,7 +108,9 @@ def _candidates(
         dropped["tail_of_document"] += text != definition.text
         query = _query(definition, rules, dropped)
         document = Document(f"{file}::{definition.qualname}", title, text)
-        yield DocumentCandidate(document, query, _form(definition, text, query, rules.max_document_characters))
+        indexed = _beginning(form(definition, 0), rules.max_document_characters)
+        other = _form(definition, text, query, rules.max_document_characters)
+        yield DocumentCandidate(document, query, other, "" if indexed == text else indexed)
 
 
 def _beginning(text: str, max_characters: int) -> str:
@@ -179,6 +185,7 @@ def _raw_data(candidates: list[DocumentCandidate], dropped: Counter[str], facts:
         documents=[candidate.document for candidate in candidates],
         queries=[Query(query_id, candidate.query) for query_id, candidate in with_query],
         forms={c.document.document_id: c.form for c in candidates if c.form},
+        indexed={c.document.document_id: c.indexed for c in candidates if c.indexed},
         qrels={"all": [Qrel(query_id, candidate.document.document_id, 1) for query_id, candidate in with_query]},
         dropped=dropped,
         facts=facts,
