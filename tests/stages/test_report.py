@@ -226,6 +226,32 @@ def test_side_effects_are_reported_with_their_figures(case: Case) -> None:
     assert "## Seeds" not in page
 
 
+def test_the_report_begins_with_what_was_new_and_what_it_costs_next_door(case: Case) -> None:
+    """Protocol in words, near-domain tasks base beside tuned with their losses; no claim beyond the measured queries."""
+    summary, page = case.report()
+    new = "new queries and new documents (split.by: cluster)"
+    assert summary["new_in_test"] == new and f"Test: {new}." in page.partition("## Test scores")[0]
+    assert summary["near_domain"] == {} and summary["verdict"].endswith(" Measured on queries like these only.")
+    judged = {"measure": "ndcg@10", "cost": 0.068, "cost_low": 0.03, "cost_high": 0.104, "detectable_cost": 0.05}
+    for system, score in (("base", 0.589), ("tuned", 0.549)):
+        known = json.loads((case.root / f"metrics/probe/{system}.json").read_text())
+        task = {"near_as_indexed.ndcg@10": score, "near_as_indexed.n": 500, "near_as_indexed.counts_as": "near_domain"}
+        case.write_receipt(f"probe/{system}", known | task)
+    drift = json.loads((case.root / "metrics/drift.json").read_text())
+    losses = {f"near_as_indexed.{key}": value for key, value in (judged | {"is_counted": True}).items()}
+    case.write_receipt("drift", drift | losses)
+    split = json.loads((case.root / "metrics/split.json").read_text())
+    case.write_receipt("split", split | {"by": "query", "test_known_answers_share": 0.598})
+    summary, page = case.report()
+    headline = page.partition("## Test scores")[0]
+    assert summary["near_domain"] == {"near_as_indexed": {"n": 500, "base": 0.589, "tuned": 0.549}}
+    assert "| near as indexed | 500 | 0.589 | 0.549 | -0.040 |" in headline
+    assert "training knew 60% of the answers from other queries (split.by: query)" in headline
+    assert "like these only" not in summary["verdict"]
+    assert "| -0.040 | near domain | +6.8%, +3.0% to +10.4% | 5.0% |" in page
+    assert "Documents are shared on purpose (`split.by: query`)" in page
+
+
 def test_a_retention_that_no_share_meets_is_reported(case: Case) -> None:
     """The report warns if merge met no min_retention, and only then."""
     assert "No share meets" not in case.report()[1]
