@@ -227,7 +227,7 @@ def test_side_effects_are_reported_with_their_figures(case: Case) -> None:
 
 
 def test_the_report_begins_with_what_was_new_and_what_it_costs_next_door(case: Case) -> None:
-    """Protocol in words, near-domain tasks base beside tuned with their losses; no claim beyond the measured queries."""
+    """Protocol in words, near-domain tasks base beside tuned with their losses; no claim beyond what was measured."""
     summary, page = case.report()
     new = "new queries and new documents (split.by: cluster)"
     assert summary["new_in_test"] == new and f"Test: {new}." in page.partition("## Test scores")[0]
