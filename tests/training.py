@@ -9,7 +9,7 @@ import polars as pl
 
 from attune.stage import call
 from attune.stages.train import train
-from attune.tables import CORPUS, DOCUMENT_FORMS, DOCUMENT_IDS, OWN_TEXTS, QRELS, SPLIT_QUERIES, TRIPLETS, write
+from attune.tables import CORPUS, DOCUMENT_FORMS, DOCUMENT_IDS, OWN_TEXTS, QRELS, SPLIT_QUERIES, TRIPLETS, read, write
 from attune.tuning.training.recipe import TrainParams
 
 WORDS = (
@@ -82,6 +82,20 @@ def task(folder: Path, base: Path) -> dict[str, Path]:
     pairs = [{"query": f"where is the {text}", "passage": f"the {text} is here"} for text in general]
     (folder / "practice.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     return inputs_of(folder)
+
+
+def add_answers(inputs: dict[str, Path], n: int) -> None:
+    """Makes each train query's next n documents relevant to it, too, less so than its own."""
+    file = inputs["mined"] / "triplets.parquet"
+    rows = read(file, TRIPLETS).to_dicts()
+    answers = [
+        row | {"document_id": rows[(place + step) % len(rows)]["document_id"], "relevance": 1 if step else 2}
+        for place, row in enumerate(rows)
+        for step in range(n + 1)
+    ]
+    triplets = pl.DataFrame(answers, schema=dict(TRIPLETS))
+    write(triplets, file, TRIPLETS)
+    write(triplets.select(list(QRELS)), inputs["train"] / "qrels.parquet", QRELS)
 
 
 def inputs_of(folder: Path) -> dict[str, Path]:

@@ -7,12 +7,12 @@ from typing import NoReturn
 import polars as pl
 import pytest
 from safetensors.torch import load_file
-from training import params, run_params, sha256, task, trained
+from training import add_answers, params, run_params, sha256, task, trained
 
 from attune.encoding import encoders
 from attune.errors import BadInput
 from attune.stages.train import batching_keys, scratch_of
-from attune.tables import CORPUS, QRELS, TRIPLETS, read, write
+from attune.tables import CORPUS, DOCUMENT_FORMS, DOCUMENT_IDS, QRELS, TRIPLETS, read, write
 from attune.tuning.training.recipe import TrainParams
 
 
@@ -95,21 +95,6 @@ def test_keep_last_keeps_the_last_encoder(tmp_path: Path, inputs: dict[str, Path
     assert not all(base[name].equal(kept[name]) for name in base)
 
 
-def with_more_answers(inputs: dict[str, Path], n: int) -> None:
-    """Makes each train query's next n documents relevant to it, too, less so than its own."""
-    file = inputs["mined"] / "triplets.parquet"
-    triplets = read(file, TRIPLETS)
-    rows = triplets.to_dicts()
-    more = [
-        row | {"document_id": rows[(place + step) % len(rows)]["document_id"], "relevance": 0 if step else 2}
-        for place, row in enumerate(rows)
-        for step in range(n + 1)
-    ]
-    changed = pl.DataFrame(more, schema=dict(TRIPLETS)).with_columns(pl.col("relevance").replace(0, 1))
-    write(changed, file, TRIPLETS)
-    write(changed.select(list(QRELS)), inputs["train"] / "qrels.parquet", QRELS)
-
-
 def test_a_run_ends_at_max_steps_with_evaluations_laid_over_them(tmp_path: Path, inputs: dict[str, Path]) -> None:
     """Of 27 steps, 12: three evaluations at 4, 8, 12; without epochs the base stays as it is."""
     _, receipt = trained(tmp_path, inputs, params(max_steps=12), "short")
@@ -128,10 +113,27 @@ def test_the_schedule_is_laid_over_max_steps(tmp_path: Path, inputs: dict[str, P
 
 def test_pairs_per_query_bound_an_epoch(tmp_path: Path, inputs: dict[str, Path]) -> None:
     """72 queries with four answers each: two of them per query and epoch are half of the rows and half of the steps."""
-    with_more_answers(inputs, 3)
+    add_answers(inputs, 3)
     for n_pairs, n_rows in ((0, 288), (2, 144)):
         _, receipt = trained(tmp_path, inputs, params(epochs=1, max_pairs_per_query=n_pairs), f"pairs-{n_pairs}")
         assert (receipt["n_rows"], receipt["n_rows_per_epoch"], receipt["n_steps"]) == (288, n_rows, n_rows // 8)
+
+
+def test_rows_are_read_in_their_other_forms(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """Each document's other form at share 1 is training on these texts; at share 0 nothing changes."""
+    settings = params(epochs=1, other_form_share=1.0)
+    plain, _ = trained(tmp_path, inputs, settings, "plain")
+    corpus = read(inputs["prepared"] / "corpus.parquet", CORPUS)
+    forms = corpus.select("document_id", text=pl.lit("indexed ") + pl.col("text"))
+    write(forms, inputs["forms"], DOCUMENT_FORMS)
+    assert trained(tmp_path, inputs, params(epochs=1), "share-0")[0] == plain
+    other, _ = trained(tmp_path, inputs, settings, "share-1")
+    is_train = ~pl.col("document_id").is_in(
+        read(inputs["dev_split"] / "documents.parquet", DOCUMENT_IDS)["document_id"]
+    )
+    text = pl.when(is_train).then(pl.lit("indexed ") + pl.col("text")).otherwise("text")
+    write(corpus.with_columns(text.alias("text")), inputs["prepared"] / "corpus.parquet", CORPUS)
+    assert plain != other == trained(tmp_path, inputs, params(epochs=1), "corpus")[0]
 
 
 def test_batches_that_cannot_be_filled_are_counted_and_warned_of(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training import task
+from training import add_answers, inputs_of, task
 
 from attune.tuning.training.checkpoints import last_complete_checkpoint
 
@@ -98,6 +98,17 @@ def test_adapters_matryoshka_and_guide_resume_to_the_same_bytes(folder: Path, ru
     assert_killed_runs_end_alike(
         folder, runs, ADAPTED, whole, moments(whole["events"], ("step", 2), ("checkpoint-", 1))
     )
+
+
+def test_a_run_with_limited_pairs_and_steps_resumes_to_the_same_bytes(folder: Path, runs: Runs) -> None:
+    """Two of four pairs of each query are drawn anew in each epoch of 18 steps; the run ends in the third."""
+    add_answers(inputs_of(folder), 3)
+    limited = {"epochs": 4, "max_steps": 40, "max_pairs_per_query": 2, "n_evaluations": 4, "patience": 4}
+    (whole,) = runs(folder, job(limited))
+    assert json.loads(whole["result"][1])["n_steps"] == 40
+    steps = [place for place, event in enumerate(whole["events"], start=1) if event.startswith("step")]
+    # within the second epoch, and within the third
+    assert_killed_runs_end_alike(folder, runs, limited, whole, [steps[25], steps[38]])
 
 
 @pytest.mark.parametrize("keep", ["best", "last"])
