@@ -82,6 +82,10 @@ def forgetful(receipts: Receipts) -> None:
     receipts["merge"] = {"retention": 0.9, "is_retention_met": False}
 
 
+def worse_next_door(receipts: Receipts) -> None:
+    receipts["merge"] |= {"is_near_domain_met": False, "near_domain_kept": 0.93}
+
+
 def no_parity(receipts: Receipts) -> None:
     receipts["export"]["fp32_min_cosine"] = 0.99
 
@@ -116,6 +120,7 @@ def test_a_healthy_model_passes_every_rule(tmp_path: Path) -> None:
         (drifted, "drift", "Drifted: similarity fell."),
         (worse_over_seeds, "gain", "ndcg@10 -0.100, interval -0.100 to -0.100"),
         (forgetful, "retention", "keeps 90.00% of the base's nDCG@10"),
+        (worse_next_door, "retention", "keeps 93.00% of the base's nDCG@10; the floor is merge.min_near_domain"),
         (no_parity, "parity", "0.990000"),
         (bad_int8, "what ships", "onnx_int8 keeps 98.96% of tuned nDCG@10; at least 99.00% (gate.min_int8_kept)"),
         (without_key, "drift", "has no is_drifted; run `dvc repro` and commit dvc.lock and metrics/"),

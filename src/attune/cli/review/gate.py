@@ -124,6 +124,10 @@ def _retention(figures: Figures, _params: GateParams) -> Checks:
     kept = figures.number("merge", "retention")
     words = f"the merged encoder keeps {percent(kept)} of the base's nDCG@10 on general text"
     yield figures.of("merge", "is_retention_met") is True, f"{words}; the floor is merge.min_retention"
+    if (is_met := figures.of("merge").get("is_near_domain_met")) is not None:  # absent without near-domain tasks
+        least = percent(figures.number("merge", "near_domain_kept"))
+        words = f"on its worst near-domain task of dev the merged encoder keeps {least} of the base's nDCG@10"
+        yield is_met is True, f"{words}; the floor is merge.min_near_domain"
 
 
 def _parity(figures: Figures, params: GateParams) -> Checks:
