@@ -7,8 +7,7 @@ import pytest
 from mining_inputs import N_DOCUMENTS, Data, mine_params, name, run_mine
 
 from attune.tables import TRIPLETS, read
-from attune.tuning.mining import candidates
-from attune.tuning.mining import mine as mining
+from attune.tuning.mining import candidates, deeper
 from attune.tuning.mining.rules import REASONS
 
 
@@ -124,5 +123,5 @@ def test_block_sizes_do_not_change_the_result(
     at_once = run_mine(data, tmp_path / "at_once", params, own)
     for constant, size in (("QUERY_BLOCK", 3), ("LOOKUP_BATCH", 5), ("SCORE_BATCH", 4)):
         monkeypatch.setattr(candidates, constant, size)
-    monkeypatch.setattr(mining, "DEEPER_BATCH", 2)
+    monkeypatch.setattr(deeper, "DEEPER_BATCH", 2)
     assert run_mine(data, tmp_path / "blocks", params, own) == at_once

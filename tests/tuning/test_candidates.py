@@ -115,10 +115,10 @@ def test_same_query_above_1_turns_the_rule_off() -> None:
         assert true_pairs(unit_vectors(30, 30), positives, same_query) == expected
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 40))
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.sampled_from([1, 3, 64]))
 @settings(max_examples=30, deadline=None)
-def test_nearest_other_query_equals_a_search_through_all(seed: int, batch: int) -> None:
-    """At any batch size; -1 where the document answers no other query."""
+def test_nearest_other_query_equals_a_search_through_all(seed: int, batch: int, many: int) -> None:
+    """At any batch size, by single and by matrix products; -1 where the document answers no other query."""
     random = np.random.default_rng(seed)
     vectors = random.normal(size=(12, 3)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -134,5 +134,6 @@ def test_nearest_other_query_equals_a_search_through_all(seed: int, batch: int) 
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates, "LOOKUP_BATCH", batch)
-        highest = nearest_other_query(pairs, positives, cosines(vectors, vectors))
+        patch.setattr(candidates, "MANY", many)
+        highest = nearest_other_query(pairs, positives, vectors)
     assert highest.tolist() == pytest.approx(expected, abs=2e-6)

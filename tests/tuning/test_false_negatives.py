@@ -5,7 +5,7 @@ import pytest
 from mining_inputs import mine_params
 from numpy.typing import NDArray
 
-from attune.tuning.mining.candidates import Pairs, Pool, among, cosines
+from attune.tuning.mining.candidates import Pairs, Pool, among
 from attune.tuning.mining.false_negatives import HiddenAnswers, hidden_answer_shares, similar_query_shares
 from attune.tuning.mining.rules import Candidates, Slots
 
@@ -105,9 +105,9 @@ def test_answers_of_similar_queries_are_counted_by_cosine() -> None:
     vectors = np.stack([np.cos(radians), np.sin(radians)], axis=1).astype(np.float32)
     positives = pairs((0, 4), (1, 5), (2, 6))
     negatives = pairs((0, 5), (0, 6), (0, 7), (2, 4))
-    result = similar_query_shares(negatives, positives, cosines(vectors, vectors))
+    result = similar_query_shares(negatives, positives, vectors)
     assert result == {
         "negatives_answering_like_query_share@0.8": 0.75,
         "negatives_answering_like_query_share@0.9": 0.25,
     }
-    assert set(similar_query_shares(pairs(), positives, cosines(vectors, vectors)).values()) == {0.0}
+    assert set(similar_query_shares(pairs(), positives, vectors).values()) == {0.0}

@@ -17,6 +17,7 @@ NOT_RANKED = 2**31 - 1  # rank of a candidate in a list that does not contain it
 SCORE_BATCH = 8192  # pairs scored at a time
 QUERY_BLOCK = 2**14  # queries whose candidates are processed at a time
 LOOKUP_BATCH = 2**20  # other queries of documents that are looked up at a time
+MANY = 64  # queries of a document from which on a matrix product is faster than single ones, on a busy machine, too
 
 
 class Pairs(NamedTuple):
@@ -146,44 +147,57 @@ def cosines(queries: Float32, corpus: Float32) -> Scorer:
     return score
 
 
-def nearest_other_query(pairs: Pairs, positives: Pairs, query_cosines: Scorer) -> Float32:
+def nearest_other_query(pairs: Pairs, positives: Pairs, vectors: Float32) -> Float32:
     """Highest cosine between the query and any other train query with this document as a positive.
 
-    Looks up the queries of each document, so the work grows with the pairs and the queries that their documents
-    answer, not with n_queries squared.
+    Looks up the queries of each document, so the work grows with the pairs and the queries that their documents answer,
+    not with n_queries squared. For documents that answer many queries, such as the labels of intents, the nearest query
+    is found by a matrix product in float32; like all cosines, its cosine is then computed anew and rounded.
 
     Args:
         pairs: train queries and documents.
         positives: the relevant documents of all train queries.
-        query_cosines: scores pairs of train queries.
+        vectors: (n_queries, dim) unit embeddings of the train queries.
 
     Returns:
         The highest cosine for each pair, (n_pairs,); -1 where the document is no positive of another query.
     """
     order = np.argsort(positives.rows, kind="stable")
-    positive_queries, positive_rows = positives.queries[order], positives.rows[order]
+    of_documents = Pairs(positives.queries[order], positives.rows[order])
+    starts = np.searchsorted(of_documents.rows, pairs.rows)
+    counts = np.searchsorted(of_documents.rows, pairs.rows, side="right") - starts
     highest = np.full(len(pairs.rows), -1, dtype=np.float32)
-    starts = np.searchsorted(positive_rows, pairs.rows)
-    counts = np.searchsorted(positive_rows, pairs.rows, side="right") - starts
-    for batch in _lookups(counts):
+    few, many = np.flatnonzero((counts > 0) & (counts < MANY)), np.flatnonzero(counts >= MANY)
+    query_cosines = cosines(vectors, vectors)
+    for batch in _batches(few, counts[few]):
         start, count = starts[batch], counts[batch]
         # one entry for each pair and each query of its document
-        pair = np.repeat(np.arange(len(count)), count)
-        query = pairs.queries[batch][pair]
-        other = positive_queries[np.repeat(start - np.cumsum(count) + count, count) + np.arange(count.sum())]
+        pair = np.repeat(batch, count)
+        query = pairs.queries[pair]
+        other = of_documents.queries[np.repeat(start - np.cumsum(count) + count, count) + np.arange(count.sum())]
         differs = query != other
-        np.maximum.at(highest[batch], pair[differs], query_cosines(Pairs(query[differs], other[differs])))
+        np.maximum.at(highest, pair[differs], query_cosines(Pairs(query[differs], other[differs])))
+    many = many[np.argsort(pairs.rows[many], kind="stable")]
+    for same_document in np.split(many, np.flatnonzero(np.diff(pairs.rows[many])) + 1) if len(many) else []:
+        start, count = starts[same_document[0]], counts[same_document[0]]
+        others = of_documents.queries[start : start + count]
+        for batch in _batches(same_document, counts[same_document]):
+            products = vectors[pairs.queries[batch]] @ vectors[others].T
+            products[pairs.queries[batch][:, None] == others] = -np.inf
+            nearest = others[products.argmax(axis=1)]
+            differs = nearest != pairs.queries[batch]
+            highest[batch[differs]] = query_cosines(Pairs(pairs.queries[batch][differs], nearest[differs]))
     return highest
 
 
-def _lookups(counts: Int64) -> Iterator[slice]:
-    """Yields slices of pairs, each with at most LOOKUP_BATCH other queries, or a single pair that has more."""
+def _batches(pairs: Int64, counts: Int64) -> Iterator[Int64]:
+    """Yields parts of the pairs, each with at most LOOKUP_BATCH other queries, or a single pair that has more."""
     ends = np.cumsum(counts)
     begin = 0
-    while begin < len(counts):
+    while begin < len(pairs):
         done = ends[begin - 1] if begin else 0
         end = max(begin + 1, int(np.searchsorted(ends, done + LOOKUP_BATCH, side="right")))
-        yield slice(begin, end)
+        yield pairs[begin:end]
         begin = end
 
 
@@ -200,6 +214,6 @@ def answers_same_query(vectors: Float32, positives: Pairs, same_query: float) ->
         if same_query > 1:
             return np.zeros(len(pairs.rows), dtype=np.bool_)
         # cosines are float32, so the threshold must be, too: 0.95 in float64 is not 0.95 in float32
-        return nearest_other_query(pairs, positives, cosines(vectors, vectors)) >= np.float32(same_query)
+        return nearest_other_query(pairs, positives, vectors) >= np.float32(same_query)
 
     return predicate

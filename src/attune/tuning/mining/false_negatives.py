@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from attune.runtime.arrays import Float32, Int64
-from attune.tuning.mining.candidates import Bool, Pairs, Scorer, cosines, nearest_other_query, pair_keys
+from attune.tuning.mining.candidates import Bool, Pairs, Scorer, nearest_other_query, pair_keys
 from attune.tuning.mining.mine import SEED, MiningInput, MiningResult
 from attune.tuning.mining.rules import REASONS, Candidates, MineParams, Slots, apply_rules, score_limits
 
@@ -94,7 +94,7 @@ def hidden_answer_shares(
     }
 
 
-def similar_query_shares(negatives: Pairs, positives: Pairs, query_cosines: Scorer) -> dict[str, float]:
+def similar_query_shares(negatives: Pairs, positives: Pairs, query_vectors: Float32) -> dict[str, float]:
     """Returns, for each threshold of SIMILAR, the share of negatives relevant to another query at least that similar.
 
     Limits. Detects only documents that answer some train query. Queries that differ in the one word that matters may
@@ -104,9 +104,9 @@ def similar_query_shares(negatives: Pairs, positives: Pairs, query_cosines: Scor
     Args:
         negatives: train queries and mined documents.
         positives: the relevant documents of all train queries.
-        query_cosines: scores pairs of train queries.
+        query_vectors: (n_queries, dim) unit embeddings of the train queries.
     """
-    nearest = nearest_other_query(negatives, positives, query_cosines)
+    nearest = nearest_other_query(negatives, positives, query_vectors)
     return {f"negatives_answering_like_query_share@{least}": _share(nearest >= np.float32(least)) for least in SIMILAR}
 
 
@@ -138,7 +138,7 @@ def mining_figures(
         **_percentiles("lowest_positive_score", candidates.lowest_positive),
         **_percentiles("negative_score", kept),
         **hidden_answer_shares(candidates, params, result.slots, hidden, data.duplicate_of),
-        **similar_query_shares(result.mined(), data.positives, cosines(data.query_vectors, data.query_vectors)),
+        **similar_query_shares(result.mined(), data.positives, data.query_vectors),
     }
 
 

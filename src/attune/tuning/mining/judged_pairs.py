@@ -52,10 +52,13 @@ class JudgedPairs:
             answers_same_query=answers_same_query(query_vectors, positives, same_query),
         )
 
+    def are_answers(self, pairs: Pairs) -> Bool:
+        """Returns a mask of the pairs that judgments or texts exclude, (n_pairs,)."""
+        return self.is_positive(pairs) | self.answers_like_query(pairs) | self.is_own_text(pairs)
+
     def are_never_negatives(self, pairs: Pairs) -> Bool:
         """Returns a mask of the pairs that not even random fill may take, (n_pairs,)."""
-        refused = self.is_positive(pairs) | self.answers_like_query(pairs) | self.is_own_text(pairs)
-        return refused | self.answers_same_query(pairs)
+        return self.are_answers(pairs) | self.answers_same_query(pairs)
 
     def candidates(self, pool: Pool, scores: Float32, queries: Int64, lowest_positive: Float32) -> Candidates:
         """Returns a pool with the properties that the rules test.

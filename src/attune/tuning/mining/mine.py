@@ -1,8 +1,5 @@
 """Mining of hard negatives for all train queries: search, scoring, rules, deeper search, random fill.
 
-Where all near candidates of a query are rejected, as for a query with forty answers of which the lowest scores little
-more than a random document, the nearest one that the rules allow stands further down, and is looked for there.
-
 The rules that reject a candidate are in `rules.py`.
 """
 
@@ -15,13 +12,12 @@ from attune.retrieval.bm25 import bm25_top_k
 from attune.retrieval.exact import top_k
 from attune.runtime.arrays import Float32, Int64
 from attune.tuning.mining.candidates import Bool, Pairs, Pool, Scorer, pair_keys
+from attune.tuning.mining.deeper import search_deeper
 from attune.tuning.mining.judged_pairs import JudgedPairs
 from attune.tuning.mining.random_fill import fill_at_random
 from attune.tuning.mining.rules import RULES, Candidates, MineParams, Selection, Slots, apply_rules, score_limits
 
 SEED = 13  # of every random draw of mining: index training, random fill, hidden answers, sample
-# queries left short are searched again, this many times deeper, up to the largest depth, so many queries at a time:
-DEEPER, MAX_DEPTH, DEEPER_BATCH = 4, 1000, 1024
 
 
 @dataclass(frozen=True)
@@ -171,8 +167,16 @@ def mine_negatives(data: MiningInput, params: MineParams, score: Scorer) -> Mini
     candidates = judged.candidates(pool, scores, np.arange(data.n_queries()), lowest_positive)
     slots = Slots.of(data.n_needed(params.n_negatives), params.lexical_share)
     selection = apply_rules(candidates, params, slots)
-    nearest = selection.rows(pool)
-    chosen = nearest if params.reranker else _mine_deeper(data, params, judged, lowest_positive, nearest, slots)
+    chosen = selection.rows(pool)
+    if not params.reranker:  # which would have to score a thousand documents per query
+
+        def search_exactly(queries: Int64, depth: int) -> tuple[Float32, Int64]:
+            vectors = data.query_vectors[queries], data.document_vectors
+            return top_k(*vectors, depth, params.machine.threads, data.train_rows)
+
+        limits = np.minimum(*score_limits(lowest_positive, params))
+        depth = params.depth
+        chosen = search_deeper(search_exactly, judged, limits, chosen, slots.n_needed, depth, params.first_rank)
     negatives = fill_at_random(
         chosen=chosen,
         n_needed=slots.n_needed,
@@ -193,42 +197,6 @@ def mine_negatives(data: MiningInput, params: MineParams, score: Scorer) -> Mini
         slots=slots,
         dense=dense,
     )
-
-
-def _mine_deeper(
-    data: MiningInput, params: MineParams, judged: JudgedPairs, lowest_positive: Float32, chosen: Int64, slots: Slots
-) -> Int64:
-    """Fills short lists with the nearest documents by embeddings that pass the rules, down to MAX_DEPTH.
-
-    Args:
-        data: queries and documents.
-        params: thresholds of the rules.
-        judged: what is known of pairs.
-        lowest_positive: score of each query's lowest positive, (n_queries,).
-        chosen: the negatives so far, rows of the corpus, (n_queries, most); -1 where there is none.
-        slots: the number of negatives each query needs.
-
-    Returns:
-        The lists, (n_queries, most), with -1 where nothing passes.
-    """
-    filled, depth, deepest = chosen.copy(), params.depth, min(MAX_DEPTH, len(data.train_rows))
-    while depth < deepest:
-        depth = min(DEEPER * depth, deepest)
-        n_missing = slots.n_needed - (filled >= 0).sum(axis=1)
-        short = np.flatnonzero(n_missing > 0)
-        for start in range(0, len(short), DEEPER_BATCH):
-            queries = short[start : start + DEEPER_BATCH]
-            search = data.query_vectors[queries], data.document_vectors, depth, params.machine.threads
-            scores, rows = top_k(*search, data.train_rows)
-            is_too_high = scores > np.minimum(*score_limits(lowest_positive[queries], params))[:, None]
-            is_chosen = (rows[:, :, None] == filled[queries][:, None]).any(axis=2)
-            pool = Pool.join(np.where(is_too_high | is_chosen, -1, rows), np.empty((len(queries), 0), np.int64))
-            candidates = judged.candidates(pool, scores, queries, lowest_positive[queries])
-            found = apply_rules(candidates, params, Slots.of(n_missing[queries], 0.0)).rows(pool)
-            query, slot = np.nonzero(found >= 0)
-            owner = queries[query]
-            filled[owner, slots.n_needed[owner] - n_missing[owner] + slot] = found[query, slot]
-    return filled
 
 
 def _joined(own: Int64, mined: Int64) -> Int64:
