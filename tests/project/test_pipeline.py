@@ -178,11 +178,12 @@ def test_machine_is_tracked_where_it_is_read(name: str) -> None:
     source = (SOURCE / "attune" / "stages" / f"{name}.py").read_text()
     code = closure(SOURCE / "attune" / "stages" / f"{name}.py")
     files = [SOURCE.parent / file for file in code if file.endswith(".py")]
+    record_name = name.title().replace("_", "") + "Params"
     record = next(
         node
         for file in files
         for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.ClassDef) and node.name == f"{name.capitalize()}Params"
+        if isinstance(node, ast.ClassDef) and node.name == record_name
     )
     bases = {base.id for base in record.bases if isinstance(base, ast.Name)}
     fields = {
