@@ -148,7 +148,7 @@ def share_outside(deltas: NDArray[np.float64], clusters: NDArray[np.int64]) -> f
 def share_below_level(deltas: NDArray[np.float64], clusters: NDArray[np.int64]) -> float:
     """How often the p-value is at most 5%."""
     tuned = {str(i): values for i, values in enumerate(deltas)}
-    compared = compare(dict.fromkeys(tuned, np.zeros(len(clusters))), tuned, clusters, 199, 0.95, 0)
+    compared = compare(dict.fromkeys(tuned, np.zeros(len(clusters))), tuned, clusters, 1999, 0.95, 0)
     return float(np.mean([found.p_value <= 0.05 for found in compared.values()]))
 
 

@@ -125,6 +125,19 @@ def test_p_value_of_clusters_equals_the_enumeration_of_their_sign_flips() -> Non
     assert compare_one(deltas).p_value != pytest.approx(exact)
 
 
+@pytest.mark.parametrize("n_clusters", [3, 9, 40])
+@pytest.mark.parametrize("shift", [0.0, 0.1, 0.25])
+def test_p_values_are_those_of_scipy(n_clusters: int, shift: float) -> None:
+    """Its permutation test of the clusters' sums; enumerated up to nine clusters, drawn from forty; with ties at 0."""
+    rng = np.random.default_rng(19)
+    deltas = (rng.random(3 * n_clusters) < 0.6) * rng.normal(shift, 0.4, 3 * n_clusters)
+    clusters = rng.permutation(np.arange(3 * n_clusters) % n_clusters)
+    sums = np.array([deltas[clusters == cluster].sum() for cluster in range(n_clusters)])
+    expected = stats.permutation_test((sums,), np.mean, permutation_type="samples", n_resamples=9999, rng=1).pvalue
+    found = compare_one(deltas, 9999, clusters=clusters).p_value
+    assert found == pytest.approx(expected, abs=1e-12 if n_clusters < 12 else 0.02)
+
+
 def test_copies_of_a_query_in_one_cluster_prove_no_more_than_the_query() -> None:
     """Ten queries, each four times: interval and p-value stay; as independent queries they would be half as wide."""
     deltas = np.random.default_rng(14).normal(0.1, 0.3, 10)

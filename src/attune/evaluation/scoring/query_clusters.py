@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import polars as pl
-
 from attune.errors import BadInput
 from attune.evaluation.statistics.clusters import numbered
 from attune.runtime.arrays import Int64
@@ -22,10 +20,8 @@ def clusters_of(split: Path, query_ids: Sequence[str]) -> Int64:
         BadInput: queries.parquet is missing or damaged, or lacks a query.
     """
     file = split / "queries.parquet"
-    queries = read(file, SPLIT_QUERIES).select("query_id", "cluster_id")
-    ids = pl.DataFrame({"query_id": query_ids}, schema={"query_id": pl.String})
-    clusters = ids.join(queries, on="query_id", how="left", maintain_order="left")
-    unknown = clusters.filter(pl.col("cluster_id").is_null())["query_id"]
-    if len(unknown):
+    clusters: dict[str, str] = dict(read(file, SPLIT_QUERIES).select("query_id", "cluster_id").iter_rows())
+    unknown = [id_ for id_ in query_ids if id_ not in clusters]
+    if unknown:
         raise BadInput(f"{file}: lacks {len(unknown)} scored queries (first: {unknown[0]!r}); run `dvc repro`")
-    return numbered(clusters["cluster_id"].to_list())
+    return numbered([clusters[id_] for id_ in query_ids])

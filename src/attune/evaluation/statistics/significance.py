@@ -3,7 +3,8 @@
 Queries of one cluster are not independent, clusters are; so clusters are resampled. The interval is that of the
 delete-one-cluster jackknife (`clusters`). The p-value is that of the paired randomization test with sign flips
 (Smucker, Allan and Carterette, 2007): the share of resamples with a difference at least this large in size when, for
-each cluster, a coin decides which system got which scores. The test is from scipy, and seeded.
+each cluster, a coin decides which system got which scores. It agrees with scipy's `permutation_test`, which takes
+minutes with 100,000 queries where a product of matrices takes seconds.
 
 Where the tuned system was trained with several seeds, `compare_seeds` gives an interval that also covers other seeds.
 """
@@ -13,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtr, stdtrit
-from scipy.stats import permutation_test
 
 from attune.evaluation.statistics.clusters import ClusterSums, by_cluster
 from attune.runtime.arrays import Float64, Int64
@@ -68,16 +68,7 @@ def compare(
     deltas = np.stack([tuned[name] - baseline[name] for name in baseline])  # (n_measures, n_queries)
     sums = by_cluster(deltas, clusters)
     low, high = sums.interval(confidence)
-    p_values = permutation_test(
-        (sums.sums,),
-        np.mean,
-        permutation_type="samples",
-        rng=np.random.default_rng(seed),
-        n_resamples=n_resamples,
-        batch=max(1, CELLS // sums.sums.size),
-        vectorized=True,
-        axis=-1,
-    ).pvalue
+    p_values = _sign_flip_p_values(sums.sums, n_resamples, np.random.default_rng(seed))
     return {
         name: Comparison(
             delta=float(delta.mean()),
@@ -90,6 +81,34 @@ def compare(
         )
         for i, (name, delta) in enumerate(zip(baseline, deltas, strict=True))
     }
+
+
+def _sign_flip_p_values(sums: Float64, n_resamples: int, rng: np.random.Generator) -> Float64:
+    """Returns the two-sided p-values of (n_measures, n_clusters) sums, with the same flips for every measure.
+
+    Twice the smaller share of resamples with a sum at least as large, or as small, as the observed one; the observed
+    one counts among drawn resamples (Phipson and Smyth, 2010), not among enumerated ones, which hold it.
+    """
+    n_measures, n_clusters = sums.shape
+    is_exact = n_clusters < 63 and 2**n_clusters <= n_resamples
+    n_flips = 2**n_clusters if is_exact else n_resamples
+    observed = sums.sum(axis=1)
+    tolerance = 1e-12 * np.abs(sums).sum(axis=1)  # sums in another order differ by rounding
+    n_above, n_below = np.zeros(n_measures, dtype=np.int64), np.zeros(n_measures, dtype=np.int64)
+    batch = max(1, CELLS // n_clusters)
+    for start in range(0, n_flips, batch):
+        size = min(batch, n_flips - start)
+        if is_exact:
+            flips = (np.arange(start, start + size)[:, None] >> np.arange(n_clusters) & 1).astype(np.float64)
+        else:
+            bits = rng.integers(0, 256, (size, (n_clusters + 7) // 8), dtype=np.uint8)
+            flips = np.unpackbits(bits, axis=1, count=n_clusters).astype(np.float64)
+        flipped = observed - 2 * (flips @ sums.T)  # (size, n_measures)
+        n_above += (flipped >= observed - tolerance).sum(axis=0)
+        n_below += (flipped <= observed + tolerance).sum(axis=0)
+    counted = 0 if is_exact else 1
+    p_values: Float64 = 2 * (np.minimum(n_above, n_below) + counted) / (n_flips + counted)
+    return p_values.clip(max=1.0)
 
 
 def compare_seeds(
@@ -144,13 +163,19 @@ def _crossed_means(sums: ClusterSums, n_resamples: int, rng: np.random.Generator
         rng: of the draws.
     """
     n_measures, n_seeds, n_clusters = sums.sums.shape
-    batch = max(1, CELLS // (n_measures * n_clusters))
+    batch = max(1, CELLS // (2 * n_clusters))
     means = np.empty((n_resamples, n_measures))
     for start in range(0, n_resamples, batch):
         size = min(batch, n_resamples - start)
         # draws of each seed and of each cluster
-        seeds = rng.multinomial(n_seeds - 1, np.full(n_seeds, 1 / n_seeds), size=size)
-        clusters = rng.multinomial(n_clusters - 1, np.full(n_clusters, 1 / n_clusters), size=size)
-        totals = np.einsum("bs,msc,bc->bm", seeds, sums.sums, clusters, optimize=True)
+        seeds, clusters = _n_draws(n_seeds, size, rng), _n_draws(n_clusters, size, rng)
+        by_seed = (clusters @ sums.sums.reshape(-1, n_clusters).T).reshape(size, n_measures, n_seeds)
+        totals = np.einsum("bs,bms->bm", seeds, by_seed)
         means[start : start + size] = totals / ((n_seeds - 1) * (clusters @ sums.sizes))[:, None]
     return means
+
+
+def _n_draws(n: int, size: int, rng: np.random.Generator) -> Float64:
+    """Returns (size, n): how often each of n things comes up in n - 1 draws with replacement."""
+    drawn = rng.integers(0, n, (size, n - 1)) + n * np.arange(size)[:, None]  # multinomial draws take minutes
+    return np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
