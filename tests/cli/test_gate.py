@@ -13,7 +13,7 @@ from attune.cli.review.gate import FIGURE_RULES, GateParams, judge_figures
 from attune.errors import BadInput
 from attune.evaluation.report.summary import leaked_queries, without_leaks
 from attune.stage import load_params
-from attune.tables import CLUSTERED_QUERIES, LEAKS, QRELS, Leak, read
+from attune.tables import LEAKS, QRELS, SPLIT_QUERIES, Leak, read
 
 ROOT = Path(__file__).resolve().parents[2]
 Receipts = dict[str, dict[str, Any]]
@@ -147,7 +147,7 @@ def test_a_split_that_really_leaks_fails_by_its_audit(tmp_path: Path) -> None:
     assert test_split.leaks(tmp_path, folder)["test_leaks.exact_queries"] == 1
     leaks = [Leak(*row) for row in read(tmp_path / "splits/leaks.parquet", LEAKS).iter_rows()]
     answers = list(read(tmp_path / "splits/test/qrels.parquet", QRELS).select("query_id", "document_id").iter_rows())
-    query_ids = read(tmp_path / "splits/test/queries.parquet", CLUSTERED_QUERIES)["query_id"].to_list()
+    query_ids = read(tmp_path / "splits/test/queries.parquet", SPLIT_QUERIES)["query_id"].to_list()
     receipts = healthy()
     receipts["report"] |= {
         "n_test_queries": len(query_ids),

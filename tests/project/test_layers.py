@@ -41,11 +41,11 @@ RUNTIME = {"numpy", "onnxruntime", "tokenizers", "attune"}
 SLOW = """
 datasets matplotlib networkx onnx pandas peft scipy.stats sentence_transformers sklearn statsmodels torch transformers
 """.split()
-LIGHT = ("base", "collect", "prepare", "split", "embed", "audit", "mine", "evaluate", "drift", "release")
+LIGHT = ("base", "collect", "prepare", "split", "embed", "audit", "mine", "evaluate", "seeds", "drift", "release")
 # embed loads torch at its first use, where its encoder is one in torch
 COMMANDS = ("attune.cli.main", "attune.cli.check.profile")
-# in this order: report needs for its tests what seeds needs, and more
-BRINGS = {"seeds": ["scipy.stats"], "report": ["pandas", "statsmodels"]}
+# the power analysis of the report
+BRINGS = {"report": ["pandas", "scipy.stats", "statsmodels"]}
 
 
 def module(file: Path, source: Path = SOURCE) -> str:
