@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from attune.tuning.mining import candidates
 from attune.tuning.mining.candidates import (
     NOT_RANKED,
+    NearestQuery,
     Pairs,
     Pool,
     among,
     answers_like_query,
     answers_same_query,
     cosines,
-    nearest_other_query,
 )
 
 X = NOT_RANKED
@@ -117,7 +117,7 @@ def test_same_query_above_1_turns_the_rule_off() -> None:
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.sampled_from([1, 3, 64]))
 @settings(max_examples=30, deadline=None)
-def test_nearest_other_query_equals_a_search_through_all(seed: int, batch: int, many: int) -> None:
+def test_the_nearest_other_query_equals_a_search_through_all(seed: int, batch: int, many: int) -> None:
     """At any batch size, by single and by matrix products; -1 where the document answers no other query."""
     random = np.random.default_rng(seed)
     vectors = random.normal(size=(12, 3)).astype(np.float32)
@@ -135,5 +135,6 @@ def test_nearest_other_query_equals_a_search_through_all(seed: int, batch: int, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates, "LOOKUP_BATCH", batch)
         patch.setattr(candidates, "MANY", many)
-        highest = nearest_other_query(pairs, positives, vectors)
+        patch.setattr(candidates, "LARGE", 6)
+        highest = NearestQuery.of(positives, vectors).cosine(pairs)
     assert highest.tolist() == pytest.approx(expected, abs=2e-6)

@@ -17,7 +17,8 @@ NOT_RANKED = 2**31 - 1  # rank of a candidate in a list that does not contain it
 SCORE_BATCH = 8192  # pairs scored at a time
 QUERY_BLOCK = 2**14  # queries whose candidates are processed at a time
 LOOKUP_BATCH = 2**20  # other queries of documents that are looked up at a time
-MANY = 64  # queries of a document from which on a matrix product is faster than single ones, on a busy machine, too
+MANY = 8  # queries of a document from which on a product of matrices is faster than gathered rows
+LARGE = 2**16  # entries of a product that pays for waking the threads of BLAS
 
 
 class Pairs(NamedTuple):
@@ -147,47 +148,68 @@ def cosines(queries: Float32, corpus: Float32) -> Scorer:
     return score
 
 
-def nearest_other_query(pairs: Pairs, positives: Pairs, vectors: Float32) -> Float32:
-    """Highest cosine between the query and any other train query with this document as a positive.
+@dataclass(frozen=True)
+class NearestQuery:
+    """Looks up, for pairs of a train query and a document, the nearest other query that the document answers.
 
-    Looks up the queries of each document, so the work grows with the pairs and the queries that their documents answer,
-    not with n_queries squared. For documents that answer many queries, such as the labels of intents, the nearest query
-    is found by a matrix product in float32; like all cosines, its cosine is then computed anew and rounded.
+    The work grows with the pairs and the queries that their documents answer, not with n_queries squared.
 
-    Args:
-        pairs: train queries and documents.
-        positives: the relevant documents of all train queries.
+    Attributes:
+        of_documents: the relevant documents of all train queries, sorted by document.
         vectors: (n_queries, dim) unit embeddings of the train queries.
-
-    Returns:
-        The highest cosine for each pair, (n_pairs,); -1 where the document is no positive of another query.
     """
-    order = np.argsort(positives.rows, kind="stable")
-    of_documents = Pairs(positives.queries[order], positives.rows[order])
-    starts = np.searchsorted(of_documents.rows, pairs.rows)
-    counts = np.searchsorted(of_documents.rows, pairs.rows, side="right") - starts
-    highest = np.full(len(pairs.rows), -1, dtype=np.float32)
-    few, many = np.flatnonzero((counts > 0) & (counts < MANY)), np.flatnonzero(counts >= MANY)
-    query_cosines = cosines(vectors, vectors)
-    for batch in _batches(few, counts[few]):
-        start, count = starts[batch], counts[batch]
-        # one entry for each pair and each query of its document
-        pair = np.repeat(batch, count)
-        query = pairs.queries[pair]
-        other = of_documents.queries[np.repeat(start - np.cumsum(count) + count, count) + np.arange(count.sum())]
-        differs = query != other
-        np.maximum.at(highest, pair[differs], query_cosines(Pairs(query[differs], other[differs])))
-    many = many[np.argsort(pairs.rows[many], kind="stable")]
-    for same_document in np.split(many, np.flatnonzero(np.diff(pairs.rows[many])) + 1) if len(many) else []:
-        start, count = starts[same_document[0]], counts[same_document[0]]
-        others = of_documents.queries[start : start + count]
-        for batch in _batches(same_document, counts[same_document]):
-            products = vectors[pairs.queries[batch]] @ vectors[others].T
-            products[pairs.queries[batch][:, None] == others] = -np.inf
-            nearest = others[products.argmax(axis=1)]
-            differs = nearest != pairs.queries[batch]
-            highest[batch[differs]] = query_cosines(Pairs(pairs.queries[batch][differs], nearest[differs]))
-    return highest
+
+    of_documents: Pairs
+    vectors: Float32
+
+    @classmethod
+    def of(cls, positives: Pairs, vectors: Float32) -> "NearestQuery":
+        """Sorts the relevant documents of all train queries for the look-up."""
+        order = np.argsort(positives.rows, kind="stable")
+        return cls(Pairs(positives.queries[order], positives.rows[order]), vectors)
+
+    def cosine(self, pairs: Pairs) -> Float32:
+        """Returns the highest cosine of each pair's query to another one with this document as a positive.
+
+        For documents that answer many queries, such as the labels of intents, the nearest query is found by a product
+        of matrices in float32; like all cosines, its cosine is then computed anew and rounded.
+
+        Returns:
+            The highest cosine for each pair, (n_pairs,); -1 where the document is no positive of another query.
+        """
+        starts = np.searchsorted(self.of_documents.rows, pairs.rows)
+        counts = np.searchsorted(self.of_documents.rows, pairs.rows, side="right") - starts
+        highest = np.full(len(pairs.rows), -1, dtype=np.float32)
+        few, many = np.flatnonzero((counts > 0) & (counts < MANY)), np.flatnonzero(counts >= MANY)
+        score = cosines(self.vectors, self.vectors)
+        for batch in _batches(few, counts[few]):
+            start, count = starts[batch], counts[batch]
+            # one entry for each pair and each query of its document
+            pair = np.repeat(batch, count)
+            query = pairs.queries[pair]
+            place = np.repeat(start - np.cumsum(count) + count, count) + np.arange(count.sum())
+            other = self.of_documents.queries[place]
+            differs = query != other
+            np.maximum.at(highest, pair[differs], score(Pairs(query[differs], other[differs])))
+        many = many[np.argsort(pairs.rows[many], kind="stable")]
+        for same_document in np.split(many, np.flatnonzero(np.diff(pairs.rows[many])) + 1) if len(many) else []:
+            start, count = starts[same_document[0]], counts[same_document[0]]
+            others = self.of_documents.queries[start : start + count]
+            for batch in _batches(same_document, counts[same_document]):
+                query = pairs.queries[batch]
+                products = _products(self.vectors[query], self.vectors[others])
+                products[query[:, None] == others] = -np.inf
+                nearest = others[products.argmax(axis=1)]
+                differs = nearest != query
+                highest[batch[differs]] = score(Pairs(query[differs], nearest[differs]))
+        return highest
+
+
+def _products(left: Float32, right: Float32) -> Float32:
+    """Returns all inner products, (n_left, n_right); of small matrices in one thread."""
+    is_large = len(left) * len(right) >= LARGE
+    products: Float32 = left @ right.T if is_large else np.einsum("id,jd->ij", left, right)
+    return products
 
 
 def _batches(pairs: Int64, counts: Int64) -> Iterator[Int64]:
@@ -210,10 +232,12 @@ def answers_same_query(vectors: Float32, positives: Pairs, same_query: float) ->
         same_query: least cosine of queries that mean the same; above 1 the predicate is False for all pairs.
     """
 
+    lookup = NearestQuery.of(positives, vectors)
+
     def predicate(pairs: Pairs) -> Bool:
         if same_query > 1:
             return np.zeros(len(pairs.rows), dtype=np.bool_)
         # cosines are float32, so the threshold must be, too: 0.95 in float64 is not 0.95 in float32
-        return nearest_other_query(pairs, positives, vectors) >= np.float32(same_query)
+        return lookup.cosine(pairs) >= np.float32(same_query)
 
     return predicate

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from attune.runtime.arrays import Float32, Int64
-from attune.tuning.mining.candidates import Bool, Pairs, Scorer, nearest_other_query, pair_keys
+from attune.tuning.mining.candidates import Bool, NearestQuery, Pairs, Scorer, pair_keys
 from attune.tuning.mining.mine import SEED, MiningInput, MiningResult
 from attune.tuning.mining.rules import REASONS, Candidates, MineParams, Slots, apply_rules, score_limits
 
@@ -106,7 +106,7 @@ def similar_query_shares(negatives: Pairs, positives: Pairs, query_vectors: Floa
         positives: the relevant documents of all train queries.
         query_vectors: (n_queries, dim) unit embeddings of the train queries.
     """
-    nearest = nearest_other_query(negatives, positives, query_vectors)
+    nearest = NearestQuery.of(positives, query_vectors).cosine(negatives)
     return {f"negatives_answering_like_query_share@{least}": _share(nearest >= np.float32(least)) for least in SIMILAR}
 
 
