@@ -120,19 +120,18 @@ def test_pairs_per_query_bound_an_epoch(tmp_path: Path, inputs: dict[str, Path])
 
 
 def test_rows_are_read_in_their_other_forms(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """Each document's other form at share 1 is training on these texts; at share 0 nothing changes."""
-    settings = params(epochs=1, other_form_share=1.0)
-    plain, _ = trained(tmp_path, inputs, settings, "plain")
+    """Share 1 is training on a corpus of these texts; share 0 is training without them. Dev's documents have none."""
     corpus = read(inputs["prepared"] / "corpus.parquet", CORPUS)
-    forms = corpus.select("document_id", text=pl.lit("indexed ") + pl.col("text"))
+    own = read(inputs["train"] / "documents.parquet", DOCUMENT_IDS)
+    forms = corpus.join(own, on="document_id", how="semi").select(
+        "document_id", text=pl.lit("indexed ") + pl.col("text")
+    )
+    plain, _ = trained(tmp_path, inputs, params(epochs=1, other_form_share=1.0), "plain")
     write(forms, inputs["forms"], DOCUMENT_FORMS)
     assert trained(tmp_path, inputs, params(epochs=1), "share-0")[0] == plain
-    other, _ = trained(tmp_path, inputs, settings, "share-1")
-    is_train = ~pl.col("document_id").is_in(
-        read(inputs["dev_split"] / "documents.parquet", DOCUMENT_IDS)["document_id"]
-    )
-    text = pl.when(is_train).then(pl.lit("indexed ") + pl.col("text")).otherwise("text")
-    write(corpus.with_columns(text.alias("text")), inputs["prepared"] / "corpus.parquet", CORPUS)
+    other, _ = trained(tmp_path, inputs, params(epochs=1, other_form_share=1.0), "share-1")
+    replaced = corpus.update(forms, on="document_id", how="left")
+    write(replaced, inputs["prepared"] / "corpus.parquet", CORPUS)
     assert plain != other == trained(tmp_path, inputs, params(epochs=1), "corpus")[0]
 
 
