@@ -118,7 +118,9 @@ def dev_paraphrases(
         similar_query: lowest Jaccard similarity of near-identical queries.
     """
     of_dev = [
-        row for row in map(Paraphrase._make, rows.iter_rows()) if all(split_of[i] == "dev" for i in row.document_ids)
+        row
+        for row in (Paraphrase(*cells) for cells in rows.iter_rows())
+        if all(split_of[i] == "dev" for i in row.document_ids)
     ]
     own = [
         SplitQuery(query_id, text, name)
