@@ -47,8 +47,8 @@ SPLIT_QUERIES: Columns = {name: kind for name, kind in CLUSTERED_QUERIES.items()
 DOCUMENT_IDS: Columns = {"document_id": pl.String}
 # ... documents with the text of the query itself, which split.leave_out_own_text leaves out of its ranking
 OWN_TEXTS: Columns = {"query_id": pl.String, "document_id": pl.String}
-# data/splits and data/audit: leaks between splits, one row per leaked text and kind; crossed: a query that is a document
-# of an earlier split, or a document that is a query there
+# data/splits and data/audit: leaks between splits, one row per leaked text and kind; crossed: a query that is a
+# document of an earlier split, or a document that is a query there
 LEAKS: Columns = {
     "split": pl.String,
     "kind": pl.String,
