@@ -7,12 +7,12 @@ from typing import NoReturn
 import polars as pl
 import pytest
 from safetensors.torch import load_file
-from training import add_answers, params, run_params, sha256, task, trained
+from training import params, run_params, sha256, task, trained
 
 from attune.encoding import encoders
 from attune.errors import BadInput
-from attune.stages.train import batching_keys, scratch_of
-from attune.tables import CORPUS, DOCUMENT_FORMS, DOCUMENT_IDS, QRELS, TRIPLETS, read, write
+from attune.stages.train import scratch_of
+from attune.tables import CORPUS, DOCUMENT_FORMS, DOCUMENT_IDS, read, write
 from attune.tuning.training.recipe import TrainParams
 
 
@@ -95,30 +95,6 @@ def test_keep_last_keeps_the_last_encoder(tmp_path: Path, inputs: dict[str, Path
     assert not all(base[name].equal(kept[name]) for name in base)
 
 
-def test_a_run_ends_at_max_steps_with_evaluations_laid_over_them(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """Of 27 steps, 12: three evaluations at 4, 8, 12; without epochs the base stays as it is."""
-    _, receipt = trained(tmp_path, inputs, params(max_steps=12), "short")
-    assert receipt["n_steps"] == 12
-    points = pl.read_csv(tmp_path / "short.csv").filter(pl.col("dev_ndcg@10").is_not_null())
-    assert points["step"].to_list() == [0, 4, 8, 12]
-    _, base = trained(tmp_path, inputs, params(epochs=0, max_steps=12), "base")
-    assert base["n_steps"] == 0
-
-
-def test_the_schedule_is_laid_over_max_steps(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """The nine steps of one epoch are the first nine of three: the same rates, batches and bytes."""
-    one, _ = trained(tmp_path, inputs, params(epochs=1), "one")
-    assert trained(tmp_path, inputs, params(epochs=3, max_steps=9), "three")[0] == one
-
-
-def test_pairs_per_query_bound_an_epoch(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """72 queries with four answers each: two of them per query and epoch are half of the rows and half of the steps."""
-    add_answers(inputs, 3)
-    for n_pairs, n_rows in ((0, 288), (2, 144)):
-        _, receipt = trained(tmp_path, inputs, params(epochs=1, max_pairs_per_query=n_pairs), f"pairs-{n_pairs}")
-        assert (receipt["n_rows"], receipt["n_rows_per_epoch"], receipt["n_steps"]) == (288, n_rows, n_rows // 8)
-
-
 def test_rows_are_read_in_their_other_forms(tmp_path: Path, inputs: dict[str, Path]) -> None:
     """Share 1 is training on a corpus of these texts; share 0 is training without them. Dev's documents have none."""
     corpus = read(inputs["prepared"] / "corpus.parquet", CORPUS)
@@ -133,50 +109,6 @@ def test_rows_are_read_in_their_other_forms(tmp_path: Path, inputs: dict[str, Pa
     replaced = corpus.update(forms, on="document_id", how="left")
     write(replaced, inputs["prepared"] / "corpus.parquet", CORPUS)
     assert plain != other == trained(tmp_path, inputs, params(epochs=1), "corpus")[0]
-
-
-def test_batches_that_cannot_be_filled_are_counted_and_warned_of(
-    tmp_path: Path, inputs: dict[str, Path], capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Queries that read the same, 36 each: a batch of eight holds two; one line says so, with what to do."""
-    triplets = read(inputs["mined"] / "triplets.parquet", TRIPLETS)
-    trained(tmp_path, inputs, params(epochs=1), "full")
-    assert "batches hold" not in capfd.readouterr().err
-    halves = pl.Series("near_group", ["a" if row % 2 else "b" for row in range(len(triplets))])
-    write(triplets.with_columns(halves), inputs["mined"] / "triplets.parquet", TRIPLETS)
-    _, receipt = trained(tmp_path, inputs, params(epochs=1), "unfilled")
-    assert receipt["n_unfilled_batches"] == receipt["n_steps"] == 9
-    assert receipt["mean_batch_fill"] <= 2 / 8
-    (line,) = [line for line in capfd.readouterr().err.splitlines() if "batches hold" in line]
-    assert "of 8 rows" in line and "train.batch_size" in line
-
-
-def test_batching_keys_by_hand() -> None:
-    """Judgments count for queries that read the same; of queries without rows, and of relevance 0, none counts."""
-    rows = [
-        ("q1", "one", "q1", "a", 2, ["x"]),
-        ("q1", "one", "q1", "b", 1, ["y"]),
-        ("q2", "One", "q1", "c", 1, ["x"]),
-        ("q3", "two", "q3", "d", 1, ["a"]),
-    ]
-    judged = [
-        ("q1", "a", 2),
-        ("q1", "b", 1),
-        ("q1", "y", 0),
-        ("q2", "c", 1),
-        ("q3", "d", 1),
-        ("q3", "e", 1),
-        ("q9", "x", 1),
-    ]
-    triplets = pl.DataFrame(rows, schema=dict(TRIPLETS), orient="row")
-    qrels = pl.DataFrame(judged, schema=dict(QRELS), orient="row")
-    keys = batching_keys(triplets, qrels, [3, 4, 5, 6], 7)
-    assert keys.queries == [0, 0, 1, 2] and keys.near_groups == [0, 0, 0, 1]
-    assert (keys.relevance, keys.lengths, keys.max_pairs_per_query) == ([2, 1, 1, 1], [3, 4, 5, 6], 7)
-    (a, x), (b, y), (c, x_again), (d, a_again) = keys.documents
-    assert (x, a) == (x_again, a_again) and len({a, b, c, d, x, y}) == 6
-    assert keys.relevant[0] == {a, b, c}
-    assert len(keys.relevant[1]) == 2 and d in keys.relevant[1] and not keys.relevant[1] & {a, b, c, x, y}
 
 
 def poison(prepared: Path, ids: set[str]) -> None:
