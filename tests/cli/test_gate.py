@@ -72,6 +72,10 @@ def drifted(receipts: Receipts) -> None:
     receipts["drift"] = {"is_drifted": True, "verdict": "Drifted: similarity fell."}
 
 
+def undecided(receipts: Receipts) -> None:
+    receipts["drift"] = {"is_drifted": False, "is_decided": False, "verdict": "Undecided whether it drifted."}
+
+
 def worse_over_seeds(receipts: Receipts) -> None:
     receipts["seeds"]["n_seeds"] = 3
     bad = {"delta": -0.1, "ci_low": -0.1, "ci_high": -0.1}
@@ -118,6 +122,7 @@ def test_a_healthy_model_passes_every_rule(tmp_path: Path) -> None:
         (leaking, "leakage", "10 of 100 test queries leak (10%); at most 0% (gate.max_leak_share)"),
         (overfitted, "overfitting", "Overfitted: stop earlier."),
         (drifted, "drift", "Drifted: similarity fell."),
+        (undecided, "drift", "Undecided whether it drifted."),
         (worse_over_seeds, "gain", "ndcg@10 -0.100, interval -0.100 to -0.100"),
         (forgetful, "retention", "keeps 90.00% of the base's nDCG@10"),
         (worse_next_door, "retention", "keeps 93.00% of the base's nDCG@10; the floor is merge.min_near_domain"),

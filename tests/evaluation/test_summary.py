@@ -47,7 +47,8 @@ def test_a_verdict_without_other_queries_says_so() -> None:
     general = {"g.spearman": 0.5, "g.n": 3, "g.counts_as": "general"}
     assert only_like_these(general) == "Measured on queries like these only."
     typed = general | {"near_as_typed.counts_as": "near_domain"}
-    assert only_like_these(typed) == "Measured on queries like these only, as given and as people type them."
+    rewritten = "Measured on queries like these only, as given and as rewritten by the rules of training."
+    assert only_like_these(typed) == rewritten
     assert only_like_these(typed | {"near_as_indexed.counts_as": "near_domain"}) == ""
     assert only_like_these(general | {"tickets.counts_as": "near_domain"}) == ""
 

@@ -117,7 +117,8 @@ def _overfitting(figures: Figures, params: GateParams) -> Checks:
 
 def _drift(figures: Figures, params: GateParams) -> Checks:
     is_bad, words = figures.of("drift", "is_drifted"), figures.of("drift", "verdict")
-    yield params.allow_drift or is_bad is False, str(words)
+    is_decided = figures.of("drift").get("is_decided", True)  # absent in figures of older revisions
+    yield params.allow_drift or (is_bad is False and is_decided is True), str(words)
 
 
 def _retention(figures: Figures, _params: GateParams) -> Checks:

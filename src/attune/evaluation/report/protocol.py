@@ -33,4 +33,5 @@ def only_like_these(probed: Mapping[str, Any]) -> str:
     }
     if near - {TYPED}:
         return ""
-    return f"Measured on queries like these only{', as given and as people type them' if near else ''}."
+    forms = ", as given and as rewritten by the rules of training" if near else ""
+    return f"Measured on queries like these only{forms}."
