@@ -65,7 +65,10 @@ def test_a_query_in_two_splits_is_one_problem(tmp_path: Path) -> None:
             "corpus.jsonl: not found; a BEIR folder holds corpus.jsonl, queries.jsonl and qrels/*.tsv",
         ),
         ({"queries.jsonl": None}, "queries.jsonl: not found"),
-        ({"qrels/all.tsv": None}, "qrels: no judgments; expected all.tsv, or any of train.tsv, dev.tsv and test.tsv"),
+        (
+            {"qrels/all.tsv": None},
+            "qrels: no judgments; expected all.tsv, or any of train.tsv, dev.tsv (also validation.tsv",
+        ),
         ({"corpus.jsonl": ""}, "corpus.jsonl: no rows"),
         ({"corpus.jsonl": "\n \n"}, "corpus.jsonl: no rows"),
         ({"corpus.jsonl": CORPUS + '{"_id": "d3", "text": oops}\n'}, "corpus.jsonl:3: not valid JSON at column 23"),
@@ -150,7 +153,7 @@ def test_a_query_in_two_splits_is_one_problem(tmp_path: Path) -> None:
         ({"qrels/all.tsv": "query-id\tcorpus-id\n"}, "all.tsv:1: the first line is 'query-id\\tcorpus-id', expected"),
         ({"qrels/all.tsv": (HEADER + "q1\td1\t1").encode("utf-16-le")}, "all.tsv:1: the file is UTF-16"),
         ({"qrels/train.tsv": HEADER}, "qrels: got all.tsv, train.tsv, expected all.tsv, or any of"),
-        ({"qrels/all.tsv": None, "qrels/valid.tsv": HEADER}, "qrels: got valid.tsv, expected all.tsv, or any of"),
+        ({"qrels/all.tsv": None, "qrels/rest.tsv": HEADER}, "qrels: got rest.tsv, expected all.tsv, or any of"),
         (
             {"qrels/all.tsv": None} | {f"qrels/{split}.tsv": HEADER + "q1\td1\t1" for split in ("train", "test")},
             "test.tsv:2: query-id 'q1' is also in train.tsv; a query belongs to one split",
