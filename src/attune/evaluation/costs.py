@@ -1,4 +1,4 @@
-"""What tuning cost on tasks beside the domain's: relative losses, their intervals, and the losses that they can detect.
+"""Relative losses on tasks beside the domain's, with their intervals and the smallest losses that the tasks detect.
 
 Base and tuned have a value on each item of a task (query, pair, text), so a loss is judged on pairs of values. The
 standard error is that of the delete-a-group jackknife: leave out each cluster of items in turn, and see how the
@@ -75,7 +75,7 @@ class TaskCost:
 
     @property
     def is_certain(self) -> bool:
-        """Whether the interval lies wholly on the side of a loss."""
+        """True if the interval lies wholly on the side of a loss."""
         return self.low > 0
 
 

@@ -1,4 +1,4 @@
-"""What is known of any pair of a train query and a document; the rules of `rules.py` rest on it."""
+"""Judgments of pairs of a train query and a document, on which the rules of `rules.py` rest."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Which training rows may share a batch, judged pair by pair, and which rows an epoch draws."""
+"""Conflicts between training rows, which then may not share a batch, and the draw of an epoch's rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class BatchingKeys:
-    """What decides in which batches the training rows go: judgments and lengths, all ids replaced by numbers from 0.
+    """Judgments and lengths of the training rows, by which batches are filled; all ids are replaced by numbers from 0.
 
     Attributes:
         queries: number of each row's query.
