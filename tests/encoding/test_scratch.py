@@ -28,7 +28,7 @@ VERIFY = "src/attune/runtime/integrity.py"  # loaded when `attune.runtime.verify
         ("embed", ("attune.encoding.encoders",), {VERIFY}),
         ("embed", (), {VERIFY, ENCODERS}),
     ],
-    ids=str,
+    ids=["train", "embed with torch", "embed"],
 )
 def test_every_file_that_a_stage_imports_names_its_scratch_folder(
     stage: str, later: tuple[str, ...], unused: set[str]
