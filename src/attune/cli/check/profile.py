@@ -2,6 +2,7 @@
 
 import tempfile
 import unicodedata
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -195,9 +196,11 @@ def training_facts(qrels: pl.DataFrame, queries: pl.DataFrame, max_pairs_per_que
     facts = {"n_pairs": int(n_pairs.sum()), "n_rows_per_epoch": n_rows, "affordable_rows": AFFORDABLE_ROWS}
     if n_rows <= AFFORDABLE_ROWS:
         return facts
-    limits = range(1, int(n_pairs.max()))
-    rows = [int(np.minimum(n_pairs, limit).sum()) for limit in limits]
-    fitting = [limit for limit in limits if rows[limit - 1] <= AFFORDABLE_ROWS] or [1]
-    if rows and rows[fitting[-1] - 1] < n_rows:
-        facts |= {"suggested_max_pairs_per_query": fitting[-1], "n_rows_per_epoch_then": rows[fitting[-1] - 1]}
+
+    def rows_with(limit: int) -> int:
+        return int(np.minimum(n_pairs, limit).sum())
+
+    limit = max(1, bisect_right(range(1, int(n_pairs.max())), AFFORDABLE_ROWS, key=rows_with))
+    if rows_with(limit) < n_rows:
+        facts |= {"suggested_max_pairs_per_query": limit, "n_rows_per_epoch_then": rows_with(limit)}
     return facts
