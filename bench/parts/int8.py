@@ -35,7 +35,7 @@ from attune.runtime import Embedder
 from attune.runtime.arrays import Int64
 from attune.runtime.manifest import MANIFEST
 from attune.stage import fail, load_params, write_json
-from attune.stages.export import ExportParams, build_manifest, load_encoder
+from attune.stages.export import ExportParams, build_manifest, load_for_export
 from attune.tables import CORPUS, QRELS, SPLIT_QUERIES, TRIPLETS, full_texts, read
 from bench.rivals.fastembed_process import Seconds, fastembed
 
@@ -139,7 +139,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     params = load_params(ExportParams, "export", Path("params.yaml"))
-    encoder, dev = load_encoder(MODEL), task(options.documents)
+    encoder, dev = load_for_export(MODEL), task(options.documents)
     description = describe(encoder, MODEL)
     systems = {"torch fp32": cpu(lambda texts: encoder.encode(texts, show_progress_bar=False))}
     quality: dict[str, list[str]] = {}

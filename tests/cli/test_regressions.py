@@ -8,7 +8,7 @@ import pytest
 from attune.cli.review.findings import Missing
 from attune.cli.review.regressions import (
     METRICS,
-    SYSTEMS,
+    GATED_SYSTEMS,
     TESTED_ON,
     RevisionParams,
     is_looser,
@@ -40,11 +40,11 @@ class Files:
 def scored(n: list[int] | None, score: float = 0.5) -> Files:
     """Files with the same score everywhere; `n`: queries by group, None where no groups were kept."""
     receipt = "{" + ", ".join(f'"{key}": {score}' for key in KEPT) + "}"
-    files = {"dvc.lock": LOCK} | {f"{METRICS}/{system}.json": receipt for system in SYSTEMS}
+    files = {"dvc.lock": LOCK} | {f"{METRICS}/{system}.json": receipt for system in GATED_SYSTEMS}
     if n is not None:
         rows = [f"{group},{size},{score},{score},{score}" for group, size in enumerate(n)]
         text = "\n".join([",".join(COLUMNS), *rows]) + "\n"
-        files |= {f"{METRICS}/plots/groups/{system}.csv": text for system in SYSTEMS}
+        files |= {f"{METRICS}/plots/groups/{system}.csv": text for system in GATED_SYSTEMS}
     return Files(files)
 
 
@@ -78,7 +78,7 @@ def test_only_a_revision_without_groups_is_compared_within_a_tolerance() -> None
 def test_groups_that_differ_fail_and_say_why(before: list[int], now: list[int], words: str) -> None:
     """One failure per system with the next step; gate.allow_other_test lets them pass."""
     checks = regression(scored(before), scored(now))
-    assert [passes for passes, _ in checks] == [False] * len(SYSTEMS)
+    assert [passes for passes, _ in checks] == [False] * len(GATED_SYSTEMS)
     assert words in checks[0][1] and "gate.allow_other_test" in checks[0][1]
     assert all(passes for passes, _ in regression(scored(before), scored(now), allow_other_test=True))
 

@@ -27,7 +27,7 @@ def test_parity_figures_by_hand() -> None:
     truth = np.array([[1, 0], [0, 1]], dtype=np.float32)
     fp32 = np.array([truth, [[0.8, 0.6], [0, 1]]], dtype=np.float32)
     int8 = np.array([truth, [[0, 1], [0, 1]]], dtype=np.float32)
-    figures = parity.compare(fp32, int8, truth)
+    figures = parity.int8_parity(fp32, int8, truth)
     assert figures.fp32_min_cosine == pytest.approx(0.8)
     assert figures.fp32_max_abs_diff == pytest.approx(0.6)
     assert (figures.int8_mean_cosine, figures.int8_min_cosine, figures.int8_batch_max_abs_diff) == (0.75, 0, 1)

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from attune.encoding.encoders import load_torch
 from attune.export import parity
 from attune.export.modules import n_positions
-from attune.export.parity import Batch, grid, run_grid, token_lengths
+from attune.export.parity import PaddedBatch, grid, run_grid, token_lengths
 from attune.stages.export import torch_embed
 
 
@@ -58,7 +58,7 @@ def test_padding_stays_within_the_encoder_s_positions(tokenizer: Tokenizer, tiny
 
 def test_features_by_hand(tokenizer: Tokenizer) -> None:
     """[CLS] stack [SEP], then padding up to the width, masked."""
-    features = Batch(("stack arrays", ""), 3, 5).features(tokenizer)
+    features = PaddedBatch(("stack arrays", ""), 3, 5).features(tokenizer)
     ids = [tokenizer.token_to_id(token) for token in ("[CLS]", "stack", "[SEP]", "[PAD]")]
     assert features["input_ids"].tolist() == [[*ids[:3], ids[3], ids[3]], [ids[0], ids[2], *[ids[3]] * 3]]
     assert features["attention_mask"].tolist() == [[1, 1, 1, 0, 0], [1, 1, 0, 0, 0]]

@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from ruamel.yaml import YAML
 
 from attune.errors import BadInput
-from attune.evaluation.report.card import SHAPING, SYSTEMS, card, params_sha256, shaping_params
+from attune.evaluation.report.card import SHAPING, SYSTEM_TITLES, card, params_sha256, shaping_params
 from attune.evaluation.scoring.measures import MEASURES
 from attune.runtime import verify
 from attune.stage import all_params, call, load_params
@@ -94,7 +94,7 @@ def test_the_manifest_has_origin_parameters_and_scores(released: Path, metrics: 
     assert {"torch", "onnxruntime"} < set(manifest["libraries"]) and manifest["parity"]["n_grid_batches"] > 60
     figures = manifest["metrics"]
     assert figures["n_queries"] == read(metrics / "tuned.json")["n_queries"]
-    for system in SYSTEMS:
+    for system in SYSTEM_TITLES:
         receipt = read(metrics / f"{system}.json")
         assert figures["systems"][system] == {name: receipt[name] for name in MEASURES}
 
@@ -118,7 +118,7 @@ def test_the_card_has_scores_data_use_limits_and_licence(released: Path, metrics
     assert [line.removeprefix("## ") for line in page.splitlines() if line.startswith("## ")] == list(parts)
     tokens = MarkdownIt().enable("table").parse(page.split("---", 2)[2])
     rows = [token.content for token in tokens if token.type == "inline"]
-    for system, words in SYSTEMS.items():
+    for system, words in SYSTEM_TITLES.items():
         place = rows.index(words)
         receipt = read(metrics / f"{system}.json")
         assert rows[place + 2] == f"{receipt['recall@10']:.3f}", system

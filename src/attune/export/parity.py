@@ -102,7 +102,7 @@ def by_batch_size(embedder: Embedder, texts: Sequence[str], name: str) -> Float3
     return np.stack([embedder.encode(texts, batch_size=size) for size in sizes])
 
 
-def compare(fp32: Float32, int8: Float32, expected: Float32) -> Parity:
+def int8_parity(fp32: Float32, int8: Float32, expected: Float32) -> Parity:
     """Compares both graphs with torch.
 
     Args:
@@ -121,7 +121,7 @@ def compare(fp32: Float32, int8: Float32, expected: Float32) -> Parity:
 
 
 def compare_fp16(fp16: Float32, expected: Float32) -> dict[str, float]:
-    """Compares the fp16 graph with torch; shapes and figures are as in `compare`."""
+    """Compares the fp16 graph with torch; shapes and figures are as in `int8_parity`."""
     cosines = (fp16 * expected).sum(axis=2)
     return {
         "fp16_mean_cosine": float(cosines.mean()),
@@ -131,7 +131,7 @@ def compare_fp16(fp16: Float32, expected: Float32) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Batch:
+class PaddedBatch:
     """A batch of the grid.
 
     Attributes:
@@ -164,7 +164,7 @@ def token_lengths(n_added: int, max_length: int) -> list[int]:
     return sorted({min(length, max_length) for length in (n_added + 1, 8, max_length - 1, max_length)})
 
 
-def grid(tokenizer: Tokenizer, max_length: int, n_positions: int) -> Iterator[Batch]:
+def grid(tokenizer: Tokenizer, max_length: int, n_positions: int) -> Iterator[PaddedBatch]:
     """Yields the batches: size x length x padding x kind of text. All texts exceed the maximum length and are cut.
 
     Args:
@@ -176,7 +176,7 @@ def grid(tokenizer: Tokenizer, max_length: int, n_positions: int) -> Iterator[Ba
     wide = max(max_length, min(max_length + BEYOND, n_positions))
     for rows, length, width, kind in product(BATCH_SIZES, lengths, (0, wide), TEXT_KINDS):
         if kind != "empty" or length == lengths[0]:  # empty texts are the same at any length
-            yield Batch(tuple(_text(kind, row % N_ROTATIONS, max_length) for row in range(rows)), length, width)
+            yield PaddedBatch(tuple(_text(kind, row % N_ROTATIONS, max_length) for row in range(rows)), length, width)
 
 
 def _text(kind: str, rotation: int, max_length: int) -> str:

@@ -29,9 +29,9 @@ from attune.export.parity import (
     Parity,
     TorchEmbed,
     by_batch_size,
-    compare,
     compare_fp16,
     golden,
+    int8_parity,
     parity_texts,
     run_grid,
 )
@@ -63,7 +63,7 @@ class ExportParams(Params):
         return Scheme(self.int8_smoothing, self.int8_unsmoothed, self.int8_keep_fp32, self.int8_reduce_range)
 
 
-def load_encoder(model: Path) -> SentenceTransformer:
+def load_for_export(model: Path) -> SentenceTransformer:
     """Loads the encoder for inference on the CPU in fp32.
 
     Raises:
@@ -154,7 +154,7 @@ def write_graphs(params: ExportParams, encoder: SentenceTransformer, texts: Sequ
 def export(params: ExportParams, model: Path, triplets: Path, corpus: Path, out: Out) -> Receipt:
     """Writes the ONNX folder; int8 is calibrated on the train queries and documents of the triplets."""
     torch.set_num_threads(params.machine.threads)
-    encoder = load_encoder(model)
+    encoder = load_for_export(model)
     about = describe(encoder, model)
     texts, expected = torch_reference(encoder, about.max_length)
     write_settings(model, out, about, params.torch_weights)
@@ -165,7 +165,7 @@ def export(params: ExportParams, model: Path, triplets: Path, corpus: Path, out:
     vectors = {
         file: by_batch_size(Embedder(out, file, params.machine.threads), texts, name) for name, file in graphs.items()
     }
-    parity = compare(vectors[FP32], vectors[INT8], expected)
+    parity = int8_parity(vectors[FP32], vectors[INT8], expected)
     grid = run_grid(out, FP32, about.max_length, n_positions(encoder), torch_embed(encoder), params.machine.threads)
     parity = parity.with_grid(grid.n_batches, grid.min_cosine, grid.max_abs_diff)
     require_parity(parity, params, model)

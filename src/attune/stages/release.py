@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from attune.errors import BadInput
-from attune.evaluation.report.card import SYSTEMS, card, metric_figures, params_sha256, shaping_params
+from attune.evaluation.report.card import SYSTEM_TITLES, card, metric_figures, params_sha256, shaping_params
 from attune.evaluation.scoring.receipts import read_receipts
 from attune.export.folder import file_records
 from attune.retrieval.vectors import load_embeddings
@@ -22,7 +22,7 @@ from attune.runtime.integrity import verify_files
 from attune.runtime.manifest import MANIFEST
 from attune.stage import PARAMS_FILE, Out, Params, Receipt, run, write_json
 
-RECEIPTS = (*SYSTEMS, "collect", "prepare", "split", "audit", "merge", "drift", "export", "report")
+RECEIPTS = (*SYSTEM_TITLES, "collect", "prepare", "split", "audit", "merge", "drift", "export", "report")
 CARD = "README.md"
 FIRST_KEYS = ("format", "name", "licence", "base", "params_sha256")  # of the manifest, in this order
 
@@ -69,7 +69,7 @@ def int8_to_fp32(embeddings: Path, n_documents: int) -> dict[str, float]:
 def release(params: ReleaseParams, exported: Path, embeddings: Path, metrics: Path, out: Out) -> Receipt:
     """Writes the released folder from the exported one."""
     verify_files(exported)
-    receipts, sections = read_receipts(metrics, RECEIPTS, list(SYSTEMS)), shaping_params(PARAMS_FILE)
+    receipts, sections = read_receipts(metrics, RECEIPTS, list(SYSTEM_TITLES)), shaping_params(PARAMS_FILE)
     before = json.loads((exported / MANIFEST).read_text(encoding="utf-8"))
     int8_parity = int8_to_fp32(embeddings, receipts["tuned"]["n_documents"])
     about = release_manifest(params, before, sections)

@@ -16,7 +16,7 @@ from attune.errors import BadInput
 from attune.evaluation.scoring.judgments import load_split
 from attune.evaluation.scoring.measures import MEASURES, RECALL_AT, measure
 from attune.evaluation.scoring.query_clusters import clusters_of
-from attune.evaluation.statistics.significance import Interval, compare_seeds
+from attune.evaluation.statistics.significance import Interval, Resampling, compare_seeds
 from attune.retrieval.exact import top_k
 from attune.runtime.arrays import Float64, Int64
 from attune.stage import Machine, Out, Params, Receipt, run
@@ -60,7 +60,7 @@ def read_seeds(models: Path) -> tuple[int, dict[int, Path]]:
         raise BadInput(f"{path}: not what merge writes ({error!r}); delete it and run `dvc repro`") from None
 
 
-def load_encoder(folder: Path, machine: Machine) -> "TorchEncoder":
+def load_seed(folder: Path, machine: Machine) -> "TorchEncoder":
     """Loads an encoder with the settings of stage embed."""
     # torch takes seconds to import; a run with a single seed does not need it
     import torch  # noqa: PLC0415
@@ -159,12 +159,12 @@ def seeds(
     base = read_scores(runs, "base")
     tables = {first: read_scores(runs, "tuned")}
     for number, folder in others.items():
-        encoder = load_encoder(folder, params.machine)
+        encoder = load_seed(folder, params.machine)
         tables[number] = score_encoder(encoder, corpus, splits, params.machine.threads)
     written = [table.select(pl.lit(number).alias("seed"), *SCORES) for number, table in tables.items()]
     write(pl.concat(written).cast({"seed": pl.Int64}).sort("seed", "query_id"), out / "scores.parquet", SEED_SCORES)
     of_base, of_seeds, clusters = values_on_test(tables, base, splits / "test")
-    intervals = compare_seeds(of_base, of_seeds, clusters, n_resamples, confidence, seed)
+    intervals = compare_seeds(of_base, of_seeds, clusters, Resampling(n_resamples, confidence, seed))
     return receipt(of_seeds, intervals)
 
 

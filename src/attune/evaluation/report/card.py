@@ -19,7 +19,7 @@ from attune.evaluation.scoring.measures import MEASURES
 from attune.evaluation.scoring.receipts import leaks_of_test
 from attune.stage import all_params
 
-SYSTEMS = {
+SYSTEM_TITLES = {
     "bm25": "BM25 (lexical search)",
     "base": "before tuning",
     "tuned": "tuned, in torch",
@@ -45,7 +45,7 @@ def metric_figures(receipts: Figures) -> dict[str, Any]:
         "split": "test",
         "n_queries": receipts["tuned"]["n_queries"],
         "n_documents": receipts["tuned"]["n_documents"],
-        "systems": {system: {name: receipts[system][name] for name in MEASURES} for system in SYSTEMS},
+        "systems": {system: {name: receipts[system][name] for name in MEASURES} for system in SYSTEM_TITLES},
     }
 
 
@@ -87,7 +87,10 @@ def card(about: Mapping[str, Any], params: Mapping[str, Any], receipts: Figures)
     release, source = params["release"], receipts["collect"]["source"]
     scores = {name: receipts[SHIPPED][name] for name in MEASURES}
     yaml = header(release["name"], release["languages"], about["licence"], about["base"]["model"], scores, source)
-    known = {"systems": SYSTEMS, "measures": ("recall@1", "recall@10", "recall@100", "mrr@10", "ndcg@10", "map@100")}
+    known = {
+        "systems": SYSTEM_TITLES,
+        "measures": ("recall@1", "recall@10", "recall@100", "mrr@10", "ndcg@10", "map@100"),
+    }
     data = {"source": SOURCES.get(source, ""), "receipts": receipts, "params": params, "release": release}
     data["new_in_test"] = new_in_test(receipts["split"], leaks_of_test(receipts["split"]))
     data["near_domain"] = receipts["report"].get("near_domain", {})

@@ -29,7 +29,7 @@ def sentences(docstring: str) -> list[str]:
     result: list[str] = []
     for paragraph in re.split(r"\n\s*\n", _without_signature(_introduction(docstring))):
         lines = takewhile(lambda line: not _NO_PROSE.match(line), map(str.strip, paragraph.strip().splitlines()))
-        result += (_trimmed(sentence) for sentence in _END.split(plain(" ".join(lines))))
+        result += (_trimmed(sentence) for sentence in _END.split(without_markup(" ".join(lines))))
     return [sentence for sentence in result if sentence]
 
 
@@ -46,7 +46,7 @@ def _trimmed(sentence: str) -> str:
     return _ASIDE.sub("", sentence.strip().rstrip(".:;")).strip()
 
 
-def plain(text: str) -> str:
+def without_markup(text: str) -> str:
     """Removes reStructuredText markup and line breaks."""
     for pattern, replacement in _MARKUP:
         text = pattern.sub(replacement, text)
