@@ -8,11 +8,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from command_lines import Finished, run_here
+
+from attune.cli.main import main
 from attune.evaluation.scoring.groups import COLUMNS, KEPT
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,13 +58,9 @@ def committed(finished: Path, folder: Path) -> Path:
     return folder
 
 
-def attune(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def attune(folder: Path, *arguments: str) -> Finished:
     """Runs the command `attune` in a folder, with this tree's code."""
-    command = [sys.executable, "-c", "from attune.cli.main import main; main()", *arguments]
-    path = {"PYTHONPATH": str(ROOT / "src"), "COLUMNS": "200"}
-    return subprocess.run(
-        command, cwd=folder, env=os.environ | path | environment, capture_output=True, text=True, check=False
-    )
+    return run_here(main, folder, *arguments)
 
 
 def write_as_run(file: Path, text: str, folder: Path) -> None:

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import miniature
 import networkx
 import pytest
+from branches import attune
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
@@ -89,16 +88,9 @@ def test_the_split_leaks_nothing_and_fp32_onnx_scores_like_torch(finished: Path)
     assert all(onnx[key] == pytest.approx(tuned[key], abs=1e-4) for key in onnx)
 
 
-def gate(folder: Path) -> subprocess.CompletedProcess[str]:
-    """The gate, in a pipeline's folder."""
-    command = [sys.executable, "-c", "from attune.cli.main import main; main()", "gate"]
-    path = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    return subprocess.run(command, cwd=folder, env=path, capture_output=True, text=True, check=False)
-
-
 def test_a_healthy_run_passes_the_gate(finished: Path) -> None:
     """No rule of `attune gate` fails on the miniature."""
-    done = gate(finished)
+    done = attune(finished, "gate")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -110,7 +102,7 @@ def test_a_ruined_run_is_overfitted_drifted_and_stopped_by_the_gate(copy: Path) 
     page = (copy / "metrics" / "report.md").read_text()
     assert report["overfitting"]["is_overfitted"] and "**Overfitted." in page
     assert drift["is_drifted"] and "**Drifted." in page
-    done = gate(copy)
+    done = attune(copy, "gate")
     assert done.returncode == 1
     assert {"gain", "overfitting", "drift"} <= {
         line.split()[1].rstrip(":") for line in done.stdout.splitlines() if line.startswith("FAIL")

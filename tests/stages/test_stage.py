@@ -2,19 +2,33 @@
 
 import hashlib
 import json
-import subprocess
-import sys
-from contextlib import nullcontext
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from command_lines import Finished, run_here
 from pydantic import Field
 from safetensors.numpy import save_file
 
 from attune.errors import BadInput
-from attune.stage import AfterCommit, Machine, Out, Params, Receipt, all_params, call, load_params, named, write_json
+from attune.stage import (
+    AfterCommit,
+    Machine,
+    Out,
+    Params,
+    Receipt,
+    Stage,
+    all_params,
+    call,
+    load_params,
+    named,
+    run,
+    write_json,
+)
 from attune.tables import DOCUMENT_IDS, write
 
 
@@ -234,28 +248,29 @@ def test_a_small_float_does_not_read_as_none(tmp_path: Path, value: object, writ
     assert (tmp_path / "a.json").read_text() == f"[\n  {written}\n]\n"
 
 
-PROGRAM = """
-import sys
-from contextlib import nullcontext
-sys.path.insert(0, {tests!r})
-import test_stage
-from attune.stage import run
-run(test_stage.{stage})
-"""
+COMMAND = ("--beans", "beans.txt", "--out", "out", "--receipt", "brew.json")
 
 
-def run_program(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    program = PROGRAM.format(tests=str(Path(__file__).parent), stage="brew")
-    return subprocess.run(
-        [sys.executable, "-c", program, *arguments], cwd=folder, capture_output=True, text=True, check=False
-    )
+def run_program(folder: Path, *arguments: str, stage: Stage = brew) -> Finished:
+    return run_here(lambda: run(stage), folder, *arguments)
+
+
+@contextmanager
+def full_disk(largest_file: int) -> Iterator[None]:
+    """Limits the size of files, which stands in for a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_on_the_command_line_an_error_is_one_line_and_a_non_zero_exit(tmp_path: Path) -> None:
     """The user sees `attune <stage>: what and where`, never a traceback."""
     (tmp_path / "params.yaml").write_text("brew: {cups: 2, strength: 1}")
     (tmp_path / "beans.txt").write_text("stones")
-    done = run_program(tmp_path, "--beans", "beans.txt", "--out", "out", "--receipt", "brew.json")
+    done = run_program(tmp_path, *COMMAND)
     assert (done.returncode, done.stderr) == (1, "attune brew: beans.txt: stones, expected coffee\n")
     missing = run_program(tmp_path, "--beans", "nowhere.txt", "--out", "out", "--receipt", "brew.json")
     assert missing.returncode == 1
@@ -267,22 +282,19 @@ def test_a_params_file_in_another_encoding_is_one_line(tmp_path: Path) -> None:
     """As an editor of long ago may save it."""
     (tmp_path / "params.yaml").write_bytes("# café\nbrew: {cups: 2, strength: 1}".encode("latin-1"))
     (tmp_path / "beans.txt").write_text("x")
-    done = run_program(tmp_path, "--beans", "beans.txt", "--out", "out", "--receipt", "brew.json")
+    done = run_program(tmp_path, *COMMAND)
     assert done.returncode == 1
     assert done.stderr.startswith("attune brew: params.yaml: not valid YAML in UTF-8") and done.stderr.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["beans.txt", "params.yaml"]
 
 
-@pytest.mark.parametrize("stage", ["brew", "brew_parquet", "brew_weights"])
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, stage: str) -> None:
+@pytest.mark.parametrize("stage", [brew, brew_parquet, brew_weights], ids=["text", "parquet", "weights"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, stage: Stage) -> None:
     """Writing beyond the room there is (a file-size limit stands in for it) is reported, and cleaned up after."""
     (tmp_path / "params.yaml").write_text("brew: {cups: 12, strength: 1}")
     (tmp_path / "beans.txt").write_text("x" * 200_000)
-    program = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-    program += "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))\n"
-    program += PROGRAM.format(tests=str(Path(__file__).parent), stage=stage)
-    command = [sys.executable, "-c", program, "--beans", "beans.txt", "--out", "out", "--receipt", "brew.json"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    with full_disk(1_000_000):
+        done = run_program(tmp_path, *COMMAND, stage=stage)
     assert done.returncode == 1
     assert done.stderr.startswith("attune brew: ") and done.stderr.count("\n") == 1
     assert "File too large" in done.stderr
