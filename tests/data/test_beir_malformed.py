@@ -1,4 +1,4 @@
-"""A good BEIR folder, damaged in more than a thousand ways: it is read, or refused in lines a user can act on."""
+"""A good BEIR folder, damaged in many ways: it is read, or refused in lines a user can act on."""
 
 import gzip
 import json
@@ -165,11 +165,12 @@ def outcome(files: Folder, group: str, stratum: str) -> str:
     return "read"
 
 
-def test_any_damaged_folder_is_read_or_refused_with_its_places(capsys: pytest.CaptureFixture[str]) -> None:
-    """At least 1,000 of them, most of which cannot be read; nothing but BadInput is raised."""
+@pytest.mark.parametrize("n", [pytest.param(400, id="some"), pytest.param(1_500, id="all", marks=pytest.mark.slow)])
+def test_any_damaged_folder_is_read_or_refused_with_its_places(n: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """Most of them cannot be read, 1,000 in `make test-slow`; nothing but BadInput is raised."""
     tried: Counter[str] = Counter()
 
-    @settings(max_examples=1500, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=n, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(
         st.lists(st.one_of(of_bytes(), of_lines(), of_keys(), of_files()), min_size=1, max_size=2),
         st.sampled_from(["", "page"]),
@@ -185,8 +186,8 @@ def test_any_damaged_folder_is_read_or_refused_with_its_places(capsys: pytest.Ca
     counts = f"{tried.total()} malformed inputs tried, {tried['refused']} refused, {tried['read']} read"
     with capsys.disabled():
         print(f"\nbeir: {counts}")  # noqa: T201
-    assert tried["refused"] >= 1000
-    assert tried["read"] >= 50
+    assert tried["refused"] >= n * 2 // 3
+    assert tried["read"] >= n // 30
 
 
 def test_the_undamaged_folder_is_read() -> None:

@@ -329,11 +329,12 @@ def outcome(files: dict[str, Any], group: str) -> str:
     return "read"
 
 
-def test_any_folder_is_read_or_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    """At least 1,000 of them: random bytes, cut and wrongly encoded texts; nothing but BadInput is raised."""
+@pytest.mark.parametrize("n", [pytest.param(260, id="some"), pytest.param(1_050, id="all", marks=pytest.mark.slow)])
+def test_any_folder_is_read_or_refused(n: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """Random bytes, cut and wrongly encoded texts, 1,000 in `make test-slow`; nothing but BadInput is raised."""
     tried: Counter[str] = Counter()
 
-    @settings(max_examples=1050, deadline=None, derandomize=True)
+    @settings(max_examples=n, deadline=None, derandomize=True)
     @given(st.dictionaries(NAMES, BYTES, max_size=4), st.sampled_from(["", "path"]))
     def damaged(files: dict[str, Any], group: str) -> None:
         tried[outcome(files, group)] += 1
@@ -342,5 +343,5 @@ def test_any_folder_is_read_or_refused(capsys: pytest.CaptureFixture[str]) -> No
     counts = f"{tried.total()} malformed inputs tried, {tried['refused']} refused, {tried['read']} read"
     with capsys.disabled():
         print(f"\ndocuments: {counts}")  # noqa: T201
-    assert tried.total() >= 1000
-    assert min(tried["refused"], tried["read"]) >= 20
+    assert tried.total() >= 0.95 * n
+    assert min(tried["refused"], tried["read"]) >= n // 60
