@@ -173,7 +173,8 @@ def test_by_query_splits_such_data_and_says_what_is_new(profiled: Any) -> None:
     assert split["n_train_documents"] == 60
     assert split["test_known_answers_share"] == 1.0
     assert split["new_in_test"] == (
-        "new queries over known documents; training knew 100% of the answers from other queries (split.by: query)"
+        "new queries over known documents; training knew 100% of the answers from other queries, and mined negatives "
+        "may answer test queries (split.by: query)"
     )
     assert [key for key in split if key.startswith("test_leaks.")] == [
         f"test_leaks.{kind}_queries" for kind in ("exact", "near", "crossed")

@@ -15,7 +15,10 @@ def figures(**receipts: dict[str, Any]) -> Figures:
 
 def test_the_comment_says_what_was_new_in_the_test() -> None:
     """The report's own words; a report that has none is of a revision that split by clusters only."""
-    words = "new queries over known documents; training knew 60% of the answers from other queries (split.by: query)"
+    words = (
+        "new queries over known documents; training knew 60% of the answers from other queries, and mined negatives "
+        "may answer test queries (split.by: query)"
+    )
     split = {"by": "query", "test_known_answers_share": 0.6, "n_test_queries": 3}
     assert protocol_of(figures(report={"new_in_test": words}, split=split)) == words
     assert protocol_of(figures(report={"verdict": "Better"}, split=split)) == words

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from attune.data.splitting import crossing
 from attune.data.splitting.clusters import components, normalise
-from attune.data.splitting.crossing import compare_roles
+from attune.data.splitting.crossing import Readings, compare_roles, equal_titles
 from attune.data.splitting.similarity import alike
 from attune.data.words import WORD
 
@@ -94,3 +94,35 @@ def test_many_equal_labels_cost_a_pair_each() -> None:
     found = compare_roles(queries, [label] * 1000, 1, 0.8).crossings()
     assert len(found) == 1999
     assert len(np.unique(found[:, 0])) == len(np.unique(found[:, 1])) == 1000
+
+
+def test_a_document_is_read_with_its_title_and_without() -> None:
+    """Full texts come first; a document without a title, or without a body, is read once."""
+    readings = Readings.of(["", "T", "U", " "], ["a", "b", "", "c"])
+    assert list(readings.texts) == ["a", "T b", "U", "c", "b"]
+    assert readings.rows.tolist() == [0, 1, 2, 3, 1]
+
+
+def test_pairs_of_texts_are_pairs_of_documents_once() -> None:
+    """A query that is like a document with its title and without has one pair with it; of none there is none."""
+    words = " ".join(f"word{i}" for i in range(9))
+    readings = Readings.of(["", "Lamps", "Lamps and other things in the cellar"], ["unlike", words, words])
+    roles = compare_roles([words.upper(), "something"], readings.texts, 1, 0.8)
+    assert len(roles.crossings()) == 3
+    assert readings.of_documents(roles.crossings()).tolist() == [[0, 1], [0, 2]]
+    nothing = compare_roles(["something"], readings.texts, 1, 0.8).crossings()
+    assert readings.of_documents(nothing).shape == (0, 2)
+
+
+def test_titles_are_compared_by_equality() -> None:
+    """Case and final marks do not count, a word more does; an empty title is no text."""
+    titles = ["", "Reset my password", "reset my password now", "RESET my password?"]
+    assert equal_titles(["", "Reset my password!?", "other"], titles).tolist() == [[1, 1], [1, 3]]
+    assert equal_titles([], titles).shape == (0, 2)
+
+
+def test_bodies_of_long_documents_cost_nothing() -> None:
+    """Ten thousand titled documents that are longer than any query: no text of theirs is compared."""
+    body = " ".join(f"word{i}" for i in range(30))
+    readings = Readings.of([f"Title {i}" for i in range(10_000)], [f"{body} {i}" for i in range(10_000)])
+    assert compare_roles(["how to sort", "rows of a table"], readings.texts, 1, 0.8).documents.tolist() == []

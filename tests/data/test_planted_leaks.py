@@ -1,6 +1,7 @@
 """Table of planted leaks, kind by role: which rule of the audit by words finds each, under either protocol.
 
-Leaks by meaning, and documents that are equal as far as the encoder reads, are planted in the test of stage audit.
+Leaks by meaning, through documents' other forms, and documents that are equal as far as the encoder reads, are planted
+in the test of stage audit.
 """
 
 from collections.abc import Mapping
@@ -10,8 +11,9 @@ from unicodedata import normalize
 import polars as pl
 import pytest
 
-from attune.data.splitting.leaks import NearDuplicates, audited
-from attune.stages.split import audit_splits
+from attune.data.splitting.kinds import audited
+from attune.data.splitting.leaks import NearDuplicates
+from attune.data.splitting.lexical_audit import audit_splits
 from attune.tables import LEXICAL, QRELS, Leak
 
 NEAR = NearDuplicates(query_shingle=1, document_shingle=5, similar_query=0.8, similar_document=0.7)
@@ -19,10 +21,11 @@ NEAR = NearDuplicates(query_shingle=1, document_shingle=5, similar_query=0.8, si
 
 @dataclass(frozen=True)
 class Pair:
-    """A query and its relevant document."""
+    """A query and its relevant document, with or without a title."""
 
     query: str
     document: str
+    title: str = ""
 
 
 QUESTION = "how do I reset the password of my account when the old one is lost"
@@ -71,6 +74,26 @@ PLANTED: Mapping[str, tuple[Pair, Pair, set[str]]] = {
         Pair(QUESTION, "hues on offer"),
         {"crossed_queries"},
     ),
+    "body of a titled document": (
+        Pair("colours of the lamp", "shades in which we sell it", "Catalogue of autumn"),
+        Pair("Shades in which we sell it?", OTHER_ANSWER),
+        {"crossed_queries"},
+    ),
+    "body of a titled document, backwards": (
+        Pair("shades in which we sell it", ANSWER),
+        Pair("colours of the lamp", "Shades in which we sell it.", "Catalogue of autumn"),
+        {"crossed_documents"},
+    ),
+    "nearly the body of a titled document": (
+        Pair("colours of the lamp", QUESTION + " again", "Catalogue of autumn"),
+        Pair(QUESTION, OTHER_ANSWER),
+        {"crossed_queries"},
+    ),
+    "title and body together": (
+        Pair("colours of the lamp", "of blue and green", "Lamp shades"),
+        Pair("lamp shades of blue and green", OTHER_ANSWER),
+        {"crossed_queries"},
+    ),
     "symbols turned round": (Pair("name of this symbol", "->"), Pair("->", "an arrow"), {"crossed_queries"}),
     "decomposed query": (GERMAN, Pair(normalize("NFD", GERMAN.query), OTHER_ANSWER), QUERY_KINDS),
     "decomposed document": (GERMAN, Pair(OTHER_QUESTION, normalize("NFD", GERMAN.document)), DOCUMENT_KINDS),
@@ -88,6 +111,7 @@ PLANTED: Mapping[str, tuple[Pair, Pair, set[str]]] = {
         {"near_queries"},
     ),
     "none": (TRAIN, Pair(OTHER_QUESTION, OTHER_ANSWER), set()),
+    "none, nearly a title": (Pair(OTHER_QUESTION, ANSWER, QUESTION), Pair(QUESTION + " again", OTHER_ANSWER), set()),
     "none, Hindi words of the same letters": (
         Pair("काला पानी", ANSWER),
         Pair("कल पुनः", OTHER_ANSWER),
@@ -109,7 +133,7 @@ def found(train: Pair, test: Pair, split: str, by: str) -> set[str]:
     corpus = pl.DataFrame(
         {
             "document_id": ["known_answer", "leaking_answer"],
-            "title": ["", ""],
+            "title": [train.title, test.title],
             "text": [train.document, test.document],
             "split": ["train", split],
         }
@@ -147,15 +171,28 @@ def test_a_shared_document_is_a_leak_by_cluster_alone() -> None:
     assert audit_splits(corpus, queries, qrels, NEAR, "query")[0] == []
 
 
-def test_a_title_counts_as_text_of_the_document() -> None:
-    """Encoders read it, so a query is compared with title and text together, and not with the title alone."""
-    queries = {"query_id": ["a", "b", "c"], "text": ["colours", "lamp shades of blue and green", "lamp shades"]}
-    corpus = {"document_id": ["d"], "title": ["Lamp shades"], "text": ["of blue and green"], "split": ["train"]}
-    qrels = pl.DataFrame([("a", "d", 1)], QRELS, orient="row")
-    leaks, _ = audit_splits(
-        pl.DataFrame(corpus), pl.DataFrame(queries | {"split": ["train", "test", "test"]}), qrels, NEAR
-    )
-    assert leaks == [Leak("test", "crossed_queries", "b", "d", 1.0)]
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_a_query_that_is_a_title_of_the_other_side_is_a_leak_by_cluster_alone(split: str) -> None:
+    """By query documents are known, and so are their titles; near titles name the same topic and are no leak."""
+    known, asked = Pair(OTHER_QUESTION, ANSWER, QUESTION.upper()), Pair(QUESTION, OTHER_ANSWER)
+    titled = Pair(OTHER_QUESTION, OTHER_ANSWER, QUESTION)
+    assert found(known, asked, split, "cluster") == {"crossed_queries"}
+    assert found(TRAIN, titled, split, "cluster") == {"crossed_documents"}
+    assert found(known, asked, split, "query") == found(TRAIN, titled, split, "query") == set()
+
+
+def test_a_document_that_leaks_in_several_readings_is_listed_once() -> None:
+    """By its most similar one: with the title of one word eleven words of twelve are the query's, without it all."""
+    words = " ".join(f"word{i}" for i in range(11))
+    corpus = {"document_id": ["d", "e"], "title": ["Lamps", ""], "text": [words, OTHER_ANSWER]}
+    qrels = pl.DataFrame([("a", "d", 1), ("b", "e", 1)], QRELS, orient="row")
+    for query, answer, kind in (("a", "b", "crossed_queries"), ("b", "a", "crossed_documents")):
+        texts = {"a": OTHER_QUESTION, "b": words}
+        split_of = {query: "train", answer: "test"}
+        queries = {"query_id": ["a", "b"], "text": [texts["a"], texts["b"]], "split": [split_of["a"], split_of["b"]]}
+        leaks, _ = audit_splits(pl.DataFrame(corpus), pl.DataFrame(queries), qrels, NEAR)
+        leaked, match = ("b", "d") if kind == "crossed_queries" else ("d", "b")
+        assert leaks == [Leak("test", kind, leaked, match, 1.0)]
 
 
 def test_every_rule_is_planted_and_the_protocols_share_no_other() -> None:

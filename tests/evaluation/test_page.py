@@ -242,6 +242,17 @@ def test_the_gain_without_semantic_leaks_is_highlighted(html: str) -> None:
     assert "recall@10 changed by +0.100 (-0.200 to +0.400)." in text
 
 
+def test_documents_that_leak_in_another_form_are_told_apart() -> None:
+    """They are counted beside semantic neighbours; without any, the sentence speaks of meaning alone."""
+    clean = {"n_queries": 5, "delta": 0.1, "ci_low": -0.1, "ci_high": 0.3}
+    audit = {"n_test_queries": 8, "test_leaks.semantic_queries": 2, "test_leaks.near_forms": 1}
+    long = highlights.leakage(audit, {"by": "cluster"}, "", clean).long
+    assert "1 test documents nearly repeat a text of train or dev in another form" in long
+    assert "Without the 3 queries that are close to train or dev by meaning or in another form, themselves" in long
+    long = highlights.leakage(audit | {"test_leaks.near_forms": 0}, {"by": "cluster"}, "", clean).long
+    assert "another form" not in long and "semantically close to train or dev, themselves" in long
+
+
 def test_lines_of_code_stay_lines() -> None:
     """Passages keep indents; other control characters and what exceeds the limit go."""
     assert passage("def f():\n\treturn 1\n\n\n# \u202eend", 99) == "def f():\n    return 1\n\n#  end"

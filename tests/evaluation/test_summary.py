@@ -9,30 +9,35 @@ from attune.tables import Leak
 
 
 def test_scores_leave_out_queries_that_leak_directly_or_by_an_answer() -> None:
-    """Of four queries one is near another, one has a leaked document, one is close in meaning only."""
+    """Of six queries two leak by words, two by meaning alone, one through a document's other form, one in dev."""
     leaks = [
         Leak("test", "near_queries", "q1", "x", 0.9),
         Leak("test", "shared_documents", "d2", "d2", 1.0),
         Leak("test", "semantic_queries", "q3", "y", 0.85),
         Leak("dev", "exact_queries", "q4", "x", 1.0),
+        Leak("test", "near_forms", "d5", "d9", 0.8),
+        Leak("test", "semantic_crossed_queries", "q6", "d9", 0.8),
     ]
-    answers = [(f"q{i}", f"d{i}") for i in range(1, 5)]
+    answers = [(f"q{i}", f"d{i}") for i in range(1, 7)]
     leaked = leaked_queries(leaks, answers)
-    assert leaked == {"lexical": {"q1", "q2"}, "any": {"q1", "q2", "q3"}}
-    scores = {"tuned": np.array([1.0, 1.0, 0.5, 0.25])}
-    means = without_leaks(["q1", "q2", "q3", "q4"], scores, leaked)
-    assert means == {"lexical": {"n_queries": 2, "tuned": 0.375}, "any": {"n_queries": 1, "tuned": 0.25}}
+    assert leaked == {"lexical": {"q1", "q2"}, "any": {"q1", "q2", "q3", "q5", "q6"}}
+    scores = {"tuned": np.array([1.0, 1.0, 0.5, 0.25, 0.25, 0.0])}
+    means = without_leaks([f"q{i}" for i in range(1, 7)], scores, leaked)
+    assert means == {"lexical": {"n_queries": 4, "tuned": 0.25}, "any": {"n_queries": 1, "tuned": 0.25}}
     assert without_leaks(["q1"], {"tuned": np.ones(1)}, {"any": {"q1"}}) == {"any": {"n_queries": 0}}
 
 
 def test_the_protocol_is_told_in_words() -> None:
-    """Queries and documents, or queries alone with the share of known answers; an older receipt knew clusters only."""
+    """Queries and documents, or queries alone with what training knew; an older receipt knew clusters only."""
     assert new_in_test({"by": "cluster"}) == "new queries and new documents (split.by: cluster)"
     assert new_in_test({"n_test_queries": 3}) == new_in_test({"by": "cluster"})
     assert new_in_test({"by": "query", "test_known_answers_share": 0.598}) == (
-        "new queries over known documents; training knew 60% of the answers from other queries (split.by: query)"
+        "new queries over known documents; training knew 60% of the answers from other queries, and mined negatives "
+        "may answer test queries (split.by: query)"
     )
-    assert new_in_test({"by": "query"}) == "new queries over known documents (split.by: query)"
+    assert new_in_test({"by": "query"}) == (
+        "new queries over known documents; mined negatives may answer test queries (split.by: query)"
+    )
 
 
 def test_leaks_are_part_of_what_was_new() -> None:
@@ -59,10 +64,13 @@ def test_tasks_have_their_losses_where_drift_judges_them() -> None:
     base |= {"near_as_typed.counts_as": "near_domain", "n_general_texts": 4}
     tuned = base | {"near_as_typed.ndcg@10": 0.57}
     judged = {"measure": "ndcg@10", "cost": 0.05, "cost_low": 0.01, "cost_high": 0.09, "detectable_cost": 0.06}
+    judged |= {"p_holm": 0.03}
     drift = {f"near_as_typed.{key}": value for key, value in (judged | {"is_counted": True}).items()}
     first, second = tasks_of(base, tuned, drift)
     assert (first["n"], first["base"], first["tuned"], first["cost"], first["is_counted"]) == (9, 0.6, 0.57, 0.05, True)
+    assert (first["p_holm"], first["unmeasured"]) == (0.03, "")
     assert second["measure"] == "recall@10" and "cost" not in second
     assert near_domain([first, second]) == [first]
-    (unjudged, _) = tasks_of(base, tuned, {})
+    (unjudged, _) = tasks_of(base, tuned, {"near_as_typed.unmeasured": "all items are one cluster"})
     assert "cost" not in unjudged and not unjudged["is_counted"]
+    assert unjudged["unmeasured"] == "all items are one cluster"

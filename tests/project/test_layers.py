@@ -34,7 +34,8 @@ POLARS = (
     *("attune.tables", "attune.data.splitting.duplicates", "attune.cli.check", "attune.export.int8.calibration"),
     *("attune.evaluation.scoring.judgments", "attune.evaluation.report", "attune.evaluation.statistics.slices"),
     *("attune.evaluation.page.charts", "attune.stages"),
-    *("attune.data.splitting.paraphrases", "attune.data.splitting.shared_documents"),
+    *("attune.data.splitting.lexical_audit", "attune.data.splitting.paraphrases"),
+    "attune.data.splitting.shared_documents",
 )
 RUNTIME = {"numpy", "onnxruntime", "tokenizers", "attune"}
 # libraries that take from a third of a second to five to import

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from split_inputs import split_params
 
 from attune.errors import BadInput
 from attune.stage import call
 from attune.stages.prepare import PrepareParams, prepare
-from attune.stages.split import SplitParams, assign, split
+from attune.stages.split import assign, split
 from attune.tables import (
     CLUSTERED_QUERIES,
     DOCUMENT_FORMS,
@@ -32,15 +33,7 @@ from attune.tables import (
 CLUSTERING = PrepareParams(
     document_shingle=5, query_shingle=1, identical_document=0.95, similar_document=0.7, similar_query=0.8
 )
-PARAMS = SplitParams(
-    by="cluster",
-    seed=13,
-    dev_share=0.2,
-    test_share=0.3,
-    max_cluster_share=0.3,
-    leave_out_own_text=False,
-    max_leak_share=0.0,
-)
+PARAMS = split_params()
 Pairs = Sequence[tuple[str, str]]
 
 
@@ -49,8 +42,22 @@ def words(seed: int, n: int = 6) -> str:
     return " ".join(f"w{seed}x{i}" for i in range(n))
 
 
-def write_raw(folder: Path, pairs: Pairs, splits: Sequence[str] = (), groups: Sequence[str] = ()) -> Path:
-    """Writes data/raw from pairs of texts (query, document); equal documents are one; splits and groups by row."""
+def write_raw(
+    folder: Path,
+    pairs: Pairs,
+    splits: Sequence[str] = (),
+    groups: Sequence[str] = (),
+    titles: Mapping[str, str] | None = None,
+) -> Path:
+    """Writes data/raw from pairs of texts (query, document); equal documents are one.
+
+    Args:
+        folder: where to write.
+        pairs: texts.
+        splits: of each pair.
+        groups: of each pair's query.
+        titles: by document text; others have none.
+    """
     (folder / "qrels").mkdir(parents=True)
     documents: dict[str, str] = {}
     judged: dict[str, list[str]] = {}
@@ -60,7 +67,7 @@ def write_raw(folder: Path, pairs: Pairs, splits: Sequence[str] = (), groups: Se
         queries.append({"_id": f"q{row}", "text": query} | ({"group": groups[row]} if groups else {}))
         judged.setdefault(splits[row] if splits else "all", []).append(f"q{row}\t{id_}\t1\n")
     (folder / "queries.jsonl").write_text("".join(json.dumps(query) + "\n" for query in queries))
-    rows = [{"_id": id_, "title": "", "text": text} for text, id_ in documents.items()]
+    rows = [{"_id": id_, "title": (titles or {}).get(text, ""), "text": text} for text, id_ in documents.items()]
     (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for name, lines in judged.items():
         (folder / "qrels" / f"{name}.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(lines))
@@ -182,6 +189,28 @@ def test_a_chain_of_questions_is_one_cluster(tmp_path: Path, by: str) -> None:
         ids = clusters(tmp_path, column)
         assert ids[:60] == ids[60:] and len(set(ids)) == 60
     assert leaks(receipt) == {}
+
+
+@pytest.mark.parametrize("by", ["cluster", "query"])
+def test_chains_over_titled_documents_are_one_cluster(tmp_path: Path, by: str) -> None:
+    """a -> b, b -> c, where the document b has a title of its own: without it, it is the other pair's query."""
+    chains = [(words(i), words(100 + i), words(200 + i)) for i in range(60)]
+    pairs = [(a, b) for a, b, _ in chains] + [(b, c) for _, b, c in chains]
+    titles = {b: words(300 + i) for i, (_, b, _) in enumerate(chains)}
+    receipt = run(tmp_path, write_raw(tmp_path / "raw", pairs, titles=titles), by=by)
+    for column in ("cluster_id", "query_cluster_id"):
+        ids = clusters(tmp_path, column)
+        assert ids[:60] == ids[60:] and len(set(ids)) == 60
+    assert leaks(receipt) == {}
+
+
+def test_a_query_that_is_a_title_joins_its_document_by_cluster_alone(tmp_path: Path) -> None:
+    """Queries 0 and 1 share a document that is named by query 2: by query each of them stays apart."""
+    pairs = [(words(0), words(50)), (words(1), words(50)), (words(2), words(51)), (words(3), words(52))]
+    raw = write_raw(tmp_path / "raw", pairs, titles={words(50): words(2).upper(), words(52): words(2) + " and more"})
+    call(prepare, CLUSTERING, None, raw=raw, out=tmp_path / "prepared")
+    assert clusters(tmp_path, "cluster_id") == ["d0", "d0", "d0", "d2"]
+    assert clusters(tmp_path, "query_cluster_id") == ["q0", "q1", "q2", "q3"]
 
 
 def test_a_query_that_is_its_own_answer_connects_the_others_of_that_answer(tmp_path: Path) -> None:

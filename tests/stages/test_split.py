@@ -7,10 +7,11 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from split_inputs import split_params
 
 from attune.errors import BadInput
 from attune.stage import call
-from attune.stages.split import SplitParams, assign, assign_documents, position, split
+from attune.stages.split import assign, assign_documents, by_hash, position, split
 from attune.tables import (
     CLUSTERED_QUERIES,
     CORPUS,
@@ -24,15 +25,7 @@ from attune.tables import (
     write,
 )
 
-PARAMS = SplitParams(
-    by="cluster",
-    seed=13,
-    dev_share=0.2,
-    test_share=0.3,
-    max_cluster_share=0.5,
-    leave_out_own_text=False,
-    max_leak_share=0.0,
-)
+PARAMS = split_params(max_cluster_share=0.5)
 NEAR = {"query_shingle": 1, "document_shingle": 2, "similar_query": 0.8, "similar_document": 0.7}
 GIVEN = ["test"] * 10 + ["train"] * 20 + ["dev"] * 10
 SPLITS = ("train", "dev", "test")
@@ -144,6 +137,17 @@ def test_rows_added_to_a_stratum_move_only_clusters_at_its_borders(n_old: int, n
     after = assign(pl.concat([old, new]), PARAMS).to_list()[: old.height]
     assert after[n_old:] == before[n_old:]
     assert sum(x != y for x, y in zip(before, after, strict=True)) <= 2 * n_new
+
+
+def test_splits_do_not_depend_on_columns_that_bear_their_names() -> None:
+    """polars reads a bare string as a column: none named train, dev or test is taken for the split."""
+    table = queries([f"c{i}" for i in range(200)], ["test"] * 5 + [""] * 195)
+    others = table.with_columns(pl.lit("wrong").alias(name) for name in ("train", "dev", "test", "split"))
+    assert assign(others, PARAMS).to_list() == assign(table, PARAMS).to_list()
+    clusters = pl.DataFrame({"at": [0.1, 0.4, 0.9]})
+    wrong = clusters.with_columns(pl.lit("wrong").alias(name) for name in ("train", "dev", "test", "split"))
+    for frame in (clusters, wrong):
+        assert by_hash(frame, {"test": 0.3, "dev": 0.2})["split"].to_list() == ["test", "dev", "train"]
 
 
 def test_a_cluster_of_several_strata_stays_whole() -> None:

@@ -4,19 +4,12 @@ from collections.abc import Sequence
 
 import polars as pl
 import pytest
+from split_inputs import split_params
 
-from attune.stages.split import SplitParams, assign, unusable_clusters
+from attune.stages.split import assign, unusable_clusters
 from attune.tables import CLUSTERED_QUERIES, CORPUS
 
-PARAMS = SplitParams(
-    by="cluster",
-    seed=13,
-    dev_share=0.2,
-    test_share=0.3,
-    max_cluster_share=0.3,
-    leave_out_own_text=False,
-    max_leak_share=0.0,
-)
+PARAMS = split_params()
 
 
 def prepared_queries(sizes: Sequence[int]) -> tuple[pl.DataFrame, pl.DataFrame]:

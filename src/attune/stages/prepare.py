@@ -5,9 +5,10 @@ Identical queries become one query with several relevant documents. Near-identic
 clusterings, one for each protocol of stage split, and both are connected components:
 
 - `cluster_id`, over relevance, groups of queries, near-duplicate documents, near-duplicate queries, and queries that
-  are or nearly are a document's text. It is named after its first document in the corpus's order.
+  are or nearly are a document's text, or are its title. It is named after its first document in the corpus's order.
 - `query_cluster_id`, over the queries alone: near-duplicates, groups, and a query that is or nearly is a relevant
-  document of another query, with that query. It is named after its first query.
+  document of another query, with that query. It is named after its first query. A title is no edge here: it would join
+  all queries of a document that is named by one of them, and documents are known there, titles included.
 
 Rows appended to the data leave the names of old clusters as they are, unless a row connects two of them, which then
 share the first one's name.
@@ -21,7 +22,7 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from attune.data.splitting.clusters import components
-from attune.data.splitting.crossing import compare_roles
+from attune.data.splitting.crossing import Readings, compare_roles, equal_titles
 from attune.data.splitting.duplicates import MergedData, merge_raw
 from attune.data.splitting.leaks import NearDuplicates
 from attune.data.splitting.paraphrases import merge_paraphrases
@@ -37,7 +38,6 @@ from attune.tables import (
     NEGATIVES,
     PARAPHRASES,
     QRELS,
-    full_texts,
     read_raw_forms,
     write,
 )
@@ -142,7 +142,9 @@ def tables_of(data: MergedData, params: PrepareParams) -> dict[str, pl.DataFrame
     Raises:
         BadInput: a query has no relevant document.
     """
-    texts = full_texts(data.documents)
+    titles, bodies = (data.documents[name].to_list() for name in ("title", "text"))
+    readings = Readings.of(titles, bodies)
+    texts = readings.texts[: data.documents.height]
     similar = alike(texts, params.document_shingle, params.similar_document)
     ids, n = data.documents["document_id"], data.documents.height
     identical = alike_with_symbols(texts, similar, params.document_shingle, params.identical_document)
@@ -150,15 +152,17 @@ def tables_of(data: MergedData, params: PrepareParams) -> dict[str, pl.DataFrame
     answers = data.judged.filter(pl.col("relevance") > 0)
     duplicates = documents.select("document_id", "duplicate_of")
     qrels = share_relevance(answers, duplicates)
-    roles = compare_roles(data.queries["text"].to_list(), texts, params.query_shingle, params.similar_query)
-    near, crossed = roles.queries.edges(), roles.crossings()
+    asked = data.queries["text"].to_list()
+    roles = compare_roles(asked, readings.texts, params.query_shingle, params.similar_query)
+    near, crossed = roles.queries.edges(), readings.of_documents(roles.crossings())
+    titled = equal_titles(asked, titles)
     grouped, judged = group_edges(data.queries, data.groups), judged_rows(documents, data.queries, qrels)
     # documents come first, so that they name the clusters
     edges = [
         similar.edges(),
         near + n,
         grouped + n,
-        *(pairs[:, ::-1] + np.array([0, n]) for pairs in (crossed, judged)),
+        *(pairs[:, ::-1] + np.array([0, n]) for pairs in (crossed, titled, judged)),
     ]
     clusters = components(n + data.queries.height, np.concatenate(edges))
     if clusters.max(initial=0) >= n:

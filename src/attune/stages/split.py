@@ -20,7 +20,9 @@ from typing import Literal
 import polars as pl
 from pydantic import Field, model_validator
 
-from attune.data.splitting.leaks import NearDuplicates, Texts, audited, count, lexical_leaks, query_leaks
+from attune.data.splitting.kinds import audited
+from attune.data.splitting.leaks import NearDuplicates, count
+from attune.data.splitting.lexical_audit import audit_splits
 from attune.data.splitting.paraphrases import paraphrase_tables
 from attune.data.splitting.shared_documents import known_answers_share, own_texts
 from attune.errors import BadInput
@@ -37,8 +39,6 @@ from attune.tables import (
     QRELS,
     SPLIT_QUERIES,
     SPLITS,
-    Leak,
-    full_texts,
     read,
     write,
 )
@@ -99,10 +99,10 @@ def assign(queries: pl.DataFrame, params: SplitParams) -> pl.Series:
         )
     )
     at = pl.Series("at", [position(params.seed, unit) for unit in clusters["unit"]], pl.Float64)
-    clusters = clusters.with_columns(at, split=pl.lit("train"))
+    clusters = clusters.with_columns(at)
     clusters = by_strata(clusters, cut) if (clusters["stratum"] != "").any() else by_hash(clusters, cut)
     chosen = units.join(clusters.select("unit", "split"), on="unit", how="left", maintain_order="left")
-    return chosen.select(split=pl.when(fixed).then("given_split").otherwise("split"))["split"]
+    return chosen.select(split=pl.when(fixed).then(pl.col("given_split")).otherwise(pl.col("split")))["split"]
 
 
 def by_hash(clusters: pl.DataFrame, cut: Mapping[str, float]) -> pl.DataFrame:
@@ -110,7 +110,7 @@ def by_hash(clusters: pl.DataFrame, cut: Mapping[str, float]) -> pl.DataFrame:
     test = pl.col("at") < cut["test"]
     dev = pl.col("at") < cut["test"] + cut["dev"]
     return clusters.with_columns(
-        split=pl.when(test).then(pl.lit("test")).when(dev).then(pl.lit("dev")).otherwise("split")
+        split=pl.when(test).then(pl.lit("test")).when(dev).then(pl.lit("dev")).otherwise(pl.lit("train"))
     )
 
 
@@ -217,22 +217,6 @@ def documents_of(corpus: pl.DataFrame, queries: pl.DataFrame, qrels: pl.DataFram
     }
     ids = corpus.select("document_id")
     return {"train": ids} | {name: ids.join(own, on="document_id", how="semi") for name, own in relevant.items()}
-
-
-def audit_splits(
-    corpus: pl.DataFrame, queries: pl.DataFrame, qrels: pl.DataFrame, near: NearDuplicates, by: str = "cluster"
-) -> tuple[list[Leak], dict[str, int]]:
-    """Returns a protocol's leaks, and how many queries and relevant documents each split has ("queries.dev": 120)."""
-    relevant = qrels.join(queries.select("query_id", "split"), on="query_id").select("document_id", "split").unique()
-    judged = corpus.drop("split").join(relevant, on="document_id", maintain_order="left_right")
-    questions = Texts("queries", queries["split"].to_numpy(), queries["query_id"].to_list(), queries["text"].to_list())
-    answers = Texts("documents", judged["split"].to_numpy(), judged["document_id"].to_list(), full_texts(judged))
-    leaks = query_leaks(questions, answers, near.query_shingle, near.similar_query)
-    if by == "cluster":
-        leaks += lexical_leaks(answers, near.document_shingle, near.similar_document)
-    sizes = {f"{texts.what}.{name}": len(texts.rows(name)) for texts in (questions, answers) for name in SPLITS}
-    kinds = audited(LEXICAL, by)
-    return [leak for leak in leaks if leak.kind in kinds], sizes
 
 
 def split(

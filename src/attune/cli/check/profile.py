@@ -16,7 +16,8 @@ from attune.cli.check.advice import Settings, advice
 from attune.cli.check.peculiarities import peculiarities
 from attune.data.sources.raw import RawData
 from attune.data.splitting.duplicates import merge_raw
-from attune.data.splitting.leaks import audited
+from attune.data.splitting.kinds import audited
+from attune.data.splitting.lexical_audit import audit_splits
 from attune.data.splitting.shared_documents import known_answers_share
 from attune.data.splitting.similarity import alike
 from attune.data.words import WORD
@@ -30,7 +31,6 @@ from attune.stages.split import (
     SplitParams,
     assign,
     assign_documents,
-    audit_splits,
     documents_of,
     unusable_clusters,
 )

@@ -210,6 +210,7 @@ VERDICT_LIMITS: dict[str, tuple[str, ...]] = {
     "split.max_leak_share": (),
     "audit.semantic_query": (),
     "audit.semantic_document": (),
+    "audit.semantic_crossed": (),
     "audit.max_leak_share": (),
 }
 

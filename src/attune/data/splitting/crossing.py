@@ -1,8 +1,9 @@
 """Texts that are a query on one side and a document on the other: pairs given in both directions, duplicate questions.
 
 A query and a document are such a pair if their normalised texts are equal, or if their shingles are as similar as those
-of near-duplicate queries. Both roles are compared in one join, with only those documents that are short enough: the
-Jaccard similarity of two sets is at most the ratio of their sizes.
+of near-duplicate queries. A document is read with its title and without it. Both roles are compared in one join, with
+only those documents that are short enough: the Jaccard similarity of two sets is at most the ratio of their sizes.
+Titles alone are compared by equality: a title names a topic, and questions on that topic are nearly it.
 """
 
 from collections.abc import Sequence
@@ -14,8 +15,34 @@ from attune.data.splitting.clusters import fold, normalise
 from attune.data.splitting.similarity import SLACK, TEXTS_AT_ONCE, Alike, alike, shingle_sets
 from attune.data.words import WORD
 from attune.runtime.arrays import Int64
+from attune.tables import full_text
 
 CHARACTERS_PER_WORD = 9  # of the beginning by which long documents are told: more than words have, as some occur twice
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Texts that are compared with queries: title and body of each document, and the body alone where it has a title.
+
+    Attributes:
+        rows: the document of each text, as a row of the table.
+        texts: full texts of all documents first, in their order.
+    """
+
+    rows: Int64
+    texts: Sequence[str]
+
+    @classmethod
+    def of(cls, titles: Sequence[str], bodies: Sequence[str]) -> "Readings":
+        """Reads documents, given by titles ("" for none) and bodies."""
+        documents = list(zip(titles, bodies, strict=True))
+        alone = [row for row, (title, body) in enumerate(documents) if title.strip() and body.strip()]
+        rows = np.concatenate([np.arange(len(documents)), np.array(alone, dtype=np.int64)])
+        return cls(rows, [*(full_text(*document) for document in documents), *(bodies[row] for row in alone)])
+
+    def of_documents(self, pairs: Int64) -> Int64:
+        """Returns pairs (query row, row of a text) as distinct pairs (query row, document row), sorted."""
+        return np.unique(np.stack([pairs[:, 0], self.rows[pairs[:, 1]]], axis=1), axis=0)
 
 
 @dataclass(frozen=True)
@@ -74,12 +101,22 @@ class Roles:
         return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
+def equal_titles(queries: Sequence[str], titles: Sequence[str]) -> Int64:
+    """Returns pairs (query row, document row), (n_pairs, 2), of a query that is the title of a document."""
+    rows_of: dict[str, list[int]] = {}
+    for row, text in enumerate(queries):
+        rows_of.setdefault(normalise(text), []).append(row)
+    titled = ((row, normalise(title)) for row, title in enumerate(titles) if title.strip())
+    pairs = [(query, row) for row, title in titled for query in rows_of.get(title, [])]
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+
+
 def compare_roles(queries: Sequence[str], documents: Sequence[str], width: int, threshold: float) -> Roles:
     """Finds the similar texts among queries and documents.
 
     Args:
         queries: texts of queries.
-        documents: full texts of documents.
+        documents: texts of documents; those of `Readings` count the body alone, too.
         width: words per shingle, of queries.
         threshold: lowest Jaccard similarity of shingles at which two queries are near-duplicates.
     """

@@ -2,8 +2,9 @@
 
 A query or document leaks if its id, its text (exact) or nearly its text (near, Jaccard similarity of word shingles)
 also occurs in an earlier split; or if it is there in the other role (crossed): a query that is or nearly is a relevant
-document of an earlier split, a relevant document that is a query there. Stage audit adds leaks by meaning (semantic,
-cosine of base embeddings). Each leak names the text that it matches, so that a person can check it.
+document of an earlier split, a relevant document that is a query there. Stage audit adds leaks through documents' other
+forms (`forms.py`) and by meaning (semantic, cosine of base embeddings). Each leak names the text that it matches, so
+that a person can check it.
 """
 
 from collections import Counter
@@ -15,11 +16,12 @@ from numpy.typing import NDArray
 
 from attune.data.splitting.clusters import normalise
 from attune.data.splitting.crossing import compare_roles
+from attune.data.splitting.kinds import role
 from attune.data.splitting.similarity import Alike, alike
 from attune.errors import BadInput
 from attune.runtime.arrays import Int64
 from attune.stage import named
-from attune.tables import DOCUMENT_KINDS, SEEN, Leak
+from attune.tables import SEEN, Leak
 
 Matches = dict[int, tuple[int, float]]  # row of the leaked text: row of its match, similarity
 
@@ -46,6 +48,11 @@ class Texts:
     def rows(self, *splits: str) -> Int64:
         """Returns the rows of some splits, ascending."""
         return np.flatnonzero(np.isin(self.splits, splits))
+
+    def take(self, rows: Sequence[int], texts: Sequence[str] | None = None) -> "Texts":
+        """Returns some rows, in that order, with other texts where these are given."""
+        own = [self.texts[row] for row in rows] if texts is None else texts
+        return Texts(self.what, self.splits[list(rows)], [self.ids[row] for row in rows], own)
 
     def leaks(self, kind: str, split: str, matches: Matches) -> list[Leak]:
         """Returns matches between rows as leaks of a split."""
@@ -83,39 +90,43 @@ def lexical_leaks(texts: Texts, width: int, threshold: float) -> list[Leak]:
     return _leaks(texts, alike(texts.texts, width, threshold))
 
 
-def query_leaks(queries: Texts, documents: Texts, width: int, threshold: float) -> list[Leak]:
+def query_leaks(queries: Texts, documents: Texts, titles: Texts, width: int, threshold: float) -> list[Leak]:
     """Finds leaks of queries, and texts that are a query on one side and a relevant document on the other.
 
     Args:
         queries: of all splits.
-        documents: that are relevant in the splits.
+        documents: that are relevant in the splits; one may have several texts, such as those of `Readings`.
+        titles: of those documents whose title alone counts as their text; compared by equality.
         width: words per shingle, of queries.
         threshold: lowest Jaccard similarity of shingles at which two texts are near-duplicates.
 
     Returns:
         Leaks of the kinds exact_queries, near_queries, crossed_queries and crossed_documents (each includes equal
-        texts).
+        texts). A text that is crossed is listed once, with its most similar match.
     """
     roles = compare_roles(queries.texts, documents.texts, width, threshold)
     leaks = _leaks(queries, roles.queries)
-    n, rows = roles.n_queries, roles.documents.tolist()
-    short = Texts("documents", documents.splits[rows], [documents.ids[row] for row in rows], roles.texts[n:])
-    ids, normal = [*queries.ids, *short.ids], [normalise(text) for text in roles.texts]
+    n, short = roles.n_queries, documents.take(roles.documents.tolist())
+    ids = [*queries.ids, *short.ids, *titles.ids]
+    normal = [normalise(text) for text in (*queries.texts, *short.texts, *titles.texts)]
     for split, others in SEEN.items():
-        sides = {"queries": (queries.rows(split), n + short.rows(*others))}
-        sides["documents"] = n + short.rows(split), queries.rows(*others)
-        for what, (own, seen) in sides.items():
-            matches = _near(roles.both, own, seen) | same_value(normal, own, seen)
-            leaks += [
-                Leak(split, f"crossed_{what}", ids[row], ids[match], similarity)
-                for row, (match, similarity) in sorted(matches.items())
-            ]
+        own, seen = queries.rows(split), queries.rows(*others)
+        own_near, seen_near = (n + short.rows(*names) for names in ((split,), others))
+        own_titles, seen_titles = (len(roles.texts) + titles.rows(*names) for names in ((split,), others))
+        of_queries = same_value(normal, own, np.append(seen_near, seen_titles))
+        of_documents = same_value(normal, np.append(own_near, own_titles), seen)
+        leaks += leaks_once(split, "crossed_queries", ids, near_matches(roles.both, own, seen_near) | of_queries)
+        leaks += leaks_once(split, "crossed_documents", ids, near_matches(roles.both, own_near, seen) | of_documents)
     return leaks
 
 
-def audited(kinds: Sequence[str], by: str) -> tuple[str, ...]:
-    """Returns the kinds that are leaks under a protocol: split.by: query shares documents on purpose."""
-    return tuple(kind for kind in kinds if by == "cluster" or kind not in DOCUMENT_KINDS)
+def leaks_once(split: str, kind: str, ids: Sequence[str], matches: Matches) -> list[Leak]:
+    """Returns matches between rows as leaks of a split, of each id the most similar one, in the order of the rows."""
+    best: dict[str, tuple[str, float]] = {}
+    for row, (match, similarity) in sorted(matches.items()):
+        if similarity > best.get(ids[row], ("", 0.0))[1]:
+            best[ids[row]] = ids[match], similarity
+    return [Leak(split, kind, leaked, *match) for leaked, match in best.items()]
 
 
 def _leaks(texts: Texts, pairs: Alike) -> list[Leak]:
@@ -127,11 +138,11 @@ def _leaks(texts: Texts, pairs: Alike) -> list[Leak]:
         if texts.what == "documents":
             leaks += texts.leaks("shared", split, same_value(texts.ids, own, seen))
         leaks += texts.leaks("exact", split, same_value(normal, own, seen))
-        leaks += texts.leaks("near", split, _near(pairs, own, seen))
+        leaks += texts.leaks("near", split, near_matches(pairs, own, seen))
     return leaks
 
 
-def _near(pairs: Alike, own: Int64, seen: Int64) -> Matches:
+def near_matches(pairs: Alike, own: Int64, seen: Int64) -> Matches:
     """Matches rows of dev or test to the most similar row of the earlier splits, the first of equally similar ones."""
     n = len(pairs.first)
     first_seen = np.full(n, n)
@@ -169,14 +180,14 @@ def count(
     counts = Counter((leak.split, leak.kind) for leak in leaks)
     for split, others in SEEN.items():
         for kind in kinds:
-            n = sizes[f"{kind.partition('_')[2]}.{split}"]
+            n = sizes[f"{role(kind)}.{split}"]
             if counts[split, kind] > max_share * n:
                 first = next(leak for leak in leaks if (leak.split, leak.kind) == (split, kind))
                 raise BadInput(
                     f"{counts[split, kind]} {kind} of {split} ({counts[split, kind] / n:.1%}) are also in "
                     f"{' or '.join(others)} (first: {first.leaked_id!r} like {first.match_id!r}), allowed "
                     f"{max_share:.1%} ({named(limit)}); remove these texts from one side, "
-                    + (f"set {named('split.by')} to query, " if kind in DOCUMENT_KINDS else "")
+                    + (f"set {named('split.by')} to query, " if role(kind) == "documents" else "")
                     + "or raise the limit"
                 )
     return {f"{split}_leaks.{kind}": counts[split, kind] for split in SEEN for kind in kinds}

@@ -78,13 +78,13 @@ def slices(rows: Sequence[Row], confidence: float, too_few: str) -> Highlight:
     return Highlight(topic, "No slice worse", short, "good" if tested else "neutral")
 
 
-def _without_near(clean: Receipt | None, n: int) -> str:
-    """Returns a sentence on the gain without queries that are semantically close to train or dev; "" if all remain."""
+def _without_near(clean: Receipt | None, n: int, close: str) -> str:
+    """Returns a sentence on the gain without queries that are close to train or dev; "" if all remain."""
     if not clean or "delta" not in clean or clean["n_queries"] == n:
         return ""
     interval = f"{signed(clean['ci_low'], 3)} to {signed(clean['ci_high'], 3)}"
     return (
-        f"Without the {number(n - clean['n_queries'])} queries that are semantically close to train or dev, themselves "
+        f"Without the {number(n - clean['n_queries'])} queries that are {close}, themselves "
         f"or through a relevant document, {HEADLINE} changed by {signed(clean['delta'], 3)} ({interval})."
     )
 
@@ -99,12 +99,17 @@ def leakage(audit: Receipt, split: Receipt, leaks: str, clean: Receipt | None) -
         clean: gain on the queries without any leak, semantic ones included; None where it was not computed.
     """
     n = audit["n_test_queries"]
-    gain_without = _without_near(clean, n)
+    n_forms = audit.get("test_leaks.near_forms", 0)
+    close = "close to train or dev by meaning or in another form" if n_forms else "semantically close to train or dev"
+    gain_without = _without_near(clean, n, close)
     near = number(audit["test_leaks.semantic_queries"])
     semantic = (
         f"By embedding similarity, {near} test queries are close to a train or dev query; this counts paraphrases "
     )
-    semantic += f"as well as texts that are merely on the same topic. {gain_without}"
+    semantic += "as well as texts that are merely on the same topic. "
+    if n_forms:
+        semantic += f"{number(n_forms)} test documents nearly repeat a text of train or dev in another form. "
+    semantic += gain_without
     if leaks:
         lexical, result = f"{leaks} of test are also in train or dev.", "Leaks"
     else:

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from attune.tables import CLUSTERED_QUERIES, CORPUS, LEXICAL, QRELS, RUN, SEMANTIC, SPLIT_QUERIES, Leak, read
+from attune.data.splitting.kinds import ALL_KINDS, is_crossed, role
+from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, RUN, SPLIT_QUERIES, Leak, read
 
 # A text that leaks in several ways is shown under the first of these kinds.
-KINDS = ("shared_documents", *LEXICAL, *SEMANTIC)
+KINDS = ("shared_documents", *ALL_KINDS)
 OTHER_ROLE = {"queries": "documents", "documents": "queries"}
 TOP = 3  # documents shown of each ranking
 
@@ -57,13 +58,13 @@ def closest_leaks(leaks: Sequence[Leak], prepared: Path, n: int) -> dict[str, li
     closest: dict[str, list[tuple[str, str, float]]] = {}
     of_test = (leak for leak in leaks if leak.split == "test")
     for leak in sorted(of_test, key=lambda leak: (KINDS.index(leak.kind), -leak.similarity, leak.leaked_id)):
-        side = leak.kind.partition("_")[2]
+        side = role(leak.kind)
         if (side, leak.leaked_id) in listed:
             continue
         listed.add((side, leak.leaked_id))
         rows = closest.setdefault(leak.kind, [])
         if len(rows) < n:
-            of_match = OTHER_ROLE[side] if leak.kind.startswith("crossed") else side
+            of_match = OTHER_ROLE[side] if is_crossed(leak.kind) else side
             rows.append((texts[side][leak.leaked_id], texts[of_match][leak.match_id], leak.similarity))
     return closest
 

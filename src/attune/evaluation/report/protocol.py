@@ -9,6 +9,9 @@ TYPED = "near_as_typed"  # task of stage near_domain: the test queries themselve
 def new_in_test(split: Mapping[str, Any], leaks: str = "") -> str:
     """Returns what test had that training had not seen, such as "new queries and new documents (split.by: cluster)".
 
+    Where documents are known, it also says that negatives are mined among all of them: one that is not judged for a
+    train query may answer a test query.
+
     Args:
         split: receipt of stage split; one without `by` is of a revision that knew clusters only.
         leaks: counts of test items that are also in train or dev, in words; empty where there are none.
@@ -18,8 +21,8 @@ def new_in_test(split: Mapping[str, Any], leaks: str = "") -> str:
     if by == "cluster":
         return f"new queries and new documents{but} (split.by: cluster)"
     known = split.get("test_known_answers_share")
-    knew = "" if known is None else f"; training knew {known:.0%} of the answers from other queries"
-    return f"new queries{but} over known documents{knew} (split.by: query)"
+    knew = "" if known is None else f"training knew {known:.0%} of the answers from other queries, and "
+    return f"new queries{but} over known documents; {knew}mined negatives may answer test queries (split.by: query)"
 
 
 def only_like_these(probed: Mapping[str, Any]) -> str:

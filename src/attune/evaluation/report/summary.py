@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from attune.errors import BadInput
 from attune.evaluation.report.markdown import signed
+from attune.data.splitting.kinds import ALL_KINDS, role
 from attune.evaluation.report.protocol import new_in_test, only_like_these
 from attune.evaluation.report.verdict import OVER_SEEDS, HeadlineResult, too_few, verdict, verdict_despite_leaks
 from attune.evaluation.scoring.measures import HEADLINE, MEASURES
@@ -21,7 +22,7 @@ from attune.evaluation.statistics.power import Sensitivity
 from attune.evaluation.statistics.significance import Comparison, Interval, compare, compare_seeds
 from attune.evaluation.statistics.slices import SliceComparison
 from attune.runtime.arrays import Int64
-from attune.tables import LEXICAL, SEMANTIC, Leak, read, scores_columns, seed_scores_columns
+from attune.tables import LEXICAL, Leak, read, scores_columns, seed_scores_columns
 
 SCORES, SEED_SCORES = scores_columns(MEASURES), seed_scores_columns(MEASURES)
 TASKS = ("test", "paraphrases")  # paired comparisons; not dev, which model selection uses
@@ -224,7 +225,8 @@ def of_slices(rows: Sequence[SliceComparison]) -> dict[str, Any]:
 def leaked_queries(leaks: Iterable[Leak], answers: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
     """Returns the leaked test queries, by kind of leak.
 
-    A query is leaked if it or a relevant document of it leaks: `lexical` by words, `any` by words or meaning.
+    A query is leaked if it or a relevant document of it leaks: `lexical` by the words of queries and documents, `any`
+    also by meaning or through documents' other forms.
 
     Args:
         leaks: of all splits and kinds.
@@ -233,9 +235,9 @@ def leaked_queries(leaks: Iterable[Leak], answers: Iterable[tuple[str, str]]) ->
     answers = list(answers)
     of_test = [leak for leak in leaks if leak.split == "test"]
     leaked = {}
-    for name, kinds in (("lexical", LEXICAL), ("any", LEXICAL + SEMANTIC)):
-        own = {leak.leaked_id for leak in of_test if leak.kind in kinds and leak.kind.endswith("queries")}
-        documents = {leak.leaked_id for leak in of_test if leak.kind in kinds and leak.kind.endswith("documents")}
+    for name, kinds in (("lexical", LEXICAL), ("any", ALL_KINDS)):
+        own = {leak.leaked_id for leak in of_test if leak.kind in kinds and role(leak.kind) == "queries"}
+        documents = {leak.leaked_id for leak in of_test if leak.kind in kinds and role(leak.kind) == "documents"}
         leaked[name] = own | {query_id for query_id, document_id in answers if document_id in documents}
     return leaked
 
