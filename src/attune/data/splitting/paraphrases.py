@@ -86,6 +86,14 @@ def usable(
     return [p for p in paraphrases if reasons[p.query_id] is None], {reason: counts[reason] for reason in REASONS}
 
 
+def n_near(texts: Sequence[str], others: Sequence[str], width: int, threshold: float) -> int:
+    """Counts the texts that nearly repeat one of the others, by the definition of near-duplicate queries."""
+    queries = [SplitQuery(str(row), text, "train") for row, text in enumerate(others)]
+    return len(
+        _near_splits([Paraphrase(str(row), text, []) for row, text in enumerate(texts)], queries, width, threshold)
+    )
+
+
 def paraphrase_tables(
     near: NearDuplicates, paraphrases: pl.DataFrame, corpus: pl.DataFrame, queries: pl.DataFrame, by: str
 ) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, int]]:
