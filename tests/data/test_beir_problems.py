@@ -4,7 +4,7 @@ import gzip
 from pathlib import Path
 
 import pytest
-from test_beir import CORPUS, HEADER, QUERIES, Files, write
+from beir_folders import CORPUS, HEADER, QUERIES, Files, write
 
 from attune.data.sources.beir import read_beir
 from attune.errors import BadInput

@@ -1,18 +1,19 @@
 """The pipeline's wiring: what each stage depends on is exactly what it imports, and only what changed runs."""
 
 import ast
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from _ruamel_yaml import CParser
+from import_closure import SOURCE, closure
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from attune.stage import all_params
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCE = ROOT / "src"
 STAGES = (
     *(
         "base",
@@ -36,44 +37,9 @@ NOT_A_STAGE = {"machine", "encoders", "rounds", "gate", "demo"}  # sections that
 NO_SECTION = {"seeds"}  # stages without parameters of their own
 
 
+@cache
 def pipeline() -> dict[str, Any]:
     return YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
-
-
-def imported(file: Path, source: Path = SOURCE) -> set[Path]:
-    """The project's own files that a file imports, at any depth of its code; a package counts when it holds code."""
-    found: set[Path] = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        for name in names:
-            path = source.joinpath(*name.split("."))
-            found.update(p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file())
-    return found
-
-
-def has_code(file: Path) -> bool:
-    return any(not isinstance(node, ast.Expr) for node in ast.parse(file.read_text()).body)
-
-
-def closure(file: Path, source: Path = SOURCE) -> set[str]:
-    """Every project file that running a file reads, itself included, relative to the project's root."""
-    seen: set[Path] = set()
-    waiting = [file]
-    while waiting:
-        current = waiting.pop()
-        if current not in seen:
-            seen.add(current)
-            waiting += imported(current, source)
-    files = {path for path in seen if path.name != "__init__.py" or has_code(path)}
-    # a template is a dependency of whoever names it
-    files |= {
-        path for path in source.glob("attune/**/templates/*") if any(path.name in file.read_text() for file in seen)
-    }
-    return {path.relative_to(source.parent).as_posix() for path in files}
 
 
 def body(name: str) -> dict[str, Any]:
