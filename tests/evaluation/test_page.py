@@ -242,8 +242,13 @@ def test_the_gain_without_semantic_leaks_is_highlighted(html: str) -> None:
     assert "recall@10 changed by +0.100 (-0.200 to +0.400)." in text
 
 
-def test_documents_that_leak_in_another_form_are_told_apart() -> None:
+def test_documents_that_leak_in_another_form_are_told_apart(results: Results) -> None:
     """They are counted beside semantic neighbours; without any, the sentence speaks of meaning alone."""
+    names = [f"{split}_leaks.{kind}" for split in ("dev", "test") for kind in ("near_forms", "semantic_crossed_queries")]
+    counts = dict.fromkeys(names, 2)
+    texts = Reader(make_page(changed(results, "receipts", "audit", n_test_documents=16, **counts))).texts
+    shares = {kind: texts[texts.index(kind) + 3] for kind in ("near forms", "semantic crossed queries")}
+    assert shares == {"near forms": "12.5%", "semantic crossed queries": "25.0%"}
     clean = {"n_queries": 5, "delta": 0.1, "ci_low": -0.1, "ci_high": 0.3}
     audit = {"n_test_queries": 8, "test_leaks.semantic_queries": 2, "test_leaks.near_forms": 1}
     long = highlights.leakage(audit, {"by": "cluster"}, "", clean).long

@@ -744,7 +744,13 @@ def test_a_split_without_an_audit_is_refused(case: Case) -> None:
 def test_receipts_and_leaks_are_listed(case: Case) -> None:
     """Figures of split, mine, train and prepare stand in the report."""
     leak(case, near_documents=77)
+    audit = json.loads((case.root / "metrics/audit.json").read_text())
+    kinds = {"near_forms": 2, "semantic_crossed_queries": 4}
+    found = {f"{name}_leaks.{kind}": n for name in ("dev", "test") for kind, n in kinds.items()}
+    case.write_receipt("audit", audit | {"n_test_documents": 16} | found)
     _, page = case.report()
+    for line in ("| near forms | 2 | 2 | 12.5% |", "| semantic crossed queries | 4 | 4 | 50.0% |"):
+        assert line in page
     for line in ("| near documents | 0 | 77 |", "| too close | 59,775 |", "| steps | 120 |", "| queries merged | 3 |"):
         assert line in page
 
