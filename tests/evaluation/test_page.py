@@ -244,8 +244,8 @@ def test_the_gain_without_semantic_leaks_is_highlighted(html: str) -> None:
 
 def test_documents_that_leak_in_another_form_are_told_apart(results: Results) -> None:
     """They are counted beside semantic neighbours; without any, the sentence speaks of meaning alone."""
-    names = [f"{split}_leaks.{kind}" for split in ("dev", "test") for kind in ("near_forms", "semantic_crossed_queries")]
-    counts = dict.fromkeys(names, 2)
+    kinds = ("near_forms", "semantic_crossed_queries")
+    counts = {f"{split}_leaks.{kind}": 2 for split in ("dev", "test") for kind in kinds}
     texts = Reader(make_page(changed(results, "receipts", "audit", n_test_documents=16, **counts))).texts
     shares = {kind: texts[texts.index(kind) + 3] for kind in ("near forms", "semantic crossed queries")}
     assert shares == {"near forms": "12.5%", "semantic crossed queries": "25.0%"}
