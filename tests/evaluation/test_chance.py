@@ -3,9 +3,15 @@
 import numpy as np
 import pytest
 
-from attune.evaluation.statistics.chance import clusters_needed, significant_losses, smallest_p, too_few_resamples
-from attune.evaluation.statistics.comparisons import holm
-from attune.evaluation.statistics.significance import compare
+from attune.evaluation.statistics.chance import (
+    clusters_needed,
+    is_significant,
+    significant_losses,
+    smallest_p,
+    too_few_resamples,
+)
+from attune.evaluation.statistics.holm import holm
+from attune.evaluation.statistics.significance import Resampling, compare
 
 pytestmark = pytest.mark.usefixtures("settled_heap")
 
@@ -13,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("settled_heap")
 @pytest.mark.parametrize("n_resamples", [100, 1000])
 def test_the_floor_is_the_p_value_of_the_clearest_difference(n_resamples: int) -> None:
     """Forty queries that all gain: corrected for 20, the p-value is the floor."""
-    p = compare({"m": np.zeros(40)}, {"m": np.ones(40)}, np.arange(40), n_resamples, 0.95, 0)["m"].p_value
+    p = compare({"m": np.zeros(40)}, {"m": np.ones(40)}, np.arange(40), Resampling(n_resamples, 0.95, 0))["m"].p_value
     assert p == pytest.approx(smallest_p(n_resamples))
     assert holm([p] * 20)[0] == pytest.approx(smallest_p(n_resamples, 20))
     assert smallest_p(100, 1000) == 1
@@ -21,14 +27,17 @@ def test_the_floor_is_the_p_value_of_the_clearest_difference(n_resamples: int) -
 
 @pytest.mark.parametrize(
     ("n_resamples", "n_slices", "is_warned"),
-    [(100, 20, True), (1000, 26, True), (1000, 25, False), (10_000, 26, False), (100, 0, False), (100, 2, False)],
+    [
+        *((100, 20, True), (1000, 26, True), (1000, 25, False), (999, 25, False), (998, 25, True)),
+        *((10_000, 26, False), (100, 0, False), (100, 2, False)),
+    ],
 )
 def test_too_few_resamples_are_warned_of_with_the_number_needed(
     n_resamples: int, n_slices: int, is_warned: bool
 ) -> None:
-    """A warning appears where the smallest possible p-value is not below 5%; its number of resamples ends it."""
+    """A warning appears where the smallest possible p-value is above 5%; its number of resamples ends it."""
     warning = too_few_resamples(n_resamples, n_slices, 0.95)
-    assert bool(warning) == is_warned == (n_slices > 0 and smallest_p(n_resamples, n_slices) >= 0.05)
+    assert bool(warning) == is_warned == (n_slices > 0 and smallest_p(n_resamples, n_slices) > 0.05)
     if warning:
         needed = int(warning.partition("raise report.n_resamples to ")[2].split()[0].replace(",", ""))
         assert too_few_resamples(needed, n_slices, 0.95) == ""
@@ -36,16 +45,25 @@ def test_too_few_resamples_are_warned_of_with_the_number_needed(
 
 @pytest.mark.parametrize(("confidence", "n"), [(0.95, 6), (0.9, 5), (0.99, 8)])
 def test_one_cluster_less_cannot_be_significant(confidence: float, n: int) -> None:
-    """All clusters gain: the p-value is below the level with so many clusters, and not with one less."""
+    """All clusters gain: the p-value is significant with so many clusters, and not with one less."""
     assert clusters_needed(confidence) == n
+    resampling = Resampling(1000, confidence, 0)
     p_values = [
-        compare({"m": np.zeros(2 * size)}, {"m": np.ones(2 * size)}, np.arange(2 * size) // 2, 1000, confidence, 0)["m"]
+        compare({"m": np.zeros(2 * size)}, {"m": np.ones(2 * size)}, np.arange(2 * size) // 2, resampling)["m"].p_value
         for size in (n, n - 1)
     ]
-    assert p_values[0].p_value < 1 - confidence <= p_values[1].p_value
+    assert [is_significant(p, confidence) for p in p_values] == [True, False]
 
 
 def test_rows_without_a_p_value_are_not_called_worse() -> None:
     """A slice needs a significant p-value to count as worse; the largest loss comes first."""
     rows = [{"delta": -0.1, "p_holm": None}, {"delta": -0.1, "p_holm": 0.01}, {"delta": -0.2, "p_holm": 0.02}]
     assert significant_losses(rows, 0.95) == [rows[2], rows[1]]
+
+
+def test_a_p_value_at_the_level_is_significant() -> None:
+    """As in Holm's procedure: at most the level; above it, by however little, it is not."""
+    assert is_significant(0.05, 0.95) and is_significant(0.1, 0.9)
+    assert not is_significant(0.0501, 0.95)
+    rows = [{"delta": -0.1, "p_holm": 0.05}, {"delta": -0.1, "p_holm": 0.051}]
+    assert significant_losses(rows, 0.95) == rows[:1]

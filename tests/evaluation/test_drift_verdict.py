@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from attune.evaluation.costs import TaskCost
+from attune.evaluation.costs import TaskCost, Unmeasured
 from attune.evaluation.drift_verdict import (
     DriftParams,
     Losses,
@@ -36,20 +36,36 @@ MOVED = {
 STILL = dict.fromkeys(MOVED, 1.0) | {"stale_dev_ndcg@10": 0.5, "dev_ndcg@10": 0.5}
 
 
-def cost(value: float, margin: float, name: str = "grade.spearman", counts_as: str = "general") -> TaskCost:
-    """A loss with its interval; the detectable loss is as far from 0 as 1.4 margins, as at a power of .8."""
+def cost(
+    value: float, margin: float, name: str = "grade.spearman", counts_as: str = "general", p: float | None = None
+) -> TaskCost:
+    """A loss with its interval; the detectable loss is as far from 0 as 1.4 margins, as at a power of .8.
+
+    Without a corrected p-value, it is that of a single task: .02 where the interval excludes 0, else .2.
+    """
     task, _, measure = name.partition(".")
+    p_holm = p if p is not None else 0.02 if abs(value) > margin else 0.2
     return TaskCost(
-        task, measure, counts_as, 0.5, 0.5 * (1 - value), value, value - margin, value + margin, 1.4 * margin
+        task=task,
+        measure=measure,
+        counts_as=counts_as,
+        base=0.5,
+        tuned=0.5 * (1 - value),
+        cost=value,
+        low=value - margin,
+        high=value + margin,
+        p_holm=p_holm,
+        is_significant=p_holm <= 0.05,
+        detectable=1.4 * margin,
     )
 
 
-def near(value: float, margin: float, name: str = "near_as_typed.ndcg@10") -> TaskCost:
-    return cost(value, margin, name, "near_domain")
+def near(value: float, margin: float, name: str = "near_as_typed.ndcg@10", p: float | None = None) -> TaskCost:
+    return cost(value, margin, name, "near_domain", p)
 
 
-def losses(*costs: TaskCost) -> Losses:
-    return Losses(costs, PARAMS.max_cost, 0.95)
+def losses(*costs: TaskCost, unmeasured: tuple[Unmeasured, ...] = ()) -> Losses:
+    return Losses(costs, PARAMS.max_cost, 0.95, unmeasured)
 
 
 SMALL = losses(cost(0.01, 0.02))
@@ -119,23 +135,52 @@ def test_the_words_of_drift_name_its_sign() -> None:
     lost = words(cost(0.2, 0.1))
     assert lost.startswith("Drifted. ")
     assert (
-        "the largest loss is 20.0% (grade.spearman, 95% interval 10.0% to 30.0%), more than the 5.0% allowed." in lost
+        "the largest loss is 20.0% (grade.spearman, 95% interval 10.0% to 30.0%, p = 0.020, Holm-corrected for 1 task),"
+        " more than the 5.0% allowed." in lost
     )
     far = words(cost(-0.01, 0.02), figures=MOVED | {"general.neighbour_overlap@10": 0.1})
     assert "no loss above 1.0% found; but of the neighbours of general texts at least 30% should be kept." in far
 
 
 def test_a_near_domain_loss_is_named_with_its_scores() -> None:
-    """The task, both scores and the interval."""
-    lost = words(cost(0.01, 0.02), near(0.068, 0.03), near(0.01, 0.02, "near_as_indexed.ndcg@10"))
+    """The task, both scores, the interval and the corrected p-value."""
+    lost = words(cost(0.01, 0.02), near(0.068, 0.03, p=0.0004), near(0.01, 0.02, "near_as_indexed.ndcg@10"))
     assert lost.startswith("Drifted. ") and lost.endswith(
-        "Near-domain tasks: tuned is worse than base "
-        "(near_as_typed.ndcg@10 0.500 -> 0.466, 6.8% (95% interval 3.8% to 9.8%))."
+        "Near-domain tasks: tuned is worse than base (near_as_typed.ndcg@10 0.500 -> 0.466, "
+        "6.8% (95% interval 3.8% to 9.8%, p < 0.001, Holm-corrected for 3 tasks))."
     )
     assert words(near(0.02, 0.03)).endswith(
-        "no loss above 5.0% found; the largest is 2.0% (near_as_typed.ndcg@10, 95% interval -1.0% to 5.0%), "
-        "which may be chance."
+        "no loss above 5.0% found; the largest is 2.0% (near_as_typed.ndcg@10, 95% interval -1.0% to 5.0%, "
+        "p = 0.200, Holm-corrected for 1 task), which may be chance."
     )
+
+
+def test_a_loss_that_the_correction_does_not_bear_out_is_no_drift() -> None:
+    """Both intervals exclude 0, but among so many tasks that may be chance; the sentence gives both figures."""
+    general, next_door = cost(0.3, 0.1, p=0.06), near(0.03, 0.02, p=0.06)
+    assert not is_drifted(MOVED, losses(general, next_door), PARAMS)
+    assert not is_decided(MOVED, losses(general), PARAMS)
+    told = words(cost(0.01, 0.02), next_door)
+    assert told.startswith("Not drifted. ") and told.endswith(
+        "no loss above 5.0% found; the largest is 3.0% (near_as_typed.ndcg@10, 95% interval 1.0% to 5.0%, "
+        "p = 0.060, Holm-corrected for 2 tasks), which may be chance."
+    )
+
+
+def test_tasks_that_cannot_be_measured_are_named_last() -> None:
+    """With their reasons; a near-domain task among them is not called none."""
+    missing = (
+        Unmeasured("near_us", "ndcg@10", "near_domain", "the base scores 0 or less, so there is nothing to lose"),
+        Unmeasured("pairs", "spearman", "general", "all items are one cluster, so the interval is unknown"),
+    )
+    told = drift_verdict(MOVED, losses(cost(0.01, 0.02), unmeasured=missing), PARAMS)
+    assert told.endswith(
+        "Near-domain tasks: none that can be measured, so the gain is measured on queries like those of training only. "
+        "Not measured: near_us.ndcg@10 (the base scores 0 or less, so there is nothing to lose); "
+        "pairs.spearman (all items are one cluster, so the interval is unknown)."
+    )
+    assert "Near-domain tasks: none, so" in drift_verdict(MOVED, losses(unmeasured=missing[1:]), PARAMS)
+    assert not is_decided(MOVED, losses(unmeasured=missing), PARAMS)
 
 
 def test_gains_on_every_near_domain_task_are_said_with_their_confidence() -> None:

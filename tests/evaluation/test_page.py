@@ -103,7 +103,7 @@ def test_the_page_shows_the_figures_of_receipts(html: str) -> None:
     assert "recall@1 0.125 0.125 0.625 0.625 0.625" in re.sub(r"\s+", " ", text)
     assert "– No clear change" in texts
     significant = (
-        "0 of 9 measures on test improved significantly and 0 got worse (paired test, Holm-corrected p < 0.05)."
+        "0 of 9 measures on test improved significantly and 0 got worse (paired test, Holm-corrected p ≤ 0.05)."
     )
     assert significant in texts
     assert "✓ No slice worse" in texts and "✓ No leak" in texts and "✓ Not overfitted" in texts
@@ -127,7 +127,7 @@ def test_losses_on_tasks_are_told_by_their_intervals() -> None:
     """A task that detects too little is not counted; gains on each leave no loss open; no task is said to be none."""
     receipt = {"verdict": "Not drifted. It did not move.", "is_drifted": False, "is_reindex_needed": False}
     row = {"task": "a", "measure": "spearman", "counts_as": "general", "is_counted": True, "cost": -0.05}
-    row |= {"cost_low": -0.08, "cost_high": -0.02, "detectable_cost": 0.04}
+    row |= {"cost_low": -0.08, "cost_high": -0.02, "p_holm": 0.01, "detectable_cost": 0.04, "unmeasured": ""}
     gained = highlights.drift(receipt, [row])
     assert gained.short.startswith("General tasks: tuned gains on each. Near-domain tasks: none.")
     assert gained.tone == "good"
@@ -135,6 +135,9 @@ def test_losses_on_tasks_are_told_by_their_intervals() -> None:
     undecided = highlights.drift(receipt | {"is_decided": False}, [coarse])
     assert undecided.short.startswith("General tasks: none that can detect a loss. Near-domain tasks: none.")
     assert undecided.tone == "neutral"
+    silent = {"task": "b", "measure": "ndcg@10", "counts_as": "near_domain", "is_counted": False, "unmeasured": "why"}
+    told = highlights.drift(receipt, [row, silent, silent | {"measure": "recall@10"}]).short
+    assert told.startswith("General tasks: tuned gains on each. Near-domain tasks: none; not measured: b.")
 
 
 def test_shared_documents_are_no_leak_by_query() -> None:
@@ -172,7 +175,7 @@ def test_worse_slices_are_named_on_top(results: Results) -> None:
 
 
 def test_significant_gains_and_losses_are_counted(results: Results) -> None:
-    """Only comparisons on test with a corrected p-value below the level count."""
+    """Only comparisons on test with a corrected p-value of at most the level count."""
     rows = [
         comparison("test", "a", delta=0.1, p_holm=0.01),
         comparison("test", "b", delta=-0.1, p_holm=0.02),
@@ -182,7 +185,7 @@ def test_significant_gains_and_losses_are_counted(results: Results) -> None:
     texts = Reader(make_page(better)).texts
     assert "✓ Better" in texts
     counts = "1 of 2 measures on test improved significantly and 1 got worse"
-    assert f"{counts} (paired test, Holm-corrected p < 0.05)." in texts
+    assert f"{counts} (paired test, Holm-corrected p ≤ 0.05)." in texts
 
 
 def test_a_leaking_test_is_not_called_clean(results: Results) -> None:

@@ -16,7 +16,7 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 
 from attune.encoding.encoders import TorchEncoder, best_precision, load_torch
 from attune.evaluation import drift
-from attune.evaluation.costs import task_cost
+from attune.evaluation.costs import task_costs
 from attune.evaluation.drift_verdict import DriftParams, Losses, is_drifted, largest
 from attune.evaluation.task_scores import score_classification, score_similarity
 from attune.stage import call, load_params
@@ -126,8 +126,8 @@ def test_the_probe_agrees_with_public_data_on_what_is_forgotten(
         shutil.rmtree(probed / "tuned", ignore_errors=True)
         after = judge(tmp_path / name, probed / "tuned", tmp_path / "none")
         kept = drift.neighbour_overlap(before.space, after.space)
-        costs = [task_cost(items, 0.95, 0.8) for items in paired_items(probed, before.receipt)]
-        losses = Losses([cost for cost in costs if cost], params.max_cost, 0.95)
+        costs, unmeasured = task_costs(paired_items(probed, before.receipt), 0.95, 0.8)
+        losses = Losses(costs, params.max_cost, 0.95, unmeasured)
         says = is_drifted({"general.neighbour_overlap@10": kept}, losses, params)
         falls = {key: 1 - getattr(after, key) / getattr(before, key) for key in ("stsb", "banking77")}
         worst = largest(losses.general)

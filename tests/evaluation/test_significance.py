@@ -14,7 +14,7 @@ from statsmodels.api import OLS
 
 from attune.errors import BadInput
 from attune.evaluation.statistics.clusters import by_cluster, numbered
-from attune.evaluation.statistics.significance import Comparison, Interval, compare, compare_seeds
+from attune.evaluation.statistics.significance import Comparison, Interval, Resampling, compare, compare_seeds
 
 
 def compare_one(
@@ -26,13 +26,16 @@ def compare_one(
     """Compares a system with one that scores 0; without clusters queries are independent."""
     values = np.asarray(deltas, dtype=np.float64)
     of_queries = np.arange(len(values)) if clusters is None else np.asarray(clusters)
-    return compare({"m": np.zeros_like(values)}, {"m": values}, of_queries, n_resamples, 0.95, seed)["m"]
+    return compare({"m": np.zeros_like(values)}, {"m": values}, of_queries, Resampling(n_resamples, 0.95, seed))["m"]
 
 
 def test_delta_wins_ties_and_losses_are_counted_per_query() -> None:
     """One query won, two tied and one lost; delta is the mean difference."""
     result = compare(
-        {"m": np.array([0.2, 0.5, 0.5, 1.0])}, {"m": np.array([0.7, 0.5, 0.0, 1.0])}, np.arange(4), 1000, 0.95, 0
+        {"m": np.array([0.2, 0.5, 0.5, 1.0])},
+        {"m": np.array([0.7, 0.5, 0.0, 1.0])},
+        np.arange(4),
+        Resampling(1000, 0.95, 0),
     )["m"]
     assert (result.wins, result.ties, result.losses) == (1, 2, 1)
     assert result.delta == pytest.approx((0.5 + 0 - 0.5 + 0) / 4)
@@ -68,7 +71,7 @@ def test_with_single_query_clusters_it_is_the_paired_t_interval() -> None:
     """The oracle is scipy's paired t-test, whatever the clusters' numbers."""
     base, tuned = np.random.default_rng(12).random((2, 40))
     clusters = np.random.default_rng(0).permutation(40)
-    result = compare({"m": base}, {"m": tuned}, clusters, 100, 0.9, 0)["m"]
+    result = compare({"m": base}, {"m": tuned}, clusters, Resampling(100, 0.9, 0))["m"]
     assert (result.ci_low, result.ci_high) == pytest.approx(
         tuple(stats.ttest_rel(tuned, base).confidence_interval(0.9))
     )
@@ -152,7 +155,7 @@ def test_between_equal_systems_p_values_are_uniform_and_intervals_cover() -> Non
     """200 comparisons of two systems that differ by noise alone."""
     rng = np.random.default_rng(7)
     noise = {str(i): rng.normal(0, 0.3, size=80) for i in range(200)}
-    result = compare({name: np.zeros(80) for name in noise}, noise, np.arange(80), 1000, 0.95, 0)
+    result = compare({name: np.zeros(80) for name in noise}, noise, np.arange(80), Resampling(1000, 0.95, 0))
     p_values = np.array([comparison.p_value for comparison in result.values()])
     covers = np.mean([comparison.ci_low <= 0 <= comparison.ci_high for comparison in result.values()])
     # 99.9% ranges of 200 draws
@@ -164,7 +167,7 @@ def test_between_equal_systems_p_values_are_uniform_and_intervals_cover() -> Non
 def test_a_system_compared_with_itself_shows_no_change_at_all() -> None:
     """The interval is 0 to 0, p is 1 and every query ties."""
     values = {"m": np.random.default_rng(8).random(50)}
-    result = compare(values, values, np.arange(50) // 3, n_resamples=1000, confidence=0.95, seed=0)["m"]
+    result = compare(values, values, np.arange(50) // 3, Resampling(1000, 0.95, 0))["m"]
     assert result == Comparison(delta=0, ci_low=0, ci_high=0, p_value=1, wins=0, ties=50, losses=0)
 
 
@@ -172,7 +175,7 @@ def test_swapping_the_systems_mirrors_the_result() -> None:
     """Delta, interval, wins and losses change sides."""
     rng = np.random.default_rng(9)
     a, b = {"m": rng.random(300)}, {"m": rng.random(300)}
-    there, back = (compare(x, y, np.arange(300), 2000, 0.95, 0)["m"] for x, y in ((a, b), (b, a)))
+    there, back = (compare(x, y, np.arange(300), Resampling(2000, 0.95, 0))["m"] for x, y in ((a, b), (b, a)))
     assert back.delta == pytest.approx(-there.delta)
     assert (back.ci_low, back.ci_high) == pytest.approx((-there.ci_high, -there.ci_low))
     assert (back.wins, back.losses) == (there.losses, there.wins)
@@ -184,9 +187,9 @@ def test_the_seed_decides_and_measures_do_not_disturb_each_other() -> None:
     rng = np.random.default_rng(10)
     zero, one, two = np.zeros(60), rng.normal(0.1, 1, 60), rng.normal(0.3, 1, 60)
     clusters = np.arange(60) // 2
-    alone = compare({"one": zero}, {"one": one}, clusters, 1000, 0.95, 3)["one"]
-    together = compare({"one": zero, "two": zero}, {"one": one, "two": two}, clusters, 1000, 0.95, 3)["one"]
-    other_seed = compare({"one": zero}, {"one": one}, clusters, 1000, 0.95, 4)["one"]
+    alone = compare({"one": zero}, {"one": one}, clusters, Resampling(1000, 0.95, 3))["one"]
+    together = compare({"one": zero, "two": zero}, {"one": one, "two": two}, clusters, Resampling(1000, 0.95, 3))["one"]
+    other_seed = compare({"one": zero}, {"one": one}, clusters, Resampling(1000, 0.95, 4))["one"]
     assert astuple(together) == pytest.approx(astuple(alone))
     assert astuple(other_seed) != pytest.approx(astuple(alone))
 
@@ -210,9 +213,8 @@ def over_seeds(
     """The interval of (n_seeds, n_queries) differences to a base of zeros; without clusters queries are independent."""
     values = np.asarray(deltas, dtype=np.float64)
     of_queries = np.arange(values.shape[1]) if clusters is None else clusters
-    return compare_seeds({"m": np.zeros(values.shape[1])}, {"m": values}, of_queries, n_resamples, confidence, seed)[
-        "m"
-    ]
+    resampling = Resampling(n_resamples, confidence, seed)
+    return compare_seeds({"m": np.zeros(values.shape[1])}, {"m": values}, of_queries, resampling)["m"]
 
 
 def test_one_seed_has_the_interval_of_the_comparison() -> None:
@@ -312,14 +314,14 @@ def test_the_crossed_interval_does_not_depend_on_the_size_of_a_batch(monkeypatch
     rng = np.random.default_rng(6)
     zero, one, two = np.zeros(200), rng.normal(0.1, 1, (4, 200)), rng.normal(0.3, 1, (4, 200))
     clusters = np.arange(200)
-    alone = compare_seeds({"one": zero}, {"one": one}, clusters, 4000, 0.95, 3)["one"]
-    together = compare_seeds({"one": zero, "two": zero}, {"one": one, "two": two}, clusters, 4000, 0.95, 3)
+    alone = compare_seeds({"one": zero}, {"one": one}, clusters, Resampling(4000, 0.95, 3))["one"]
+    together = compare_seeds({"one": zero, "two": zero}, {"one": one, "two": two}, clusters, Resampling(4000, 0.95, 3))
     assert astuple(together["one"]) == pytest.approx(astuple(alone))
     assert together["two"].delta == pytest.approx(two.mean())
     monkeypatch.setattr("attune.evaluation.statistics.significance.CELLS", 20_000)
-    assert astuple(compare_seeds({"one": zero}, {"one": one}, clusters, 4000, 0.95, 3)["one"]) == pytest.approx(
-        astuple(alone), abs=0.01
-    )
+    assert astuple(
+        compare_seeds({"one": zero}, {"one": one}, clusters, Resampling(4000, 0.95, 3))["one"]
+    ) == pytest.approx(astuple(alone), abs=0.01)
 
 
 @pytest.mark.parametrize(("n_queries", "highest"), [(40, 0.075), (400, 0.07)])
@@ -338,7 +340,7 @@ def test_the_crossed_interval_of_clusters_raises_no_more_false_alarms_than_it_sh
     base = dict.fromkeys(tuned, np.zeros(n_queries))
     rates = []
     for of_queries in (clusters, np.arange(n_queries)):
-        found = compare_seeds(base, tuned, of_queries, 500, 0.95, 0).values()
+        found = compare_seeds(base, tuned, of_queries, Resampling(500, 0.95, 0)).values()
         rates.append(np.mean([not one.ci_low <= 0 <= one.ci_high for one in found]))
     assert 0.02 <= rates[0] <= highest
     assert rates[1] > 0.13

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attune.evaluation.statistics.chance import significant_losses
-from attune.evaluation.statistics.comparisons import Resampling, holm
-from attune.evaluation.statistics.significance import compare
+from attune.evaluation.statistics.holm import holm
+from attune.evaluation.statistics.significance import Resampling, compare
 from attune.evaluation.statistics.slices import by_name, by_number, by_trait, compare_slices
 
 pytestmark = pytest.mark.usefixtures("settled_heap")
@@ -73,11 +73,11 @@ def test_a_slice_that_lost_is_named_though_the_whole_won() -> None:
     (worst,) = significant_losses([asdict(row) for row in rows], 0.95)
     (lost,) = (row for row in rows if asdict(row) == worst)
     assert lost.bin == "2"
-    alone = compare({"m": base[:100]}, {"m": tuned[:100]}, clusters[:100], *RESAMPLING)["m"]
+    alone = compare({"m": base[:100]}, {"m": tuned[:100]}, clusters[:100], RESAMPLING)["m"]
     assert (lost.delta, lost.low, lost.high) == (alone.delta, alone.ci_low, alone.ci_high)
     assert (lost.base, lost.tuned) == (pytest.approx(base[:100].mean()), pytest.approx(tuned[:100].mean()))
     parts = [(base[p.rows], tuned[p.rows], clusters[p.rows]) for p in slices]
-    p_values = [compare({"m": b}, {"m": t}, of_part, *RESAMPLING)["m"].p_value for b, t, of_part in parts]
+    p_values = [compare({"m": b}, {"m": t}, of_part, RESAMPLING)["m"].p_value for b, t, of_part in parts]
     assert [row.p_holm for row in rows] == holm(p_values)
 
 
@@ -105,7 +105,7 @@ def test_small_slices_are_counted_and_left_out_and_so_is_the_whole() -> None:
         by_trait(traits, 4, 5), np.zeros(30), tuned, np.arange(30), RESAMPLING, min_queries=6
     )
     assert [row.bin for row in rows] == ["a"] and n_small == 2
-    assert rows[0].p_holm == compare({"m": np.zeros(22)}, {"m": tuned[:22]}, np.arange(22), *RESAMPLING)["m"].p_value
+    assert rows[0].p_holm == compare({"m": np.zeros(22)}, {"m": tuned[:22]}, np.arange(22), RESAMPLING)["m"].p_value
 
 
 def test_a_slice_of_few_clusters_is_counted_as_small() -> None:

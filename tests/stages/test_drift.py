@@ -96,9 +96,9 @@ def test_an_encoder_equal_to_the_base_did_not_move_and_cost_nothing(case: Path) 
     assert receipt["dev_ndcg@10"] == receipt["stale_dev_ndcg@10"] > 0
     assert (receipt["largest_cost"], receipt["largest_cost_of"]) == (0, "")
     assert (receipt["find.cost"], receipt["find.is_counted"], receipt["n_counted_tasks"]) == (0, True, 1)
-    assert (
-        receipt["find.cost_high"] == receipt["find.detectable_cost"] == pytest.approx(1 - 0.05 ** (1 / 200), abs=1e-6)
-    )
+    assert receipt["find.cost_high"] == pytest.approx(1 - 0.05 ** (1 / 200), abs=1e-6)
+    assert receipt["find.detectable_cost"] == pytest.approx(1 - 0.025 ** (1 / 200), abs=1e-6)  # of two tested tasks
+    assert (receipt["find.p_holm"], receipt["n_tested_tasks"], receipt["n_unmeasured_tasks"]) == (1, 2, 0)
     assert (receipt["is_drifted"], receipt["is_decided"], receipt["is_reindex_needed"]) == (False, True, False)
     assert "The space did not move. No re-index needed" in receipt["verdict"]
 
@@ -136,6 +136,36 @@ def test_a_certain_loss_near_the_domain_is_drift(case: Path) -> None:
     write_items(case, "tuned", near_us=1.05)
     receipt = run(case)
     assert (receipt["near_domain.is_worse"], receipt["is_drifted"], receipt["largest_near_cost"]) == (False, False, 0)
+
+
+def test_a_task_that_cannot_be_measured_is_counted_and_named(case: Path) -> None:
+    """The base finds nothing next door: the receipt has the reason and no loss, and the verdict names the task."""
+    for system in ("base", "tuned"):
+        write_items(case, system)
+        path = case / f"probe/{system}/items.parquet"
+        zero = pl.when(pl.col("task") == "near_us").then(0.0).otherwise(pl.col("value"))
+        write(pl.read_parquet(path).with_columns(value=zero), path, PROBE_ITEMS)
+    receipt = run(case)
+    assert (receipt["n_tested_tasks"], receipt["n_unmeasured_tasks"], receipt["n_near_domain_tasks"]) == (1, 1, 0)
+    assert receipt["near_us.unmeasured"] == "the base scores 0 or less, so there is nothing to lose"
+    assert "near_us.cost" not in receipt and receipt["verdict"].endswith(
+        "Not measured: near_us.ndcg@10 (the base scores 0 or less, so there is nothing to lose)."
+    )
+
+
+def test_losses_are_corrected_for_all_tasks_that_are_tested(case: Path) -> None:
+    """A loss next door with p = .03 alone is none of two; the corrected p-value is in the receipt."""
+    items = pl.read_parquet(case / "probe/base/items.parquet")
+    changes = pl.Series(np.tile([0.1, -0.1], items.height // 2) - 0.032)
+    shift = pl.when(pl.col("task") == "near_us").then(changes).otherwise(0.0)
+    write(items.with_columns(value=pl.col("value") + shift), case / "probe/tuned/items.parquet", PROBE_ITEMS)
+    receipt = run(case)
+    # of 50 queries: t = .032 / (.1 / 7) = 2.24
+    assert receipt["near_us.cost_low"] > 0 and receipt["near_us.p_holm"] == pytest.approx(2 * 0.0297, abs=2e-4)
+    assert (receipt["near_domain.is_worse"], receipt["is_drifted"]) == (False, False)
+    assert (
+        f"p = {receipt['near_us.p_holm']:.3f}, Holm-corrected for 2 tasks), which may be chance" in receipt["verdict"]
+    )
 
 
 def test_where_no_task_detects_the_limit_the_receipt_says_undecided(case: Path) -> None:

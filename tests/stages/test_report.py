@@ -18,11 +18,13 @@ from ruamel.yaml import YAML
 from attune.errors import BadInput
 from attune.evaluation.page.provenance import NOT_RUN
 from attune.evaluation.report.examples import largest_changes
-from attune.evaluation.report.summary import SCORES, SEED_SCORES
+from attune.evaluation.report.markdown import p_value
+from attune.evaluation.report.summary import SCORES, SEED_SCORES, Paired, headline_result
 from attune.evaluation.report.verdict import HeadlineResult, too_few, verdict
 from attune.evaluation.scoring.measures import MEASURES, measure
+from attune.evaluation.statistics.chance import smallest_p
 from attune.evaluation.statistics.power import Sensitivity
-from attune.evaluation.statistics.significance import Comparison, compare, compare_seeds
+from attune.evaluation.statistics.significance import Comparison, Interval, compare, compare_seeds
 from attune.evaluation.statistics.slices import traits_of
 from attune.stage import call, write_json
 from attune.stages.report import RECEIPTS, SYSTEMS, ReportParams, report
@@ -233,6 +235,7 @@ def test_the_report_begins_with_what_was_new_and_what_it_costs_next_door(case: C
     assert summary["new_in_test"] == new and f"Test: {new}." in page.partition("## Test scores")[0]
     assert summary["near_domain"] == {} and summary["verdict"].endswith(" Measured on queries like these only.")
     judged = {"measure": "ndcg@10", "cost": 0.068, "cost_low": 0.03, "cost_high": 0.104, "detectable_cost": 0.05}
+    judged |= {"p_holm": 0.0123}
     for system, score in (("base", 0.589), ("tuned", 0.549)):
         known = json.loads((case.root / f"metrics/probe/{system}.json").read_text())
         task = {"near_as_indexed.ndcg@10": score, "near_as_indexed.n": 500, "near_as_indexed.counts_as": "near_domain"}
@@ -246,10 +249,21 @@ def test_the_report_begins_with_what_was_new_and_what_it_costs_next_door(case: C
     headline = page.partition("## Test scores")[0]
     assert summary["near_domain"] == {"near_as_indexed": {"n": 500, "base": 0.589, "tuned": 0.549}}
     assert "| near as indexed | 500 | 0.589 | 0.549 | -0.040 |" in headline
-    assert "training knew 60% of the answers from other queries (split.by: query)" in headline
+    assert "training knew 60% of the answers from other queries, and mined" in headline and "by: query" in headline
     assert "like these only" not in summary["verdict"]
-    assert "| -0.040 | near domain | +6.8%, +3.0% to +10.4% | 5.0% |" in page
+    assert "| -0.040 | near domain | +6.8%, +3.0% to +10.4% | p = 0.012 | 5.0% |" in page
     assert "Documents are shared on purpose (`split.by: query`)" in page
+
+
+def test_test_queries_in_another_style_are_queries_like_these(case: Case) -> None:
+    """near_as_searched has the same queries, so the verdict rests on them alone still."""
+    for system in ("base", "tuned"):
+        known = json.loads((case.root / f"metrics/probe/{system}.json").read_text())
+        task = {"near_as_searched.ndcg@10": 0.5, "near_as_searched.n": 9, "near_as_searched.counts_as": "near_domain"}
+        case.write_receipt(f"probe/{system}", known | task)
+    summary, _ = case.report()
+    assert "near_as_searched" in summary["near_domain"]
+    assert summary["verdict"].endswith(" Measured on queries like these only.")
 
 
 def test_a_retention_that_no_share_meets_is_reported(case: Case) -> None:
@@ -323,7 +337,7 @@ def test_the_report_takes_clusters_of_test_queries_whole(case: Case) -> None:
         {name: side.filter(pl.col("split") == "test").sort("query_id")[name].to_numpy() for name in MEASURES}
         for side in (base, tuned)
     ]
-    for name, expected in compare(*sides, clusters, *PARAMS.resampling).items():
+    for name, expected in compare(*sides, clusters, PARAMS.resampling).items():
         shown = {key: summary["paired"][name][key] for key in asdict(expected)}
         assert shown == pytest.approx(asdict(expected), abs=1e-6)
     whole = Sensitivity.of(sides[1]["recall@10"] - sides[0]["recall@10"], clusters, 0.95, 0.8)
@@ -331,7 +345,7 @@ def test_the_report_takes_clusters_of_test_queries_whole(case: Case) -> None:
     case.write_leaks(("test", "exact_queries", "q0", "q5", 1.0))
     clean = case.report()[0]["without_leaks"]["lexical"]
     of_clean = [{"m": side["recall@10"][1:]} for side in sides]
-    expected = compare(*of_clean, clusters[1:], *PARAMS.resampling)["m"]
+    expected = compare(*of_clean, clusters[1:], PARAMS.resampling)["m"]
     assert (clean["ci_low"], clean["ci_high"]) == pytest.approx((expected.ci_low, expected.ci_high), abs=1e-6)
 
 
@@ -444,7 +458,7 @@ def test_the_interval_over_seeds_is_that_of_stage_seeds(case: Case) -> None:
         for n, table in enumerate(read(case.root / "seeds/scores.parquet", SEED_SCORES).partition_by("seed"))
     }
     base = read(case.root / "runs/base/scores.parquet", SCORES)
-    expected = compare_seeds(*values_on_test(sides, base, case.root / "splits/test"), *PARAMS.resampling)
+    expected = compare_seeds(*values_on_test(sides, base, case.root / "splits/test"), PARAMS.resampling)
     assert list(summary["paired_over_seeds"]) == list(expected)
     for name, interval in expected.items():
         assert summary["paired_over_seeds"][name] == pytest.approx(asdict(interval), abs=1e-6)
@@ -495,7 +509,8 @@ def test_a_test_with_too_few_queries_is_reported_on_top(case: Case) -> None:
 def test_the_warning_depends_on_the_size_of_the_change(delta: float, is_small: bool) -> None:
     """100 queries with an sd of .3 detect .085 with power 80%: only smaller changes are warned of."""
     comparison = Comparison(delta, delta - 0.1, delta + 0.1, p_value=0.1, wins=20, ties=70, losses=10)
-    result = HeadlineResult({"recall@10": comparison}, 0.5, 0.5 + delta, Sensitivity(100, 100, 0.03, 0.95, 0.8), {}, 1)
+    sensitivity = Sensitivity(100, 100, 0.03, 0.95, 0.8)
+    result = HeadlineResult({"recall@10": comparison}, 0.5, 0.5 + delta, sensitivity, {}, 1, 0.1, 1)
     assert bool(too_few(result)) == is_small
     assert not is_small or "only one of 0.085 or more with power 80%" in too_few(result)
 
@@ -527,21 +542,29 @@ def test_too_few_resamples_are_not_called_no_loss(case: Case) -> None:
     assert case.report()[0]["too_few_resamples"] == ""
 
 
-def test_the_verdict_says_that_its_p_value_is_uncorrected(case: Case) -> None:
-    """The verdict's p-value is of one comparison; corrected ones at the floor are upper bounds."""
+def test_the_verdict_quotes_the_corrected_p_value(case: Case) -> None:
+    """That of report.json, with the number of comparisons; corrected ones at the floor are upper bounds."""
     many(case)
     summary, page = case.report()
-    assert summary["verdict"].endswith(" for this one comparison). Measured on queries like these only.")
+    recall = summary["paired"]["recall@10"]
+    assert recall["p_holm"] > recall["p_value"]
+    p = p_value(recall["p_holm"], smallest_p(PARAMS.n_resamples, len(MEASURES)))
+    words = f"{p}, Holm-corrected for {len(MEASURES)} comparisons). Measured on queries like these only."
+    assert summary["verdict"].endswith(words)
     assert "p ≤ 0.0" in page  # at the floor: 2 / 1,001 times the number of comparisons
 
 
 def many(case: Case) -> None:
-    """A hundred test queries of two customers instead of eight of none; as many documents, one relevant to each."""
+    """A hundred test queries of two customers instead of eight of none; as many documents, one relevant to each.
+
+    Tuning loses a third of the thirty queries of one, and finds half of the seventy of the other anew.
+    """
     n = 100
     hurt = [i < 30 for i in range(n)]
     for system in SYSTEMS:
         is_base = system in ("bm25", "base")
-        case.write_system(system, [(1 if is_hurt == is_base else i % 3 * 4) for i, is_hurt in enumerate(hurt)])
+        ranks = [i % (3 if is_hurt else 2) * 4 for i, is_hurt in enumerate(hurt)]
+        case.write_system(system, [1 if h == is_base else rank for h, rank in zip(hurt, ranks, strict=True)])
     ids = [f"q{i}" for i in range(n)]
     case.write_queries({"query_id": ids, "text": [f"query number {i}" for i in range(n)]})
     documents = {"document_id": [f"d{i}" for i in range(n)], "text": [f"body of {i}" for i in range(n)]}
@@ -607,24 +630,63 @@ def test_paraphrases_are_a_task_and_count_for_holm(case: Case) -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "beginning"),
+    ("low", "high", "p_holm", "beginning", "end"),
     [
-        (0.01, 0.2, "Better: "),
-        (-0.2, -0.01, "Worse: "),
-        (-0.01, 0.2, "No clear change: "),
-        (0.0, 0.2, "No clear change: "),
+        (0.01, 0.2, 0.0001, "Better: ", "comparisons)."),
+        (-0.2, -0.01, 0.05, "Worse: ", "comparisons)."),
+        (-0.01, 0.2, 0.0001, "No clear change: ", "; the interval contains 0."),
+        (0.0, 0.2, 0.0001, "No clear change: ", "; the interval contains 0."),
+        (0.01, 0.2, 0.1, "No clear change: ", "; the corrected p-value is above 0.05."),
+        (-0.2, -0.01, 0.051, "No clear change: ", "; the corrected p-value is above 0.05."),
+        (-0.2, 0.1, 0.5, "No clear change: ", "; the interval contains 0 and the corrected p-value is above 0.05."),
     ],
+    ids=["gain", "loss", "around 0", "from 0", "gain, large p", "loss, large p", "neither"],
 )
-def test_the_verdict_follows_the_interval(low: float, high: float, beginning: str) -> None:
-    """An interval above 0 is Better, below 0 Worse, and one that contains 0 No clear change."""
-    comparison = Comparison((low + high) / 2, low, high, p_value=0.0001, wins=20, ties=70, losses=10)
-    result = HeadlineResult(
-        {"recall@10": comparison}, 0.5, 0.5 + comparison.delta, Sensitivity(100, 100, 0.03, 0.95, 0.8), {}, 1
-    )
-    sentence = verdict(result)
-    assert sentence.startswith(beginning)
-    assert "p < 0.001" in sentence
-    assert f"95% interval {low:+.3f} to {high:+.3f}" in sentence
+def test_the_verdict_needs_both_the_interval_and_the_corrected_p_value(
+    low: float, high: float, p_holm: float, beginning: str, end: str
+) -> None:
+    """Better or Worse where both exclude chance, else No clear change; both figures, and what is missing."""
+    sentence = verdict(headline_of(low, high, p_holm))
+    assert sentence.startswith(beginning) and sentence.endswith(end)
+    p = "p < 0.001" if p_holm < 0.001 else f"p = {p_holm:.3f}"
+    assert f"95% interval {low:+.3f} to {high:+.3f}, {p}, Holm-corrected for 18 comparisons)" in sentence
+
+
+def headline_of(
+    low: float, high: float, p_holm: float, over_seeds: dict[str, Interval] | None = None, p_floor: float = 0.0
+) -> HeadlineResult:
+    """A result with this interval and corrected p-value of 18 comparisons."""
+    comparison = Comparison((low + high) / 2, low, high, p_value=p_holm / 18, wins=20, ties=70, losses=10)
+    tuned, sensitivity = 0.5 + comparison.delta, Sensitivity(100, 100, 0.03, 0.95, 0.8)
+    seeds = over_seeds or {}
+    return HeadlineResult({"recall@10": comparison}, 0.5, tuned, sensitivity, seeds, 2, p_holm, 18, p_floor)
+
+
+def test_seeds_and_shipped_encoder_have_to_change_alike() -> None:
+    """Where the shipped encoder gains and the seeds lose on average, neither is claimed."""
+    seeds = {"recall@10": Interval(-0.1, -0.2, -0.01)}
+    sentence = verdict(headline_of(0.01, 0.2, 0.001, seeds))
+    assert sentence.startswith("No clear change: ")
+    assert sentence.endswith("; the seeds' mean does not change as the shipped encoder does.")
+    assert verdict(headline_of(-0.2, -0.01, 0.001, seeds)).startswith("Worse: ")
+
+
+def test_a_verdict_of_too_few_resamples_says_so() -> None:
+    """With 50 of them no corrected p-value of 18 comparisons is 5% or less, whatever the difference."""
+    sentence = verdict(headline_of(0.1, 0.2, 0.7, p_floor=0.7))
+    assert sentence.startswith("No clear change: ") and "p ≤ 0.700, Holm" in sentence
+    assert sentence.endswith("; no corrected p-value of so few resamples is 0.05 or less (report.n_resamples).")
+
+
+def test_interval_and_randomization_test_can_disagree_and_no_gain_is_claimed() -> None:
+    """Five queries gain about alike: the t interval is above 0, but 32 sign flips cannot give p below .06."""
+    tuned = {name: np.array([0.5, 0.55, 0.6, 0.45, 0.5]) for name in MEASURES}
+    paired = compare(dict.fromkeys(MEASURES, np.zeros(5)), tuned, np.arange(5), PARAMS.resampling)
+    scores = Paired([f"q{i}" for i in range(5)], np.arange(5), dict.fromkeys(MEASURES, np.zeros(5)), tuned)
+    result = headline_result(paired, [], scores, [], PARAMS.resampling, 0.8)
+    assert result.interval.ci_low > 0 and paired["recall@10"].p_value == pytest.approx(2 / 32)
+    assert result.p_holm == pytest.approx(len(MEASURES) * 2 / 32)
+    assert verdict(result).startswith("No clear change: ")
 
 
 def test_examples_are_the_largest_changes_of_rank(case: Case) -> None:

@@ -14,8 +14,7 @@ from conftest import build_tiny_encoder
 from attune.errors import BadInput
 from attune.evaluation.scoring.measures import MEASURES
 from attune.evaluation.statistics.clusters import numbered
-from attune.evaluation.statistics.comparisons import Resampling
-from attune.evaluation.statistics.significance import compare
+from attune.evaluation.statistics.significance import Resampling, compare
 from attune.stage import Machine, call
 from attune.stages.embed import EmbedParams, embed
 from attune.stages.evaluate import EvaluateParams, evaluate
@@ -128,7 +127,7 @@ def test_one_seed_is_the_tuned_system_with_the_interval_of_the_comparison(whole:
     test = read(whole.root / "splits/test/queries.parquet", SPLIT_QUERIES).sort("query_id")
     clusters = numbered(test["cluster_id"].to_list())
     assert 1 < clusters.max() + 1 < test.height
-    comparison = compare(*sides, clusters, *RESAMPLING)
+    comparison = compare(*sides, clusters, RESAMPLING)
     assert receipt["n_seeds"] == 1
     for name in REPORTED:
         assert receipt[f"sd_{name}"] == 0

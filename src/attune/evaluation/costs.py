@@ -6,17 +6,24 @@ difference moves. It serves means and rank correlations alike (Tukey, 1958; Arve
 Annals of Mathematical Statistics 40) and needs no random numbers. Its t interval holds from 30 clusters on for means;
 for rank correlations it is rather too wide than too narrow, as the jackknife's variance is never too small in
 expectation (Efron and Stein, 1981, Annals of Statistics 9).
+
+Several tasks are each tested for a loss, so the p-values of that t-test are Holm-corrected for all of them, and a loss
+is certain only where the corrected one is significant. Intervals are those of single tasks.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
+from attune.evaluation.statistics.chance import is_significant, significance_level
+from attune.evaluation.statistics.holm import holm
 from attune.runtime.arrays import Float64, Int64
 
 MAX_GROUPS = 500  # of the jackknife where every group needs the ranks of all other items: bounds the time
+ROUNDING = 1e-12  # standard error up to which the groups differ by rounding alone
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,10 @@ class TaskCost:
         cost: relative loss.
         low: lower end of its interval.
         high: upper end: a larger loss is ruled out at this confidence.
-        detectable: smallest relative loss that the task detects with the required power.
+        p_holm: p-value of the change, corrected for all tested tasks.
+        is_significant: whether p_holm is at most the significance level.
+        detectable: smallest relative loss that is significant with the required power, by the level that Holm's
+            correction asks of the smallest p-value.
     """
 
     task: str
@@ -66,6 +76,8 @@ class TaskCost:
     cost: float
     low: float
     high: float
+    p_holm: float
+    is_significant: bool
     detectable: float
 
     @property
@@ -75,39 +87,111 @@ class TaskCost:
 
     @property
     def is_certain(self) -> bool:
-        """True if the interval lies wholly on the side of a loss."""
-        return self.low > 0
+        """True if the interval lies wholly on the side of a loss, and the corrected p-value is significant."""
+        return self.low > 0 and self.is_significant
 
 
-def task_cost(items: PairedItems, confidence: float, power: float) -> TaskCost | None:
-    """Returns the relative loss on a task, with the interval of the difference as a share of the base's score.
+@dataclass(frozen=True)
+class Unmeasured:
+    """A task whose loss cannot be measured, and why."""
 
-    The smallest detectable loss is (t of the confidence + t of the power) standard errors, the usual approximation of
-    the paired t-test's. If no score differs without any cluster, the standard error is 0 and tells nothing; a change of
-    1 - (1 - confidence)^(1/n), about 3/n, of n clusters is still compatible with that (the rule of three; Hanley and
-    Lippman-Hand, 1983, JAMA 249) and stands for both.
+    task: str
+    measure: str
+    counts_as: str
+    reason: str
+
+    @property
+    def name(self) -> str:
+        """The task's measure, as that of TaskCost."""
+        return f"{self.task}.{self.measure}"
+
+
+@dataclass(frozen=True)
+class Change:
+    """Change of a score before any correction: relative loss, its standard error, and the number of clusters."""
+
+    base: float
+    tuned: float
+    error: float
+    n_clusters: int
+
+    @property
+    def cost(self) -> float:
+        """Relative loss."""
+        return (self.base - self.tuned) / self.base
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided p-value: that of the t-test, or of the rule of three where no cluster differs from the others."""
+        if self.error <= ROUNDING:
+            return float((1 - min(1.0, abs(self.cost))) ** self.n_clusters)
+        return float(2 * stdtr(self.n_clusters - 1, -abs(self.cost) / self.error))
+
+    def margin(self, confidence: float, power: float = 0.5) -> float:
+        """Returns half the width of the interval; with a power, the smallest loss that is detected with it.
+
+        That loss is (t of the confidence + t of the power) standard errors, the usual approximation of the paired
+        t-test's. If all clusters change alike, the standard error is 0 and tells nothing; a change of
+        1 - (1 - confidence)^(1/n), about 3/n, of n clusters is still compatible with that (the rule of three; Hanley
+        and Lippman-Hand, 1983, JAMA 249) and stands for both.
+        """
+        if self.error <= ROUNDING:
+            return float(1 - (1 - confidence) ** (1 / self.n_clusters))
+        n = self.n_clusters - 1
+        return float((stdtrit(n, (1 + confidence) / 2) + stdtrit(n, power)) * self.error)
+
+
+def task_costs(
+    tasks: Sequence[PairedItems], confidence: float, power: float
+) -> tuple[list[TaskCost], list[Unmeasured]]:
+    """Returns the relative losses on all tasks, each with the interval of the difference as a share of base's score.
 
     Args:
-        items: of the task.
-        confidence: of the two-sided interval, such as 0.95.
+        tasks: their items.
+        confidence: of the two-sided intervals, such as 0.95.
         power: such as 0.8.
 
     Returns:
-        None where the base scores 0 or less, so that there is nothing to lose, or where all items are one cluster.
+        The losses, and the tasks without one: the base scores 0 or less, or all items are one cluster.
     """
+    changes = [(items, change_of(items)) for items in tasks]
+    tested = [(items, change) for items, change in changes if isinstance(change, Change)]
+    unmeasured = [
+        Unmeasured(items.task, items.measure, items.counts_as, reason)
+        for items, reason in changes
+        if isinstance(reason, str)
+    ]
+    corrected = holm([change.p_value for _, change in tested])
+    strictest = 1 - significance_level(confidence) / max(1, len(tested))
+    costs = [
+        TaskCost(
+            task=items.task,
+            measure=items.measure,
+            counts_as=items.counts_as,
+            base=change.base,
+            tuned=change.tuned,
+            cost=change.cost,
+            low=change.cost - change.margin(confidence),
+            high=change.cost + change.margin(confidence),
+            p_holm=p_holm,
+            is_significant=is_significant(p_holm, confidence),
+            detectable=change.margin(strictest, power),
+        )
+        for (items, change), p_holm in zip(tested, corrected, strict=True)
+    ]
+    return costs, unmeasured
+
+
+def change_of(items: PairedItems) -> Change | str:
+    """Returns the change on a task, or why it cannot be measured, in words."""
     groups = _groups(items)
     base, tuned = _scores(items, items.base, groups), _scores(items, items.tuned, groups)
-    n = len(base) - 1
-    if n < 2 or base[0] <= 0:
-        return None
-    cost = (base[0] - tuned[0]) / base[0]
-    if error := _standard_error(base[1:] - tuned[1:]) / base[0]:
-        margin = stdtrit(n - 1, (1 + confidence) / 2) * error
-        detectable = margin + stdtrit(n - 1, power) * error
-    else:
-        margin = detectable = 1 - (1 - confidence) ** (1 / n)
-    figures = base[0], tuned[0], cost, cost - margin, cost + margin, detectable
-    return TaskCost(items.task, items.measure, items.counts_as, *map(float, figures))
+    if base[0] <= 0:
+        return "the base scores 0 or less, so there is nothing to lose"
+    if len(base) - 1 < 2:
+        return "all items are one cluster, so the interval is unknown"
+    error = _standard_error(base[1:] - tuned[1:]) / float(base[0])
+    return Change(float(base[0]), float(tuned[0]), error, len(base) - 1)
 
 
 def _standard_error(left_out: Float64) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from attune.evaluation.costs import TaskCost
+from attune.evaluation.costs import TaskCost, Unmeasured
 from attune.stage import Machine, Params
 
 Figures = Mapping[str, Any]  # a receipt, or the part of it that is known so far
@@ -17,7 +17,8 @@ class DriftParams(Params):
 
     Attributes:
         max_cost: drifted if a general task certainly loses, and loses more than this share of the base's score. A
-            general task that cannot detect such a loss is not counted.
+            general task that cannot detect such a loss is not counted. Certain is a loss whose interval lies above 0
+            and whose p-value is significant after Holm's correction for all tasks.
         min_neighbour_overlap: drifted if general texts keep less than this share of their 10 nearest neighbours.
         min_same_cosine: re-index if the mean cosine of a document's vectors by base and by tuned is below this.
         min_stale_overlap: re-index if tuned vectors find less than this share of their 10 nearest among base vectors.
@@ -37,14 +38,16 @@ class Losses:
     """Relative losses on the tasks that count as general or as near the domain.
 
     Attributes:
-        costs: of the tasks on which the base scores above 0.
+        costs: of the tasks that can be measured.
         max_cost: limit of the general tasks.
         confidence: of the intervals.
+        unmeasured: the other tasks.
     """
 
     costs: Sequence[TaskCost]
     max_cost: float
     confidence: float
+    unmeasured: Sequence[Unmeasured] = ()
 
     @property
     def general(self) -> list[TaskCost]:
@@ -109,13 +112,16 @@ def is_reindex_needed(figures: Figures, params: DriftParams) -> bool:
 
 
 def drift_verdict(figures: Figures, losses: Losses, params: DriftParams) -> str:
-    """Five sentences: result, movement of the space, need to re-index, losses on general and on near-domain tasks."""
+    """Five sentences: result, movement of the space, need to re-index, losses on general and on near-domain tasks.
+
+    A sixth one names the tasks that cannot be measured, where there are any.
+    """
     if is_drifted(figures, losses, params):
         headline = "Drifted"
     else:
         headline = "Not drifted" if is_decided(figures, losses, params) else "Undecided whether it drifted"
     sentences = _movement(figures), _reindex(figures, params), _general(figures, losses, params), _near_domain(losses)
-    return " ".join([f"{headline}.", *sentences])
+    return " ".join(filter(None, [f"{headline}.", *sentences, _unmeasured(losses)]))
 
 
 def _movement(figures: Figures) -> str:
@@ -143,7 +149,7 @@ def _reindex(figures: Figures, params: DriftParams) -> str:
 def _general(figures: Figures, losses: Losses, params: DriftParams) -> str:
     limit, text = f"the {losses.max_cost:.1%} allowed", "General tasks: "
     if worst := largest(losses.excessive):
-        text += f"the largest loss is {_shown(worst, losses)}, more than {limit}"
+        text += f"the largest loss is {_claimed(worst, losses)}, more than {limit}"
     elif losses.counted:
         text += _none_above(losses.counted, losses)
         if worst := largest(losses.counted):
@@ -161,14 +167,21 @@ def _general(figures: Figures, losses: Losses, params: DriftParams) -> str:
 
 def _near_domain(losses: Losses) -> str:
     if not losses.near_domain:
-        return "Near-domain tasks: none, so the gain is measured on queries like those of training only."
+        has_any = any(task.counts_as == "near_domain" for task in losses.unmeasured)
+        none = "none that can be measured" if has_any else "none"
+        return f"Near-domain tasks: {none}, so the gain is measured on queries like those of training only."
     if worse := losses.worse_near_domain:
-        lost = (f"{cost.name} {cost.base:.3f} -> {cost.tuned:.3f}, {_shown(cost, losses, '')}" for cost in worse)
+        lost = (f"{cost.name} {cost.base:.3f} -> {cost.tuned:.3f}, {_claimed(cost, losses, '')}" for cost in worse)
         return f"Near-domain tasks: tuned is worse than base ({'; '.join(lost)})."
     text = _none_above(losses.near_domain, losses)
     if worst := largest(losses.near_domain):
-        text += f"; the largest is {_shown(worst, losses)}, which may be chance"
+        text += f"; the largest is {_claimed(worst, losses)}, which may be chance"
     return f"Near-domain tasks: {text}."
+
+
+def _unmeasured(losses: Losses) -> str:
+    tasks = "; ".join(f"{task.name} ({task.reason})" for task in losses.unmeasured)
+    return f"Not measured: {tasks}." if tasks else ""
 
 
 def _none_above(costs: Sequence[TaskCost], losses: Losses) -> str:
@@ -179,6 +192,13 @@ def _none_above(costs: Sequence[TaskCost], losses: Losses) -> str:
     return f"no loss above {widest.high:.1%} found"
 
 
-def _shown(cost: TaskCost, losses: Losses, name: str | None = None) -> str:
+def _shown(cost: TaskCost, losses: Losses, name: str | None = None, p: str = "") -> str:
     name = f"{cost.name}, " if name is None else name
-    return f"{cost.cost:.1%} ({name}{losses.confidence:.0%} interval {cost.low:.1%} to {cost.high:.1%})"
+    return f"{cost.cost:.1%} ({name}{losses.confidence:.0%} interval {cost.low:.1%} to {cost.high:.1%}{p})"
+
+
+def _claimed(cost: TaskCost, losses: Losses, name: str | None = None) -> str:
+    """Shows a loss with its p-value, where it is claimed, or might have been."""
+    p = "p < 0.001" if cost.p_holm < 0.001 else f"p = {cost.p_holm:.3f}"
+    n = len(losses.costs)
+    return _shown(cost, losses, name, f", {p}, Holm-corrected for {n} task{'s' if n > 1 else ''}")

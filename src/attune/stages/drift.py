@@ -14,7 +14,7 @@ import polars as pl
 
 from attune.errors import BadInput
 from attune.evaluation import drift as space
-from attune.evaluation.costs import PairedItems, task_cost
+from attune.evaluation.costs import PairedItems, task_costs
 from attune.evaluation.drift_verdict import (
     DriftParams,
     Losses,
@@ -148,13 +148,14 @@ def paired_items(probed: Path, receipt: Mapping[str, Any]) -> list[PairedItems]:
 
 def cost_figures(losses: Losses) -> dict[str, float | str | bool]:
     """Returns the figures of each task, then the largest losses, by key of the receipt."""
-    figures: dict[str, float | str | bool] = {}
+    figures: dict[str, float | str | bool] = {f"{task.task}.unmeasured": task.reason for task in losses.unmeasured}
     for cost in losses.costs:
         values: dict[str, float | str | bool] = {
             "measure": cost.measure,
             "cost": cost.cost,
             "cost_low": cost.low,
             "cost_high": cost.high,
+            "p_holm": cost.p_holm,
             "detectable_cost": cost.detectable,
             "is_counted": losses.is_counted(cost),
         }
@@ -162,7 +163,12 @@ def cost_figures(losses: Losses) -> dict[str, float | str | bool]:
     for key, costs in (("largest_cost", losses.counted), ("largest_near_cost", losses.near_domain)):
         worst = largest(costs)
         figures |= {key: worst.cost if worst else 0.0, f"{key}_of": worst.name if worst else ""}
-    counts = {"n_counted_tasks": len(losses.counted), "n_near_domain_tasks": len(losses.near_domain)}
+    counts = {
+        "n_tested_tasks": len(losses.costs),
+        "n_unmeasured_tasks": len(losses.unmeasured),
+        "n_counted_tasks": len(losses.counted),
+        "n_near_domain_tasks": len(losses.near_domain),
+    }
     return figures | counts | {"near_domain.is_worse": bool(losses.worse_near_domain)}
 
 
@@ -182,8 +188,8 @@ def drift(
     documents = load_pair(embeddings, "corpus.npy", corpus.height, "the corpus")
     queries = load_pair(embeddings, "dev.npy", len(dev.texts), "the dev queries")
     receipt = read_receipts(metrics, ("base",), ())["base"]
-    costs = [task_cost(items, confidence, power) for items in paired_items(probed, receipt)]
-    losses = Losses([cost for cost in costs if cost], params.max_cost, confidence)
+    costs, unmeasured = task_costs(paired_items(probed, receipt), confidence, power)
+    losses = Losses(costs, params.max_cost, confidence, unmeasured)
     figures = domain_figures(params, documents, queries, dev) | general_figures(probed, receipt)
     return (
         figures

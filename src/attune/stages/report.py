@@ -38,8 +38,9 @@ from attune.evaluation.report.summary import (
 )
 from attune.evaluation.report.verdict import KEPT_BY_INT8
 from attune.evaluation.scoring.receipts import leaks_of_test, read_receipts, receipts_of
-from attune.evaluation.statistics.chance import significant_losses, smallest_p, too_few_resamples
-from attune.evaluation.statistics.comparisons import Resampling, TaskComparison, compare_tasks
+from attune.evaluation.statistics.chance import significance_level, significant_losses, smallest_p, too_few_resamples
+from attune.evaluation.statistics.comparisons import TaskComparison, compare_tasks
+from attune.evaluation.statistics.significance import Resampling
 from attune.evaluation.statistics.slices import SliceComparison, Traits, by_trait, compare_slices, traits_of
 from attune.stage import PARAMS_FILE, Out, Params, run, write_json
 from attune.tables import COMPARISONS, LEAKS, QRELS, SLICES, Leak, read, records_table, write_csv
@@ -126,6 +127,7 @@ def markdown_page(results: Results, params: ReportParams) -> str:
         params=params,
         depth=results.rankings.depth,
         kept_by_int8=KEPT_BY_INT8,
+        level=significance_level(params.confidence),
         worse=significant_losses(results.slices, params.confidence),
         p_floor=smallest_p(params.n_resamples, len(results.comparisons)),
         slices_floor=smallest_p(params.n_resamples, len(results.slices)),

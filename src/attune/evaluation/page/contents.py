@@ -12,7 +12,7 @@ from attune.evaluation.report.panels import near_domain
 from attune.evaluation.report.results import SYSTEMS, Results
 from attune.evaluation.scoring.measures import HEADLINE, MEASURES
 from attune.evaluation.scoring.receipts import read_receipts
-from attune.evaluation.statistics.chance import smallest_p, too_few_resamples
+from attune.evaluation.statistics.chance import significance_level, smallest_p, too_few_resamples
 
 if TYPE_CHECKING:
     from attune.evaluation.page.svg import Chart
@@ -135,6 +135,7 @@ def page(
         gain=headline_gain(results),
         near_domain=near_domain(results.tasks),
         confidence=confidence,
+        level_of_significance=significance_level(confidence),
         power=power,
         max_characters=max_characters,
         floors={name: smallest_p(n_resamples, n) for name, n in floors.items()},

@@ -7,7 +7,7 @@ from typing import Any
 from attune.evaluation.report.markdown import number, percent, signed
 from attune.evaluation.report.verdict import KEPT_BY_INT8
 from attune.evaluation.scoring.measures import HEADLINE
-from attune.evaluation.statistics.chance import significance_level, significant_losses
+from attune.evaluation.statistics.chance import is_significant, significance_level, significant_losses
 
 TEXTS = "test queries or their documents"
 
@@ -49,17 +49,18 @@ def gain(verdict: str, comparisons: Sequence[Row], confidence: float, too_few: s
     Args:
         verdict: sentence of the report, which begins with the result and a colon.
         comparisons: rows of metrics/plots/comparisons.csv.
-        confidence: a p-value below 1 - confidence is significant.
+        confidence: a p-value of 1 - confidence or less is significant.
         too_few: warning that no comparison could have been significant with this number of resamples; else empty.
     """
     level = significance_level(confidence)
     result = verdict.partition(": ")[0]
     rows = [row for row in comparisons if row["task"] == "test"]
-    significant = [row["delta"] for row in rows if row["p_holm"] is not None and row["p_holm"] < level]
+    tested = [row for row in rows if row["p_holm"] is not None]
+    significant = [row["delta"] for row in tested if is_significant(row["p_holm"], confidence)]
     gained, lost = sum(delta > 0 for delta in significant), sum(delta < 0 for delta in significant)
     counts = f"{gained} of {len(rows)} measures on test improved significantly and {lost} got worse"
     tones = {"Better": "good", "Worse": "bad", "Not measurable": "bad"}
-    short = too_few or f"{counts} (paired test, Holm-corrected p < {level:g})."
+    short = too_few or f"{counts} (paired test, Holm-corrected p ≤ {level:g})."
     return Highlight("Gain on test", result, short, tones.get(result, "neutral"))
 
 
@@ -74,7 +75,7 @@ def slices(rows: Sequence[Row], confidence: float, too_few: str) -> Highlight:
         deltas = "; ".join(f"{row['slice']}: {row['bin']} {signed(row['delta'], 3)}" for row in lost)
         return Highlight(topic, f"{len(lost)} slice{'s' if len(lost) > 1 else ''} worse", f"{deltas}.", "bad")
     tested = sum(row["p_holm"] is not None for row in rows)
-    short = f"None of {tested} slices of the test queries got significantly worse (Holm-corrected p < {level:g})."
+    short = f"None of {tested} slices of the test queries got significantly worse (Holm-corrected p ≤ {level:g})."
     return Highlight(topic, "No slice worse", short, "good" if tested else "neutral")
 
 
@@ -151,12 +152,15 @@ def _loss(kind: str, tasks: Sequence[Row], counts_as: str) -> str:
     """Returns a sentence on the losses of one kind of task: the largest, and that beyond which none is possible."""
     rows = [row for row in tasks if row["counts_as"] == counts_as and "cost" in row]
     counted = [row for row in rows if row["is_counted"] or counts_as == "near_domain"]
+    unmeasured = dict.fromkeys(row["task"] for row in tasks if row["counts_as"] == counts_as and row["unmeasured"])
+    silent = f"not measured: {', '.join(unmeasured)}" if unmeasured else ""
     if not counted:
-        return f"{kind} tasks: none{' that can detect a loss' if rows else ''}."
+        none = f"none{' that can detect a loss' if rows else ''}"
+        return f"{kind} tasks: {'; '.join(filter(None, [none, silent]))}."
     worst, open_to = max(counted, key=lambda row: row["cost"]), max(row["cost_high"] for row in counted)
     largest = f"largest loss {worst['cost']:.1%} ({worst['task']}.{worst['measure']})" if worst["cost"] > 0 else ""
     ceiling = f"no loss above {open_to:.1%} found" if open_to > 0 else "tuned gains on each"
-    return f"{kind} tasks: {'; '.join(filter(None, [largest, ceiling]))}."
+    return f"{kind} tasks: {'; '.join(filter(None, [largest, ceiling, silent]))}."
 
 
 def exported(kept: Mapping[str, float]) -> Highlight:

@@ -13,16 +13,17 @@ from attune.tuning.curve import Point
 Receipt = Mapping[str, Any]
 
 MEASURED = ("ndcg@10", "recall@10", "spearman", "knn_accuracy", "logistic_accuracy", "v_measure")
-COSTS = ("cost", "cost_low", "cost_high", "detectable_cost")  # of a task, in the receipt of stage drift
+COSTS = ("cost", "cost_low", "cost_high", "p_holm", "detectable_cost")  # of a task, in the receipt of stage drift
 DOMAIN = ("dev", "test", "paraphrases")  # query sets that evaluate scores, in the order of the table
 
 
 def tasks_of(base: Receipt, tuned: Receipt, drift: Receipt) -> list[dict[str, Any]]:
     """Returns a row per probe task and measure.
 
-    Each has task, measure, n, base, tuned, counts_as (general, near_domain, nothing) and whether stage drift counts the
-    task; the measure by which it judges a task also has the relative loss, cost, its interval, cost_low to cost_high,
-    and the smallest loss that the task detects, detectable_cost.
+    Each has task, measure, n, base, tuned, counts_as (general, near_domain, nothing), whether stage drift counts the
+    task, and why it cannot measure it, unmeasured ("" where it can); the measure by which it judges a task also has the
+    relative loss, cost, its interval, cost_low to cost_high, its corrected p-value, p_holm, and the smallest loss that
+    the task detects, detectable_cost.
 
     Args:
         base: receipt of probe@base.
@@ -46,6 +47,7 @@ def tasks_of(base: Receipt, tuned: Receipt, drift: Receipt) -> list[dict[str, An
                 "tuned": tuned[key],
                 "counts_as": base[f"{task}.counts_as"],
                 "is_counted": bool(drift.get(f"{task}.is_counted", False)),
+                "unmeasured": str(drift.get(f"{task}.unmeasured", "")),
             }
             is_judged = drift.get(f"{task}.measure") == measure
             rows.append(row | ({name: drift[f"{task}.{name}"] for name in COSTS} if is_judged else {}))

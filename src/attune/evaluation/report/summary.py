@@ -9,22 +9,24 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from attune.data.splitting.kinds import ALL_KINDS, role
 from attune.errors import BadInput
 from attune.evaluation.report.markdown import signed
-from attune.data.splitting.kinds import ALL_KINDS, role
 from attune.evaluation.report.protocol import new_in_test, only_like_these
 from attune.evaluation.report.verdict import OVER_SEEDS, HeadlineResult, too_few, verdict, verdict_despite_leaks
 from attune.evaluation.scoring.measures import HEADLINE, MEASURES
 from attune.evaluation.scoring.query_clusters import clusters_of
 from attune.evaluation.statistics.chance import smallest_p
-from attune.evaluation.statistics.comparisons import Resampling, Scores, TaskComparison
+from attune.evaluation.statistics.comparisons import Scores, TaskComparison
+from attune.evaluation.statistics.holm import holm
 from attune.evaluation.statistics.power import Sensitivity
-from attune.evaluation.statistics.significance import Comparison, Interval, compare, compare_seeds
+from attune.evaluation.statistics.significance import Comparison, Interval, Resampling, compare, compare_seeds
 from attune.evaluation.statistics.slices import SliceComparison
 from attune.runtime.arrays import Int64
 from attune.tables import LEXICAL, Leak, read, scores_columns, seed_scores_columns
 
 SCORES, SEED_SCORES = scores_columns(MEASURES), seed_scores_columns(MEASURES)
+SEARCHED = "near_as_searched"  # task of stage near_domain: the test queries, as training does not rewrite them
 TASKS = ("test", "paraphrases")  # paired comparisons; not dev, which model selection uses
 
 Values = NDArray[np.float64]
@@ -110,12 +112,18 @@ def comparison_of(row: TaskComparison) -> Comparison:
 
 
 def headline_result(
-    paired: Mapping[str, Comparison], scores: Paired, of_seeds: Sequence[Scores], resampling: Resampling, power: float
+    paired: Mapping[str, Comparison],
+    others: Sequence[TaskComparison],
+    scores: Paired,
+    of_seeds: Sequence[Scores],
+    resampling: Resampling,
+    power: float,
 ) -> HeadlineResult:
     """Summarises the comparisons on some test queries.
 
     Args:
         paired: comparisons by measure.
+        others: comparisons on other tasks, for which the p-value of recall@10 is corrected as well.
         scores: of base and tuned on the same queries.
         of_seeds: scores of each trained seed on the same queries.
         resampling: of the interval over queries and seeds.
@@ -126,11 +134,21 @@ def headline_result(
     if len(of_seeds) > 1:
         stacked = {name: np.stack([values[name] for values in of_seeds]) for name in OVER_SEEDS}
         intervals = compare_seeds(
-            {name: scores.base[name] for name in OVER_SEEDS}, stacked, scores.clusters, *resampling
+            {name: scores.base[name] for name in OVER_SEEDS}, stacked, scores.clusters, resampling
         )
     sensitivity = Sensitivity.of(tuned - base, scores.clusters, resampling.confidence, power)
-    means = float(base.mean()), float(tuned.mean())
-    return HeadlineResult(paired, *means, sensitivity, intervals, len(of_seeds), smallest_p(resampling.n_resamples))
+    corrected = holm([*(one.p_value for one in paired.values()), *(row.p for row in others)])
+    return HeadlineResult(
+        paired=paired,
+        base=float(base.mean()),
+        tuned=float(tuned.mean()),
+        sensitivity=sensitivity,
+        over_seeds=intervals,
+        n_seeds=len(of_seeds),
+        p_holm=corrected[list(paired).index(HEADLINE)],
+        n_comparisons=len(corrected),
+        p_floor=smallest_p(resampling.n_resamples, len(corrected)),
+    )
 
 
 def headline_results(
@@ -147,14 +165,15 @@ def headline_results(
         BadInput: the seeds were not scored on the same queries.
     """
     paired = {row.measure: comparison_of(row) for row in rows if row.task == "test"}
-    whole = headline_result(paired, scores, seed_scores(seeds, scores.query_ids), resampling, power)
+    others = [row for row in rows if row.task != "test"]
+    whole = headline_result(paired, others, scores, seed_scores(seeds, scores.query_ids), resampling, power)
     if not leaked:
         return whole, whole
     clean = scores.without(leaked)
     if clean.n_clusters < 2:
         return whole, None
-    paired = compare(clean.base, clean.tuned, clean.clusters, *resampling)
-    return whole, headline_result(paired, clean, seed_scores(seeds, clean.query_ids), resampling, power)
+    paired = compare(clean.base, clean.tuned, clean.clusters, resampling)
+    return whole, headline_result(paired, others, clean, seed_scores(seeds, clean.query_ids), resampling, power)
 
 
 def headline(
@@ -179,6 +198,7 @@ def headline(
     kept = {name: receipts[name]["ndcg@10"] / (tuned["ndcg@10"] or 1) for name in ("onnx", "onnx_int8")}
     counted = clean if leaks and clean else whole
     sentences = verdict_despite_leaks(whole, clean, leaks) if leaks else verdict(whole)
+    other_queries = {key: value for key, value in receipts["probe"].items() if not key.startswith(f"{SEARCHED}.")}
     return {
         "baseline_recall@10": base[HEADLINE],
         "tuned_recall@10": tuned[HEADLINE],
@@ -186,7 +206,7 @@ def headline(
         "delta": signed(tuned[HEADLINE] - base[HEADLINE]),
         "n_test_queries": tuned["n_queries"],
         "new_in_test": new_in_test(receipts["split"], leaks),
-        "verdict": " ".join(filter(None, [sentences, only_like_these(receipts["probe"])])),
+        "verdict": " ".join(filter(None, [sentences, only_like_these(other_queries)])),
         "too_few_queries": too_few(counted),
         "too_few_resamples": too_few_resamples,
         "n_worse_slices": len(worse),
@@ -271,6 +291,6 @@ def gains_without_leaks(
         clean = scores.without(leaked[name])
         if clean.n_clusters > 1:
             base, tuned = ({HEADLINE: side[HEADLINE]} for side in (clean.base, clean.tuned))
-            gain = compare(base, tuned, clean.clusters, *resampling)[HEADLINE]
+            gain = compare(base, tuned, clean.clusters, resampling)[HEADLINE]
             figures |= {"delta": gain.delta, "ci_low": gain.ci_low, "ci_high": gain.ci_high}
     return gains

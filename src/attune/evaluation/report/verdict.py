@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from attune.evaluation.report.markdown import number, p_value, percent, signed
 from attune.evaluation.scoring.measures import HEADLINE
+from attune.evaluation.statistics.chance import is_significant, significance_level
 from attune.evaluation.statistics.power import Sensitivity
 from attune.evaluation.statistics.significance import Comparison, Interval
 
@@ -23,7 +24,9 @@ class HeadlineResult:
         sensitivity: power of a test of recall@10 on these queries.
         over_seeds: by measure, mean over seeds with an interval over queries and seeds; empty with one seed.
         n_seeds: number of trained seeds.
-        p_floor: smallest p-value that the test can yield.
+        p_holm: p-value of recall@10 after Holm's correction for all comparisons.
+        n_comparisons: number of these.
+        p_floor: smallest corrected p-value that so many resamples can yield.
     """
 
     paired: Mapping[str, Comparison]
@@ -32,6 +35,8 @@ class HeadlineResult:
     sensitivity: Sensitivity
     over_seeds: Mapping[str, Interval]
     n_seeds: int
+    p_holm: float
+    n_comparisons: int
     p_floor: float = 0.0
 
     @property
@@ -43,6 +48,26 @@ class HeadlineResult:
     def interval(self) -> Comparison | Interval:
         """Interval that decides the verdict: over queries and, with several seeds, over seeds."""
         return self.over_seeds.get(HEADLINE, self.paired[HEADLINE])
+
+    def doubts(self) -> list[str]:
+        """Returns why neither a gain nor a loss is claimed, in words; nothing where one is.
+
+        A claim needs both tests, as one of them may miss what the other sees where queries are few: the interval (over
+        seeds, where there are several) lies on the side of the shipped encoder's change, and the corrected p-value of
+        the randomization test is significant.
+        """
+        delta, interval = self.paired[HEADLINE].delta, self.interval
+        level = significance_level(self.sensitivity.confidence)
+        doubts = []
+        if interval.ci_low <= 0 <= interval.ci_high:
+            doubts.append("the interval contains 0")
+        elif (delta > 0) != (interval.ci_low > 0):
+            doubts.append("the seeds' mean does not change as the shipped encoder does")
+        if self.p_floor > level:
+            doubts.append(f"no corrected p-value of so few resamples is {level:g} or less (report.n_resamples)")
+        elif not is_significant(self.p_holm, self.sensitivity.confidence):
+            doubts.append(f"the corrected p-value is above {level:g}")
+        return doubts
 
     def change(self) -> str:
         """Change of recall@10 in words, with an open parenthesis at the end."""
@@ -59,14 +84,13 @@ def verdict(result: HeadlineResult) -> str:
     seeds = f"; {signed(interval.delta, 3)} on average over {result.n_seeds} seeds" if result.over_seeds else ""
     kind = "interval over queries and seeds" if result.over_seeds else "interval"
     ends = f"{signed(interval.ci_low, 3)} to {signed(interval.ci_high, 3)}"
-    p = p_value(comparison.p_value, result.p_floor)
+    p = p_value(result.p_holm, result.p_floor)
     level = number(100 * result.sensitivity.confidence)
-    figures = f"{result.change()}{seeds}, {level}% {kind} {ends}, {p} for this one comparison)"
-    if interval.ci_low > 0:
-        return f"Better: {figures}."
-    if interval.ci_high < 0:
-        return f"Worse: {figures}."
-    return f"No clear change: {figures}; the interval contains 0."
+    corrected = f"Holm-corrected for {number(result.n_comparisons)} comparisons"
+    figures = f"{result.change()}{seeds}, {level}% {kind} {ends}, {p}, {corrected})"
+    if doubts := result.doubts():
+        return f"No clear change: {figures}; {' and '.join(doubts)}."
+    return f"{'Better' if comparison.delta > 0 else 'Worse'}: {figures}."
 
 
 def too_few(result: HeadlineResult) -> str:
@@ -78,9 +102,10 @@ def too_few(result: HeadlineResult) -> str:
     n = "More than a million" if needed > 1_000_000 else f"About {number(needed)}"
     return (
         f"The test set is too small for a change of {signed(delta, 3)} in {HEADLINE}: with {number(test.n_queries)} "
-        f"queries, the test detects a change of that size with power {percent(test.chance_of(delta), 0)}, and only one "
-        f"of {test.smallest_detectable:.3f} or more with power {percent(test.power, 0)}. A significant result at such "
-        f"low power overstates the effect. {n} test queries are needed."
+        f"queries, the test (of one comparison, uncorrected) detects a change of that size with power "
+        f"{percent(test.chance_of(delta), 0)}, and only one of {test.smallest_detectable:.3f} or more with power "
+        f"{percent(test.power, 0)}. A significant result at such low power overstates the effect. "
+        f"{n} test queries are needed."
     )
 
 

@@ -1,29 +1,14 @@
-"""Base against tuned on every task and measure, with p-values corrected for the number of comparisons.
+"""Base against tuned on every task and measure, with p-values corrected for the number of comparisons."""
 
-Of 20 comparisons without any difference, one is significant at the 5% level by chance. Holm's correction (1979,
-Scandinavian Journal of Statistics 6) raises the p-values so that the probability of any false alarm among all
-comparisons stays below the level, however they depend on each other. From statsmodels.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from statsmodels.stats.multitest import multipletests
-
+from attune.evaluation.statistics.holm import holm
 from attune.evaluation.statistics.power import Sensitivity
-from attune.evaluation.statistics.significance import Comparison, compare
+from attune.evaluation.statistics.significance import Comparison, Resampling, compare
 from attune.runtime.arrays import Float64, Int64
 
 Scores = Mapping[str, Float64]  # (n_queries,) values of each measure
-
-
-class Resampling(NamedTuple):
-    """Resamples, confidence and seed of intervals and tests: the last arguments of `compare`."""
-
-    n_resamples: int
-    confidence: float
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -46,11 +31,6 @@ class TaskComparison:
     smallest_detectable: float
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Returns the p-values after Holm's correction for all of them, in the same order."""
-    return [float(p) for p in multipletests(list(p_values), method="holm")[1]] if p_values else []
-
-
 def compare_tasks(
     tasks: Mapping[str, tuple[Scores, Scores, Int64]], resampling: Resampling, power: float
 ) -> list[TaskComparison]:
@@ -68,7 +48,7 @@ def compare_tasks(
     compared = [
         (task, measure, base[measure], tuned[measure], clusters, comparison)
         for task, (base, tuned, clusters) in tasks.items()
-        for measure, comparison in compare(base, tuned, clusters, *resampling).items()
+        for measure, comparison in compare(base, tuned, clusters, resampling).items()
     ]
     corrected = holm([comparison.p_value for *_, comparison in compared])
     return [_task_comparison(*one, p, resampling.confidence, power) for one, p in zip(compared, corrected, strict=True)]

@@ -11,6 +11,7 @@ Where the tuned system was trained with several seeds, `compare_seeds` gives an 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtr, stdtrit
@@ -19,6 +20,22 @@ from attune.evaluation.statistics.clusters import ClusterSums, by_cluster
 from attune.runtime.arrays import Float64, Int64
 
 CELLS = 4_000_000  # resampled values held at a time: bounds memory (32 MB) whatever the number of queries
+
+
+class Resampling(NamedTuple):
+    """Resamples, confidence and seed of intervals and tests.
+
+    Attributes:
+        n_resamples: of the test, whose smallest possible p-value is about 2 / n_resamples, and of the bootstrap over
+            seeds. With so few clusters that there are no more sign flips than resamples, all are enumerated: the
+            p-value is exact.
+        confidence: of the intervals, such as 0.95.
+        seed: of the draws.
+    """
+
+    n_resamples: int
+    confidence: float
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -47,9 +64,7 @@ def compare(
     baseline: Mapping[str, Float64],
     tuned: Mapping[str, Float64],
     clusters: Int64,
-    n_resamples: int,
-    confidence: float,
-    seed: int,
+    resampling: Resampling,
 ) -> dict[str, Comparison]:
     """Compares two systems' per-query values, measure by measure, with the same sign flips for every measure.
 
@@ -57,18 +72,15 @@ def compare(
         baseline: for each measure (n_queries,) values.
         tuned: the same measures of the same queries in the same order.
         clusters: (n_queries,) number of each query's cluster; all different where queries are independent.
-        n_resamples: of the test; the smallest possible p-value is about 2 / n_resamples. With so few clusters that
-            there are no more sign flips than resamples, all are enumerated: the p-value is exact.
-        confidence: of the interval, such as 0.95.
-        seed: of the resampling.
+        resampling: of the test and the interval.
 
     Raises:
         BadInput: there are fewer than two clusters.
     """
     deltas = np.stack([tuned[name] - baseline[name] for name in baseline])  # (n_measures, n_queries)
     sums = by_cluster(deltas, clusters)
-    low, high = sums.interval(confidence)
-    p_values = _sign_flip_p_values(sums.sums, n_resamples, np.random.default_rng(seed))
+    low, high = sums.interval(resampling.confidence)
+    p_values = _sign_flip_p_values(sums.sums, resampling.n_resamples, np.random.default_rng(resampling.seed))
     return {
         name: Comparison(
             delta=float(delta.mean()),
@@ -115,9 +127,7 @@ def compare_seeds(
     baseline: Mapping[str, Float64],
     tuned: Mapping[str, Float64],
     clusters: Int64,
-    n_resamples: int,
-    confidence: float,
-    seed: int,
+    resampling: Resampling,
 ) -> dict[str, Interval]:
     """Crossed bootstrap: the mean difference and an interval that covers other queries and other seeds.
 
@@ -135,9 +145,7 @@ def compare_seeds(
         tuned: the same measures, (n_seeds, n_queries) values of the same queries in the same order. With one seed the
             interval is that of `compare`, over queries alone.
         clusters: (n_queries,) number of each query's cluster.
-        n_resamples: of the bootstrap.
-        confidence: of the interval, such as 0.95.
-        seed: of the resampling.
+        resampling: of the bootstrap and the interval.
 
     Raises:
         BadInput: there are fewer than two clusters.
@@ -145,10 +153,10 @@ def compare_seeds(
     deltas = np.stack([tuned[name] - baseline[name] for name in baseline])  # (n_measures, n_seeds, n_queries)
     sums = by_cluster(deltas, clusters)
     if deltas.shape[1] == 1:
-        low, high = (ends[:, 0] for ends in sums.interval(confidence))
+        low, high = (ends[:, 0] for ends in sums.interval(resampling.confidence))
     else:
-        means = _crossed_means(sums, n_resamples, np.random.default_rng(seed))
-        tail = float(ndtr(-stdtrit(sums.n_clusters - 1, (1 + confidence) / 2)))
+        means = _crossed_means(sums, resampling.n_resamples, np.random.default_rng(resampling.seed))
+        tail = float(ndtr(-stdtrit(sums.n_clusters - 1, (1 + resampling.confidence) / 2)))
         low, high = np.quantile(means, [tail, 1 - tail], axis=0)
     intervals = zip(baseline, deltas.mean(axis=(1, 2)), low, high, strict=True)
     return {name: Interval(*map(float, figures)) for name, *figures in intervals}

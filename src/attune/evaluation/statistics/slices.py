@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from attune.data.words import WORD
 from attune.evaluation.statistics.chance import clusters_needed
-from attune.evaluation.statistics.comparisons import Resampling, holm
-from attune.evaluation.statistics.significance import compare
+from attune.evaluation.statistics.holm import holm
+from attune.evaluation.statistics.significance import Resampling, compare
 from attune.retrieval.bm25 import words
 from attune.runtime.arrays import Float64, Int64
 from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, SPLIT_QUERIES, full_texts, read, read_raw
@@ -115,7 +115,7 @@ def compare_slices(
     n_clusters = [len(np.unique(clusters[part.rows])) for part in parts]
     large = [p for p, n in zip(parts, n_clusters, strict=True) if len(p.rows) >= min_queries and n >= needed]
     comparisons = [
-        compare({"": base[part.rows]}, {"": tuned[part.rows]}, clusters[part.rows], *resampling)[""] for part in large
+        compare({"": base[part.rows]}, {"": tuned[part.rows]}, clusters[part.rows], resampling)[""] for part in large
     ]
     corrected = holm([comparison.p_value for comparison in comparisons])
     rows = [
