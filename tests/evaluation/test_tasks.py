@@ -39,6 +39,20 @@ def test_queries_with_the_same_relevant_documents_are_one_cluster() -> None:
     assert task.items() == [("q1", "q1"), ("q2", "q2"), ("q3", "q1")]
 
 
+def test_a_tasks_own_groups_are_its_clusters(tmp_path: Path) -> None:
+    """groups.tsv beside the BEIR files says what hangs together; without it the relevant documents do."""
+    write(tmp_path / "corpus.jsonl", *({"_id": f"d{i}", "text": f"x{i}"} for i in range(2)))
+    write(tmp_path / "queries.jsonl", *({"_id": f"q{i}", "text": f"ask {i}"} for i in range(3)))
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\nq0\td0\t1\nq1\td0\t1\nq2\td1\t1\n")
+    assert read_task("retrieval", tmp_path, 1).items() == [("q0", "q0"), ("q1", "q0"), ("q2", "q2")]
+    (tmp_path / "groups.tsv").write_text("query-id\tgroup\nq2\tone\nq1\tone\nq0\tother\nelse\tany\n")
+    assert read_task("retrieval", tmp_path, 1).items() == [("q0", "other"), ("q1", "one"), ("q2", "one")]
+    (tmp_path / "groups.tsv").write_text("query-id\tgroup\nq2\tone\n")
+    with pytest.raises(BadInput, match=r"groups\.tsv: no group of 2 queries \(first: 'q0'\)"):
+        read_task("retrieval", tmp_path, 1)
+
+
 def test_a_beir_folder_is_its_test_split(tmp_path: Path) -> None:
     """Queries of test alone, all documents with their titles, judgments as graded; 0 is no positive."""
     write(tmp_path / "corpus.jsonl", *({"_id": f"d{i}", "title": f"t{i}", "text": f"x{i}"} for i in range(3)))

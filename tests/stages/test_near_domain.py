@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from attune.data.query_groups import read_groups
+from attune.data.searched_queries import searched
 from attune.data.sources.beir import read_beir
 from attune.data.sources.raw import RawData
 from attune.data.typed_queries import typed
@@ -20,6 +22,7 @@ from attune.stages.near_domain import (
     as_indexed,
     capped,
     document_ids,
+    groups_of,
     near_domain,
     repeats,
 )
@@ -27,6 +30,7 @@ from attune.tables import (
     CORPUS,
     DOCUMENT_FORMS,
     DOCUMENT_IDS,
+    OWN_TEXTS,
     PARAPHRASES,
     QRELS,
     SPLIT_QUERIES,
@@ -45,11 +49,14 @@ def table(rows: Sequence[tuple[object, ...]], columns: Columns) -> pl.DataFrame:
     return pl.DataFrame(rows, dict(columns), orient="row")
 
 
-def write_split(folder: Path, texts: dict[str, str], answers: dict[str, list[str]]) -> None:
+def write_split(
+    folder: Path, texts: dict[str, str], answers: dict[str, list[str]], own_texts: Sequence[tuple[str, str]] = ()
+) -> None:
     rows = [(id_, text, id_, id_, "", "") for id_, text in texts.items()]
     write(table(rows, SPLIT_QUERIES), folder / "queries.parquet", SPLIT_QUERIES)
     judged = [(query, document, 2) for query, ids in answers.items() for document in ids]
     write(table(judged, QRELS), folder / "qrels.parquet", QRELS)
+    write(table(own_texts, OWN_TEXTS), folder / "own_texts.parquet", OWN_TEXTS)
 
 
 def run_stage(
@@ -59,6 +66,7 @@ def run_stage(
     paraphrases: dict[str, tuple[str, list[str]]] | None = None,
     told_of_test: dict[str, tuple[str, list[str]]] | None = None,
     documents: dict[str, set[str]] | None = None,
+    own_texts: Sequence[tuple[str, str]] = (),
 ) -> Receipt:
     """Runs the stage on one document and one query each; returns its receipt."""
     prepared, splits = root / "prepared", root / "splits"
@@ -71,7 +79,8 @@ def run_stage(
         own = (documents or {}).get(name, {id_ for id_ in DOCUMENTS if id_.startswith(name)})
         write(table([(id_,) for id_ in sorted(own)], DOCUMENT_IDS), splits / name / "documents.parquet", DOCUMENT_IDS)
         texts = {id_: text for id_, text in QUESTIONS.items() if id_.startswith(f"q-{name}")}
-        write_split(splits / name, texts, {id_: [id_.removeprefix("q-")] for id_ in texts})
+        of_split = [row for row in own_texts if row[0] in texts]
+        write_split(splits / name, texts, {id_: [id_.removeprefix("q-")] for id_ in texts}, of_split)
     told = told_of_test or {}
     write_split(
         splits / "paraphrases", {i: text for i, (text, _) in told.items()}, {i: ids for i, (_, ids) in told.items()}
@@ -99,6 +108,49 @@ def test_typed_queries_search_the_documents_as_they_are(tmp_path: Path) -> None:
         assert raw.documents[0].title == f"pkg.{raw.documents[0].document_id}"
         assert (tmp_path / "out" / split / "as_typed" / "qrels" / f"{split}.tsv").is_file()
         assert receipt[f"{split}.as_typed.n_queries"] == N and receipt[f"{split}.as_typed.n_documents"] == 20
+
+
+def test_searched_queries_are_a_task_of_test_alone(tmp_path: Path) -> None:
+    """In the style that training never makes, over the same documents as typed ones; nothing of it gets to merge."""
+    receipt = run_stage(tmp_path, n_documents=20)
+    queries, documents, _ = read_task(tmp_path, "test", "as_searched")
+    assert queries == {id_: searched(t) for id_, t in QUESTIONS.items() if id_.startswith("q-test")}
+    assert not set(queries.values()) & set(read_task(tmp_path, "test", "as_typed")[0].values())
+    assert documents == read_task(tmp_path, "test", "as_typed")[1]
+    assert receipt["test.as_searched.n_queries"] == N and "dev.as_searched.n_queries" not in receipt
+    assert sorted(path.name for path in (tmp_path / "out/dev").iterdir()) == ["as_typed"]
+
+
+def test_only_the_tasks_of_test_have_groups(tmp_path: Path) -> None:
+    """Each query of a task has one; the folders of dev hold BEIR's files and nothing else."""
+    told = {f"p{n}": (f"Something else entirely {n}", [f"test{n}"]) for n in (2, 3)}
+    receipt = run_stage(tmp_path, told_of_test=told)
+    for name in ("as_indexed", "as_typed", "as_searched"):
+        ids = list(read_task(tmp_path, "test", name)[0])
+        assert read_groups(tmp_path / "out/test" / name, ids) == ids  # each query is a cluster of its own here
+        assert receipt[f"test.{name}.n_groups"] == len(ids)
+    assert {path.name for path in (tmp_path / "out/dev/as_typed").iterdir()} == {
+        *("corpus.jsonl", "qrels", "queries.jsonl"),
+    }
+
+
+def test_queries_of_a_cluster_or_of_one_text_are_one_group() -> None:
+    """By the split's cluster, by near-identical queries, and by equal texts of the task, over several links, too."""
+    texts = {"a": "sum", "b": "mean", "c": "max", "d": "sum", "e": "min", "f": "rank"}
+    origins = {"a": ("c1", "a"), "b": ("c2", "b"), "c": ("c2", "c"), "d": ("c3", "d"), "e": ("c3", "e")}
+    origins["f"] = "c4", "b"
+    expected = {"a": "a", "b": "b", "c": "b", "d": "a", "e": "a", "f": "b"}
+    assert groups_of(AskedQueries(texts, {}), origins) == expected
+    assert groups_of(AskedQueries({}, {}), {}) == {}
+
+
+def test_queries_that_become_equal_by_typing_get_one_group(tmp_path: Path) -> None:
+    """Two clusters of the split, one typed text: no two pieces of evidence."""
+    texts = {"q1": "Sum of Values.", "q2": "sum of values", "q3": "Products of Values."}
+    origins = {id_: (id_, id_) for id_ in texts}
+    asked = AskedQueries({id_: typed(text) for id_, text in texts.items()}, {})
+    assert asked.texts["q1"] == asked.texts["q2"] != texts["q1"]
+    assert groups_of(asked, origins) == {"q1": "q1", "q2": "q1", "q3": "q3"}
 
 
 def test_dev_never_searches_the_test_documents(tmp_path: Path) -> None:
@@ -154,8 +206,8 @@ def test_a_task_without_queries_is_left_out(tmp_path: Path) -> None:
     """Without forms, or without paraphrases, there is no as_indexed; the folders of dev and test are always there."""
     told = {"p": ("Something else entirely", ["test2"])}
     receipt = run_stage(tmp_path, forms={}, told_of_test=told)
-    assert [path.name for path in sorted((tmp_path / "out").glob("*/*"))] == ["as_typed", "as_typed"]
-    assert receipt["test.as_indexed.n_queries"] == receipt["test.as_indexed.n_documents"] == 0
+    assert [path.name for path in sorted((tmp_path / "out").glob("*/*"))] == ["as_typed", "as_searched", "as_typed"]
+    assert [receipt[f"test.as_indexed.n_{what}"] for what in ("queries", "documents", "groups")] == [0, 0, 0]
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -120,20 +120,23 @@ def test_each_counted_item_has_its_value(project: Path, tiny_encoder: Path) -> N
 
 
 def test_each_folder_of_the_near_domain_is_a_task(project: Path, tiny_encoder: Path) -> None:
-    """Its queries count as near_domain and are in clusters by answer; its texts are not among the general ones."""
+    """Its queries count as near_domain, in clusters by group, or else by answer; its texts are not general ones."""
     without = run(params(**TASKS), tiny_encoder)
-    for name in ("as_typed", "as_indexed"):
+    for name in ("as_typed", "as_indexed", "as_searched"):
         near_domain(name)
+    Path("near/as_searched/groups.tsv").write_text("query-id\tgroup\nq0\tq0\nq1\tq1\nq2\tq1\n")
     receipt = run(params(**TASKS), tiny_encoder, "two")
     assert list(receipt)[len(without) :] == [
         f"near_{name}.{key}"
-        for name in ("as_indexed", "as_typed")
+        for name in ("as_indexed", "as_searched", "as_typed")
         for key in ("ndcg@10", "recall@10", "n", "counts_as")
     ]
     assert {key: receipt[key] for key in without} == without
     assert (receipt["near_as_typed.n"], receipt["near_as_typed.counts_as"]) == (3, "near_domain")
-    items = read(Path("two/items.parquet"), PROBE_ITEMS).filter(pl.col("task") == "near_as_typed")
-    assert items.select("item", "cluster").rows() == [("q0", "q0"), ("q1", "q0"), ("q2", "q2")]
+    items = read(Path("two/items.parquet"), PROBE_ITEMS)
+    for name, clusters in (("near_as_typed", ["q0", "q0", "q2"]), ("near_as_searched", ["q0", "q1", "q1"])):
+        rows = items.filter(pl.col("task") == name).select("item", "cluster").rows()
+        assert rows == list(zip(("q0", "q1", "q2"), clusters, strict=True))
 
 
 def test_the_users_near_domain_task_gives_no_general_texts(project: Path, tiny_encoder: Path) -> None:

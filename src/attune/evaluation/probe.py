@@ -1,7 +1,8 @@
 """Data of probe tasks: retrieval, semantic similarity, classification and clustering.
 
 Data is JSON Lines with one object per line: {"query", "passage"}, {"first", "second", "score"} or {"text", "label"};
-retrieval also takes a folder in BEIR's layout. Every problem of a file is reported with its line.
+retrieval also takes a folder in BEIR's layout, with its queries' groups or without. Every problem of a file is reported
+with its line.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from attune.data.query_groups import read_groups
 from attune.data.sources.beir import read_beir
 from attune.data.sources.files.lines import id_of, read_jsonl, shown, text_of
 from attune.errors import Problems
@@ -22,18 +24,24 @@ TaskType = Literal["retrieval", "similarity", "classification", "clustering"]
 
 @dataclass(frozen=True)
 class RetrievalData:
-    """Queries, documents, judgments (n_judgments, 3: query row, document row, relevance), and the queries' ids."""
+    """Queries, documents, judgments (n_judgments, 3: query row, document row, relevance), and the queries' ids.
+
+    The queries' groups are those of the task's groups.tsv, None where it has none.
+    """
 
     queries: list[str]
     documents: list[str]
     judgments: Int64
     query_ids: list[str]
+    groups: list[str] | None = None
 
     def items(self) -> list[tuple[str, str]]:
-        """Returns each query's id and its cluster: the first query with the same relevant documents.
+        """Returns each query's id and its cluster: its group, or else the first query with the same relevant documents.
 
         Such queries ask for the same thing in other words, so they succeed or fail together.
         """
+        if self.groups is not None:
+            return list(zip(self.query_ids, self.groups, strict=True))
         relevant: list[set[int]] = [set() for _ in self.queries]
         for query, row, grade in self.judgments:
             if grade > 0:
@@ -141,6 +149,7 @@ def _beir(folder: Path) -> RetrievalData:
         [f"{document.title} {document.text}".strip() for document in raw.documents],
         np.array([(query_rows[q], document_rows[d], grade) for q, d, grade in qrels], dtype=np.int64),
         list(query_rows),
+        read_groups(folder, list(query_rows)),
     )
 
 

@@ -1,9 +1,11 @@
 """Writes retrieval tasks next door to the domain, on which tuning must not lose: merge reads dev's, probe test's.
 
-as_typed: the split's queries rewritten as people type them, over the documents as they are. as_indexed: paraphrases,
-over the documents as people index them (packages: functions with their whole docstring). Both have the
+as_typed: the split's queries rewritten as people type them, over the documents as they are. as_searched, of test alone:
+the same queries in a style that training never makes, as the rules of as_typed are those of training. as_indexed:
+paraphrases, over the documents as people index them (packages: functions with their whole docstring). All have the
 domain's own contents, so what an encoder loses there it loses by the form of texts, not by their matter. A task without
-queries is left out.
+queries is left out. Beside each task of test stand the groups of its queries, which intervals take whole. Where
+split.leave_out_own_text says so, documents with the very text of a query are not searched.
 """
 
 import re
@@ -11,12 +13,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 from pydantic import Field
 
+from attune.data.query_groups import write_groups
 from attune.data.sampling import sample_ids
+from attune.data.searched_queries import searched
 from attune.data.sources.raw import Document, Qrel, Query, write_beir
-from attune.data.splitting.paraphrases import Paraphrase, SplitQuery, usable
+from attune.data.splitting.clusters import components
+from attune.data.splitting.paraphrases import Paraphrase, SplitQuery, n_near, usable
 from attune.data.typed_queries import typed
 from attune.stage import Out, Params, Receipt, run
 from attune.tables import (
@@ -24,6 +30,7 @@ from attune.tables import (
     DOCUMENT_FORMS,
     DOCUMENT_IDS,
     DOCUMENTS,
+    OWN_TEXTS,
     PARAPHRASES,
     QRELS,
     SPLIT_QUERIES,
@@ -70,9 +77,41 @@ def document_ids(asked: AskedQueries, searched: set[str], n: int) -> list[str]:
     return sorted(needed.union(sample_ids(searched - needed, max(0, n - len(needed)))))
 
 
+def apart_from_own_texts(asked: AskedQueries, own_texts: Mapping[str, set[str]]) -> tuple[AskedQueries, set[str]]:
+    """Leaves out queries until no document with the very text of one is relevant to another, which needs it searched.
+
+    BEIR's layout cannot leave a document out of one query's ranking alone, so the task is searched without all of them.
+    Of two queries that are in each other's way the first stays.
+
+    Args:
+        asked: the queries of a task.
+        own_texts: ids of the documents with the text of a query, by its id.
+
+    Returns:
+        The queries that stay, and the documents that must not be searched for them.
+    """
+    needed: set[str] = set()
+    left_out: set[str] = set()
+    kept = []
+    for id_ in asked.texts:
+        relevant, own = set(asked.relevant[id_]), own_texts.get(id_, set())
+        if needed.isdisjoint(own) and left_out.isdisjoint(relevant):
+            needed |= relevant
+            left_out |= own
+            kept.append(id_)
+    apart = AskedQueries({id_: asked.texts[id_] for id_ in kept}, {id_: asked.relevant[id_] for id_ in kept})
+    return apart, left_out
+
+
 def as_typed(asked: AskedQueries) -> AskedQueries:
     """Rewrites queries as people type them; those that read so already are left out."""
     texts = {id_: new for id_, text in asked.texts.items() if (new := typed(text)) != text}
+    return AskedQueries(texts, asked.relevant)
+
+
+def as_searched(asked: AskedQueries) -> AskedQueries:
+    """Rewrites queries as search logs have them; those that the rules do not fit are left out."""
+    texts = {id_: new for id_, text in asked.texts.items() if (new := searched(text)) is not None}
     return AskedQueries(texts, asked.relevant)
 
 
@@ -133,6 +172,34 @@ def dev_paraphrases(
     )
 
 
+def groups_of(asked: AskedQueries, origins: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    """Returns the group of each query: the first of those that hang together, as the ids of the task stand.
+
+    Queries hang together where they come from one cluster of the split or from near-identical queries, and where they
+    read the same here: rewritten, two queries may have become one text.
+
+    Args:
+        asked: the queries of a task.
+        origins: the cluster, which the split keeps whole, and the near-group of each query.
+    """
+    first: dict[tuple[str, str], int] = {}
+    pairs = []
+    for row, (id_, text) in enumerate(asked.texts.items()):
+        cluster, near_group = origins[id_]
+        for key in (("cluster", cluster), ("near", near_group), ("text", text)):
+            pairs.append((first.setdefault(key, row), row))
+    ids = list(asked.texts)
+    lowest = components(len(ids), np.array(pairs, dtype=np.int64).reshape(-1, 2))
+    return {id_: ids[row] for id_, row in zip(ids, lowest, strict=True)}
+
+
+def read_origins(*folders: Path) -> dict[str, tuple[str, str]]:
+    """Reads the cluster and the near-group of the queries of some splits, whose ids differ."""
+    columns = ("query_id", "cluster_id", "near_group")
+    rows = (row for folder in folders for row in read(folder / "queries.parquet", SPLIT_QUERIES).select(columns).rows())
+    return {id_: (cluster, near_group) for id_, cluster, near_group in rows}
+
+
 def read_asked(folder: Path) -> AskedQueries:
     """Reads the queries of a split with their judgments."""
     relevant: Relevant = {}
@@ -140,6 +207,14 @@ def read_asked(folder: Path) -> AskedQueries:
         relevant.setdefault(query_id, {})[document_id] = grade
     texts = read(folder / "queries.parquet", SPLIT_QUERIES).select("query_id", "text")
     return AskedQueries(dict(texts.iter_rows()), relevant)
+
+
+def read_own_texts(folder: Path) -> dict[str, set[str]]:
+    """Reads the documents with the very text of a query of a split; none without split.leave_out_own_text."""
+    own: dict[str, set[str]] = {}
+    for query_id, document_id in read(folder / "own_texts.parquet", OWN_TEXTS).iter_rows():
+        own.setdefault(query_id, set()).add(document_id)
+    return own
 
 
 def write_task(asked: AskedQueries, documents: list[Document], split: str, out: Path) -> None:
@@ -166,20 +241,32 @@ def near_domain(
         "dev": dev_paraphrases(rows, queries, split_of, texts, query_shingle, similar_query),
         "test": read_asked(splits / "paraphrases"),
     }
-    searched = {"dev": own["train"] | own["dev"], "test": set(documents)}
+    allowed = {"dev": own["train"] | own["dev"], "test": set(documents)}
+    origins = read_origins(splits / "test", splits / "paraphrases")
     figures: dict[str, int] = {}
     for split in ("dev", "test"):
         (out / split).mkdir(parents=True)
+        queries_of, own_texts = read_asked(splits / split), read_own_texts(splits / split)
         tasks = {
             "as_indexed": (as_indexed(paraphrases[split], forms), other_forms),
-            "as_typed": (as_typed(read_asked(splits / split)), documents),
+            "as_typed": (as_typed(queries_of), documents),
         }
+        if split == "test":
+            tasks["as_searched"] = as_searched(queries_of), documents
         for name, (all_asked, read_as) in tasks.items():
-            asked = capped(all_asked, own[split])
-            ids = document_ids(asked, searched[split], params.n_documents) if asked.texts else []
+            asked, left_out = apart_from_own_texts(capped(all_asked, own[split]), own_texts)
+            ids = document_ids(asked, allowed[split] - left_out, params.n_documents) if asked.texts else []
             if asked.texts:
                 write_task(asked, [read_as[id_] for id_ in ids], split, out / split / name)
             figures |= {f"{split}.{name}.n_queries": len(asked.texts), f"{split}.{name}.n_documents": len(ids)}
+            if (split, name) == ("dev", "as_indexed"):  # counted, not left out: merge would choose by other queries
+                told = [*asked.texts.values()], [*paraphrases["test"].texts.values()]
+                figures["dev.as_indexed.n_near_test"] = n_near(*told, query_shingle, similar_query)
+            if split == "test":  # merge, which reads dev's tasks, takes means alone
+                groups = groups_of(asked, origins)
+                figures[f"{split}.{name}.n_groups"] = len({*groups.values()})
+                if asked.texts:
+                    write_groups(groups, out / split / name)
     return figures
 
 
