@@ -105,6 +105,12 @@ def test_near_domain_tasks_decide_nothing_about_general_ones() -> None:
     assert losses(near(0.2, 0.1), cost(0.01, 0.02)).counted == [cost(0.01, 0.02)]
 
 
+def test_a_near_domain_task_is_counted_whatever_it_detects() -> None:
+    """There is no limit that it has to detect: a certain loss of any size is drift; a general task has one."""
+    assert losses().is_counted(near(-0.2, 0.1)) and losses().is_counted(near(0.0, 0.1))
+    assert not losses().is_counted(cost(0.0, 0.1))
+
+
 def test_the_largest_loss_is_a_loss() -> None:
     """None where every task gained or stayed."""
     assert largest([]) is None and largest([cost(0.0, 0.1), cost(-0.2, 0.1)]) is None

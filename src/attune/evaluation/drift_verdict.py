@@ -75,9 +75,11 @@ class Losses:
         return [cost for cost in self.near_domain if cost.is_certain]
 
     def is_counted(self, cost: TaskCost) -> bool:
-        """Tells whether a task says something: it detects a loss of max_cost, or it found a certain one that counts."""
-        found = cost.is_certain if cost.counts_as == "near_domain" else self._is_excessive(cost)
-        return found or cost.detectable <= self.max_cost
+        """Tells whether a task is counted: a general one if it detects a loss of max_cost, or found one that counts.
+
+        A near-domain task always is, as any certain loss there counts, whatever its size.
+        """
+        return cost.counts_as == "near_domain" or self._is_excessive(cost) or cost.detectable <= self.max_cost
 
     def _is_excessive(self, cost: TaskCost) -> bool:
         return cost.is_certain and cost.cost > self.max_cost
