@@ -52,7 +52,7 @@ def test_a_verdict_without_other_queries_says_so() -> None:
     general = {"g.spearman": 0.5, "g.n": 3, "g.counts_as": "general"}
     assert only_like_these(general) == "Measured on queries like these only."
     typed = general | {"near_as_typed.counts_as": "near_domain"}
-    rewritten = "Measured on queries like these only, as given and as rewritten by the rules of training."
+    rewritten = "Measured on queries like these only, as given and as rewritten by rules."
     assert only_like_these(typed) == rewritten
     assert only_like_these(typed | {"near_as_indexed.counts_as": "near_domain"}) == ""
     assert only_like_these(general | {"tickets.counts_as": "near_domain"}) == ""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-TYPED = "near_as_typed"  # task of stage near_domain: the test queries themselves, rewritten
+REWRITTEN = {"near_as_typed", "near_as_searched"}  # tasks of stage near_domain: the test queries themselves, rewritten
 
 
 def new_in_test(split: Mapping[str, Any], leaks: str = "") -> str:
@@ -34,7 +34,7 @@ def only_like_these(probed: Mapping[str, Any]) -> str:
     near = {
         key.partition(".")[0] for key, value in probed.items() if key.endswith(".counts_as") and value == "near_domain"
     }
-    if near - {TYPED}:
+    if near - REWRITTEN:
         return ""
-    forms = ", as given and as rewritten by the rules of training" if near else ""
+    forms = ", as given and as rewritten by rules" if near else ""
     return f"Measured on queries like these only{forms}."

@@ -26,7 +26,6 @@ from attune.runtime.arrays import Int64
 from attune.tables import LEXICAL, Leak, read, scores_columns, seed_scores_columns
 
 SCORES, SEED_SCORES = scores_columns(MEASURES), seed_scores_columns(MEASURES)
-SEARCHED = "near_as_searched"  # task of stage near_domain: the test queries, as training does not rewrite them
 TASKS = ("test", "paraphrases")  # paired comparisons; not dev, which model selection uses
 
 Values = NDArray[np.float64]
@@ -198,7 +197,6 @@ def headline(
     kept = {name: receipts[name]["ndcg@10"] / (tuned["ndcg@10"] or 1) for name in ("onnx", "onnx_int8")}
     counted = clean if leaks and clean else whole
     sentences = verdict_despite_leaks(whole, clean, leaks) if leaks else verdict(whole)
-    other_queries = {key: value for key, value in receipts["probe"].items() if not key.startswith(f"{SEARCHED}.")}
     return {
         "baseline_recall@10": base[HEADLINE],
         "tuned_recall@10": tuned[HEADLINE],
@@ -206,7 +204,7 @@ def headline(
         "delta": signed(tuned[HEADLINE] - base[HEADLINE]),
         "n_test_queries": tuned["n_queries"],
         "new_in_test": new_in_test(receipts["split"], leaks),
-        "verdict": " ".join(filter(None, [sentences, only_like_these(other_queries)])),
+        "verdict": " ".join(filter(None, [sentences, only_like_these(receipts["probe"])])),
         "too_few_queries": too_few(counted),
         "too_few_resamples": too_few_resamples,
         "n_worse_slices": len(worse),
