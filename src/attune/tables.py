@@ -64,8 +64,6 @@ LEXICAL = (
     *("shared_documents", "exact_documents", "near_documents", "crossed_documents"),
 )
 SEMANTIC = ("semantic_queries", "semantic_documents")
-# split.by: query shares documents on purpose: what train knows of test's answers is a property, and no leak
-DOCUMENT_KINDS = tuple(kind for kind in (*LEXICAL, *SEMANTIC) if kind.endswith("_documents"))
 
 
 class Leak(NamedTuple):
