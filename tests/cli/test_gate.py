@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-import test_split
+from split_inputs import GIVEN, counted_leaks, prepared, queries
 
 from attune.cli.review.gate import FIGURE_RULES, GateParams, judge_figures
 from attune.errors import BadInput
@@ -145,11 +145,11 @@ def test_a_planted_fault_fails_its_rule_alone(
 
 def test_a_split_that_really_leaks_fails_by_its_audit(tmp_path: Path) -> None:
     """One of ten test queries is in train, too: the split finds it, the report counts it, the gate refuses it."""
-    table = test_split.queries([f"c{i}" for i in range(40)], test_split.GIVEN)
+    table = queries([f"c{i}" for i in range(40)], GIVEN)
     texts = table["text"].to_list()
     texts[0], texts[15] = "alpha beta gamma delta epsilon!", "ALPHA beta gamma delta epsilon"
-    folder = test_split.prepared(tmp_path / "prepared", table.with_columns(text=pl.Series(texts)))
-    assert test_split.leaks(tmp_path, folder)["test_leaks.exact_queries"] == 1
+    folder = prepared(tmp_path / "prepared", table.with_columns(text=pl.Series(texts)))
+    assert counted_leaks(tmp_path, folder)["test_leaks.exact_queries"] == 1
     leaks = [Leak(*row) for row in read(tmp_path / "splits/leaks.parquet", LEAKS).iter_rows()]
     answers = list(read(tmp_path / "splits/test/qrels.parquet", QRELS).select("query_id", "document_id").iter_rows())
     query_ids = read(tmp_path / "splits/test/queries.parquet", SPLIT_QUERIES)["query_id"].to_list()

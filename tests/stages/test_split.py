@@ -1,98 +1,18 @@
 """Stage split: whole clusters, assigned by a hash of their id, documents with them; a leak stops the pipeline."""
 
-import json
 from pathlib import Path
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from split_inputs import split_params
+from split_inputs import GIVEN, PARAMS, counted_leaks, prepared, queries, run_split
 
 from attune.errors import BadInput
-from attune.stage import call
-from attune.stages.split import assign, assign_documents, by_hash, position, split
-from attune.tables import (
-    CLUSTERED_QUERIES,
-    CORPUS,
-    DOCUMENT_IDS,
-    LEAKS,
-    NEGATIVES,
-    PARAPHRASES,
-    QRELS,
-    SPLIT_QUERIES,
-    read,
-    write,
-)
+from attune.stages.split import assign, assign_documents, by_hash, position
+from attune.tables import DOCUMENT_IDS, LEAKS, NEGATIVES, QRELS, SPLIT_QUERIES, read
 
-PARAMS = split_params(max_cluster_share=0.5)
-NEAR = {"query_shingle": 1, "document_shingle": 2, "similar_query": 0.8, "similar_document": 0.7}
-GIVEN = ["test"] * 10 + ["train"] * 20 + ["dev"] * 10
 SPLITS = ("train", "dev", "test")
-
-
-def queries(
-    cluster_ids: list[str], given_splits: list[str] | None = None, strata: list[str] | None = None
-) -> pl.DataFrame:
-    """Prepared queries q0, q1, ... of these clusters, without near-duplicates."""
-    n = len(cluster_ids)
-    return pl.DataFrame(
-        {
-            "query_id": [f"q{i}" for i in range(n)],
-            "text": [f"question number{i} of mine{i}" for i in range(n)],
-            "cluster_id": cluster_ids,
-            "query_cluster_id": [f"q{i}" for i in range(n)],
-            "near_group": [f"q{i}" for i in range(n)],
-            "given_split": given_splits or [""] * n,
-            "stratum": strata or [""] * n,
-        },
-        schema=CLUSTERED_QUERIES,
-    )
-
-
-def prepared(
-    folder: Path,
-    table: pl.DataFrame,
-    unlabelled: tuple[str, ...] = (),
-    judged: tuple[tuple[str, str], ...] = (),
-    refused: tuple[tuple[str, str], ...] = (),
-    paraphrases: tuple[tuple[str, str, list[str]], ...] = (),
-) -> Path:
-    """Writes data/prepared: for each query a relevant document d0, d1, ... in its cluster.
-
-    Args:
-        folder: where to write.
-        table: the queries.
-        unlabelled: clusters of further documents, which no query is judged on.
-        judged: further judgments (query, document).
-        refused: the user's own negatives (query, document).
-        paraphrases: (id, text, documents).
-    """
-    n = table.height
-    ids = [f"d{i}" for i in range(n + len(unlabelled))]
-    texts = [f"answer{i} is known{i} to all{i}" for i in range(len(ids))]
-    columns = {
-        "document_id": ids,
-        "title": [""] * len(ids),
-        "text": texts,
-        "duplicate_of": ids,
-        "cluster_id": [*table["cluster_id"], *unlabelled],
-    }
-    write(pl.DataFrame(columns, schema=CORPUS), folder / "corpus.parquet", CORPUS)
-    write(table, folder / "queries.parquet", CLUSTERED_QUERIES)
-    pairs = [*zip(table["query_id"], ids[:n], strict=True), *judged]
-    write(pl.DataFrame([(*pair, 1) for pair in pairs], QRELS, orient="row"), folder / "qrels.parquet", QRELS)
-    write(pl.DataFrame(refused, NEGATIVES, orient="row"), folder / "negatives.parquet", NEGATIVES)
-    write(pl.DataFrame(paraphrases, PARAPHRASES, orient="row"), folder / "paraphrases.parquet", PARAPHRASES)
-    return folder
-
-
-def run_split(folder: Path, source: Path, **changes: float) -> dict[str, int]:
-    """Runs the stage on data/prepared in `source`, leaves folder/splits, and returns the receipt."""
-    params = PARAMS.model_copy(update=changes)
-    call(split, params, folder / "split.json", prepared=source, **NEAR, out=folder / "splits")
-    receipt: dict[str, int] = json.loads((folder / "split.json").read_text())
-    return receipt
 
 
 @given(
@@ -252,7 +172,7 @@ def test_a_leak_stops_the_pipeline_and_a_higher_limit_reports_it(
     with pytest.raises(BadInput, match=f"1 exact_queries of {name}"):
         run_split(tmp_path, folder)
     assert not (tmp_path / "splits").exists()
-    assert leaks(tmp_path, folder) == {f"{name}_leaks.exact_queries": 1, f"{name}_leaks.near_queries": 1}
+    assert counted_leaks(tmp_path, folder) == {f"{name}_leaks.exact_queries": 1, f"{name}_leaks.near_queries": 1}
     named = [(name, kind, f"q{leaking}", f"q{known}", 1.0) for kind in ("exact_queries", "near_queries")]
     assert read(tmp_path / "splits" / "leaks.parquet", LEAKS).rows() == named
 
@@ -265,13 +185,7 @@ def test_a_document_that_test_shares_with_train_or_dev_is_a_leak(tmp_path: Path,
     with pytest.raises(BadInput, match="1 shared_documents of test"):
         run_split(tmp_path, folder)
     kinds = ("shared_documents", "exact_documents", "near_documents")
-    assert leaks(tmp_path, folder) == {f"test_leaks.{kind}": 1 for kind in kinds}
-
-
-def leaks(tmp_path: Path, folder: Path) -> dict[str, int]:
-    """The counts above zero of a split that may leak."""
-    receipt = run_split(tmp_path, folder, max_leak_share=0.5)
-    return {key: value for key, value in receipt.items() if "leaks" in key and value}
+    assert counted_leaks(tmp_path, folder) == {f"test_leaks.{kind}": 1 for kind in kinds}
 
 
 def test_an_empty_split_is_refused(tmp_path: Path) -> None:
