@@ -5,14 +5,13 @@ import json
 import os
 import random
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from command_lines import Finished, run_here
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
@@ -20,6 +19,7 @@ from ruamel.yaml import YAML
 from attune.cli.check import profile as profiling
 from attune.cli.check.advice import Settings, advice
 from attune.cli.check.source import guess_source, source_params, with_names, yaml_value
+from attune.cli.main import main
 from attune.errors import BadInput
 from attune.stage import load_params
 from attune.stages.collect import CollectParams
@@ -27,12 +27,11 @@ from attune.stages.collect import CollectParams
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def check(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def check(folder: Path, *arguments: str) -> Finished:
     """Runs the command in a folder with this project's parameters."""
     for name in ("params.yaml", "advanced.yaml"):
         shutil.copy(ROOT / name, folder)
-    command = [sys.executable, "-c", "from attune.cli.main import main; main()", "check", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return run_here(main, folder, "check", *arguments)
 
 
 def write_csv(path: Path, rows: Sequence[tuple[str, ...]]) -> Path:
