@@ -263,7 +263,7 @@ def test_test_queries_in_another_style_are_queries_like_these(case: Case) -> Non
         case.write_receipt(f"probe/{system}", known | task)
     summary, _ = case.report()
     assert "near_as_searched" in summary["near_domain"]
-    assert summary["verdict"].endswith(" Measured on queries like these only.")
+    assert summary["verdict"].endswith(" Measured on queries like these only, as given and as rewritten by rules.")
 
 
 def test_a_retention_that_no_share_meets_is_reported(case: Case) -> None:
