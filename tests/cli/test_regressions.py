@@ -7,8 +7,8 @@ import pytest
 
 from attune.cli.review.findings import Missing
 from attune.cli.review.regressions import (
-    METRICS,
     GATED_SYSTEMS,
+    METRICS,
     TESTED_ON,
     RevisionParams,
     is_looser,
