@@ -5,9 +5,12 @@ import os
 import shutil
 import string
 from collections.abc import Iterator
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # forbids network access; set before any import of a Hugging Face library
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -15,6 +18,10 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # two processes of two threads share two cores: threads that spin while waiting would slow all several times
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# property tests judge results, not the speed of a machine that does other work, too
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 # fixtures that take minutes; all tests that use one run in the same process
 SHARED = ("finished", "project")
@@ -104,10 +111,21 @@ def build_tiny_encoder(folder: Path, pooling: str = "mean", seed: int = 0) -> Pa
 
 @pytest.fixture(scope="module")
 def settled_heap() -> Iterator[None]:
-    """Excludes existing objects from garbage collection, which statsmodels' Holm correction runs at every call."""
+    """Excludes existing objects from garbage collection, which some libraries run at every call of theirs."""
     gc.freeze()
     yield
     gc.unfreeze()
+
+
+@pytest.fixture(scope="module")
+def yaml_is_parsed_once() -> Iterator[None]:
+    """Keeps what DVC has parsed: it parses parameter files for each stage that reads them, dozens of times per test."""
+    from dvc.utils.serialize import _yaml
+
+    with pytest.MonkeyPatch.context() as patch:
+        parsed = lru_cache(_yaml.parse_yaml)
+        patch.setattr(_yaml, "parse_yaml", lambda *args, **kwargs: deepcopy(parsed(*args, **kwargs)))
+        yield
 
 
 def export_tiny(model: Path, out: Path, tables: dict[str, Path], **changes: object) -> Path:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
-from test_near_domain import DOCUMENTS, N, read_task, run_stage
+from near_domain_inputs import DOCUMENTS, N, read_task, run_stage
 
 from attune.data.splitting.paraphrases import n_near
 from attune.stages.near_domain import AskedQueries, apart_from_own_texts
