@@ -3,9 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from copy import deepcopy
-from functools import lru_cache
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +11,12 @@ import branches
 import miniature
 import pytest
 from branches import attune, git, rewrite, shift
-from dvc.utils.serialize import _yaml
 
 from attune.cli.review.comment import MAX_CHARACTERS, comment
 from attune.cli.review.gate import judge_project
 from attune.errors import BadInput
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _files_are_parsed_once() -> Iterator[None]:
-    """DVC parses parameter files for each stage that reads them, dozens of times per test."""
-    with pytest.MonkeyPatch.context() as patch:
-        parsed = lru_cache(_yaml.parse_yaml)
-        patch.setattr(_yaml, "parse_yaml", lambda *args, **kwargs: deepcopy(parsed(*args, **kwargs)))
-        yield
+pytestmark = pytest.mark.usefixtures("yaml_is_parsed_once")
 
 
 @pytest.fixture(scope="session")
