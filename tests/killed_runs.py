@@ -2,24 +2,30 @@
 
 An audit hook counts events in a run's folder (files opened for writing, renamed, removed, copied) and training steps. A
 job gives the count at which the process kills itself, so every change of a file can be interrupted, reproducibly. One
-process loads the libraries once and forks each run. A request is a line {"folder", "jobs"}; its answer is a line with a
-result per job.
+process loads the libraries and warms up once, and forks each run. A request is a line {"folder", "jobs"}; its answer is
+a line with a result per job.
 """
 
+import gc
 import json
 import os
 import resource
 import signal
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback
 from transformers.trainer_callback import CallbackHandler
 
 sys.path.insert(0, str(Path(__file__).parent))
 from training import inputs_of, params, sha256, trained
+
+from attune.encoding.encoders import load_torch
+from attune.stages import train as stage
 
 WATCHED = ("open", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "shutil.copyfile", "os.mkdir", "step")
 
@@ -87,6 +93,19 @@ def run(folder: Path, changes: dict[str, Any], kill_at: int = 0, largest_file: i
     }
 
 
+def warm_up(base: Path) -> None:
+    """Fills caches by loading and saving an encoder, and by listing attune's loaded files: forks inherit them.
+
+    One thread, because a fork has none of its parent's. Frozen objects cost a fork's garbage collection no time.
+    """
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        load_torch(base).save_pretrained(folder)
+    stage.code_files()
+    gc.collect()
+    gc.freeze()
+
+
 def main() -> None:
     """Answers requests until the input ends."""
     trainer_init = CallbackHandler.__init__
@@ -97,8 +116,10 @@ def main() -> None:
     CallbackHandler.__init__ = with_steps
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # keeps prints of a run out of the answers
-    for line in sys.stdin:
+    for place, line in enumerate(sys.stdin):
         request = json.loads(line)
+        if place == 0:
+            warm_up(Path(request["folder"]) / "base")
         print(json.dumps([run(Path(request["folder"]), **job) for job in request["jobs"]]), file=answers, flush=True)
 
 
