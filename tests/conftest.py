@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 # forbids network access; set before any import of a Hugging Face library
@@ -23,8 +24,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
-# fixtures that take minutes; all tests that use one run in the same process
-SHARED = ("finished", "project")
+# Test files that take minutes. pytest-xdist gives whole files to its processes, in this order.
+LONGEST = ("test_miniature", "test_walkthrough", "test_resume")
 
 TINY_DIMENSION = 32
 TINY_MAX_LENGTH = 32
@@ -64,12 +65,9 @@ where which white who wide wind window winter with without woman wood word work 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Groups tests by file, or by slow fixture, for pytest-xdist, and runs those with a slow fixture first."""
-    for item in items:
-        shared = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
-        item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.stem))
-    # the longest tests first, so that no process is left running them alone at the end
-    items.sort(key=lambda item: not any(name in getattr(item, "fixturenames", ()) for name in SHARED))
+    """Puts the files that take longest first, so that no process is left running one alone at the end."""
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 def _vocabulary() -> dict[str, int]:
@@ -186,11 +184,16 @@ def onnx_copy(tiny_onnx: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs the miniature pipeline (two minutes) and returns its folder (read-only: shared by all tests)."""
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Runs the miniature pipeline (two minutes) and returns its folder: read-only, shared by all tests and processes."""
     import miniature
 
-    folder = tmp_path_factory.mktemp("miniature") / "one"
-    miniature.make(folder)
-    miniature.dvc(folder, "repro")
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "miniature"
+    done = folder.with_suffix(".done")
+    with FileLock(folder.with_suffix(".lock")):
+        if not done.exists():
+            miniature.make(folder)
+            miniature.dvc(folder, "repro")
+            done.touch()
     return folder

@@ -42,17 +42,22 @@ def copy_or_link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
+def copied(finished: Path, folder: Path) -> Path:
+    """Copies the pipeline but for DVC's locks, which another process of the suite may hold."""
+    ignore = shutil.ignore_patterns("tmp")
+    return Path(shutil.copytree(finished, folder, ignore=ignore, symlinks=True, copy_function=copy_or_link))
+
+
 @pytest.fixture
 def copy(finished: Path, tmp_path: Path) -> Path:
     """The finished pipeline, to be changed."""
-    return Path(shutil.copytree(finished, tmp_path / "copy", symlinks=True, copy_function=copy_or_link))
+    return copied(finished, tmp_path / "copy")
 
 
 @pytest.fixture(scope="module")
 def watched(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One copy for all edits that are undone: DVC hashes the outputs in each new place."""
-    folder = tmp_path_factory.mktemp("watched") / "copy"
-    return Path(shutil.copytree(finished, folder, symlinks=True, copy_function=copy_or_link))
+    return copied(finished, tmp_path_factory.mktemp("watched") / "copy")
 
 
 @pytest.fixture
