@@ -185,7 +185,7 @@ def onnx_copy(tiny_onnx: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """Runs the miniature pipeline (two minutes) and returns its folder: read-only, shared by all tests and processes."""
+    """Runs the miniature pipeline (two minutes) and returns its folder, read-only and shared by all processes."""
     import miniature
 
     base = tmp_path_factory.getbasetemp()
