@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from filelock import FileLock
@@ -107,6 +108,21 @@ def build_tiny_encoder(folder: Path, pooling: str = "mean", seed: int = 0) -> Pa
     return folder / "model"
 
 
+def build_tiny_reranker(folder: Path, n_outputs: int = 1) -> Path:
+    """Saves a cross-encoder with random weights and this number of outputs as a folder of transformers."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    with TemporaryDirectory() as scratch:
+        bert = build_tiny_encoder(Path(scratch)).parent / "bert"
+        shutil.copytree(bert, folder)
+        shape = BertConfig.from_pretrained(bert, num_labels=n_outputs, initializer_range=0.5)
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        BertForSequenceClassification(shape).eval().save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def settled_heap() -> Iterator[None]:
     """Excludes existing objects from garbage collection, which some libraries run at every call of theirs."""
@@ -184,7 +200,18 @@ def onnx_copy(tiny_onnx: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def warm_stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Runs the stages of pipelines in forks of a process that has imported the libraries (warm_python)."""
+    import miniature
+    import warm_python
+
+    with warm_python.warm(tmp_path_factory.mktemp("warm")) as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv(miniature.PYTHON_FOLDER, str(folder))
+        yield
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str, warm_stages: None) -> Path:
     """Runs the miniature pipeline (two minutes) and returns its folder, read-only and shared by all processes."""
     import miniature
 

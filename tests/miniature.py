@@ -52,6 +52,7 @@ def change(folder: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
             yaml.dump(content, stream)
 
 
+PYTHON_FOLDER = "ATTUNE_PYTHON_FOLDER"  # environment variable of tests
 MINIATURE = ROOT / "examples" / "miniature.yaml"
 
 
@@ -72,8 +73,9 @@ def make(folder: Path, changes: Mapping[str, Mapping[str, Any]] | None = None, r
 
 
 def dvc(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Runs dvc in a pipeline's folder, with this interpreter as `python`; returns the finished process."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    """Runs dvc in a pipeline's folder; `python` is this interpreter, or that in $PYTHON_FOLDER."""
+    python = os.environ.get(PYTHON_FOLDER, str(Path(sys.executable).parent))
+    path = os.pathsep.join([python, os.environ.get("PATH", "")])
     command = [sys.executable, "-m", "dvc", *arguments]
     done = subprocess.run(
         command, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False

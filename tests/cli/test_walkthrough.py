@@ -57,8 +57,9 @@ def changes() -> dict[str, dict[str, Any]]:
     return parameters
 
 
-def test_the_csv_becomes_a_tuned_model_and_a_report(project: Path) -> None:
+def test_the_csv_becomes_a_tuned_model_and_a_report(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps 2 and 3: only those lines are set, the pipeline runs, and the shipped model verifies."""
+    monkeypatch.delenv(miniature.PYTHON_FOLDER, raising=False)
     edits = changes()["collect"]
     yaml = YAML()
     params = yaml.load((project / "params.yaml").read_text())
