@@ -220,7 +220,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str, warm_stag
     done = folder.with_suffix(".done")
     with FileLock(folder.with_suffix(".lock")):
         if not done.exists():
-            miniature.make(folder)
+            miniature.make(folder, miniature.ONE_THREAD)
             miniature.dvc(folder, "repro")
             done.touch()
     return folder

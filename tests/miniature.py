@@ -53,6 +53,7 @@ def change(folder: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 PYTHON_FOLDER = "ATTUNE_PYTHON_FOLDER"  # environment variable of tests
+ONE_THREAD = {"machine": {"threads": 1}}  # the suite's two processes share two cores
 MINIATURE = ROOT / "examples" / "miniature.yaml"
 
 

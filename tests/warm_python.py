@@ -5,7 +5,7 @@ per pipeline. A fork inherits them. `warm` puts a program named `python` into a 
 commands of dvc.yaml run as always, except that this program asks the process for a fork. The fork has the command's
 arguments, folder, environment and standard streams, and imports attune anew, from the pipeline's own copy.
 
-`make smoke` and the walk-through start an interpreter per stage, as users do.
+`make smoke` starts an interpreter per stage, as users do.
 """
 
 import contextlib
