@@ -13,6 +13,7 @@ repro: .venv/ready  ## run the pipeline, from data to tuned ONNX model and repor
 	@echo "attune: running the pipeline (dvc repro); the first run takes 20 to 30 minutes on 2 cores, later ones run changed stages only"
 	@dvc repro
 	@echo "attune: done; open metrics/report.html in a browser, or read metrics/report.md"
+	@attune same || test $$? -eq 2  # 2: nothing to compare with, such as other parameters than at the last commit
 
 smoke: .venv/ready  ## run the pipeline on 300 documents, in scratch/smoke; under 2 minutes
 	@echo "attune: running the miniature pipeline in scratch/smoke, under 2 minutes"

@@ -1,4 +1,6 @@
-"""Writes the figures of metrics/, examples/ and bench/figures into the tables of README.md and docs/ (`make readme`).
+"""Writes figures and checks into the tables of README.md and docs/ (`make readme`).
+
+Figures are those of metrics/, examples/ and bench/figures; the paragraphs on checks are their docstrings.
 
 A table stands between the markers `<!-- NAME -->` and `<!-- /NAME -->` of its page; `TABLES` lists names and pages.
 """
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from attune.errors import BadInput
+from attune.evaluation.checks.catalogue import catalogue, paragraphs
 from attune.evaluation.report.markdown import number, p_value, score, signed
 from attune.stage import fail
 
@@ -42,7 +45,10 @@ def results(metrics: Path) -> str:
         ),
         ["tuned minus base", *(f"**{signed(paired[name]['delta'], 3)}**" for name in HEADLINE_MEASURES)],
         ["its interval", *(bounds[name] for name in HEADLINE_MEASURES)],
-        ["its p-value (Holm)", *(p_value(paired[name]["p_holm"]) for name in HEADLINE_MEASURES)],
+        [
+            f"its p-value (Holm, {report['n_comparisons']} comparisons)",
+            *(p_value(paired[name]["p_holm"], report["p_floor"]) for name in HEADLINE_MEASURES),
+        ],
     ]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     without = report["without_leaks"]["any"]
@@ -158,6 +164,7 @@ def _marked(name: str) -> str:
 
 # by table: its page, and the function that returns its text
 TABLES: dict[str, tuple[str, Callable[[], str | None]]] = {
+    "checks": ("docs/gate.md", lambda: paragraphs(catalogue())),
     "results": ("README.md", lambda: results(ROOT / "metrics")),
     "diff": ("docs/report.md", lambda: diff(ROOT)),
     "examples": ("docs/benchmarks.md", lambda: examples(ROOT / "examples")),

@@ -123,7 +123,7 @@ def build_tiny_reranker(folder: Path, n_outputs: int = 1) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def settled_heap() -> Iterator[None]:
     """Excludes existing objects from garbage collection, which some libraries run at every call of theirs."""
     gc.freeze()

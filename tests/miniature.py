@@ -27,6 +27,7 @@ COPIED = (
     "models/rerankers",
     "data/general",
     "data/tasks",
+    "metrics/judged.json",
 )
 
 
@@ -66,6 +67,7 @@ def make(folder: Path, changes: Mapping[str, Mapping[str, Any]] | None = None, r
             shutil.rmtree(folder / name, ignore_errors=True)
             shutil.copytree(ROOT / name, folder / name, ignore=ignore)
         else:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     (folder / ".dvc").mkdir(exist_ok=True)
     (folder / ".dvc" / "config").write_text("[core]\n    analytics = false\n    no_scm = true\n")

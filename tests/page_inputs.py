@@ -7,14 +7,19 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from attune.evaluation.checks.catalogue import by_code, findings
+from attune.evaluation.checks.facts import Facts
+from attune.evaluation.checks.limits import GateParams
 from attune.evaluation.page.contents import page
 from attune.evaluation.report.examples import Rankings, examples
 from attune.evaluation.report.results import SYSTEMS, Results
 from attune.evaluation.report.summary import Paired
 from attune.evaluation.scoring.measures import MEASURES, measure
+from attune.stage import load_params
 from attune.tables import CORPUS, QRELS, RUN, SPLIT_QUERIES, Columns, write
 from attune.tuning.curve import Point
 
+ROOT = Path(__file__).resolve().parents[1]
 STATISTICS = {"n_resamples": 10_000, "confidence": 0.95, "power": 0.8, "max_characters": 140}
 # ranks of the relevant document of each query among ten (0: not ranked); query i is answered by document i
 BASE = [1, 2, 2, 0, 0, 5, 3, 4]
@@ -26,6 +31,7 @@ PROVENANCE = {
     "files": [{"path": "models/exported/onnx/model.onnx", "n_bytes": 90_322_828, "sha256": "ab" * 32}],
     "parameters": {"report": {"confidence": 0.95}, "collect": {"prompt": NASTY}, "rounds": {}},
     "versions": {"numpy": "2.4.6"},
+    "cpu": "AMD AVX2",
 }
 
 
@@ -104,10 +110,12 @@ def summary(systems: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {
         "verdict": "No clear change: recall@10 went from 0.750 to 0.875.",
         "new_in_test": "new queries and new documents (split.by: cluster)",
+        "slice_counts": {"n_slices": 3, "n_tested": 2, "max_slice_loss": 0.05},
         "paired": dict.fromkeys(MEASURES, compared),
         "systems": systems,
         "paired_without_leaks": {},
-        "without_leaks": {"any": without_any},
+        "without_leaks": {"lexical": without_any | {"n_queries": 8}, "any": without_any},
+        "n_test_queries": 8,
         "ndcg@10_kept_share": {"onnx": 1.0, "onnx_int8": 0.985},
         "overfitting": gains | {"verdict": "Not overfitted. Dev was best at the end."},
     }
@@ -121,9 +129,11 @@ def comparison(task: str, measure: str, **figures: float) -> dict[str, Any]:
 
 
 def sliced(trait: str, bin: str, delta: float, low: float, high: float, p_holm: float) -> dict[str, Any]:
-    """Returns a row of slices.csv."""
+    """Returns a slice as the page shows it."""
     row = {"slice": trait, "bin": bin, "n": 5, "base": 0.5, "tuned": 0.5 + delta, "delta": delta}
-    return row | {"low": low, "high": high, "p_holm": p_holm}
+    outcome = "failed" if high < 0 and p_holm <= 0.05 else "passed" if low > -0.05 else "undecided"
+    detectable = 0.25 if outcome != "undecided" else None
+    return row | {"low": low, "high": high, "p_holm": p_holm, "outcome": outcome, "detectable": detectable}
 
 
 def make_results(folder: Path) -> Results:
@@ -152,7 +162,6 @@ def make_results(folder: Path) -> Results:
             sliced("query_length", "1 to 3", 0.3, 0.1, 0.5, 0.01),
             sliced("source", f"{NASTY[:28]} $a$", -0.1, -0.3, 0.1, 1.0),
         ],
-        n_small_slices=0,
         scores=Paired([f"q{i}" for i in range(8)], np.arange(8), base, tuned),
         rankings=rankings,
         curve=[Point(0, None, 0.5), Point(10, 0.9, 0.7), Point(20, 0.8, 0.6)],
@@ -163,6 +172,7 @@ def make_results(folder: Path) -> Results:
         negatives=[mined],
         **examples(rankings, corpus, 2, 0),
         closest={},
+        judged={},
     )
 
 
@@ -173,9 +183,16 @@ def changed(results: Results, part: str, name: str | None = None, **figures: obj
     return replace(results, **{part: content})
 
 
+def checks(results: Results) -> dict[str, Any]:
+    """Returns the checks of these results, as stage report writes them."""
+    known = {**results.receipts, "report": results.summary, "params": {}}
+    limits = load_params(GateParams, "gate", ROOT / "params.yaml")
+    return by_code(findings(Facts(known), limits, ["metrics"]))
+
+
 def make_page(results: Results, **statistics: float) -> str:
-    """Returns the page of these results."""
-    return page(results, PROVENANCE, **STATISTICS | statistics)
+    """Returns the page of these results, with their checks."""
+    return page(changed(results, "summary", checks=checks(results)), PROVENANCE, **STATISTICS | statistics)
 
 
 def write_plots(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""`attune check`: facts of a data set before any run, the split that the pipeline will make, and advice."""
+"""`attune check`: facts of a data set before any run, the split that the pipeline will make, and checks."""
 
 import csv
 import json
@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from attune.cli.check import profile as profiling
-from attune.cli.check.advice import Settings, advice
 from attune.cli.check.source import guess_source, source_params, with_names, yaml_value
 from attune.cli.main import main
 from attune.errors import BadInput
-from attune.stage import load_params
+from attune.evaluation.checks.catalogue import findings
+from attune.evaluation.checks.facts import Facts
+from attune.evaluation.checks.limits import GateParams
+from attune.stage import all_params, load_params
 from attune.stages.collect import CollectParams
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,6 +40,11 @@ def write_csv(path: Path, rows: Sequence[tuple[str, ...]]) -> Path:
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
     return path
+
+
+def notes(facts: dict[str, Any]) -> list[str]:
+    """Returns the sentences of the checks that did not pass."""
+    return [row["sentence"] for row in facts["checks"].values() if row["status"] in ("failed", "undecided")]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +81,7 @@ def test_the_split_is_the_one_that_the_pipeline_makes(facts: dict[str, Any]) -> 
     assert split["made_by"] == "attune"
     assert sum(split[f"n_{name}_queries"] for name in ("train", "dev", "test")) == 63
     assert not any(n for key, n in split.items() if key.startswith("test_leaks"))
-    assert [note for note in facts["notes"] if "test queries: only a large gain" in note]
+    assert [note for note in notes(facts) if "test queries: only a large gain" in note]
 
 
 def test_it_prints_a_table_and_the_lines_to_set_in_params(tmp_path: Path) -> None:
@@ -113,9 +120,9 @@ def test_a_leaking_split_and_texts_that_will_be_cut_are_named(tmp_path: Path) ->
     done = check(tmp_path, "own.csv", "--column", "split=split", "--json")
     facts = json.loads(done.stdout)
     assert facts["split"]["made_by"] == "you" and facts["split"]["test_leaks.exact_queries"] == 1
-    notes = "\n".join(facts["notes"])
-    assert "the given test split leaks (1 exact queries, 1 near queries)" in notes
-    assert "92% of the documents are longer than the encoder reads" in notes
+    told = "\n".join(notes(facts))
+    assert "the given test split leaks (1 exact queries, 1 near queries)" in told
+    assert "92% of the documents are longer than the encoder reads" in told
 
 
 def write_params(folder: Path, **split: object) -> None:
@@ -157,9 +164,9 @@ def test_data_that_clusters_cannot_split_is_named_and_all_else_printed(profiled:
     facts = profiled(many_to_many())
     assert facts["alike"]["largest_cluster_share"] == 1.0
     assert facts["split"]["n_train_queries"] == 120
-    assert facts["notes"][0].startswith("the split stage will stop: the largest cluster")
-    assert "set split.by: query" in facts["notes"][0]
-    assert not [note for note in facts["notes"] if "split is empty" in note]
+    assert notes(facts)[0].startswith("the split stage will stop: the largest cluster")
+    assert "set split.by: query" in notes(facts)[0]
+    assert not [note for note in notes(facts) if "split is empty" in note]
     # the pairs to train on are those of split.by: query, which leaves dev and test queries out
     assert facts["training"]["n_pairs"] < facts["data"]["n_judgments"] == 720
 
@@ -178,7 +185,7 @@ def test_by_query_splits_such_data_and_says_what_is_new(profiled: Any) -> None:
     assert [key for key in split if key.startswith("test_leaks.")] == [
         f"test_leaks.{kind}_queries" for kind in ("exact", "near", "crossed")
     ]
-    assert not [note for note in facts["notes"] if "will stop" in note]
+    assert not [note for note in notes(facts) if "will stop" in note]
 
 
 def test_a_graded_collection_cannot_be_split_by_clusters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,12 +198,12 @@ def test_a_graded_collection_cannot_be_split_by_clusters(tmp_path: Path, monkeyp
     for by in ("cluster", "query"):
         write_params(tmp_path, by=by)
         facts[by] = profiling.profile(source_params(folder, "", [])[0])
-    assert facts["cluster"]["notes"][0].startswith("the split stage will stop: the largest cluster")
-    assert "set split.by: query" in facts["cluster"]["notes"][0]
+    assert notes(facts["cluster"])[0].startswith("the split stage will stop: the largest cluster")
+    assert "set split.by: query" in notes(facts["cluster"])[0]
     split = facts["query"]["split"]
     assert 30 <= split["n_test_queries"] <= 60 and 12 <= split["n_dev_queries"] <= 34
     assert 0.5 < split["test_known_answers_share"] < 0.7
-    assert not [note for note in facts["query"]["notes"] if "will stop" in note]
+    assert not [note for note in notes(facts["query"]) if "will stop" in note]
 
 
 def test_empty_cells_that_were_written_as_text_are_named(profiled: Any) -> None:
@@ -208,7 +215,7 @@ def test_empty_cells_that_were_written_as_text_are_named(profiled: Any) -> None:
     assert facts["peculiar"]["n_pairs_of_placeholder_queries"] == 7
     assert facts["peculiar"]["placeholder_queries"] == "'nan' (6 answers), 'N/A' (1 answers)"
     assert facts["peculiar"]["placeholder_documents"] == "'-' (1 queries)"
-    (note,) = [note for note in facts["notes"] if "have queries that read like empty cells" in note]
+    (note,) = [note for note in notes(facts) if "have queries that read like empty cells" in note]
     assert note.startswith("7 of 32 pairs have queries that read like empty cells: 'nan' (6 answers)")
 
 
@@ -216,11 +223,11 @@ def test_labels_as_documents_leave_the_choice_to_the_user(profiled: Any) -> None
     """Few short documents with many queries each: both protocols are named, and the one that is set."""
     rows = [(text, f"label {i % 6}") for i, text in enumerate(sentences(120))]
     for by, which in (("cluster", "first"), ("query", "second")):
-        (note,) = [note for note in profiled(rows, by=by)["notes"] if "labels" in note]
+        (note,) = [note for note in notes(profiled(rows, by=by)) if "labels" in note]
         assert note.startswith("6 documents of 2 words answer 120 queries: they look like labels. split.by: cluster")
         assert note.endswith(f"params.yaml has the {which}")
     long = [(text, " ".join(sentences(3, i % 6))) for i, text in enumerate(sentences(120, 9))]
-    assert not [note for note in profiled(long)["notes"] if "labels" in note]
+    assert not [note for note in notes(profiled(long)) if "labels" in note]
 
 
 def test_pairs_in_both_directions_and_queries_that_are_documents_are_counted(profiled: Any) -> None:
@@ -231,9 +238,9 @@ def test_pairs_in_both_directions_and_queries_that_are_documents_are_counted(pro
     assert facts["peculiar"]["n_pairs_in_both_directions"] == 12
     # a[20..31] are queries and documents; so are a[0..11], whose documents are in capitals
     assert facts["peculiar"]["n_queries_that_are_other_documents"] == 24
-    notes = "\n".join(facts["notes"])
-    assert "12 pairs are given in both directions" in notes
-    assert "24 of 32 queries are also documents" in notes and "set split.leave_out_own_text: true" in notes
+    told = "\n".join(notes(facts))
+    assert "12 pairs are given in both directions" in told
+    assert "24 of 32 queries are also documents" in told and "set split.leave_out_own_text: true" in told
     assert not any(facts["split"][key] for key in facts["split"] if key.startswith("test_leaks"))
     chain = profiled([pair for i in range(12) for pair in ((a[i], a[12 + i]), (a[12 + i], a[24 + i]))])
     assert chain["peculiar"]["n_pairs_in_both_directions"] == 0
@@ -247,7 +254,7 @@ def test_uneven_negatives_name_the_key_that_decides(profiled: Any) -> None:
     facts = profiled(rows, "negatives=n0,n1,n2")
     assert facts["peculiar"]["n_queries_with_own_negatives"] == 1
     assert facts["peculiar"]["own_negatives_per_query_max"] == 3
-    (note,) = [note for note in facts["notes"] if "mine.n_negatives" in note]
+    (note,) = [note for note in notes(facts) if "mine.n_negatives" in note]
     assert note.startswith("1 of 20 queries bring negatives of their own, up to 3; a training row holds mine.n_neg")
 
 
@@ -290,18 +297,21 @@ def test_the_suggestion_names_the_parameter_and_what_remains(profiled: Any, monk
     facts = profiled(many_to_many(), by="query")
     n, rows = facts["training"]["suggested_max_pairs_per_query"], facts["training"]["n_rows_per_epoch_then"]
     assert 0 < n < 6 and rows <= 200
-    assert f"set train.max_pairs_per_query: {n} for {rows}; each epoch draws others" in "\n".join(facts["notes"])
+    assert f"set train.max_pairs_per_query: {n} for {rows}; each epoch draws others" in "\n".join(notes(facts))
 
 
 def test_a_near_domain_task_is_proposed_where_there_is_none(profiled: Any) -> None:
     """Not where the data has other forms of its documents, nor where section probe names a near-domain task."""
     facts = profiled([(f"how is topic{i} kept", f"by rule{i} of book{i}") for i in range(12)])
     proposed = "counts_as: near_domain (data/tasks/README.md)"
-    assert proposed in "\n".join(facts["notes"])
-    settings = Settings("cluster", False, 1, 0, True)
-    assert proposed not in "\n".join(advice(facts, "", settings))
-    with_forms = {**facts, "data": facts["data"] | {"n_other_forms": 3}}
-    assert proposed not in "\n".join(advice(with_forms, "", Settings("cluster", False, 1, 0, False)))
+    assert proposed in "\n".join(notes(facts))
+    params = all_params(ROOT / "params.yaml")
+    tasks = {"probe": {"tasks": {"ours": {"counts_as": "near_domain"}}}}
+    limits = load_params(GateParams, "gate", ROOT / "params.yaml")
+    for data, sections in (({"n_other_forms": 3}, params), ({}, params | tasks)):
+        known = facts | {"data": facts["data"] | data, "split": facts["split"] | {"unusable": ""}, "params": sections}
+        told = {each.check.code: str(each.status) for each in findings(Facts(known), limits, ["data"])}
+        assert told["ATT042"] == "passed"
 
 
 def test_bad_data_is_one_line_per_problem_and_no_facts(tmp_path: Path) -> None:

@@ -1,16 +1,14 @@
 """Headline of the comment: what was new in the test, and near-domain tasks, of this and of older revisions."""
 
-import json
 from typing import Any
 
 from attune.cli.review.comment import near_domain_table, protocol_of
-from attune.cli.review.findings import Figures
+from attune.evaluation.checks.facts import Facts
 
 
-def figures(**receipts: dict[str, Any]) -> Figures:
+def figures(**receipts: dict[str, Any]) -> Facts:
     """Returns the figures of a folder that holds these receipts."""
-    files = {f"{name}.json": json.dumps(receipt) for name, receipt in receipts.items()}
-    return Figures(files.get, "metrics")
+    return Facts(receipts)
 
 
 def test_the_comment_says_what_was_new_in_the_test() -> None:

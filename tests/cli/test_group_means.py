@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from attune.cli.review.regressions import have_same_groups, mean_difference
 from attune.errors import BadInput
+from attune.evaluation.checks.revision import have_same_groups, mean_difference
 from attune.evaluation.scoring.groups import COLUMNS, KEPT, group_means, group_of, read_groups
 
 
@@ -63,18 +63,21 @@ def test_clusters_stay_whole() -> None:
 def test_a_change_by_hand() -> None:
     """Groups of 1 and 3 queries that gain 0.4 and 0.0: the mean query gains 0.1; without one group 0.0 and 0.4.
 
-    The jackknife's error is sqrt(1/2 * (0.1^2 + 0.3^2)) = 0.2236; t at .975 with one degree of freedom is 12.706.
+    With a query added that wins and one that loses, the mean of six is .0667, and without one group it moves by .0667,
+    -.0667, .1867 and -.2133: the jackknife's error is sqrt(3/4 * .0892) = .2587; t at .975 with three degrees of
+    freedom is 3.1824. One changed group is flipped in every second draw: p = 1.
     """
     change = mean_difference(table([1, 3], [0.1, 0.5]), table([1, 3], [0.5, 0.5]), "ndcg@10", 0.95)
     assert change.delta == pytest.approx(0.1)
-    assert (change.low, change.high) == pytest.approx((0.1 - 2.8412, 0.1 + 2.8412), abs=1e-4)
+    assert (change.low, change.high) == pytest.approx((0.0667 - 0.8233, 0.0667 + 0.8233), abs=1e-4)
+    assert change.p == 1.0
 
 
 def test_with_one_query_in_each_group_it_is_the_paired_t_interval() -> None:
-    """The oracle is scipy's paired t-test."""
+    """The oracle is scipy's t-test of the differences and the two that are added, one that wins and one that loses."""
     old, new = np.random.default_rng(5).random((2, 40))
     change = mean_difference(table([1] * 40, old.tolist()), table([1] * 40, new.tolist()), "mrr@10", 0.9)
-    oracle = stats.ttest_rel(new, old).confidence_interval(0.9)
+    oracle = stats.ttest_1samp([*(new - old), 1, -1], 0).confidence_interval(0.9)
     assert (change.low, change.high) == pytest.approx((oracle.low, oracle.high))
 
 
@@ -115,11 +118,12 @@ def false_losses(group_ids: list[str], clusters: np.ndarray, n_groups: int = 100
 
 
 @pytest.mark.parametrize("n_queries", [30, 150, 1000])
-def test_with_clusters_of_four_the_gate_calls_one_null_change_in_forty_a_loss(n_queries: int) -> None:
+def test_with_clusters_of_four_at_most_one_null_change_in_forty_is_below_0(n_queries: int) -> None:
     """One side of a 95% interval, with half of the variance common to a cluster; hashed by query, it cries wolf."""
     clusters = np.arange(n_queries) // 4
-    assert 0.015 <= false_losses([f"c{cluster}" for cluster in clusters], clusters) <= 0.04
-    assert false_losses([f"q{i}" for i in range(n_queries)], clusters) > 0.06
+    assert false_losses([f"c{cluster}" for cluster in clusters], clusters) <= 0.03
+    if n_queries > 30:  # of so few the added pair alone keeps the interval wide
+        assert false_losses([f"q{i}" for i in range(n_queries)], clusters) > 0.05
 
 
 def test_tables_of_other_queries_are_not_paired() -> None:

@@ -2,23 +2,21 @@
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
-from attune.cli.review.findings import Missing
-from attune.cli.review.regressions import (
-    GATED_SYSTEMS,
-    METRICS,
-    TESTED_ON,
-    RevisionParams,
-    is_looser,
-    loosened,
-    regression_rule,
-    same_test_rule,
-)
+from attune.evaluation.checks.catalogue import Finding, catalogue, findings
+from attune.evaluation.checks.facts import Facts
+from attune.evaluation.checks.limits import GateParams
+from attune.evaluation.checks.loosened import is_looser
+from attune.evaluation.checks.revision import GATED_SYSTEMS, TESTED_ON
 from attune.evaluation.scoring.groups import COLUMNS, KEPT
+from attune.stage import load_params
 
-PARAMS = RevisionParams(confidence=0.95, max_loss=0, max_loss_unpaired=0.01, allow_other_test=False, retired=[])
+ROOT = Path(__file__).resolve().parents[2]
+PARAMS = load_params(GateParams, "gate", ROOT / "params.yaml")
+METRICS = "metrics"
 LOCK = "stages:\n  evaluate@tuned:\n    deps:\n" + "".join(f"    - path: {p}\n      md5: a\n" for p in TESTED_ON)
 # evaluate reads the folder of all splits, seeds the test split
 LOCK_OF_FOLDERS = LOCK.replace("data/splits/test", "data/splits") + (
@@ -36,6 +34,9 @@ class Files:
     def read(self, path: str) -> str | None:
         return self.files.get(path)
 
+    def paths(self, folder: str, suffix: str) -> list[str]:
+        return sorted(path for path in self.files if path.startswith(folder) and path.endswith(suffix))
+
 
 def scored(n: list[int] | None, score: float = 0.5) -> Files:
     """Files with the same score everywhere; `n`: queries by group, None where no groups were kept."""
@@ -48,19 +49,76 @@ def scored(n: list[int] | None, score: float = 0.5) -> Files:
     return Files(files)
 
 
-def regression(old: Files, here: Files, **changes: object) -> list[tuple[bool, str]]:
-    return list(regression_rule(PARAMS.model_copy(update=changes), old, here.read))  # type: ignore[arg-type]
+def judged(code: str, old: Files, here: Files, **limits: object) -> list[Finding]:
+    """Returns the findings of one check on these two sides."""
+    listed = [each for each in catalogue() if each.code == code]
+    facts = Facts({"dvc.lock": {}}, here.read, revision=old)
+    return findings(facts, PARAMS.model_copy(update=limits), ["metrics", "dvc.lock", "revision"], listed)
 
 
-def notes(old: Files, here: Files) -> list[tuple[bool, str]]:
-    return list(loosened(old, here.read))  # type: ignore[arg-type]
+def regression(old: Files, here: Files, **limits: object) -> list[tuple[str, str]]:
+    return [(str(each.status), each.sentence) for each in judged("ATT022", old, here, **limits)]
 
 
-def test_only_a_revision_without_groups_is_compared_within_a_tolerance() -> None:
-    """A loss of .009 is within gate.max_loss_unpaired."""
-    here = scored([2, 3], 0.491)
-    assert all(passes and "keeps no groups" in words for passes, words in regression(scored(None), here))
-    assert not any(passes for passes, _ in regression(scored([2, 3]), here))
+def notes(old: Files, here: Files) -> list[str]:
+    """Returns what is looser here, which never stops a merge."""
+    (found,) = judged("ATT024", old, here)
+    assert not found.is_blocking or "is not YAML" in found.sentence
+    return [] if found.status == "passed" else [found.sentence]
+
+
+def test_what_no_interval_tells_is_undecided() -> None:
+    """A revision without scores by group, and a group of two beside one of three queries, rule nothing out."""
+    here = scored([2, 3], 0.481)
+    assert regression(scored(None), here) == [
+        ("undecided", f"{system}: main keeps no scores by group, so that a change cannot be told from chance")
+        for system in GATED_SYSTEMS
+    ]
+    assert {status for status, _ in regression(scored([2, 3]), here)} == {"undecided"}
+
+
+def spread(by: float, n_groups: int = 100, n_lost: int = 100) -> tuple[Files, Files]:
+    """Two sides of 1,000 queries in groups of ten, of which some changed by this much."""
+    old, files = scored([10] * n_groups), {}
+    rows = [(g, 10, *[f"{0.5 + by * (g < n_lost) * (0.8 + 0.4 * (g % 2)):.6f}"] * 3) for g in range(n_groups)]
+    text = "\n".join([",".join(COLUMNS), *(",".join(map(str, row)) for row in rows)]) + "\n"
+    for system in GATED_SYSTEMS:
+        files[f"{METRICS}/plots/groups/{system}.csv"] = text
+    return old, Files(dict(old.files) | files)
+
+
+@pytest.mark.parametrize(
+    ("by", "n_lost", "margin", "statuses"),
+    [
+        (0.0, 100, 0.02, {"passed"}),
+        (-0.05, 100, 0.02, {"failed"}),
+        (-0.01, 100, 0.02, {"passed"}),  # certain, and within the margin
+        (-0.02, 100, 0.02, {"undecided"}),
+        (-0.1, 4, 0.0, {"undecided"}),  # four groups lost, none won: exact p = .125
+        (-0.1, 4, 0.02, {"passed"}),
+        (-0.05, 100, 0.06, {"passed"}),
+    ],
+)
+def test_a_loss_is_ruled_out_certain_or_neither(by: float, n_lost: int, margin: float, statuses: set[str]) -> None:
+    """By interval and exact test; an undecided line says how many queries would decide."""
+    outcomes = regression(*spread(by, n_lost=n_lost), margin=margin)
+    assert {status for status, _ in outcomes} == statuses
+    if by == -0.02:
+        assert all("test queries" in words for _, words in outcomes)
+
+
+def test_the_same_vectors_with_the_same_scores_pass_however_few() -> None:
+    """Five queries rule nothing out; but where dvc.lock records the same vectors, nothing changed."""
+    embeddings = "".join(
+        f"  evaluate@{system}:\n    deps:\n    - path: data/embeddings/{system}\n      md5: {{0}}\n"
+        + ("".join(f"    - path: {path}\n      md5: a\n" for path in TESTED_ON) if system == "tuned" else "")
+        for system in GATED_SYSTEMS
+    )
+    old = scored([2, 3])
+    sides = [Files(dict(old.files) | {"dvc.lock": "stages:\n" + embeddings.format(md5)}) for md5 in "ab"]
+    same = regression(sides[0], sides[0])
+    assert same == [("passed", f"{system} has the vectors and the scores of main") for system in GATED_SYSTEMS]
+    assert {status for status, _ in regression(*sides)} == {"undecided"}
 
 
 @pytest.mark.parametrize(
@@ -76,31 +134,33 @@ def test_only_a_revision_without_groups_is_compared_within_a_tolerance() -> None
     ],
 )
 def test_groups_that_differ_fail_and_say_why(before: list[int], now: list[int], words: str) -> None:
-    """One failure per system with the next step; gate.allow_other_test lets them pass."""
-    checks = regression(scored(before), scored(now))
-    assert [passes for passes, _ in checks] == [False] * len(GATED_SYSTEMS)
-    assert words in checks[0][1] and "gate.allow_other_test" in checks[0][1]
-    assert all(passes for passes, _ in regression(scored(before), scored(now), allow_other_test=True))
+    """One failure per system with the next step; a reason in gate.ignore lets them pass."""
+    outcomes = regression(scored(before), scored(now))
+    assert [status for status, _ in outcomes] == ["failed"] * len(GATED_SYSTEMS)
+    assert words in outcomes[0][1]
+    ignored = judged("ATT022", scored(before), scored(now), ignore={"ATT022": "other groups from now on"})
+    assert {str(each.status) for each in ignored} == {"ignored"}
 
 
 @pytest.mark.parametrize("lock", [LOCK, LOCK_OF_FOLDERS])
 def test_the_test_split_is_known_by_its_hash_in_either_stage(lock: str) -> None:
     """In evaluate@tuned, or in seeds where evaluate reads all splits as one folder; without either, it is missing."""
     here = Files({"dvc.lock": LOCK_OF_FOLDERS})
-    same = list(same_test_rule(PARAMS, Files({"dvc.lock": lock}), here.read))  # type: ignore[arg-type]
-    assert same == [(True, "the test split and the corpus are those of main")]
+    (same,) = judged("ATT021", Files({"dvc.lock": lock}), here)
+    assert (same.status, same.sentence) == ("passed", "the test split and the corpus are those of main")
     other = Files({"dvc.lock": lock.replace("test\n      md5: a", "test\n      md5: b")})
-    ((passes, words),) = same_test_rule(PARAMS, other, here.read)  # type: ignore[arg-type]
-    assert not passes and "not those of main: data/splits/test; " in words
-    with pytest.raises(
-        Missing, match=r"dvc.lock \(main\) has no hash of data/splits/test in stage evaluate@tuned or seeds"
-    ):
-        list(same_test_rule(PARAMS, Files({"dvc.lock": "stages: {}"}), here.read))  # type: ignore[arg-type]
+    (told,) = judged("ATT021", other, here)
+    assert told.is_blocking and "not those of main: data/splits/test; " in told.sentence
+    assert [each.status for each in judged("ATT022", other, here)] == ["not applicable"]
+    (lacking,) = judged("ATT021", Files({"dvc.lock": "stages: {}"}), here)
+    words = "dvc.lock (main) has no hash of data/splits/test in stage evaluate@tuned or seeds"
+    assert lacking.is_blocking and words in lacking.sentence
 
 
 PANEL = "merge: {min_retention: 0.98, min_near_domain: 1.0}\nreport: {confidence: 0.9}\n"
 ADVANCED = (
-    "gate: {min_delta: 0.01, max_leak_share: 0.0, allow_drift: false, confidence: 0.95, retired: [a]}\n"
+    "gate: {min_delta: 0.01, max_leak_share: 0.0, undecided: fail, ignore: {ATT009: why}, confidence: 0.95, "
+    "retired: [a]}\n"
     "drift: {max_cost: 0.05}\nprepare: {similar_query: 0.8, similar_document: 0.7}\n"
     "probe: {tasks: {ours: {counts_as: near_domain}, gone: {counts_as: general}}}\n"
 )
@@ -118,7 +178,8 @@ def replaced(files: Files, old: str, new: str) -> Files:
     [
         ("min_delta: 0.01", "min_delta: -0.5", "gate.min_delta 0.01 → -0.5"),
         ("max_leak_share: 0.0", "max_leak_share: 0.1", "gate.max_leak_share 0 → 0.1"),
-        ("allow_drift: false", "allow_drift: true", "gate.allow_drift false → true"),
+        ("undecided: fail", "undecided: warn", "gate.undecided fail → warn"),
+        ("ATT009: why", "ATT009: why, ATT011: so", "gate.ignore also lists ATT011"),
         ("confidence: 0.95", "confidence: 0.999", "gate.confidence 0.95 → 0.999"),
         ("retired: [a]", "retired: [a, b c, d]", "gate.retired also lists b c and d"),
         ("max_cost: 0.05", "max_cost: 0.06", "drift.max_cost 0.05 → 0.06"),
@@ -133,7 +194,7 @@ def replaced(files: Files, old: str, new: str) -> Files:
 def test_a_looser_limit_is_named_and_a_tighter_one_is_not(old: str, new: str, words: str) -> None:
     """A limit of section gate, or of another section on which a verdict rests, in either parameter file."""
     here = replaced(BEFORE, old, new)
-    assert notes(BEFORE, here) == [(True, f"looser here than at main: {words}; merge only if that is meant")]
+    assert notes(BEFORE, here) == [f"looser here than at main: {words}; merge only if that is meant"]
     assert not notes(here, BEFORE)
     assert not notes(BEFORE, BEFORE)
 
@@ -164,7 +225,7 @@ def test_limits_are_compared_with_a_revision_of_one_file(old: str, new: str, wor
     """A limit that has moved, or whose twin went, is compared with its value under the former name."""
     assert not notes(FORMER, BEFORE)
     there = replaced(FORMER, old, new)
-    assert notes(there, BEFORE) == [(True, f"looser here than at main: {words}; merge only if that is meant")]
+    assert notes(there, BEFORE) == [f"looser here than at main: {words}; merge only if that is meant"]
 
 
 def test_a_task_that_an_earlier_revision_counted_is_named_when_it_counts_no_longer() -> None:
@@ -172,14 +233,16 @@ def test_a_task_that_an_earlier_revision_counted_is_named_when_it_counts_no_long
     there = Files({"advanced.yaml": "probe: {tasks: {ours: {is_counted: true}, shown: {is_counted: false}}}"})
     here = Files({"advanced.yaml": "probe: {tasks: {ours: {counts_as: nothing}, shown: {counts_as: nothing}}}"})
     words = "looser here than at main: probe.tasks.ours.counts_as general → nothing; merge only if that is meant"
-    assert notes(there, here) == [(True, words)]
+    assert notes(there, here) == [words]
     assert not notes(there, replaced(here, "ours: {counts_as: nothing}", "ours: {counts_as: near_domain}"))
 
 
 def test_limits_that_the_revision_had_not_are_not_compared() -> None:
-    """Nor are values that are no numbers; a file that is not YAML is named."""
-    assert not notes(Files({}), BEFORE)
+    """Nor are values that are no numbers, but a check that is ignored is; a file that is not YAML is named."""
+    assert notes(Files({}), BEFORE) == [
+        "looser here than at main: gate.ignore also lists ATT009; merge only if that is meant"
+    ]
+    assert not notes(Files({}), replaced(BEFORE, "ATT009: why", ""))
     assert not is_looser("gate.max_loss", "0.1", 0.2)
     for path in ("params.yaml", "advanced.yaml"):
-        with pytest.raises(Missing, match=rf"{path} \(main\) is not YAML"):
-            notes(Files({path: "{"}), BEFORE)
+        assert f"{path} (main) is not YAML" in notes(Files({path: "{"}), BEFORE)[0]

@@ -3,17 +3,9 @@
 import numpy as np
 import pytest
 
-from attune.evaluation.statistics.chance import (
-    clusters_needed,
-    is_significant,
-    significant_losses,
-    smallest_p,
-    too_few_resamples,
-)
+from attune.evaluation.statistics.chance import is_significant, smallest_p, too_few_resamples
 from attune.evaluation.statistics.holm import holm
 from attune.evaluation.statistics.significance import Resampling, compare
-
-pytestmark = pytest.mark.usefixtures("settled_heap")
 
 
 @pytest.mark.parametrize("n_resamples", [100, 1000])
@@ -43,27 +35,7 @@ def test_too_few_resamples_are_warned_of_with_the_number_needed(
         assert too_few_resamples(needed, n_slices, 0.95) == ""
 
 
-@pytest.mark.parametrize(("confidence", "n"), [(0.95, 6), (0.9, 5), (0.99, 8)])
-def test_one_cluster_less_cannot_be_significant(confidence: float, n: int) -> None:
-    """All clusters gain: the p-value is significant with so many clusters, and not with one less."""
-    assert clusters_needed(confidence) == n
-    resampling = Resampling(1000, confidence, 0)
-    p_values = [
-        compare({"m": np.zeros(2 * size)}, {"m": np.ones(2 * size)}, np.arange(2 * size) // 2, resampling)["m"].p_value
-        for size in (n, n - 1)
-    ]
-    assert [is_significant(p, confidence) for p in p_values] == [True, False]
-
-
-def test_rows_without_a_p_value_are_not_called_worse() -> None:
-    """A slice needs a significant p-value to count as worse; the largest loss comes first."""
-    rows = [{"delta": -0.1, "p_holm": None}, {"delta": -0.1, "p_holm": 0.01}, {"delta": -0.2, "p_holm": 0.02}]
-    assert significant_losses(rows, 0.95) == [rows[2], rows[1]]
-
-
 def test_a_p_value_at_the_level_is_significant() -> None:
     """As in Holm's procedure: at most the level; above it, by however little, it is not."""
     assert is_significant(0.05, 0.95) and is_significant(0.1, 0.9)
     assert not is_significant(0.0501, 0.95)
-    rows = [{"delta": -0.1, "p_holm": 0.05}, {"delta": -0.1, "p_holm": 0.051}]
-    assert significant_losses(rows, 0.95) == rows[:1]

@@ -17,8 +17,6 @@ from attune.evaluation.statistics.power import Sensitivity
 from attune.evaluation.statistics.significance import Resampling, compare
 from attune.tables import COMPARISONS, read_csv, records_table, write_csv
 
-pytestmark = pytest.mark.usefixtures("settled_heap")
-
 RESAMPLING = Resampling(n_resamples=10_000, confidence=0.95, seed=0)
 
 
@@ -77,7 +75,8 @@ def test_a_row_holds_its_comparison_and_all_rows_are_corrected_together() -> Non
     assert (first.n, first.base, first.tuned) == (40, pytest.approx(base["a"].mean()), pytest.approx(tuned["a"].mean()))
     assert (first.delta, first.low, first.high, first.p) == (alone.delta, alone.ci_low, alone.ci_high, alone.p_value)
     assert (first.wins, first.ties, first.losses) == (alone.wins, alone.ties, alone.losses)
-    assert first.smallest_detectable == Sensitivity.of(tuned["a"] - base["a"], clusters, 0.95, 0.8).smallest_detectable
+    family = Sensitivity.of(tuned["a"] - base["a"], clusters, 0.95, 0.8, n_comparisons=4)
+    assert first.smallest_detectable == family.smallest_detectable
     assert [row.p_holm for row in rows] == holm([row.p for row in rows])
     assert rows[2].delta == pytest.approx(-first.delta)
     other = compare(tuned, base, np.arange(40), RESAMPLING)["a"]

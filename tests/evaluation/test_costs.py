@@ -44,9 +44,7 @@ def test_the_jackknife_of_a_mean_is_its_standard_error() -> None:
     cost = cost_of(paired(np.ones(60), tuned))
     error = tuned.std(ddof=1) / np.sqrt(60)
     assert (cost.high - cost.low) / 2 == pytest.approx(2.00099 * error, rel=1e-4)
-    assert cost.detectable == pytest.approx(
-        Sensitivity.of(tuned - 1, np.arange(60), 0.95, 0.8).smallest_detectable, rel=0.01
-    )
+    assert cost.detectable == pytest.approx(Sensitivity(60, 60, error, 0.95, 0.8).smallest_detectable, rel=0.01)
 
 
 @pytest.mark.parametrize("measure", ["ndcg@10", "spearman"])

@@ -32,7 +32,11 @@ MOVED = {
     "domain.stale_overlap@10": 0.5,
     "stale_dev_ndcg@10": 0.7,
     "dev_ndcg@10": 0.8,
+    "n_domain_texts": 2000,
+    "n_general_texts": 1932,
 }
+FEW = {"general.neighbour_overlap@10": None, "n_general_texts": 40}
+FEW_DOCUMENTS = {"domain.neighbour_overlap@10": None, "domain.stale_overlap@10": None, "n_domain_texts": 60}
 STILL = dict.fromkeys(MOVED, 1.0) | {"stale_dev_ndcg@10": 0.5, "dev_ndcg@10": 0.5}
 
 
@@ -127,8 +131,9 @@ def test_either_of_two_signs_asks_for_a_new_index() -> None:
 def test_the_words_of_a_healthy_run() -> None:
     """All five sentences, with every figure in them."""
     assert words(cost(0.0123, 0.02), cost(0, 0.01, "find.ndcg@10"), near(-0.02, 0.03)) == (
-        "Not drifted. The space moved: of the 10 nearest neighbours 42% are the same among the domain's documents and "
-        "70% among general texts. Re-index: vectors of the base cannot be mixed with the tuned encoder's (a document's "
+        "Not drifted. The space moved: of the 10 nearest neighbours, chance subtracted, 42% are the same among the "
+        "domain's documents and 70% are the same among general texts. "
+        "Re-index: vectors of the base cannot be mixed with the tuned encoder's (a document's "
         "old and new vectors have a mean cosine of 0.61, tuned vectors find 50% of their neighbours among the base's, "
         "and dev nDCG@10 over the base's vectors is 0.700 instead of 0.800). General tasks: no loss above 3.2% found; "
         "the largest is 1.2% (grade.spearman, 95% interval -0.8% to 3.2%), within the 5.0% allowed. "
@@ -218,6 +223,36 @@ def test_the_words_where_nothing_moved() -> None:
         "Not drifted. The space did not move. No re-index needed: vectors of base and tuned can be mixed"
     )
     assert "General tasks: no loss above 0.6% found." in still and "nothing was lost" not in still
+
+
+def test_too_few_general_texts_are_never_called_not_drifted() -> None:
+    """Undecided, with the number that is needed; a loss on a task is drift all the same."""
+    few = MOVED | FEW
+    assert not is_drifted(few, SMALL, PARAMS) and not is_decided(few, SMALL, PARAMS)
+    told = words(cost(0.01, 0.02), figures=few)
+    assert told.startswith(
+        "Undecided whether it drifted. The space moved: of the 10 nearest neighbours, chance subtracted, 42% are the "
+        "same among the domain's documents; general texts are too few to compare neighbours (40, 100 needed)."
+    )
+    assert "; general texts are too few to tell whether they keep 30% of their neighbours." in told
+    assert is_drifted(few, losses(cost(0.3, 0.1)), PARAMS) and is_decided(few, losses(cost(0.3, 0.1)), PARAMS)
+
+
+def test_few_texts_that_did_not_move_are_not_drifted() -> None:
+    """Equal vectors keep their neighbours, however few they are: the invariant of train.epochs: 0."""
+    still = STILL | FEW | FEW_DOCUMENTS
+    assert is_decided(still, SMALL, PARAMS) and not is_reindex_needed(still, PARAMS)
+    told = words(cost(0.01, 0.02), figures=still)
+    assert told.startswith("Not drifted. The space did not move. No re-index needed")
+    assert "domain's documents are too few to compare neighbours (60, 100 needed)" in told
+
+
+def test_too_few_documents_that_moved_are_indexed_again() -> None:
+    """Their cosines alone do not tell whether a search finds the same; the sentence says why."""
+    nearly = STILL | FEW_DOCUMENTS | {"domain.same_cosine": 0.99}
+    assert is_reindex_needed(nearly, PARAMS) and not is_reindex_needed(nearly | {"domain.same_cosine": 1.0}, PARAMS)
+    told = words(cost(0.01, 0.02), figures=nearly)
+    assert "(a document's old and new vectors have a mean cosine of 0.99, the domain's documents are too few" in told
 
 
 @pytest.mark.parametrize("name", ["max_cost", "min_neighbour_overlap"])

@@ -1,5 +1,9 @@
-"""The measures equal hand-computed values and two independent libraries, on any judgments and rankings."""
+"""The measures equal hand-computed values and two independent libraries, on any judgments and rankings.
 
+Where documents tie they equal the mean over all orders, by brute force, and no document's id matters.
+"""
+
+from itertools import permutations, product
 from math import log2
 from typing import Any
 
@@ -14,8 +18,9 @@ from numpy.typing import NDArray
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 from sentence_transformers.util import dot_score
 
-from attune.evaluation.scoring.measures import MEASURES, RECALL_AT, measure
+from attune.evaluation.scoring.measures import MEASURES, RECALL_AT, depends_on_ties, measure
 from attune.retrieval.exact import top_k
+from attune.retrieval.ties import MAX_TIED, exact_search, through_ties
 
 ORACLE = {f"recall@{k}": R @ k for k in RECALL_AT} | {"mrr@10": RR @ 10, "ndcg@10": nDCG @ 10, "map@100": AP @ 100}
 
@@ -168,3 +173,144 @@ def test_search_and_measures_agree_with_sentence_transformers() -> None:
     assert values["ndcg@10"] == pytest.approx(expected["ndcg@k"][10], abs=1e-9)
     assert values["map@100"] == pytest.approx(expected["map@k"][100], abs=1e-9)
     assert 0 < values["ndcg@10"] < values["recall@100"] < 1
+
+
+def test_without_ties_scores_change_no_bit() -> None:
+    """Whether scores are given or not: the same numbers, of full, partial and empty rankings."""
+    rng = np.random.default_rng(0)
+    for depth in (0, 1, 12, 130):
+        ranked = np.array([rng.permutation(depth + 3)[:depth] for _ in range(40)], dtype=np.int64).reshape(40, depth)
+        ranked[np.arange(depth) >= rng.integers(0, depth + 1, size=(40, 1))] = -1
+        scores = np.where(ranked >= 0, 1 - np.arange(depth) / 1000, 0).astype(np.float32)
+        pairs = [(query, document) for query in range(40) for document in rng.permutation(depth + 3)[:9]]
+        judgments = np.array([(*pair, rng.integers(-1, 4)) for pair in pairs])
+        with_scores, without = measure(ranked, judgments, scores), measure(ranked, judgments)
+        assert all(np.array_equal(with_scores[name], without[name]) for name in MEASURES)
+        assert not depends_on_ties(ranked, judgments, scores).any()
+
+
+@st.composite
+def tied_rankings(draw: st.DrawFn) -> tuple[list[list[int]], NDArray[np.int64]]:
+    """Ties of up to 4 documents, best first, at most 9 documents in all, and graded judgments, some never ranked.
+
+    Some begin after 6 or 97 documents that do not tie, so that the cut-offs 10 and 100 fall into ties.
+    """
+    sizes = draw(st.lists(st.integers(1, 4), min_size=1, max_size=5).filter(lambda sizes: sum(sizes) <= 9))
+    sizes = [1] * draw(st.sampled_from([0, 6, 97])) + sizes
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    ids = rng.permutation(sum(sizes)).tolist()
+    ties = [[ids.pop() for _ in range(size)] for size in sizes]
+    chance = rng.random()
+    grades = [(document, int(rng.integers(-1, 4))) for document in range(sum(sizes) + 2) if rng.random() < chance]
+    return ties, np.array([(0, *pair) for pair in [*grades, (sum(sizes) + 3, 1)]])
+
+
+def as_run(ties: list[list[int]]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The ranking and the scores of one query's ties."""
+    scores = [1 - number / 200 for number, tie in enumerate(ties) for _ in tie]
+    return np.array([[row for tie in ties for row in tie]]), np.array([scores], dtype=np.float32)
+
+
+@settings(max_examples=60, deadline=None)
+@given(tied_rankings())
+def test_measures_of_ties_are_the_mean_over_all_orders(problem: tuple[list[list[int]], NDArray[np.int64]]) -> None:
+    """Each order of each tie is ranked and scored by itself; the query depends on ties if any two differ."""
+    ties, judgments = problem
+    orders = [[row for tie in order for row in tie] for order in product(*(permutations(tie) for tie in ties))]
+    each = measure(
+        np.array(orders),
+        np.column_stack(
+            [np.repeat(np.arange(len(orders)), len(judgments)), np.tile(judgments[:, 1:], (len(orders), 1))]
+        ),
+    )
+    ranked, scores = as_run(ties)
+    values = measure(ranked, judgments, scores)
+    for name in MEASURES:
+        assert values[name][0] == pytest.approx(each[name].mean(), abs=1e-12)
+        assert 0 <= values[name][0] <= 1
+    differs = any(np.ptp(column) > 1e-12 for column in each.values())
+    assert depends_on_ties(ranked, judgments, scores)[0] or not differs
+
+
+@settings(max_examples=60, deadline=None)
+@given(tied_rankings(), st.integers(0, 2**32 - 1))
+def test_other_ids_change_no_measure(problem: tuple[list[list[int]], NDArray[np.int64]], seed: int) -> None:
+    """Documents renamed and their ties sorted by the new names: the same bytes."""
+    ties, judgments = problem
+    name = np.random.default_rng(seed).permutation(judgments[:, 1].max() + 1)
+    renamed = [sorted(name[tie].tolist()) for tie in ties]
+    moved = judgments.copy()
+    moved[:, 1] = name[judgments[:, 1]]
+    (before, scores), (after, _) = as_run(ties), as_run(renamed)
+    values, again = measure(before, judgments, scores), measure(after, moved, scores)
+    assert all(np.array_equal(values[key], again[key]) for key in MEASURES)
+
+
+def test_four_equal_vectors_with_one_answer_score_the_same_whatever_its_name() -> None:
+    """Planted: 25 queries, 4 equal documents each, of which one is judged: the first, or the last, by its name.
+
+    By corpus row nDCG@10 is 1.000 or .431; by expectation it is .640 for both, and all 25 queries are counted.
+    """
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(25, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    documents = np.repeat(vectors, 4, axis=0)
+    scores, rows = through_ties(exact_search(vectors, documents, 1), 25, 10)
+    by_name = {}
+    for place, by_row in ((0, 1), (3, 1 / log2(5))):
+        judgments = np.array([(query, 4 * query + place, 1) for query in range(25)])
+        assert measure(rows, judgments)["ndcg@10"].mean() == pytest.approx(by_row)
+        by_name[place] = {name: column.tolist() for name, column in measure(rows, judgments, scores).items()}
+        assert depends_on_ties(rows, judgments, scores).all()
+    assert by_name[0] == by_name[3]
+    assert by_name[0]["ndcg@10"] == pytest.approx([(1 + 1 / log2(3) + 1 / 2 + 1 / log2(5)) / 4] * 25)
+    assert by_name[0]["recall@1"] == [0.25] * 25 and by_name[0]["recall@5"] == [1] * 25
+    assert by_name[0]["mrr@10"] == by_name[0]["map@100"] == pytest.approx([(1 + 1 / 2 + 1 / 3 + 1 / 4) / 4] * 25)
+
+
+def test_equal_documents_of_equal_relevance_depend_on_nothing() -> None:
+    """A tie of two answers, and one of documents that nobody judged, are no ties that matter."""
+    ranked, scores = as_run([[4, 5], [1, 2], [3]])
+    judgments = np.array([(0, 4, 2), (0, 5, 2)])
+    assert not depends_on_ties(ranked, judgments, scores)[0]
+    assert measure(ranked, judgments, scores)["ndcg@10"][0] == 1
+    assert depends_on_ties(ranked, np.array([(0, 4, 2), (0, 5, 1)]), scores)[0]
+    late, late_scores = as_run([[row] for row in range(3, 103)] + [[0, 1]])
+    assert not depends_on_ties(late, np.array([(0, 0, 1)]), late_scores)[0]
+    assert not depends_on_ties(ranked[:, :0], judgments, scores[:, :0])[0]
+
+
+def test_a_tie_beyond_the_depth_is_followed_to_its_end() -> None:
+    """Planted: 300 equal documents, the last one judged. Searched to rank 10 it is found in one of 30 orders."""
+    documents = np.vstack([np.tile(np.float32([0.6, 0.8]), (300, 1)), np.float32([[1, 0], [0, 1]])])
+    queries = np.float32([[1, 0], [0.6, 0.8]])
+    scores, rows = through_ties(exact_search(queries, documents, 1), 2, 10)
+    assert (rows >= 0).sum(axis=1).tolist() == [301, 300] and rows.shape == scores.shape
+    assert sorted(rows[1, :300].tolist()) == list(range(300)) and (scores[1, :300] == scores[1, 0]).all()
+    expected = top_k(queries, documents, 10, 1)
+    assert np.array_equal(scores[:, :10], expected[0]) and np.array_equal(rows[:, :10], expected[1])
+    values = measure(rows, np.array([(1, 299, 1)]), scores)
+    assert values["recall@10"][1] == pytest.approx(10 / 300)
+    assert measure(expected[1], np.array([(1, 299, 1)]))["recall@10"][1] == 0
+
+
+def test_without_a_tie_at_the_depth_nothing_is_searched_again() -> None:
+    """One search, one more rank, the ranking as it was; also where the corpus ends, or ranks hold nothing."""
+    calls = []
+
+    def search(queries: NDArray[np.int64], depth: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        calls.append((queries.tolist(), depth))
+        rows = np.array([[5, 6, 7, -1], [1, 2, -1, -1]])[queries, :depth]
+        return np.where(rows >= 0, np.array([0.9, 0.8, 0.7, 0])[:depth], 0).astype(np.float32), rows
+
+    for depth in (2, 3, 4):
+        scores, rows = through_ties(search, 2, depth)
+        assert calls.pop() == ([0, 1], depth + 1) and not calls
+        assert rows.shape == scores.shape == (2, depth)
+
+
+def test_a_tie_is_followed_to_a_limit() -> None:
+    """No further than MAX_TIED documents beyond the depth, whatever the corpus."""
+    documents = np.tile(np.float32([1, 0]), (MAX_TIED + 50, 1))
+    scores, rows = through_ties(exact_search(documents[:1], documents, 1), 1, 10)
+    assert rows.shape == scores.shape == (1, 10 + MAX_TIED)

@@ -33,7 +33,7 @@ STAGES = (
 )
 EXACT = ("base", "embed", "train", "merge", "export", "probe")  # a needless re-run would cost minutes
 PER_ROUND = ("mine", "train")
-NOT_A_STAGE = {"machine", "encoders", "rounds", "gate", "demo"}  # sections that no stage is named after
+NOT_A_STAGE = {"machine", "encoders", "rounds", "gate", "judge", "demo"}  # sections that no stage is named after
 NO_SECTION = {"seeds"}  # stages without parameters of their own
 
 
@@ -168,10 +168,10 @@ def test_no_key_stands_in_both_parameter_files() -> None:
 
 
 def test_report_tracks_every_section_that_it_shows() -> None:
-    """The page shows all parameters but the gate's and the demo's."""
+    """The page shows all parameters but those of commands."""
     files = {file: YAML(typ="safe").load((ROOT / file).read_text()) for file in ("params.yaml", "advanced.yaml")}
     shown = {(file, section) for file, sections in files.items() for section in sections}
-    assert tracked("report") == {(file, section) for file, section in shown if section not in ("gate", "demo")}
+    assert tracked("report") == {(file, section) for file, section in shown if section not in ("judge", "demo")}
 
 
 def test_every_stage_leaves_a_receipt() -> None:

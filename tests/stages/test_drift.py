@@ -18,10 +18,10 @@ from attune.stage import call
 from attune.stages.drift import drift
 from attune.tables import CORPUS, OWN_TEXTS, PROBE_ITEMS, QRELS, SPLIT_QUERIES, write
 
-N_DOCUMENTS, N_QUERIES, N_TEXTS, DIM = 60, 9, 40, 12
+N_DOCUMENTS, N_QUERIES, N_TEXTS, DIM = 150, 9, 120, 12
 VALUES = {"max_cost": 0.05, "min_neighbour_overlap": 0.3, "min_same_cosine": 0.98, "min_stale_overlap": 0.9}
 MACHINE = {"threads": 1, "precision": "fp32", "batch_tokens": 512}
-PARAMS = DriftParams.model_validate(VALUES | {"n_sample": 50, "machine": MACHINE})
+PARAMS = DriftParams.model_validate(VALUES | {"n_sample": 120, "machine": MACHINE})
 COUNTS_AS = {"find.counts_as": "general", "near_us.counts_as": "near_domain"}
 PROBED = {"n_general_texts": N_TEXTS, "n_general_pairs": 2} | COUNTS_AS
 VALUES_OF = {"find": np.linspace(0.6, 1, 200), "near_us": np.linspace(0.3, 0.9, 50)}  # by base, nDCG@10 of each query
@@ -51,7 +51,7 @@ def write_items(case: Path, system: str, **factors: float) -> None:
 def case(tmp_path: Path) -> Path:
     """Base and tuned as the same encoder, over a corpus, dev queries with an answer each, and general texts."""
     random = np.random.default_rng(0)
-    ids = [f"d{i:02}" for i in range(N_DOCUMENTS)]
+    ids = [f"d{i:03}" for i in range(N_DOCUMENTS)]
     write(filled({"document_id": ids}, CORPUS), tmp_path / "prepared/corpus.parquet", CORPUS)
     queries = [f"q{i}" for i in random.permutation(N_QUERIES)]
     write(filled({"query_id": queries}, SPLIT_QUERIES), tmp_path / "dev/queries.parquet", SPLIT_QUERIES)
@@ -110,6 +110,30 @@ def test_a_moved_domain_needs_a_new_index_and_is_no_drift(case: Path) -> None:
     receipt = run(case)
     assert (receipt["is_drifted"], receipt["is_reindex_needed"]) == (False, True)
     assert receipt["general.neighbour_overlap@10"] == 1 > receipt["domain.neighbour_overlap@10"]
+
+
+def test_too_few_general_texts_leave_it_undecided(case: Path) -> None:
+    """Planted: 120 general texts, half of them copies. Null and undecided, but where nothing moved at all."""
+    random = np.random.default_rng(2)
+    unrelated = [unit(random.normal(size=(N_TEXTS // 2, DIM))) for _ in range(2)]
+    for system, texts in zip(("base", "tuned"), unrelated, strict=True):
+        np.save(case / f"probe/{system}/general.npy", np.repeat(texts, 2, axis=0))
+    receipt = run(case)
+    assert receipt["n_general_texts"] == 60
+    assert [receipt[f"general.{name}"] for name in ("cka", "neighbour_overlap@10", "stale_overlap@10")] == [None] * 3
+    assert (receipt["is_drifted"], receipt["is_decided"]) == (False, False)
+    assert "general texts are too few to compare neighbours (60, 100 needed)" in receipt["verdict"]
+    shutil.copy(case / "probe/base/general.npy", case / "probe/tuned/general.npy")
+    receipt = run(case)
+    assert (receipt["general.cka"], receipt["is_drifted"], receipt["is_decided"]) == (None, False, True)
+
+
+def test_unrelated_general_spaces_are_drift(case: Path) -> None:
+    """Planted: 120 texts in two spaces that have nothing in common: 8% of neighbours shared, beyond chance none."""
+    np.save(case / "probe/tuned/general.npy", unit(np.random.default_rng(2).normal(size=(N_TEXTS, DIM))))
+    receipt = run(case)
+    assert abs(receipt["general.neighbour_overlap@10"]) < 0.05 and abs(receipt["general.cka"]) < 0.05
+    assert receipt["is_drifted"] and receipt["n_general_texts"] == N_TEXTS
 
 
 def test_lost_general_neighbours_and_lost_scores_are_drift(case: Path) -> None:
@@ -215,13 +239,13 @@ def test_a_document_with_the_querys_own_text_is_left_out(case: Path) -> None:
     """Where it is the nearest and nobody judged it, dev nDCG@10 without it is higher."""
     queries = pl.read_parquet(case / "dev/queries.parquet")["query_id"].to_list()
     judged = pl.read_parquet(case / "dev/qrels.parquet")["document_id"].to_list()
-    own = [row for row in range(N_DOCUMENTS) if f"d{row:02}" not in judged][:N_QUERIES]
+    own = [row for row in range(N_DOCUMENTS) if f"d{row:03}" not in judged][:N_QUERIES]
     for system in ("base", "tuned"):
         documents = np.load(case / f"embeddings/{system}/corpus.npy")
         documents[own] = np.load(case / f"embeddings/{system}/dev.npy")
         np.save(case / f"embeddings/{system}/corpus.npy", documents)
     before = run(case)["dev_ndcg@10"]
-    pairs = pl.DataFrame({"query_id": queries, "document_id": [f"d{row:02}" for row in own]})
+    pairs = pl.DataFrame({"query_id": queries, "document_id": [f"d{row:03}" for row in own]})
     write(pairs, case / "dev/own_texts.parquet", OWN_TEXTS)
     assert run(case)["dev_ndcg@10"] > before + 0.1
 
@@ -240,10 +264,10 @@ def test_embeddings_of_another_encoder_or_corpus_are_refused(case: Path) -> None
     path = case / "embeddings/tuned/corpus.npy"
     vectors = np.load(path)
     np.save(path, vectors[:, :6])
-    with pytest.raises(BadInput, match=r"tuned/corpus\.npy: shape \(60, 6\), expected that of .*base/corpus\.npy"):
+    with pytest.raises(BadInput, match=r"tuned/corpus\.npy: shape \(150, 6\), expected that of .*base/corpus\.npy"):
         run(case)
     np.save(path, vectors[1:])
-    with pytest.raises(BadInput, match=r"tuned/corpus\.npy: shape \(59, 12\), expected 60 rows as in the corpus"):
+    with pytest.raises(BadInput, match=r"tuned/corpus\.npy: shape \(149, 12\), expected 150 rows as in the corpus"):
         run(case)
 
 

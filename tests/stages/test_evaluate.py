@@ -84,8 +84,8 @@ def test_the_receipt_holds_test_measures_then_sizes_then_dev_measures(case: Case
     """`dvc metrics diff` shows the keys in this order."""
     receipt = case.run()
     told = [f"{split}_{key}" for split in ("dev", "train") for key in ("recall@10", "ndcg@10")]
-    assert list(receipt) == [*MEASURES, "n_queries", "n_documents", *told, "n_paraphrases"]
-    assert (receipt["n_queries"], receipt["n_documents"]) == (12, N_DOCUMENTS)
+    assert list(receipt) == [*MEASURES, "n_queries", "n_queries_with_ties", "n_documents", *told, "n_paraphrases"]
+    assert (receipt["n_queries"], receipt["n_queries_with_ties"], receipt["n_documents"]) == (12, 0, N_DOCUMENTS)
     assert all(0 < receipt[measure] < 1 for measure in MEASURES)
 
 
@@ -150,6 +150,53 @@ def test_bm25_is_scored_from_the_texts_alone(case: Case) -> None:
     assert receipt["mrr@10"] == 1
     run = read(case.root / "out/run.parquet", RUN)
     assert run["rank"].to_list() == [1] * (7 + 12)
+
+
+def renamed(case: Case, seed: int) -> None:
+    """Gives the documents each other's ids, and so other rows, in corpus, embeddings and judgments."""
+    other = np.random.default_rng(seed).permutation(N_DOCUMENTS)
+    path = case.root / "prepared/corpus.parquet"
+    corpus = read(path, CORPUS)
+    names = dict(zip(corpus["document_id"], corpus["document_id"].gather(other), strict=True))
+    write(corpus.with_columns(pl.col("document_id").replace_strict(names)).sort("document_id"), path, CORPUS)
+    vectors = np.load(case.root / "embeddings/corpus.npy")
+    np.save(case.root / "embeddings/corpus.npy", vectors[np.argsort(other)])
+    for split in ("dev", "test", "train"):
+        file = case.root / f"splits/{split}/qrels.parquet"
+        qrels = read(file, QRELS).with_columns(pl.col("document_id").replace_strict(names))
+        write(qrels.sort("query_id", "document_id"), file, QRELS)
+
+
+@pytest.mark.parametrize("system", ["base", "bm25"])
+def test_figures_do_not_depend_on_the_ids_of_equal_documents(case: Case, system: str) -> None:
+    """Planted: each document four times, one or none of which is judged. Every figure and group stays under new ids."""
+    copies = np.arange(N_DOCUMENTS) // 4
+    path = case.root / "embeddings/corpus.npy"
+    np.save(path, np.load(path)[4 * copies])
+    corpus = read(case.root / "prepared/corpus.parquet", CORPUS)
+    texts = pl.Series([f"topic{4 * copy} shared" for copy in copies])
+    write(corpus.with_columns(text=texts), case.root / "prepared/corpus.parquet", CORPUS)
+    words = pl.col("text").str.extract(r"(\d+)").cast(pl.Int64) // 4 * 4
+    for split in ("dev", "test", "train"):
+        file = case.root / f"splits/{split}/queries.parquet"
+        queries = read(file, SPLIT_QUERIES).with_columns(text=pl.format("topic{}", words))
+        write(queries, file, SPLIT_QUERIES)
+    before = case.run(system, out="before", truncate_dims=[3])
+    assert before["n_queries_with_ties"] == 12
+    for seed in (1, 2):
+        renamed(case, seed)
+        assert case.run(system, out="after", truncate_dims=[3]) == pytest.approx(before, abs=1e-12)
+        assert (case.root / "after.csv").read_text() == (case.root / "before.csv").read_text()
+
+
+def test_a_tie_beyond_the_depth_counts_in_full_and_the_run_ends_at_the_depth(case: Case) -> None:
+    """Planted: all documents equal, one judged: recall@100 is 100 of 150, whichever it is."""
+    path = case.root / "embeddings/corpus.npy"
+    np.save(path, np.tile(np.load(path)[:1], (N_DOCUMENTS, 1)))
+    receipt = case.run()
+    assert receipt["recall@100"] == pytest.approx(100 / 150) and receipt["recall@1"] == pytest.approx(1 / 150)
+    assert receipt["n_queries_with_ties"] == 12
+    assert read(case.root / "out/run.parquet", RUN)["rank"].max() == 100
 
 
 def test_the_same_input_gives_the_same_bytes(case: Case) -> None:

@@ -101,7 +101,7 @@ class Case:
             **paths,
             runs=self.root / "runs",
             out=self.root / "out",
-            **RESAMPLING._asdict(),
+            confidence=RESAMPLING.confidence,
         )
         return dict(json.loads(receipt.read_text()))
 
@@ -147,7 +147,7 @@ def test_one_seed_never_loads_torch(whole: Case) -> None:
         "import sys; from pathlib import Path; from attune.stages.seeds import SeedsParams, seeds;"
         "r = Path(sys.argv[1]);"
         f"seeds(SeedsParams.model_validate({{'machine': {MACHINE.model_dump()!r}}}), models=r/'models',"
-        f"prepared=r/'prepared', splits=r/'splits', runs=r/'runs', out=r/'alone', **{RESAMPLING._asdict()!r});"
+        f"prepared=r/'prepared', splits=r/'splits', runs=r/'runs', out=r/'alone', confidence=0.9);"
         "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program, root], capture_output=True, text=True, check=False)

@@ -15,8 +15,6 @@ from attune.stages.train import scratch_of
 from attune.tables import CORPUS, DOCUMENT_FORMS, DOCUMENT_IDS, read, write
 from attune.tuning.training.recipe import TrainParams
 
-pytestmark = pytest.mark.usefixtures("settled_heap")
-
 
 @pytest.fixture
 def inputs(tmp_path: Path, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:

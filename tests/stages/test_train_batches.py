@@ -9,8 +9,6 @@ from training import add_answers, params, task, trained
 from attune.stages.train import batching_keys
 from attune.tables import QRELS, TRIPLETS, read, write
 
-pytestmark = pytest.mark.usefixtures("settled_heap")
-
 
 @pytest.fixture
 def inputs(tmp_path: Path, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""The estimates of false negatives find planted ones, by the same rules as mining."""
+"""The signs of false negatives find planted ones, by the same rules as mining."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def planted(scores: list[list[float]], positives: Pairs) -> tuple[Candidates, ND
 
 def estimate(
     scores: list[list[float]], positives: Pairs, n: int, duplicate_of: list[int] | None = None
-) -> dict[str, int | float]:
+) -> dict[str, int | float | None]:
     candidates, positive_scores = planted(scores, positives)
     groups = np.array(duplicate_of or range(len(scores[0])))
     slots = Slots.of(np.full(len(scores), n), 0.0)
@@ -49,7 +49,7 @@ def test_a_hidden_answer_with_a_low_score_becomes_a_negative() -> None:
         "hidden_answer_allowed_share": 0.5,
         "hidden_answer_kept_share": 0.5,
         # hiding 0, documents 2 and 3 are kept; hiding 1, 1 and 2: one of four
-        "estimated_false_negative_share": 0.25,
+        "hidden_answer_rule_ranking": 0.25,
     }
 
 
@@ -65,14 +65,15 @@ def test_near_duplicate_answers_are_hidden_together() -> None:
     result = estimate(scores, positives, n=2, duplicate_of=[0, 1, 1, 3])
     assert (result["n_hidden_answers"], result["hidden_answer_kept_share"]) == (2, 0.5)
     # hiding 0 leaves document 3; hiding 1 and 2 keeps them both: 2 of 3 negatives
-    assert result["estimated_false_negative_share"] == pytest.approx(2 / 3)
+    assert result["hidden_answer_rule_ranking"] == pytest.approx(2 / 3)
     assert estimate(scores, positives, n=2)["hidden_answer_kept_share"] == 0
 
 
-def test_without_queries_of_several_answers_all_shares_are_0() -> None:
-    """Nothing can be hidden, and no share is divided by zero."""
+def test_without_queries_of_several_answers_no_share_is_given() -> None:
+    """Nothing can be hidden: a share of 0 would read as if no answer became a negative."""
     result = estimate([[0.9, 0.5, 0.4]], pairs((0, 0)), n=1)
-    assert set(result.values()) == {0}
+    assert result.pop("n_hidden_answers") == 0
+    assert len(result) == 4 and set(result.values()) == {None}
 
 
 def test_at_random_positives_the_shares_equal_a_plain_count() -> None:
@@ -96,7 +97,7 @@ def test_at_random_positives_the_shares_equal_a_plain_count() -> None:
     assert 0 < kept < n_allowed < cases == result["n_hidden_answers"]
     assert result["hidden_answer_allowed_share"] == pytest.approx(n_allowed / cases)
     assert result["hidden_answer_kept_share"] == pytest.approx(kept / cases)
-    assert result["estimated_false_negative_share"] == pytest.approx(kept / total)
+    assert result["hidden_answer_rule_ranking"] == pytest.approx(kept / total)
 
 
 def test_answers_of_similar_queries_are_counted_by_cosine() -> None:

@@ -100,7 +100,7 @@ def check(
     column: Annotated[list[str] | None, typer.Option(help="name of a column, such as query=question")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """Profiles a data set before any run: counts, lengths, duplicates, the split with its leaks, and advice."""
+    """Profiles a data set before any run: counts, lengths, duplicates, the split with its leaks, and checks."""
     from attune.cli.check.profile import profile  # noqa: PLC0415
     from attune.cli.check.source import source_params  # noqa: PLC0415
 
@@ -110,8 +110,10 @@ def check(
         print(json.dumps(facts, indent=2, ensure_ascii=False))
         return
     Console().print(facts_table(facts))
-    for note in facts["notes"]:
-        Console().print(f"[yellow]look:[/yellow] {escape(note)}")
+    for code, row in facts["checks"].items():
+        colour = {"passed": "green", "failed": "red"}.get(row["status"], "yellow")
+        line = f"{row['title']}: {row['sentence']}"
+        Console().print(f"{code}  [{colour}]{row['status']}[/{colour}]  {escape(line)}")
     if lines:
         print("\nTo use this data, set in params.yaml, section collect:")
         print("\n".join(f"  {line}" for line in lines))
@@ -121,7 +123,7 @@ def check(
 def facts_table(facts: "dict[str, Any]") -> Table:
     """Builds a table with one row per fact, grouped by section."""
     table = Table(show_header=False)
-    for section in (name for name in facts if name != "notes"):
+    for section in (name for name in facts if name != "checks"):
         table.add_section()
         for row, (key, value) in enumerate(facts[section].items()):
             shown = f"{value:.1%}" if key.endswith("_share") else f"{value:,.4g}" if isinstance(value, float) else value
@@ -129,6 +131,22 @@ def facts_table(facts: "dict[str, Any]") -> Table:
             words = key.removeprefix("n_").removesuffix("_share").replace("_", " ").replace(".", ": ")
             table.add_row("" if row else f"[bold]{section}[/bold]", words, shown)
     return table
+
+
+@app.command()
+def judge(
+    sheet: Annotated[
+        Path | None, typer.Argument(show_default="data/judged/ROUND.csv", help="csv, written where there is none")
+    ] = None,
+    reranker: Annotated[str, typer.Option(help="folder in models/rerankers/ whose cross-encoder judges")] = "",
+    endpoint: Annotated[bool, typer.Option("--endpoint", help="the model of collect.endpoint judges")] = False,
+    earlier: Annotated[Path | None, typer.Option(help="sheet of an earlier mining, to take over what holds")] = None,
+) -> None:
+    """Estimates how many mined negatives are answers after all, from a random sample that you or a model judge."""
+    from attune.cli.judge.command import judge  # noqa: PLC0415 - scipy and polars take seconds to import
+
+    for line in judge(sheet, earlier, reranker, endpoint):
+        print(line)
 
 
 @app.command()
@@ -143,21 +161,33 @@ def gate(
     folder: Annotated[Path, typer.Argument(help="the project's root")] = Path(),
     against: Annotated[str, typer.Option(help="revision that the model must not be worse than, such as main")] = "",
 ) -> None:
-    """Decides whether the model may be merged: exit code 0 if so, 1 if a rule fails, 2 if it cannot tell."""
-    from attune.cli.review.gate import judge_project  # noqa: PLC0415
+    """Decides whether the model may be merged: exit code 0 if so, 1 if a check stops it, 2 if it cannot tell."""
+    from attune.cli.review.gate import judge_project, last_line  # noqa: PLC0415
 
     try:
         findings = judge_project(folder, against)
     except EXPECTED as error:
         print(f"attune gate: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from None
-    for finding in findings:
-        status = "note" if finding.is_note else "pass" if finding.passes else "FAIL"
-        print(f"{status}  {finding.rule}: {finding.figures}")
-    n_failed = sum(not finding.passes for finding in findings)
-    n_checks = sum(not finding.is_note for finding in findings)
-    print(f"attune gate: {f'{n_failed} of {n_checks} checks fail' if n_failed else 'every rule holds'}")
-    raise SystemExit(bool(n_failed))
+    for each in findings:
+        status = each.status.upper() if each.is_blocking else each.status
+        print(f"{each.check.code}  {status:14}  {each.check.title}: {each.sentence}")
+    print(f"attune gate: {last_line(findings)}")
+    raise SystemExit(any(each.is_blocking for each in findings))
+
+
+@app.command()
+def same(revision: Annotated[str, typer.Argument(help="revision to compare with")] = "HEAD") -> None:
+    """Tells whether this run equals a revision's: 0 if so, but for another class of CPU; 1 if not; 2 if unknown."""
+    from attune.cli.review.same import compare  # noqa: PLC0415
+
+    try:
+        result = compare(Path(), revision)
+    except EXPECTED as error:
+        print(f"attune same: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(2) from None
+    print(f"attune same: {result.sentence}")
+    raise SystemExit(result.is_fault)
 
 
 @app.command()

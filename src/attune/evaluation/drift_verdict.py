@@ -7,9 +7,12 @@ from typing import Any
 from pydantic import Field
 
 from attune.evaluation.costs import TaskCost, Unmeasured
+from attune.evaluation.drift import MIN_TEXTS
 from attune.stage import Machine, Params
 
 Figures = Mapping[str, Any]  # a receipt, or the part of it that is known so far
+NAMES = {"domain": "the domain's documents", "general": "general texts"}
+STILL = 1e-6  # distance from 1 of the mean cosine of equal vectors, at most: float32 error
 
 
 class DriftParams(Params):
@@ -19,9 +22,11 @@ class DriftParams(Params):
         max_cost: drifted if a general task certainly loses, and loses more than this share of the base's score. A
             general task that cannot detect such a loss is not counted. Certain is a loss whose interval lies above 0
             and whose p-value is significant after Holm's correction for all tasks.
-        min_neighbour_overlap: drifted if general texts keep less than this share of their 10 nearest neighbours.
+        min_neighbour_overlap: drifted if general texts keep less than this share of their 10 nearest neighbours, beyond
+            chance.
         min_same_cosine: re-index if the mean cosine of a document's vectors by base and by tuned is below this.
-        min_stale_overlap: re-index if tuned vectors find less than this share of their 10 nearest among base vectors.
+        min_stale_overlap: re-index if tuned vectors find less than this share of their 10 nearest among base vectors,
+            beyond chance.
         n_sample: documents of the domain compared.
     """
 
@@ -93,13 +98,17 @@ def largest(costs: Sequence[TaskCost]) -> TaskCost | None:
 
 def is_drifted(figures: Figures, losses: Losses, params: DriftParams) -> bool:
     """Tells whether a general task lost too much, general texts lost their neighbours, or a near-domain task lost."""
-    is_moved = figures["general.neighbour_overlap@10"] < params.min_neighbour_overlap
-    return bool(losses.excessive or losses.worse_near_domain or is_moved)
+    return bool(losses.excessive or losses.worse_near_domain or _has_lost_neighbours(figures, params))
 
 
 def is_decided(figures: Figures, losses: Losses, params: DriftParams) -> bool:
-    """Tells whether *not drifted* would be an answer: a general task could have found a loss of max_cost."""
-    return is_drifted(figures, losses, params) or bool(losses.counted)
+    """Tells whether *not drifted* would be an answer.
+
+    A general task could have found a loss of max_cost, and there are enough general texts to tell whether they kept
+    their neighbours, or none of them moved.
+    """
+    is_answered = bool(losses.counted) and _is_space_measured(figures, "general")
+    return is_drifted(figures, losses, params) or is_answered
 
 
 def is_reindex_needed(figures: Figures, params: DriftParams) -> bool:
@@ -107,10 +116,27 @@ def is_reindex_needed(figures: Figures, params: DriftParams) -> bool:
 
     They may be mixed only if a document's two vectors are nearly equal, which thresholds on cosines need, and if a new
     vector finds the same neighbours among old vectors as among new ones, which search needs. Similarity after a
-    rotation does not help a service, which does not rotate.
+    rotation does not help a service, which does not rotate. Documents too few to compare neighbours, which are soon
+    embedded again, are not mixed if they moved.
     """
+    kept = figures["domain.stale_overlap@10"]
     is_moved = figures["domain.same_cosine"] < params.min_same_cosine
-    return bool(is_moved or figures["domain.stale_overlap@10"] < params.min_stale_overlap)
+    is_lost = kept < params.min_stale_overlap if kept is not None else not _is_still(figures, "domain")
+    return bool(is_moved or is_lost)
+
+
+def _has_lost_neighbours(figures: Figures, params: DriftParams) -> bool:
+    kept = figures["general.neighbour_overlap@10"]
+    return kept is not None and kept < params.min_neighbour_overlap
+
+
+def _is_still(figures: Figures, texts: str) -> bool:
+    """Tells whether all vectors of these texts are the same by base and by tuned."""
+    return bool(figures[f"{texts}.same_cosine"] > 1 - STILL)
+
+
+def _is_space_measured(figures: Figures, texts: str) -> bool:
+    return figures[f"{texts}.neighbour_overlap@10"] is not None or _is_still(figures, texts)
 
 
 def drift_verdict(figures: Figures, losses: Losses, params: DriftParams) -> str:
@@ -127,21 +153,31 @@ def drift_verdict(figures: Figures, losses: Losses, params: DriftParams) -> str:
 
 
 def _movement(figures: Figures) -> str:
-    domain, general = (figures[f"{texts}.neighbour_overlap@10"] for texts in ("domain", "general"))
-    if domain == general == 1 and figures["domain.same_cosine"] > 1 - 1e-6 < figures["general.same_cosine"]:
+    kept = {texts: figures[f"{texts}.neighbour_overlap@10"] for texts in NAMES}
+    if all(share in (1, None) and _is_still(figures, texts) for texts, share in kept.items()):
         return "The space did not move."
-    return (
-        f"The space moved: of the 10 nearest neighbours {domain:.0%} are the same among the domain's documents and "
-        f"{general:.0%} among general texts."
-    )
+    shares = [
+        f"{share:.0%} are the same among {NAMES[texts]}" if share is not None else _too_few(figures, texts)
+        for texts, share in kept.items()
+    ]
+    link = "; " if None in kept.values() else " and "
+    return f"The space moved: of the 10 nearest neighbours, chance subtracted, {link.join(shares)}."
+
+
+def _too_few(figures: Figures, texts: str) -> str:
+    return f"{NAMES[texts]} are too few to compare neighbours ({figures[f'n_{texts}_texts']:,}, {MIN_TEXTS} needed)"
 
 
 def _reindex(figures: Figures, params: DriftParams) -> str:
-    cosine, overlapping = figures["domain.same_cosine"], figures["domain.stale_overlap@10"]
+    cosine, kept = figures["domain.same_cosine"], figures["domain.stale_overlap@10"]
+    neighbours = (
+        f"tuned vectors find {kept:.0%} of their neighbours among the base's"
+        if kept is not None
+        else _too_few(figures, "domain")
+    )
     measured = (
-        f"a document's old and new vectors have a mean cosine of {cosine:.2f}, tuned vectors find {overlapping:.0%} of "
-        f"their neighbours among the base's, and dev nDCG@10 over the base's vectors is "
-        f"{figures['stale_dev_ndcg@10']:.3f} instead of {figures['dev_ndcg@10']:.3f}"
+        f"a document's old and new vectors have a mean cosine of {cosine:.2f}, {neighbours}, and dev nDCG@10 over the "
+        f"base's vectors is {figures['stale_dev_ndcg@10']:.3f} instead of {figures['dev_ndcg@10']:.3f}"
     )
     if is_reindex_needed(figures, params):
         return f"Re-index: vectors of the base cannot be mixed with the tuned encoder's ({measured})."
@@ -161,9 +197,11 @@ def _general(figures: Figures, losses: Losses, params: DriftParams) -> str:
     silent = [f"{cost.name} (from {cost.detectable:.1%})" for cost in losses.general if not losses.is_counted(cost)]
     if silent:
         text += f"; not counted, as only larger losses are detectable: {', '.join(silent)}"
-    kept = figures["general.neighbour_overlap@10"]
-    if kept < params.min_neighbour_overlap:
+    if _has_lost_neighbours(figures, params):
         text += f"; but of the neighbours of general texts at least {params.min_neighbour_overlap:.0%} should be kept"
+    elif not _is_space_measured(figures, "general"):
+        share = f"{params.min_neighbour_overlap:.0%} of their neighbours"
+        text += f"; {NAMES['general']} are too few to tell whether they keep {share}"
     return f"{text}."
 
 

@@ -16,7 +16,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from threadpoolctl import threadpool_limits
 
 from attune.evaluation.scoring.measures import measure
-from attune.retrieval.exact import top_k
+from attune.retrieval.ties import exact_search, through_ties
 from attune.runtime.arrays import Float32, Float64, Int64
 
 
@@ -44,8 +44,8 @@ def score_retrieval(queries: Float32, documents: Float32, judgments: Int64, thre
         judgments: (n_judgments, 3) query row, document row, relevance.
         threads: CPU threads of FAISS; the ranking does not depend on it.
     """
-    _, rows = top_k(queries, documents, 10, threads)
-    values = measure(rows, judgments)
+    scores, rows = through_ties(exact_search(queries, documents, threads), len(queries), 10)
+    values = measure(rows, judgments, scores)
     return TaskScores({name: float(values[name].mean()) for name in ("ndcg@10", "recall@10")}, values["ndcg@10"])
 
 

@@ -7,7 +7,7 @@ holds documents of every split. Losses on the probe's tasks are judged by their 
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -27,7 +27,7 @@ from attune.evaluation.drift_verdict import (
 from attune.evaluation.scoring.judgments import Split, load_split
 from attune.evaluation.scoring.measures import measure
 from attune.evaluation.scoring.receipts import read_receipts
-from attune.retrieval.exact import top_k
+from attune.retrieval.ties import exact_search
 from attune.retrieval.vectors import load_embeddings
 from attune.runtime.arrays import Float32
 from attune.stage import Receipt, run
@@ -56,31 +56,36 @@ def load_pair(folder: Path, file: str, n_rows: int, table: str) -> tuple[Float32
     return base, tuned
 
 
-def space_figures(texts: str, before: Float32, after: Float32) -> dict[str, float]:
-    """Measures two spaces of the same texts.
+def space_figures(texts: str, before: Float32, after: Float32) -> dict[str, float | None]:
+    """Measures two spaces of the same texts; where geometry and neighbours are compared, equal texts count once.
 
     Args:
         texts: name of the texts, the prefix of every key.
         before: (n texts, dim) by base.
         after: (n texts, dim) by tuned.
+
+    Returns:
+        Figures by key, the number of different texts among them. CKA and overlaps are None for too few of these.
     """
+    rows = space.distinct(before, after)
+    old, new = before[rows], after[rows]
     figures = {
-        "cka": space.linear_cka(before, after),
-        "neighbour_overlap@10": space.neighbour_overlap(before, after),
-        "stale_overlap@10": space.stale_overlap(before, after),
+        "cka": space.linear_cka(old, new),
+        "neighbour_overlap@10": space.neighbour_overlap(old, new),
+        "stale_overlap@10": space.stale_overlap(old, new),
         "same_cosine": space.same_cosine(before, after),
-        "aligned_cosine": space.aligned_cosine(before, after),
+        "aligned_cosine": space.aligned_cosine(old, new),
         "base_anisotropy": space.anisotropy(before),
         "tuned_anisotropy": space.anisotropy(after),
         "base_uniformity": space.uniformity(before),
         "tuned_uniformity": space.uniformity(after),
     }
-    return {f"{texts}.{name}": value for name, value in figures.items()}
+    return {f"{texts}.{name}": value for name, value in figures.items()} | {f"n_{texts}_texts": len(rows)}
 
 
 def domain_figures(
     params: DriftParams, documents: tuple[Float32, Float32], queries: tuple[Float32, Float32], dev: Split
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Measures the domain's space, and dev nDCG@10 of tuned queries over the tuned and over the base's documents.
 
     Args:
@@ -99,13 +104,12 @@ def domain_figures(
             of_queries[positives[:, 0]], of_documents[positives[:, 1]]
         )
     for name, index in (("stale_dev_ndcg@10", documents[0]), ("dev_ndcg@10", documents[1])):
-        scores, ranked = top_k(queries[1], index, 10 + dev.most_own_texts, params.machine.threads)
-        _, ranked = dev.without_own_texts(scores, ranked, 10)
-        figures[name] = float(measure(ranked, dev.judgments)["ndcg@10"].mean())
+        scores, ranked = dev.ranked(exact_search(queries[1], index, params.machine.threads), 10)
+        figures[name] = float(measure(ranked, dev.judgments, scores)["ndcg@10"].mean())
     return figures
 
 
-def general_figures(probed: Path, receipt: Mapping[str, Any]) -> dict[str, float]:
+def general_figures(probed: Path, receipt: Mapping[str, Any]) -> dict[str, float | None]:
     """Measures the space of the probe's general texts; alignment only where general retrieval is among the tasks."""
     spaces = load_pair(probed, "general.npy", receipt["n_general_texts"], "the general texts")
     figures = space_figures("general", *spaces)
@@ -191,16 +195,14 @@ def drift(
     costs, unmeasured = task_costs(paired_items(probed, receipt), confidence, power)
     losses = Losses(costs, params.max_cost, confidence, unmeasured)
     figures = domain_figures(params, documents, queries, dev) | general_figures(probed, receipt)
-    return (
-        figures
-        | cost_figures(losses)
-        | {
-            "is_drifted": is_drifted(figures, losses, params),
-            "is_decided": is_decided(figures, losses, params),
-            "is_reindex_needed": is_reindex_needed(figures, params),
-            "verdict": drift_verdict(figures, losses, params),
-        }
-    )
+    judged = {
+        "is_drifted": is_drifted(figures, losses, params),
+        "is_decided": is_decided(figures, losses, params),
+        "is_reindex_needed": is_reindex_needed(figures, params),
+        "verdict": drift_verdict(figures, losses, params),
+    }
+    # the receipt may hold None (null: too few texts), which its type does not name
+    return cast("Receipt", figures | cost_figures(losses) | judged)
 
 
 if __name__ == "__main__":

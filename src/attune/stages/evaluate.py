@@ -1,9 +1,11 @@
 """Ranks the whole corpus for every dev and test query and scores the rankings per query.
 
 Every system, BM25 included, is scored by this one piece of code on the same queries; documents with the query's own
-text are left out of its ranking (split.leave_out_own_text). Embeddings are read, not made, so scoring again after a
-change to a measure takes a minute or two, stage probe included. Where train queries are embedded, a sample of them is
-scored as well: a gain on train without one on test is overfitting.
+text are left out of its ranking (split.leave_out_own_text). A ranking goes on to the last document that ties with the
+one at its depth, and measures are expected values over the orders of equal scores, so no score depends on a document's
+id. Embeddings are read, not made, so scoring again after a change to a measure takes a minute or two, stage probe
+included. Where train queries are embedded, a sample of them is scored as well: a gain on train without one on test is
+overfitting.
 """
 
 import hashlib
@@ -18,9 +20,9 @@ from pydantic import Field
 from attune.evaluation.scoring.dimensions import truncated
 from attune.evaluation.scoring.groups import group_means
 from attune.evaluation.scoring.judgments import Split, load_split
-from attune.evaluation.scoring.measures import MEASURES, measure
+from attune.evaluation.scoring.measures import MEASURES, depends_on_ties, measure
 from attune.retrieval.bm25 import bm25_top_k
-from attune.retrieval.exact import top_k
+from attune.retrieval.ties import exact_search
 from attune.retrieval.vectors import load_embeddings
 from attune.runtime.arrays import Float32, Float64, Int64
 from attune.stage import Machine, Out, Params, Receipt, run
@@ -44,7 +46,7 @@ class EvaluateParams(Params):
     bm25_b: float = Field(ge=0, le=1)
 
 
-# scores and document rows, (n_queries, depth), of one system's ranking; row -1 where nothing is ranked
+# scores and document rows, (n_queries, depth or more: ties), of one system's ranking; row -1 where nothing is ranked
 Ranker = Callable[[Split], tuple[Float32, Int64]]
 
 
@@ -59,9 +61,10 @@ def bm25_ranker(params: EvaluateParams, corpus: pl.DataFrame) -> Ranker:
     texts = full_texts(corpus)
 
     def ranked(split: Split) -> tuple[Float32, Int64]:
-        depth = params.depth + split.most_own_texts
-        scores, rows = bm25_top_k(split.texts, texts, depth, params.bm25_k1, params.bm25_b)
-        return split.without_own_texts(scores, rows, params.depth)
+        def search(queries: Int64, depth: int) -> tuple[Float32, Int64]:
+            return bm25_top_k([split.texts[row] for row in queries], texts, depth, params.bm25_k1, params.bm25_b)
+
+        return split.ranked(search, params.depth)
 
     return ranked
 
@@ -75,8 +78,7 @@ def dense_ranker(params: EvaluateParams, source: Path, n_documents: int, dim: in
         path = source / f"{split.name}.npy"
         queries = load_embeddings(path, split.n_in_file, f"the {split.name} queries")[split.rows]
         queries = queries if dim is None else truncated(queries, dim)
-        scores, rows = top_k(queries, documents, params.depth + split.most_own_texts, params.machine.threads)
-        return split.without_own_texts(scores, rows, params.depth)
+        return split.ranked(exact_search(queries, documents, params.machine.threads), params.depth)
 
     return ranked
 
@@ -87,7 +89,7 @@ def run_table(split: Split, corpus: pl.DataFrame, scores: Float32, rows: Int64) 
     Args:
         split: queries of the ranking.
         corpus: documents of the ranking.
-        scores: (n_queries, depth) of the ranked documents.
+        scores: (n_queries, depth) of the ranked documents; of equal scores the earlier corpus row stands first.
         rows: (n_queries, depth) document rows, -1 where nothing is ranked.
     """
     query_rows, ranks = np.nonzero(rows >= 0)
@@ -123,7 +125,8 @@ def scores_by_dimension(params: EvaluateParams, source: Path, splits: list[Split
     for dim in params.truncate_dims:
         ranker = dense_ranker(params, source, n_documents, dim)
         for split in (split for split in splits if split.name in ("dev", "test")):
-            values = measure(ranker(split)[1], split.judgments)
+            scores, rows = ranker(split)
+            values = measure(rows, split.judgments, scores)
             prefix = f"dim_{dim}_dev_" if split.name == "dev" else f"dim_{dim}_"
             figures |= {f"{prefix}{key}": float(values[key].mean()) for key in SECONDARY}
     return figures
@@ -136,11 +139,12 @@ def evaluate(
     corpus = read(prepared / "corpus.parquet", CORPUS)
     ranker = bm25_ranker(params, corpus) if system == BM25 else dense_ranker(params, input, corpus.height)
     scored = splits_of(params, system, input, splits, corpus)
-    runs, tables, means = [], [], {}
+    runs, tables, means, n_tied = [], [], {}, {}
     for split in scored:
         scores, rows = ranker(split)
-        values = measure(rows, split.judgments)
-        runs.append(run_table(split, corpus, scores, rows))
+        values = measure(rows, split.judgments, scores)
+        n_tied[split.name] = int(depends_on_ties(rows, split.judgments, scores).sum())
+        runs.append(run_table(split, corpus, scores[:, : params.depth], rows[:, : params.depth]))
         tables.append(score_table(split, values))
         if split.name == "test":
             groups.write_text(group_means(split.cluster_ids.to_list(), values, params.n_groups))
@@ -157,6 +161,7 @@ def evaluate(
     return {
         **means["test"],
         "n_queries": n_queries["test"],
+        "n_queries_with_ties": n_tied["test"],
         "n_documents": corpus.height,
         **secondary,
         "n_paraphrases": n_queries.get("paraphrases", 0),

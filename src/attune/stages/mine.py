@@ -1,10 +1,12 @@
 """Mines hard negatives: train documents that the encoder or BM25 ranks near a train query and that do not answer it.
 
 The rules of `attune.tuning.mining.rules` reject candidates that are judged or probable answers; queries with too few
-candidates left get random documents. The receipt counts the candidates that each rule rejected and estimates how many
-of the negatives are answers after all.
+candidates left get random documents. The receipt counts the candidates that each rule rejected. How many of the
+negatives are answers after all can be estimated from a sample drawn here (`attune judge`).
 """
 
+from hashlib import sha256
+from heapq import nsmallest
 from pathlib import Path
 
 import numpy as np
@@ -112,18 +114,37 @@ def build_triplets(
     return triplets.select(list(TRIPLETS)).sort("query_id", "document_id")
 
 
+def drawn_pairs(query_ids: pl.Series, document_ids: pl.Series, n: int) -> Int64:
+    """Draws n pairs (all if there are fewer) by a hash of their ids: a simple random sample, in random order.
+
+    The first k rows of it are a simple random sample, too. Pairs that are mined again under other rules tend to be
+    drawn again, so that judgements of them still serve.
+
+    Args:
+        query_ids: (n_pairs,) ids; no pair stands twice.
+        document_ids: (n_pairs,) likewise.
+        n: number of pairs.
+
+    Returns:
+        Rows of the pairs, (n,).
+    """
+    pairs = enumerate(zip(query_ids, document_ids, strict=True))
+    hashes = ((sha256(f"{SEED}:{query}\t{document}".encode()).digest(), row) for row, (query, document) in pairs)
+    return np.array([row for _, row in nsmallest(n, hashes)], dtype=np.int64)
+
+
 def draw_sample(
     data: MiningInput, queries: pl.DataFrame, corpus: pl.DataFrame, result: MiningResult, score: Scorer, n: int
 ) -> pl.DataFrame:
-    """Draws n negatives for inspection, each beside the positive of its query that scores lowest."""
+    """Draws n negatives that mining chose, each beside the positive of its query that scores lowest.
+
+    Random fill is among them, since training reads it likewise; the user's own negatives, which are judged, are not.
+    """
     query, slot = np.nonzero(result.negatives >= 0)
     source = np.where(result.selection.from_lexical, "lexical", np.where(result.is_random(), "random", "dense"))
-    own = result.own(data.positives)
-    negatives = Pairs(np.concatenate([query, own.queries]), np.concatenate([result.negatives[query, slot], own.rows]))
-    sources = np.concatenate([source[query, slot], np.full(len(own.rows), "own")])
-    # [SEED, 1]: another random stream than those of the random negatives
-    drawn = np.random.default_rng([SEED, 1]).permutation(len(sources))[:n]
-    drawn = drawn[np.lexsort((drawn, negatives.queries[drawn]))]
+    negatives, sources = Pairs(query, result.negatives[query, slot]), source[query, slot]
+    ids = queries["query_id"].gather(negatives.queries), corpus["document_id"].gather(negatives.rows)
+    drawn = drawn_pairs(*ids, n)
     chosen = Pairs(negatives.queries[drawn], negatives.rows[drawn])
     order = np.lexsort((result.positive_scores, data.positives.queries))
     lowest = order[np.searchsorted(data.positives.queries, chosen.queries)]
@@ -139,7 +160,7 @@ def draw_sample(
 
 
 def mine(params: MineParams, prepared: Path, train: Path, embeddings: Path, rerankers: Path, out: Out) -> Receipt:
-    """Writes one row per train query and positive with the query's negatives, and a sample for inspection."""
+    """Writes one row per train query and positive with the query's negatives, and a random sample to be judged."""
     corpus = read(prepared / "corpus.parquet", CORPUS)
     queries = read(train / "queries.parquet", SPLIT_QUERIES)
     judged = read_judged(train)

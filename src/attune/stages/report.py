@@ -11,11 +11,17 @@ from typing import Any
 
 from pydantic import Field
 
+from attune.evaluation.checks.catalogue import by_code, findings
+from attune.evaluation.checks.facts import Facts
+from attune.evaluation.checks.limits import GateParams
 from attune.evaluation.page.contents import page as html_page
 from attune.evaluation.page.contents import sources
+from attune.evaluation.page.cpu import cpu_class
 from attune.evaluation.report.examples import closest_leaks, examples, read_rankings
+from attune.evaluation.report.gains import gains_of
+from attune.evaluation.report.judged import judged_of
 from attune.evaluation.report.markdown import render
-from attune.evaluation.report.overfitting import Curve, Gains, judge
+from attune.evaluation.report.overfitting import Curve, Limits, judge
 from attune.evaluation.report.panels import (
     dimensions_of,
     domain_tasks,
@@ -28,7 +34,9 @@ from attune.evaluation.report.panels import (
 from attune.evaluation.report.results import SYSTEMS, Results
 from attune.evaluation.report.summary import (
     Paired,
+    Rule,
     add_comparisons,
+    counted_slices,
     gains_without_leaks,
     headline,
     headline_results,
@@ -36,15 +44,21 @@ from attune.evaluation.report.summary import (
     of_slices,
     paired_scores,
 )
-from attune.evaluation.report.verdict import KEPT_BY_INT8
 from attune.evaluation.scoring.receipts import leaks_of_test, read_receipts, receipts_of
-from attune.evaluation.statistics.chance import significance_level, significant_losses, smallest_p, too_few_resamples
+from attune.evaluation.statistics.chance import significance_level, smallest_p, too_few_resamples
 from attune.evaluation.statistics.comparisons import TaskComparison, compare_tasks
+from attune.evaluation.statistics.decision import Outcome
 from attune.evaluation.statistics.significance import Resampling
-from attune.evaluation.statistics.slices import SliceComparison, Traits, by_trait, compare_slices, traits_of
-from attune.stage import PARAMS_FILE, Out, Params, run, write_json
+from attune.evaluation.statistics.slice_comparisons import (
+    SliceComparison,
+    SliceCounts,
+    SliceRules,
+    compare_slices,
+    lost,
+)
+from attune.evaluation.statistics.slices import Traits, by_trait, traits_of
+from attune.stage import PARAMS_FILE, Out, Params, all_params, load_params, run, write_json
 from attune.tables import COMPARISONS, LEAKS, QRELS, SLICES, Leak, read, records_table, write_csv
-from attune.tuning.curve import Point
 
 RECEIPTS = (*SYSTEMS, "base_encoder", "prepare", "split", "audit", "mine", "train", "merge", "seeds", "drift", "export")
 PROBED = ("base", "tuned")
@@ -63,6 +77,7 @@ class ReportParams(Params):
     n_bins: int = Field(ge=2, le=20)
     n_names: int = Field(ge=2, le=100)
     min_slice_queries: int = Field(ge=2)
+    max_slice_loss: float = Field(gt=0, lt=1)
     n_examples: int = Field(ge=0, le=50)
     max_characters: int = Field(ge=40, le=10_000)
     min_carried_share: float = Field(ge=-1, le=1)
@@ -73,22 +88,33 @@ class ReportParams(Params):
         """Resampling of all comparisons."""
         return Resampling(self.n_resamples, self.confidence, self.seed)
 
+    @property
+    def slice_rules(self) -> SliceRules:
+        """Rules of the comparison by slice."""
+        return SliceRules(self.confidence, self.power, self.max_slice_loss, self.min_slice_queries)
 
-def sliced(params: ReportParams, scores: Paired, traits: Traits) -> tuple[list[SliceComparison], int]:
-    """Compares base and tuned by slice; returns the rows, and the number of slices with too few queries."""
-    slices = by_trait(traits, params.n_bins, params.n_names)
+    @property
+    def limits(self) -> Limits:
+        """Limits of the verdict on overfitting."""
+        return Limits(self.min_carried_share, self.max_dev_decline, self.confidence)
+
+
+def sliced(params: ReportParams, scores: Paired, traits: Traits) -> tuple[list[SliceComparison], SliceCounts]:
+    """Compares base and tuned by slice; returns the slices to show, and the counts of all."""
+    slices = by_trait(traits, params.n_bins, params.n_names, params.min_slice_queries)
     base, tuned = scores.base[SLICED], scores.tuned[SLICED]
-    return compare_slices(slices, base, tuned, scores.clusters, params.resampling, params.min_slice_queries)
+    rows, counts = compare_slices(slices, base, tuned, scores.clusters, params.slice_rules)
+    return [row for row in rows if row.is_shown], counts
 
 
 def summarised(
     params: ReportParams,
     receipts: Receipts,
     scores: Paired,
-    rows: tuple[Sequence[TaskComparison], Sequence[SliceComparison]],
+    rows: tuple[Sequence[TaskComparison], Sequence[SliceComparison], SliceCounts],
     leaked: Mapping[str, set[str]],
-    curve: Sequence[Point],
     seeds: Path,
+    rule: Rule,
 ) -> dict[str, Any]:
     """Returns the content of report.json.
 
@@ -96,26 +122,23 @@ def summarised(
         params: of the stage.
         receipts: figures of the stages, by name.
         scores: of base and tuned on test.
-        rows: comparisons by task and by slice.
+        rows: comparisons by task and by slice, and the counts of slices.
         leaked: test queries with leaks, by kind of leak.
-        curve: training curve.
         seeds: folder of stage seeds.
+        rule: limits of the verdict.
     """
-    comparisons, slices = rows
+    comparisons, slices, counts = rows
     results = headline_results(
-        comparisons, scores, leaked["lexical"], seeds / "scores.parquet", params.resampling, params.power
+        comparisons, scores, leaked["lexical"], seeds / "scores.parquet", params.resampling, rule
     )
     leaks = leaks_of_test(receipts["split"])
-    lost = significant_losses([asdict(row) for row in slices], params.confidence)
-    too_few = too_few_resamples(params.n_resamples, len(slices), params.confidence)
-    summary = headline(receipts, SYSTEMS, results, leaks, lost, too_few)
+    too_few = too_few_resamples(params.n_resamples, len(comparisons), params.confidence)
+    summary = headline(receipts, SYSTEMS, results, leaks, [asdict(row) for row in lost(slices)], too_few)
     summary["n_test_clusters"] = scores.n_clusters
     add_comparisons(summary, comparisons)
     summary["slices"] = of_slices(slices)
+    summary["slice_counts"] = counted_slices(slices, counts, params.slice_rules)
     summary["without_leaks"] = gains_without_leaks(scores, leaked, params.resampling)
-    gains = Gains.of(receipts["base"], receipts["tuned"])
-    kept = Curve.of(curve, receipts["train"]["kept_step"])
-    summary["overfitting"] = judge(gains, kept, params.min_carried_share, params.max_dev_decline)
     return summary
 
 
@@ -126,11 +149,9 @@ def markdown_page(results: Results, params: ReportParams) -> str:
         **vars(results),
         params=params,
         depth=results.rankings.depth,
-        kept_by_int8=KEPT_BY_INT8,
         level=significance_level(params.confidence),
-        worse=significant_losses(results.slices, params.confidence),
+        worse=[row for row in results.slices if row["outcome"] == Outcome.FAILED],
         p_floor=smallest_p(params.n_resamples, len(results.comparisons)),
-        slices_floor=smallest_p(params.n_resamples, len(results.slices)),
     )
 
 
@@ -145,6 +166,7 @@ def report(
     audit: Path,
     mined: Path,
     round: str,
+    margin: float,
     metrics: Path,
     exported: Path,
     libraries: Path,
@@ -154,7 +176,11 @@ def report(
     comparisons: Out,
     slices: Out,
 ) -> None:
-    """Compares base and tuned and writes the report as JSON, Markdown, HTML and csv."""
+    """Compares base and tuned and writes the report as JSON, Markdown, HTML and csv.
+
+    `margin` is that of section gate: a change that is as good as none.
+    """
+    rule = Rule(margin, params.power)
     probed = read_receipts(metrics / "probe", PROBED, ())
     receipts = receipts_of(metrics, RECEIPTS, SYSTEMS, round) | {"probe": probed["base"]}
     tasks, scores = tasks_of(probed["base"], probed["tuned"], receipts["drift"]), paired_scores(runs, splits)
@@ -165,11 +191,18 @@ def report(
     by_task = compare_tasks(
         {task: (one.base, one.tuned, one.clusters) for task, one in scores.items()}, params.resampling, params.power
     )
-    by_slice, n_small = sliced(params, test, traits_of(test.query_ids, raw, prepared, splits))
-    summary = summarised(params, receipts, test, (by_task, by_slice), leaked_queries(leaks, answers), curve, seeds)
+    by_slice, counts = sliced(params, test, traits_of(test.query_ids, raw, prepared, splits))
+    leaked = leaked_queries(leaks, answers)
+    summary = summarised(params, receipts, test, (by_task, by_slice, counts), leaked, seeds, rule)
+    kept = Curve.of(curve, receipts["train"]["kept_step"])
+    summary["overfitting"] = judge(gains_of(runs, splits), kept, params.limits)
     summary["near_domain"] = {
         row["task"]: {key: row[key] for key in ("n", "base", "tuned")} for row in near_domain(tasks)
     }
+    summary["judged_negatives"] = judged_of(metrics, mined)
+    summary["cpu"] = cpu_class()
+    known = {**receipts, "report": summary, "params": all_params(PARAMS_FILE)}
+    summary["checks"] = by_code(findings(Facts(known), load_params(GateParams, "gate"), ["metrics"]))
     rankings = read_rankings(runs, splits / "test", SYSTEMS)
     results = Results(
         summary=summary,
@@ -177,7 +210,6 @@ def report(
         leaks=crossing,
         comparisons=[asdict(row) for row in by_task],
         slices=[asdict(row) for row in by_slice],
-        n_small_slices=n_small,
         scores=test,
         rankings=rankings,
         curve=curve,
@@ -185,7 +217,8 @@ def report(
         tasks=tasks,
         domain_tasks=domain_tasks(receipts["base"], receipts["tuned"]),
         dimensions=dimensions_of(receipts["base"], receipts["tuned"]),
-        negatives=negatives(mined),
+        negatives=negatives(mined, params.n_examples),
+        judged=summary["judged_negatives"],
         **examples(rankings, prepared / "corpus.parquet", params.n_examples, params.seed),
         closest=closest_leaks(leaks, prepared, params.n_examples),
     )

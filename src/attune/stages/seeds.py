@@ -16,8 +16,8 @@ from attune.errors import BadInput
 from attune.evaluation.scoring.judgments import load_split
 from attune.evaluation.scoring.measures import MEASURES, RECALL_AT, measure
 from attune.evaluation.scoring.query_clusters import clusters_of
-from attune.evaluation.statistics.significance import Interval, Resampling, compare_seeds
-from attune.retrieval.exact import top_k
+from attune.evaluation.statistics.significance import Interval, compare_seeds
+from attune.retrieval.ties import exact_search
 from attune.runtime.arrays import Float64, Int64
 from attune.stage import Machine, Out, Params, Receipt, run
 from attune.tables import (
@@ -79,9 +79,8 @@ def score_encoder(encoder: "TorchEncoder", corpus: pl.DataFrame, splits: Path, t
     for name in SPLITS_SCORED:
         split = load_split(splits / name, corpus)
         vectors = encoder.encode_query(split.texts, show_progress=True)
-        scores, rows = top_k(vectors, documents, DEPTH + split.most_own_texts, threads)
-        _, rows = split.without_own_texts(scores, rows, DEPTH)
-        values = measure(rows, split.judgments)
+        scores, rows = split.ranked(exact_search(vectors, documents, threads), DEPTH)
+        values = measure(rows, split.judgments, scores)
         tables.append(pl.DataFrame({"query_id": split.query_ids}).with_columns(split=pl.lit(name), **values))
     return pl.concat(tables)
 
@@ -145,14 +144,12 @@ def seeds(
     prepared: Path,
     splits: Path,
     runs: Path,
-    n_resamples: int,
     confidence: float,
-    seed: int,
     out: Out,
 ) -> Receipt:
     """Scores every seed per query, and base against all seeds with an interval over queries and seeds.
 
-    `n_resamples`, `confidence` and `seed` are those of the crossed bootstrap: section report of the parameters.
+    `confidence` is that of section report of the parameters.
     """
     first, others = read_seeds(models)
     corpus = read(prepared / "corpus.parquet", CORPUS)
@@ -164,7 +161,7 @@ def seeds(
     written = [table.select(pl.lit(number).alias("seed"), *SCORES) for number, table in tables.items()]
     write(pl.concat(written).cast({"seed": pl.Int64}).sort("seed", "query_id"), out / "scores.parquet", SEED_SCORES)
     of_base, of_seeds, clusters = values_on_test(tables, base, splits / "test")
-    intervals = compare_seeds(of_base, of_seeds, clusters, Resampling(n_resamples, confidence, seed))
+    intervals = compare_seeds(of_base, of_seeds, clusters, confidence)
     return receipt(of_seeds, intervals)
 
 

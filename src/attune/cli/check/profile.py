@@ -12,7 +12,6 @@ import numpy as np
 import polars as pl
 from tokenizers import Tokenizer
 
-from attune.cli.check.advice import Settings, advice
 from attune.cli.check.peculiarities import peculiarities
 from attune.data.sources.raw import RawData
 from attune.data.splitting.duplicates import merge_raw
@@ -22,8 +21,11 @@ from attune.data.splitting.shared_documents import known_answers_share
 from attune.data.splitting.similarity import alike
 from attune.data.words import WORD
 from attune.errors import BadInput
+from attune.evaluation.checks.catalogue import by_code, findings
+from attune.evaluation.checks.facts import Facts as CheckedFacts
+from attune.evaluation.checks.limits import GateParams
 from attune.evaluation.report.protocol import new_in_test
-from attune.stage import load_params
+from attune.stage import all_params, load_params
 from attune.stages.base import BaseParams, locate
 from attune.stages.collect import CollectParams, read_source, write_raw
 from attune.stages.prepare import PrepareParams, tables_of
@@ -45,7 +47,7 @@ Facts = dict[str, Any]
 
 
 def profile(collect: CollectParams) -> Facts:
-    """Returns the facts of a data set by section, in seconds; the section `notes` is advice in sentences.
+    """Returns the facts of a data set by section, in seconds; the section `checks` has a sentence for each check.
 
     Raises:
         BadInput: the data cannot be read; every problem is counted, the first 20 are shown in full.
@@ -55,7 +57,7 @@ def profile(collect: CollectParams) -> Facts:
         write_raw(raw, Path(folder))
         data = merge_raw(Path(folder))
     params, split = load_params(PrepareParams, "prepare"), load_params(SplitParams, "split")
-    tables, settings = tables_of(data, params), Settings.read()
+    tables, sections = tables_of(data, params), all_params()
     unusable = unusable_clusters(tables["queries"], tables["corpus"], split)
     # where clusters cannot be split, the pairs to train on are those of the other protocol
     protocols = (split, split.model_copy(update={"by": "query"}) if unusable else split)
@@ -67,9 +69,11 @@ def profile(collect: CollectParams) -> Facts:
         "alike": duplicate_facts(tables, params),
         "peculiar": peculiarities(tables),
         "split": split_facts(tables, queries, params, split),
-        "training": training_facts(tables["qrels"], trained, settings.max_pairs_per_query),
+        "training": training_facts(tables["qrels"], trained, sections["train"]["max_pairs_per_query"]),
     }
-    return facts | {"notes": advice(facts, unusable, settings)}
+    known = facts | {"params": sections, "split": facts["split"] | {"unusable": unusable}}
+    found = findings(CheckedFacts(known), load_params(GateParams, "gate"), ["data"])
+    return facts | {"checks": by_code(found)}
 
 
 def data_facts(raw: RawData, tables: Mapping[str, pl.DataFrame]) -> Facts:

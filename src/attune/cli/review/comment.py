@@ -9,14 +9,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from attune.cli.review.findings import Figures, Finding, Missing
-from attune.cli.review.gate import judge_project, reader
+from attune.cli.review.gate import judge_project, last_line, reader
 from attune.cli.review.history import Changes, dvc_diff, without_moves
 from attune.errors import BadInput
+from attune.evaluation.checks.catalogue import Finding
+from attune.evaluation.checks.facts import Facts, Missing
+from attune.evaluation.checks.record import Status
 from attune.evaluation.report.markdown import plain, score, table
 from attune.evaluation.report.protocol import new_in_test
 
 HEADLINE_FILE = "metrics/tuned.json"
+SAID_ABOVE = "checks."  # the gate's own findings
 MAX_CHARACTERS = 60_000  # GitHub refuses comments above 65,536
 
 
@@ -63,24 +66,22 @@ def _verdict(folder: Path, against: str) -> Iterator[str]:
         yield "## attune: cannot tell whether this model may be merged"
         yield _text(error)
         return
-    failed = [finding for finding in findings if not finding.passes]
-    yield f"## attune: {'this model must not be merged' if failed else 'this model may be merged'}"
-    figures = Figures(reader(folder / "metrics"), "metrics")
+    is_blocked = any(finding.is_blocking for finding in findings)
+    yield f"## attune: {'this model must not be merged' if is_blocked else 'this model may be merged'}"
+    facts = Facts(read=reader(folder))
     try:
-        yield f"**{_text(figures.of('report', 'verdict'))}**"
-        yield f"Test: {_text(protocol_of(figures))}."
-        yield near_domain_table(figures)
+        yield f"**{_text(facts.of('report', 'verdict'))}**"
+        yield f"Test: {_text(protocol_of(facts))}."
+        yield near_domain_table(facts)
     except Missing as missing:
         yield _text(missing)
-    for note in (finding for finding in findings if finding.is_note):
-        yield f"**Note: {_text(note.rule)} {_text(note.figures)}.**"
-    if failed:
-        yield _findings(failed)
-    passed = [finding for finding in findings if finding.passes and not finding.is_note]
-    yield _folded(f"{len(passed)} of {len(passed) + len(failed)} checks pass", _findings(passed))
+    shown = [each for each in findings if each.status not in (Status.PASSED, Status.NOT_APPLICABLE)]
+    if shown:
+        yield _findings(sorted(shown, key=lambda each: not each.is_blocking))
+    yield _folded(last_line(findings), _findings([each for each in findings if each not in shown]))
 
 
-def protocol_of(figures: Figures) -> str:
+def protocol_of(figures: Facts) -> str:
     """Returns what was new in the test; a report of an earlier revision of attune knew one protocol and did not say."""
     try:
         return str(figures.of("report", "new_in_test"))
@@ -88,7 +89,7 @@ def protocol_of(figures: Figures) -> str:
         return new_in_test(figures.of("split"))
 
 
-def near_domain_table(figures: Figures) -> str:
+def near_domain_table(figures: Facts) -> str:
     """Returns a table of base beside tuned on near-domain tasks, "" where there is none."""
     try:
         tasks = figures.of("report", "near_domain")
@@ -102,8 +103,11 @@ def near_domain_table(figures: Figures) -> str:
 
 
 def _findings(findings: Sequence[Finding]) -> str:
-    rows = [("pass" if each.passes else "**FAIL**", _text(each.rule), _text(each.figures)) for each in findings]
-    return table(("", "rule", "figures"), rows)
+    rows = [
+        (each.check.code, f"**{each.status}**" if each.is_blocking else each.status, each.check.title, each.sentence)
+        for each in findings
+    ]
+    return table(("", "status", "check", "figures"), [(*row[:2], *map(_text, row[2:])) for row in rows])
 
 
 def _headline(folder: Path, revision: str, title: str) -> Iterator[str]:
@@ -138,7 +142,7 @@ def _all_figures(folder: Path, revision: str) -> Iterator[str]:
     except BadInput:
         return  # _headline has said so
     yield "\n".join(f"- {_text(line)}" for line in diff.unread)
-    if rows := _rows(diff.changes):
+    if rows := [row for row in _rows(diff.changes) if not row[1].startswith(SAID_ABOVE)]:
         head = ("file", "figure", "before", "here", "change")
         yield _folded(f"all {len(rows)} figures that changed", table(head, rows))
 

@@ -15,7 +15,6 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.scm import NoSCM, SCMError, resolve_rev
 
-from attune.cli.review.findings import REPRO, Checks
 from attune.errors import BadInput
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ STATES = {  # DVC's names for the states of a file in git
     "deleted": "missing",
     "modified": "differs from its hash in dvc.lock (edited by hand, or dvc.lock is not committed)",
 }
-MAX_NAMED = 5  # stages or files listed in one message
 
 
 @contextmanager
@@ -45,19 +43,24 @@ def dvc_project(folder: Path) -> Iterator[Repo]:
         raise BadInput(f"{folder}: DVC says: {error}") from None
 
 
-def lock_rule(repo: Repo) -> Checks:
-    """dvc.lock is up to date: no stage has another command, other parameters, code or data than those it records."""
+def lock_facts(repo: Repo) -> dict[str, Any]:
+    """Returns the stages that would run again, each with the reason, and the files in git by what is wrong with them.
+
+    A stage is stale where it has another command, other parameters, code or data than those that dvc.lock records; a
+    file that a stage leaves in git must have the hash there.
+    """
     graph = repo.index.graph
     stages = sorted(graph, key=lambda stage: stage.addressing)
-    stale = [
-        f"{stage.addressing.rpartition(':')[2]} ({reason})"
-        for stage in stages
-        if (reason := _stale_reason(stage, list(graph.successors(stage))))
-    ]
-    if not stale:
-        yield True, f"dvc.lock matches the code: {len(stages)} stages up to date"
-        return
-    yield False, f"dvc.lock is stale: {_listed(stale)} would run again; {REPRO}"
+    reasons = {stage: _stale_reason(stage, list(graph.successors(stage))) for stage in stages}
+    outs = [out for stage in graph for out in stage.outs if not out.use_cache]
+    states = {str(out): next(iter(out.status().values()), "") if out.hash_info else "new" for out in outs}
+    files = {words: sorted(name for name, its in states.items() if its == state) for state, words in STATES.items()}
+    return {
+        "n_stages": len(stages),
+        "stale": [f"{stage.addressing.rpartition(':')[2]} ({why})" for stage, why in reasons.items() if why],
+        "n_files": len(outs),
+        "files": {words: names for words, names in files.items() if names},
+    }
 
 
 def _stale_reason(stage: "Stage", upstream: "list[Stage]") -> str:
@@ -78,25 +81,6 @@ def _states(status: Mapping[str, Any]) -> Iterator[str]:
             yield from (f"{name}: {line}" for line in _states(state))
         else:
             yield f"{name} {state}"
-
-
-def files_rule(repo: Repo) -> Checks:
-    """Every file that a stage leaves in git has the hash that dvc.lock records for it."""
-    outs = [out for stage in repo.index.graph for out in stage.outs if not out.use_cache]
-    states = {str(out): next(iter(out.status().values()), "") if out.hash_info else "new" for out in outs}
-    for state, words in STATES.items():
-        names = sorted(name for name, its_state in states.items() if its_state == state)
-        if names:
-            yield False, f"{_listed(names)}: {words}; {REPRO}"
-    yield bool(outs), f"{len(outs)} files in git were compared with their hashes in dvc.lock"
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    return f"{', '.join(names[:MAX_NAMED])}{more}"
-
-
-LOCK_RULES = {"dvc.lock": lock_rule, "files": files_rule}
 
 
 class Revision:

@@ -4,20 +4,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attune.evaluation.page import highlights
-from attune.evaluation.page.highlights import Highlight
+from attune.evaluation.page.cpu import cpu_class
 from attune.evaluation.page.html import render_page
 from attune.evaluation.page.provenance import exported_graphs, fingerprints, parameters, versions
 from attune.evaluation.report.panels import near_domain
 from attune.evaluation.report.results import SYSTEMS, Results
 from attune.evaluation.scoring.measures import HEADLINE, MEASURES
 from attune.evaluation.scoring.receipts import read_receipts
-from attune.evaluation.statistics.chance import significance_level, smallest_p, too_few_resamples
+from attune.evaluation.statistics.chance import significance_level, smallest_p
 
 if TYPE_CHECKING:
     from attune.evaluation.page.svg import Chart
 
 DRAWN = "ndcg@10"  # measure of the charts by query
+HIGHLIGHTS = ("ATT007", "ATT005", "ATT008", "ATT010", "ATT011", "ATT017")  # checks at the top of the page
 OTHER_TASKS = ("dev", "paraphrases", "train")  # query sets that evaluate scores besides test
 OTHER_MEASURES = ("recall@10", "ndcg@10")  # shown of them
 
@@ -73,24 +73,8 @@ def _n_tested(rows: Rows) -> int:
     return sum(row["p_holm"] is not None for row in rows)
 
 
-def highlights_of(results: Results, n_resamples: int, confidence: float) -> dict[str, Highlight]:
-    """Returns the highlights by topic, in the order of the page."""
-    summary, receipts = results.summary, results.receipts
-    tables = (results.comparisons, results.slices)
-    too_few = [too_few_resamples(n_resamples, _n_tested(rows), confidence) for rows in tables]
-    clean = summary["without_leaks"].get("any")
-    return {
-        "gain": highlights.gain(summary["verdict"], results.comparisons, confidence, too_few[0]),
-        "slices": highlights.slices(results.slices, confidence, too_few[1]),
-        "leakage": highlights.leakage(receipts["audit"], receipts["split"], results.leaks, clean),
-        "overfitting": highlights.overfitting(summary["overfitting"]),
-        "drift": highlights.drift(receipts["drift"], results.tasks),
-        "exported": highlights.exported(summary["ndcg@10_kept_share"]),
-    }
-
-
 def sources(inputs: Sequence[Path], exported: Path, settings: Path, libraries: Path) -> dict[str, Any]:
-    """Returns the provenance: hashes of files, base encoder, parameters, library versions.
+    """Returns the provenance: hashes of files, base encoder, parameters, library versions, class of CPU.
 
     Args:
         inputs: files and folders of parquet files to hash.
@@ -104,6 +88,7 @@ def sources(inputs: Sequence[Path], exported: Path, settings: Path, libraries: P
         "encoder": manifest["base"],
         "parameters": parameters(settings),
         "versions": versions(libraries),
+        "cpu": cpu_class(),
     }
 
 
@@ -121,12 +106,12 @@ def page(
     Args:
         results: of stage report.
         provenance: from `sources`.
-        n_resamples: of the bootstrap and the paired test.
+        n_resamples: of the paired test.
         confidence: of the intervals.
         power: at which the smallest detectable difference is given.
         max_characters: shown of a document's text.
     """
-    floors = {"one": 1, "comparisons": _n_tested(results.comparisons), "slices": _n_tested(results.slices)}
+    floors = {"one": 1, "comparisons": _n_tested(results.comparisons)}
     return render_page(
         **{name: value for name, value in vars(results).items() if name not in ("rankings", "scores", "curve")},
         **provenance,
@@ -139,7 +124,8 @@ def page(
         power=power,
         max_characters=max_characters,
         floors={name: smallest_p(n_resamples, n) for name, n in floors.items()},
-        highlights=highlights_of(results, n_resamples, confidence),
+        checks=results.summary["checks"],
+        highlights=HIGHLIGHTS,
         charts=charts_of(results),
         scores=scores_of(results.receipts),
         depth=results.rankings.depth,

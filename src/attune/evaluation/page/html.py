@@ -1,5 +1,6 @@
 """Rendering of the HTML page; every text is escaped, so that markup in a document is shown as text."""
 
+import re
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -13,6 +14,11 @@ def excerpt(text: str, limit: int) -> str:
     """Returns a text on one line, without control characters, cut to `limit` characters."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def lead(text: str) -> str:
+    """Returns the first sentences of a text: as many as make sixty characters."""
+    return re.split(r"(?<=.{60}[.;]) ", text, maxsplit=1)[0].removesuffix(";")
 
 
 def passage(text: str, limit: int) -> str:
@@ -51,6 +57,6 @@ def render_page(**values: Any) -> str:  # noqa: ANN401
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (excerpt, figure, loss, megabytes, number, p_value, passage, percent, score, signed, spoken, zip)
+    filters = (excerpt, figure, lead, loss, megabytes, number, p_value, passage, percent, score, signed, spoken, zip)
     environment.filters |= {f.__name__: f for f in filters}
     return environment.get_template(PAGE).render(values)

@@ -1,6 +1,7 @@
 """Provenance of a report: its parameters, library versions, and the hashes of its inputs.
 
-Holds no date and no commit: equal inputs give equal bytes, and a file cannot hold the commit it is part of.
+Holds no date and no commit: equal inputs give equal bytes, and a file cannot hold the commit it is part of. The class
+of CPU (`cpu.py`) is an input, too: vectors and scores are equal to the byte on one class only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from ruamel.yaml.error import YAMLError
 from attune.errors import BadInput
 from attune.stage import all_params, sha256_of
 
-NOT_RUN = ("demo", "gate")  # sections that no stage reads
+NOT_RUN = ("demo", "judge")  # sections that no stage reads
 
 
 def parameters(file: Path) -> dict[str, dict[str, Any]]:

@@ -64,9 +64,9 @@ def p_value(value: float, floor: float = 0.0) -> str:
     return f"p = {value:.3f}"
 
 
-def score(value: float) -> str:
-    """Returns a measure between 0 and 1 with three digits."""
-    return f"{value:.3f}"
+def score(value: float | None) -> str:
+    """Returns a measure between 0 and 1 with three digits, a dash where there is none."""
+    return "–" if value is None else f"{value:.3f}"
 
 
 def percent(share: float, digits: int = 2) -> str:
@@ -80,10 +80,12 @@ def loss(share: float) -> str:
 
 
 def number(value: object) -> str:
-    """Returns a figure of a receipt: a number with grouped thousands, yes or no, or escaped text.
+    """Returns a figure of a receipt: a number with grouped thousands, yes or no, escaped text, or none where null.
 
     Floats have at most six digits after the point, three significant ones below 0.0001.
     """
+    if value is None:
+        return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):

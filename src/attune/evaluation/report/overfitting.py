@@ -1,52 +1,55 @@
-"""Verdict on overfitting, with its figures.
+"""Verdict on overfitting, with its figures: overfitted, not overfitted, or cannot tell.
 
-Either of two signs is enough. First, a gain on train queries that does not carry over to dev; train, dev and test are
-scored over the same corpus, and test is reported but decides nothing, since the remedy is to train again. Second, a
-dev score that falls after its best point, if a later checkpoint is kept; where the best checkpoint is kept, the fall
-is only reported.
+What was learnt must carry over twice: dev must keep a share of train's gain, or else train was learnt by heart; test
+must keep a share of dev's gain, or else the checkpoint was chosen for the chance of its dev scores. Train, dev and test
+are scored over the same corpus. Both shares have intervals (`statistics.shares`) that allow for dev having chosen the
+best of n checkpoints. Certainly too little of either is overfitting; not overfitted needs certainty of both (both at
+once need no correction for being two; Berger, 1982, Technometrics 24). Overfitting shows, too, in a dev score that
+fell by more than chance explains after its best point, if the later checkpoint is kept; where the best is kept, the
+fall is only reported.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
+from scipy.special import stdtrit
+
+from attune.evaluation.report.gains import SPLITS, Gains
+from attune.evaluation.report.markdown import number
+from attune.evaluation.statistics.decision import with_one_each
+from attune.evaluation.statistics.shares import UNMEASURED, KeptShare, kept_share
 from attune.tuning.curve import Point
 
-MEASURE = "ndcg@10"
-MIN_TRAIN_GAIN = 0.01  # a smaller gain counts as none, as dev gain / train gain would be noise
+REMEDIES = "Remedies: fewer train.epochs, a lower train.learning_rate, train.keep: best, more data."
 
 
-@dataclass(frozen=True)
-class Gains:
-    """nDCG@10 of tuned minus base on train (sample), dev and test; `gap` is tuned on train minus tuned on test."""
+class Status(StrEnum):
+    """Outcome of the verdict."""
 
-    train: float
-    dev: float
-    test: float
-    gap: float
-
-    @classmethod
-    def of(cls, base: Mapping[str, Any], tuned: Mapping[str, Any]) -> "Gains":
-        """Reads the receipts of evaluate@base and evaluate@tuned."""
-        train, dev, test = (tuned[key] - base[key] for key in (f"train_{MEASURE}", f"dev_{MEASURE}", MEASURE))
-        return cls(train, dev, test, tuned[f"train_{MEASURE}"] - tuned[MEASURE])
-
-    @property
-    def carried_share(self) -> float:
-        """Gain on dev divided by gain on train; if train gained under 0.01: 0 if dev lost over 0.01, else 1."""
-        if self.train < MIN_TRAIN_GAIN:
-            return 0.0 if self.dev < -MIN_TRAIN_GAIN else 1.0
-        return self.dev / self.train
+    OVERFITTED = "overfitted"
+    NOT_OVERFITTED = "not overfitted"
+    CANNOT_TELL = "cannot tell"
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Points of the training curve where dev was best and last, whether the loss fell in between, and the kept step."""
+    """Points of the training curve where dev was best and last, whether the loss fell in between, and what was kept.
+
+    Attributes:
+        best: point where dev was best, the first of equal ones.
+        last: last point where dev was measured.
+        is_loss_falling: whether the training loss fell from the best point on.
+        kept_step: step of the encoder that is kept.
+        n_checkpoints: points where dev was measured, the start of training among them, as it may be kept, too.
+    """
 
     best: Point
     last: Point
     is_loss_falling: bool
     kept_step: int
+    n_checkpoints: int
 
     @classmethod
     def of(cls, points: Sequence[Point], kept_step: int) -> "Curve | None":
@@ -56,7 +59,7 @@ class Curve:
             return None
         best = max(measured, key=lambda point: (point.dev, -point.step))
         losses = [point.loss for point in points if point.loss is not None and point.step >= best.step]
-        return cls(best, measured[-1], len(losses) > 1 and losses[-1] < losses[0], kept_step)
+        return cls(best, measured[-1], len(losses) > 1 and losses[-1] < losses[0], kept_step, len(measured))
 
     @property
     def decline(self) -> float:
@@ -69,51 +72,158 @@ class Curve:
         return self.kept_step > self.best.step
 
 
-def judge(gains: Gains, curve: Curve | None, min_carried_share: float, max_decline: float) -> dict[str, Any]:
-    """Returns the figures, `is_overfitted`, and the verdict in words.
+@dataclass(frozen=True)
+class Limits:
+    """Limits of the verdict.
 
-    Args:
-        gains: tuned minus base on train, dev and test.
-        curve: of the training; None where there was none.
-        min_carried_share: overfitted if dev gain / train gain is below this.
-        max_decline: overfitted if dev fell by more than this after its best point and a later encoder is kept.
+    Attributes:
+        min_carried_share: share of train's gain that dev must keep, and of dev's gain that test must.
+        max_decline: accepted fall of dev after its best point, where a later encoder is kept.
+        confidence: of the intervals.
     """
-    is_not_carried = gains.carried_share < min_carried_share
-    is_past_best = curve is not None and curve.is_kept_past_best and curve.decline > max_decline
-    is_overfitted = is_not_carried or is_past_best
-    words = [f"{'Overfitted' if is_overfitted else 'Not overfitted'}.", _carried(gains, min_carried_share)]
-    words.append(_dev(curve, is_past_best))
-    if is_overfitted:
-        words.append("Remedies: fewer train.epochs, a lower train.learning_rate, train.keep: best, more data.")
+
+    min_carried_share: float
+    max_decline: float
+    confidence: float
+
+    @property
+    def tail(self) -> float:
+        """Probability of error at one end of an interval."""
+        return (1 - self.confidence) / 2
+
+
+@dataclass(frozen=True)
+class Overfitting:
+    """Gains on train, dev and test, the training curve (None: no training), and what follows from them."""
+
+    gains: Gains
+    curve: Curve | None
+    limits: Limits
+
+    @property
+    def n_looks(self) -> int:
+        """Number of checkpoints that dev chose the kept one from; 1 where it had no choice, or was not heeded."""
+        return 1 if self.curve is None or self.curve.is_kept_past_best else self.curve.n_checkpoints
+
+    @property
+    def is_untrained(self) -> bool:
+        """True if nothing of a training was kept, so that tuned is base."""
+        is_kept = self.curve is not None and self.curve.kept_step > 0
+        return not is_kept and all(gain.is_unchanged for gain in self.gains.values())
+
+    @property
+    def dev_share(self) -> KeptShare:
+        """Share of train's gain that dev keeps; the best of n flatters dev."""
+        least, tail = self.limits.min_carried_share, self.limits.tail
+        return kept_share(self.gains["dev"].sums, self.gains["train"].sums, least, (tail / self.n_looks, tail))
+
+    @property
+    def test_share(self) -> KeptShare:
+        """Share of dev's gain that test keeps; the best of n makes dev's gain too hard to keep."""
+        least, tail = self.limits.min_carried_share, self.limits.tail
+        return kept_share(self.gains["test"].sums, self.gains["dev"].sums, least, (tail, tail / self.n_looks))
+
+    @property
+    def excess_decline(self) -> float:
+        """Fall of dev beyond the accepted one, where an encoder past the best point is kept; else 0."""
+        if self.curve is None or not self.curve.is_kept_past_best:
+            return 0.0
+        return max(0.0, self.curve.decline - self.limits.max_decline)
+
+    @property
+    def is_decline_certain(self) -> bool:
+        """True if chance does not explain the fall of dev beyond the accepted one.
+
+        The curve holds means only, so the error is that of dev's gain, which two checkpoints of one training hardly
+        exceed; the best point was chosen among all.
+        """
+        dev = self.gains["dev"].sums
+        if self.curve is None or dev.n_clusters < 2:
+            return False
+        t = -float(stdtrit(dev.n_clusters - 1, self.limits.tail / self.curve.n_checkpoints))
+        return self.excess_decline > t * float(with_one_each(dev).error)
+
+    @property
+    def status(self) -> Status:
+        """Outcome."""
+        shares = (self.dev_share, self.test_share)
+        if self.is_untrained:
+            return Status.NOT_OVERFITTED
+        if any(share.is_lost for share in shares) or self.is_decline_certain:
+            return Status.OVERFITTED
+        is_carried = all(share.is_kept for share in shares) and not self.excess_decline
+        return Status.NOT_OVERFITTED if is_carried else Status.CANNOT_TELL
+
+    @property
+    def verdict(self) -> str:
+        """Verdict in words, which begin with the status and a full stop."""
+        words = [f"{self.status.capitalize()}.", self._gained(), *self._shares(), self._decline()]
+        if self.status is Status.OVERFITTED:
+            words.append(REMEDIES)
+        return " ".join(filter(None, words))
+
+    def _gained(self) -> str:
+        train, dev, test = (self.gains[split].mean for split in SPLITS)
+        return f"nDCG@10 changed by {train:+.3f} on train queries, {dev:+.3f} on dev, {test:+.3f} on test."
+
+    def _shares(self) -> list[str]:
+        if self.is_untrained:
+            return ["No step of a training was kept: tuned scores as base does."]
+        pairs = (("dev", "train", self.dev_share), ("test", "dev", self.test_share))
+        words = [self._share(split, of, share) for split, of, share in pairs]
+        best = f"dev chose the best of {self.n_looks} checkpoints, which these allow for; " if self.n_looks > 1 else ""
+        least = f"at least {self.limits.min_carried_share:.0%} of each is required"
+        return [*words, f"In brackets: {self.limits.confidence:.0%} intervals; {best}{least}."]
+
+    def _share(self, split: str, of: str, share: KeptShare) -> str:
+        if share == UNMEASURED:
+            return f"What {split} keeps of {of}'s gain cannot be told from a single cluster of queries."
+        if share.value is None:
+            sign = f", but {split} gained" if share.is_kept else f", and {split} lost" if share.is_lost else ""
+            return f"{of.capitalize()} may have gained nothing of which {split} could keep a share{sign}."
+        text = f"{split.capitalize()} keeps {share.value:.0%} of {of}'s gain [{_end(share.low)}, {_end(share.high)}]"
+        if share.is_kept or share.is_lost:
+            return f"{text}{', enough' if share.is_kept else ', certainly too little'}."
+        n = self.gains[split].n_queries
+        return f"{text}: {number(n)} {split} {'query is' if n == 1 else 'queries are'} too few to tell."
+
+    def _decline(self) -> str:
+        if self.curve is None:
+            return ""
+        if self.curve.decline <= 0:
+            return "Dev was best at the end of training."
+        best, last, kept = self.curve.best, self.curve.last, self.curve.kept_step
+        loss = " while the training loss kept falling" if self.curve.is_loss_falling else ""
+        fell = f"Dev was best at step {best.step} ({best.dev:.3f}) and fell to {last.dev:.3f}{loss}"
+        if not self.curve.is_kept_past_best:
+            return f"{fell}; the encoder of step {kept} is kept."
+        tolerated = "; that may be chance" if self.excess_decline else "; the decline is within tolerance"
+        return f"{fell}, and the later encoder of step {kept} is kept{'' if self.is_decline_certain else tolerated}."
+
+
+def judge(gains: Gains, curve: Curve | None, limits: Limits) -> dict[str, Any]:
+    """Returns the section `overfitting` of report.json: figures, `status`, `is_overfitted`, and the verdict in words.
+
+    Shares and ends of their intervals are null where they are open.
+    """
+    judged = Overfitting(gains, curve, limits)
+    dev, test = judged.dev_share, judged.test_share
     return {
-        "train_gain": gains.train,
-        "dev_gain": gains.dev,
-        "test_gain": gains.test,
-        "gap": gains.gap,
-        "carried_share": gains.carried_share,
+        **{f"{split}_gain": gains[split].mean for split in SPLITS},
+        "gap": gains["train"].tuned - gains["test"].tuned,
+        "carried_share": dev.value,
+        "carried_share_low": dev.low,
+        "carried_share_high": dev.high,
+        "test_carried_share": test.value,
+        "test_carried_share_low": test.low,
+        "test_carried_share_high": test.high,
+        "n_checkpoints": judged.n_looks,
         "dev_decline": curve.decline if curve else 0.0,
-        "is_overfitted": is_overfitted,
-        "verdict": " ".join(filter(None, words)),
+        "status": str(judged.status),
+        "is_overfitted": judged.status is Status.OVERFITTED,
+        "verdict": judged.verdict,
     }
 
 
-def _carried(gains: Gains, least: float) -> str:
-    measured = (
-        f"nDCG@10 changed by {gains.train:+.3f} on train queries, {gains.dev:+.3f} on dev, {gains.test:+.3f} on test"
-    )
-    if gains.train < MIN_TRAIN_GAIN:
-        return f"{measured}: no gain on train{', a loss on dev' if gains.carried_share < 1 else ''}."
-    return f"{measured}: dev has {gains.carried_share:.0%} of the gain on train, at least {least:.0%} is asked."
-
-
-def _dev(curve: Curve | None, is_past_best: bool) -> str:
-    if curve is None:
-        return ""
-    if curve.decline <= 0:
-        return "Dev was best at the end of training."
-    loss = " while the training loss kept falling" if curve.is_loss_falling else ""
-    fell = f"Dev was best at step {curve.best.step} ({curve.best.dev:.3f}) and fell to {curve.last.dev:.3f}{loss}"
-    if not curve.is_kept_past_best:
-        return f"{fell}; the encoder of step {curve.kept_step} is kept."
-    tolerated = "" if is_past_best else "; the decline is within tolerance"
-    return f"{fell}, and the later encoder of step {curve.kept_step} is kept{tolerated}."
+def _end(share: float | None) -> str:
+    return "open" if share is None else f"{share:.0%}"

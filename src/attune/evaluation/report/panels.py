@@ -99,7 +99,7 @@ def training_curve(file: Path) -> list[Point]:
     return [Point(*row) for row in curve.select("step", "loss", "dev_ndcg@10").iter_rows()]
 
 
-def negatives(mined: Path) -> list[dict[str, Any]]:
-    """Reads the sample of mined negatives, each with its query and the query's lowest-scoring positive."""
-    rows: list[dict[str, Any]] = read(mined / "sample.parquet", NEGATIVE_SAMPLE).to_dicts()
+def negatives(mined: Path, n: int) -> list[dict[str, Any]]:
+    """Reads n mined negatives, drawn at random, each with its query and the query's lowest-scoring positive."""
+    rows: list[dict[str, Any]] = read(mined / "sample.parquet", NEGATIVE_SAMPLE).head(n).to_dicts()
     return rows

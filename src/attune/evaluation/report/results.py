@@ -20,8 +20,8 @@ class Results:
         receipts: figures of the stages, by name.
         leaks: counts of test items that are also in train or dev, in words; empty where there are none.
         comparisons: base against tuned by task and measure, rows of metrics/plots/comparisons.csv.
-        slices: base against tuned by slice of the test queries, rows of metrics/plots/slices.csv.
-        n_small_slices: slices left out for having too few queries.
+        slices: base against tuned by slice of the test queries, rows of metrics/plots/slices.csv with
+            the smallest detectable loss and the outcome.
         scores: per-query scores of base and tuned on test.
         rankings: runs of all systems on test.
         curve: training curve.
@@ -29,11 +29,12 @@ class Results:
         tasks: base and tuned on the tasks of stage probe.
         domain_tasks: base and tuned on this domain's query sets.
         dimensions: base and tuned under Matryoshka truncation.
-        negatives: sample of mined negatives.
+        negatives: some mined negatives, drawn at random.
         wins: queries that gained most.
         losses: queries that lost most.
         documents: title and text of the documents in wins and losses, by id.
         closest: most similar leaks of test, by kind.
+        judged: shares of mined negatives that are answers, by the name of the sheet that was judged.
     """
 
     summary: Mapping[str, Any]
@@ -41,7 +42,6 @@ class Results:
     leaks: str
     comparisons: Sequence[Mapping[str, Any]]
     slices: Sequence[Mapping[str, Any]]
-    n_small_slices: int
     scores: Paired
     rankings: Rankings
     curve: Sequence[Point]
@@ -54,3 +54,4 @@ class Results:
     losses: Sequence[Mapping[str, Any]]
     documents: Mapping[str, Mapping[str, Any]]
     closest: Mapping[str, Sequence[tuple[str, str, float]]]
+    judged: Mapping[str, Mapping[str, Any]]

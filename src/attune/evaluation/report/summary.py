@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -21,7 +21,7 @@ from attune.evaluation.statistics.comparisons import Scores, TaskComparison
 from attune.evaluation.statistics.holm import holm
 from attune.evaluation.statistics.power import Sensitivity
 from attune.evaluation.statistics.significance import Comparison, Interval, Resampling, compare, compare_seeds
-from attune.evaluation.statistics.slices import SliceComparison
+from attune.evaluation.statistics.slice_comparisons import SliceComparison, SliceCounts, SliceRules, sentence
 from attune.runtime.arrays import Int64
 from attune.tables import LEXICAL, Leak, read, scores_columns, seed_scores_columns
 
@@ -105,6 +105,18 @@ def seed_scores(file: Path, query_ids: list[str]) -> list[dict[str, Values]]:
 Receipts = Mapping[str, Mapping[str, Any]]
 
 
+class Rule(NamedTuple):
+    """Limits of the verdict.
+
+    Attributes:
+        margin: change that is as good as none.
+        power: at which the smallest detectable difference is given.
+    """
+
+    margin: float
+    power: float
+
+
 def comparison_of(row: TaskComparison) -> Comparison:
     """Returns the comparison that a row of comparisons.csv holds."""
     return Comparison(row.delta, row.low, row.high, row.p, row.wins, row.ties, row.losses)
@@ -116,38 +128,38 @@ def headline_result(
     scores: Paired,
     of_seeds: Sequence[Scores],
     resampling: Resampling,
-    power: float,
+    rule: Rule,
 ) -> HeadlineResult:
     """Summarises the comparisons on some test queries.
 
     Args:
         paired: comparisons by measure.
-        others: comparisons on other tasks, for which the p-value of recall@10 is corrected as well.
+        others: comparisons on other tasks, for which the p-values are corrected as well.
         scores: of base and tuned on the same queries.
         of_seeds: scores of each trained seed on the same queries.
-        resampling: of the interval over queries and seeds.
-        power: at which the smallest detectable difference is given.
+        resampling: of the test and the intervals.
+        rule: margin and power of the verdict.
     """
     base, tuned = scores.base[HEADLINE], scores.tuned[HEADLINE]
-    intervals: dict[str, Interval] = {}
-    if len(of_seeds) > 1:
-        stacked = {name: np.stack([values[name] for values in of_seeds]) for name in OVER_SEEDS}
-        intervals = compare_seeds(
-            {name: scores.base[name] for name in OVER_SEEDS}, stacked, scores.clusters, resampling
-        )
-    sensitivity = Sensitivity.of(tuned - base, scores.clusters, resampling.confidence, power)
     corrected = holm([*(one.p_value for one in paired.values()), *(row.p for row in others)])
+    n = len(corrected)
     return HeadlineResult(
         paired=paired,
+        corrected=dict(zip(paired, corrected, strict=False)),
         base=float(base.mean()),
         tuned=float(tuned.mean()),
-        sensitivity=sensitivity,
-        over_seeds=intervals,
+        sensitivity=Sensitivity.of(tuned - base, scores.clusters, resampling.confidence, rule.power, n),
+        over_seeds=_over_seeds(scores, of_seeds, resampling.confidence) if len(of_seeds) > 1 else {},
         n_seeds=len(of_seeds),
-        p_holm=corrected[list(paired).index(HEADLINE)],
-        n_comparisons=len(corrected),
-        p_floor=smallest_p(resampling.n_resamples, len(corrected)),
+        margin=rule.margin,
+        p_floor=smallest_p(resampling.n_resamples, n),
     )
+
+
+def _over_seeds(scores: Paired, of_seeds: Sequence[Scores], confidence: float) -> dict[str, Interval]:
+    """Returns the mean change over seeds of each measure that stage seeds compares, with its interval."""
+    stacked = {name: np.stack([values[name] for values in of_seeds]) for name in OVER_SEEDS}
+    return compare_seeds({name: scores.base[name] for name in OVER_SEEDS}, stacked, scores.clusters, confidence)
 
 
 def headline_results(
@@ -156,7 +168,7 @@ def headline_results(
     leaked: Collection[str],
     seeds: Path,
     resampling: Resampling,
-    power: float,
+    rule: Rule,
 ) -> tuple[HeadlineResult, HeadlineResult | None]:
     """Returns the result on all test queries and that on those without leaks (None: fewer than two clusters).
 
@@ -165,14 +177,14 @@ def headline_results(
     """
     paired = {row.measure: comparison_of(row) for row in rows if row.task == "test"}
     others = [row for row in rows if row.task != "test"]
-    whole = headline_result(paired, others, scores, seed_scores(seeds, scores.query_ids), resampling, power)
+    whole = headline_result(paired, others, scores, seed_scores(seeds, scores.query_ids), resampling, rule)
     if not leaked:
         return whole, whole
     clean = scores.without(leaked)
     if clean.n_clusters < 2:
         return whole, None
     paired = compare(clean.base, clean.tuned, clean.clusters, resampling)
-    return whole, headline_result(paired, others, clean, seed_scores(seeds, clean.query_ids), resampling, power)
+    return whole, headline_result(paired, others, clean, seed_scores(seeds, clean.query_ids), resampling, rule)
 
 
 def headline(
@@ -191,7 +203,7 @@ def headline(
         results: on all test queries, and on those without leaks.
         leaks: counts of test items that are also in train or dev, in words; empty where there are none.
         worse: significantly worse slices.
-        too_few_resamples: warning that no slice could have been significant; else empty.
+        too_few_resamples: warning that no comparison could have been significant; else empty.
     """
     (whole, clean), base, tuned = results, receipts["base"], receipts["tuned"]
     kept = {name: receipts[name]["ndcg@10"] / (tuned["ndcg@10"] or 1) for name in ("onnx", "onnx_int8")}
@@ -205,6 +217,8 @@ def headline(
         "n_test_queries": tuned["n_queries"],
         "new_in_test": new_in_test(receipts["split"], leaks),
         "verdict": " ".join(filter(None, [sentences, only_like_these(receipts["probe"])])),
+        "n_comparisons": counted.sensitivity.n_comparisons,
+        "p_floor": counted.p_floor,
         "too_few_queries": too_few(counted),
         "too_few_resamples": too_few_resamples,
         "n_worse_slices": len(worse),
@@ -213,9 +227,14 @@ def headline(
         "systems": {system: {measure: receipts[system][measure] for measure in MEASURES} for system in systems},
         "paired": asdict(whole)["paired"],
         "paired_over_seeds": asdict(counted)["over_seeds"],
-        "paired_without_leaks": asdict(clean)["paired"] if clean and leaks else {},
+        "paired_without_leaks": _with_corrected(clean) if clean and leaks else {},
         "ndcg@10_kept_share": kept,
     }
+
+
+def _with_corrected(result: HeadlineResult) -> dict[str, dict[str, Any]]:
+    """Returns the comparisons by measure, with their corrected p-values."""
+    return {name: asdict(one) | {"p_holm": result.corrected[name]} for name, one in result.paired.items()}
 
 
 def add_comparisons(summary: dict[str, Any], rows: Sequence[TaskComparison]) -> None:
@@ -232,12 +251,21 @@ def add_comparisons(summary: dict[str, Any], rows: Sequence[TaskComparison]) -> 
 
 
 def of_slices(rows: Sequence[SliceComparison]) -> dict[str, Any]:
-    """Returns the figures of slices by trait and bin."""
+    """Returns the figures of slices by trait and bin; `detectable` is missing where no loss could have been found."""
     slices: dict[str, Any] = {}
     for row in rows:
-        figures = asdict(row)
+        figures = {key: value for key, value in asdict(row).items() if value is not None and not key.startswith("is_")}
         slices.setdefault(figures.pop("slice"), {})[figures.pop("bin")] = figures
     return slices
+
+
+def counted_slices(rows: Sequence[SliceComparison], counts: SliceCounts, rules: SliceRules) -> dict[str, Any]:
+    """Returns the counts of all slices, shown or not, with the outcome and its sentence."""
+    return asdict(counts) | {
+        "max_slice_loss": rules.margin,
+        "outcome": counts.outcome,
+        "sentence": sentence(rows, counts, rules),
+    }
 
 
 def leaked_queries(leaks: Iterable[Leak], answers: Iterable[tuple[str, str]]) -> dict[str, set[str]]:

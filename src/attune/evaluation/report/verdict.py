@@ -1,4 +1,9 @@
-"""Verdict on recall@10: base against tuned, in sentences that can be quoted."""
+"""Verdict on recall@10: base against tuned, in sentences that can be quoted.
+
+Better, Worse, No change or Cannot tell, by the rule of `decision`: the encoder that ships is judged by its own interval
+and test, and Better also needs the interval over seeds, where there are several. No change is a claim, too: the
+intervals exclude every change as large as the margin.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,11 +11,13 @@ from dataclasses import dataclass
 from attune.evaluation.report.markdown import number, p_value, percent, signed
 from attune.evaluation.scoring.measures import HEADLINE
 from attune.evaluation.statistics.chance import is_significant, significance_level
+from attune.evaluation.statistics.decision import MOST_QUERIES, Change, Outcome, decide_shipped, queries_needed
 from attune.evaluation.statistics.power import Sensitivity
 from attune.evaluation.statistics.significance import Comparison, Interval
 
-KEPT_BY_INT8 = 0.99  # share of tuned nDCG@10 below which the report warns
 OVER_SEEDS = ("recall@10", "mrr@10", "ndcg@10")  # measures that stage seeds compares over seeds, in its order
+CLAIMS = {Outcome.PASSED: "Better", Outcome.FAILED: "Worse"}
+SAME, UNDECIDED = "No change", "Cannot tell"
 
 
 @dataclass(frozen=True)
@@ -19,24 +26,24 @@ class HeadlineResult:
 
     Attributes:
         paired: comparisons of the shipped encoder by measure.
+        corrected: p-values of these after Holm's correction for all comparisons of the report.
         base: mean recall@10 of base.
         tuned: mean recall@10 of tuned.
-        sensitivity: power of a test of recall@10 on these queries.
+        sensitivity: power of the test of recall@10 on these queries, among all comparisons of the report.
         over_seeds: by measure, mean over seeds with an interval over queries and seeds; empty with one seed.
         n_seeds: number of trained seeds.
-        p_holm: p-value of recall@10 after Holm's correction for all comparisons.
-        n_comparisons: number of these.
+        margin: change that is as good as none.
         p_floor: smallest corrected p-value that so many resamples can yield.
     """
 
     paired: Mapping[str, Comparison]
+    corrected: Mapping[str, float]
     base: float
     tuned: float
     sensitivity: Sensitivity
     over_seeds: Mapping[str, Interval]
     n_seeds: int
-    p_holm: float
-    n_comparisons: int
+    margin: float
     p_floor: float = 0.0
 
     @property
@@ -45,68 +52,107 @@ class HeadlineResult:
         return self.sensitivity.n_queries
 
     @property
-    def interval(self) -> Comparison | Interval:
-        """Interval that decides the verdict: over queries and, with several seeds, over seeds."""
-        return self.over_seeds.get(HEADLINE, self.paired[HEADLINE])
+    def shipped(self) -> Change:
+        """Change of the encoder that ships, with its corrected p-value."""
+        one = self.paired[HEADLINE]
+        return Change(one.delta, one.ci_low, one.ci_high, self.corrected[HEADLINE])
+
+    @property
+    def mean_over_seeds(self) -> Change | None:
+        """Mean change over seeds; None with one seed."""
+        one = self.over_seeds.get(HEADLINE)
+        return Change(one.delta, one.ci_low, one.ci_high) if one else None
+
+    @property
+    def answer(self) -> str:
+        """Better, Worse, No change or Cannot tell."""
+        changes = [change for change in (self.shipped, self.mean_over_seeds) if change]
+        outcome = decide_shipped(self.shipped, self.mean_over_seeds, 0, self.sensitivity.confidence)
+        none = SAME if all(change.is_within(self.margin) for change in changes) else UNDECIDED
+        return CLAIMS.get(outcome, none)
 
     def doubts(self) -> list[str]:
-        """Returns why neither a gain nor a loss is claimed, in words; nothing where one is.
-
-        A claim needs both tests, as one of them may miss what the other sees where queries are few: the interval (over
-        seeds, where there are several) lies on the side of the shipped encoder's change, and the corrected p-value of
-        the randomization test is significant.
-        """
-        delta, interval = self.paired[HEADLINE].delta, self.interval
-        level = significance_level(self.sensitivity.confidence)
-        doubts = []
-        if interval.ci_low <= 0 <= interval.ci_high:
-            doubts.append("the interval contains 0")
-        elif (delta > 0) != (interval.ci_low > 0):
-            doubts.append("the seeds' mean does not change as the shipped encoder does")
+        """Returns what a claim of a gain or a loss lacks, in words."""
+        level, shipped, over_seeds = significance_level(self.sensitivity.confidence), self.shipped, self.mean_over_seeds
+        doubts = ["the interval contains 0"] if shipped.low <= 0 <= shipped.high else []
         if self.p_floor > level:
             doubts.append(f"no corrected p-value of so few resamples is {level:g} or less (report.n_resamples)")
-        elif not is_significant(self.p_holm, self.sensitivity.confidence):
+        elif not is_significant(self.corrected[HEADLINE], self.sensitivity.confidence):
             doubts.append(f"the corrected p-value is above {level:g}")
+        if over_seeds and over_seeds.low <= 0:
+            lies = "contains 0" if over_seeds.high >= 0 else "lies below 0"
+            doubts.append(f"the interval over seeds {lies}")
         return doubts
 
     def change(self) -> str:
         """Change of recall@10 in words, with an open parenthesis at the end."""
-        delta = signed(self.paired[HEADLINE].delta, 3)
-        return f"{HEADLINE} went from {self.base:.3f} to {self.tuned:.3f} ({delta}"
+        return f"{HEADLINE} went from {self.base:.3f} to {self.tuned:.3f} ({signed(self.shipped.delta, 3)}"
 
 
 def verdict(result: HeadlineResult) -> str:
-    """Returns one sentence on recall@10, which begins with Better, Worse, No clear change or No change."""
-    comparison, interval = result.paired[HEADLINE], result.interval
-    is_same = not any(paired.wins or paired.losses for paired in result.paired.values())
-    if is_same and interval.ci_low == interval.ci_high == 0:
-        return f"No change: tuned scores exactly as base on every query and measure ({HEADLINE} {result.base:.3f})."
-    seeds = f"; {signed(interval.delta, 3)} on average over {result.n_seeds} seeds" if result.over_seeds else ""
-    kind = "interval over queries and seeds" if result.over_seeds else "interval"
-    ends = f"{signed(interval.ci_low, 3)} to {signed(interval.ci_high, 3)}"
-    p = p_value(result.p_holm, result.p_floor)
+    """Returns one sentence on recall@10, which begins with Better, Worse, No change or Cannot tell, and a colon."""
+    answer = result.answer
+    if not any(paired.wins or paired.losses for paired in result.paired.values()) and not result.over_seeds:
+        same = f"tuned scores exactly as base on every query and measure ({HEADLINE} {result.base:.3f}"
+        return f"{answer}: {same}, {_interval(result, result.shipped)} of the change)."
+    p = p_value(result.corrected[HEADLINE], result.p_floor)
+    corrected = f"Holm-corrected for {number(result.sensitivity.n_comparisons)} comparisons"
+    figures = f"{result.change()}, {_interval(result, result.shipped)}, {p}, {corrected}{_seeds(result)})"
+    doubts = result.doubts() if answer == UNDECIDED else []
+    return f"{answer}: {'; '.join(filter(None, [figures, ' and '.join(doubts)]))}."
+
+
+def _interval(result: HeadlineResult, change: Change) -> str:
     level = number(100 * result.sensitivity.confidence)
-    corrected = f"Holm-corrected for {number(result.n_comparisons)} comparisons"
-    figures = f"{result.change()}{seeds}, {level}% {kind} {ends}, {p}, {corrected})"
-    if doubts := result.doubts():
-        return f"No clear change: {figures}; {' and '.join(doubts)}."
-    return f"{'Better' if comparison.delta > 0 else 'Worse'}: {figures}."
+    return f"{level}% interval {signed(change.low, 3)} to {signed(change.high, 3)}"
+
+
+def _seeds(result: HeadlineResult) -> str:
+    """Returns the mean over seeds with its interval, in words; "" with one seed."""
+    if not (change := result.mean_over_seeds):
+        return ""
+    n, s = result.n_seeds, "" if result.n_seeds == 2 else "s"  # two seeds have one degree of freedom
+    return (
+        f"; {signed(change.delta, 3)} on average over {n} seeds, {_interval(result, change)} over queries and seeds, "
+        f"by t with {n - 1} degree{s} of freedom for the seeds"
+    )
 
 
 def too_few(result: HeadlineResult) -> str:
     """Returns a warning where the test has too few queries for the difference in recall@10 that it shows; else ""."""
-    test, delta = result.sensitivity, result.paired[HEADLINE].delta
-    if not delta or abs(delta) >= test.smallest_detectable:
+    test, delta = result.sensitivity, result.shipped.delta
+    if abs(delta) >= test.smallest_detectable or result.answer == SAME:
         return ""
-    needed = test.queries_for(delta)
-    n = "More than a million" if needed > 1_000_000 else f"About {number(needed)}"
+    return " ".join(filter(None, [_too_small(test, delta), _enough(result)]))
+
+
+def _too_small(test: Sensitivity, delta: float) -> str:
+    """Returns how little a test detects, in words."""
+    of = f"a change of {signed(delta, 3)} in {HEADLINE}" if delta else f"telling whether {HEADLINE} changed"
+    who = f"with {number(test.n_queries)} queries, the test"
+    who += f" (Holm-corrected for {number(test.n_comparisons)} comparisons)" if test.n_comparisons > 1 else ""
+    least, power = test.smallest_detectable, percent(test.power, 0)
+    what = f"one of {least:.3f} or more" if least < 1 else "none, however large,"
+    if not delta:
+        return f"The test set is too small for {of}: {who} detects {what} with power {power}."
     return (
-        f"The test set is too small for a change of {signed(delta, 3)} in {HEADLINE}: with {number(test.n_queries)} "
-        f"queries, the test (of one comparison, uncorrected) detects a change of that size with power "
-        f"{percent(test.chance_of(delta), 0)}, and only one of {test.smallest_detectable:.3f} or more with power "
-        f"{percent(test.power, 0)}. A significant result at such low power overstates the effect. "
-        f"{n} test queries are needed."
+        f"The test set is too small for {of}: {who} detects a change of that size with power "
+        f"{percent(test.chance_of(delta), 0)}, and {'only ' if least < 1 else ''}{what} with power {power}. "
+        "A significant result at such low power overstates the effect."
     )
+
+
+def _enough(result: HeadlineResult) -> str:
+    """Returns how many queries would be enough, in words: for the change seen; without one, to exclude the margin's."""
+    test, delta = result.sensitivity, result.shipped.delta
+    if delta:
+        return f"{_about(test.queries_for(delta))} test queries are needed."
+    needed = queries_needed(result.shipped, test.n_queries, test.n_clusters, result.margin, test.confidence, test.power)
+    return f"{_about(needed)} test queries are needed to exclude a loss of {result.margin:g}." if needed else ""
+
+
+def _about(n: int) -> str:
+    return "More than a million" if n > MOST_QUERIES else f"About {number(n)}"
 
 
 def verdict_despite_leaks(whole: HeadlineResult, clean: HeadlineResult | None, leaks: str) -> str:

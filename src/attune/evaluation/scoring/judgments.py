@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from attune.errors import BadInput
+from attune.retrieval.ties import Search, through_ties
 from attune.runtime.arrays import Float32, Int64
 from attune.tables import OWN_TEXTS, QRELS, SPLIT_QUERIES, read
 
@@ -44,16 +45,28 @@ class Split:
         """Largest number of documents that are left out of one query's ranking: how much deeper to search."""
         return int(np.bincount(self.own_texts[:, 0], minlength=1).max())
 
-    def without_own_texts(self, scores: Float32, rows: Int64, depth: int) -> tuple[Float32, Int64]:
-        """Returns a ranking without the documents that have the query's own text, cut to a depth.
+    def ranked(self, search: Search, depth: int) -> tuple[Float32, Int64]:
+        """Ranks documents to a depth without the queries' own texts, and on to the last that ties with the one there.
 
         Args:
-            scores: (n_queries, n) of the ranked documents.
-            rows: (n_queries, n) document rows, -1 where nothing is ranked.
-            depth: of the returned ranking; n should be larger by `most_own_texts`.
+            search: ranks documents for the queries in given rows of the split.
+            depth: at least 1.
 
         Returns:
-            Scores and document rows, (n_queries, min(n, depth)); row -1 and score 0 where nothing is ranked.
+            Scores and document rows, (n_queries, depth or more); row -1 and score 0 where nothing is ranked.
+        """
+        scores, rows = through_ties(search, len(self.texts), depth + self.most_own_texts)
+        return self.without_own_texts(scores, rows)
+
+    def without_own_texts(self, scores: Float32, rows: Int64) -> tuple[Float32, Int64]:
+        """Returns a ranking without the documents that have the query's own text: those below move up.
+
+        Args:
+            scores: (n_queries, depth) of the ranked documents.
+            rows: (n_queries, depth) document rows, -1 where nothing is ranked.
+
+        Returns:
+            Scores and document rows of the same shape; row -1 and score 0 where nothing is ranked.
         """
         if len(self.own_texts):
             own_keys = (self.own_texts[:, 0] << 32) + self.own_texts[:, 1]
@@ -61,7 +74,7 @@ class Split:
             order = np.argsort(is_own, axis=1, kind="stable")
             rows = np.take_along_axis(np.where(is_own, -1, rows), order, axis=1)
             scores = np.take_along_axis(np.where(is_own, np.float32(0), scores), order, axis=1)
-        return scores[:, :depth], rows[:, :depth]
+        return scores, rows
 
     def take(self, rows: Int64) -> "Split":
         """Returns a sample of the split: the queries in these rows, ascending, and what belongs to them."""

@@ -1,4 +1,4 @@
-"""Uncertainty of a difference between two systems: bootstrap intervals, paired tests, power, slices, corrections.
+"""Uncertainty of a difference between two systems: intervals, paired tests, power, slices, corrections.
 
 Scores per query in, intervals and p-values out.
 """

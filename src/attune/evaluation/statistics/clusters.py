@@ -53,9 +53,14 @@ class ClusterSums:
         error: Float64 = np.sqrt((n - 1) / n * (shifts**2).sum(axis=-1))
         return error
 
+    def reach(self, confidence: float) -> Float64:
+        """Returns the (...,) half widths of the means' confidence intervals (two clusters or more)."""
+        reach: Float64 = self.error * stdtrit(self.n_clusters - 1, (1 + confidence) / 2)
+        return reach
+
     def interval(self, confidence: float) -> tuple[Float64, Float64]:
         """Returns the (...,) low and high ends of the means' confidence intervals (two clusters or more)."""
-        reach = self.error * stdtrit(self.n_clusters - 1, (1 + confidence) / 2)
+        reach = self.reach(confidence)
         return self.mean - reach, self.mean + reach
 
 

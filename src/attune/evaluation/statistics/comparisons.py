@@ -13,7 +13,10 @@ Scores = Mapping[str, Float64]  # (n_queries,) values of each measure
 
 @dataclass(frozen=True)
 class TaskComparison:
-    """A task and measure in metrics/plots/comparisons.csv; `low` and `high` are the ends of the interval of delta."""
+    """A task and measure in metrics/plots/comparisons.csv; `low` and `high` are the ends of the interval of delta.
+
+    All rows are one family: `p_holm` is corrected for their number, and so is the level of `smallest_detectable`.
+    """
 
     task: str
     measure: str
@@ -40,7 +43,8 @@ def compare_tasks(
         tasks: for each task the scores of base and of tuned on the same queries in the same order, and the (n_queries,)
             numbers of these queries' clusters, at least two.
         resampling: of the intervals and the tests.
-        power: of the smallest detectable difference, which is that of a single comparison, without the correction.
+        power: of the smallest detectable difference, at the level that Holm's correction for all of these comparisons
+            asks of the smallest p-value.
 
     Raises:
         BadInput: the queries of a task are in fewer than two clusters.
@@ -51,7 +55,10 @@ def compare_tasks(
         for measure, comparison in compare(base, tuned, clusters, resampling).items()
     ]
     corrected = holm([comparison.p_value for *_, comparison in compared])
-    return [_task_comparison(*one, p, resampling.confidence, power) for one, p in zip(compared, corrected, strict=True)]
+    return [
+        _task_comparison(*one, p, resampling.confidence, power, len(corrected))
+        for one, p in zip(compared, corrected, strict=True)
+    ]
 
 
 def _task_comparison(
@@ -64,6 +71,7 @@ def _task_comparison(
     p_holm: float,
     confidence: float,
     power: float,
+    n_comparisons: int,
 ) -> TaskComparison:
     return TaskComparison(
         task=task,
@@ -79,5 +87,7 @@ def _task_comparison(
         wins=comparison.wins,
         ties=comparison.ties,
         losses=comparison.losses,
-        smallest_detectable=Sensitivity.of(tuned - base, clusters, confidence, power).smallest_detectable,
+        smallest_detectable=Sensitivity.of(
+            tuned - base, clusters, confidence, power, n_comparisons
+        ).smallest_detectable,
     )

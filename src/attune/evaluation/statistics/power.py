@@ -5,6 +5,10 @@ those of the paired t-test, which the literature uses to choose how many queries
 2008, CIKM; Sakai, 2016, Information Retrieval Journal 19), and with which the paired randomization test agrees on
 retrieval scores (Smucker, Allan and Carterette, 2007). From statsmodels. Queries that come in clusters count as the
 clusters do: the standard error and the degrees of freedom are those of `clusters` (the design effect of Kish, 1965).
+
+A test is one of a family whose p-values are corrected together, so its power is that at the level which Holm's
+correction asks of the smallest p-value: the level divided by the number of comparisons. The standard error is that of
+the interval that decides, so queries that do not differ at all still leave something to detect.
 """
 
 from dataclasses import dataclass
@@ -13,19 +17,21 @@ from math import ceil, isnan, sqrt
 from statsmodels.stats.power import TTestPower
 
 from attune.evaluation.statistics.clusters import by_cluster
+from attune.evaluation.statistics.decision import clusters_for, with_one_each
 from attune.runtime.arrays import Float64, Int64
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """Sensitivity of a two-sided paired test.
+    """Sensitivity of a two-sided paired test, one of several whose p-values are corrected together.
 
     Attributes:
         n_queries: of the test.
         n_clusters: of these queries, two or more; `n_queries` where they are independent.
-        error: standard error of the mean difference.
-        confidence: 1 less the significance level.
+        error: standard error of the mean difference, above 0.
+        confidence: 1 less the significance level of the family.
         power: required probability of detecting a difference.
+        n_comparisons: in the family.
     """
 
     n_queries: int
@@ -33,22 +39,32 @@ class Sensitivity:
     error: float
     confidence: float
     power: float
+    n_comparisons: int = 1
 
     @classmethod
-    def of(cls, deltas: Float64, clusters: Int64, confidence: float, power: float) -> "Sensitivity":
+    def of(
+        cls, deltas: Float64, clusters: Int64, confidence: float, power: float, n_comparisons: int = 1
+    ) -> "Sensitivity":
         """Returns the sensitivity of a comparison with these differences.
 
         Args:
-            deltas: (n_queries,) differences.
+            deltas: (n_queries,) differences between -1 and 1.
             clusters: (n_queries,) number of each query's cluster.
-            confidence: 1 less the significance level.
+            confidence: 1 less the significance level of the family.
             power: required probability of detecting a difference.
+            n_comparisons: in the family.
 
         Raises:
             BadInput: there are fewer than two clusters.
         """
         sums = by_cluster(deltas, clusters)
-        return cls(len(deltas), sums.n_clusters, float(sums.error), confidence, power)
+        error = float(with_one_each(sums).error)
+        return cls(len(deltas), sums.n_clusters, error, confidence, power, n_comparisons)
+
+    @property
+    def level(self) -> float:
+        """Significance level of this test: that of the family divided by the number of comparisons."""
+        return (1 - self.confidence) / self.n_comparisons
 
     @property
     def sd(self) -> float:
@@ -57,29 +73,17 @@ class Sensitivity:
 
     @property
     def smallest_detectable(self) -> float:
-        """Smallest mean difference detected with this power; 0 where the differences of all queries are equal."""
-        return self.sd * _solve(effect_size=None, nobs=self.n_clusters, alpha=1 - self.confidence, power=self.power)
+        """Smallest mean difference detected with this power; 1 where none is, however large."""
+        test = {"nobs": self.n_clusters, "alpha": self.level, "power": self.power, "alternative": "two-sided"}
+        effect = float(TTestPower().solve_power(effect_size=None, **test))
+        return 1.0 if isnan(effect) else min(1.0, self.sd * effect)
 
     def chance_of(self, delta: float) -> float:
         """Returns the probability of detecting a mean difference of this size, whatever its sign."""
-        if not self.error:
-            return 1.0 if delta else 1 - self.confidence
         size = abs(delta) / self.sd
-        return float(TTestPower().power(size, self.n_clusters, 1 - self.confidence, alternative="two-sided"))
+        return float(TTestPower().power(size, self.n_clusters, self.level, alternative="two-sided"))
 
     def queries_for(self, delta: float) -> int:
-        """Returns the number of queries, clustered as these are, that detect a mean difference of this size, not 0.
-
-        At least two clusters of the average size.
-        """
-        size = self.n_queries / self.n_clusters
-        if not self.error:
-            return ceil(2 * size)
-        needed = _solve(effect_size=abs(delta) / self.sd, nobs=None, alpha=1 - self.confidence, power=self.power)
-        # no solution: two clusters are more than enough
-        return ceil(2 * size) if isnan(needed) else ceil(max(2, needed) * size)
-
-
-def _solve(**known: float | None) -> float:
-    """Solves for whichever of the four figures (effect_size, nobs, alpha, power) is None."""
-    return float(TTestPower().solve_power(**known, alternative="two-sided"))
+        """Returns the number of queries, clustered as these are, that detect a mean difference of this size, not 0."""
+        needed = clusters_for(abs(delta), self.error, self.n_clusters, self.level, self.power)
+        return ceil(max(2, needed) * self.n_queries / self.n_clusters)

@@ -1,34 +1,34 @@
 """Intervals and randomization tests of the difference between two systems on the same queries, in clusters.
 
 Queries of one cluster are not independent, clusters are; so clusters are resampled. The interval is that of the
-delete-one-cluster jackknife (`clusters`). The p-value is that of the paired randomization test with sign flips
-(Smucker, Allan and Carterette, 2007): the share of resamples with a difference at least this large in size when, for
-each cluster, a coin decides which system got which scores. It agrees with scipy's `permutation_test`, which takes
-minutes with 100,000 queries where a product of matrices takes seconds.
+delete-one-cluster jackknife (`clusters`) with one winning and one losing cluster added (`decision`). The p-value is
+that of the paired randomization test with sign flips (Smucker, Allan and Carterette, 2007): the share of resamples with
+a difference at least this large in size when, for each cluster, a coin decides which system got which scores. It agrees
+with scipy's `permutation_test`, which takes minutes with 100,000 queries where a product of matrices takes seconds.
 
 Where the tuned system was trained with several seeds, `compare_seeds` gives an interval that also covers other seeds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtr, stdtrit
+from scipy.special import stdtrit
 
-from attune.evaluation.statistics.clusters import ClusterSums, by_cluster
+from attune.evaluation.statistics.clusters import by_cluster
+from attune.evaluation.statistics.decision import decision_interval, with_one_each
 from attune.runtime.arrays import Float64, Int64
 
 CELLS = 4_000_000  # resampled values held at a time: bounds memory (32 MB) whatever the number of queries
 
 
 class Resampling(NamedTuple):
-    """Resamples, confidence and seed of intervals and tests.
+    """Resamples and seed of the test, and confidence of the intervals.
 
     Attributes:
-        n_resamples: of the test, whose smallest possible p-value is about 2 / n_resamples, and of the bootstrap over
-            seeds. With so few clusters that there are no more sign flips than resamples, all are enumerated: the
-            p-value is exact.
+        n_resamples: of the test, whose smallest possible p-value is about 2 / n_resamples. Where so few clusters
+            differ that there are no more sign flips than resamples, all are enumerated: the p-value is exact.
         confidence: of the intervals, such as 0.95.
         seed: of the draws.
     """
@@ -69,7 +69,7 @@ def compare(
     """Compares two systems' per-query values, measure by measure, with the same sign flips for every measure.
 
     Args:
-        baseline: for each measure (n_queries,) values.
+        baseline: for each measure (n_queries,) values between 0 and 1.
         tuned: the same measures of the same queries in the same order.
         clusters: (n_queries,) number of each query's cluster; all different where queries are independent.
         resampling: of the test and the interval.
@@ -79,7 +79,7 @@ def compare(
     """
     deltas = np.stack([tuned[name] - baseline[name] for name in baseline])  # (n_measures, n_queries)
     sums = by_cluster(deltas, clusters)
-    low, high = sums.interval(resampling.confidence)
+    low, high = decision_interval(sums, resampling.confidence)
     p_values = _sign_flip_p_values(sums.sums, resampling.n_resamples, np.random.default_rng(resampling.seed))
     return {
         name: Comparison(
@@ -96,94 +96,105 @@ def compare(
 
 
 def _sign_flip_p_values(sums: Float64, n_resamples: int, rng: np.random.Generator) -> Float64:
-    """Returns the two-sided p-values of (n_measures, n_clusters) sums, with the same flips for every measure.
+    """Returns the two-sided p-values of (n_measures, n_clusters) sums.
 
-    Twice the smaller share of resamples with a sum at least as large, or as small, as the observed one; the observed
-    one counts among drawn resamples (Phipson and Smyth, 2010), not among enumerated ones, which hold it.
+    Twice the smaller share of resamples with a sum at least as large, or as small, as the observed one. Flips of
+    clusters that do not differ change nothing, so few that do have few flips, which are enumerated. Else flips are
+    drawn, the same for every measure, and the observed sum counts among them (Phipson and Smyth, 2010).
     """
-    n_measures, n_clusters = sums.shape
-    is_exact = n_clusters < 63 and 2**n_clusters <= n_resamples
-    n_flips = 2**n_clusters if is_exact else n_resamples
+    n_differing = np.count_nonzero(sums, axis=1)
+    is_exact = n_differing <= np.log2(n_resamples)
+    p_values = np.empty(len(sums))
+    for i in np.flatnonzero(is_exact):
+        differing = sums[i : i + 1, sums[i] != 0]
+        p_values[i] = 2 * _n_beyond(differing, _all_flips(differing.shape[1]))[0] / 2.0 ** n_differing[i]
+    if not is_exact.all():
+        n_beyond = _n_beyond(sums[~is_exact], _drawn_flips(sums.shape[1], n_resamples, rng))
+        p_values[~is_exact] = 2 * (n_beyond + 1) / (n_resamples + 1)
+    return p_values.clip(max=1.0)
+
+
+def _n_beyond(sums: Float64, flips: Iterator[Float64]) -> Int64:
+    """Returns the (n_measures,) numbers of flips whose sum is at least as large, or as small, as observed.
+
+    The smaller of the two.
+
+    Args:
+        sums: (n_measures, n_clusters).
+        flips: batches of (size, n_clusters), 1 where a cluster changes sides, else 0.
+    """
     observed = sums.sum(axis=1)
     tolerance = 1e-12 * np.abs(sums).sum(axis=1)  # sums in another order differ by rounding
-    n_above, n_below = np.zeros(n_measures, dtype=np.int64), np.zeros(n_measures, dtype=np.int64)
-    batch = max(1, CELLS // n_clusters)
-    for start in range(0, n_flips, batch):
-        size = min(batch, n_flips - start)
-        if is_exact:
-            flips = (np.arange(start, start + size)[:, None] >> np.arange(n_clusters) & 1).astype(np.float64)
-        else:
-            bits = rng.integers(0, 256, (size, (n_clusters + 7) // 8), dtype=np.uint8)
-            flips = np.unpackbits(bits, axis=1, count=n_clusters).astype(np.float64)
-        flipped = observed - 2 * (flips @ sums.T)  # (size, n_measures)
+    n_above, n_below = (np.zeros(len(sums), dtype=np.int64) for _ in range(2))
+    for batch in flips:
+        flipped = observed - 2 * (batch @ sums.T)  # (size, n_measures)
         n_above += (flipped >= observed - tolerance).sum(axis=0)
         n_below += (flipped <= observed + tolerance).sum(axis=0)
-    counted = 0 if is_exact else 1
-    p_values: Float64 = 2 * (np.minimum(n_above, n_below) + counted) / (n_flips + counted)
-    return p_values.clip(max=1.0)
+    return np.minimum(n_above, n_below)
+
+
+def _all_flips(n_clusters: int) -> Iterator[Float64]:
+    """Yields all 2^n_clusters flips, in batches of (size, n_clusters)."""
+    for start, size in _batches(2**n_clusters, n_clusters):
+        yield (np.arange(start, start + size)[:, None] >> np.arange(n_clusters) & 1).astype(np.float64)
+
+
+def _drawn_flips(n_clusters: int, n_resamples: int, rng: np.random.Generator) -> Iterator[Float64]:
+    """Yields random flips, in batches of (size, n_clusters)."""
+    for _, size in _batches(n_resamples, n_clusters):
+        bits = rng.integers(0, 256, (size, (n_clusters + 7) // 8), dtype=np.uint8)
+        yield np.unpackbits(bits, axis=1, count=n_clusters).astype(np.float64)
+
+
+def _batches(n_rows: int, n_columns: int) -> Iterator[tuple[int, int]]:
+    """Yields start and size of batches of at most CELLS values."""
+    most = max(1, CELLS // max(1, n_columns))
+    for start in range(0, n_rows, most):
+        yield start, min(most, n_rows - start)
 
 
 def compare_seeds(
     baseline: Mapping[str, Float64],
     tuned: Mapping[str, Float64],
     clusters: Int64,
-    resampling: Resampling,
+    confidence: float,
 ) -> dict[str, Interval]:
-    """Crossed bootstrap: the mean difference and an interval that covers other queries and other seeds.
+    """Returns the mean difference and an interval that covers other queries and other seeds.
 
-    Seeds and clusters are drawn with replacement, independently of each other, and each draw's mean is over all pairs
-    of a drawn seed and a query of a drawn cluster (the pigeonhole bootstrap; Owen, 2007, Annals of Applied Statistics
-    1). The interval is too wide rather than too narrow where seeds disagree about single queries. Draws n - 1 of n
-    seeds and of n clusters, so that the variance of their mean is unbiased (Rao and Wu, 1988, JASA 83); drawing n
-    understates it by 1/n (half, for two seeds). The percentiles are those of Student's t over clusters in place of the
-    normal distribution, as few clusters know their spread badly (the expanded percentile interval; Hesterberg, 2015,
-    The American Statistician 69). Two or three seeds are still a small sample of all seeds; no interval corrects for
-    that.
+    The error has two parts, of clusters and of seeds, each with its own degrees of freedom: a handful of seeds knows
+    its spread badly. Each part is multiplied by its own quantile of Student's t before they are added in squares, which
+    keeps the confidence whatever the two variances are (Banerjee, 1961, Sankhya A 23); with two seeds the quantile at
+    95% is 12.7, with three 4.3, with five 2.8. Satterthwaite's common degrees of freedom and the bootstrap are
+    narrower and do not keep it with two or three seeds. What seeds and queries do together counts in both parts, so the
+    interval is too wide rather than too narrow where seeds disagree about single queries.
 
     Args:
-        baseline: for each measure (n_queries,) values.
+        baseline: for each measure (n_queries,) values between 0 and 1.
         tuned: the same measures, (n_seeds, n_queries) values of the same queries in the same order. With one seed the
             interval is that of `compare`, over queries alone.
         clusters: (n_queries,) number of each query's cluster.
-        resampling: of the bootstrap and the interval.
+        confidence: of the interval, such as 0.95.
 
     Raises:
         BadInput: there are fewer than two clusters.
     """
     deltas = np.stack([tuned[name] - baseline[name] for name in baseline])  # (n_measures, n_seeds, n_queries)
-    sums = by_cluster(deltas, clusters)
-    if deltas.shape[1] == 1:
-        low, high = (ends[:, 0] for ends in sums.interval(resampling.confidence))
-    else:
-        means = _crossed_means(sums, resampling.n_resamples, np.random.default_rng(resampling.seed))
-        tail = float(ndtr(-stdtrit(sums.n_clusters - 1, (1 + resampling.confidence) / 2)))
-        low, high = np.quantile(means, [tail, 1 - tail], axis=0)
-    intervals = zip(baseline, deltas.mean(axis=(1, 2)), low, high, strict=True)
+    averaged = with_one_each(by_cluster(deltas.mean(axis=1), clusters))
+    reach = np.hypot(averaged.reach(confidence), _seeds_reach(deltas.mean(axis=2), confidence))
+    ends = ((averaged.mean + side * reach).clip(-1, 1) for side in (-1, 1))
+    intervals = zip(baseline, deltas.mean(axis=(1, 2)), *ends, strict=True)
     return {name: Interval(*map(float, figures)) for name, *figures in intervals}
 
 
-def _crossed_means(sums: ClusterSums, n_resamples: int, rng: np.random.Generator) -> Float64:
-    """Returns (n_resamples, n_measures) means over drawn seeds and clusters, with the same draws for every measure.
+def _seeds_reach(means: Float64, confidence: float) -> Float64:
+    """Returns the (n_measures,) half widths of the t intervals of the mean over seeds; 0 with one seed.
 
     Args:
-        sums: over clusters, (n_measures, n_seeds, n_clusters).
-        n_resamples: number of draws.
-        rng: of the draws.
+        means: (n_measures, n_seeds) of each seed's encoder.
+        confidence: of the intervals.
     """
-    n_measures, n_seeds, n_clusters = sums.sums.shape
-    batch = max(1, CELLS // (2 * n_clusters))
-    means = np.empty((n_resamples, n_measures))
-    for start in range(0, n_resamples, batch):
-        size = min(batch, n_resamples - start)
-        # draws of each seed and of each cluster
-        seeds, clusters = _n_draws(n_seeds, size, rng), _n_draws(n_clusters, size, rng)
-        by_seed = (clusters @ sums.sums.reshape(-1, n_clusters).T).reshape(size, n_measures, n_seeds)
-        totals = np.einsum("bs,bms->bm", seeds, by_seed)
-        means[start : start + size] = totals / ((n_seeds - 1) * (clusters @ sums.sizes))[:, None]
-    return means
-
-
-def _n_draws(n: int, size: int, rng: np.random.Generator) -> Float64:
-    """Returns (size, n): how often each of n things comes up in n - 1 draws with replacement."""
-    drawn = rng.integers(0, n, (size, n - 1)) + n * np.arange(size)[:, None]  # multinomial draws take minutes
-    return np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
+    n_seeds = means.shape[1]
+    if n_seeds == 1:
+        return np.zeros(len(means))
+    error: Float64 = means.std(axis=1, ddof=1) / np.sqrt(n_seeds)
+    return error * float(stdtrit(n_seeds - 1, (1 + confidence) / 2))

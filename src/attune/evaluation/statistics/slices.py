@@ -1,8 +1,8 @@
-"""Base against tuned on slices of the test queries: queries that share a value of a trait.
+"""Slices of the test queries: queries that share a value of a trait, and the traits that queries are sliced by.
 
 Traits come from a query's text, its relevant documents, its columns in the raw data, and the training texts. Numbers
-are cut at their quantiles, so that slices are of similar size; names (a product, a language) make a slice each. The
-p-values are Holm-corrected for all slices together, because many slices are looked at.
+are cut at their quantiles, so that slices are of similar size; names (a product, a language) make a slice each, however
+rare. `slice_comparisons` compares base and tuned on each.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,9 +15,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from attune.data.words import WORD
-from attune.evaluation.statistics.chance import clusters_needed
-from attune.evaluation.statistics.holm import holm
-from attune.evaluation.statistics.significance import Resampling, compare
 from attune.retrieval.bm25 import words
 from attune.runtime.arrays import Float64, Int64
 from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, SPLIT_QUERIES, full_texts, read, read_raw
@@ -28,26 +25,19 @@ Traits = Mapping[str, Numbers | Sequence[str]]  # for each trait one value per q
 
 @dataclass(frozen=True)
 class Slice:
-    """Queries with the same value, or range of values, of a trait, and their rows (ascending)."""
+    """Queries with the same value, or range of values, of a trait.
+
+    Attributes:
+        trait: name of the trait.
+        bin: value, or range of values.
+        rows: of the queries, ascending.
+        is_shown: False where the tables show it only if it lost.
+    """
 
     trait: str
     bin: str
     rows: Int64
-
-
-@dataclass(frozen=True)
-class SliceComparison:
-    """A slice in metrics/plots/slices.csv; `low` and `high` are the ends of the interval of delta."""
-
-    slice: str
-    bin: str
-    n: int
-    base: float
-    tuned: float
-    delta: float
-    low: float
-    high: float
-    p_holm: float
+    is_shown: bool = True
 
 
 def by_number(trait: str, values: Numbers, n_bins: int) -> list[Slice]:
@@ -64,75 +54,39 @@ def by_number(trait: str, values: Numbers, n_bins: int) -> list[Slice]:
     return [Slice(trait, _range(rounded[rows]), rows) for rows in groups]
 
 
-def by_name(trait: str, values: Sequence[str], n_names: int) -> list[Slice]:
-    """Returns a slice for each of the n_names most frequent values, in alphabetical order.
+def by_name(trait: str, values: Sequence[str], n_names: int, min_queries: int) -> list[Slice]:
+    """Returns a slice for each value, and one for all values together that the tables do not show.
 
     Queries whose value is "" are in none. There are no slices where all queries have the same value.
+
+    Args:
+        trait: name of the trait.
+        values: of the queries.
+        n_names: most frequent values that are shown, in alphabetical order.
+        min_queries: values of fewer queries are not shown.
     """
-    names, counts = np.unique([value for value in values if value], return_counts=True)
+    names, places, counts = np.unique(np.asarray(values, dtype=np.str_), return_inverse=True, return_counts=True)
     if len(names) < 2:
         return []
-    kept = sorted(names[np.argsort(-counts, kind="stable")][:n_names])
-    return [Slice(trait, str(name), np.flatnonzero(np.asarray(values) == name)) for name in kept]
+    rows = np.split(np.argsort(places, kind="stable"), counts.cumsum()[:-1])
+    parts = [(str(name), of_name) for name, of_name in zip(names, rows, strict=True) if name]
+    parts.sort(key=lambda part: -len(part[1]))
+    shown = sorted(name for name, of_name in parts[:n_names] if len(of_name) >= min_queries)
+    slices = [Slice(trait, name, of_name, name in shown) for name, of_name in sorted(parts, key=lambda part: part[0])]
+    others = [part.rows for part in slices if not part.is_shown]
+    pooled = [Slice(trait, f"({len(others)} others)", np.sort(np.concatenate(others)))] if len(others) > 1 else []
+    return slices + pooled
 
 
-def by_trait(traits: Traits, n_bins: int, n_names: int) -> list[Slice]:
+def by_trait(traits: Traits, n_bins: int, n_names: int, min_queries: int) -> list[Slice]:
     """Returns the slices of all traits, in their order: numbers by quantile, texts by name."""
     slices: list[Slice] = []
     for trait, values in traits.items():
         if isinstance(values, np.ndarray):
             slices += by_number(trait, values, n_bins)
         else:
-            slices += by_name(trait, values, n_names)
+            slices += by_name(trait, values, n_names, min_queries)
     return slices
-
-
-def compare_slices(
-    slices: Sequence[Slice],
-    base: Float64,
-    tuned: Float64,
-    clusters: Int64,
-    resampling: Resampling,
-    min_queries: int,
-) -> tuple[list[SliceComparison], int]:
-    """Compares base and tuned on each slice.
-
-    Args:
-        slices: of the queries.
-        base: (n_queries,) values of one measure.
-        tuned: (n_queries,) values of the same measure.
-        clusters: (n_queries,) number of each query's cluster.
-        resampling: of the intervals and the tests.
-        min_queries: slices with fewer queries are left out, because they have no power and each further comparison
-            makes the others harder to prove; so are slices of so few clusters that no test of them can be significant.
-            Slices that hold all queries are left out, too.
-
-    Returns:
-        The comparisons, and the number of slices left out because they are too small.
-    """
-    parts = [part for part in slices if len(part.rows) < len(base)]
-    needed = clusters_needed(resampling.confidence)
-    n_clusters = [len(np.unique(clusters[part.rows])) for part in parts]
-    large = [p for p, n in zip(parts, n_clusters, strict=True) if len(p.rows) >= min_queries and n >= needed]
-    comparisons = [
-        compare({"": base[part.rows]}, {"": tuned[part.rows]}, clusters[part.rows], resampling)[""] for part in large
-    ]
-    corrected = holm([comparison.p_value for comparison in comparisons])
-    rows = [
-        SliceComparison(
-            slice=part.trait,
-            bin=part.bin,
-            n=len(part.rows),
-            base=float(base[part.rows].mean()),
-            tuned=float(tuned[part.rows].mean()),
-            delta=comparison.delta,
-            low=comparison.ci_low,
-            high=comparison.ci_high,
-            p_holm=p,
-        )
-        for part, comparison, p in zip(large, comparisons, corrected, strict=True)
-    ]
-    return rows, len(parts) - len(large)
 
 
 def _range(values: Numbers) -> str:

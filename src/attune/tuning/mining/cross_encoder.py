@@ -32,7 +32,7 @@ def load_reranker(folder: Path, queries: Sequence[str], documents: Sequence[str]
     """
     if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
         raise BadInput(
-            f"{folder}: no cross-encoder (a config.json and its weights); correct mine.reranker or set it to ''"
+            f"{folder}: no cross-encoder (a config.json and its weights); name another, or none (mine.reranker: '')"
         )
     # imported here: they take seconds to import, and mining by cosines does not need them
     import torch  # noqa: PLC0415

@@ -1,6 +1,7 @@
-"""Figures of mining, among them two estimates of the false negatives: mined documents that are unjudged right answers.
+"""Figures of mining, among them two signs of false negatives: mined documents that are unjudged right answers.
 
-Neither estimate needs new labels.
+Neither needs new labels, and neither tells how many false negatives there are: both compare settings of the rules on
+the same data. The level is estimated from a sample that someone judges (`attune judge`).
 
 Hidden answers (leave-one-out): hides one answer of a train query that has several and applies the rules again, which
 then treat it like any unjudged answer. Counts how often it is among the candidates, how often no rule rejects it, and
@@ -11,6 +12,7 @@ query, too.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -64,18 +66,20 @@ class HiddenAnswers:
 
 def hidden_answer_shares(
     candidates: Candidates, params: MineParams, slots: Slots, hidden: HiddenAnswers, duplicate_of: Int64
-) -> dict[str, int | float]:
+) -> dict[str, int | float | None]:
     """Hides answers one at a time, applies the rules, and counts the hidden answers that get through.
 
     Limits. Hides judged answers only, of queries with several, and these tend to be obvious. Near-identical documents
     are hidden with the answer, because they share its judgment. The shares are too low with an encoder that was trained
-    on these answers (from the second round on).
+    on these answers (from the second round on). How many answers are unjudged in the data does not enter: where a query
+    has one hidden answer here, it may have none or thirty unjudged ones.
 
     Returns:
         n_hidden_answers, and of these the shares: hidden_answer_in_reach_share (among the candidates),
         hidden_answer_allowed_share (no rule rejects it), hidden_answer_kept_share (it becomes a negative). Last,
-        estimated_false_negative_share: the share of hidden answers among the negatives of these queries, which is the
-        share to expect for a query with one unjudged answer. All are 0 if no query has several answers.
+        hidden_answer_rule_ranking: hidden answers divided by all negatives of these queries. It ranks rules on the same
+        data, the lower the better, and is no estimate of a share. All but the first are None if no query has several
+        answers.
     """
     cases = candidates.take(hidden.queries)
     is_hidden = cases.is_positive & (duplicate_of[cases.pool.rows] == hidden.groups[:, None])
@@ -87,10 +91,12 @@ def hidden_answer_shares(
     selection = apply_rules(altered, params, slots.take(hidden.queries))
     kept = is_hidden & selection.has("kept")
     masks = {"in_reach": is_hidden, "allowed": is_hidden & selection.has("kept", "not_needed"), "kept": kept}
+    n_hidden = len(hidden.queries)
+    ranking = float(kept.sum() / max(1, selection.count("kept"))) if n_hidden else None
     return {
-        "n_hidden_answers": len(hidden.queries),
-        **{f"hidden_answer_{name}_share": _share(mask.any(axis=1)) for name, mask in masks.items()},
-        "estimated_false_negative_share": float(kept.sum() / max(1, selection.count("kept"))),
+        "n_hidden_answers": n_hidden,
+        **{f"hidden_answer_{name}_share": _share(m.any(axis=1)) if n_hidden else None for name, m in masks.items()},
+        "hidden_answer_rule_ranking": ranking,
     }
 
 
@@ -114,10 +120,11 @@ def _share(mask: Bool) -> float:
     return float(mask.mean()) if mask.size else 0.0
 
 
-def mining_figures(
-    data: MiningInput, params: MineParams, result: MiningResult, score: Scorer
-) -> dict[str, int | float]:
-    """Returns the counts of candidates by reason, the distribution of scores, and the estimates of false negatives."""
+def mining_figures(data: MiningInput, params: MineParams, result: MiningResult, score: Scorer) -> dict[str, Any]:
+    """Returns the counts of candidates by reason, the distribution of scores, and the signs of false negatives.
+
+    Figures of hidden answers are None where nothing could be hidden.
+    """
     candidates, selection = result.candidates, result.selection
     kept = candidates.scores[selection.has("kept")]
     random = result.random()

@@ -1,0 +1,47 @@
+"""The three-outcome rule in words: does a change lose at most a margin?"""
+
+from attune.evaluation.checks.limits import GateParams
+from attune.evaluation.checks.record import Outcome, Status
+from attune.evaluation.statistics.decision import MOST_QUERIES, Change, decide, decide_shipped, queries_needed
+
+POWER = 0.8  # with which the number of queries that is named would decide
+
+
+def worded(change: Change, digits: int = 3) -> str:
+    """Returns a change with its interval."""
+    return f"{change.delta:+.{digits}f}, interval {change.low:+.{digits}f} to {change.high:+.{digits}f}"
+
+
+def loss_outcome(
+    words: str, shipped: Change, seeds: Change | None, margin: float, n: tuple[int, int], limits: GateParams
+) -> Outcome:
+    """Decides whether a loss above the margin is ruled out or certain; else says how many queries would tell.
+
+    Args:
+        words: the change in words.
+        shipped: change of the encoder that ships.
+        seeds: mean change over seeds; None with one seed, and between revisions.
+        margin: largest loss that is accepted; below 0 the least gain.
+        n: number of compared queries, and of their clusters.
+        limits: section gate.
+    """
+    status = Status(decide_shipped(shipped, seeds, margin, limits.confidence))
+    accepted = f"a loss above {margin:g}" if margin >= 0 else f"a gain below {-margin:g}"
+    if status is not Status.UNDECIDED:
+        why = "is ruled out" if status is Status.PASSED else "is certain"
+        return Outcome(status, f"{words}: {accepted} {why} (gate.margin)")
+    # where the shipped encoder passes, the mean over seeds is what leaves it open
+    is_by_seeds = seeds is not None and Status(decide(shipped, margin, limits.confidence)) is Status.PASSED
+    why = _missing(seeds if seeds and is_by_seeds else shipped, margin, n, limits)
+    return Outcome(status, f"{words}: {accepted} is not ruled out; {why} (gate.margin)")
+
+
+def _missing(change: Change, margin: float, n: tuple[int, int], limits: GateParams) -> str:
+    """Returns what is missing for a decision, in words."""
+    if change.high < -margin:
+        test = "the shipped encoder's interval" if change.p is None else f"the test (p = {change.p:.3f})"
+        return f"the interval claims it, {test} does not"
+    needed = queries_needed(change, *n, margin, limits.confidence, POWER)
+    if needed is None or needed > MOST_QUERIES:
+        return "not even a million test queries would tell"
+    return f"about {needed:,} test queries instead of {n[0]:,} would tell"

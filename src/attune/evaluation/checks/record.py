@@ -1,0 +1,72 @@
+"""A check: its code, title, what it needs, the paragraph that documents it, and the function that judges."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from inspect import getdoc
+from typing import NamedTuple
+
+from attune.evaluation.checks.facts import Facts
+from attune.evaluation.checks.limits import GateParams
+
+
+class Status(StrEnum):
+    """What a check says."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    UNDECIDED = "undecided"
+    NOT_APPLICABLE = "not applicable"
+    IGNORED = "ignored"
+
+
+class Outcome(NamedTuple):
+    """One result of a check: its status, and a sentence with the figures behind it."""
+
+    status: Status
+    sentence: str
+
+
+Outcomes = Iterator[Outcome]
+Judge = Callable[[Facts, GateParams], Outcomes]
+
+
+def judged(is_good: bool, sentence: str) -> Outcome:
+    """Returns the outcome of a check that always decides."""
+    return Outcome(Status.PASSED if is_good else Status.FAILED, sentence)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check of the catalogue.
+
+    Attributes:
+        code: never given to another check.
+        title: what is looked at.
+        needs: files such as metrics/report.json and dvc.lock; "data", a data set before any run; "revision", a revision
+            to compare with.
+        about: the paragraph in docs/gate.md.
+        judge: yields one outcome or more from facts and limits; none where the check does not apply.
+        fails_gate: whether a failure fails the gate; else it warns.
+    """
+
+    code: str
+    title: str
+    needs: tuple[str, ...]
+    about: str
+    judge: Judge
+    fails_gate: bool
+
+    @property
+    def places(self) -> set[str]:
+        """Kinds of what it needs: "metrics" for all files there, else the needs themselves."""
+        return {"metrics" if need.startswith("metrics/") else need for need in self.needs}
+
+
+def check(code: str, title: str, *needs: str, fails_gate: bool = True) -> Callable[[Judge], Check]:
+    """Decorates the function that judges: makes it a check, its docstring the paragraph in the docs."""
+
+    def made(judge: Judge) -> Check:
+        return Check(code, title, needs, " ".join((getdoc(judge) or "").split()), judge, fails_gate)
+
+    return made
