@@ -102,7 +102,7 @@ def no_lock(folder: Path) -> None:
 
 
 def bad_quantisation(folder: Path) -> None:
-    rewrite(folder, "report", lambda report: report["ndcg@10_kept_share"].update(onnx_int8=0.95))
+    rewrite(folder, "report", lambda report: report["ndcg@10_kept_share"].update(onnx_int8=0.9))
 
 
 def quantisation_worse_than_before(folder: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_change_that_makes_nothing_worse_passes(clone: Path, change: Callable[
         ),
         (
             bad_quantisation,
-            {"ATT017": r"onnx_int8 keeps 95\.00% of tuned nDCG@10; at least 99\.00% \(gate\.min_int8"},
+            {"ATT017": r"onnx_int8 keeps 90\.00% of tuned nDCG@10; at least 95\.00% \(gate\.min_int8"},
         ),
         (quantisation_worse_than_before, {"ATT022": r"onnx_int8 ndcg@10 -0\.1\d+, interval .* against main: a loss"}),
     ],
@@ -284,8 +284,6 @@ def test_texts_in_parameters_do_not_become_markup(clone: Path) -> None:
 
 def test_a_comment_that_would_be_refused_for_its_length_is_cut(clone: Path) -> None:
     """The table of all figures goes; the rest stays."""
-    text = f"metrics:\n  - many.json\n{(clone / 'dvc.yaml').read_text()}"
-    (clone / "dvc.yaml").write_text(text)
-    (clone / "many.json").write_text(json.dumps({f"figure{i}": i for i in range(3000)}))
+    (clone / "metrics" / "judged.json").write_text(json.dumps({f"figure{i}": i for i in range(3000)}))
     text = comment(clone, "main", "main", "")
     assert len(text) <= MAX_CHARACTERS + 1 and "Too many figures changed" in text and "### Parameters" in text
