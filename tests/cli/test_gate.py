@@ -14,7 +14,7 @@ from attune.errors import BadInput
 from attune.evaluation.checks.catalogue import Finding, findings
 from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams
-from attune.evaluation.report.summary import leaked_queries, without_leaks
+from attune.evaluation.report.without_leaks import leaked_queries, without_leaks
 from attune.stage import load_params
 from attune.tables import LEAKS, QRELS, SPLIT_QUERIES, Leak, read
 
@@ -204,15 +204,17 @@ def test_what_ships_is_what_is_judged(tmp_path: Path) -> None:
     ("least", "figures", "status"),
     [
         (0.0, (0.01, -0.01, 0.03), "not applicable"),
-        (0.05, (0.1, 0.05, 0.15), "passed"),
-        (0.05, (0.02, 0.01, 0.029), "failed"),
+        (0.05, (0.1, 0.06, 0.15), "passed"),
+        (0.05, (0.1, 0.05, 0.15), "undecided"),
+        (0.05, (0.02, 0.01, 0.049), "failed"),
+        (0.01, (-0.004, -0.009, 0.001), "failed"),
         (0.05, (0.04, 0.01, 0.07), "undecided"),
     ],
 )
 def test_a_least_gain_is_judged_by_the_interval(
     tmp_path: Path, least: float, figures: tuple[float, ...], status: str
 ) -> None:
-    """gate.min_delta less the margin of .02: ruled out, certain, or neither."""
+    """A gain of gate.min_delta: certain, ruled out, or neither."""
     receipts = healthy()
     receipts["report"]["paired"]["recall@10"] = dict(zip(("delta", "ci_low", "ci_high"), figures, strict=True))
     told = {each.check.code: str(each.status) for each in found(tmp_path, receipts, min_delta=least)}

@@ -113,6 +113,16 @@ def test_a_loss_of_the_margin_passes_in_at_most_one_case_of_twenty(n_queries: in
         assert (low > -margin).mean() <= 0.05
 
 
+@pytest.mark.parametrize(("n_queries", "margin"), [(56, 0.05), (139, 0.02), (277, 0.01)])
+def test_at_the_worst_sizes_a_loss_of_the_margin_passes_in_at_most_one_case_of_twelve(
+    n_queries: int, margin: float
+) -> None:
+    """The fewest queries of which none lost that pass: a single loss more or less decides."""
+    deltas = lossy(np.random.default_rng(4), (4000, n_queries), margin, "rare")
+    low, _ = decision_interval(ClusterSums(deltas, np.ones(n_queries)), 0.95)
+    assert 0.03 < (low > -margin).mean() <= 1 / 12
+
+
 def test_the_plain_interval_passes_losses() -> None:
     """The planted fault: most samples of 30 queries show no rare loss of 1, and their interval is 0 to 0."""
     deltas = lossy(np.random.default_rng(3), (2000, 30), 0.01, "rare")

@@ -4,7 +4,7 @@ import numpy as np
 
 from attune.evaluation.report.panels import near_domain, tasks_of
 from attune.evaluation.report.protocol import new_in_test, only_like_these
-from attune.evaluation.report.summary import leaked_queries, without_leaks
+from attune.evaluation.report.without_leaks import leaked_queries, without_leaks
 from attune.tables import Leak
 
 

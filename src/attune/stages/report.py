@@ -37,13 +37,12 @@ from attune.evaluation.report.summary import (
     Rule,
     add_comparisons,
     counted_slices,
-    gains_without_leaks,
     headline,
     headline_results,
-    leaked_queries,
     of_slices,
     paired_scores,
 )
+from attune.evaluation.report.without_leaks import gains_without_leaks, leaked_queries
 from attune.evaluation.scoring.receipts import leaks_of_test, read_receipts, receipts_of
 from attune.evaluation.statistics.chance import significance_level, smallest_p, too_few_resamples
 from attune.evaluation.statistics.comparisons import TaskComparison, compare_tasks

@@ -11,6 +11,7 @@ from attune.errors import BadInput
 from attune.evaluation.checks.catalogue import Finding, findings
 from attune.evaluation.checks.facts import Facts, Read
 from attune.evaluation.checks.limits import GateParams
+from attune.evaluation.checks.record import Status
 from attune.stage import PARAMS_FILE, all_params, load_params
 
 
@@ -45,4 +46,7 @@ def last_line(found: list[Finding]) -> str:
     blocking = dict.fromkeys(each.check.code for each in found if each.is_blocking)
     n = len({each.check.code for each in found})
     stopped = f"{len(blocking)} of {n} checks stop{'s' if len(blocking) == 1 else ''} the merge: {', '.join(blocking)}"
-    return stopped if blocking else f"none of {n} checks stops the merge"
+    warning = [each for each in found if not each.is_blocking and each.status in (Status.FAILED, Status.UNDECIDED)]
+    names = ", ".join(dict.fromkeys(f"{each.check.code} {each.status}" for each in warning))
+    warned = f"; warnings: {names}" if warning else ""
+    return f"{stopped if blocking else f'none of {n} checks stops the merge'}{warned}"

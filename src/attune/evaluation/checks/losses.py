@@ -32,15 +32,14 @@ def loss_outcome(
         return Outcome(status, f"{words}: {accepted} {why} (gate.margin)")
     # where the shipped encoder passes, the mean over seeds is what leaves it open
     is_by_seeds = seeds is not None and Status(decide(shipped, margin, limits.confidence)) is Status.PASSED
-    why = _missing(seeds if seeds and is_by_seeds else shipped, margin, n, limits)
+    why = "seeds differ too much: train more (train.seeds)" if is_by_seeds else _missing(shipped, margin, n, limits)
     return Outcome(status, f"{words}: {accepted} is not ruled out; {why} (gate.margin)")
 
 
 def _missing(change: Change, margin: float, n: tuple[int, int], limits: GateParams) -> str:
     """Returns what is missing for a decision, in words."""
     if change.high < -margin:
-        test = "the shipped encoder's interval" if change.p is None else f"the test (p = {change.p:.3f})"
-        return f"the interval claims it, {test} does not"
+        return f"the interval lies beyond it, but the test of no difference gives p = {change.p:.3f}; add test queries"
     needed = queries_needed(change, *n, margin, limits.confidence, POWER)
     if needed is None or needed > MOST_QUERIES:
         return "not even a million test queries would tell"

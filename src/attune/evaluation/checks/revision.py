@@ -85,7 +85,7 @@ def snapshot(facts: Facts) -> Snapshot:
     return facts.revision
 
 
-def mean_difference(old: Groups, new: Groups, measure: str, confidence: float) -> Change:
+def mean_difference(old: Groups, new: Groups, measure: str, confidence: float, cluster_size: float = 1) -> Change:
     """Returns the paired difference of a measure's mean over queries, with its interval and exact p-value.
 
     A group is a set of whole clusters, so groups are independent; each counts by its number of queries.
@@ -95,9 +95,10 @@ def mean_difference(old: Groups, new: Groups, measure: str, confidence: float) -
         new: the same, of the same groups (`have_same_groups`).
         measure: name of the column.
         confidence: of the interval, such as 0.95.
+        cluster_size: mean number of queries per cluster; a cluster wins or loses as a whole.
     """
     sums = ClusterSums(old["n"] * (new[measure] - old[measure]), old["n"])
-    low, high = decision_interval(sums, confidence, 1)
+    low, high = decision_interval(sums, confidence, cluster_size)
     return Change(float(sums.mean), float(low), float(high), exact_p(sums.sums))
 
 
@@ -108,9 +109,11 @@ def have_same_groups(old: Groups, new: Groups) -> bool:
 
 
 def _by_groups(facts: Facts, limits: GateParams, system: str, measure: str, old: Groups, new: Groups) -> Outcome:
-    change, n = mean_difference(old, new, measure, limits.confidence), int(old["n"].sum())
+    n = int(old["n"].sum())
+    n_clusters = min(n, int(facts.get("report", "n_test_clusters", default=n)))
+    change = mean_difference(old, new, measure, limits.confidence, n / n_clusters)
     words = f"{system} {measure} {worded(change, 4)} against {snapshot(facts).name}"
-    return loss_outcome(words, change, None, limits.margin, (n, n), limits)
+    return loss_outcome(words, change, None, limits.margin, (n, n_clusters), limits)
 
 
 def _are_same(facts: Facts, system: str, old: Groups, new: Groups) -> bool:

@@ -31,7 +31,8 @@ def full_batches(facts: Facts, limits: GateParams) -> Outcomes:
 def false_negatives(facts: Facts, limits: GateParams) -> Outcomes:
     """Share of the mined negatives that are answers after all, from a random sample that people or a model judged
     (`attune judge`). Passes and fails where its interval lies below or above `gate.max_false_negative_share`, and is
-    undecided between, or where nobody judged the negatives of this mining."""
+    undecided between, and where nobody judged the negatives of this mining. The sentence names who judged; a model's
+    judgements are not calibrated."""
     current = [one for one in facts.get("report", "judged_negatives", default={}).values() if one["is_current"]]
     for one in current:
         is_low, is_high = (one[key] <= limits.max_false_negative_share for key in ("ci_high", "ci_low"))

@@ -7,12 +7,13 @@ A figure without its uncertainty is no answer, so the interval decides (non-infe
 - failed, where it excludes every loss as small as the margin,
 - undecided otherwise: the queries are too few to tell, and `queries_needed` says how many would do.
 
-An interval and a test of the same difference must not contradict each other. Where few queries differ at all, the
-t interval is too narrow (4 of 1,000 queries won, none lost: +.0001 to +.0079, although such a row of wins has an exact
-p of .125; no query differs: 0 to 0, of two queries as of a thousand). So the interval is that of the sums with one
+An interval and a test of the same difference must not contradict each other. Where few queries differ at all, the t
+interval is too narrow (4 of 1,000 queries won, none lost: +.0001 to +.0079, although such a row of wins has an exact p
+of .125; no query differs: 0 to 0, of two queries as of a thousand). So the interval is that of the sums with one
 winning and one losing cluster added (Agresti and Min, 2005, Biometrics 61; Bonett and Price, 2012, Journal of
-Educational and Behavioral Statistics 37), and a claim needs the exact test besides. Takes numpy and scipy alone,
-because the gate runs where nothing else is installed.
+Educational and Behavioral Statistics 37), and a claim needs the exact test besides. A true loss of the margin then
+passes in at most 5% of cases at 30, 100 and 1,000 queries, in at most 8% at the worst sizes between. Takes numpy and
+scipy alone, because the gate runs where nothing else is installed.
 """
 
 from dataclasses import dataclass

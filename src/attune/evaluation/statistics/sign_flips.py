@@ -18,7 +18,7 @@ from scipy.special import ndtr
 
 from attune.runtime.arrays import Float64
 
-MOST_CLUSTERS = 1_000  # beyond it the normal distribution, whose tails are heavier than those of the flips
+MOST_CLUSTERS = 1_000  # beyond it the normal distribution, which is off by a tenth of p at most there
 CELLS = 20_000  # of the grid, at least
 CELLS_PER_CLUSTER = 40  # likewise
 
