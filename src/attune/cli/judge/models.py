@@ -38,7 +38,7 @@ def _placeholders(prompt: str) -> str:
 
 
 class JudgeParams(Params):
-    """How models judge, and the confidence of the interval.
+    """Settings of judging models, and the confidence of the interval.
 
     Attributes:
         min_score: least score of a cross-encoder, 0 to 1, that counts as yes.

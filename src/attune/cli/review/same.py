@@ -43,7 +43,7 @@ Scores = Mapping[str, Float64]  # columns of `groups.read_groups`
 
 @dataclass(frozen=True)
 class Sameness:
-    """Whether this run differs from the revision's as no other CPU could make it, and the line that says so."""
+    """Result of a comparison: true if it found a fault, a difference that no other CPU explains; and its line."""
 
     is_fault: bool
     sentence: str
@@ -60,7 +60,7 @@ class Difference:
 
     @property
     def is_by_chance(self) -> bool:
-        """Whether the interval contains 0, or the difference is below SEED_SHIFT."""
+        """True if the interval contains 0, or the difference is below SEED_SHIFT."""
         return self.low <= 0 <= self.high or abs(self.delta) < SEED_SHIFT
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What tuning cost beside the domain."""
+"""Checks of costs beside the domain: drift, near-domain tasks and retention."""
 
 from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams

@@ -1,4 +1,4 @@
-"""What ships: the exported graphs against torch."""
+"""Checks of the exported graphs against torch."""
 
 from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams

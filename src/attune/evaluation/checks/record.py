@@ -11,7 +11,7 @@ from attune.evaluation.checks.limits import GateParams
 
 
 class Status(StrEnum):
-    """What a check says."""
+    """Status of a check's result."""
 
     PASSED = "passed"
     FAILED = "failed"
