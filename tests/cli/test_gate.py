@@ -221,6 +221,27 @@ def test_a_least_gain_is_judged_by_the_interval(
     assert told["ATT004"] == status
 
 
+@pytest.mark.parametrize(
+    ("n", "ceiling", "is_worse", "status"),
+    [(0, 1.0, False, "undecided"), (1, 0.3, False, "undecided"), (2, 0.05, False, "passed"), (2, 0.05, True, "failed")],
+)
+def test_near_domain_tasks_pass_where_a_loss_above_the_limit_is_excluded(
+    tmp_path: Path, n: int, ceiling: float, is_worse: bool, status: str
+) -> None:
+    """A task of few queries, whose interval leaves a loss of 30% open, passes nothing; it warns only."""
+    receipts = healthy()
+    receipts["drift"] |= {
+        "n_near_domain_tasks": n,
+        "largest_near_cost": 0.0,
+        "near_domain.largest_open_cost": ceiling,
+        "near_domain.is_worse": is_worse,
+    }
+    facts = Facts({"params": {"drift": {"max_cost": 0.05}}}, reader(written(tmp_path, receipts)))
+    limits = load_params(GateParams, "gate", ROOT / "params.yaml")
+    (told,) = [each for each in findings(facts, limits, ["metrics"]) if each.check.code == "ATT006"]
+    assert (str(told.status), told.is_blocking) == (status, False)
+
+
 @pytest.mark.parametrize(("least", "low", "high", "status"), [(0.2, 0.0, 0.1, "passed"), (0.2, 0.3, 0.5, "failed")])
 def test_judged_false_negatives_are_compared_with_the_limit(
     tmp_path: Path, least: float, low: float, high: float, status: str

@@ -157,6 +157,7 @@ def test_a_certain_loss_near_the_domain_is_drift(case: Path) -> None:
     lost = receipt["near_us.cost"], "near_us.ndcg@10"
     assert (receipt["largest_near_cost"], receipt["largest_near_cost_of"]) == lost
     assert 0 < receipt["near_us.cost_low"] < receipt["near_us.cost"] < PARAMS.max_cost
+    assert receipt["near_domain.largest_open_cost"] == receipt["near_us.cost_high"]
     write_items(case, "tuned", near_us=1.05)
     receipt = run(case)
     assert (receipt["near_domain.is_worse"], receipt["is_drifted"], receipt["largest_near_cost"]) == (False, False, 0)

@@ -173,7 +173,10 @@ def cost_figures(losses: Losses) -> dict[str, float | str | bool]:
         "n_counted_tasks": len(losses.counted),
         "n_near_domain_tasks": len(losses.near_domain),
     }
-    return figures | counts | {"near_domain.is_worse": bool(losses.worse_near_domain)}
+    near: dict[str, bool | float] = {"near_domain.is_worse": bool(losses.worse_near_domain)}
+    if losses.near_domain:
+        near["near_domain.largest_open_cost"] = max(cost.high for cost in losses.near_domain)
+    return figures | counts | near
 
 
 def drift(
