@@ -4,9 +4,10 @@ Equal code, data and parameters give equal bytes on one class of CPU. Another cl
 weights and scores differ; texts, splits and verdicts must not, and scores may differ as those of two training seeds do.
 
 The rule for that: rounding, like a seed, moves each query's score up or down by chance. So a system's difference on the
-same test queries must have an interval that contains 0: paired by group of clusters (`metrics/plots/groups/`), at
-confidence `gate.confidence` for all systems and measures together (Bonferroni). Other measures have no scores by group
-in git, hence no interval, and count by their verdicts only. docs/another-cpu.md compares the rule with seeds and CPUs.
+same test queries must be below SEED_SHIFT, or have an interval that contains 0: paired by group of clusters
+(`metrics/plots/groups/`), at confidence `gate.confidence` for all systems and measures together (Bonferroni). Other
+measures have no scores by group in git, hence no interval, and count by their verdicts only. docs/another-cpu.md
+compares the rule with seeds and CPUs.
 """
 
 import hashlib
