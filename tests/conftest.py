@@ -20,6 +20,8 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # two processes of two threads share two cores: threads that spin while waiting would slow all several times
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+for variable in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # else a test's own make would print more below `make test`
+    os.environ.pop(variable, None)
 
 # property tests judge results, not the speed of a machine that does other work, too
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
