@@ -1,6 +1,6 @@
 # Every target creates the environment it needs. Requirements: python3 (>= 3.11, with venv), make and git.
 .DEFAULT_GOAL := help
-.PHONY: help repro smoke example test test-slow test-remotes test-consumers check gate comment experiments baseline diff demo docs readme bench bench-int8 bench-steps bench-serve bench-scale bench-search bench-recipe clean
+.PHONY: help repro smoke example test test-slow test-remotes test-consumers check gate comment experiments baseline diff demo docs readme bench bench-int8 bench-steps bench-serve bench-scale bench-search bench-recipe bench-regret clean
 SHELL := /bin/sh
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -109,6 +109,9 @@ bench-search: .venv/ready  ## measure search, mining, evaluation and each index 
 
 bench-recipe: .venv/ready  ## compare with the plain recipe, 3 seeds, in FOLDERS with a finished pipeline; 1 to 3 hours each on 2 cores
 	@python -m bench.parts.recipe $(or $(FOLDERS),.)
+
+bench-regret: .venv/ready  ## compare with rivals by number of training pairs, 7 data sets, 3 seeds; many hours, resumes; uses ATTUNE_DATASETS
+	@python -m bench.regret && python -m bench.readme
 
 clean:  ## remove the environment and scratch; keep outputs and the DVC cache
 	rm -rf .venv scratch

@@ -17,6 +17,7 @@ from attune.errors import BadInput
 from attune.evaluation.checks.catalogue import catalogue, paragraphs
 from attune.evaluation.report.markdown import number, p_value, score, signed
 from attune.stage import fail
+from bench.regret.table import summary
 
 ROOT = Path(__file__).resolve().parents[1]
 BASELINE = "baseline"  # the git tag
@@ -169,6 +170,7 @@ TABLES: dict[str, tuple[str, Callable[[], str | None]]] = {
     "diff": ("docs/report.md", lambda: diff(ROOT)),
     "examples": ("docs/benchmarks.md", lambda: examples(ROOT / "examples")),
     "targets": ("docs/benchmarks.md", lambda: targets(ROOT / "bench/figures")),
+    "regret": ("docs/benchmarks.md", lambda: summary(ROOT / "bench/figures")),
     "serving": ("docs/serving.md", lambda: serving(ROOT / "bench/figures")),
 }
 

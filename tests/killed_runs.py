@@ -74,7 +74,11 @@ def train(folder: Path, changes: dict[str, Any], kill_at: int, largest_file: int
 
 
 def run(folder: Path, changes: dict[str, Any], kill_at: int = 0, largest_file: int | None = None) -> dict[str, Any]:
-    """Runs the stage in a fork; returns its signal and error, or events, hashes, receipt, curve and leftover files."""
+    """Runs the stage in a fork; returns its signal and error, or events, hashes, receipt, curves and leftover files."""
+
+    def read(name: str) -> str:
+        return (folder / name).read_text()
+
     log, error = folder / "events", folder / "error"
     for path in (log, error):
         path.unlink(missing_ok=True)
@@ -87,7 +91,7 @@ def run(folder: Path, changes: dict[str, Any], kill_at: int = 0, largest_file: i
     return {
         "signal": None,
         "events": log.read_text().split("\n"),
-        "result": [sha256(folder / "out"), (folder / "out.json").read_text(), (folder / "out.csv").read_text()],
+        "result": [sha256(folder / "out"), *(read(f"out{end}") for end in (".json", ".csv", "-rates.csv"))],
         "left": [path.name for path in (folder / "scratch" / "train").iterdir()],
         "partial": [path.name for path in folder.glob("*.partial")],
     }

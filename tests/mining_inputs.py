@@ -1,7 +1,7 @@
 """Builds parameters and random inputs of stage mine, and runs the stage, for tests of mining."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,9 @@ from attune.tables import (
     write,
 )
 from attune.tuning.mining.rules import MineParams
+
+# the negatives of each query, by the positive of their row; documents are named by their rows in the corpus
+Negatives = list[dict[int, list[int]]]
 
 N_DOCUMENTS, N_TOPICS, DIM = 60, 25, 8
 WORDS = "stack split sort merge".split()
@@ -102,11 +105,31 @@ class Data:
         """Returns the train documents that may be negatives of the query, at whatever score."""
         return [row for row in np.flatnonzero(self.in_train).tolist() if row not in self.never_negatives(query)]
 
-    def may_be_mined(self, query: int, row: int, share: float) -> bool:
-        """Returns True for a document that may be a negative and scores at most `share` times the lowest positive."""
+    def may_be_mined(self, query: int, positive: int, row: int, share: float) -> bool:
+        """Returns True for a document that may be a negative and scores at most `share` times the row's positive."""
         scores = self.scores(query)
-        limit = share * min(scores[positive] for positive in self.positives[query])
-        return bool(row not in self.never_negatives(query) and scores[row] <= limit)
+        return bool(row not in self.never_negatives(query) and scores[row] <= share * scores[positive])
+
+    def mined_from(
+        self, query: int, pool: list[int], scores: Sequence[float] | NDArray[np.float64], share: float
+    ) -> dict[int, list[int]]:
+        """Returns the up to two negatives from a pool, nearest first, by the positive of their row.
+
+        The row of the lowest positive chooses first, and each row prefers documents that earlier ones use least.
+        """
+        n_uses = dict.fromkeys(pool, 0)
+        mined = {}
+        for positive in sorted(self.positives[query], key=lambda row: (scores[row], row)):
+            limit = share * scores[positive]
+            allowed = [row for row in pool if row not in self.never_negatives(query) and scores[row] <= limit]
+            mined[positive] = sorted(allowed, key=lambda row: n_uses[row])[:2]
+            for row in mined[positive]:
+                n_uses[row] += 1
+        return mined
+
+    def n_rows(self) -> int:
+        """Returns the number of rows of training: pairs of a query and a positive."""
+        return sum(map(len, self.positives))
 
     def answers_of_similar_queries(self, query: int, same_query: float) -> set[int]:
         """Returns the positives of all other queries with at least this cosine to the query."""
@@ -152,8 +175,8 @@ def name(letter: str, row: int) -> str:
 
 def run_mine(
     data: Data, folder: Path, params: MineParams, own: Mapping[int, list[int]] | None = None
-) -> tuple[list[list[int]], dict[str, float]]:
-    """Runs the stage; returns the negatives of each query's first row, as rows of the corpus, and the receipt."""
+) -> tuple[Negatives, dict[str, float]]:
+    """Runs the stage; returns the negatives of each row and the receipt."""
     call(mine, params, folder / "mine.json", **data.written(folder, own), rerankers=folder, out=folder / "mined")
     triplets = read(folder / "mined" / "triplets.parquet", TRIPLETS)
     pairs = [
@@ -163,7 +186,7 @@ def run_mine(
     ]
     assert triplets.select("query_id", "near_group", "document_id", "relevance").rows() == pairs
     assert set(triplets["negative_ids"].list.len()) == {params.n_negatives}
-    if not own:  # all rows of a query have the same mined negatives
-        assert triplets.select("query_id", "negative_ids").unique().height == len(data.positives)
-    lists = triplets.unique("query_id", keep="first", maintain_order=True)["negative_ids"]
-    return [[int(id_[1:]) for id_ in ids] for ids in lists], json.loads((folder / "mine.json").read_text())
+    negatives: Negatives = [{} for _ in data.positives]
+    for query, positive, ids in triplets.select("query_id", "document_id", "negative_ids").iter_rows():
+        negatives[int(query[1:])][int(positive[1:])] = [int(id_[1:]) for id_ in ids]
+    return negatives, json.loads((folder / "mine.json").read_text())

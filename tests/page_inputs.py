@@ -11,7 +11,9 @@ from attune.evaluation.checks.catalogue import by_code, findings
 from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams
 from attune.evaluation.page.contents import page
+from attune.evaluation.report.choice import ships
 from attune.evaluation.report.examples import Rankings, examples
+from attune.evaluation.report.panels import by_checkpoint, interpolation_points, rate_probes
 from attune.evaluation.report.results import SYSTEMS, Results
 from attune.evaluation.report.summary import Paired
 from attune.evaluation.scoring.measures import MEASURES, measure
@@ -26,6 +28,26 @@ BASE = [1, 2, 2, 0, 0, 5, 3, 4]
 TUNED = [1, 1, 1, 1, 3, 1, 2, 0]
 NASTY = "<script>planted = 1</script><img src=x onerror='planted = 2'> & \"$x$\" {{ 7 * 6 }}"
 COMPARISONS = "task,measure,n,base,tuned,delta,low,high,p,p_holm,wins,ties,losses,smallest_detectable"
+TRAINED = {"n_steps": 20, "kept_step": 10, "epochs": 2, "learning_rate": 5e-5, "n_restarts": 0}
+# receipt and candidates of stage merge, in which step 10 at share .5 ships
+MERGED = {"step": 10, "n_averaged": 1, "share": 0.5, "dev_ndcg@10": 0.72, "base_dev_ndcg@10": 0.5, "retention": 0.98}
+MERGED |= {"gain_standard_error": 0.01, "n_candidates": 6, "next_step": 20, "next_n_averaged": 2, "next_share": 0.5}
+MERGED |= {"next_dev_ndcg@10": 0.71, "next_standard_error": 0.011, "next_reason": "near domain"}
+MERGED |= {"keep": "best", "retention_standard_error": 0.005, "min_retention": 0.95}
+MERGE_CSV = """step,n_averaged,share,dev_ndcg@10,se,general_ndcg@10,near_domain_ndcg@10,is_chosen,is_next
+0,1,0.0,0.5,0.0,0.9,0.59,false,false
+10,1,0.5,0.72,0.01,0.89,0.6,true,false
+10,1,1.0,0.7,0.012,,,false,false
+20,1,0.5,0.69,0.013,,,false,false
+20,1,1.0,0.6,0.02,,,false,false
+20,2,0.5,0.71,0.011,0.88,0.58,false,true
+"""
+RATES_CSV = """learning_rate,n_steps,share,dev_ndcg@10,is_chosen
+2e-05,4,0.5,0.51,false
+2e-05,4,1.0,0.52,false
+5e-05,4,0.5,0.56,true
+5e-05,4,1.0,0.55,true
+"""
 PROVENANCE = {
     "encoder": {"model": "some/encoder"},
     "files": [{"path": "models/exported/onnx/model.onnx", "n_bytes": 90_322_828, "sha256": "ab" * 32}],
@@ -95,8 +117,8 @@ def receipts() -> dict[str, dict[str, Any]]:
         "base_encoder": {"model": "some/encoder", "revision": "0123abcd"},
         "prepare": {"n_documents": 20},
         "mine": {"n_triplets": 9, "scored_by": "cosine"},
-        "train": {"n_steps": 20, "kept_step": 10},
-        "merge": {"share": 0.8, "retention": 0.97, "is_retention_met": True},
+        "train": TRAINED,
+        "merge": MERGED,
         "seeds": {"n_seeds": 1},
         "export": {"fp32_min_cosine": 0.999999},
     }
@@ -117,6 +139,13 @@ def summary(systems: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "without_leaks": {"lexical": without_any | {"n_queries": 8}, "any": without_any},
         "n_test_queries": 8,
         "ndcg@10_kept_share": {"onnx": 1.0, "onnx_int8": 0.985},
+        "choice": {
+            "shipped": "step 10 at share 0.5",
+            "is_base_kept": False,
+            "tried": "",
+            "room": "",
+            "sentence": ships(MERGED),
+        },
         "overfitting": gains | {"verdict": "Not overfitted. Dev was best at the end."},
     }
 
@@ -141,10 +170,8 @@ def make_results(folder: Path) -> Results:
     rankings, corpus = rankings_and_corpus(folder)
     figures = receipts()
     base, tuned = (run_of(ranks)[1] for ranks in (BASE, TUNED))
-    points = [
-        {"share": share, "dev": dev, "general": general, "near_domain": near, "is_chosen": share == 0.8}
-        for share, dev, general, near in ((0.0, 0.5, 0.9, 0.59), (0.8, 0.7, 0.89, 0.58), (1.0, 0.71, 0.8, None))
-    ]
+    write_plots(folder)
+    points = interpolation_points(folder / "metrics/plots/merge.csv")
     task = {"task": "general", "measure": "spearman", "n": 330, "base": 0.8, "tuned": 0.85, "counts_as": "general"}
     task |= {"is_counted": True, "cost": 0.05, "cost_low": -0.01, "cost_high": 0.07, "detectable_cost": 0.056}
     task |= {"p_holm": 0.14, "unmeasured": ""}
@@ -166,6 +193,8 @@ def make_results(folder: Path) -> Results:
         rankings=rankings,
         curve=[Point(0, None, 0.5), Point(10, 0.9, 0.7), Point(20, 0.8, 0.6)],
         points=points,
+        checkpoints=by_checkpoint(points),
+        rates=rate_probes(folder / "metrics/plots/rates.csv"),
         tasks=[near, task],
         domain_tasks=[],
         dimensions=[],
@@ -200,8 +229,8 @@ def write_plots(folder: Path) -> None:
     plots = folder / "metrics/plots"
     plots.mkdir(parents=True, exist_ok=True)
     (plots / "training.csv").write_text("seed,step,loss,dev_ndcg@10\n13,0,,0.5\n13,10,0.9,0.7\n13,20,0.8,0.6\n")
-    head = "share,dev_ndcg@10,general_ndcg@10,near_domain_ndcg@10,is_chosen"
-    (plots / "merge.csv").write_text(f"{head}\n0.0,0.5,0.9,,false\n0.8,0.7,0.89,,true\n1.0,0.71,0.8,,false\n")
+    (plots / "merge.csv").write_text(MERGE_CSV)
+    (plots / "rates.csv").write_text(RATES_CSV)
     rows = [",".join(map(str, comparison("test", name).values())) for name in MEASURES]
     (plots / "comparisons.csv").write_text("\n".join([COMPARISONS, *rows]) + "\n")
     slices = "slice,bin,n,base,tuned,delta,low,high,p_holm\nquery_length,1 to 3,5,0.6,0.9,0.3,0.1,0.5,0.01\n"

@@ -45,10 +45,11 @@ class Planted:
 
 
 def planted(folder: Path, share: float, n_judged: int = 2, n_queries: int = 400, n_sample: int = 200) -> Planted:
-    """Runs stage mine on queries of which a share has an unjudged answer that no rule can tell from a negative.
+    """Runs stage mine on queries of which a share has unjudged answers that no rule can tell from negatives.
 
-    The unjudged answer scores nine tenths of the query's lowest judged one, so it is the nearest candidate that mining
-    allows; documents that answer nothing score below it.
+    There is one for each judged answer, so that every row of the query has one as its negative. They score nine tenths
+    of the lowest judged one, or little less: the nearest candidates that mining allows. Documents that answer nothing
+    score below them.
 
     Args:
         folder: of the project.
@@ -64,7 +65,8 @@ def planted(folder: Path, share: float, n_judged: int = 2, n_queries: int = 400,
     for query in range(n_queries):
         judged = random.uniform(0.7, 0.8, n_judged)
         rows += [(query, cosine, "judged") for cosine in judged]
-        rows += [(query, 0.9 * judged.min(), "unjudged")] if has_unjudged[query] else []
+        nearest = 0.9 * judged.min() - 0.01 * np.arange(n_judged * has_unjudged[query])
+        rows += [(query, cosine, "unjudged") for cosine in nearest]
         rows += [(query, cosine, "far") for cosine in random.uniform(0.4, 0.5, N_FAR)]
     vectors = np.concatenate([_at(queries[query], cosine, random) for query, cosine, _ in rows])
     pairs = [(f"q{query:03}", f"d{row:04}", kind) for row, (query, _, kind) in enumerate(rows)]

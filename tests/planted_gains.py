@@ -11,7 +11,7 @@ import numpy as np
 from attune.evaluation.report.gains import Gain, Gains
 from attune.evaluation.report.overfitting import Curve
 from attune.runtime.arrays import Float64
-from attune.tuning.curve import Point
+from attune.tuning.curve import BASE, Candidate, Point
 
 N_TRAIN, N_CHECKPOINTS = 1000, 7
 BY_RANK = np.array([0.0, *(1 / np.log2(np.arange(1, 11) + 1))])  # nDCG@10 of one answer by its rank; 0: not ranked
@@ -59,7 +59,8 @@ def gain(base: Float64, tuned: Float64, size: int = 1) -> Gain:
 
 def curve(devs: list[float], kept: int) -> Curve | None:
     """Returns a curve with these dev scores, of which this one's encoder is kept."""
-    return Curve.of([Point(10 * i, None, dev) for i, dev in enumerate(devs)], 10 * kept)
+    points = [Point(10 * i, None, dev) for i, dev in enumerate(devs)]
+    return Curve.of(points, BASE if not kept else Candidate(10 * kept, 1, 1.0), len(devs))
 
 
 def simulated(

@@ -18,7 +18,7 @@ from attune.encoding.launch import SharedParams
 from attune.stage import Out, Receipt, run
 from attune.stages.embed import EmbedParams, embed
 from attune.stages.train import train
-from attune.tuning.training import losses
+from attune.tuning.training import losses, rates
 from attune.tuning.training.forgetting import Teacher, WithDistillation
 from attune.tuning.training.losses import AllProcessesLoss
 
@@ -55,6 +55,7 @@ def work(params: SharedParams, folder: Path, job: Path, out: Out) -> Receipt:
     values = losses_of(folder / "base", jobs["columns"], jobs["variants"])
     if processes.is_rank_0():
         torch.save(values, out)
+    rates.RATES = jobs["rates"]  # that suit a random encoder
     for name, changes in jobs["trainings"].items():
         launch.run_on_rank(train, train_params(params, changes), folder / f"{name}.json", arguments(folder, name))
     stop_and_resume(folder, train_params(params, jobs["stopped"]["changes"]), jobs["stopped"]["steps"])

@@ -36,7 +36,7 @@ def params(**changes: object) -> TrainParams:
         "max_steps": 0, "max_pairs_per_query": 0, "typed_query_share": 0.0, "other_form_share": 0.0,
         "n_dev_documents": 0,
         "lora_rank": 0, "lora_alpha": 16.0, "dropout": 0.1, "general": "practice.jsonl", "general_share": 0.0,
-        "distill_weight": 0.0, "distill_batch_size": 4, "n_evaluations": 3, "patience": 3, "keep": "best",
+        "distill_weight": 0.0, "distill_batch_size": 4, "n_evaluations": 3, "patience": 3, "shares": [0.5, 1.0],
         "processes": 1, "machine": MACHINE,
     }  # fmt: skip
     return TrainParams.model_validate(values | changes)
@@ -120,7 +120,8 @@ def sha256(folder: Path) -> str:
 
 def arguments(folder: Path, name: str) -> dict[str, Path]:
     """Returns the arguments of stage train for a task in a folder."""
-    return inputs_of(folder) | {"out": folder / name, "curve_file": folder / f"{name}.csv"}
+    files = {"curve_file": folder / f"{name}.csv", "rates_file": folder / f"{name}-rates.csv"}
+    return inputs_of(folder) | {"out": folder / name} | files
 
 
 def trained(folder: Path, inputs: dict[str, Path], settings: TrainParams, name: str) -> tuple[str, dict[str, float]]:

@@ -1,14 +1,15 @@
 """How well dev chooses an encoder: rankings of encoders by small corpora against the ranking by the whole allowed one.
 
-Encoders are the interpolations between base and tuned weights, and those of --encoders (checkpoints, other runs). Each
-is scored on the dev queries, by the code that chooses checkpoints and shares, among dev's own documents alone, among
-these and a sample of train's documents (--sizes), and among all documents that dev may see. The tables show how the
-orders of encoders agree (Spearman, Kendall), and what is lost in the last corpus by choosing in another one.
+Encoders are the candidates of the first seed of round r1 (base, and each checkpoint at each share of its weights), and
+those of --encoders (other runs). Each is scored on the dev queries, by the code that chooses among candidates, among
+dev's own documents alone, among these and a sample of train's documents (--sizes), and among all documents that dev may
+see. The tables show how the orders of encoders agree (Spearman, Kendall), and what is lost in the last corpus by
+choosing in another one.
 
-    python -m bench.parts.dev_choice [--folder DIR] [--shares 0 0.5 1] [--sizes 0 500] [--encoders DIR ...]
+    python -m bench.parts.dev_choice [--folder DIR] [--shares 0.5 1] [--sizes 0 500] [--encoders DIR ...]
 
 Reads models/base, models/rounds, data/prepared and data/splits of a finished pipeline. Each encoder encodes the allowed
-corpus once: about 20 minutes for the default data on two cores. --documents N allows at most N of train's, to try it.
+corpus once: about two minutes for the default data on two cores. --documents N allows at most N of train's, to try it.
 """
 
 import argparse
@@ -24,14 +25,11 @@ from tqdm import tqdm
 from attune.encoding.encoders import best_precision, load_torch
 from attune.errors import BadInput
 from attune.stage import fail, load_params
-from attune.tables import CORPUS, DOCUMENT_IDS, full_texts, read
-from attune.tuning.curve import DEV_MEASURE
-from attune.tuning.dev import DevEvaluator, RetrievalTask, read_dev
-from attune.tuning.interpolation import Interpolation
+from attune.tables import CORPUS, DEV_SCORES, DOCUMENT_IDS, full_texts, read
+from attune.tuning.dev import RetrievalScorer, RetrievalTask, read_dev
+from attune.tuning.interpolation import Interpolation, read_change
 from attune.tuning.training.recipe import TrainParams
 from bench.section import ROOT, table
-
-NDCG = DEV_MEASURE.removeprefix("eval_")
 
 
 class Agreement(NamedTuple):
@@ -74,28 +72,41 @@ def dev_tasks(folder: Path, sizes: Sequence[int], documents: int | None) -> dict
     }
 
 
+def candidates(folder: Path, shares: Sequence[float] | None) -> list[tuple[int, float]]:
+    """Returns step and share of each candidate in a seed's folder, base first: (0, 0).
+
+    Args:
+        folder: of the seed's candidates.
+        shares: those that are taken beside the base; None for all.
+    """
+    scored = read(folder / "scores.parquet", DEV_SCORES).select("step", "share").unique().sort("step", "share").rows()
+    return [(step, share) for step, share in scored if not share or shares is None or share in shares]
+
+
 def encoders(
-    folder: Path, params: TrainParams, shares: Sequence[float], others: Sequence[Path]
+    folder: Path, base: Path, places: Sequence[tuple[int, float]], others: Sequence[Path]
 ) -> Iterator[tuple[str, SentenceTransformer]]:
     """Yields the encoders by a name for the table; the next one may overwrite the weights of the last."""
-    if shares:
-        tuned = folder / "models/rounds/r1" / str(params.seeds[0])
-        between = Interpolation(folder / "models/base", tuned, params.machine.threads)
-        for share in shares:
-            yield f"share {share:g}", between.at(share)
+    between = Interpolation(base)
+    for step, share in places:
+        name = f"step {step} at share {share:g}" if share else "base"
+        yield name, between.at(read_change(folder / f"{step}.safetensors") if share else {}, share)
     for path in others:
         yield path.name, load_torch(path)
 
 
 def scores_by_task(
-    model: SentenceTransformer, evaluators: Mapping[str, DevEvaluator], documents: Mapping[str, str]
+    model: SentenceTransformer,
+    tasks: Mapping[str, RetrievalTask],
+    scorers: Mapping[str, RetrievalScorer],
+    documents: Mapping[str, str],
 ) -> list[float]:
     """Returns nDCG@10 of an encoder on each task; the documents, which all tasks are drawn from, are encoded once."""
     row_of = {document_id: row for row, document_id in enumerate(documents)}
-    embeddings = next(iter(evaluators.values())).embed_inputs(model, list(documents.values()), "document")
+    embeddings = next(iter(scorers.values())).embed_documents(model, list(documents.values()))
     return [
-        float(evaluator(model, corpus_embeddings=embeddings[[row_of[id_] for id_ in evaluator.corpus_ids]])[NDCG])
-        for evaluator in evaluators.values()
+        float(scorer(model, embeddings[[row_of[id_] for id_ in tasks[name].corpus]]).mean())
+        for name, scorer in scorers.items()
     ]
 
 
@@ -103,16 +114,18 @@ def measure(options: argparse.Namespace) -> None:
     """Scores every encoder on every task, and prints the scores and the agreement with the largest corpus."""
     params = load_params(TrainParams, "train", options.folder / "params.yaml")
     torch.set_num_threads(params.machine.threads)
-    n_encoders = len(options.shares) + len(options.encoders)
+    of_seed = options.folder / "models/rounds/r1/candidates" / str(params.seed)
+    places = candidates(of_seed, options.shares)
+    n_encoders = len(places) + len(options.encoders)
     if n_encoders < 2:
         raise BadInput(f"--shares, --encoders: got {n_encoders} encoders, expected 2 or more to choose from")
     tasks = dev_tasks(options.folder, options.sizes or [0, params.n_dev_documents], options.documents)
     *_, largest = tasks.values()
     precision = best_precision() if params.machine.precision == "auto" else params.machine.precision
-    evaluators = {name: DevEvaluator(task, precision) for name, task in tasks.items()}
-    models = encoders(options.folder, params, options.shares, options.encoders)
+    scorers = {name: RetrievalScorer(task, precision) for name, task in tasks.items()}
+    models = encoders(of_seed, options.folder / "models/base", places, options.encoders)
     scores = {
-        name: scores_by_task(model, evaluators, largest.corpus)
+        name: scores_by_task(model, tasks, scorers, largest.corpus)
         for name, model in tqdm(models, desc="encoders", total=n_encoders, disable=None)
     }
     print(f"nDCG@10 on {len(largest.queries)} dev queries, {precision}, by corpus (its documents):\n")
@@ -129,7 +142,7 @@ def main() -> None:
     """Parses the options and prints the tables."""
     parser = argparse.ArgumentParser(description="how well dev chooses an encoder, by the size of the searched corpus")
     parser.add_argument("--folder", type=Path, default=ROOT)
-    parser.add_argument("--shares", type=float, nargs="*", default=[step / 10 for step in range(11)])
+    parser.add_argument("--shares", type=float, nargs="*", help="of the candidates; all of them by default")
     parser.add_argument("--encoders", type=Path, nargs="*", default=[], help="more sentence-transformers folders")
     parser.add_argument(
         "--sizes", type=int, nargs="+", help="sampled documents; 0 and train.n_dev_documents by default"

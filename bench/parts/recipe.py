@@ -1,10 +1,10 @@
 """Compares attune with the recipes of the sentence-transformers trainer, each at its best on dev.
 
-The rivals (bench/rivals/trainer_recipes.py) train on the same pairs, for as many steps, with the same dev, early
-stopping, dropout and number format. Each takes, of the learning rates in RATES, the one with the highest dev nDCG@10
-for the first seed; the strongest rival, too, is named by dev. attune runs stages train and merge with the folder's
-params.yaml. Scores are those of dev and test over the whole corpus, and of STS-B where $ATTUNE_DATASETS holds it.
-Figures are saved in scratch/bench, so an interrupted bench resumes.
+The rivals (bench/rivals/trainer_recipes.py) train on the same pairs, for as many steps, with the same dev, dropout and
+number format, and with evaluations and early stopping of their own. Each takes, of the learning rates in RATES, the one
+with the highest dev nDCG@10 for the first seed; the strongest rival, too, is named by dev. attune runs stages train and
+merge with the folder's params.yaml. Scores are those of dev and test over the whole corpus, and of STS-B where
+$ATTUNE_DATASETS holds it. Figures are saved in scratch/bench, so an interrupted bench resumes.
 
     python -m bench.parts.recipe [--seeds 13,21,42] [--rivals in-batch,gist] [--epochs N] FOLDER...
 
@@ -49,6 +49,7 @@ SCORING = (
     "evaluation/scoring/measures",
     "evaluation/scoring/judgments",
     "retrieval/exact",
+    "retrieval/ndcg",
     "tuning/dev",
 )
 
@@ -90,6 +91,7 @@ def attune(folder: Path, params: TrainParams, seed: int, scratch: Path) -> Sente
         forms=folder / "data/prepared/forms.parquet",
         out=scratch / "r1",
         curve_file=scratch / "train.csv",
+        rates_file=scratch / "rates.csv",
         **paths,
     )
     settings = load_params(MergeParams, "merge", folder / "params.yaml")
@@ -161,7 +163,13 @@ class Bench:
         if system == "attune":
             settings = (*settings, self.params.model_dump_json())
             triplets = self.folder / "data/mined/r1/triplets.parquet"
-            data += [triplets, self.folder / "params.yaml", *sorted((ROOT / "src").rglob("*.py"))]
+            data += [
+                triplets,
+                *(self.folder / name for name in ("params.yaml", "advanced.yaml", "data/prepared/forms.parquet")),
+            ]
+            tasks = (self.folder / "data/near_domain/dev").rglob("*")
+            data += [*sorted(path for path in tasks if path.is_file()), Path(self.params.general)]
+            data += sorted((ROOT / "src").rglob("*.py"))
         return fingerprint(settings, (), data)
 
     def rows(self, seeds: list[int], rivals: list[str]) -> Iterator[list[str]]:

@@ -20,6 +20,7 @@ from transformers import TrainerCallback
 from bench.workers import Line
 
 ROOT = Path(__file__).resolve().parents[2]
+RATE = 5e-5  # time does not depend on it
 Texts = dict[str, list[str]]  # columns query and positive
 
 
@@ -90,10 +91,12 @@ def attune(folder: Path, texts: Texts, batch_size: int, scratch: str, whole_reci
     """Trains with the functions of stage train, restricted to features of the plain recipe unless `whole_recipe`."""
     from attune.encoding import encoders  # noqa: PLC0415
     from attune.stage import load_params  # noqa: PLC0415
-    from attune.tuning.dev import RetrievalTask  # noqa: PLC0415
+    from attune.tuning.dev import RetrievalScorer, RetrievalTask  # noqa: PLC0415
     from attune.tuning.general_text import read_general_text  # noqa: PLC0415
+    from attune.tuning.interpolation import Interpolation  # noqa: PLC0415
     from attune.tuning.training.conflicts import BatchingKeys  # noqa: PLC0415
-    from attune.tuning.training.fit import TrainingData, fit  # noqa: PLC0415
+    from attune.tuning.training.evaluations import DevScoring  # noqa: PLC0415
+    from attune.tuning.training.fit import Schedule, TrainingData, fit  # noqa: PLC0415
     from attune.tuning.training.recipe import TrainParams  # noqa: PLC0415
 
     params = load_params(TrainParams, "train", ROOT / "params.yaml")
@@ -108,12 +111,14 @@ def attune(folder: Path, texts: Texts, batch_size: int, scratch: str, whole_reci
         changes |= {"loss": "mnrl", "mini_batch_size": 0, "distill_weight": 0.0, "matryoshka_dims": [], "lora_rank": 0}
     params = params.model_copy(update=changes).runs()[params.seed]
     # a dev set of one query, scored once before the first step
-    dev = RetrievalTask({"q": texts["query"][0]}, {"d": texts["positive"][0]}, {"q": {"d"}})
+    task = RetrievalTask({"q": texts["query"][0]}, {"d": texts["positive"][0]}, {"q": {"d": 1}})
+    dev = DevScoring(Interpolation(folder), RetrievalScorer(task, params.precision), [1.0])
     keys = BatchingKeys.independent([len(text) for text in texts["positive"]])
     general = read_general_text(ROOT / params.general).train if params.needs_general_text else []
     base = encoders.load_torch(folder) if params.needs_base else None
-    data = TrainingData(Dataset.from_dict(texts), keys, dev, general)
-    fit(encoders.load_torch(folder), base, data, params, Path(scratch))
+    data = TrainingData(Dataset.from_dict(texts), keys, general)
+    schedule = Schedule(RATE, epochs=1, n_steps=keys.n_batches(batch_size), n_evaluations=1)
+    fit(encoders.load_torch(folder), base, data, dev, params, schedule, Path(scratch))
 
 
 COMPETITORS: dict[str, Callable[[Path, Texts, int, str], None]] = {

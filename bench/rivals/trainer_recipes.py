@@ -1,7 +1,8 @@
 """Recipes of the sentence-transformers trainer, attune's rivals: in-batch negatives, mined negatives, and a guide.
 
-Each gets the pairs, the batch size, the number of steps, the dropout, the number format, dev and the early stopping of
-attune's stage train, and keeps its best checkpoint on dev. Its learning rate is chosen on dev by the caller.
+Each gets the pairs, the batch size, the number of steps, the dropout, the number format and dev of attune's stage
+train, and keeps its best checkpoint on dev. Evaluations and early stopping are its own, whatever attune's are. Its
+learning rate is chosen on dev by the caller.
 
 - in-batch: MultipleNegativesRankingLoss over the documents of the batch.
 - mined-N: the same with N hard negatives by `mine_hard_negatives`, positive-aware (relative margin .05, as in
@@ -9,7 +10,6 @@ attune's stage train, and keeps its best checkpoint on dev. Its learning rate is
 - gist: GISTEmbedLoss with the base encoder as guide, which masks documents that it ranks like the positive.
 """
 
-import sys
 from pathlib import Path
 
 import polars as pl
@@ -17,18 +17,34 @@ import torch
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.sampler import BatchSamplers
+from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
 from sentence_transformers.sentence_transformer.losses import GISTEmbedLoss, MultipleNegativesRankingLoss
 from sentence_transformers.util import mine_hard_negatives
-from transformers import EarlyStoppingCallback
+from transformers import EarlyStoppingCallback, PrinterCallback
 
 from attune.encoding.encoders import best_precision, load_torch
 from attune.tables import CORPUS, DOCUMENT_IDS, TRIPLETS, full_texts, read
 from attune.tuning.curve import DEV_MEASURE
-from attune.tuning.dev import DevEvaluator, read_dev
+from attune.tuning.dev import ProgressBar, RetrievalScorer, RetrievalTask, read_dev
 from attune.tuning.training.recipe import TrainParams
 
 RIVALS = ("in-batch", "mined-1", "mined-2", "mined-4", "gist")
 RELATIVE_MARGIN = 0.05
+# evaluations on dev, about, beside the one before the first step; evaluations without a better score until a run stops
+N_EVALUATIONS = 6
+PATIENCE = 3
+
+
+class DevEvaluator(SentenceEvaluator):  # type: ignore[misc]  # the library has no types
+    """Evaluator of a trainer: mean nDCG@10 on a task, under the name of `DEV_MEASURE`."""
+
+    def __init__(self, task: RetrievalTask, precision: str) -> None:
+        super().__init__()
+        self.scorer = RetrievalScorer(task, precision)
+
+    def __call__(self, model: SentenceTransformer, *_: object, **__: object) -> dict[str, float]:
+        """Scores the encoder."""
+        return {DEV_MEASURE.removeprefix("eval_"): float(self.scorer(model).mean())}
 
 
 def train_rival(
@@ -39,7 +55,7 @@ def train_rival(
     Args:
         rival: one of RIVALS.
         folder: holds data/ and models/base; stage mine has run.
-        params: of stage train; gives steps, batch size, dropout, evaluations and patience.
+        params: of stage train; gives steps, batch size, dropout and the size of dev's corpus.
         seed: of batch order and dropout.
         rate: peak learning rate.
         scratch: folder for checkpoints.
@@ -56,12 +72,11 @@ def train_rival(
         if isinstance(module, torch.nn.Dropout):
             module.p = params.dropout
     model.model_card_data.widget = [{}]
-    steps = params.epochs * max(1, len(rows) // params.batch_size)
-    steps = min(steps, params.max_steps) if params.max_steps else steps
+    steps = params.n_steps(max(1, len(rows) // params.batch_size))
     if rival.startswith("mined"):
         allowed = [texts[id_] for id_ in read(train_documents, DOCUMENT_IDS)["document_id"]]
         rows = with_mined_negatives(rows, model, allowed, int(rival.rpartition("-")[2]))
-    every = max(1, steps // params.n_evaluations)
+    every = max(1, steps // N_EVALUATIONS)
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(scratch),
         max_steps=steps,
@@ -84,7 +99,7 @@ def train_rival(
         greater_is_better=True,
         logging_strategy="no",
         report_to="none",
-        disable_tqdm=not sys.stderr.isatty(),
+        disable_tqdm=True,
     )
     trainer = SentenceTransformerTrainer(
         model=model,
@@ -92,8 +107,9 @@ def train_rival(
         train_dataset=rows,
         loss=loss_of(rival, model, folder / "models/base"),
         evaluator=DevEvaluator(dev, best_precision()),
-        callbacks=[EarlyStoppingCallback(early_stopping_patience=params.patience)],
+        callbacks=[EarlyStoppingCallback(early_stopping_patience=PATIENCE), ProgressBar()],
     )
+    trainer.remove_callback(PrinterCallback)  # it prints each evaluation to stdout
     trainer.train()
     return model
 

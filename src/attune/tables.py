@@ -99,15 +99,22 @@ NEGATIVE_SAMPLE: Columns = {
     "negative_score": pl.Float64,
     "source": pl.String,
 }
+# models/rounds: nDCG@10 of a dev query by a checkpoint at a share of its weights; base is step 0, share 0
+DEV_SCORES: Columns = {"step": pl.Int64, "share": pl.Float64, "query_id": pl.String, "ndcg@10": pl.Float64}
 # metrics/plots: training loss and dev nDCG@10 by seed and step, empty where not measured
 TRAINING_CURVE: Columns = {"seed": pl.Int64, "step": pl.Int64, "loss": pl.Float64, "dev_ndcg@10": pl.Float64}
-# ... scores at each share of the tuned weights; near-domain: mean over the tasks, empty without tasks
+# ... nDCG@10 on dev of every probed learning rate after a few steps, by share of the trained weights
+RATES: Columns = {
+    **{"learning_rate": pl.Float64, "n_steps": pl.Int64},
+    **{"share": pl.Float64, "dev_ndcg@10": pl.Float64, "is_chosen": pl.Boolean},
+}
+# ... candidates of merge, base (step 0) first: a checkpoint, or the average of the last n_averaged ones up to a step,
+# at a share of its weights; se: standard error of the paired difference to base on dev; near-domain: mean over the
+# tasks; both others are empty where a candidate did not come into question
 MERGE_CURVE: Columns = {
-    "share": pl.Float64,
-    "dev_ndcg@10": pl.Float64,
-    "general_ndcg@10": pl.Float64,
-    "near_domain_ndcg@10": pl.Float64,
-    "is_chosen": pl.Boolean,
+    **{"step": pl.Int64, "n_averaged": pl.Int64, "share": pl.Float64},
+    **dict.fromkeys(("dev_ndcg@10", "se", "general_ndcg@10", "near_domain_ndcg@10"), pl.Float64),
+    **{"is_chosen": pl.Boolean, "is_next": pl.Boolean},
 }
 # ... base against tuned by task and measure
 COMPARISONS: Columns = {

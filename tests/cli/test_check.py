@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from command_lines import Finished, run_here
@@ -19,21 +20,31 @@ from ruamel.yaml import YAML
 from attune.cli.check import profile as profiling
 from attune.cli.check.source import guess_source, source_params, with_names, yaml_value
 from attune.cli.main import main
+from attune.data.lengths import Lengths
 from attune.errors import BadInput
 from attune.evaluation.checks.catalogue import findings
+from attune.evaluation.checks.data import long_texts
 from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams
 from attune.stage import all_params, load_params
+from attune.stages.base import BaseParams
 from attune.stages.collect import CollectParams
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def check(folder: Path, *arguments: str) -> Finished:
-    """Runs the command in a folder with this project's parameters."""
-    for name in ("params.yaml", "advanced.yaml"):
-        shutil.copy(ROOT / name, folder)
+def check(folder: Path, *arguments: str, **base: object) -> Finished:
+    """Runs the command in a folder with this project's parameters, some of section base changed."""
+    write_params(folder, "base", **base)
     return run_here(main, folder, "check", *arguments)
+
+
+def write_params(folder: Path, section: str = "split", **changes: object) -> None:
+    """Writes this project's parameters to a folder, with some of a section of params.yaml changed."""
+    shutil.copy(ROOT / "advanced.yaml", folder)
+    params = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params[section] |= changes
+    YAML().dump(params, folder / "params.yaml")
 
 
 def write_csv(path: Path, rows: Sequence[tuple[str, ...]]) -> Path:
@@ -71,6 +82,7 @@ def test_counts_duplicates_and_lengths_by_hand(facts: dict[str, Any]) -> None:
     assert facts["documents"]["words_median"] == 6
     assert facts["documents"]["tokens_max"] == 302  # 300 words and two special tokens
     assert facts["documents"]["cut_at_max_length_share"] == pytest.approx(1 / 64)
+    assert facts["lengths"]["is_max_length_auto"] and facts["lengths"]["max_length"] == 32
     assert facts["documents"]["script_cyrillic_share"] == pytest.approx(1 / 64)
     assert facts["queries"]["script_latin_share"] == pytest.approx(62 / 63)
 
@@ -112,25 +124,56 @@ def test_the_lines_are_yaml_whatever_the_columns_are_called(name: str) -> None:
 
 
 def test_a_leaking_split_and_texts_that_will_be_cut_are_named(tmp_path: Path) -> None:
-    """The advice counts the leaks of a given split and the documents above base.max_length."""
+    """The advice counts the leaks of a given split and the documents above base.max_length, and prices a longer one."""
     rows = [("query", "document", "split")]
     rows += [(f"what of matter{i} there", f"word{i} " * 200, "test" if i < 3 else "train") for i in range(12)]
     rows += [("What of matter0 there?", "its own answer here", "train")]
     write_csv(tmp_path / "own.csv", rows)
-    done = check(tmp_path, "own.csv", "--column", "split=split", "--json")
+    done = check(tmp_path, "own.csv", "--column", "split=split", "--json", max_length=96)
     facts = json.loads(done.stdout)
     assert facts["split"]["made_by"] == "you" and facts["split"]["test_leaks.exact_queries"] == 1
     told = "\n".join(notes(facts))
     assert "the given test split leaks (1 exact queries, 1 near queries)" in told
-    assert "92% of the documents are longer than the encoder reads" in told
+    read = "88% of train's documents are longer than the encoder reads (base.max_length: 96; auto takes 512)"
+    ratio = facts["lengths"]["whole_run_ratio"]
+    assert facts["lengths"]["n_whole_run_tokens"] / facts["lengths"]["n_run_tokens"] == ratio > 3
+    price = f"reads {ratio:.1f} times as many tokens, so that training takes about {ratio:.1f} times as long"
+    assert f"{read}: 512 cuts 0% and {price}; or cut them into passages yourself" in told
 
 
-def write_params(folder: Path, **split: object) -> None:
-    """Writes this project's parameters to a folder, with some of section split changed."""
-    shutil.copy(ROOT / "advanced.yaml", folder)
-    params = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    params["split"] |= split
-    YAML().dump(params, folder / "params.yaml")
+def cut_texts(lengths: Lengths, n_positions: int, **base: object) -> str:
+    """Returns the sentences of ATT035 for lengths of texts, under some parameters of section base."""
+    params = load_params(BaseParams, "base", ROOT / "params.yaml").model_copy(update=base)
+    facts = profiling.length_facts(lengths, params, n_positions)
+    limits = load_params(GateParams, "gate", ROOT / "params.yaml")
+    return "; ".join(outcome.sentence for outcome in long_texts.judge(Facts({"base_encoder": facts}), limits))
+
+
+def test_the_price_of_longer_texts_by_hand() -> None:
+    """4,000 rows of 10 + 2 x 128 tokens are affordable, or are not; 512 would hold 19 of 20 whole."""
+    lengths = Lengths(np.array([400] * 19 + [900]), np.array([10] * 20), 1000)
+    cut = "100% of train's documents are longer than the encoder reads (base.max_length:"
+    price = "reads {0} times as many tokens, so that training takes about {0} times as long"
+    queries = "; or cut them into passages yourself; 0% of train's queries are longer than that"
+    # 10 + 2 x (19 x 400 + 512) / 20 = 821.2 tokens a row, of 202 at 96 and 394 at 192
+    said = cut_texts(lengths, 512, max_length="auto", run_tokens=1_063_999)
+    assert said == f"{cut} auto takes 96): 512 cuts 5% and {price.format(4.1)}{queries}"
+    said = cut_texts(lengths, 512, max_length=192, run_tokens=1_064_000)
+    assert said == f"{cut} 192; auto takes 128): 512 cuts 5% and {price.format(2.1)}{queries}"
+    # nothing is longer: the encoder has 64 positions
+    said = cut_texts(lengths, 64, max_length="auto", run_tokens=10**6)
+    assert said.startswith(f"{cut} auto takes 64): cut them into passages yourself; 0% of train's queries")
+
+
+def test_the_length_is_that_of_train(tmp_path: Path) -> None:
+    """Long documents of the test split that you bring have no say in auto; the table of all documents has them."""
+    rows = [("query", "document", "split")]
+    rows += [(f"what of matter{i} there", f"rule{i} of book{i}", "train") for i in range(20)]
+    rows += [(f"where is thing{i} now", f"word{i} " * 200, "test") for i in range(20)]
+    write_csv(tmp_path / "own.csv", rows)
+    facts = json.loads(check(tmp_path, "own.csv", "--column", "split=split", "--json").stdout)
+    assert (facts["lengths"]["max_length"], facts["lengths"]["documents_cut_share"]) == (32, 0)
+    assert facts["documents"]["cut_at_max_length_share"] == 0.5
 
 
 @pytest.fixture
@@ -139,7 +182,7 @@ def profiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., d
     monkeypatch.chdir(tmp_path)
 
     def facts_of(rows: Sequence[tuple[str, ...]], *columns: str, **split: object) -> dict[str, Any]:
-        write_params(tmp_path, **split)
+        write_params(tmp_path, "split", **split)
         names = [name for column in columns for name in column.partition("=")[2].split(",")]
         path = write_csv(tmp_path / "own.csv", [("query", "document", *names), *rows])
         return profiling.profile(source_params(path, "", columns)[0])
@@ -157,6 +200,14 @@ def many_to_many(n_queries: int = 120, n_documents: int = 60) -> list[tuple[str,
     """Returns pairs of six documents to a query, so that all rows hang together."""
     queries, documents, random_ = sentences(n_queries, 1), sentences(n_documents, 2), random.Random(3)
     return [(query, document) for query in queries for document in random_.sample(documents, 6)]
+
+
+def test_all_texts_are_measured_where_train_is_empty(profiled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too few rows may leave none to train: ATT032 says so, and ATT035 is judged by what there is."""
+    monkeypatch.setattr(profiling, "assign", lambda queries, _: pl.Series("split", ["test"] * queries.height))
+    facts = profiled([(f"where is thing{i} now", f"word{i} " * 200) for i in range(20)])
+    assert (facts["lengths"]["max_length"], facts["lengths"]["documents_cut_share"]) == (512, 0)
+    assert "the train split is empty" in "\n".join(notes(facts))
 
 
 def test_data_that_clusters_cannot_split_is_named_and_all_else_printed(profiled: Any) -> None:

@@ -21,6 +21,7 @@ from attune.encoding import processes, shards
 from attune.errors import BadInput
 from attune.stage import call
 from attune.stages.embed import embed
+from attune.tuning.training import rates
 from attune.tuning.training.batches import EpochCallback
 from attune.tuning.training.conflicts import BatchingKeys
 
@@ -44,8 +45,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 # 72 and 18 rows in batches of 9: 5 and 4 rows for each process; nothing is drawn but what the seed decides
 TOGETHER: dict[str, Any] = {
     "epochs": 1, "batch_size": 9, "dropout": 0.0, "general_share": 0.2, "distill_weight": 1.0, "distill_batch_size": 5,
-    "n_evaluations": 2,
+    "n_evaluations": 2, "learning_rate": "auto",
 }  # fmt: skip
+RATES = (5e-4, 1e-3, 2e-3, 4e-3)  # that suit a random encoder
 WITH_DROPOUT = {"epochs": 1, "lora_rank": 2, "learning_rate": 2e-2}
 # 9 steps in each epoch, a checkpoint at every fourth
 TWO_EPOCHS = {"epochs": 2, "n_evaluations": 4, "patience": 4}
@@ -62,6 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path
             {
                 "trainings": {"two": TOGETHER, "dropout": WITH_DROPOUT, "again": WITH_DROPOUT, "whole": TWO_EPOCHS},
                 "stopped": {"steps": 14, "changes": TWO_EPOCHS},
+                "rates": RATES,
                 "columns": [QUERIES, DOCUMENTS, NEGATIVES],
                 "variants": VARIANTS,
             }
@@ -86,11 +89,15 @@ def test_each_loss_and_gradient_is_that_of_one_process(folder: Path, name: str) 
 
 
 def test_two_processes_train_as_one_does(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same batches, hence the same losses, dev scores and receipt; weights differ by rounding alone."""
+    """The same rate of three, batches, losses, dev scores and receipt; weights differ by rounding alone."""
     monkeypatch.chdir(folder)
+    monkeypatch.setattr(rates, "RATES", RATES)
     _, receipt = trained(folder, inputs_of(folder), params(**TOGETHER), "one")
     assert receipt["kept_dev_ndcg@10"] > receipt["start_dev_ndcg@10"]
     assert json.loads((folder / "two.json").read_text()) == pytest.approx(receipt, abs=1e-3)
+    one, two = (pl.read_csv(folder / f"{name}-rates.csv") for name in ("one", "two"))
+    assert len(one) == 6 and two.drop("dev_ndcg@10").equals(one.drop("dev_ndcg@10"))
+    assert two["dev_ndcg@10"].to_list() == pytest.approx(one["dev_ndcg@10"].to_list(), abs=1e-3)
     one, two = (pl.read_csv(folder / f"{name}.csv") for name in ("one", "two"))
     assert one["step"].equals(two["step"])
     for column in ("loss", "dev_ndcg@10"):

@@ -8,31 +8,28 @@ import pytest
 
 from attune.evaluation.page.charts import Gains, forest, gains, interpolation, recall, scatter, training
 from attune.evaluation.page.svg import COLOURS, NAMESPACE, Chart
-from attune.tuning.curve import Point
+from attune.tuning.curve import Candidate, Point
 
 ROW = {"low": -0.1, "high": 0.3, "delta": 0.125}
+CANDIDATES = [
+    {"step": step, "n_averaged": n, "share": share, "dev": dev, "is_chosen": dev == 0.72}
+    for step, n, share, dev in (
+        *((0, 1, 0.0, 0.5), (10, 1, 0.5, 0.72), (10, 1, 1.0, 0.7), (20, 1, 0.5, 0.69), (20, 1, 1.0, 0.6)),
+        (20, 2, 0.5, 0.71),
+    )
+]
 NASTY = "<b>$x_1$</b> & %s"
 
 
 def draw_all() -> list[Chart]:
     """One chart of each kind."""
-    points = [
-        {
-            "share": share,
-            "dev": 0.5 + share / 5,
-            "general": 0.9 - share / 9,
-            "near_domain": near,
-            "is_chosen": share == 1,
-        }
-        for share, near in ((0, 0.6), (1, 0.55))
-    ]
     return [
         recall({"base": np.linspace(0.1, 0.5, 20), "tuned": np.linspace(0.2, 0.7, 20)}),
         gains(Gains(np.arange(10), 70, np.arange(10)[::-1]), "ndcg@10"),
         scatter(np.array([[0.0, 1.0, 3.0], [1.0, 0.5, 2.0], [1.0, 1.0, 9.0]]), "ndcg@10"),
         forest([ROW | {"label": NASTY}], "measures", "By measure", "change"),
-        training([Point(0, None, 0.5), Point(10, 0.9, 0.7)], 10),
-        interpolation(points),
+        training([Point(0, None, 0.5), Point(10, 0.9, 0.7)], Candidate(10, 1, 0.5)),
+        interpolation(CANDIDATES),
     ]
 
 
@@ -77,24 +74,42 @@ def test_charts_have_a_text_alternative(charts: list[Chart]) -> None:
     )
     assert described["scatter"].startswith("3 queries lie above the diagonal (tuned is better) and 2 below it.")
     assert described["measures"] == f"{NASTY} +0.125 (-0.100 to +0.300)."
-    assert (
-        described["training"]
-        == "The encoder of step 10 is kept. dev nDCG@10 0.500 at step 0, 0.700 at step 10; loss 0.900 at step 10."
+    assert described["training"] == (
+        "Ships: step 10 at share 0.5. With all of the weights, dev nDCG@10 0.500 at step 0, 0.700 at step 10; loss "
+        "0.900 at step 10."
     )
-    assert described["interpolation"].endswith("share 1: dev 0.700, general 0.789, near-domain 0.550 (chosen).")
-    without = [{"share": 1, "dev": 0.7, "general": 0.8, "near_domain": None, "is_chosen": True}]
-    assert interpolation(without).description.endswith("share 1: dev 0.700, general 0.800 (chosen).")
+    assert described["interpolation"] == (
+        "Ships: step 10 at share 0.5 (0.720). Base 0.500. At shares 0.5, 1: step 10 0.720, 0.700; step 20 0.690, "
+        "0.600; the average of 2 checkpoints up to step 20 0.710."
+    )
     shown = ElementTree.fromstring(charts[3].svg)
     assert NASTY in [element.text for element in shown.iter(NAMESPACE + "text")]
 
 
 def test_charts_without_data_are_drawn() -> None:
     """No training, no gain, no slice with an interval: the chart is drawn and says so."""
-    assert (
-        training([Point(0, None, 0.5)], 0).description == "The encoder of step 0 is kept. dev nDCG@10 0.500 at step 0."
-    )
+    untrained = training([Point(0, None, 0.5)], Candidate(0, 1, 0.0)).description
+    assert untrained == "Ships: base. With all of the weights, dev nDCG@10 0.500 at step 0."
+    base = CANDIDATES[0] | {"is_chosen": True}
+    assert interpolation([base]).description == "Ships: base (0.500). Base 0.500."
+    averaged = [base, CANDIDATES[5]]
+    assert interpolation(averaged).description.endswith("the average of 2 checkpoints up to step 20 0.710.")
     assert gains(Gains(np.zeros(10, int), 5, np.zeros(10, int)), "ndcg@10").description.startswith(
         "0 queries gained, 5 are"
     )
     lone = {"low": None, "high": None, "delta": 0.1, "label": "x"}
     assert forest([lone], "slices", "By slice", "change").description == "No row has enough queries for an interval."
+
+
+def test_the_chart_of_candidates_has_a_line_per_share() -> None:
+    """A legend entry for each share, base and the candidate that ships; open markers for averages; many shares fit."""
+    shares = [place / 8 for place in range(1, 9)]
+    points = [CANDIDATES[0]] + [
+        {"step": step, "n_averaged": n, "share": share, "dev": 0.5 + share / step, "is_chosen": False}
+        for step, n in ((10, 1), (20, 1), (20, 2))
+        for share in shares
+    ]
+    root = ElementTree.fromstring(interpolation(points).svg)
+    texts = [element.text for element in root.iter(NAMESPACE + "text")]
+    assert [text for text in texts if str(text).startswith("share ")] == [f"share {share:g}" for share in shares]
+    assert "base" in texts and "ships" not in texts

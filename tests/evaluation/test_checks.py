@@ -10,6 +10,7 @@ import pytest
 
 from attune.errors import BadInput
 from attune.evaluation.checks.catalogue import Finding, by_code, catalogue, findings, paragraphs
+from attune.evaluation.checks.data import long_texts
 from attune.evaluation.checks.facts import Facts, Missing
 from attune.evaluation.checks.limits import GateParams
 from attune.evaluation.checks.record import Check, Outcome, Outcomes, Status, check, judged
@@ -146,6 +147,44 @@ def test_a_check_is_judged_where_its_needs_are_offered(package: Path) -> None:
     assert findings(Facts(), LIMITS, ["data"], listed) == []
     (finding,) = findings(Facts(), LIMITS, ["metrics"], listed)
     assert finding.sentence.startswith("metrics/sky.json is missing; run `dvc repro`") and finding.is_blocking
+
+
+def test_a_check_with_alternatives_needs_one_of_them() -> None:
+    """Judged before any run and after one, nowhere else; neither place calls the other's file missing."""
+
+    def judge(facts: Facts, limits: GateParams) -> Outcomes:
+        yield judged(True, "a")
+
+    one = check("ATT901", "planted", "data or metrics/sky.json")(judge)
+    assert [each.status for place in ("data", "metrics") for each in findings(Facts(), LIMITS, [place], [one])] == [
+        Status.PASSED,
+        Status.PASSED,
+    ]
+    assert findings(Facts(), LIMITS, ["revision"], [one]) == []
+    both = check("ATT902", "planted", "data or metrics/sky.json", "revision")(judge)
+    assert findings(Facts(), LIMITS, ["data"], [both]) == []
+
+
+def lengths_told(**figures: object) -> Finding:
+    """Returns the first finding of ATT035 after a run with a receipt of stage base."""
+    known = {"base_encoder": {"model": "some/encoder", "max_length": 96, **figures}}
+    return findings(Facts(known), LIMITS, ["metrics"], [long_texts])[0]
+
+
+def test_texts_that_were_cut_warn_after_a_run() -> None:
+    """From metrics/base_encoder.json, with the price of a longer length; the gate does not fail for them."""
+    measured = {"is_max_length_auto": True, "queries_cut_share": 0.0, "whole_length": 512, "whole_run_ratio": 2.41}
+    measured |= {"documents_cut_at_whole_length_share": 0.13}
+    told = lengths_told(documents_cut_share=0.4, **measured)
+    assert (told.status, told.is_blocking) == (Status.FAILED, False)
+    assert told.sentence.startswith(
+        "40% of train's documents are longer than the encoder reads (base.max_length: auto takes 96): 512 cuts 13%"
+    )
+    assert lengths_told(documents_cut_share=0.1, **measured).status is Status.PASSED
+    # a number was given: nothing was measured
+    assert lengths_told(is_max_length_auto=False).status is Status.NOT_APPLICABLE
+    (missing,) = findings(Facts(), LIMITS, ["metrics"], [long_texts])
+    assert missing.status is Status.NOT_APPLICABLE
 
 
 def test_report_json_holds_the_worst_status_and_every_sentence() -> None:

@@ -9,10 +9,11 @@ import pytest
 from planted_gains import by_heart, curve, drawn, gain, learnt, nothing, saturated, simulated
 
 from attune.errors import BadInput
+from attune.evaluation.report.choice import candidate_words
 from attune.evaluation.report.gains import SCORES, Gains, gains_of
-from attune.evaluation.report.overfitting import Limits, Overfitting, Status, judge
+from attune.evaluation.report.overfitting import Curve, Limits, Overfitting, Status, judge
 from attune.tables import SPLIT_QUERIES, write
-from attune.tuning.curve import Point
+from attune.tuning.curve import Candidate, Point
 
 LIMITS = Limits(min_carried_share=0.25, max_decline=0.02, confidence=0.95)
 RISING = curve([0.5, 0.6, 0.7], kept=2)
@@ -40,11 +41,11 @@ def test_gains_are_tuned_minus_base() -> None:
 def test_a_gain_that_carries_over_is_not_overfitting() -> None:
     """Where both intervals lie above the required share; the words name the choice of the checkpoint."""
     judged = judge(gains(0.3, 0.15, 0.15), RISING, LIMITS)
-    assert (judged["status"], judged["is_overfitted"], judged["n_checkpoints"]) == ("not overfitted", False, 3)
+    assert (judged["status"], judged["is_overfitted"], judged["n_candidates"]) == ("not overfitted", False, 3)
     assert judged["verdict"] == (
         "Not overfitted. nDCG@10 changed by +0.300 on train queries, +0.150 on dev, +0.150 on test. Dev keeps 50% of "
         "train's gain [41%, 57%], enough. Test keeps 100% of dev's gain [82%, 127%], enough. In brackets: 95% "
-        "intervals; dev chose the best of 3 checkpoints, which these allow for; at least 25% of each is required. Dev "
+        "intervals; dev chose the best of 3 candidates, which these allow for; at least 25% of each is required. Dev "
         "was best at the end of training."
     )
 
@@ -75,7 +76,7 @@ def test_few_queries_cannot_tell() -> None:
     assert "8 dev queries are too few to tell" in judged["verdict"]
 
 
-def test_the_more_checkpoints_dev_chose_from_the_less_its_gain_proves() -> None:
+def test_the_more_candidates_dev_chose_from_the_less_its_gain_proves() -> None:
     """The low end of dev's share and the high end of test's move outwards; the other ends stay."""
     few, many = (judge(gains(0.3, 0.15, 0.15), curve([0.5] * n + [0.7], n), LIMITS) for n in (1, 40))
     assert many["carried_share_low"] < few["carried_share_low"]
@@ -103,7 +104,7 @@ def test_a_fall_of_dev_is_harmless_if_the_best_is_kept() -> None:
     judged = judge(gains(0.3, 0.15, 0.15), curve([0.5, 0.7, 0.6], kept=1), LIMITS)
     assert judged["status"] == "not overfitted"
     assert judged["dev_decline"] == pytest.approx(0.1)
-    assert "best at step 10 (0.700) and fell to 0.600; the encoder of step 10 is kept." in judged["verdict"]
+    assert "best at step 10 (0.700) and fell to 0.600; step 10 with all of its weights is kept." in judged["verdict"]
 
 
 def test_an_encoder_kept_past_the_best_of_dev_is_overfitted() -> None:
@@ -111,16 +112,49 @@ def test_an_encoder_kept_past_the_best_of_dev_is_overfitted() -> None:
     points = [Point(10 * i, 1.0 - 0.1 * i, dev) for i, dev in enumerate([0.5, 0.7, 0.6, 0.5])]
     past = curve([0.5, 0.7, 0.6, 0.5], kept=3)
     assert past is not None
-    judged = judge(gains(0.3, 0.15, 0.15), past.of(points, 30), LIMITS)
-    assert judged["is_overfitted"] and judged["n_checkpoints"] == 1
-    assert "while the training loss kept falling, and the later encoder of step 30 is kept." in judged["verdict"]
+    judged = judge(gains(0.3, 0.15, 0.15), past.of(points, Candidate(30, 1, 1.0), 1), LIMITS)
+    assert judged["is_overfitted"] and judged["n_looks"] == 1 and "dev chose" not in judged["verdict"]
+    assert "while the training loss kept falling, and step 30 with all of its weights is kept." in judged["verdict"]
 
 
 def test_a_fall_of_dev_that_may_be_chance_cannot_be_told() -> None:
     """A fall of .06 with a standard error of .036: no approval, and no overfitting either."""
     judged = judge(gains(0.3, 0.3, 0.3, 30), curve([0.5, 0.76, 0.7], kept=2), LIMITS)
     assert (judged["status"], judged["is_overfitted"]) == ("cannot tell", False)
-    assert "the later encoder of step 20 is kept; that may be chance." in judged["verdict"]
+    assert "step 20 with all of its weights is kept; that may be chance." in judged["verdict"]
+
+
+@pytest.mark.parametrize("kept", [Candidate(30, 1, 0.5), Candidate(30, 3, 1.0), Candidate(0, 1, 0.0)])
+def test_a_fall_of_dev_is_no_fault_of_a_candidate_that_dev_chose(kept: Candidate) -> None:
+    """A share of a later checkpoint, an average or base is chosen on dev: all 16 candidates count as looks."""
+    points = [Point(10 * i, None, dev) for i, dev in enumerate([0.5, 0.7, 0.6, 0.5])]
+    judged = judge(gains(0.3, 0.15, 0.15), Curve.of(points, kept, 16), LIMITS)
+    assert (judged["status"], judged["n_candidates"]) == ("not overfitted", 16)
+    assert f"(0.700) and fell to 0.500; {candidate_words(kept)} is kept." in judged["verdict"]
+    assert "the best of 16 candidates" in judged["verdict"]
+
+
+@pytest.mark.parametrize(
+    ("n_candidates", "n_training_looks", "words"),
+    [
+        (6, 0, "dev chose the best of 6 candidates, which these allow for;"),
+        (
+            6,
+            9,
+            "dev chose the best of 6 candidates and the training by 9 looks at rates and restarts, which these allow",
+        ),
+        (1, 1, "intervals; dev chose the training by 1 look at rates and restarts, which these allow for;"),
+    ],
+)
+def test_probes_and_restarts_are_looks_at_dev(n_candidates: int, n_training_looks: int, words: str) -> None:
+    """They widen the intervals as candidates do, with merge.keep: last, too; the words tell them apart."""
+    points = [Point(10 * i, None, dev) for i, dev in enumerate([0.5, 0.6, 0.7])]
+    seen, once = (
+        judge(gains(0.3, 0.15, 0.15), Curve.of(points, Candidate(20, 1, 1.0), *looks), LIMITS)
+        for looks in ((n_candidates, n_training_looks), (1, 0))
+    )
+    assert (seen["n_candidates"], seen["n_looks"]) == (n_candidates, n_candidates + n_training_looks)
+    assert seen["carried_share_low"] < once["carried_share_low"] and words in seen["verdict"]
 
 
 def test_an_encoder_that_lost_on_train_too_is_overfitted() -> None:
@@ -128,7 +162,7 @@ def test_an_encoder_that_lost_on_train_too_is_overfitted() -> None:
     judged = judge(gains(-0.5, -0.5, -0.5), curve([0.5, 0.1, 0.0], kept=2), LIMITS)
     assert judged["is_overfitted"] and judged["carried_share"] is None
     assert "Train may have gained nothing of which dev could keep a share, and dev lost." in judged["verdict"]
-    assert "best at step 0 (0.500) and fell to 0.000, and the later encoder of step 20 is kept" in judged["verdict"]
+    assert "best at step 0 (0.500) and fell to 0.000, and step 20 with all of its weights is kept" in judged["verdict"]
 
 
 def test_a_small_decline_is_no_overfitting() -> None:

@@ -207,11 +207,41 @@ def test_lines_of_code_stay_lines() -> None:
     assert passage("a\nbcdef", 4) == "a\nb…"
 
 
-def test_the_training_chart_marks_the_kept_step(results: Results) -> None:
-    """The chart's description names the kept step and the dev scores of the curve it was given."""
-    later = changed(replace(results, curve=[Point(0, None, 0.1), Point(7, 0.9, 0.2)]), "receipts", "train", kept_step=7)
-    texts = Reader(make_page(later)).texts
-    assert any(text.startswith("The encoder of step 7 is kept. dev nDCG@10 0.100 at step 0") for text in texts)
+def test_the_training_chart_marks_the_step_that_ships(results: Results) -> None:
+    """The chart's description names merge's choice and the dev scores of the curve it was given."""
+    curve = [Point(0, None, 0.1), Point(7, 0.9, 0.2)]
+    texts = Reader(make_page(changed(replace(results, curve=curve), "receipts", "merge", step=7, share=1.0))).texts
+    words = "Ships: step 7 with all of its weights. With all of the weights, dev nDCG@10 0.100 at step 0, 0.200 at"
+    assert any(text.startswith(words) for text in texts)
+
+
+def test_the_page_shows_the_choice_with_its_candidates_and_rates(results: Results, html: str) -> None:
+    """The sentence, candidates with their retention, probed rates; no explanation where a candidate ships."""
+    texts = Reader(html).texts
+    assert any(text.startswith("Step 10 at share 0.5 ships, one of 6 candidates: nDCG@10 0.720 on") for text in texts)
+    row = texts.index("step 10 at share 0.5 (ships)")
+    assert [text for text in texts[row:] if text][1:5] == ["0.720", "0.010", "0.890", "0.600"]
+    assert "the average of 2 checkpoints up to step 20 at share 0.5 (next)" in texts
+    row = texts.index("5e-05 (chosen)")
+    assert [text for text in texts[row:] if text][1:4] == ["4", "0.560", "0.550"]
+    assert "No change, explained" not in texts
+    assert "Probes search fewer documents than the chart's evaluations, and cannot be compared with these." in texts
+
+
+def test_the_page_explains_why_base_is_kept(results: Results) -> None:
+    """The sentences of report.json: which candidate came next, what was tried, and the room."""
+    kept = {"is_base_kept": True, "sentence": "Base ships <b>.", "tried": "Rates: 5e-05.", "room": "Room for training."}
+    texts = Reader(make_page(changed(results, "summary", "choice", **kept))).texts
+    assert {"No change, explained", "Base ships <b>.", "Rates: 5e-05.", "Room for training."} <= set(texts)
+
+
+def test_the_page_of_a_baseline_run_has_base_alone(results: Results) -> None:
+    """No checkpoint, no rate: the chart of candidates shows base, and there is no table of rates."""
+    base = results.points[0] | {"is_chosen": True}
+    alone = replace(results, points=[base], checkpoints=[], rates=[])
+    texts = Reader(make_page(changed(alone, "receipts", "merge", step=0, share=0.0))).texts
+    assert "Ships: base (0.500). Base 0.500." in texts and "base (ships)" in texts
+    assert "rate, dev nDCG@10" not in texts
 
 
 def test_equal_results_give_equal_bytes(results: Results, html: str) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from safetensors.torch import save_file
 
-from attune.tables import CORPUS, DOCUMENT_IDS, OWN_TEXTS, QRELS, SPLIT_QUERIES, write
-from bench.parts.dev_choice import agreement, dev_tasks, measure
+from attune.tables import CORPUS, DEV_SCORES, DOCUMENT_IDS, OWN_TEXTS, QRELS, SPLIT_QUERIES, write
+from bench.parts.dev_choice import agreement, candidates, dev_tasks, measure
 from bench.section import ROOT
 
 
@@ -20,7 +21,7 @@ def test_agreement_by_hand() -> None:
     assert own.spearman == pytest.approx(0.5) and own.kendall == pytest.approx(1 / 3)
 
 
-def test_a_corpus_in_which_all_encoders_score_the_same_has_no_rank_correlation() -> None:
+def test_a_corpus_on_which_all_score_alike_has_no_rank_correlation() -> None:
     """Everything is found by all three: the first is chosen, at a loss of .1."""
     own = agreement([1.0, 1.0, 1.0], [0.7, 0.8, 0.75])
     assert own.chosen == 0 and own.loss == pytest.approx(0.1)
@@ -59,23 +60,41 @@ def test_each_corpus_holds_the_smaller_ones(
     assert corpora[0] < corpora[1] < corpora[2] and "of test" not in corpora[2]
 
 
+def write_candidates(folder: Path) -> None:
+    """Writes two checkpoints with the base's weights, each scored at two shares."""
+    folder.mkdir(parents=True)
+    for step in (4, 8):
+        save_file({}, folder / f"{step}.safetensors")
+    rows = [(0, 0.0), (4, 0.5), (4, 1.0), (8, 0.5), (8, 1.0)]
+    scores = pl.DataFrame([(step, share, "q0", 1.0) for step, share in rows], dict(DEV_SCORES), orient="row")
+    write(scores, folder / "scores.parquet", DEV_SCORES)
+
+
 def test_the_tables_have_a_row_per_encoder_and_per_corpus(
     tmp_path: Path, tiny_encoder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Three encoders with the base's weights score the same everywhere, so the first is chosen and loses nothing."""
+    """Base, two candidates at share 1 and another encoder score the same, so the first is chosen and loses nothing."""
     write_splits(tmp_path)
     for name in ("params.yaml", "advanced.yaml"):
         shutil.copyfile(ROOT / name, tmp_path / name)
-    for name in ("base", "rounds/r1/13"):
-        shutil.copytree(tiny_encoder, tmp_path / "models" / name)
-    options = {"shares": [0.0, 1.0], "encoders": [tiny_encoder], "sizes": [0, 5], "documents": None}
+    shutil.copytree(tiny_encoder, tmp_path / "models" / "base")
+    write_candidates(tmp_path / "models/rounds/r1/candidates/13")
+    options = {"shares": [1.0], "encoders": [tiny_encoder], "sizes": [0, 5], "documents": None}
     measure(Namespace(folder=tmp_path, **options))
     lines = capsys.readouterr().out.splitlines()
     rows = [line.split(" | ") for line in lines if line.startswith("| ") and "---" not in line]
-    assert [row[0] for row in rows[1:4]] == ["| share 0", "| share 1", f"| {tiny_encoder.name}"]
-    assert rows[1][1:] == rows[2][1:] == rows[3][1:]
-    assert [row[:3] for row in rows[5:]] == [
-        ["| dev's own: 1", "share 0", "0.0000"],
-        ["| dev's own + 5: 6", "share 0", "0.0000"],
-        ["| all allowed: 21", "share 0", "0.0000"],
+    names = ["| base", "| step 4 at share 1", "| step 8 at share 1", f"| {tiny_encoder.name}"]
+    assert [row[0] for row in rows[1:5]] == names
+    assert rows[1][1:] == rows[2][1:] == rows[3][1:] == rows[4][1:]
+    assert [row[:3] for row in rows[6:]] == [
+        ["| dev's own: 1", "base", "0.0000"],
+        ["| dev's own + 5: 6", "base", "0.0000"],
+        ["| all allowed: 21", "base", "0.0000"],
     ]
+
+
+def test_all_shares_are_taken_unless_some_are_named(tmp_path: Path) -> None:
+    """Base and four candidates; of one share, base and two."""
+    write_candidates(tmp_path / "13")
+    assert candidates(tmp_path / "13", None) == [(0, 0.0), (4, 0.5), (4, 1.0), (8, 0.5), (8, 1.0)]
+    assert candidates(tmp_path / "13", [0.5]) == [(0, 0.0), (4, 0.5), (8, 0.5)]

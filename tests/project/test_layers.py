@@ -28,14 +28,15 @@ RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 # modules, and whole rooms, that may import torch or polars at their top level
 TORCH = (
     *("attune.encoding.encoders", "attune.tuning.dev", "attune.tuning.interpolation", "attune.tuning.training"),
-    *("attune.export.graph", "attune.stages.export", "attune.stages.probe", "attune.stages.train"),
+    *("attune.export.graph", "attune.stages.export", "attune.stages.merge", "attune.stages.probe"),
+    "attune.stages.train",
 )
 POLARS = (
     *("attune.tables", "attune.data.splitting.duplicates", "attune.cli.check", "attune.export.int8.calibration"),
     *("attune.evaluation.scoring.judgments", "attune.evaluation.report", "attune.evaluation.statistics.slices"),
     *("attune.evaluation.page.charts", "attune.stages"),
     *("attune.data.splitting.lexical_audit", "attune.data.splitting.paraphrases"),
-    "attune.data.splitting.shared_documents",
+    *("attune.data.splitting.shared_documents", "attune.tuning.candidates", "attune.tuning.training.rows"),
 )
 RUNTIME = {"numpy", "onnxruntime", "tokenizers", "attune"}
 # libraries that take from a third of a second to five to import

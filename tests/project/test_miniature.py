@@ -119,7 +119,7 @@ def test_a_healthy_run_passes_the_gate(finished: Path) -> None:
 
 def test_a_ruined_run_is_overfitted_drifted_and_stopped_by_the_gate(copy: Path) -> None:
     """A hundred times the learning rate, on fewer than 200 pairs, and the last encoder whatever dev says."""
-    miniature.change(copy, {"train": {"learning_rate": 1.0e-2, "epochs": 3, "keep": "last"}})
+    miniature.change(copy, {"train": {"learning_rate": 1.0e-2, "epochs": 3}, "merge": {"keep": "last"}})
     miniature.dvc(copy, "repro")
     report, drift = (json.loads((copy / "metrics" / f"{name}.json").read_text()) for name in ("report", "drift"))
     page = (copy / "metrics" / "report.md").read_text()
@@ -240,14 +240,15 @@ def test_a_second_round_leaves_the_first_alone(copy: Path) -> None:
         "encoders": {"r2": {"model": f"models/rounds/r1/{seed}", "system": "round", "splits": "data/splits/train"}},
         "rounds": {"r2": {"embeddings": "r2", "start": "models/rounds/r1", "ending": "_r2"}},
     }
-    miniature.change(copy, added | {"merge": {"round": "r2", "shares": [1.0]}})
+    miniature.change(copy, added | {"merge": {"round": "r2"}})
     done = miniature.dvc(copy, "repro", "merge")
     ran = {line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")}
     assert ran == {"embed@r2", "mine@r2", "train@r2", "merge"}
     assert files_of(copy / "models" / "rounds" / "r1") == first
     second = files_of(copy / "models" / "rounds" / "r2")
     assert second.keys() == first.keys()  # the bytes are equal where dev never rises: the start is kept
-    assert files_of(copy / "models" / "tuned") == files_of(copy / "models" / "rounds" / "r2" / str(seed))
+    steps = {int(file.stem) for file in (copy / f"models/rounds/r2/candidates/{seed}").glob("*.safetensors")}
+    assert json.loads((copy / "metrics" / "merge.json").read_text())["step"] in steps
     mined = [(copy / "data" / "mined" / name / "triplets.parquet").read_bytes() for name in ("r1", "r2")]
     assert mined[0] != mined[1]
     curves = [(copy / "metrics" / "plots" / f"training{suffix}.csv").read_text() for suffix in ("", "_r2")]

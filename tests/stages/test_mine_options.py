@@ -32,7 +32,7 @@ from attune.tables import NEGATIVE_SAMPLE, TRIPLETS, read
 def test_no_setting_lets_an_answer_through(
     seed: int, share: float, max_share: float, margin: float, same_query: float, first_rank: int, n: int
 ) -> None:
-    """No answer, none of a query that reads or means the same, no mined one above a limit; equal bytes twice."""
+    """No answer, none of a query that reads or means the same, none mined above its row's limit; equal bytes twice."""
     data = Data.random(seed)
     params = mine_params(n_negatives=n, lexical_share=share, max_share_of_positive=max_share, min_margin=margin)
     params = params.model_copy(update={"same_query": same_query, "first_rank": first_rank, "n_sample": 1000})
@@ -47,21 +47,24 @@ def test_no_setting_lets_an_answer_through(
         call(mine, params, None, **inputs, rerankers=Path(folder), out=Path(folder) / "again")
         for file in ("triplets.parquet", "sample.parquet"):
             assert (Path(folder) / "again" / file).read_bytes() == (Path(folder) / "mined" / file).read_bytes()
-    for query, rows in enumerate(negatives):
-        assert len(rows) == len(set(rows)) == n
-        assert not set(rows) & (set(data.positives[query]) | data.answers_of_similar_queries(query, same_query))
-        assert set(rows) <= set(data.allowed_rows(query))
+    n_too_close, pairs = 0, set()
+    for query, of_rows in enumerate(negatives):
+        scores = data.scores(query)
+        for positive, rows in of_rows.items():
+            assert len(rows) == len(set(rows)) == n
+            assert not set(rows) & (set(data.positives[query]) | data.answers_of_similar_queries(query, same_query))
+            assert set(rows) <= set(data.allowed_rows(query))
+            own = scores[positive]
+            limit = min(own - (1 - max_share) * abs(own), own - margin) + 2e-6
+            n_too_close += int(sum(scores[row] > limit for row in rows))
+            pairs |= {(name("q", query), name("d", row)) for row in rows}
     n_mined = receipt["n_kept"] + receipt["n_kept_from_deeper"]
-    assert sample.height == n_mined + receipt["n_filled_at_random"] == n * len(negatives)
-    for query_id, row, score, source in sample.select(
-        "query_id", "negative_id", "negative_score", "source"
-    ).iter_rows():
-        query, scores = int(query_id[1:]), data.scores(int(query_id[1:]))
-        assert score == pytest.approx(scores[int(row[1:])], abs=2e-6)
-        lowest = min(scores[data.positives[query]])
-        if source != "random":
-            assert score <= min(lowest - (1 - max_share) * abs(lowest), lowest - margin) + 2e-6
-    assert sample.filter(source="lexical").height == receipt["n_kept_from_lexical"]
+    assert n_mined + receipt["n_filled_at_random"] == n * data.n_rows()
+    assert n_too_close <= receipt["n_filled_too_close"]  # so none was mined
+    assert set(sample.select("query_id", "negative_id").rows()) == pairs and sample.height == len(pairs)
+    for query_id, row, score in sample.select("query_id", "negative_id", "negative_score").iter_rows():
+        assert score == pytest.approx(data.scores(int(query_id[1:]))[int(row[1:])], abs=2e-6)
+    assert sample.filter(source="lexical").height <= receipt["n_kept_from_lexical"]
 
 
 def test_answers_of_the_same_query_are_counted_and_left_out(tmp_path: Path) -> None:
@@ -73,12 +76,17 @@ def test_answers_of_the_same_query_are_counted_and_left_out(tmp_path: Path) -> N
     _, on = run_mine(data, tmp_path / "on", mine_params(same_query=0.75))
     assert off["n_same_query"] == 0
     expected = sum(
-        row in data.answers_of_similar_queries(query, 0.75) - data.never_negatives(query)
+        len(data.positives[query])  # a candidate counts in each row of its query
+        * (row in data.answers_of_similar_queries(query, 0.75) - data.never_negatives(query))
         for query in range(len(data.positives))
         for row in data.ranked(query, 6)
     )
     assert on["n_same_query"] == expected > 0
-    assert any(set(rows) & data.answers_of_similar_queries(query, 0.75) for query, rows in enumerate(without))
+    assert any(
+        set(rows) & data.answers_of_similar_queries(query, 0.75)
+        for query, of_rows in enumerate(without)
+        for rows in of_rows.values()
+    )
 
 
 def test_half_of_the_negatives_share_words_with_their_query(tmp_path: Path) -> None:
@@ -87,20 +95,21 @@ def test_half_of_the_negatives_share_words_with_their_query(tmp_path: Path) -> N
     _, receipt = run_mine(data, tmp_path, mine_params(lexical_share=0.5, depth=20, n_sample=1000))
     sample = read(tmp_path / "mined" / "sample.parquet", NEGATIVE_SAMPLE)
     lexical = sample.filter(source="lexical")
-    assert lexical.height == receipt["n_kept_from_lexical"] == len(data.positives)
+    assert receipt["n_kept_from_lexical"] == data.n_rows()
+    assert len(data.positives) < lexical.height <= data.n_rows()  # rows of a query may share one
     for text, negative in lexical.select("text", "negative_text").iter_rows():
         assert text.removesuffix("?") in negative.split()
 
 
 def test_the_sample_shows_negatives_beside_the_lowest_positive(tmp_path: Path) -> None:
-    """A large sample holds every negative that mining chose, none of the user's own, with titles and scores."""
+    """A large sample holds each negative that mining chose once, none of the user's own, with titles and scores."""
     data = Data.random(7)
     own = data.allowed_rows(0)[:2]
     run_mine(data, tmp_path, mine_params(n_sample=1000), {0: own})
     sample = read(tmp_path / "mined" / "sample.parquet", NEGATIVE_SAMPLE)
-    triplets = read(tmp_path / "mined" / "triplets.parquet", TRIPLETS).unique("query_id").explode("negative_ids")
+    triplets = read(tmp_path / "mined" / "triplets.parquet", TRIPLETS).explode("negative_ids")
     expected = set(triplets.filter(pl.col("query_id") != "q00").select("query_id", "negative_ids").rows())
-    assert set(sample.select("query_id", "negative_id").rows()) == expected
+    assert sorted(sample.select("query_id", "negative_id").rows()) == sorted(expected)
     assert "own" not in sample["source"].to_list()
     for row in sample.iter_rows(named=True):
         query, scores = int(row["query_id"][1:]), data.scores(int(row["query_id"][1:]))
@@ -190,7 +199,7 @@ def sigmoids(folder: Path, texts: list[tuple[str, str]]) -> list[float]:
 
 
 def test_with_a_reranker_the_rules_use_its_scores(tmp_path: Path, rerankers: Path) -> None:
-    """Candidates stay those of FAISS in its order, but the limit is .9 of the lowest positive's sigmoid."""
+    """Candidates stay those of FAISS in its order, but the limit is .9 of the sigmoid of the row's positive."""
     data = Data.random(2)
     params = mine_params(reranker="score", max_share_of_positive=0.9, n_sample=1000)
     arguments = data.written(tmp_path)
@@ -199,16 +208,14 @@ def test_with_a_reranker_the_rules_use_its_scores(tmp_path: Path, rerankers: Pat
     documents = [f"{title} {text}" for title, text in corpus.select("title", "text").iter_rows()]
     queries = pl.read_parquet(tmp_path / "train" / "queries.parquet")["text"].to_list()
     triplets = read(tmp_path / "mined" / "triplets.parquet", TRIPLETS)
-    negatives = dict(triplets.select("query_id", "negative_ids").iter_rows())
+    negatives = {row[:2]: row[2] for row in triplets.select("query_id", "document_id", "negative_ids").iter_rows()}
     n_kept = 0
-    for query, positives in enumerate(data.positives):
+    for query in range(len(data.positives)):
         scores = sigmoids(rerankers / "score", [(queries[query], text) for text in documents])
-        limit = 0.9 * min(scores[row] for row in positives)
-        allowed = [
-            row for row in data.ranked(query, 6) if row not in data.never_negatives(query) and scores[row] <= limit
-        ][:2]
-        n_kept += len(allowed)
-        assert negatives[name("q", query)][: len(allowed)] == [name("d", row) for row in allowed]
+        for positive, rows in data.mined_from(query, data.ranked(query, 6), scores, 0.9).items():
+            n_kept += len(rows)
+            written = negatives[name("q", query), name("d", positive)]
+            assert written[: len(rows)] == [name("d", row) for row in rows]
     assert n_kept > 0
     sample = read(tmp_path / "mined" / "sample.parquet", NEGATIVE_SAMPLE)
     texts = [(row["text"], f"{row['negative_title']} {row['negative_text']}") for row in sample.iter_rows(named=True)]

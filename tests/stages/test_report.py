@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 from markdown_it import MarkdownIt
-from page_inputs import BASE, TUNED, filled, ranking
+from page_inputs import BASE, MERGE_CSV, MERGED, RATES_CSV, TRAINED, TUNED, filled, ranking
 from ruamel.yaml import YAML
 
 from attune.errors import BadInput
@@ -51,9 +51,15 @@ PARAMS = ReportParams(
     max_dev_decline=0.02,
 )
 
-MERGED = """share,dev_ndcg@10,general_ndcg@10,near_domain_ndcg@10,is_chosen
-0.0,0.5,0.9,,false
-0.8,0.7,0.89,,true
+# base ships, as the lead of the next candidate may be chance
+BASE_KEPT = MERGED | {"step": 0, "share": 0.0, "dev_ndcg@10": 0.5, "gain_standard_error": 0.0}
+BASE_KEPT |= {"n_candidates": 4, "next_step": 10, "next_n_averaged": 1, "next_share": 0.5, "next_dev_ndcg@10": 0.503}
+BASE_KEPT |= {"next_reason": "within noise", "next_standard_error": 0.006}
+BASE_KEPT_CSV = """step,n_averaged,share,dev_ndcg@10,se,general_ndcg@10,near_domain_ndcg@10,is_chosen,is_next
+0,1,0.0,0.5,0.0,0.9,,true,false
+10,1,0.5,0.503,0.006,0.88,,false,true
+10,1,1.0,0.48,0.012,,,false,false
+10,2,0.5,0.502,0.006,,,false,false
 """
 NASTY = "<script>alert(1)</script> | `a`\n# b [c](d)"
 
@@ -119,8 +125,9 @@ class Case:
         moved = {f"{texts}.cka": value for texts, value in (("domain", 0.7), ("general", 0.9))}
         cost = {"largest_cost": 0.05, "largest_cost_of": "general_similarity.spearman", "is_reindex_needed": True}
         self.write_receipt("drift", cost | moved | {"is_drifted": False, "verdict": "Not drifted. The space moved."})
-        self.write_receipt("merge", {"share": 0.8, "retention": 0.97, "is_retention_met": True})
-        self.write_plot("merge", MERGED)
+        self.write_receipt("merge", MERGED)
+        self.write_plot("merge", MERGE_CSV)
+        self.write_plot("rates", RATES_CSV)
         self.write_plot("training", "seed,step,loss,dev_ndcg@10\n13,0,,0.5\n13,10,0.9,0.7\n13,20,0.8,0.6\n21,0,,0.1\n")
         each = {f"{key}_{m}": 0.25 for key in ("mean", "sd", "delta", "ci_low", "ci_high") for m in MEASURES}
         self.write_receipt("seeds", {"n_seeds": 1} | each)
@@ -191,7 +198,7 @@ def make_case(tmp_path: Path) -> Case:
     case.write_leaks()
     case.write_receipt("prepare", {"n_documents": 20, "n_queries_merged": 3})
     case.write_receipt("mine", {"n_too_close": 59775, "scored_by": "cosine"})
-    case.write_receipt("train", {"n_steps": 120, "kept_step": 10, "precision": "bf16"})
+    case.write_receipt("train", TRAINED)
     case.write_side_effects()
     case.write_receipt("export", {"fp32_min_cosine": 0.999999})
     case.write_receipt("base_encoder", {"model": "some/encoder", "revision": "0123abcd"})
@@ -205,6 +212,8 @@ def make_case(tmp_path: Path) -> Case:
     write(qrels, tmp_path / "splits/test/qrels.parquet", QRELS)
     trained = {"query_id": ["q8"], "text": ["query of train"]}
     write(filled(trained, SPLIT_QUERIES), tmp_path / "splits/train/queries.parquet", SPLIT_QUERIES)
+    dev_answers = qrels.with_columns(query_id="dev" + pl.col("query_id"))
+    write(dev_answers, tmp_path / "splits/dev/qrels.parquet", QRELS)
     answer = pl.DataFrame([("q8", "d8", 1)], schema=QRELS, orient="row")
     write(answer, tmp_path / "splits/train/qrels.parquet", QRELS)
     case.write_raw()
@@ -227,14 +236,17 @@ def test_the_headline_figures_come_first_in_report_json(case: Case) -> None:
 
 
 def test_side_effects_are_reported_with_their_figures(case: Case) -> None:
-    """Tasks, drift, weight interpolation and a sample of negatives show the figures of their stages."""
+    """Tasks, drift, candidates, rates and a sample of negatives show the figures of their stages."""
     _, page = case.report()
     assert "**Not drifted. The space moved.**" in page
     assert "| general similarity | spearman | 330 | 0.800 | 0.850 | +0.050 |" in page
     assert "| dev | ndcg@10 |  | 0.400 | 0.600 | +0.200 |" in page
     assert "| cka | 0.700 | 0.900 |" in page
-    assert "| 0.8 | 0.700 | 0.890 |  | yes |" in page
-    assert "| 0.0 | 0.500 | 0.900 |  |  |" in page
+    assert "| checkpoint | share 0.5 | share 1 |\n|---|---:|---:|\n| step 10 | **0.720** | 0.700 |\n" in page
+    assert "| the average of 2 checkpoints up to step 20 | 0.710 | – |" in page
+    assert "| step 10 at share 0.5 | 0.720 | 0.010 | 0.890 | 0.600 | yes |" in page
+    assert "| base | 0.500 | 0.000 | 0.900 | 0.590 |  |" in page
+    assert "| 5e-05 | 4 | 0.560 | 0.550 | yes |" in page and "and cannot be\ncompared with these." in page
     assert re.search(r"\| wish .* \| x \| 0\.610 \| x \| 0\.520 \| dense \|", page)
     assert "## Seeds" not in page
 
@@ -292,22 +304,68 @@ def test_test_queries_in_another_style_are_queries_like_these(case: Case) -> Non
     assert summary["verdict"].endswith(" Measured on queries like these only, as given and as rewritten by rules.")
 
 
-def test_a_retention_that_no_share_meets_is_reported(case: Case) -> None:
-    """The report warns if merge met no min_retention, and only then."""
-    assert "No share meets" not in case.report()[1]
-    case.write_receipt("merge", {"share": 0.8, "retention": 0.9, "is_retention_met": False})
-    assert "The share that keeps most of the general score was taken: 90.00%.**" in case.report()[1]
+def test_the_report_names_what_ships_and_what_came_next(case: Case) -> None:
+    """Step, share, gain on dev with its standard error, and why the next one was not taken; nothing on base kept."""
+    summary, page = case.report()
+    sentence = (
+        "Step 10 at share 0.5 ships, one of 6 candidates: nDCG@10 0.720 on dev against base's 0.500 (+0.220, standard "
+        "error 0.010). The average of 2 checkpoints up to step 20 at share 0.5 came next, with nDCG@10 0.710 on dev "
+        "against base's 0.500 (+0.210, standard error 0.011): it keeps less than merge.min_near_domain of base's "
+        "nDCG@10 on a near-domain task."
+    )
+    assert summary["choice"]["sentence"] == sentence and "No change, explained" not in page
+    assert (summary["choice"]["shipped"], summary["choice"]["is_base_kept"]) == ("step 10 at share 0.5", False)
+    assert summary["checks"]["ATT043"]["status"] == "passed"
+
+
+def test_base_kept_after_a_training_is_explained(case: Case) -> None:
+    """Rates, steps, candidates, the best of them with the reason, and what dev says about the room."""
+    case.write_receipt("merge", BASE_KEPT)
+    case.write_plot("merge", BASE_KEPT_CSV)
+    case.write_receipt("train", TRAINED | {"n_restarts": 1})
+    summary, page = case.report()
+    explained = page.partition("No change, explained:")[2].partition("Stage `merge`")[0]
+    assert summary["choice"]["sentence"] == (
+        "Base ships, with nDCG@10 0.500 on dev: no other of 4 candidates was taken. Step 10 at share 0.5 came next, "
+        "with nDCG@10 0.503 on dev against base's 0.500 (+0.003, standard error 0.006): its lead over base is within "
+        "one standard error."
+    )
+    assert (
+        "- Rates, with their best nDCG@10 on dev after 4 steps: 2e-05 (0.520), 5e-05 (0.560). Training: 20 steps at "
+        "rate 5e-05, a third of the rate before, after a restart. Candidates: 1 checkpoint and 1 average, each at "
+        "shares 0.5, 1." in explained
+    )
+    # six of eight answers are found among the first ten documents, and two are not ranked at all
+    ndcg = read(case.root / "runs/base/scores.parquet", SCORES).filter(pl.col("split") == "dev")["ndcg@10"].mean()
+    assert f"base has nDCG@10 {ndcg:.3f} and finds 75.0% of the answers among the first 100 documents" in explained
+    assert summary["checks"]["ATT043"]["status"] == "failed" and summary["choice"]["is_base_kept"]
+
+
+def test_a_baseline_run_has_nothing_to_explain(case: Case) -> None:
+    """With train.epochs 0 base is the only candidate, no rate was probed, and the check does not apply."""
+    case.write_receipt("merge", {key: value for key, value in BASE_KEPT.items() if not key.startswith("next_")})
+    case.write_plot("merge", "\n".join(BASE_KEPT_CSV.splitlines()[:2]) + "\n")
+    case.write_plot("rates", RATES_CSV.splitlines()[0] + "\n")
+    case.write_plot("training", "seed,step,loss,dev_ndcg@10\n13,0,,0.5\n")
+    case.write_receipt("train", {"n_steps": 0, "kept_step": 0})
+    summary, page = case.report()
+    assert summary["choice"]["sentence"] == "Base ships: nothing was trained (train.epochs: 0)."
+    assert "No change, explained" not in page and "Learning rates" not in page
+    assert "| base | 0.500 | 0.000 | 0.900 |  | yes |" in page
+    assert summary["checks"]["ATT043"]["status"] == "not applicable"
 
 
 def test_a_later_round_shows_its_own_training(case: Case) -> None:
     """Curve, kept step and rejected candidates are those of the shipped round, not of round 1."""
-    case.write_receipt("train_r2", {"n_steps": 7, "kept_step": 10, "precision": "bf16"})
+    case.write_receipt("train_r2", TRAINED | {"n_steps": 7})
     case.write_receipt("mine_r2", {"n_too_close": 1234, "scored_by": "cosine"})
     case.write_plot("training_r2", "seed,step,loss,dev_ndcg@10\n13,0,,0.5\n13,10,0.9,0.8\n")
+    case.write_plot("rates_r2", RATES_CSV.replace("5e-05", "0.0002"))
     call(report, PARAMS, None, round="r2", margin=0.02, **case.paths())
     page = case.paths()["markdown"].read_text()
     assert "Dev was best at the end of training" in page
     assert "| too close | 1,234 |" in page and "59,775" not in page
+    assert "| 0.0002 | 4 | 0.560 | 0.550 | yes |" in page and "| 5e-05 | 4 |" not in page
 
 
 def test_several_seeds_have_a_table(case: Case) -> None:
@@ -320,22 +378,25 @@ def test_several_seeds_have_a_table(case: Case) -> None:
 
 
 def test_overfitting_is_judged_on_the_first_seed(case: Case) -> None:
-    """Gains are those of the scored queries, of which eight decide nothing; best and kept step are the curve's."""
+    """Gains are those of the scored queries, of which eight decide nothing; what is kept is merge's choice."""
     summary, page = case.report()
     overfitting = summary["overfitting"]
     assert overfitting["train_gain"] == pytest.approx(0.4)
     assert overfitting["dev_gain"] == overfitting["test_gain"] == summary["paired"]["ndcg@10"]["delta"]
     assert (overfitting["status"], overfitting["is_overfitted"]) == ("cannot tell", False)
-    assert "to 0.600 while the training loss kept falling; the encoder of step 10 is kept." in overfitting["verdict"]
+    assert "to 0.600 while the training loss kept falling; step 10 at share 0.5 is kept." in overfitting["verdict"]
     assert overfitting["verdict"] in page
-    case.write_receipt("train", {"n_steps": 120, "kept_step": 20, "precision": "bf16"})
-    assert "and the later encoder of step 20 is kept; that may be chance." in case.report()[0]["overfitting"]["verdict"]
+    assert (overfitting["n_candidates"], overfitting["n_looks"]) == (6, 10)  # two rates were probed at two shares each
+    case.write_receipt("merge", MERGED | {"step": 20, "share": 1.0})
+    verdict = case.report()[0]["overfitting"]["verdict"]
+    assert "and step 20 with all of its weights is kept; that may be chance." in verdict
 
 
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("merge", "share,is_chosen\n0.1,true\n", "merge.csv: no column dev_ndcg@10, general_ndcg@10, near_do"),
+        ("merge", "share,is_chosen\n0.1,true\n", "merge.csv: no column step, n_averaged, dev_ndcg@10, se, general"),
+        ("rates", "share,is_chosen\n0.1,true\n", "rates.csv: no column learning_rate, n_steps, dev_ndcg@10;"),
         ("training", "seed,step\n1,2\n", "training.csv: no column loss, dev_ndcg@10;"),
     ],
 )
@@ -861,7 +922,7 @@ def test_receipts_and_leaks_are_listed(case: Case) -> None:
     _, page = case.report()
     for line in ("| near forms | 2 | 2 | 12.5% |", "| semantic crossed queries | 4 | 4 | 50.0% |"):
         assert line in page
-    for line in ("| near documents | 0 | 77 |", "| too close | 59,775 |", "| steps | 120 |", "| queries merged | 3 |"):
+    for line in ("| near documents | 0 | 77 |", "| too close | 59,775 |", "| steps | 20 |", "| queries merged | 3 |"):
         assert line in page
 
 

@@ -1,5 +1,6 @@
-"""Stage train: it learns, repeats itself to the byte, keeps the best on dev, once per seed, and reads no test row."""
+"""Stage train: it learns, repeats itself to the byte, once per seed, stops by dev, and reads no test row."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import NoReturn
@@ -13,6 +14,7 @@ from attune.encoding import encoders
 from attune.errors import BadInput
 from attune.stages.train import scratch_of
 from attune.tables import CORPUS, DOCUMENT_FORMS, DOCUMENT_IDS, read, write
+from attune.tuning.curve import Evaluation, TrainingResult
 from attune.tuning.training.recipe import TrainParams
 
 
@@ -53,15 +55,20 @@ def test_each_seed_gives_the_encoder_that_it_gives_alone(tmp_path: Path, inputs:
 
 
 def test_a_later_round_starts_each_seed_from_its_own_encoder(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """Start is a folder of seeds: step 0 scores what the round before reached; another seed is refused in one line."""
+    """Start is a folder of seeds: step 0 scores base and what the round before reached; another seed is one line."""
     _, first = trained(tmp_path, inputs, params(seeds=[5, 6]), "r1")
     _, second = trained(tmp_path, inputs | {"start": tmp_path / "r1"}, params(seeds=[6, 5], epochs=0), "r2")
     for seed in (5, 6):
-        assert second[f"seed_{seed}.start_dev_ndcg@10"] == first[f"seed_{seed}.kept_dev_ndcg@10"]
-        first_weights, second_weights = (
-            (tmp_path / name / str(seed) / "model.safetensors").read_bytes() for name in ("r1", "r2")
-        )
-        assert first_weights == second_weights
+        kept = first[f"seed_{seed}.kept_dev_ndcg@10"]
+        assert second[f"seed_{seed}.start_dev_ndcg@10"] == pytest.approx(kept, abs=1e-3)
+        scores = pl.read_parquet(tmp_path / "r2" / "candidates" / str(seed) / "scores.parquet")
+        assert scores["step"].unique().to_list() == [0]
+        assert sorted(scores["share"].unique()) == [0.0, 0.5, 1.0]
+        if second[f"seed_{seed}.kept_share"] == 1:
+            first_weights, second_weights = (
+                (tmp_path / name / str(seed) / "model.safetensors").read_bytes() for name in ("r1", "r2")
+            )
+            assert first_weights == second_weights
     with pytest.raises(BadInput, match="neither an encoder nor a round that trained seed 7"):
         trained(tmp_path, inputs | {"start": tmp_path / "r1"}, params(seeds=[7]), "r3")
 
@@ -76,23 +83,15 @@ def test_no_epochs_leave_the_base_encoder_exactly_as_it_is(tmp_path: Path, input
 
 
 def test_a_run_that_gets_worse_stops_early_and_returns_its_start(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """After a run that learned the task, a wrecking learning rate: dev falls, patience ends it, step 0 is kept."""
+    """From an encoder that has learned the task, at a wrecking rate: dev falls, patience ends the run, base is best."""
     trained(tmp_path, inputs, params(epochs=6), "good")
-    wreck = params(learning_rate=0.5, epochs=20, n_evaluations=20, patience=2)
-    _, receipt = trained(tmp_path, inputs | {"start": tmp_path / "good"}, wreck, "wrecked")
-    assert receipt["kept_step"] == 0
+    good = tmp_path / "good" / "5"
+    wreck = params(learning_rate=0.5, epochs=20, n_evaluations=20, patience=2, shares=[])
+    _, receipt = trained(tmp_path, inputs | {"base": good, "start": good}, wreck, "wrecked")
+    assert (receipt["kept_step"], receipt["kept_share"], receipt["n_restarts"]) == (0, 0, 0)
     assert receipt["n_steps"] < 20 * 9
-    good, kept = (load_file(tmp_path / name / "5" / "model.safetensors") for name in ("good", "wrecked"))
-    assert all(good[name].equal(kept[name]) for name in good)
-
-
-def test_keep_last_keeps_the_last_encoder(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """Even a wrecked one, and without an early stop."""
-    wreck = params(learning_rate=0.5, epochs=6, n_evaluations=6, patience=1, keep="last")
-    _, receipt = trained(tmp_path, inputs, wreck, "wrecked")
-    assert receipt["kept_step"] == receipt["n_steps"] == 6 * 9
-    base, kept = (load_file(folder / "model.safetensors") for folder in (inputs["base"], tmp_path / "wrecked" / "5"))
-    assert not all(base[name].equal(kept[name]) for name in base)
+    weights, kept = (load_file(folder / "model.safetensors") for folder in (good, tmp_path / "wrecked" / "5"))
+    assert all(weights[name].equal(kept[name]) for name in weights)
 
 
 def test_rows_are_read_in_their_other_forms(tmp_path: Path, inputs: dict[str, Path]) -> None:
@@ -206,8 +205,9 @@ def test_a_checkpoint_of_another_run_is_never_continued(inputs: dict[str, Path])
         "guide_same_side": False, "triplet_margin": 0.3, "contrastive_margin": 0.6, "matryoshka_dims": [8],
         "lora_rank": 2, "lora_alpha": 17.0, "dropout": 0.2, "max_steps": 9, "max_pairs_per_query": 1,
         "typed_query_share": 0.1, "other_form_share": 0.1, "n_dev_documents": 5, "general_share": 0.3,
-        "distill_weight": 0.5, "distill_batch_size": 5, "n_evaluations": 4, "patience": 4, "keep": "last", "seeds": [6],
-        "general": "other.jsonl", "processes": 2, "machine": {"threads": 2, "precision": "fp32", "batch_tokens": 4096},
+        "distill_weight": 0.5, "distill_batch_size": 5, "n_evaluations": 4, "patience": 4, "shares": [1.0],
+        "seeds": [6], "general": "other.jsonl", "processes": 2,
+        "machine": {"threads": 2, "precision": "fp32", "batch_tokens": 4096},
     }  # fmt: skip
     assert other.keys() == TrainParams.model_fields.keys()
     names = {scratch_of(run_params(**{name: value}), files) for name, value in other.items()}
@@ -228,14 +228,24 @@ def test_each_seed_has_a_run_with_its_own_seed_and_a_resolved_precision(monkeypa
 
 
 def test_the_curve_has_loss_and_dev_score_by_step() -> None:
-    """Log entries of one step are one row; the trainer's closing summary is no point."""
-    from attune.tuning.curve import TrainingResult
-
-    log = [
-        {"step": 0, "eval_dev_cosine_ndcg@10": 0.5},
-        {"step": 4, "loss": 1.5},
-        {"step": 8, "loss": 1.0},
-        {"step": 8, "eval_dev_cosine_ndcg@10": 0.7},
-        {"step": 8, "train_runtime": 9.0},
+    """Dev is that of all weights, at step 0 of the start; a step with a loss alone has no dev score."""
+    evaluations = [
+        Evaluation(0, [0.0], [[0.4, 0.6]]),
+        Evaluation(8, [0.5, 1.0], [[0.9, 0.9], [0.6, 0.8]]),
     ]
-    assert TrainingResult(log, 8, 8).curve() == [(0, None, 0.5), (4, 1.5, None), (8, 1.0, 0.7)]
+    result = TrainingResult({4: 1.5, 8: 1.0}, evaluations, 8, 1e-4, 2)
+    assert result.curve() == [(0, None, 0.5), (4, 1.5, None), (8, 1.0, pytest.approx(0.7))]
+    assert result.kept == (8, 0.5)
+    assert TrainingResult.from_json(json.loads(json.dumps(result.to_json()))) == result
+
+
+# by hand, at least 60 steps and at most 2000: 15 is the most epochs, 4 the usual number, and 1 the least
+@pytest.mark.parametrize(
+    ("n_batches", "epochs"), [(1, 15), (4, 15), (5, 12), (15, 4), (121, 4), (225, 4), (500, 4), (700, 2), (3000, 1)]
+)
+def test_auto_epochs_suit_the_number_of_batches(n_batches: int, epochs: int) -> None:
+    """Few rows are passed more often, many less often; a number is taken as it is, and max_steps bounds both."""
+    auto = params(epochs="auto")
+    assert (auto.n_epochs(n_batches), auto.n_steps(n_batches)) == (epochs, epochs * n_batches)
+    assert params(epochs=7).n_epochs(n_batches) == 7
+    assert params(epochs="auto", max_steps=3).n_steps(n_batches) == min(3, epochs * n_batches)

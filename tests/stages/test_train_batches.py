@@ -1,13 +1,15 @@
 """Stage train: limits of steps and pairs, judgments that decide on batches, and batches that cannot be filled."""
 
 from pathlib import Path
+from typing import NoReturn
 
 import polars as pl
 import pytest
 from training import add_answers, params, task, trained
 
-from attune.stages.train import batching_keys
 from attune.tables import QRELS, TRIPLETS, read, write
+from attune.tuning.training.rows import batching_keys
+from attune.tuning.training.runs import SeedRuns
 
 
 @pytest.fixture
@@ -54,6 +56,22 @@ def test_batches_that_cannot_be_filled_are_counted_and_warned_of(
     assert receipt["mean_batch_fill"] <= 2 / 8
     (line,) = [line for line in capfd.readouterr().err.splitlines() if "batches hold" in line]
     assert "of 8 rows" in line and "train.batch_size" in line
+
+
+def test_the_warning_of_unfilled_batches_comes_before_any_run(
+    tmp_path: Path, inputs: dict[str, Path], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads it can stop before probes of learning rates have taken their time."""
+    triplets = read(inputs["mined"] / "triplets.parquet", TRIPLETS)
+    write(triplets.with_columns(near_group=pl.lit("a")), inputs["mined"] / "triplets.parquet", TRIPLETS)
+
+    def probes(_: SeedRuns) -> NoReturn:
+        raise RuntimeError("the probes")
+
+    monkeypatch.setattr(SeedRuns, "probes", probes)
+    with pytest.raises(RuntimeError, match="the probes"):
+        trained(tmp_path, inputs, params(learning_rate="auto"), "out")
+    assert "batches hold 1.0 of 8 rows" in capfd.readouterr().err
 
 
 def test_batching_keys_by_hand() -> None:

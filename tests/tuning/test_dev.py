@@ -1,22 +1,24 @@
 """Dev is searched among its own documents and a stable sample of train's; a query's own text is not counted."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sentence_transformers import SentenceTransformer
 
 from attune.data.sampling import sample_ids
+from attune.encoding.encoders import TorchEncoder, load_torch
 from attune.errors import BadInput
+from attune.evaluation.scoring.measures import measure
+from attune.retrieval.exact import top_k
+from attune.retrieval.ties import without_pairs
+from attune.runtime.arrays import Float32
 from attune.tables import DOCUMENT_IDS, OWN_TEXTS, QRELS, SPLIT_QUERIES, write
-from attune.tuning.curve import DEV_MEASURE
-from attune.tuning.dev import DevEvaluator, RetrievalTask, read_dev
+from attune.tuning.dev import RetrievalScorer, RetrievalTask, read_dev
 
-NDCG = DEV_MEASURE.removeprefix("eval_")
 TEXTS = {id_: f"text of {id_}" for id_ in [*(f"d{i}" for i in range(4)), *(f"t{i:03}" for i in range(100))]}
 
 
@@ -26,8 +28,8 @@ class Splits:
     def __init__(self, root: Path) -> None:
         self.dev, self.train_documents = root / "dev", root / "train" / "documents.parquet"
         queries = pl.DataFrame({"query_id": ["q0", "q1"], "text": ["one", "two"]})
-        queries = queries.with_columns(
-            pl.lit("").alias(name) for name in ("cluster_id", "near_group", "given_split", "stratum")
+        queries = queries.with_columns(cluster_id=pl.Series(["c0", "c1"])).with_columns(
+            pl.lit("").alias(name) for name in ("near_group", "given_split", "stratum")
         )
         write(queries, self.dev / "queries.parquet", SPLIT_QUERIES)
         rows = [("q0", "d0", 2), ("q1", "d1", 1), ("q1", "d3", 0)]
@@ -50,10 +52,11 @@ def splits(tmp_path: Path) -> Splits:
 
 
 def test_dev_searches_its_own_documents_and_a_sample_of_trains(splits: Splits) -> None:
-    """d0, d1 and d2 are dev's, judged or not; seven of the others come from train, and relevance 0 is no answer."""
+    """d0, d1 and d2 are dev's, judged or not; seven of the others are train's; relevance 0 is no answer."""
     task = splits.read(7)
     assert task.queries == {"q0": "one", "q1": "two"}
-    assert task.relevant == {"q0": {"d0"}, "q1": {"d1"}}
+    assert task.relevant == {"q0": {"d0": 2}, "q1": {"d1": 1}}
+    assert task.clusters == {"q0": "c0", "q1": "c1"}
     assert task.left_out == {"q0": {"d2"}}
     assert [id_ for id_ in task.corpus if id_.startswith("d")] == ["d0", "d1", "d2"]
     assert len(task.corpus) == 3 + 7
@@ -93,41 +96,103 @@ def test_a_split_without_own_texts_is_refused(splits: Splits) -> None:
         splits.read(1)
 
 
-def scored(task: RetrievalTask, scores: dict[str, list[float]], monkeypatch: pytest.MonkeyPatch) -> float:
-    """Returns nDCG@10 where cosines of query and documents (in the corpus's order) are given: e_q against rows."""
-    n = len(task.queries)
+class GivenCosines:
+    """Stands for an encoder whose cosines of query and documents are given: e_q against rows."""
 
-    def embed(
-        _: DevEvaluator, __: object, texts: list[str], encode_fn_name: str = "query", **___: object
-    ) -> torch.Tensor:
-        if encode_fn_name == "query":
-            return torch.eye(n, n + 1)
-        rows = np.array([scores[query_id] for query_id in task.queries]).T / 2
+    def __init__(self, scores: list[list[float]]) -> None:
+        self.scores = np.array(scores)
+
+    def encode_query(self, texts: list[str]) -> Float32:
+        return np.eye(len(texts), len(texts) + 1, dtype=np.float32)
+
+    def encode_document(self, _: list[str]) -> Float32:
+        rows = self.scores.T / 2
         rest = np.sqrt(1 - (rows**2).sum(axis=1, keepdims=True))
-        return torch.from_numpy(np.hstack([rows, rest]).astype(np.float32))
+        return np.hstack([rows, rest]).astype(np.float32)
 
-    monkeypatch.setattr(DevEvaluator, "embed_inputs", embed)
-    evaluator = DevEvaluator(task, "fp32")
-    evaluator.store_metrics_in_model_card_data = lambda *_, **__: None
-    return float(evaluator(SentenceTransformer)[NDCG])
+
+def scored(task: RetrievalTask, scores: list[list[float]], monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Returns each query's nDCG@10 where its cosines to documents, in the corpus's order, are given."""
+    monkeypatch.setattr("attune.tuning.dev.TorchEncoder", lambda *_: GivenCosines(scores))
+    model: Any = None
+    return [float(value) for value in RetrievalScorer(task, "fp32")(model)]
 
 
 def test_a_querys_own_text_is_not_counted_in_its_ranking(monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers at rank 2 behind the own text count as rank 1; another query still has that document as a distractor."""
     corpus = {"own": "one", "a": "answer of one", "b": "answer of two"}
-    task = RetrievalTask({"q0": "one", "q1": "two"}, corpus, {"q0": {"a"}, "q1": {"b"}})
-    scores = {"q0": [0.9, 0.8, 0.1], "q1": [0.9, 0.1, 0.8]}
+    task = RetrievalTask({"q0": "one", "q1": "two"}, corpus, {"q0": {"a": 1}, "q1": {"b": 1}})
+    scores = [[0.9, 0.8, 0.1], [0.9, 0.1, 0.8]]
     second = 1 / np.log2(3)
-    assert scored(task, scores, monkeypatch) == pytest.approx(second)
+    assert scored(task, scores, monkeypatch) == pytest.approx([second, second])
     without = RetrievalTask(task.queries, corpus, task.relevant, {"q0": {"own"}})
-    assert scored(without, scores, monkeypatch) == pytest.approx((1 + second) / 2)
+    assert scored(without, scores, monkeypatch) == pytest.approx([1, second])
 
 
 def test_ten_documents_are_ranked_beside_what_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three own texts and nine others come first: the answer, at rank 13 of all, is at rank 10 of the rest."""
     corpus = {f"d{i:02}": "" for i in range(13)}
-    scores = {"q": [1.0 - i / 20 for i in range(13)]}
-    left_out = {"q": {"d00", "d04", "d07"}}
-    task = RetrievalTask({"q": "one"}, corpus, {"q": {"d12"}}, left_out)
-    assert scored(task, scores, monkeypatch) == pytest.approx(1 / np.log2(11))
-    assert scored(RetrievalTask({"q": "one"}, corpus, {"q": {"d12"}}), scores, monkeypatch) == 0.0
+    scores = [[1.0 - i / 20 for i in range(13)]]
+    left_out = {"q": {"d00", "d04", "d07", "of another corpus"}}
+    task = RetrievalTask({"q": "one"}, corpus, {"q": {"d12": 1}}, left_out)
+    assert scored(task, scores, monkeypatch) == pytest.approx([1 / np.log2(11)])
+    assert scored(RetrievalTask({"q": "one"}, corpus, {"q": {"d12": 1}}), scores, monkeypatch) == [0.0]
+
+
+def test_a_better_answer_counts_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relevance 3 and 1 at ranks 1 and 9 score .909, at ranks 4 and 1 .631; alike, the second would win."""
+    corpus = {f"d{i:02}": "" for i in range(10)}
+    scores = [[1.0 - i / 20 for i in range(10)]]
+    ideal = 3 + 1 / np.log2(3)
+    for relevant, gained, rounded in (
+        ({"d00": 3, "d08": 1}, 3 + 1 / np.log2(10), 0.909),
+        ({"d03": 3, "d00": 1}, 1 + 3 / np.log2(5), 0.631),
+    ):
+        (own,) = scored(RetrievalTask({"q": "one"}, corpus, {"q": relevant}), scores, monkeypatch)
+        assert own == pytest.approx(gained / ideal) == pytest.approx(rounded, abs=5e-4)
+
+
+def test_tied_documents_score_the_mean_over_their_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer is one of three at ranks 2 to 4, wherever it stands in the corpus."""
+    mean = np.mean([1 / np.log2(rank + 1) for rank in (2, 3, 4)])
+    for answer in ("d1", "d2", "d3"):
+        task = RetrievalTask({"q": "one"}, {f"d{i}": "" for i in range(5)}, {"q": {answer: 1}})
+        assert scored(task, [[0.9, 0.5, 0.5, 0.5, 0.1]], monkeypatch) == pytest.approx([mean])
+
+
+def test_queries_without_an_answer_are_not_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids, texts, clusters and scores are those of the others, in the task's order."""
+    relevant = {"q2": {"a": 1}, "q0": {"b": 1}, "q1": {}}
+    queries = {"q0": "zero", "q1": "one", "q2": "two", "q3": "three"}
+    task = RetrievalTask(queries, {"a": "", "b": ""}, relevant, clusters={"q0": "x", "q1": "x", "q2": "x"})
+    scorer = RetrievalScorer(task, "fp32")
+    assert (scorer.query_ids, scorer.queries) == (["q0", "q2"], ["zero", "two"])
+    assert scored(task, [[0.9, 0.1], [0.9, 0.1]], monkeypatch) == pytest.approx([1 / np.log2(3), 1])
+
+
+def test_clusters_number_the_queries_and_those_without_one_are_alone() -> None:
+    """Two of one cluster share a number; an id that reads like a cluster's is none."""
+    queries = dict.fromkeys(("a", "b", "c", "d"), "")
+    task = RetrievalTask(queries, {"x": ""}, {id_: {"x": 1} for id_ in queries}, clusters={"a": "d", "c": "d"})
+    one, two, again, alone = RetrievalScorer(task, "fp32").clusters
+    assert one == again and len({one, two, alone}) == 3
+
+
+def test_dev_scores_are_those_of_the_report(tiny_encoder: Path) -> None:
+    """The measure of stage evaluate over a search of the same embeddings, with own texts left out."""
+    words = "array graph matrix mean sum sort tree edge node vector signal table".split()
+    corpus = {
+        f"d{i}": f"{a} {b} of the data" for i, (a, b) in enumerate(zip(words, words[1:] + words[:1], strict=True))
+    }
+    queries = {f"q{i}": f"find {word}" for i, word in enumerate(words)}
+    relevant = {f"q{i}": {f"d{i}": 1 + i % 3, f"d{(i + 3) % 12}": 1} for i in range(12)}
+    own = {"q0": {"d5"}, "q3": {"d1", "d2"}}
+    model = load_torch(tiny_encoder)
+    scorer = RetrievalScorer(RetrievalTask(queries, corpus, relevant, own), "fp32")
+    vectors = scorer.embed_documents(model, scorer.documents)
+    asked = TorchEncoder(model, "fp32", 4096).encode_query(scorer.queries)
+    scores, rows = without_pairs(*top_k(asked, vectors, 12, 1), np.array([[0, 5], [3, 1], [3, 2]]))
+    judged = [(int(q[1:]), int(d[1:]), grade) for q, grades in relevant.items() for d, grade in grades.items()]
+    expected = measure(rows, np.array(judged), scores)["ndcg@10"]
+    np.testing.assert_allclose(scorer(model), expected, atol=1e-12)
+    np.testing.assert_array_equal(scorer(model, vectors), scorer(model))

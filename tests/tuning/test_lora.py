@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from training import params, run_params, task, trained
 
 from attune.encoding.encoders import load_torch
-from attune.tuning.training.lora import add_adapters, remove_adapters
+from attune.tuning.interpolation import difference
+from attune.tuning.training.lora import add_adapters, plain_weights
 
 RANK = 2
 
@@ -28,7 +30,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> tuple
 
 
 def test_only_linear_layers_change_and_by_no_more_than_the_rank(tuned: tuple[Path, Path]) -> None:
-    """Embeddings, norms and biases are the base's bit by bit; singular values beyond the rank are rounding."""
+    """Embeddings, norms and biases stay to the bit; singular values beyond the rank are half precision's rounding."""
     before, after = (load_file(folder / "model.safetensors") for folder in tuned)
     assert before.keys() == after.keys()
     changed = {name for name in before if not before[name].equal(after[name])}
@@ -37,7 +39,7 @@ def test_only_linear_layers_change_and_by_no_more_than_the_rank(tuned: tuple[Pat
     assert not any("embeddings" in name for name in changed)
     for name in changed:
         sizes = np.linalg.svd((after[name] - before[name]).double().numpy(), compute_uv=False)
-        assert sizes[RANK] < 1e-4 * sizes[0]
+        assert sizes[RANK] < 1e-3 * sizes[0]
 
 
 def test_the_saved_folder_loads_without_peft(tuned: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,15 +53,30 @@ def test_the_saved_folder_loads_without_peft(tuned: tuple[Path, Path], monkeypat
 
 
 def test_fresh_adapters_change_no_embedding_and_only_they_are_trained(tuned: tuple[Path, Path]) -> None:
-    """Merged or taken out, they leave the encoder as it was."""
+    """The plain weights are the base's to the bit."""
     texts = ["find sum and mean", "a dog"]
-    for merge in (False, True):
-        model = load_torch(tuned[0])
-        before = model.encode(texts)
-        adapters = add_adapters(model, run_params(lora_rank=RANK))
-        model.eval()
-        assert np.array_equal(model.encode(texts), before)
-        assert all("lora_" in name for name, p in model.named_parameters() if p.requires_grad)
-        remove_adapters(adapters, merge=merge)
-        assert np.array_equal(model.encode(texts), before)
-        assert not any("lora" in name for name in model.state_dict())
+    model = load_torch(tuned[0])
+    before, weights = model.encode(texts), load_torch(tuned[0]).state_dict()
+    add_adapters(model, run_params(lora_rank=RANK))
+    model.eval()
+    assert np.array_equal(model.encode(texts), before)
+    assert all("lora_" in name for name, p in model.named_parameters() if p.requires_grad)
+    assert difference(weights, plain_weights(model)) == {}
+
+
+def test_plain_weights_are_those_that_peft_merges(tuned: tuple[Path, Path]) -> None:
+    """Names and order of the base's, values as peft writes them; the encoder in training keeps its adapters."""
+    model = load_torch(tuned[0])
+    names = list(model.state_dict())
+    adapters = add_adapters(model, run_params(lora_rank=RANK))
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if "lora_B" in name:
+                value.normal_(generator=torch.Generator().manual_seed(1))
+    own = {name: value.clone() for name, value in plain_weights(model).items()}
+    assert any("lora_" in name for name in model.state_dict())
+    adapters.merge_and_unload()
+    merged = model.state_dict()
+    assert list(own) == names and own.keys() == merged.keys()
+    assert all(torch.equal(own[name], merged[name]) for name in names)
+    assert difference(load_torch(tuned[0]).state_dict(), own)

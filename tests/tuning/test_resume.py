@@ -22,6 +22,8 @@ ALL = {
 ADAPTED = {
     "epochs": 2, "loss": "gist", "mini_batch_size": 4, "matryoshka_dims": [8], "lora_rank": 2, "learning_rate": 2e-2,
 }  # fmt: skip
+# rates are ten times as high with adapters: the highest suits this encoder
+SEARCHED = {"epochs": 2, "learning_rate": "auto", "lora_rank": 2, "n_evaluations": 2}
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2] / "src")}
 
@@ -85,10 +87,10 @@ def assert_killed_runs_end_alike(
 
 
 def test_a_run_killed_at_ten_random_moments_ends_in_the_same_bytes(folder: Path, runs: Runs) -> None:
-    """Models, receipt and curve: while training, writing a checkpoint or the final model, removing scratch."""
+    """Models, candidates, receipt, curve: in training, an evaluation, a checkpoint, a result, at the end."""
     (whole,) = runs(folder, job(ALL))
     assert whole["left"] == []
-    kinds = (("step", 3), ("checkpoint-", 4), ("finished", 2), ("out", 1))
+    kinds = (("step", 3), ("checkpoint-", 2), ("evaluations", 2), ("result.json", 1), ("/out", 2))
     assert_killed_runs_end_alike(folder, runs, ALL, whole, moments(whole["events"], *kinds))
 
 
@@ -111,14 +113,27 @@ def test_a_run_with_limited_pairs_and_steps_resumes_to_the_same_bytes(folder: Pa
     assert_killed_runs_end_alike(folder, runs, limited, whole, [steps[25], steps[38]])
 
 
-@pytest.mark.parametrize("keep", ["best", "last"])
-def test_a_run_killed_after_it_decided_to_stop_takes_no_further_step(folder: Path, runs: Runs, keep: str) -> None:
-    """Killed between the last checkpoint and the final model: the rerun trains no more, and keeps the same weights."""
-    impatient = {"epochs": 3, "n_evaluations": 12, "patience": 1, "learning_rate": 2e-2, "keep": keep}
+def test_a_search_of_the_rate_resumes_to_the_same_bytes(folder: Path, runs: Runs) -> None:
+    """Killed in a probe, in a probe's evaluation and in the run itself; no probe that was finished is repeated."""
+    (whole,) = runs(folder, job(SEARCHED))
+    probes = [place for place, event in enumerate(whole["events"], start=1) if "probe-" in event]
+    results = [place for place in probes if "result.json" in whole["events"][place - 1]]
+    scores = [place for place in probes if "evaluations" in whole["events"][place - 1]]
+    steps = [place for place, event in enumerate(whole["events"], start=1) if event.startswith("step")]
+    at = [results[2] - 1, scores[-1], steps[-1]]
+    assert_killed_runs_end_alike(folder, runs, SEARCHED, whole, at)
+    _, resumed = runs(folder, job(SEARCHED, steps[-1]), job(SEARCHED))
+    assert not any("probe-" in event and "open" in event for event in resumed["events"])
+    assert not any("checkpoint-" in whole["events"][place - 1] for place in probes)
+
+
+def test_a_run_killed_after_it_decided_to_stop_takes_no_further_step(folder: Path, runs: Runs) -> None:
+    """Killed between the last checkpoint and the result: the rerun trains no more, and keeps the same weights."""
+    impatient = {"epochs": 3, "n_evaluations": 12, "patience": 1, "learning_rate": 2e-2, "shares": []}
     (whole,) = runs(folder, job(impatient))
     receipt = json.loads(whole["result"][1])
-    assert (receipt["n_steps"] < 3 * 9) == (keep == "best") == (receipt["kept_step"] < receipt["n_steps"])
-    final = next(place for place, event in enumerate(whole["events"], start=1) if "finished.partial" in event)
+    assert receipt["n_steps"] < 3 * 9 and receipt["kept_step"] < receipt["n_steps"]
+    final = next(place for place, event in enumerate(whole["events"], start=1) if "result.json.partial" in event)
     killed, resumed = runs(folder, job(impatient, final), job(impatient))
     assert killed["signal"] == signal.SIGKILL
     assert resumed["result"] == whole["result"]
@@ -146,7 +161,7 @@ def test_a_finished_checkpoint_of_other_parameters_is_not_reused(folder: Path, r
     assert other["result"] == whole["result"]
     assert [event for event in other["events"] if event.startswith("step")] == steps
     (left,) = other["left"]
-    assert last_complete_checkpoint(folder / "scratch" / "train" / left)
+    assert last_complete_checkpoint(folder / "scratch" / "train" / left / "run-0.001")
 
 
 @pytest.mark.parametrize("missing", ["trainer_state.json", "optimizer.pt", "rng_state.pth"])

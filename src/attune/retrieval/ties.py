@@ -60,3 +60,23 @@ def _in_tie(scores: Float32, rows: Int64, depth: int) -> NDArray[np.bool_]:
     """Tells which documents beyond a depth have the score of the one at this depth."""
     in_tie: NDArray[np.bool_] = (rows[:, depth:] >= 0) & (scores[:, depth:] == scores[:, depth - 1 : depth])
     return in_tie
+
+
+def without_pairs(scores: Float32, rows: Int64, pairs: Int64) -> tuple[Float32, Int64]:
+    """Returns a ranking without some pairs of query and document: those below move up.
+
+    Args:
+        scores: (n_queries, depth) of the ranked documents.
+        rows: (n_queries, depth) document rows, -1 where nothing is ranked.
+        pairs: (n_pairs, 2) query row, document row.
+
+    Returns:
+        Scores and document rows of the same shape; row -1 and score 0 where nothing is ranked.
+    """
+    if not len(pairs):
+        return scores, rows
+    is_out = np.isin((np.arange(len(rows))[:, None] << 32) + rows, (pairs[:, 0] << 32) + pairs[:, 1])
+    order = np.argsort(is_out, axis=1, kind="stable")
+    rows = np.take_along_axis(np.where(is_out, -1, rows), order, axis=1)
+    scores = np.take_along_axis(np.where(is_out, np.float32(0), scores), order, axis=1)
+    return scores, rows

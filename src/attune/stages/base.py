@@ -2,21 +2,25 @@
 
 The source is the first available of a local folder, an installed wheel with this model, and the hub at a pinned
 revision. Any source is good, because every pinned file must have its sha256. The wheel comes before the hub, so that
-the default needs no network.
+the default needs no network. The maximum length is set here, once for base, tuned and exported encoder.
 """
 
 import json
 import shutil
+import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from attune.data.lengths import Lengths, auto_length, figures, lengths_of, price, sampled
 from attune.errors import BadInput
 from attune.stage import Out, Params, Receipt, run, sha256_of, write_json
+from attune.tables import CORPUS, DOCUMENT_IDS, QRELS, SPLIT_QUERIES, full_texts, read
 
 # Files with which torch loads a sentence-transformers folder; other formats of the weights are not copied.
 PATTERNS = (
@@ -24,6 +28,8 @@ PATTERNS = (
     *("config*.json", "modules.json", "sentence_*_config.json", "token*.json", "special_tokens_map.json"),
     *("added_tokens.json", "vocab.*", "merges.txt", "*.model"),
 )
+MAX_LENGTH = 8192  # tokens
+MAX_CUT_SHARE = 0.1  # of documents or of queries, above which a line says so; that of ATT035
 
 
 class BaseParams(Params):
@@ -34,8 +40,17 @@ class BaseParams(Params):
     licence: str
     folder: str
     wheels: dict[str, str]
-    max_length: int = Field(ge=8, le=8192)
+    max_length: int | Literal["auto"]
+    run_tokens: int = Field(ge=1000, le=1_000_000_000)
     sha256: dict[str, str]
+
+    @field_validator("max_length", mode="plain")
+    @classmethod
+    def _length_or_auto(cls, value: object) -> object:
+        """Checks both kinds at once, so that a wrong value is one line."""
+        if value == "auto" or (type(value) is int and 8 <= value <= MAX_LENGTH):
+            return value
+        raise ValueError(f"expected auto, or a number of tokens from 8 to {MAX_LENGTH}")
 
     @model_validator(mode="after")
     def _folder_is_pinned(self) -> "BaseParams":
@@ -109,14 +124,39 @@ def copy_files(source: Path, out: Path, sha256: dict[str, str]) -> int:
     return len(sha256)
 
 
+def n_positions(folder: Path) -> int:
+    """Returns the number of positions of a saved encoder, or the largest length where it has no limit.
+
+    Raises:
+        BadInput: its settings cannot be read.
+    """
+    positions = _settings(folder / "config.json").get("max_position_embeddings")
+    return positions if isinstance(positions, int) else MAX_LENGTH
+
+
+def measured(folder: Path, documents: Sequence[str], queries: Sequence[str], n_pairs: int) -> Lengths:
+    """Counts the tokens of sampled documents and queries as a saved encoder reads them, prompts included.
+
+    Raises:
+        BadInput: its settings or its tokenizer cannot be read.
+    """
+    file = folder / "config_sentence_transformers.json"
+    prompts = (_settings(file).get("prompts") if file.exists() else None) or {}
+    if not isinstance(prompts, dict) or not all(isinstance(prompt, str) for prompt in prompts.values()):
+        raise BadInput(
+            f"base: the encoder's {file.name} has the prompts {prompts!r}, expected texts by name; save it again"
+        )
+    return lengths_of(folder, prompts, documents, queries, n_pairs)
+
+
 def set_max_length(folder: Path, max_length: int) -> None:
     """Sets the number of tokens at which the saved encoder cuts texts, wherever it is loaded.
 
     Raises:
         BadInput: the encoder has fewer positions, or its settings cannot be read.
     """
-    positions = _settings(folder / "config.json").get("max_position_embeddings")
-    if isinstance(positions, int) and max_length > positions:
+    positions = n_positions(folder)
+    if max_length > positions:
         raise BadInput(f"base.max_length: got {max_length}, but the encoder has {positions} positions; lower it")
     file = folder / "sentence_bert_config.json"
     settings = _settings(file) if file.exists() else {}
@@ -133,16 +173,61 @@ def _settings(file: Path) -> dict[str, Any]:
     return settings
 
 
-def base(params: BaseParams, out: Out) -> Receipt:
-    """Writes the verified base encoder, with base.max_length set."""
+def length_of_data(params: BaseParams, corpus: Path, train: Path, folder: Path) -> tuple[int, Receipt]:
+    """Returns base.max_length, and, where it is auto, what the data say: shares that are cut, and what more would cost.
+
+    Args:
+        params: of the base encoder.
+        corpus: texts of documents.
+        train: queries, judgments and ids of documents, all of this split; neither is read where a number is given.
+        folder: of the encoder, whose tokenizer counts.
+
+    Raises:
+        BadInput: the data, or the encoder's settings or tokenizer, cannot be read.
+    """
+    if params.max_length != "auto":
+        return params.max_length, {"is_max_length_auto": False}
+    own = read(train / "documents.parquet", DOCUMENT_IDS)
+    texts = read(corpus, CORPUS).join(own, on="document_id", how="semi", maintain_order="left")
+    queries = read(train / "queries.parquet", SPLIT_QUERIES)["text"].to_list()
+    n_pairs = int((read(train / "qrels.parquet", QRELS)["relevance"] > 0).sum())
+    if not (texts.height and queries and n_pairs):
+        raise BadInput(f"{train}: no query, document or pair to measure; add data, or set base.max_length to a number")
+    lengths = measured(folder, sampled(full_texts(texts)), sampled(queries), n_pairs)
+    positions = n_positions(folder)
+    length = auto_length(lengths, positions, params.run_tokens)
+    return length, {"is_max_length_auto": True, **figures(lengths, length), **price(lengths, length, positions)}
+
+
+def cut_texts(length: int, of_data: Receipt) -> str:
+    """Returns a line on texts that are cut, with the way out and its price; "" where nothing is measured or few are."""
+    names = ("documents", "queries")
+    cut = {name: float(of_data.get(f"{name}_cut_share", 0)) for name in names}
+    if max(cut.values()) <= MAX_CUT_SHARE:
+        return ""
+    told = " and ".join(f"{cut[name]:.0%} of the {name}" for name in names)
+    said = f"{told} of train are longer than the {length} tokens that are read"
+    whole, ratio = of_data["whole_length"], of_data["whole_run_ratio"]
+    if whole == length:
+        return f"{said}; cut them into passages to have all of them read"
+    left = " and ".join(f"{of_data[f'{name}_cut_at_whole_length_share']:.0%}" for name in names)
+    return f"{said}; set base.max_length: {whole}, which cuts {left}, for about {ratio:.1f} times the training time"
+
+
+def base(params: BaseParams, corpus: Path, train: Path, out: Out) -> Receipt:
+    """Writes the verified base encoder, with base.max_length set; one line to stderr tells if many texts are cut."""
     n_verified = copy_files(locate(params), out, params.sha256)
-    set_max_length(out, params.max_length)
+    max_length, of_data = length_of_data(params, corpus, train, out)
+    if said := cut_texts(max_length, of_data):
+        sys.stderr.write(f"attune base: {said}\n")
+    set_max_length(out, max_length)
     write_json(out / "attune.json", {"model": params.model, "revision": params.revision, "licence": params.licence})
     files = [path for path in out.rglob("*") if path.is_file()]
     return {
         "model": params.model,
         "revision": params.revision,
-        "max_length": params.max_length,
+        "max_length": max_length,
+        **of_data,
         "n_files": len(files),
         "n_verified": n_verified,
         "n_bytes": sum(path.stat().st_size for path in files),

@@ -1,6 +1,6 @@
 """Mines hard negatives: train documents that the encoder or BM25 ranks near a train query and that do not answer it.
 
-The rules of `attune.tuning.mining.rules` reject candidates that are judged or probable answers; queries with too few
+The rules of `attune.tuning.mining.rules` reject candidates that are judged or probable answers; rows with too few
 candidates left get random documents. The receipt counts the candidates that each rule rejected. How many of the
 negatives are answers after all can be estimated from a sample drawn here (`attune judge`).
 """
@@ -136,21 +136,23 @@ def drawn_pairs(query_ids: pl.Series, document_ids: pl.Series, n: int) -> Int64:
 def draw_sample(
     data: MiningInput, queries: pl.DataFrame, corpus: pl.DataFrame, result: MiningResult, score: Scorer, n: int
 ) -> pl.DataFrame:
-    """Draws n negatives that mining chose, each beside the positive of its query that scores lowest.
+    """Draws n negatives that mining chose, each pair once, beside the positive of its query that scores lowest.
 
     Random fill is among them, since training reads it likewise; the user's own negatives, which are judged, are not.
     """
-    query, slot = np.nonzero(result.negatives >= 0)
     source = np.where(result.selection.from_lexical, "lexical", np.where(result.is_random(), "random", "dense"))
-    negatives, sources = Pairs(query, result.negatives[query, slot]), source[query, slot]
+    mask = result.negatives >= 0
+    of_rows = result.pairs(mask)
+    _, first = np.unique(of_rows.keys(), return_index=True)
+    negatives, sources = Pairs(of_rows.queries[first], of_rows.rows[first]), source[mask][first]
     ids = queries["query_id"].gather(negatives.queries), corpus["document_id"].gather(negatives.rows)
     drawn = drawn_pairs(*ids, n)
     chosen = Pairs(negatives.queries[drawn], negatives.rows[drawn])
-    order = np.lexsort((result.positive_scores, data.positives.queries))
+    order = np.lexsort((result.rows.positive_scores, data.positives.queries))
     lowest = order[np.searchsorted(data.positives.queries, chosen.queries)]
     columns = {"query_id": queries["query_id"].gather(chosen.queries), "text": queries["text"].gather(chosen.queries)}
     for name, rows, scores in (
-        ("positive", data.positives.rows[lowest], result.positive_scores[lowest]),
+        ("positive", data.positives.rows[lowest], result.rows.positive_scores[lowest]),
         ("negative", chosen.rows, score(chosen)),
     ):
         documents = corpus[rows]
@@ -160,7 +162,7 @@ def draw_sample(
 
 
 def mine(params: MineParams, prepared: Path, train: Path, embeddings: Path, rerankers: Path, out: Out) -> Receipt:
-    """Writes one row per train query and positive with the query's negatives, and a random sample to be judged."""
+    """Writes one row per train query and positive with its negatives, and a random sample to be judged."""
     corpus = read(prepared / "corpus.parquet", CORPUS)
     queries = read(train / "queries.parquet", SPLIT_QUERIES)
     judged = read_judged(train)

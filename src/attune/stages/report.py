@@ -17,17 +17,21 @@ from attune.evaluation.checks.limits import GateParams
 from attune.evaluation.page.contents import page as html_page
 from attune.evaluation.page.contents import sources
 from attune.evaluation.page.cpu import cpu_class
+from attune.evaluation.report.choice import candidate_of, choice_of, looks_of_training
 from attune.evaluation.report.examples import closest_leaks, examples, read_rankings
 from attune.evaluation.report.gains import gains_of
 from attune.evaluation.report.judged import judged_of
 from attune.evaluation.report.markdown import render
 from attune.evaluation.report.overfitting import Curve, Limits, judge
 from attune.evaluation.report.panels import (
+    base_on_dev,
+    by_checkpoint,
     dimensions_of,
     domain_tasks,
     interpolation_points,
     near_domain,
     negatives,
+    rate_probes,
     tasks_of,
     training_curve,
 )
@@ -186,15 +190,20 @@ def report(
     test, crossing = scores["test"], leaks_of_test(receipts["split"])
     leaks = [Leak(*row) for row in read(audit / "leaks.parquet", LEAKS).iter_rows()]
     answers = read(splits / "test/qrels.parquet", QRELS).select("query_id", "document_id").iter_rows()
-    curve = training_curve(metrics / "plots" / ("training.csv" if round == "r1" else f"training_{round}.csv"))
+    plots, ending = metrics / "plots", "" if round == "r1" else f"_{round}"
+    curve, rates = training_curve(plots / f"training{ending}.csv"), rate_probes(plots / f"rates{ending}.csv")
+    points = interpolation_points(plots / "merge.csv")
+    checkpoints = by_checkpoint(points)
     by_task = compare_tasks(
         {task: (one.base, one.tuned, one.clusters) for task, one in scores.items()}, params.resampling, params.power
     )
     by_slice, counts = sliced(params, test, traits_of(test.query_ids, raw, prepared, splits))
     leaked = leaked_queries(leaks, answers)
     summary = summarised(params, receipts, test, (by_task, by_slice, counts), leaked, seeds, rule)
-    kept = Curve.of(curve, receipts["train"]["kept_step"])
+    merged, trained = receipts["merge"], receipts["train"]
+    kept = Curve.of(curve, candidate_of(merged), merged["n_candidates"], looks_of_training(trained, rates))
     summary["overfitting"] = judge(gains_of(runs, splits), kept, params.limits)
+    summary["choice"] = choice_of(merged, trained, rates, checkpoints, base_on_dev(runs, splits))
     summary["near_domain"] = {
         row["task"]: {key: row[key] for key in ("n", "base", "tuned")} for row in near_domain(tasks)
     }
@@ -212,7 +221,9 @@ def report(
         scores=test,
         rankings=rankings,
         curve=curve,
-        points=interpolation_points(metrics / "plots" / "merge.csv"),
+        points=points,
+        checkpoints=checkpoints,
+        rates=rates,
         tasks=tasks,
         domain_tasks=domain_tasks(receipts["base"], receipts["tuned"]),
         dimensions=dimensions_of(receipts["base"], receipts["tuned"]),

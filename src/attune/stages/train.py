@@ -1,28 +1,32 @@
-"""Fine-tunes an encoder on the mined triplets, once per seed; dev decides when to stop and which checkpoint is kept.
+"""Fine-tunes an encoder on the mined triplets, once per seed; keeps every evaluated checkpoint for merge's choice.
 
-Never reads a test row: queries come from the mined triplets of the train split, the score from the dev split, searched
-among documents of dev and train.
+The first seed finds the learning rate (train.learning_rate: auto) by short runs; all seeds train at it. Dev decides
+when a run stops. Never reads a test row: queries come from the mined triplets of the train split, the score from the
+dev split, searched among documents of dev and train.
 Each seed has a scratch folder of its own, named by a hash of everything the run depends on: a killed stage resumes
 where it stopped and keeps the seeds that are finished, and no run continues another one's checkpoints.
 """
 
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import polars as pl
 import torch
 from datasets import Dataset
 
-from attune.encoding import encoders, launch, processes
+from attune.encoding import launch, processes
 from attune.encoding.scratch import code_files, fingerprint
 from attune.stage import AfterCommit, Out, Receipt, named, run
 from attune.tables import (
     CORPUS,
     DOCUMENT_FORMS,
     QRELS,
+    RATES,
     TRAINING_CURVE,
     TRIPLETS,
     form_texts,
@@ -30,16 +34,22 @@ from attune.tables import (
     read,
     write_csv,
 )
-from attune.tuning.curve import TrainingResult, training_figures
-from attune.tuning.dev import read_dev
-from attune.tuning.general_text import read_general_text
+from attune.tuning.candidates import CANDIDATES, write_candidates
+from attune.tuning.curve import TrainingResult, rate_rows, training_figures
+from attune.tuning.dev import RetrievalScorer, RetrievalTask, read_dev
+from attune.tuning.general_text import Pair, read_general_text
+from attune.tuning.interpolation import Interpolation, read_change
 from attune.tuning.training import checkpoints
 from attune.tuning.training.augment import augmented
 from attune.tuning.training.batches import batch_fills
 from attune.tuning.training.conflicts import BatchingKeys
-from attune.tuning.training.fit import TrainingData, fit
+from attune.tuning.training.evaluations import DevScoring, change_at
+from attune.tuning.training.fit import TrainingData
 from attune.tuning.training.forgetting import with_general_rows
-from attune.tuning.training.recipe import TrainParams, check_combinations, check_dimensions
+from attune.tuning.training.rates import DOCUMENTS_SHARE, SHARES
+from attune.tuning.training.recipe import TrainParams, check_combinations
+from attune.tuning.training.rows import batching_keys, row_document_ids, training_rows
+from attune.tuning.training.runs import SeedRuns
 
 SCRATCH = Path("scratch/train")
 LEAST_FILL = 0.9  # mean share of a batch's places that hold a row, below which a warning is printed
@@ -49,63 +59,18 @@ LIBRARIES = (
 )
 
 
-def training_rows(triplets: pl.DataFrame, texts: dict[str, str]) -> dict[str, list[str]]:
-    """Returns the trainer's columns: query, positive, negative_1..n (one text each)."""
-    columns = {"query": triplets["text"].to_list(), "positive": [texts[id_] for id_ in triplets["document_id"]]}
-    negatives = triplets["negative_ids"].to_list()
-    for place in range(len(negatives[0])):
-        columns[f"negative_{place + 1}"] = [texts[ids[place]] for ids in negatives]
-    return columns
+class SeedResult(NamedTuple):
+    """What a seed's runs left.
 
-
-def row_document_ids(triplets: pl.DataFrame) -> dict[str, list[str]]:
-    """Returns the id of each row's document by the trainer's columns: positive, negative_1..n."""
-    negatives = triplets["negative_ids"].to_list()
-    columns = {f"negative_{place + 1}": [ids[place] for ids in negatives] for place in range(len(negatives[0]))}
-    return {"positive": triplets["document_id"].to_list()} | columns
-
-
-def batching_keys(
-    triplets: pl.DataFrame, qrels: pl.DataFrame, lengths: Sequence[int], max_pairs_per_query: int
-) -> BatchingKeys:
-    """Returns the judgments and lengths of the training rows, by which they are put into batches.
-
-    Args:
-        triplets: of stage mine, one row per training row.
-        qrels: judgments of the train split; those of queries that read the same count for all of them.
-        lengths: characters of each row's positive.
-        max_pairs_per_query: rows of a query that an epoch draws at most, 0 for all.
+    Attributes:
+        folder: of the run that counts.
+        result: of this run.
+        n_restarts: runs before it that began below the base.
     """
-    number_of: dict[str, int] = {}  # of documents
 
-    def number(id_: str) -> int:
-        return number_of.setdefault(id_, len(number_of))
-
-    queries, near_groups = (_numbers(triplets[name]) for name in ("query_id", "near_group"))
-    near_group_of = dict(zip(triplets["query_id"], near_groups, strict=True))
-    rows = zip(triplets["document_id"], triplets["negative_ids"].to_list(), strict=True)
-    documents = [tuple(number(id_) for id_ in (positive, *negatives)) for positive, negatives in rows]
-    relevant: list[set[int]] = [set() for _ in range(1 + max(near_groups))]
-    for near_group, (positive, *_) in zip(near_groups, documents, strict=True):
-        relevant[near_group].add(positive)
-    for query_id, document_id in qrels.filter(pl.col("relevance") > 0).select("query_id", "document_id").iter_rows():
-        if query_id in near_group_of:
-            relevant[near_group_of[query_id]].add(number(document_id))
-    return BatchingKeys(
-        queries=queries,
-        near_groups=near_groups,
-        documents=documents,
-        relevance=triplets["relevance"].to_list(),
-        lengths=lengths,
-        relevant=[frozenset(ids) for ids in relevant],
-        max_pairs_per_query=max_pairs_per_query,
-    )
-
-
-def _numbers(ids: pl.Series) -> list[int]:
-    """Returns a number from 0 for each id, the same for equal ids, in the order in which they first occur."""
-    number_of = {id_: number for number, id_ in enumerate(ids.unique(maintain_order=True))}
-    return [number_of[id_] for id_ in ids]
+    folder: Path
+    result: TrainingResult
+    n_restarts: int
 
 
 def scratch_of(run_params: TrainParams, inputs: Iterable[Path]) -> Path:
@@ -119,24 +84,19 @@ def scratch_of(run_params: TrainParams, inputs: Iterable[Path]) -> Path:
     return processes.same_on_all_ranks(SCRATCH / fingerprint((run_params, device), LIBRARIES, files))
 
 
-def train_seed(run_params: TrainParams, base: Path, start: Path, data: TrainingData, scratch: Path) -> TrainingResult:
-    """Fine-tunes one encoder into its scratch folder, unless an earlier process finished it there."""
-    if (result := processes.broadcast(partial(checkpoints.read_result, scratch))) is None:
-        model = encoders.load_torch(start)
-        check_dimensions(run_params, model.get_embedding_dimension())
-        frozen = encoders.load_torch(base) if run_params.needs_base else None
-        result = fit(model, frozen, data, run_params, scratch)
-        processes.barrier()  # rank 0 now removes the checkpoints, which others may still read
-        if processes.is_rank_0():
-            checkpoints.save_finished(scratch, model, result)
-    return result
+def write_encoder(start: Path, base: Path, folder: Path, own: SeedResult) -> None:
+    """Writes the encoder that is best on dev, with the description that the base's folder holds (attune.json).
 
-
-def write_models(scratches: Mapping[int, Path], base: Path, out: Path) -> None:
-    """Writes one encoder per seed, with the description that the base's folder holds (attune.json)."""
-    for seed, scratch in scratches.items():
-        checkpoints.copy_model(scratch, out / str(seed))
-        (out / str(seed) / "attune.json").write_bytes((base / "attune.json").read_bytes())
+    It is loaded anew: the tokenizer of one that has scored would be saved with what it was last called with, which a
+    resumed run may not have called.
+    """
+    step, share = own.result.kept
+    if step == 0 and share in (0, 1):
+        shutil.copytree(start if share else base, folder, copy_function=shutil.copyfile)
+    else:
+        change = read_change(change_at(own.folder, step))
+        Interpolation(base).at(change, share).save_pretrained(str(folder), create_model_card=False)
+    (folder / "attune.json").write_bytes((base / "attune.json").read_bytes())
 
 
 def write_curve(results: Mapping[int, TrainingResult], file: Path) -> None:
@@ -162,6 +122,108 @@ def warn_of_unfilled(fills: Sequence[float], batch_size: int) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What all seeds read.
+
+    Attributes:
+        columns: of the training rows, from `training_rows`.
+        document_ids: of the rows' documents, by column.
+        keys: of the rows.
+        other_forms: text in its other form by document id.
+        general: general text to train on.
+        dev: tasks on dev: of a run, and of a probe.
+        interpolation: of the base.
+        files: of all of these, which name the scratch folder.
+    """
+
+    columns: dict[str, list[str]]
+    document_ids: dict[str, list[str]]
+    keys: BatchingKeys
+    other_forms: dict[str, str]
+    general: list[Pair]
+    dev: tuple[RetrievalTask, RetrievalTask]
+    interpolation: Interpolation
+    files: frozenset[Path]
+
+    def runs(self, params: TrainParams, base: Path, start: Path) -> SeedRuns:
+        """Returns the runs of one seed.
+
+        Args:
+            params: of this seed alone.
+            base: folder of the base encoder.
+            start: folder of the encoder that this seed starts from.
+        """
+        shares = (params.typed_query_share, params.other_form_share)
+        rows = augmented(self.columns, self.document_ids, self.other_forms, *shares, params.seed)
+        keys = replace(self.keys, lengths=[len(text) for text in rows["positive"]])
+        rows, keys = with_general_rows(rows, keys, self.general, params.general_share, params.seed)
+        dev, probe_dev = (RetrievalScorer(task, params.precision) for task in self.dev)
+        return SeedRuns(
+            params=params,
+            base=base,
+            start=start,
+            data=TrainingData(Dataset.from_dict(rows), keys, self.general),
+            dev=DevScoring(self.interpolation, dev, params.scored_shares),
+            probe_dev=DevScoring(self.interpolation, probe_dev, SHARES),
+            scratch=scratch_of(params, {*self.files, *start.rglob("*")}),
+        )
+
+
+def read_inputs(
+    params: TrainParams, base: Path, prepared: Path, forms: Path, mined: Path, train: Path, dev_split: Path
+) -> Inputs:
+    """Reads what all seeds read, and refuses parameters that cannot work with it."""
+    corpus = read(prepared / "corpus.parquet", CORPUS)
+    texts = dict(zip(corpus["document_id"], full_texts(corpus), strict=True))
+    triplets = read(mined / "triplets.parquet", TRIPLETS)
+    columns = training_rows(triplets, texts)
+    lengths = [len(text) for text in columns["positive"]]
+    check_combinations(params, n_negatives=len(columns) - 2)
+    general = read_general_text(Path(params.general)).train if params.needs_general_text else []
+    files = [mined / "triplets.parquet", prepared / "corpus.parquet", forms, *base.rglob("*")]
+    files += [train / "qrels.parquet", train / "documents.parquet", *dev_split.glob("*.parquet"), *code_files()]
+    dev, probe_dev = (
+        read_dev(dev_split, texts, train / "documents.parquet", n)
+        for n in (params.n_dev_documents, round(params.n_dev_documents * DOCUMENTS_SHARE))
+    )
+    return Inputs(
+        columns=columns,
+        document_ids=row_document_ids(triplets),
+        keys=batching_keys(triplets, read(train / "qrels.parquet", QRELS), lengths, params.max_pairs_per_query),
+        other_forms=form_texts(read(forms, DOCUMENT_FORMS), corpus),
+        general=general,
+        dev=(dev, probe_dev),
+        interpolation=Interpolation(base),
+        files=frozenset([*files, Path(params.general)] if general else files),
+    )
+
+
+def train_seeds(
+    params: TrainParams, inputs: Inputs, base: Path, starts: Mapping[int, Path]
+) -> tuple[dict[int, SeedRuns], dict[int, SeedResult], list[dict[str, Any]]]:
+    """Trains all seeds, the first one after probes of the learning rate, where it is to be found.
+
+    Returns:
+        Runs and results by seed, and the rows of metrics/plots/rates.csv.
+    """
+    runs: dict[int, SeedRuns] = {}
+    results: dict[int, SeedResult] = {}
+    rows: list[dict[str, Any]] = []
+    for seed, own in params.runs().items():
+        if results:  # the first seed has found the rate
+            own = own.model_copy(update={"learning_rate": results[params.seed].result.learning_rate})  # noqa: PLW2901
+        runs[seed] = inputs.runs(own, base, starts[seed])
+        if seed == params.seed:
+            n_in_pass = min(runs[seed].n_steps, runs[seed].data.keys.n_batches(params.batch_size))
+            warn_of_unfilled(fills_of(runs[seed], n_in_pass), params.batch_size)
+        probes = runs[seed].probes()
+        rate = runs[seed].settled_rate(probes)
+        rows += rate_rows(probes, rate)
+        results[seed] = SeedResult(*runs[seed].train(rate))
+    return runs, results, rows
+
+
 def train(
     params: TrainParams,
     base: Path,
@@ -173,49 +235,39 @@ def train(
     dev_split: Path,
     out: Out,
     curve_file: Out,
+    rates_file: Out,
     after: AfterCommit,
 ) -> Receipt:
     """Fine-tunes the encoder in `start`, or each seed's encoder there; `base` is the frozen guide and teacher."""
     torch.set_num_threads(params.machine.threads)
-    corpus = read(prepared / "corpus.parquet", CORPUS)
-    texts = dict(zip(corpus["document_id"], full_texts(corpus), strict=True))
-    triplets = read(mined / "triplets.parquet", TRIPLETS)
-    columns, document_ids = training_rows(triplets, texts), row_document_ids(triplets)
-    lengths = [len(text) for text in columns["positive"]]
-    keys = batching_keys(triplets, read(train / "qrels.parquet", QRELS), lengths, params.max_pairs_per_query)
-    other_forms = form_texts(read(forms, DOCUMENT_FORMS), corpus)
-    check_combinations(params, n_negatives=len(columns) - 2)
+    inputs = read_inputs(params, base, prepared, forms, mined, train, dev_split)
     starts = {seed: checkpoints.starting_encoder(start, seed) for seed in params.seeds}
-    general = read_general_text(Path(params.general)).train if params.needs_general_text else []
-    dev = read_dev(dev_split, texts, train / "documents.parquet", params.n_dev_documents)
-    inputs = [mined / "triplets.parquet", prepared / "corpus.parquet", forms, *base.rglob("*")]
-    inputs += [train / "qrels.parquet", train / "documents.parquet", *dev_split.glob("*.parquet"), *code_files()]
-    inputs += [Path(params.general)] if general else []
-    results, scratches = {}, {}
-    fills: list[float] = []
-    for seed, run_params in params.runs().items():
-        rows = augmented(columns, document_ids, other_forms, params.typed_query_share, params.other_form_share, seed)
-        own_keys = replace(keys, lengths=[len(text) for text in rows["positive"]])
-        rows, own_keys = with_general_rows(rows, own_keys, general, params.general_share, seed)
-        data = TrainingData(Dataset.from_dict(rows), own_keys, dev, general)
-        scratches[seed] = scratch_of(run_params, {*inputs, *starts[seed].rglob("*")})
-        fills_of = partial(batch_fills, own_keys, params.batch_size, seed)
-        if seed == params.seed:
-            warn_of_unfilled(fills_of(min(1, params.epochs) * own_keys.n_batches(params.batch_size)), params.batch_size)
-        results[seed] = train_seed(run_params, base, starts[seed], data, scratches[seed])
-        fills += fills_of(results[seed].n_steps)
+    runs, results, rates = train_seeds(params, inputs, base, starts)
     if not processes.is_rank_0():
         return {}
-    write_models(scratches, base, out)
-    write_curve(results, curve_file)
-    for scratch in scratches.values():
-        after.append(partial(checkpoints.remove_scratch, scratch))
-    sizes = {
+    for seed, own in results.items():
+        write_encoder(starts[seed], base, out / str(seed), own)
+        changes = {one.step: change_at(own.folder, one.step) for one in own.result.evaluations}
+        query_ids = runs[seed].dev.scorer.query_ids
+        write_candidates(own.result.evaluations, changes, query_ids, out / CANDIDATES / str(seed))
+        after.append(partial(checkpoints.remove_scratch, runs[seed].scratch))
+    write_curve({seed: own.result for seed, own in results.items()}, curve_file)
+    write_csv(pl.DataFrame(rates, schema=dict(RATES)), rates_file, RATES)
+    data = runs[params.seed].data
+    return {
         "n_rows": len(data.rows),
-        "n_general_rows": len(data.rows) - len(triplets),
-        "n_rows_per_epoch": own_keys.n_rows_per_epoch,
+        "n_general_rows": len(data.rows) - len(inputs.columns["query"]),
+        "n_rows_per_epoch": data.keys.n_rows_per_epoch,
+        **fill_figures([fill for seed, own in runs.items() for fill in fills_of(own, results[seed].result.n_steps)]),
+        **training_figures({seed: own.result for seed, own in results.items()}),
+        "n_restarts": results[params.seed].n_restarts,
+        "precision": runs[params.seed].params.precision,
     }
-    return sizes | fill_figures(fills) | training_figures(results) | {"precision": run_params.precision}
+
+
+def fills_of(runs: SeedRuns, n_steps: int) -> list[float]:
+    """Returns the share of places that hold a row, per step."""
+    return batch_fills(runs.data.keys, runs.params.batch_size, runs.params.seed, n_steps)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Results of training runs: the training curve and the figures of the receipt."""
+"""Results of training runs: evaluations on dev, the training curve, and the figures of the receipt."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
-DEV_MEASURE = "eval_dev_cosine_ndcg@10"  # the name under which the trainer logs nDCG@10 on dev
+DEV_MEASURE = "eval_dev_ndcg@10"  # the trainer's name of the best nDCG@10 on dev over the shares of a checkpoint
 
 
 class Point(NamedTuple):
@@ -15,32 +15,91 @@ class Point(NamedTuple):
     dev: float | None
 
 
+class Candidate(NamedTuple):
+    """A share of the weights of the checkpoint at a step, or of the average of the last ones up to this step."""
+
+    step: int
+    n_averaged: int
+    share: float
+
+
+BASE = Candidate(0, 1, 0.0)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """nDCG@10 on dev of a checkpoint at some shares of its weights.
+
+    Attributes:
+        step: of the checkpoint; 0 is the start of the run.
+        shares: ascending.
+        values: per share, (n_queries) nDCG@10, in the order of the dev scorer's queries.
+    """
+
+    step: int
+    shares: list[float]
+    values: list[list[float]]
+
+    @property
+    def means(self) -> dict[float, float]:
+        """Mean over queries by share."""
+        return {share: sum(own) / len(own) for share, own in zip(self.shares, self.values, strict=True)}
+
+
 @dataclass(frozen=True)
 class TrainingResult:
-    """The trainer's log of one run, the step whose weights the model now has, and the number of steps taken."""
+    """One finished run: training loss by step, evaluations, steps taken, and whether it began below the start.
 
-    log: list[dict[str, float]]
-    kept_step: int
+    Attributes:
+        losses: mean training loss since the last logged step, by step.
+        evaluations: by step; that of step 0 has the base (share 0) first.
+        n_steps: steps taken.
+        learning_rate: peak rate.
+        epochs: passes over the rows that the run would have made, had it not stopped early.
+        is_below_base: the run ended at its first evaluation, which was below the base at every share.
+    """
+
+    losses: dict[int, float]
+    evaluations: list[Evaluation]
     n_steps: int
+    learning_rate: float
+    epochs: int
+    is_below_base: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns a form that JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "TrainingResult":
+        """Reads what `to_json` made."""
+        losses = {int(step): loss for step, loss in fields["losses"].items()}
+        evaluations = [Evaluation(**evaluation) for evaluation in fields["evaluations"]]
+        return cls(**{**fields, "losses": losses, "evaluations": evaluations})
 
     def curve(self) -> list[Point]:
-        """Returns the training curve by step; the trainer's closing summary is not a point of it."""
-        points: dict[int, Point] = {}
-        for entry in self.log:
-            if "loss" in entry or DEV_MEASURE in entry:
-                step = int(entry["step"])
-                before = points.get(step, Point(step, None, None))
-                points[step] = Point(step, entry.get("loss", before.loss), entry.get(DEV_MEASURE, before.dev))
-        return list(points.values())
+        """Returns the training curve by step; dev is that of all weights (share 1), at step 0 of the start."""
+        dev = {one.step: one.means[max(one.shares)] for one in self.evaluations}
+        return [Point(step, self.losses.get(step), dev.get(step)) for step in sorted({*self.losses, *dev})]
+
+    @property
+    def kept(self) -> tuple[int, float]:
+        """Step and share with the best dev score; of equal ones the earlier step, then the smaller share."""
+        scores = {(one.step, share): mean for one in self.evaluations for share, mean in one.means.items()}
+        return min(scores, key=lambda place: (-round(scores[place], 6), *place))
 
     def figures(self) -> dict[str, int | float]:
-        """Returns the steps and the dev scores of the encoder at the start and of the one that was kept."""
-        dev = {point.step: point.dev for point in self.curve() if point.dev is not None}
+        """Returns steps, rate, and the dev scores of the encoder at the start and of the best one."""
+        step, share = self.kept
+        means = {one.step: one.means for one in self.evaluations}
         return {
             "n_steps": self.n_steps,
-            "kept_step": self.kept_step,
-            "start_dev_ndcg@10": dev[0],
-            "kept_dev_ndcg@10": dev[self.kept_step],
+            "epochs": self.epochs,
+            "learning_rate": self.learning_rate,
+            "kept_step": step,
+            "kept_share": share,
+            "start_dev_ndcg@10": means[0][max(means[0])],
+            "kept_dev_ndcg@10": means[step][share],
         }
 
 
@@ -49,3 +108,26 @@ def training_figures(results: Mapping[int, TrainingResult]) -> dict[str, int | f
     by_seed = {seed: result.figures() for seed, result in results.items()}
     prefixed = {f"seed_{seed}.{name}": value for seed, own in by_seed.items() for name, value in own.items()}
     return next(iter(by_seed.values())) | (prefixed if len(by_seed) > 1 else {})
+
+
+class Probe(NamedTuple):
+    """A learning rate that was tried for some steps, and the evaluation at their end."""
+
+    learning_rate: float
+    n_steps: int
+    evaluation: Evaluation
+
+
+def rate_rows(probes: Sequence[Probe], chosen: float) -> list[dict[str, Any]]:
+    """Returns a row per probed rate and share, for metrics/plots/rates.csv."""
+    return [
+        {
+            "learning_rate": probe.learning_rate,
+            "n_steps": probe.n_steps,
+            "share": share,
+            "dev_ndcg@10": round(mean, 6),
+            "is_chosen": probe.learning_rate == chosen,
+        }
+        for probe in probes
+        for share, mean in probe.evaluation.means.items()
+    ]

@@ -1,86 +1,92 @@
-"""Retrieval on the dev split during training, and the progress bar that shows its score."""
+"""Retrieval tasks by which training and merge choose: dev, general text, near-domain tasks. nDCG@10 per query."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import torch
+import numpy as np
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
-from sentence_transformers.util import cos_sim
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerState
 
 from attune.data.sampling import sample_ids
 from attune.encoding import processes
 from attune.encoding.encoders import TorchEncoder
+from attune.retrieval.ndcg import ndcg
+from attune.retrieval.ties import exact_search, through_ties, without_pairs
+from attune.runtime.arrays import Float32, Float64, Int64
 from attune.tables import DOCUMENT_IDS, OWN_TEXTS, QRELS, SPLIT_QUERIES, read
 from attune.tuning.curve import DEV_MEASURE
 
 BATCH_TOKENS = 4096
-DEPTH = 10  # cut-off of every measure
+DEPTH = 10  # cut-off of nDCG
+Relevance = dict[str, dict[str, int]]  # of documents, by query id and document id
 
 
 @dataclass(frozen=True)
 class RetrievalTask:
-    """Queries and documents by id, and the ids of each query's relevant documents.
+    """Queries and documents by id, and the relevance of each query's relevant documents.
 
     Attributes:
         queries: text by query id; queries without a relevant document are not scored.
         corpus: text by document id.
-        relevant: ids of relevant documents by query id.
+        relevant: relevance, above 0, by query id and document id.
         left_out: by query id, documents that are not counted in its ranking, because they are the query's own text.
+        clusters: by query id, the cluster of queries that are no independent evidence; a query without one is alone.
     """
 
     queries: dict[str, str]
     corpus: dict[str, str]
-    relevant: dict[str, set[str]]
+    relevant: Relevance
     left_out: dict[str, set[str]] = field(default_factory=dict)
+    clusters: dict[str, str] = field(default_factory=dict)
 
 
-class DevEvaluator(InformationRetrievalEvaluator):
-    """Retrieval evaluator of sentence-transformers, over embeddings that `TorchEncoder` makes in the run's precision.
+class RetrievalScorer:
+    """Scores encoders on one task.
 
-    Relevance is binary. Independent of `attune.evaluation` on purpose: a new measure in the report must not cost a new
-    training run.
+    Args:
+        task: to score.
+        precision: of the encoder's matrix products: fp32 or bf16.
     """
 
     def __init__(self, task: RetrievalTask, precision: str) -> None:
-        most_left_out = max(map(len, task.left_out.values()), default=0)
-        super().__init__(
-            task.queries,
-            task.corpus,
-            task.relevant,
-            name="dev",
-            score_functions={"cosine": cos_sim},
-            main_score_function="cosine",
-            ndcg_at_k=[DEPTH],
-            precision_recall_at_k=[DEPTH],
-            accuracy_at_k=[DEPTH],
-            mrr_at_k=[DEPTH],
-            map_at_k=[DEPTH + most_left_out],  # the deepest cut-off; rankings still have 10 without what is left out
-            write_csv=False,
-        )
         self.precision = precision
-        self.left_out = task.left_out
+        self.query_ids = [id_ for id_ in task.queries if task.relevant.get(id_)]
+        self.queries = [task.queries[id_] for id_ in self.query_ids]
+        self.documents = list(task.corpus.values())
+        self.clusters = _numbers([task.clusters.get(id_, f"\0{id_}") for id_ in self.query_ids])
+        row_of = {id_: row for row, id_ in enumerate(task.corpus)}
+        self._judgments = _rows(
+            (query, row_of[id_], relevance)
+            for query, query_id in enumerate(self.query_ids)
+            for id_, relevance in task.relevant[query_id].items()
+        )
+        self._left_out = _rows(
+            (query, row_of[id_], 0)
+            for query, query_id in enumerate(self.query_ids)
+            for id_ in sorted(task.left_out.get(query_id, ()))
+            if id_ in row_of
+        )[:, :2]
 
-    def embed_inputs(
-        self, model: SentenceTransformer, sentences: Sequence[str], encode_fn_name: str = "query", **_: object
-    ) -> torch.Tensor:
-        """Embeds queries or documents: (n texts) -> (n, dim)."""
+    def embed_documents(self, model: SentenceTransformer, texts: Sequence[str]) -> Float32:
+        """Embeds documents: (n texts) -> (n, dim)."""
+        return TorchEncoder(model, self.precision, BATCH_TOKENS).encode_document(texts)
+
+    def __call__(self, model: SentenceTransformer, documents: Float32 | None = None) -> Float64:
+        """Returns (n_queries,) nDCG@10, by graded relevance and expected over the orders of tied documents.
+
+        Args:
+            model: the encoder.
+            documents: (n_documents, dim) its embeddings of `documents`, where they are made already.
+        """
         encoder = TorchEncoder(model, self.precision, BATCH_TOKENS)
-        encode = encoder.encode_query if encode_fn_name == "query" else encoder.encode_document
-        return torch.from_numpy(encode(sentences))
-
-    def compute_metrics(self, queries_result_list: list[list[dict[str, Any]]]) -> dict[str, dict[int, float]]:
-        """Computes the measures from each query's ranking, without the documents that are left out for it."""
-        rankings = [
-            [hit for hit in hits if hit["corpus_id"] not in self.left_out.get(query_id, ())]
-            for query_id, hits in zip(self.queries_ids, queries_result_list, strict=True)
-        ]
-        measures: dict[str, dict[int, float]] = super().compute_metrics(rankings)
-        return measures
+        vectors = encoder.encode_document(self.documents) if documents is None else documents
+        search = exact_search(encoder.encode_query(self.queries), vectors, threads=1)
+        most_left_out = int(np.bincount(self._left_out[:, 0], minlength=1).max())
+        found = through_ties(search, len(self.queries), DEPTH + most_left_out)
+        scores, rows = without_pairs(*found, self._left_out)
+        return ndcg(rows, self._judgments, scores, DEPTH)
 
 
 class ProgressBar(TrainerCallback):
@@ -108,16 +114,13 @@ class ProgressBar(TrainerCallback):
         self.bar.close()
 
 
-def relevant_ids(qrels: Iterable[tuple[str, str, int]]) -> dict[str, set[str]]:
-    """Returns the ids of each query's relevant documents, from rows of QRELS; a relevance of 0 does not count."""
-    return _ids_by_query((query_id, document_id) for query_id, document_id, relevance in qrels if relevance > 0)
-
-
-def _ids_by_query(pairs: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
-    ids: dict[str, set[str]] = {}
-    for query_id, document_id in pairs:
-        ids.setdefault(query_id, set()).add(document_id)
-    return ids
+def relevance_of(qrels: Iterable[tuple[str, str, int]]) -> Relevance:
+    """Returns the relevance of each query's relevant documents, from rows of QRELS; a relevance of 0 does not count."""
+    relevance: Relevance = {}
+    for query_id, document_id, grade in qrels:
+        if grade > 0:
+            relevance.setdefault(query_id, {})[document_id] = grade
+    return relevance
 
 
 def read_dev(dev_split: Path, texts: Mapping[str, str], train_documents: Path, n_documents: int) -> RetrievalTask:
@@ -136,12 +139,25 @@ def read_dev(dev_split: Path, texts: Mapping[str, str], train_documents: Path, n
         BadInput: a table is missing or has other columns than stage split writes.
     """
     queries = read(dev_split / "queries.parquet", SPLIT_QUERIES)
-    relevant = relevant_ids(read(dev_split / "qrels.parquet", QRELS).iter_rows())
+    relevant = relevance_of(read(dev_split / "qrels.parquet", QRELS).iter_rows())
     own = {*read(dev_split / "documents.parquet", DOCUMENT_IDS)["document_id"]}.union(*relevant.values())
     others = {*read(train_documents, DOCUMENT_IDS)["document_id"]} - own
+    left_out: dict[str, set[str]] = {}
+    for query_id, document_id in read(dev_split / "own_texts.parquet", OWN_TEXTS).iter_rows():
+        left_out.setdefault(query_id, set()).add(document_id)
     return RetrievalTask(
         queries=dict(queries.select("query_id", "text").iter_rows()),
         corpus={id_: texts[id_] for id_ in sorted({*own, *sample_ids(others, n_documents)})},
         relevant=relevant,
-        left_out=_ids_by_query(read(dev_split / "own_texts.parquet", OWN_TEXTS).iter_rows()),
+        left_out=left_out,
+        clusters=dict(queries.select("query_id", "cluster_id").iter_rows()),
     )
+
+
+def _rows(rows: Iterable[tuple[int, int, int]]) -> Int64:
+    return np.array(list(rows), dtype=np.int64).reshape(-1, 3)
+
+
+def _numbers(ids: Sequence[str]) -> Int64:
+    """Returns a number from 0 for each id, the same for equal ids."""
+    return np.unique(np.array(ids, dtype=object), return_inverse=True)[1].astype(np.int64)

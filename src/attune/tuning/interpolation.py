@@ -1,15 +1,22 @@
-"""Weight interpolation between the base encoder and a tuned one.
+"""Weight interpolation between the base encoder and checkpoints, and averages of checkpoints.
 
 Gain and forgetting both grow with the share of the tuned weights, but not in step: between the two ends lie encoders
 with most of the gain and little of the loss (WiSE-FT, Wortsman et al. 2022, arXiv 2109.01903; for text embeddings
-LM-Cocktail, Xiao et al. 2023, arXiv 2311.13534). The `merge` of sentence-transformers would need another package
+LM-Cocktail, Xiao et al. 2023, arXiv 2311.13534). An average of the last checkpoints often is better than each of them
+(model soups, Wortsman et al. 2022, arXiv 2203.05482). The `merge` of sentence-transformers would need another package
 (mergekit).
+
+A checkpoint is kept as its difference to the base in half precision, which is half as large as the weights. What it
+rounds off, 2^-11 of a difference or 6e-8, is far below what training itself leaves to chance.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
 from attune.encoding.encoders import load_torch
@@ -18,32 +25,60 @@ from attune.errors import BadInput
 Weights = Mapping[str, torch.Tensor]
 
 
-def interpolate(base: Weights, tuned: Weights, share: float) -> dict[str, torch.Tensor]:
-    """Returns share * tuned + (1 - share) * base for each tensor of floats, rounded once; other tensors as tuned.
-
-    Values that are equal in both stay equal to the bit; share 1 returns the tuned weights to the bit.
+def difference(base: Weights, tuned: Weights) -> dict[str, torch.Tensor]:
+    """Returns tuned - base in half precision, for each tensor of floats that differs.
 
     Args:
         base: tensors by name.
-        tuned: tensors of the same names and shapes; the result has their types.
-        share: of the tuned weights, 0..1.
+        tuned: tensors of the same names and shapes.
 
     Raises:
         BadInput: names or shapes differ.
     """
     _check_shapes(base, tuned)
-    if share == 1:
-        return dict(tuned)
-    return {name: _mix(base[name], value, share) for name, value in tuned.items()}
+    return {
+        name: (value.double().cpu() - base[name].double().cpu()).half()
+        for name, value in tuned.items()
+        if value.is_floating_point() and not torch.equal(value.cpu(), base[name].cpu())
+    }
 
 
-def _mix(base: torch.Tensor, tuned: torch.Tensor, share: float) -> torch.Tensor:
-    if not tuned.is_floating_point():
-        return tuned
-    start, end = base.cpu(), tuned.cpu()
-    # in float64, so that only the last step rounds; equal values are copied, so that -0.0 does not become 0.0
-    mixed = torch.lerp(start.double(), end.double(), share).to(end.dtype)
-    return torch.where(start == end, end, mixed).to(tuned.device)
+def added(base: Weights, change: Weights, share: float) -> dict[str, torch.Tensor]:
+    """Returns base + share * change for each tensor of the base, rounded once; without a change it stays to the bit.
+
+    Args:
+        base: tensors by name; the result has their types.
+        change: differences to some of them.
+        share: of the change, 0 to 1.
+    """
+    return {
+        name: (value.double().cpu() + share * change[name].double()).to(value.dtype)
+        if share and name in change
+        else value
+        for name, value in base.items()
+    }
+
+
+def average(changes: Sequence[Weights]) -> dict[str, torch.Tensor]:
+    """Returns the mean of differences to one base, in single precision; a tensor that one of them lacks is 0 there."""
+    names = sorted({name for change in changes for name in change})
+    return {
+        name: sum(change[name].float() for change in changes if name in change) / len(changes)  # type: ignore[misc]
+        for name in names
+    }
+
+
+def read_change(file: Path) -> Weights:
+    """Reads a difference that stage train wrote.
+
+    Raises:
+        BadInput: the file is missing or damaged.
+    """
+    try:
+        change: Weights = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise BadInput(f"{file}: cannot be read ({error}); run `dvc repro`") from None
+    return change
 
 
 def _check_shapes(base: Weights, tuned: Weights) -> None:
@@ -53,32 +88,45 @@ def _check_shapes(base: Weights, tuned: Weights) -> None:
     if differing:
         of_base, of_tuned = (side.get(differing[0], "absent") for side in shapes)
         raise BadInput(
-            f"merge: {len(differing)} tensors differ in name or shape between tuned encoder and base (first: "
+            f"{len(differing)} tensors differ in name or shape between tuned encoder and base (first: "
             f"{differing[0]}, got {of_tuned}, expected {of_base} as in the base); only encoders tuned from this base "
             "can be merged with it, run `dvc repro`"
         )
 
 
 class Interpolation:
-    """Encoders on the straight line in weight space from a base (share 0) to a tuned encoder (share 1).
+    """Encoders at the base's weights plus a share of a difference to them.
+
+    The base is loaded at first use: of several processes one alone evaluates.
 
     Args:
-        base: a sentence-transformers folder.
-        tuned: another one, with weights of the same names and shapes.
-        threads: CPU threads of torch.
-
-    Raises:
-        BadInput: a folder cannot be loaded, or the weights differ in name or shape.
+        folder: of the base, a sentence-transformers folder.
     """
 
-    def __init__(self, base: Path, tuned: Path, threads: int) -> None:
-        torch.set_num_threads(threads)
-        self.model = load_torch(tuned)
-        self.base = load_torch(base).state_dict()
-        self.tuned = {name: value.clone() for name, value in self.model.state_dict().items()}
-        _check_shapes(self.base, self.tuned)
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
-    def at(self, share: float) -> SentenceTransformer:
-        """Returns the encoder at this share; the next call overwrites its weights."""
-        self.model.load_state_dict(interpolate(self.base, self.tuned, share))
+    @cached_property
+    def model(self) -> SentenceTransformer:
+        """The encoder, whose weights `at` overwrites.
+
+        Raises:
+            BadInput: the folder cannot be loaded.
+        """
+        return load_torch(self.folder)
+
+    @cached_property
+    def base(self) -> Weights:
+        """The base's weights."""
+        return {name: value.clone() for name, value in self.model.state_dict().items()}
+
+    def at(self, change: Weights, share: float) -> SentenceTransformer:
+        """Returns the encoder at this share of a difference; the next call overwrites its weights.
+
+        Raises:
+            BadInput: a tensor of the difference is none of the base's, or has another shape.
+        """
+        base = self.base
+        _check_shapes({name: base[name] for name in change if name in base}, change)
+        self.model.load_state_dict(added(base, change, share))
         return self.model

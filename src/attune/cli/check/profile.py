@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from tokenizers import Tokenizer
 
 from attune.cli.check.peculiarities import peculiarities
+from attune.data.lengths import Lengths, auto_length, figures, price, sampled
 from attune.data.sources.raw import RawData
 from attune.data.splitting.duplicates import merge_raw
 from attune.data.splitting.kinds import audited
@@ -20,13 +20,13 @@ from attune.data.splitting.lexical_audit import audit_splits
 from attune.data.splitting.shared_documents import known_answers_share
 from attune.data.splitting.similarity import alike
 from attune.data.words import WORD
-from attune.errors import BadInput
 from attune.evaluation.checks.catalogue import by_code, findings
 from attune.evaluation.checks.facts import Facts as CheckedFacts
 from attune.evaluation.checks.limits import GateParams
 from attune.evaluation.report.protocol import new_in_test
+from attune.runtime.arrays import Int64
 from attune.stage import all_params, load_params
-from attune.stages.base import BaseParams, locate
+from attune.stages.base import BaseParams, locate, measured, n_positions
 from attune.stages.collect import CollectParams, read_source, write_raw
 from attune.stages.prepare import PrepareParams, tables_of
 from attune.stages.split import (
@@ -38,7 +38,6 @@ from attune.stages.split import (
 )
 from attune.tables import LEXICAL, SPLITS, full_texts
 
-MAX_SAMPLED = 20_000  # texts whose tokens and scripts are counted
 MAX_LETTERS = 200  # per text, for its script
 MIN_WORDS = 3  # a shorter text says little
 AFFORDABLE_ROWS = 20_000  # of an epoch, which a laptop trains on in minutes
@@ -62,16 +61,22 @@ def profile(collect: CollectParams) -> Facts:
     # where clusters cannot be split, the pairs to train on are those of the other protocol
     protocols = (split, split.model_copy(update={"by": "query"}) if unusable else split)
     queries, trained = (tables["queries"].with_columns(assign(tables["queries"], each)) for each in protocols)
+    base = load_params(BaseParams, "base")
+    documents, asked = sampled(full_texts(tables["corpus"])), sampled(tables["queries"]["text"].to_list())
+    lengths = measured(locate(base), documents, asked, tables["qrels"].height)
+    of_train = lengths_of_train(tables, trained, protocols[1].by, locate(base)) or lengths
+    of_lengths = length_facts(of_train, base, n_positions(locate(base)))
     facts = {
         "data": data_facts(raw, tables),
-        "documents": text_facts(full_texts(tables["corpus"])),
-        "queries": text_facts(tables["queries"]["text"].to_list()),
+        "documents": text_facts(documents, lengths.documents, of_lengths["max_length"]),
+        "queries": text_facts(asked, lengths.queries, of_lengths["max_length"]),
+        "lengths": of_lengths,
         "alike": duplicate_facts(tables, params),
         "peculiar": peculiarities(tables),
         "split": split_facts(tables, queries, params, split),
         "training": training_facts(tables["qrels"], trained, sections["train"]["max_pairs_per_query"]),
     }
-    known = facts | {"params": sections, "split": facts["split"] | {"unusable": unusable}}
+    known = facts | {"base_encoder": of_lengths, "params": sections, "split": facts["split"] | {"unusable": unusable}}
     found = findings(CheckedFacts(known), load_params(GateParams, "gate"), ["data"])
     return facts | {"checks": by_code(found)}
 
@@ -93,23 +98,59 @@ def data_facts(raw: RawData, tables: Mapping[str, pl.DataFrame]) -> Facts:
     }
 
 
-def text_facts(texts: Sequence[str]) -> Facts:
-    """Lengths in words and in tokens of the base encoder, the share it truncates, and scripts; sampled if many."""
-    base = load_params(BaseParams, "base")
-    step = -(-len(texts) // MAX_SAMPLED)
-    sample = texts[::step]
-    words = np.array([len(WORD.findall(text)) for text in sample])
-    tokens = np.array([len(encoding.ids) for encoding in _tokenizer(base).encode_batch(list(sample))])
-    scripts = Counter(script_of(text) for text in sample)
+def lengths_of_train(
+    tables: Mapping[str, pl.DataFrame], queries: pl.DataFrame, by: str, encoder: Path
+) -> Lengths | None:
+    """Counts the tokens of the split that trains, as stage base does; None where it is empty.
+
+    Args:
+        tables: of data/prepared.
+        queries: with their split.
+        by: protocol.
+        encoder: folder of the base encoder.
+    """
+    corpus = tables["corpus"].with_columns(assign_documents(tables["corpus"], queries, tables["qrels"]))
+    own = documents_of(corpus, queries, tables["qrels"], by)["train"]
+    texts = full_texts(corpus.join(own, on="document_id", how="semi", maintain_order="left"))
+    train = queries.filter(pl.col("split") == "train")
+    pairs = tables["qrels"].join(train, on="query_id", how="semi").filter(pl.col("relevance") > 0)
+    if not (texts and pairs.height):
+        return None
+    return measured(encoder, sampled(texts), sampled(train["text"].to_list()), pairs.height)
+
+
+def length_facts(lengths: Lengths, base: BaseParams, n_positions: int) -> Facts:
+    """Returns the maximum length, the one that `auto` takes, and what a length that cuts next to no text would cost."""
+    auto = auto_length(lengths, n_positions, base.run_tokens)
+    length = auto if base.max_length == "auto" else base.max_length
     return {
-        "n_sampled": len(sample),
+        "max_length": length,
+        "is_max_length_auto": base.max_length == "auto",
+        "auto_length": auto,
+        **figures(lengths, length),
+        **price(lengths, length, n_positions),
+    }
+
+
+def text_facts(texts: Sequence[str], tokens: Int64, max_length: int) -> Facts:
+    """Lengths in words and in tokens of the base encoder, the share it truncates, and scripts.
+
+    Args:
+        texts: all, or a sample if they are many.
+        tokens: of each, prompt included.
+        max_length: from which on the encoder cuts.
+    """
+    words = np.array([len(WORD.findall(text)) for text in texts])
+    scripts = Counter(script_of(text) for text in texts)
+    return {
+        "n_sampled": len(texts),
         "words_median": float(np.median(words)),
         "tokens_median": float(np.median(tokens)),
         "tokens_p95": float(np.percentile(tokens, 95)),
         "tokens_max": int(tokens.max()),
-        "cut_at_max_length_share": float((tokens > base.max_length).mean()),
+        "cut_at_max_length_share": float((tokens > max_length).mean()),
         "under_3_words_share": float((words < MIN_WORDS).mean()),
-        **{f"script_{name}_share": n / len(sample) for name, n in scripts.most_common(4)},
+        **{f"script_{name}_share": n / len(texts) for name, n in scripts.most_common(4)},
     }
 
 
@@ -118,18 +159,6 @@ def script_of(text: str) -> str:
     letters = [character for character in text[: 10 * MAX_LETTERS] if character.isalpha()][:MAX_LETTERS]
     scripts = Counter(unicodedata.name(letter, "none").partition(" ")[0].lower() for letter in letters)
     return scripts.most_common(1)[0][0] if scripts else "none"
-
-
-def _tokenizer(base: BaseParams) -> Tokenizer:
-    file = locate(base) / "tokenizer.json"
-    if not file.is_file():
-        raise BadInput(
-            f"{file}: not found; save the encoder with its fast tokenizer, or choose another in section base"
-        )
-    tokenizer = Tokenizer.from_file(str(file))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
 
 
 def duplicate_facts(tables: Mapping[str, pl.DataFrame], params: PrepareParams) -> Facts:

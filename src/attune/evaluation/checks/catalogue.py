@@ -1,7 +1,11 @@
-"""All checks, in the order of their codes, and their findings."""
+"""All checks, in the order of their codes, and their findings.
+
+A code that a check once had is never given to another: `RETIRED` keeps it with its reason. In `gate.ignore` it is
+refused in one line that says so, as a reason there would excuse nothing.
+"""
 
 import pkgutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -14,6 +18,10 @@ from attune.evaluation.checks.facts import REPRO, Facts, Missing
 from attune.evaluation.checks.limits import GateParams
 from attune.evaluation.checks.record import Check, Outcome, Status
 
+RETIRED: Mapping[str, str] = {
+    "ATT012": "ATT044 judges merge.min_retention",
+    "ATT013": "ATT044 judges merge.min_near_domain",
+}
 WORST_FIRST = (Status.FAILED, Status.UNDECIDED, Status.IGNORED, Status.PASSED, Status.NOT_APPLICABLE)
 
 
@@ -32,7 +40,7 @@ def catalogue(package: ModuleType = checks) -> tuple[Check, ...]:
     """Returns the checks that the modules of a package hold, by code.
 
     Raises:
-        ValueError: two checks have the same code.
+        ValueError: two checks have the same code, or one has a retired code.
     """
     modules = [import_module(f"{package.__name__}.{each.name}") for each in pkgutil.iter_modules(package.__path__)]
     listed = {id(each): each for module in modules for each in vars(module).values() if isinstance(each, Check)}
@@ -40,6 +48,8 @@ def catalogue(package: ModuleType = checks) -> tuple[Check, ...]:
     codes = [each.code for each in by_code]
     if twice := {code for code in codes if codes.count(code) > 1}:
         raise ValueError(f"{min(twice)} is the code of two checks")
+    if reused := RETIRED.keys() & set(codes):
+        raise ValueError(f"{min(reused)} is a retired code")
     return tuple(by_code)
 
 
@@ -55,22 +65,21 @@ def findings(
         listed: the checks; None for the catalogue.
 
     Raises:
-        BadInput: gate.ignore names a code that no check has.
+        BadInput: gate.ignore names a code that no check has, or has no longer.
     """
     listed = catalogue() if listed is None else listed
     if unknown := sorted(limits.ignore.keys() - {each.code for each in listed}):
-        raise BadInput(
-            f"gate.ignore: {unknown[0]} is no check; expected one of {listed[0].code} to {listed[-1].code} "
-            "(docs/gate.md lists them)"
-        )
+        code, known = unknown[0], f"expected one of {listed[0].code} to {listed[-1].code} (docs/gate.md lists them)"
+        retired = f"is retired: {RETIRED[code]}; remove it from gate.ignore" if code in RETIRED else ""
+        raise BadInput(f"gate.ignore: {code} {retired or f'is no check; {known}'}")
     offered = set(places)
-    return [found for each in listed if each.places <= offered for found in _judged(each, facts, limits)]
+    return [found for each in listed if each.is_judged_in(offered) for found in _judged(each, facts, limits)]
 
 
 def _judged(check: Check, facts: Facts, limits: GateParams) -> Iterator[Finding]:
     try:
         for need in check.needs:
-            if need.startswith("metrics/"):
+            if need.startswith("metrics/") and " or " not in need:
                 facts.of(need.removeprefix("metrics/").removesuffix(".json"))
         outcomes = list(check.judge(facts, limits))
     except Missing as missing:

@@ -60,17 +60,33 @@ def given_split(facts: Facts, limits: GateParams) -> Outcomes:
     yield judged(not leaks, words)
 
 
-@check("ATT035", "texts cut at max_length", "data", fails_gate=False)
+@check("ATT035", "texts cut at max_length", "data or metrics/base_encoder.json", fails_gate=False)
 def long_texts(facts: Facts, limits: GateParams) -> Outcomes:
-    """Fails where more than a tenth of the documents, or of the queries, are longer than the encoder reads: raise
-    `base.max_length`, or cut them into passages yourself."""
+    """Fails where more than a tenth of train's documents, or of its queries, are longer than the encoder reads, and
+    says what a longer `base.max_length` costs. The other way out: cut them into passages yourself. `attune check` reads
+    all texts where train is empty. Not applicable after a run with a number as `base.max_length`."""
+    lengths = facts.get("base_encoder", default={})
+    if "documents_cut_share" not in lengths:
+        return
+    length, is_auto = (facts.of("base_encoder", key) for key in ("max_length", "is_max_length_auto"))
+    setting = f"auto takes {length}" if is_auto else f"{length}; auto takes {lengths.get('auto_length')}"
+    read = {"documents": f"the encoder reads (base.max_length: {setting})", "queries": "that"}
     for name in ("documents", "queries"):
-        share, p95 = (facts.number(name, key) for key in ("cut_at_max_length_share", "tokens_p95"))
-        advice = f"raise base.max_length (95% have at most {p95:.0f} tokens), or cut them into passages yourself"
+        share = facts.number("base_encoder", f"{name}_cut_share")
         is_good = share <= MAX_CUT_SHARE
-        yield judged(
-            is_good, f"{share:.0%} of the {name} are longer than the encoder reads{'' if is_good else f': {advice}'}"
-        )
+        words = f"{share:.0%} of train's {name} are longer than {read[name]}"
+        yield judged(is_good, words if is_good else f"{words}: {_longer(facts, name)}")
+
+
+def _longer(facts: Facts, name: str) -> str:
+    """Advises what to do about texts that are cut, with the price of a length that cuts next to none."""
+    passages = "cut them into passages yourself"
+    whole, ratio = facts.of("base_encoder", "whole_length"), facts.number("base_encoder", "whole_run_ratio")
+    if whole <= facts.of("base_encoder", "max_length"):
+        return passages
+    left = facts.number("base_encoder", f"{name}_cut_at_whole_length_share")
+    price = f"reads {ratio:.1f} times as many tokens, so that training takes about {ratio:.1f} times as long"
+    return f"{whole} cuts {left:.0%} and {price}; or {passages}"
 
 
 @check("ATT036", "texts of one or two words", "data", fails_gate=False)

@@ -1,11 +1,10 @@
-"""Checks of costs beside the domain: drift, near-domain tasks and retention."""
+"""Checks of costs beside the domain: drift and near-domain tasks."""
 
 from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams
 from attune.evaluation.checks.record import Outcome, Outcomes, Status, check, judged
-from attune.evaluation.report.markdown import percent
 
-DRIFT, MERGE = "metrics/drift.json", "metrics/merge.json"
+DRIFT = "metrics/drift.json"
 
 
 @check("ATT006", "near-domain tasks", DRIFT, fails_gate=False)
@@ -33,25 +32,7 @@ def near_domain(facts: Facts, limits: GateParams) -> Outcomes:
 def drift(facts: Facts, limits: GateParams) -> Outcomes:
     """Fails where a general task certainly lost more than `drift.max_cost`, a near-domain task certainly lost, or
     general texts lost their neighbours; undecided where no task could have found such a loss. Remedies: more
-    `train.distill_weight`, a smaller share in `merge.shares`, fewer epochs."""
+    `train.distill_weight`, a higher `merge.min_retention`, fewer `train.epochs`."""
     is_bad, sentence = facts.of("drift", "is_drifted"), str(facts.of("drift", "verdict"))
     is_decided = facts.get("drift", "is_decided", default=True)  # absent in figures of older revisions
     yield judged(is_bad is False, sentence) if is_bad or is_decided else Outcome(Status.UNDECIDED, sentence)
-
-
-@check("ATT012", "retention on general text", MERGE)
-def retention(facts: Facts, limits: GateParams) -> Outcomes:
-    """Fails where no share of the tuned weights kept `merge.min_retention` of the base's nDCG@10 on general text, so
-    that the one which keeps most was taken."""
-    words = f"the merged encoder keeps {percent(facts.number('merge', 'retention'))} of the base's nDCG@10"
-    yield judged(facts.of("merge", "is_retention_met") is True, f"{words}; the floor is merge.min_retention")
-
-
-@check("ATT013", "retention near the domain", MERGE)
-def retention_near_domain(facts: Facts, limits: GateParams) -> Outcomes:
-    """Fails where no share of the tuned weights kept `merge.min_near_domain` of the base's nDCG@10 on each of dev's
-    near-domain tasks. Not applicable without such tasks."""
-    if (is_met := facts.get("merge", "is_near_domain_met")) is not None:
-        least = percent(facts.number("merge", "near_domain_kept"))
-        words = f"on its worst near-domain task of dev the merged encoder keeps {least} of the base's nDCG@10"
-        yield judged(is_met is True, f"{words}; the floor is merge.min_near_domain")

@@ -35,6 +35,13 @@ VERDICT_LIMITS: dict[str, tuple[str, ...]] = {
     "audit.max_leak_share": (),
 }
 
+# Knobs with a strict and a loose value; in brackets, the other keys that held them in earlier revisions.
+VERDICT_WORDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "split.by": ("cluster", "query", ()),
+    "gate.undecided": ("fail", "warn", ()),
+    "merge.keep": ("best", "last", ("train.keep",)),  # last heeds neither dev nor a floor
+}
+
 Sections = Mapping[str, Mapping[str, Any]]
 
 
@@ -74,8 +81,9 @@ def _looser(there: Sections, here: Sections) -> Iterator[str]:
             elif old is not None and new is not None and is_looser(home, old, new):
                 yield f"{home} {_shown(old)} → {_shown(new)}{origin}"
                 break
-    for home, strict, loose in (("split.by", "cluster", "query"), ("gate.undecided", "fail", "warn")):
-        if ((_value(there, home) or strict), _value(here, home)) == (strict, loose):
+    for home, (strict, loose, former) in VERDICT_WORDS.items():
+        before = next(filter(None, (_value(there, name) for name in (home, *former))), strict)
+        if (before, _value(here, home)) == (strict, loose):
             yield f"{home} {strict} → {loose}"
     yield from _uncounted(*(side.get("probe", {}).get("tasks") or {} for side in (there, here)))
 

@@ -1,6 +1,6 @@
 """A check: its code, title, what it needs, the paragraph that documents it, and the function that judges."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from inspect import getdoc
@@ -36,6 +36,11 @@ def judged(is_good: bool, sentence: str) -> Outcome:
     return Outcome(Status.PASSED if is_good else Status.FAILED, sentence)
 
 
+def alternatives(need: str) -> list[str]:
+    """Returns what meets a need: the need itself, or each of "data or metrics/base_encoder.json"."""
+    return need.split(" or ")
+
+
 @dataclass(frozen=True)
 class Check:
     """A check of the catalogue.
@@ -44,7 +49,7 @@ class Check:
         code: never given to another check.
         title: what is looked at.
         needs: files such as metrics/report.json and dvc.lock; "data", a data set before any run; "revision", a revision
-            to compare with.
+            to compare with; "data or metrics/base_encoder.json" needs one of the two.
         about: the paragraph in docs/gate.md.
         judge: yields one outcome or more from facts and limits; none where the check does not apply.
         fails_gate: whether a failure fails the gate; else it warns.
@@ -57,10 +62,10 @@ class Check:
     judge: Judge
     fails_gate: bool
 
-    @property
-    def places(self) -> set[str]:
-        """Kinds of what it needs: "metrics" for all files there, else the needs themselves."""
-        return {"metrics" if need.startswith("metrics/") else need for need in self.needs}
+    def is_judged_in(self, places: Set[str]) -> bool:
+        """Says if places offer all that it needs: "metrics" offers all files there, other places are needs by name."""
+        kinds = ({"metrics" if each.startswith("metrics/") else each for each in alternatives(n)} for n in self.needs)
+        return all(each & places for each in kinds)
 
 
 def check(code: str, title: str, *needs: str, fails_gate: bool = True) -> Callable[[Judge], Check]:

@@ -3,15 +3,19 @@
 from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams
 from attune.evaluation.checks.record import Outcome, Outcomes, Status, check, judged
+from attune.evaluation.report.choice import CHOICE, candidate_of, ships
+from attune.tuning.curve import BASE
 
+MERGE = "metrics/merge.json"
+ROUNDING = 1e-6  # of the figures in metrics/
 OVERFITTING = {"not overfitted": Status.PASSED, "overfitted": Status.FAILED, "cannot tell": Status.UNDECIDED}
 
 
 @check("ATT010", "overfitting", "metrics/report.json")
 def overfitting(facts: Facts, limits: GateParams) -> Outcomes:
     """Fails where dev has too little of train's gain in nDCG@10, or test of dev's (`report.min_carried_share`), or dev
-    fell while a later checkpoint is kept; undecided where the intervals of these shares leave it open. Remedies: fewer
-    `train.epochs`, a lower rate, `train.keep: best`, more data."""
+    fell while the last checkpoint is kept as it is; undecided where the intervals of these shares leave it open.
+    Remedies: fewer `train.epochs`, a lower rate, `merge.keep: best`, more data."""
     is_bad, sentence = facts.of("report", "overfitting", "is_overfitted"), facts.of("report", "overfitting", "verdict")
     # figures of earlier revisions know two outcomes
     told = facts.get("report", "overfitting", "status", default="overfitted" if is_bad else "not overfitted")
@@ -40,3 +44,45 @@ def false_negatives(facts: Facts, limits: GateParams) -> Outcomes:
         yield Outcome(status, str(one["sentence"]))
     if not current:
         yield Outcome(Status.UNDECIDED, "nobody has judged a sample of them; `attune judge` draws a sheet")
+
+
+@check("ATT043", "base kept", MERGE, "metrics/train.json", fails_gate=False)
+def base_kept(facts: Facts, limits: GateParams) -> Outcomes:
+    """Fails where training ran and base ships all the same: no checkpoint, share or average gained more than one
+    standard error on dev and kept `merge.min_retention` and `merge.min_near_domain`. The report says what was tried,
+    and what base's recall@100 and nDCG@10 on dev say about the room there is. Warns only: base is better than a loss.
+    Not applicable where nothing was trained (`train.epochs: 0`)."""
+    merge = {**facts.of("merge"), **{key: facts.of("merge", key) for key in CHOICE}}
+    if facts.number("train", "n_steps"):
+        yield judged(candidate_of(merge) != BASE, ships(merge))
+
+
+@check("ATT044", "floors of merge", MERGE)
+def floors(facts: Facts, limits: GateParams) -> Outcomes:
+    """Fails where the encoder that ships keeps less than `merge.min_retention` of base's nDCG@10 on general text, or
+    less than `merge.min_near_domain` on a near-domain task of dev, by more than one standard error; undecided where it
+    keeps less and one cluster of queries gives no standard error. Stage `merge` ships no such candidate unless
+    `merge.keep: last` asks for the last checkpoint, whatever it lost; remedy: `merge.keep: best`."""
+    yield _floor(facts, "general text", "retention", "min_retention")
+    if facts.get("merge", "near_domain_kept") is not None:
+        yield _floor(facts, "the near-domain task that kept least", "near_domain_kept", "min_near_domain")
+
+
+def _floor(facts: Facts, where: str, kept: str, floor: str) -> Outcome:
+    """Judges the share of base's nDCG@10 that was kept somewhere against its floor, as stage merge does.
+
+    Args:
+        facts: with the receipt of stage merge.
+        where: the texts, in words.
+        kept: key of the share; that of its standard error begins as it does and is missing where there is none.
+        floor: key of the floor.
+    """
+    share, least = facts.number("merge", kept), facts.number("merge", floor)
+    error = facts.get("merge", f"{kept.removesuffix('_kept')}_standard_error")
+    known = "one cluster of queries gives no standard error" if error is None else f"standard error {error:.1%}"
+    words = f"{share:.1%} of base's nDCG@10 kept on {where}, {known}; merge.{floor} is {least:.1%}"
+    if share >= least - ROUNDING:
+        return Outcome(Status.PASSED, words)
+    if error is None:
+        return Outcome(Status.UNDECIDED, words)
+    return judged(share + error >= least - ROUNDING, words)

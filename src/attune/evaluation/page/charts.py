@@ -11,12 +11,25 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from attune.evaluation.page.svg import COLOURS, Chart, canvas, chart, styled
+from attune.evaluation.report.choice import candidate_of, candidate_words
 from attune.evaluation.report.examples import Rankings
-from attune.tuning.curve import Point
+from attune.evaluation.report.panels import by_checkpoint
+from attune.tuning.curve import BASE, Candidate, Point
+
+# of the shares, the smallest first: marker, dashes
+SHARE_STYLES = (
+    ("o", "dotted"),
+    ("s", "dashdot"),
+    ("^", (0, (5, 1.8))),
+    ("D", "solid"),
+    ("v", "dotted"),
+    ("P", "dashed"),
+)
+MARKED = 13  # size of the ring around the candidate that ships
 
 
-def training(points: Sequence[Point], kept_step: int) -> Chart:
-    """Training loss and dev nDCG@10 by step, with the kept step marked."""
+def training(points: Sequence[Point], kept: Candidate) -> Chart:
+    """Training loss and dev nDCG@10 of the checkpoints by step, with the step of the candidate that ships marked."""
     losses = [(point.step, point.loss) for point in points if point.loss is not None]
     dev = [(point.step, point.dev) for point in points if point.dev is not None]
     with styled():
@@ -26,43 +39,69 @@ def training(points: Sequence[Point], kept_step: int) -> Chart:
         for axes, curve, colour, marker, label in rows:
             axes.plot(*zip(*curve, strict=True), color=COLOURS[colour], marker=marker, markersize=5) if curve else None
             axes.set_ylabel(label)
-            axes.axvline(kept_step, color=COLOURS["muted"], linewidth=1, linestyle=(0, (3, 2)))
-        lower.set_xlabel(f"step (kept: {kept_step:,})")
+            axes.axvline(kept.step, color=COLOURS["muted"], linewidth=1, linestyle=(0, (3, 2)))
+        lower.set_xlabel(f"step (ships: {'base' if kept == BASE else f'{kept.step:,}'})")
         lower.set_ylim(bottom=0)
     described = "dev nDCG@10 " + ", ".join(f"{value:.3f} at step {step}" for step, value in dev)
     described += "; loss " + ", ".join(f"{value:.3f} at step {step}" for step, value in losses) if losses else ""
     title = "Dev nDCG@10 and training loss by step"
-    return chart(figure, "training", title, f"The encoder of step {kept_step} is kept. {described}.")
+    return chart(figure, "training", title, f"Ships: {candidate_words(kept)}. With all of the weights, {described}.")
 
 
 def interpolation(points: Sequence[Mapping[str, Any]]) -> Chart:
-    """nDCG@10 on dev, general text and near-domain tasks by share of the tuned weights; the chosen share is marked."""
-    ordered = sorted(points, key=lambda point: point["share"])
-    shares = [point["share"] for point in ordered]
-    has_near = any(point["near_domain"] is not None for point in ordered)
+    """nDCG@10 on dev by step, a line per share of the checkpoints' weights; averages open, base dashed, choice ringed.
+
+    Args:
+        points: from `panels.interpolation_points`; base alone where nothing was trained.
+    """
+    candidates = [(candidate_of(point), point["dev"]) for point in points]
+    shares = sorted({candidate.share for candidate, _ in candidates if candidate != BASE})
+    base = next((dev for candidate, dev in candidates if candidate == BASE), None)
+    chosen = [(candidate_of(point), point["dev"]) for point in points if point["is_chosen"]]
     with styled():
-        figure = canvas()
+        figure = canvas(height=3.9)
         axes = figure.add_subplot()
-        for key, label, colour, marker, dashes in (
-            ("dev", "dev", "tuned", "o", "solid"),
-            ("general", "general text", "base", "s", (0, (5, 1.8))),
-            *([("near_domain", "near-domain tasks (mean)", "onnx", "D", (0, (1, 1.4)))] if has_near else []),
-        ):
-            values = [point[key] for point in ordered]
-            axes.plot(shares, values, color=COLOURS[colour], linestyle=dashes, marker=marker, markersize=5, label=label)
-        for share in (point["share"] for point in ordered if point["is_chosen"]):
-            axes.axvline(share, color=COLOURS["muted"], linewidth=1, linestyle=(0, (3, 2)), label=f"chosen: {share:g}")
-        axes.set(xlabel="share of the tuned weights", ylabel="nDCG@10", xticks=[0, 0.2, 0.4, 0.6, 0.8, 1])
+        for place, share in enumerate(shares):
+            _share_line(axes, [(one, dev) for one, dev in candidates if one.share == share], place, len(shares))
+        if base is not None:
+            axes.axhline(base, color=COLOURS["base"], linewidth=1.4, linestyle=(0, (5, 1.8)), label="base")
+        for candidate, dev in chosen:
+            ring: dict[str, Any] = {
+                "marker": "o",
+                "markersize": MARKED,
+                "markerfacecolor": "none",
+                "markeredgecolor": COLOURS["ink"],
+            }
+            axes.plot(candidate.step, dev, linestyle="none", clip_on=False, label="ships", **ring)
+        axes.set(xlabel="step (open: average of checkpoints up to it)", ylabel="dev nDCG@10")
+        axes.set_xlim(0, 1.05 * max(1, *(candidate.step for candidate, _ in candidates)))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.margins(y=0.12)
-        axes.legend(loc="best", handlelength=3.2)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, handlelength=3.2)
     described = "; ".join(
-        f"share {point['share']:g}: dev {point['dev']:.3f}, general {point['general']:.3f}"
-        f"{f', near-domain {near:.3f}' if (near := point['near_domain']) is not None else ''}"
-        f"{' (chosen)' if point['is_chosen'] else ''}"
-        for point in ordered
+        f"{row['words']} {', '.join(f'{dev:.3f}' for dev in row['dev'].values() if dev is not None)}"
+        for row in by_checkpoint(points)
     )
-    title = "Weight interpolation: nDCG@10 on dev and on general text"
-    return chart(figure, "interpolation", title, f"nDCG@10 by share of the tuned weights. {described}.")
+    by_share = f" At shares {', '.join(f'{share:g}' for share in shares)}: {described}." if shares else ""
+    ships = "; ".join(f"{candidate_words(candidate)} ({dev:.3f})" for candidate, dev in chosen)
+    figures = f"Ships: {ships}. Base {'–' if base is None else f'{base:.3f}'}.{by_share}"
+    return chart(figure, "interpolation", "Dev nDCG@10 by step and share of the trained weights", figures)
+
+
+def _share_line(axes: Axes, candidates: Sequence[tuple[Candidate, float]], place: int, n: int) -> None:
+    """Draws the candidates of one share, the larger the stronger: checkpoints joined, averages as open markers."""
+    marker, dashes = SHARE_STYLES[place % len(SHARE_STYLES)]
+    strength: dict[str, Any] = {"color": COLOURS["tuned"], "alpha": 0.5 + 0.5 * (place + 1) / n, "marker": marker}
+    alone = [(one.step, dev) for one, dev in candidates if one.n_averaged == 1 and one != BASE]
+    averages = [(one.step, dev) for one, dev in candidates if one.n_averaged > 1]
+    label = f"share {candidates[0][0].share:g}"
+    if alone:
+        axes.plot(*zip(*alone, strict=True), linestyle=dashes, markersize=5, label=label, **strength)
+    if averages:
+        own: dict[str, Any] = {} if alone else {"label": label}
+        axes.plot(
+            *zip(*averages, strict=True), linestyle="none", markersize=8, markerfacecolor="none", **strength, **own
+        )
 
 
 Values = NDArray[np.float64]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from attune.evaluation.page.cpu import cpu_class
 from attune.evaluation.page.html import render_page
 from attune.evaluation.page.provenance import exported_graphs, fingerprints, parameters, versions
+from attune.evaluation.report.choice import candidate_of
 from attune.evaluation.report.panels import near_domain
 from attune.evaluation.report.results import SYSTEMS, Results
 from attune.evaluation.scoring.measures import HEADLINE, MEASURES
@@ -50,7 +51,7 @@ def charts_of(results: Results) -> "dict[str, Chart]":
         charts.scatter(charts.bubbles(base, tuned), DRAWN),
         charts.forest(by_measure, "measures", "Tuned minus base by measure, on test", "tuned minus base"),
         charts.forest(by_slice, "slices", "Tuned minus base by slice of test", f"{DRAWN}, tuned minus base"),
-        charts.training(results.curve, results.receipts["train"]["kept_step"]),
+        charts.training(results.curve, candidate_of(results.receipts["merge"])),
         charts.interpolation(results.points),
     ]
     return {chart.name: chart for chart in drawn}

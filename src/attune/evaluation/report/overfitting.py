@@ -1,12 +1,13 @@
 """Verdict on overfitting, with its figures: overfitted, not overfitted, or cannot tell.
 
 What was learnt must carry over twice: dev must keep a share of train's gain, or else train was learnt by heart; test
-must keep a share of dev's gain, or else the checkpoint was chosen for the chance of its dev scores. Train, dev and test
+must keep a share of dev's gain, or else the candidate was chosen for the chance of its dev scores. Train, dev and test
 are scored over the same corpus. Both shares have intervals (`statistics.shares`) that allow for dev having chosen the
-best of n checkpoints. Certainly too little of either is overfitting; not overfitted needs certainty of both (both at
-once need no correction for being two; Berger, 1982, Technometrics 24). Overfitting shows, too, in a dev score that
-fell by more than chance explains after its best point, if the later checkpoint is kept; where the best is kept, the
-fall is only reported.
+best of n candidates (checkpoints at shares of their weights, and averages), and the training before among probed rates
+and restarts: all looks at dev count. Certainly too little of either is overfitting; not overfitted needs certainty of
+both (both at once need no correction for being two; Berger, 1982, Technometrics 24). Overfitting shows, too, in a dev
+score that fell by more than chance explains after its best point, if the last checkpoint is kept as it is
+(`merge.keep: last`); else the fall is only reported.
 """
 
 from collections.abc import Sequence
@@ -16,13 +17,14 @@ from typing import Any
 
 from scipy.special import stdtrit
 
+from attune.evaluation.report.choice import candidate_words
 from attune.evaluation.report.gains import SPLITS, Gains
 from attune.evaluation.report.markdown import number
 from attune.evaluation.statistics.decision import with_one_each
 from attune.evaluation.statistics.shares import UNMEASURED, KeptShare, kept_share
-from attune.tuning.curve import Point
+from attune.tuning.curve import BASE, Candidate, Point
 
-REMEDIES = "Remedies: fewer train.epochs, a lower train.learning_rate, train.keep: best, more data."
+REMEDIES = "Remedies: fewer train.epochs, a lower train.learning_rate, merge.keep: best, more data."
 
 
 class Status(StrEnum):
@@ -41,25 +43,32 @@ class Curve:
         best: point where dev was best, the first of equal ones.
         last: last point where dev was measured.
         is_loss_falling: whether the training loss fell from the best point on.
-        kept_step: step of the encoder that is kept.
-        n_checkpoints: points where dev was measured, the start of training among them, as it may be kept, too.
+        kept: candidate that ships.
+        n_candidates: candidates that dev chose it from, base among them; 1 where dev was not asked (merge.keep: last).
+        n_checkpoints: points where dev was measured, the start of training among them.
+        n_training_looks: looks at dev that chose the training: probes of rates at their shares, and restarts.
     """
 
     best: Point
     last: Point
     is_loss_falling: bool
-    kept_step: int
+    kept: Candidate
+    n_candidates: int
     n_checkpoints: int
+    n_training_looks: int = 0
 
     @classmethod
-    def of(cls, points: Sequence[Point], kept_step: int) -> "Curve | None":
+    def of(
+        cls, points: Sequence[Point], kept: Candidate, n_candidates: int, n_training_looks: int = 0
+    ) -> "Curve | None":
         """Reads the points of a training curve; None where there was no training."""
         measured = [point for point in points if point.dev is not None]
         if len(measured) < 2:
             return None
         best = max(measured, key=lambda point: (point.dev, -point.step))
         losses = [point.loss for point in points if point.loss is not None and point.step >= best.step]
-        return cls(best, measured[-1], len(losses) > 1 and losses[-1] < losses[0], kept_step, len(measured))
+        is_falling = len(losses) > 1 and losses[-1] < losses[0]
+        return cls(best, measured[-1], is_falling, kept, n_candidates, len(measured), n_training_looks)
 
     @property
     def decline(self) -> float:
@@ -68,8 +77,8 @@ class Curve:
 
     @property
     def is_kept_past_best(self) -> bool:
-        """True if the kept encoder is of a step after dev's best."""
-        return self.kept_step > self.best.step
+        """True if the last checkpoint is kept with all of its weights, although dev was best before."""
+        return self.kept == Candidate(self.last.step, 1, 1.0) and self.last.step > self.best.step
 
 
 @dataclass(frozen=True)
@@ -102,13 +111,13 @@ class Overfitting:
 
     @property
     def n_looks(self) -> int:
-        """Number of checkpoints that dev chose the kept one from; 1 where it had no choice, or was not heeded."""
-        return 1 if self.curve is None or self.curve.is_kept_past_best else self.curve.n_checkpoints
+        """Number of looks at dev that led to the kept encoder: candidates, probes and restarts; 1 without training."""
+        return 1 if self.curve is None else self.curve.n_candidates + self.curve.n_training_looks
 
     @property
     def is_untrained(self) -> bool:
         """True if nothing of a training was kept, so that tuned is base."""
-        is_kept = self.curve is not None and self.curve.kept_step > 0
+        is_kept = self.curve is not None and self.curve.kept != BASE
         return not is_kept and all(gain.is_unchanged for gain in self.gains.values())
 
     @property
@@ -171,9 +180,18 @@ class Overfitting:
             return ["No step of a training was kept: tuned scores as base does."]
         pairs = (("dev", "train", self.dev_share), ("test", "dev", self.test_share))
         words = [self._share(split, of, share) for split, of, share in pairs]
-        best = f"dev chose the best of {self.n_looks} checkpoints, which these allow for; " if self.n_looks > 1 else ""
         least = f"at least {self.limits.min_carried_share:.0%} of each is required"
-        return [*words, f"In brackets: {self.limits.confidence:.0%} intervals; {best}{least}."]
+        return [*words, f"In brackets: {self.limits.confidence:.0%} intervals; {self._looks()}{least}."]
+
+    def _looks(self) -> str:
+        """Returns what dev chose, and from how many, in words; "" where it chose nothing."""
+        if self.curve is None or self.n_looks == 1:
+            return ""
+        n, n_training = self.curve.n_candidates, self.curve.n_training_looks
+        chosen = [f"the best of {number(n)} candidates"] if n > 1 else []
+        looks = f"{number(n_training)} look{'' if n_training == 1 else 's'} at rates and restarts"
+        chosen += [f"the training by {looks}"] if n_training else []
+        return f"dev chose {' and '.join(chosen)}, which these allow for; "
 
     def _share(self, split: str, of: str, share: KeptShare) -> str:
         if share == UNMEASURED:
@@ -192,13 +210,13 @@ class Overfitting:
             return ""
         if self.curve.decline <= 0:
             return "Dev was best at the end of training."
-        best, last, kept = self.curve.best, self.curve.last, self.curve.kept_step
+        best, last, kept = self.curve.best, self.curve.last, candidate_words(self.curve.kept)
         loss = " while the training loss kept falling" if self.curve.is_loss_falling else ""
         fell = f"Dev was best at step {best.step} ({best.dev:.3f}) and fell to {last.dev:.3f}{loss}"
         if not self.curve.is_kept_past_best:
-            return f"{fell}; the encoder of step {kept} is kept."
+            return f"{fell}; {kept} is kept."
         tolerated = "; that may be chance" if self.excess_decline else "; the decline is within tolerance"
-        return f"{fell}, and the later encoder of step {kept} is kept{'' if self.is_decline_certain else tolerated}."
+        return f"{fell}, and {kept} is kept{'' if self.is_decline_certain else tolerated}."
 
 
 def judge(gains: Gains, curve: Curve | None, limits: Limits) -> dict[str, Any]:
@@ -217,7 +235,8 @@ def judge(gains: Gains, curve: Curve | None, limits: Limits) -> dict[str, Any]:
         "test_carried_share": test.value,
         "test_carried_share_low": test.low,
         "test_carried_share_high": test.high,
-        "n_checkpoints": judged.n_looks,
+        "n_candidates": curve.n_candidates if curve else 1,
+        "n_looks": judged.n_looks,
         "dev_decline": curve.decline if curve else 0.0,
         "status": str(judged.status),
         "is_overfitted": judged.status is Status.OVERFITTED,

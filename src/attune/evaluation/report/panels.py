@@ -1,14 +1,17 @@
-"""Tables of the report beside the scores on test: other tasks, weight interpolation, training curve, negatives."""
+"""Tables of the report beside the scores on test: other tasks, candidates and rates, training curve, negatives."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from attune.errors import BadInput
-from attune.tables import MERGE_CURVE, NEGATIVE_SAMPLE, TRAINING_CURVE, read, read_csv
-from attune.tuning.curve import Point
+from attune.evaluation.report.choice import candidate_of, candidate_words, checkpoint_words
+from attune.evaluation.scoring.measures import MEASURES
+from attune.tables import MERGE_CURVE, NEGATIVE_SAMPLE, QRELS, RATES, TRAINING_CURVE, read, read_csv, scores_columns
+from attune.tuning.curve import BASE, Point
 
 Receipt = Mapping[str, Any]
 
@@ -80,13 +83,72 @@ def dimensions_of(base: Receipt, tuned: Receipt) -> list[dict[str, Any]]:
 
 
 def interpolation_points(file: Path) -> list[dict[str, Any]]:
-    """Reads merge.csv: nDCG@10 on dev, general text and near-domain tasks at each share of the tuned weights.
+    """Reads merge.csv: a row per candidate, base first, with dev, general, near_domain and its name in words.
 
     Raises:
         BadInput: the file is missing or is not what merge writes.
     """
     names = {"dev_ndcg@10": "dev", "general_ndcg@10": "general", "near_domain_ndcg@10": "near_domain"}
-    return read_csv(file, MERGE_CURVE).rename(names).to_dicts()
+    rows = read_csv(file, MERGE_CURVE).rename(names).iter_rows(named=True)
+    return [row | {"words": candidate_words(candidate_of(row))} for row in rows]
+
+
+def by_checkpoint(points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns a row per checkpoint and average, with its candidates' nDCG@10 on dev by share, None where missing.
+
+    Each has step, n_averaged, words, dev, and chosen: the share that ships, None where another checkpoint does.
+
+    Args:
+        points: from `interpolation_points`.
+    """
+    candidates = [(candidate_of(point), point) for point in points]
+    shares = sorted({candidate.share for candidate, _ in candidates if candidate != BASE})
+    rows: dict[tuple[int, int], dict[str, Any]] = {}
+    for candidate, point in candidates:
+        if candidate != BASE:
+            empty = {"step": candidate.step, "n_averaged": candidate.n_averaged, "words": checkpoint_words(candidate)}
+            empty |= {"dev": dict.fromkeys(shares), "chosen": None}
+            row = rows.setdefault((candidate.n_averaged, candidate.step), empty)
+            row["dev"][candidate.share] = point["dev"]
+            row["chosen"] = candidate.share if point["is_chosen"] else row["chosen"]
+    return [rows[key] for key in sorted(rows)]
+
+
+def rate_probes(file: Path) -> list[dict[str, Any]]:
+    """Reads rates.csv: a row per probed rate with n_steps, nDCG@10 on dev by share, and is_chosen.
+
+    Returns:
+        An empty list where the rate was given.
+
+    Raises:
+        BadInput: the file is missing or is not what train writes.
+    """
+    rows: dict[float, dict[str, Any]] = {}
+    for probe in read_csv(file, RATES).sort("learning_rate", "share").iter_rows(named=True):
+        rate = probe["learning_rate"]
+        row = rows.setdefault(rate, {"learning_rate": rate, "n_steps": 0, "dev": {}, "is_chosen": False})
+        row["dev"][probe["share"]] = probe["dev_ndcg@10"]
+        row |= {"n_steps": probe["n_steps"], "is_chosen": row["is_chosen"] or probe["is_chosen"]}
+    return list(rows.values())
+
+
+def base_on_dev(runs: Path, splits: Path | None = None) -> dict[str, float]:
+    """Reads base's mean recall@100 and nDCG@10 on dev from its scores per query; every document of the corpus counts.
+
+    Args:
+        runs: data/runs.
+        splits: data/splits; adds n_answers, the median number of answers of a query.
+
+    Raises:
+        BadInput: the scores or the judgments are missing or are not what evaluate and split write.
+    """
+    scores = read(runs / "base/scores.parquet", scores_columns(MEASURES)).filter(pl.col("split") == "dev")
+    figures = {name: float(scores[name].to_numpy().mean()) for name in ("recall@100", "ndcg@10")}
+    if splits is None:
+        return figures
+    answers = read(splits / "dev/qrels.parquet", QRELS).filter(pl.col("relevance") > 0)
+    counts = answers.join(scores, on="query_id", how="semi")["query_id"].value_counts()["count"].to_numpy()
+    return figures | {"n_answers": float(np.median(counts)) if len(counts) else 0.0}
 
 
 def training_curve(file: Path) -> list[Point]:

@@ -25,7 +25,9 @@ class Results:
         scores: per-query scores of base and tuned on test.
         rankings: runs of all systems on test.
         curve: training curve.
-        points: dev and general score by share of the tuned weights.
+        points: candidates of stage merge, a row each, base first.
+        checkpoints: their scores on dev, a row per checkpoint and average.
+        rates: learning rates that stage train probed; empty where the rate was given.
         tasks: base and tuned on the tasks of stage probe.
         domain_tasks: base and tuned on this domain's query sets.
         dimensions: base and tuned under Matryoshka truncation.
@@ -46,6 +48,8 @@ class Results:
     rankings: Rankings
     curve: Sequence[Point]
     points: Sequence[Mapping[str, Any]]
+    checkpoints: Sequence[Mapping[str, Any]]
+    rates: Sequence[Mapping[str, Any]]
     tasks: Sequence[Mapping[str, Any]]
     domain_tasks: Sequence[Mapping[str, Any]]
     dimensions: Sequence[Mapping[str, Any]]

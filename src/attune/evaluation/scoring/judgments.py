@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from attune.errors import BadInput
-from attune.retrieval.ties import Search, through_ties
+from attune.retrieval.ties import Search, through_ties, without_pairs
 from attune.runtime.arrays import Float32, Int64
 from attune.tables import OWN_TEXTS, QRELS, SPLIT_QUERIES, read
 
@@ -68,13 +68,7 @@ class Split:
         Returns:
             Scores and document rows of the same shape; row -1 and score 0 where nothing is ranked.
         """
-        if len(self.own_texts):
-            own_keys = (self.own_texts[:, 0] << 32) + self.own_texts[:, 1]
-            is_own = np.isin((np.arange(len(rows))[:, None] << 32) + rows, own_keys)
-            order = np.argsort(is_own, axis=1, kind="stable")
-            rows = np.take_along_axis(np.where(is_own, -1, rows), order, axis=1)
-            scores = np.take_along_axis(np.where(is_own, np.float32(0), scores), order, axis=1)
-        return scores, rows
+        return without_pairs(scores, rows, self.own_texts)
 
     def take(self, rows: Int64) -> "Split":
         """Returns a sample of the split: the queries in these rows, ascending, and what belongs to them."""

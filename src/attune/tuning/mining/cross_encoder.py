@@ -1,7 +1,7 @@
 """Scores by a cross-encoder, which reads query and document together: slower than cosines, and better at answers.
 
 The model's single logit goes through a sigmoid, whatever activation its folder names: scores are in 0..1, where a share
-of the lowest positive's score is meaningful (Nogueira & Cho 2019, arXiv 1901.04085, read it as the probability that the
+of a positive's score is meaningful (Nogueira & Cho 2019, arXiv 1901.04085, read it as the probability that the
 document answers the query).
 """
 

@@ -1,8 +1,8 @@
-"""Deeper search for queries whose near candidates are nearly all rejected.
+"""Deeper search for rows whose near candidates are nearly all rejected.
 
-A query with forty answers, of which the lowest scores little more than a random document, has no allowed candidate
-among its fifty nearest documents. The nearest one that the rules allow stands further down, and is looked for there,
-before anything is drawn at random.
+A positive that scores little more than a random document has no allowed candidate among the query's fifty nearest
+documents. The nearest one that the rules allow stands further down, and is looked for there, before anything is drawn
+at random.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from attune.tuning.mining.candidates import Bool, PairPredicate, Pairs
 from attune.tuning.mining.judged_pairs import JudgedPairs
 
 DEEPER, MAX_DEPTH = 4, 1000  # each search is this many times deeper than the one before, up to the largest depth
-DEEPER_BATCH = 1024  # queries searched at a time; bounds memory
+DEEPER_BATCH = 1024  # rows searched at a time; bounds memory
 
 # Returns scores and corpus rows of the train documents nearest to these queries, down to a depth, (n, depth) each.
 Search = Callable[[Int64, int], tuple[Float32, Int64]]
@@ -23,6 +23,7 @@ Search = Callable[[Int64, int], tuple[Float32, Int64]]
 def search_deeper(
     search: Search,
     judged: JudgedPairs,
+    row_queries: Int64,
     limits: Float32,
     chosen: Int64,
     n_needed: Int64,
@@ -34,14 +35,15 @@ def search_deeper(
     Args:
         search: by embeddings.
         judged: what is known of pairs.
-        limits: highest allowed score of each query's negatives, (n_queries,).
-        chosen: the negatives so far, rows of the corpus, (n_queries, most); -1 where there is none.
-        n_needed: number of negatives of each query, (n_queries,).
+        row_queries: the query of each row of training, (n_rows,).
+        limits: highest allowed score of each row's negatives, (n_rows,).
+        chosen: the negatives so far, rows of the corpus, (n_rows, most); -1 where there is none.
+        n_needed: number of negatives of each row, (n_rows,).
         depth: depth that has been searched.
         first_rank: number of nearest allowed candidates that are passed over.
 
     Returns:
-        The lists, (n_queries, most), with -1 where nothing is allowed.
+        The lists, (n_rows, most), with -1 where nothing is allowed.
     """
     filled, is_whole = chosen.copy(), False
     while depth < MAX_DEPTH and not is_whole:
@@ -49,29 +51,31 @@ def search_deeper(
         n_missing = n_needed - (filled >= 0).sum(axis=1)
         short = np.flatnonzero(n_missing > 0)
         for start in range(0, len(short), DEEPER_BATCH):
-            queries = short[start : start + DEEPER_BATCH]
-            scores, rows = search(queries, depth)
-            is_whole = rows.shape[1] < depth
-            left = scores <= limits[queries, None]
-            left &= ~(rows[:, :, None] == filled[queries][:, None]).any(axis=2)
-            found = _first_allowed(judged, queries, rows, left, n_missing[queries], first_rank)
-            query, column = np.nonzero(found)
-            slot = (np.cumsum(found, axis=1) - 1)[query, column]
-            owner = queries[query]
-            filled[owner, n_needed[owner] - n_missing[owner] + slot] = rows[query, column]
+            rows = short[start : start + DEEPER_BATCH]
+            queries, query = np.unique(row_queries[rows], return_inverse=True)
+            scores, ranked = search(queries, depth)
+            ranked = ranked[query]
+            is_whole = ranked.shape[1] < depth
+            left = scores[query] <= limits[rows, None]
+            left &= ~(ranked[:, :, None] == filled[rows][:, None]).any(axis=2)
+            found = _first_allowed(judged, row_queries[rows], ranked, left, n_missing[rows], first_rank)
+            place, column = np.nonzero(found)
+            slot = (np.cumsum(found, axis=1) - 1)[place, column]
+            owner = rows[place]
+            filled[owner, n_needed[owner] - n_missing[owner] + slot] = ranked[place, column]
     return filled
 
 
 def _first_allowed(
     judged: JudgedPairs, queries: Int64, rows: Int64, left: Bool, n_wanted: Int64, n_passed_over: int
 ) -> Bool:
-    """Returns a mask of each query's first candidates that the rules on pairs allow, in the order of the ranking.
+    """Returns a mask of each row's first candidates that the rules on pairs allow, in the order of the ranking.
 
     Whether a document answers a query of the same meaning is looked up for the first ones alone, because it costs most.
 
     Args:
         judged: what is known of pairs.
-        queries: rows of the queries, (n,).
+        queries: the query of each row, (n,); may repeat.
         rows: candidates, (n, depth), nearest first.
         left: candidates that all other rules allow, (n, depth); changed here.
         n_wanted: candidates wanted, (n,).

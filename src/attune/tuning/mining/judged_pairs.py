@@ -60,26 +60,14 @@ class JudgedPairs:
         """Returns a mask of the pairs that not even random fill may take, (n_pairs,)."""
         return self.are_answers(pairs) | self.answers_same_query(pairs)
 
-    def candidates(self, pool: Pool, scores: Float32, queries: Int64, lowest_positive: Float32) -> Candidates:
-        """Returns a pool with the properties that the rules test.
-
-        Args:
-            pool: candidates of some queries, (n, width).
-            scores: of the candidates, (n, width).
-            queries: rows of these queries, (n,).
-            lowest_positive: score of each one's lowest positive, (n,).
-        """
-
-        def mask(predicate: PairPredicate) -> Bool:
-            return pool.satisfying(lambda pairs: predicate(Pairs(queries[pairs.queries], pairs.rows)))
-
+    def candidates(self, pool: Pool, scores: Float32) -> Candidates:
+        """Returns the pool of all train queries and its scores, with the properties that the rules test."""
         return Candidates(
             pool=pool,
             scores=scores,
-            is_positive=mask(self.is_positive),
-            answers_like_query=mask(self.answers_like_query),
-            is_own_text=mask(self.is_own_text),
-            is_own_negative=mask(self.is_own_negative),
-            answers_same_query=mask(self.answers_same_query),
-            lowest_positive=lowest_positive,
+            is_positive=pool.satisfying(self.is_positive),
+            answers_like_query=pool.satisfying(self.answers_like_query),
+            is_own_text=pool.satisfying(self.is_own_text),
+            is_own_negative=pool.satisfying(self.is_own_negative),
+            answers_same_query=pool.satisfying(self.answers_same_query),
         )

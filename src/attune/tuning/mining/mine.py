@@ -1,4 +1,4 @@
-"""Mining of hard negatives for all train queries: search, scoring, rules, deeper search, random fill.
+"""Mining of hard negatives for all rows of training: search, scoring, rules, deeper search, random fill.
 
 The rules that reject a candidate are in `rules.py`.
 """
@@ -14,8 +14,8 @@ from attune.runtime.arrays import Float32, Int64
 from attune.tuning.mining.candidates import Bool, Pairs, Pool, Scorer, pair_keys
 from attune.tuning.mining.deeper import search_deeper
 from attune.tuning.mining.judged_pairs import JudgedPairs
-from attune.tuning.mining.random_fill import fill_at_random
-from attune.tuning.mining.rules import RULES, Candidates, MineParams, Selection, Slots, apply_rules, score_limits
+from attune.tuning.mining.random_fill import LastResort, fill_at_random
+from attune.tuning.mining.rules import RULES, Candidates, MineParams, Rows, Selection, Slots, apply_rules, score_limits
 
 SEED = 13  # of every random draw of mining: index training, random fill, hidden answers, sample
 
@@ -51,12 +51,12 @@ class MiningInput:
         return len(self.query_vectors)
 
     def n_needed(self, n_negatives: int) -> Int64:
-        """Returns the number of negatives to mine for each query: those that its own ones leave to n_negatives.
+        """Returns the number of negatives to mine for each row: those that its query's own ones leave to n_negatives.
 
         Each query gets along with its own: one that brings many raises the number of no other query.
         """
         n_own = np.bincount(self.own_negatives.queries, minlength=self.n_queries())
-        n_needed: Int64 = np.maximum(n_negatives - n_own, 0)
+        n_needed: Int64 = np.maximum(n_negatives - n_own, 0)[self.positives.queries]
         return n_needed
 
     def draw_own(self, n_negatives: int) -> Int64:
@@ -84,23 +84,23 @@ class MiningInput:
 
 @dataclass(frozen=True)
 class MiningResult:
-    """The negatives of every query and of every training row, and the candidates and choices behind them.
+    """The negatives of every row of training, and the candidates and choices behind them.
 
     Attributes:
         candidates: candidates of all queries, with the properties that the rules test.
-        positive_scores: scores of the input's positives, (n_pairs,).
-        selection: the reason of each candidate.
-        negatives: rows of the corpus, (n_queries, most), mined ones before random ones; -1 beyond the number needed.
-        n_mined: number of mined ones among them, (n_queries,).
-        of_rows: the negatives of each row of training, rows of the corpus, (n_positives, n_negatives): the query's own,
-            another draw with each positive, then those of `negatives`.
-        n_own: number of own negatives in each row, (n_positives,).
-        slots: the number of negatives each query needs, and from which list.
+        rows: the rows of training, one for each of the input's positives, in their order.
+        selection: the reason of each candidate in each row.
+        negatives: rows of the corpus, (n_rows, most), mined ones before random ones; -1 beyond the number needed.
+        n_mined: number of mined ones among them, (n_rows,).
+        of_rows: all negatives of each row, rows of the corpus, (n_rows, n_negatives): the query's own, another draw
+            with each positive, then those of `negatives`.
+        n_own: number of own negatives in each row, (n_rows,).
+        slots: the number of negatives each row needs, and from which list.
         dense: the list by embeddings, with the index that found it.
     """
 
     candidates: Candidates
-    positive_scores: Float32
+    rows: Rows
     selection: Selection
     negatives: Int64
     n_mined: Int64
@@ -109,34 +109,34 @@ class MiningResult:
     slots: Slots
     dense: Neighbours
 
+    def is_mined(self) -> Bool:
+        """Returns a mask of the negatives that were mined."""
+        mask: Bool = np.arange(self.negatives.shape[1]) < self.n_mined[:, None]
+        return mask
+
     def is_random(self) -> Bool:
         """Returns a mask of the negatives that were drawn at random."""
-        return (self.negatives >= 0) & ~self._is_mined()
+        return (self.negatives >= 0) & ~self.is_mined()
 
-    def mined(self) -> Pairs:
-        """Returns the mined negatives, without the random ones."""
-        return self._pairs(self._is_mined())
+    def pairs(self, mask: Bool) -> Pairs:
+        """Returns the queries of some negatives with these, in the order of the rows."""
+        return Pairs(self.rows.queries[np.nonzero(mask)[0]], self.negatives[mask])
 
-    def random(self) -> Pairs:
-        """Returns the random negatives."""
-        return self._pairs(self.is_random())
+    def lowest_positives(self) -> Float32:
+        """Returns the score of each query's lowest positive, (n_queries,)."""
+        lowest = np.full(len(self.candidates.scores), np.inf, dtype=np.float32)
+        np.minimum.at(lowest, self.rows.queries, self.rows.positive_scores)
+        return lowest
 
     def n_deeper(self) -> int:
         """Returns the number of negatives found by a deeper search."""
         return int(self.n_mined.sum()) - self.selection.count("kept")
-
-    def _is_mined(self) -> Bool:
-        mask: Bool = np.arange(self.negatives.shape[1]) < self.n_mined[:, None]
-        return mask
 
     def own(self, positives: Pairs) -> Pairs:
         """Returns the own negatives that a row holds, each once, sorted by query; `positives` are the input's."""
         place, slot = np.nonzero(np.arange(self.of_rows.shape[1]) < self.n_own[:, None])
         keys = np.unique(pair_keys(positives.queries[place], self.of_rows[place, slot]))
         return Pairs(keys >> 32, keys & (2**32 - 1))
-
-    def _pairs(self, mask: Bool) -> Pairs:
-        return Pairs(np.nonzero(mask)[0], self.negatives[mask])
 
 
 def mine_negatives(data: MiningInput, params: MineParams, score: Scorer) -> MiningResult:
@@ -150,7 +150,7 @@ def mine_negatives(data: MiningInput, params: MineParams, score: Scorer) -> Mini
     Raises:
         BadInput: a query has too few documents to draw from, or BM25 is used and no document has a word.
     """
-    positive_scores = score(data.positives)
+    rows = Rows(data.positives.queries, score(data.positives))
     judged = JudgedPairs.of(
         positives=data.positives,
         own_texts=data.own_texts,
@@ -162,37 +162,43 @@ def mine_negatives(data: MiningInput, params: MineParams, score: Scorer) -> Mini
     search = data.query_vectors, data.document_vectors, params.depth, data.train_rows
     dense = approximate_top_k(*search, kind=params.index, seed=SEED, threads=params.machine.threads)
     pool, scores = _scored_pool(data, params, dense, score)
-    lowest_positive = np.full(data.n_queries(), np.inf, dtype=np.float32)
-    np.minimum.at(lowest_positive, data.positives.queries, positive_scores)
-    candidates = judged.candidates(pool, scores, np.arange(data.n_queries()), lowest_positive)
+    candidates = judged.candidates(pool, scores)
     slots = Slots.of(data.n_needed(params.n_negatives), params.lexical_share)
-    selection = apply_rules(candidates, params, slots)
-    chosen = selection.rows(pool)
+    selection = apply_rules(candidates, rows, params, slots)
+    chosen = selection.documents(pool, rows.queries)
     if not params.reranker:  # which would have to score a thousand documents per query
 
         def search_exactly(queries: Int64, depth: int) -> tuple[Float32, Int64]:
             vectors = data.query_vectors[queries], data.document_vectors
             return top_k(*vectors, depth, params.machine.threads, data.train_rows)
 
-        limits = np.minimum(*score_limits(lowest_positive, params))
-        depth = params.depth
-        chosen = search_deeper(search_exactly, judged, limits, chosen, slots.n_needed, depth, params.first_rank)
+        chosen = search_deeper(
+            search_exactly,
+            judged,
+            row_queries=rows.queries,
+            limits=np.minimum(*score_limits(rows.positive_scores, params)),
+            chosen=chosen,
+            n_needed=slots.n_needed,
+            depth=params.depth,
+            first_rank=params.first_rank,
+        )
     negatives = fill_at_random(
         chosen=chosen,
+        row_queries=rows.queries,
         n_needed=slots.n_needed,
         train_rows=data.train_rows,
         is_excluded=judged.are_never_negatives,
-        last_resort=_rejected_or_own(data.own_negatives, pool, selection, slots),
+        last_resort=_rejected_or_own(data.own_negatives, pool, rows, selection, slots),
         seed=SEED,
     )
     own = data.draw_own(params.n_negatives)
     return MiningResult(
         candidates,
-        positive_scores,
+        rows,
         selection,
         negatives,
         n_mined=(chosen >= 0).sum(axis=1),
-        of_rows=_joined(own, negatives[data.positives.queries]),
+        of_rows=_joined(own, negatives),
         n_own=(own >= 0).sum(axis=1),
         slots=slots,
         dense=dense,
@@ -206,18 +212,20 @@ def _joined(own: Int64, mined: Int64) -> Int64:
     return np.take_along_axis(both, order, axis=1)
 
 
-def _rejected_or_own(own_negatives: Pairs, pool: Pool, selection: Selection, slots: Slots) -> Pairs:
-    """Returns the rejected candidates of queries that need random fill, and all own negatives, sorted by query.
+def _rejected_or_own(own_negatives: Pairs, pool: Pool, rows: Rows, selection: Selection, slots: Slots) -> LastResort:
+    """Returns the rejected candidates and the query's own negatives of the rows that need random fill.
 
-    With the rejected candidates of all queries, the list would be as long as the pool.
+    With the rejected candidates of all rows, the list would be as long as the pool.
     """
     short = np.flatnonzero((selection.picks >= 0).sum(axis=1) < slots.n_needed)
     place, column = np.nonzero(np.isin(selection.reasons[short], range(len(RULES))))
-    query = short[place]
-    queries = np.concatenate([own_negatives.queries, query])
-    rows = np.concatenate([own_negatives.rows, pool.rows[query, column]])
-    order = np.argsort(queries, kind="stable")
-    return Pairs(queries[order], rows[order])
+    rejected = pool.rows[rows.queries[short[place]], column]
+    first = np.searchsorted(own_negatives.queries, rows.queries[short])
+    n_own = np.searchsorted(own_negatives.queries, rows.queries[short], side="right") - first
+    own = own_negatives.rows[np.repeat(first - np.cumsum(n_own) + n_own, n_own) + np.arange(n_own.sum())]
+    of_rows = np.concatenate([np.repeat(short, n_own), short[place]])
+    order = np.argsort(of_rows, kind="stable")
+    return LastResort(of_rows[order], np.concatenate([own, rejected])[order])
 
 
 def _scored_pool(data: MiningInput, params: MineParams, dense: Neighbours, score: Scorer) -> tuple[Pool, Float32]:

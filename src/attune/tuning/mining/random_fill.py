@@ -1,6 +1,6 @@
-"""Random negatives for queries with too few candidates that pass the rules."""
+"""Random negatives for rows with too few candidates that pass the rules."""
 
-from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,61 +9,85 @@ from attune.runtime.arrays import Int64
 from attune.tuning.mining.candidates import Bool, PairPredicate, Pairs
 
 N_TRIED = 16  # random documents tested, plus two per missing negative, before all documents are
+FILL_BATCH = 2**12  # rows whose draws are tested together; bounds memory
+
+
+class LastResort(NamedTuple):
+    """Documents that are drawn for a row of training only if nothing else is left, sorted by row, (n,) each."""
+
+    rows: Int64
+    documents: Int64
+
+    def of(self, row: int) -> Int64:
+        """Returns the documents of a row."""
+        first, last = np.searchsorted(self.rows, [row, row + 1])
+        return self.documents[first:last]
 
 
 def fill_at_random(
     chosen: Int64,
+    row_queries: Int64,
     n_needed: Int64,
     train_rows: Int64,
     is_excluded: PairPredicate,
-    last_resort: Pairs,
+    last_resort: LastResort,
     seed: int,
 ) -> Int64:
     """Fills short lists of negatives with random documents, which are not scored first.
 
-    Each query has a random stream of its own: its negatives do not depend on which other queries are short.
+    Each row has a random stream of its own: its negatives do not depend on which other rows are short.
 
     Args:
-        chosen: the negatives so far, rows of the corpus, (n_queries, most); -1 where there is none.
-        n_needed: number of negatives of each query, (n_queries,).
+        chosen: the negatives so far, rows of the corpus, (n_rows, most); -1 where there is none.
+        row_queries: the query of each row of training, ascending, (n_rows,).
+        n_needed: number of negatives of each row, (n_rows,).
         train_rows: rows of the documents that may be drawn, (n_documents,).
         is_excluded: pairs that are never drawn, such as judged answers.
-        last_resort: pairs that are drawn only if nothing else is left, sorted by query.
+        last_resort: documents that the rules reject, and the query's own negatives.
         seed: of the draws.
 
     Returns:
-        The filled lists, (n_queries, most), with -1 only beyond the number needed.
+        The filled lists, (n_rows, most), with -1 only beyond the number needed.
 
     Raises:
         BadInput: a query has fewer documents to draw from than it needs.
     """
-    filled = chosen.copy()
-    n_chosen = (chosen >= 0).sum(axis=1)
-    for query in np.flatnonzero(n_chosen < n_needed).tolist():
-        n_missing = int(n_needed[query] - n_chosen[query])
-        random = np.random.default_rng([seed, query])
-        avoided = _rows_of(last_resort, query)
+    filled, n_chosen = chosen.copy(), (chosen >= 0).sum(axis=1)
+    n_missing = n_needed - n_chosen
+    short = np.flatnonzero(n_missing > 0)
+    nth_of_query = np.arange(len(row_queries)) - np.searchsorted(row_queries, row_queries)
 
-        def is_allowed(rows: Int64, query: int = query) -> Bool:
-            refused: Bool = np.isin(rows, chosen[query]) | is_excluded(Pairs(np.full(len(rows), query), rows))
-            return ~refused
+    def stream(row: int) -> np.random.Generator:
+        return np.random.default_rng([seed, row_queries[row], nth_of_query[row]])
 
-        drawn = _draw_from_few(random, train_rows, is_allowed, avoided, n_missing)
-        if len(drawn) < n_missing:
-            allowed = is_allowed(train_rows)
-            preferred = allowed & ~np.isin(train_rows, avoided)
-            drawn = train_rows[_draw_from_all(random, preferred, allowed & ~preferred, n_missing)]
-        filled[query, n_chosen[query] : n_needed[query]] = drawn
+    def draw_again_from_all(row: int) -> Int64:
+        random = stream(row)
+        _draw_few(random, train_rows, n_missing[row])  # the stream goes on behind the first draws
+        is_refused = is_excluded(Pairs(np.full(len(train_rows), row_queries[row]), train_rows))
+        allowed = ~is_refused & ~np.isin(train_rows, chosen[row])
+        preferred = allowed & ~np.isin(train_rows, last_resort.of(row))
+        return train_rows[_draw_from_all(random, preferred, allowed & ~preferred, n_missing[row])]
+
+    for start in range(0, len(short), FILL_BATCH):
+        rows = short[start : start + FILL_BATCH]
+        tries = [_draw_few(stream(row), train_rows, n_missing[row]) for row in rows]
+        n_tried = [len(tried) for tried in tries]
+        is_refused = is_excluded(Pairs(np.repeat(row_queries[rows], n_tried), np.concatenate(tries)))
+        refused_of_rows = np.split(is_refused, np.cumsum(n_tried)[:-1])
+        for row, tried, refused in zip(rows.tolist(), tries, refused_of_rows, strict=True):
+            is_left = ~refused & ~np.isin(tried, chosen[row]) & ~np.isin(tried, last_resort.of(row))
+            drawn = tried[is_left][: n_missing[row]]
+            enough = len(drawn) == n_missing[row]
+            filled[row, n_chosen[row] : n_needed[row]] = drawn if enough else draw_again_from_all(row)
     return filled
 
 
-def _draw_from_few(
-    random: np.random.Generator, rows: Int64, is_allowed: Callable[[Int64], Bool], avoided: Int64, n: int
-) -> Int64:
-    """Draws up to n rows by rejection sampling, as nearly all are allowed and testing all takes quadratic time."""
-    tried = rows[random.integers(len(rows), size=N_TRIED + 2 * n)] if len(rows) else rows
-    tried = tried[np.sort(np.unique(tried, return_index=True)[1])]  # without repetition, in the order of the draws
-    return tried[is_allowed(tried) & ~np.isin(tried, avoided)][:n]
+def _draw_few(random: np.random.Generator, documents: Int64, n: int) -> Int64:
+    """Draws documents to be tested, as nearly all are allowed and testing all takes quadratic time."""
+    if not len(documents):
+        return documents
+    tried = documents[random.integers(len(documents), size=N_TRIED + 2 * n)]
+    return tried[np.sort(np.unique(tried, return_index=True)[1])]  # without repetition, in the order of the draws
 
 
 def _draw_from_all(random: np.random.Generator, preferred: Bool, reserve: Bool, n: int) -> Int64:
@@ -78,8 +102,3 @@ def _draw_from_all(random: np.random.Generator, preferred: Bool, reserve: Bool, 
     if n <= n_preferred:
         return drawn
     return np.concatenate([drawn, random.choice(np.flatnonzero(reserve), n - n_preferred, replace=False)])
-
-
-def _rows_of(pairs: Pairs, query: int) -> Int64:
-    first, last = np.searchsorted(pairs.queries, [query, query + 1])
-    return pairs.rows[first:last]

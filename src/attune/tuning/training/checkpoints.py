@@ -1,4 +1,4 @@
-"""Scratch folder of a training run: checkpoints, and the finished model with its result.
+"""Scratch folder of a training run: checkpoints, and the result of the finished run.
 
 A run may be killed between any two instructions. So everything in the folder is either verified when it is read
 (checkpoints, which the trainer writes in place) or written under another name and renamed when it is complete. To
@@ -7,20 +7,16 @@ remove it, it is renamed first.
 
 import json
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from transformers.trainer_utils import get_last_checkpoint
 
 from attune.encoding import processes
 from attune.errors import BadInput
-from attune.tuning.curve import DEV_MEASURE, TrainingResult
+from attune.tuning.curve import TrainingResult
 
 CHECKPOINT = ("model.safetensors", "optimizer.pt", "scheduler.pt")
-FINISHED = "finished"  # in a scratch folder: model/ and result.json
+FINISHED = "result.json"  # in the scratch folder of a finished run
 
 
 def starting_encoder(start: Path, seed: int) -> Path:
@@ -62,47 +58,20 @@ def had_stopped(checkpoint: Path) -> bool:
     return bool(state["stateful_callbacks"]["TrainerControl"]["args"]["should_training_stop"])
 
 
-def restore_best(trainer: SentenceTransformerTrainer, start: dict[str, torch.Tensor]) -> int:
-    """Makes sure that the model has the weights that scored best on dev; returns their step (0 is the start).
-
-    Raises:
-        BadInput: the best checkpoint cannot be restored.
-    """
-    first = next((entry for entry in trainer.state.log_history if entry["step"] == 0 and DEV_MEASURE in entry), None)
-    best = trainer.state.best_model_checkpoint
-    if best is None or (first is not None and first[DEV_MEASURE] >= trainer.state.best_metric):
-        trainer.model.load_state_dict(start)
-        return 0
-    saved = load_file(Path(best) / "model.safetensors")
-    # the trainer logs a failure to load and goes on with the last weights
-    weights = trainer.model.transformers_model.state_dict()
-    if not all(torch.equal(weights[name].cpu(), value) for name, value in saved.items()):
-        raise BadInput(
-            f"train: the best checkpoint ({best}) could not be restored; delete the scratch folder and run again"
-        )
-    return int(best.rsplit("-", 1)[1])
-
-
 def read_result(scratch: Path) -> TrainingResult | None:
     """Returns the result of the run if an earlier process finished it, else None."""
-    file = scratch / FINISHED / "result.json"
-    return TrainingResult(**json.loads(file.read_text())) if file.is_file() else None
+    file = scratch / FINISHED
+    return TrainingResult.from_json(json.loads(file.read_text())) if file.is_file() else None
 
 
-def save_finished(scratch: Path, model: SentenceTransformer, result: TrainingResult) -> None:
-    """Saves the finished model and its result, then removes the checkpoints."""
+def save_result(scratch: Path, result: TrainingResult) -> None:
+    """Saves the result of a run, then removes its checkpoints; the evaluations stay."""
+    scratch.mkdir(parents=True, exist_ok=True)
     writing = scratch / f"{FINISHED}.partial"
-    shutil.rmtree(writing, ignore_errors=True)
-    model.save_pretrained(str(writing / "model"), create_model_card=False)
-    (writing / "result.json").write_text(json.dumps(asdict(result)))
+    writing.write_text(json.dumps(result.to_json()))
     writing.replace(scratch / FINISHED)
     for folder in scratch.glob("checkpoint-*"):
         shutil.rmtree(folder)
-
-
-def copy_model(scratch: Path, out: Path) -> None:
-    """Copies the finished model."""
-    shutil.copytree(scratch / FINISHED / "model", out)
 
 
 def remove_scratch(scratch: Path) -> None:

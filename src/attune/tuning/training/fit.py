@@ -1,7 +1,7 @@
 """One contrastive fine-tuning run through the sentence-transformers trainer, resumable and the same every time.
 
-The run is scored on dev as it goes, and the checkpoint that is best on dev is kept, step 0 included: a run that never
-beats the encoder it started from returns that encoder.
+The run is scored on dev as it goes (`evaluations`). Dev decides when it stops; which of its checkpoints ships is chosen
+later, by stage merge.
 """
 
 from collections.abc import Sequence
@@ -12,19 +12,26 @@ from pathlib import Path
 import torch
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainerState
+from transformers import PrinterCallback, TrainerCallback, TrainerState
 
 from attune.encoding import processes
 from attune.errors import BadInput
-from attune.tuning.curve import DEV_MEASURE, TrainingResult
-from attune.tuning.dev import DevEvaluator, ProgressBar, RetrievalTask
+from attune.tuning.curve import TrainingResult
+from attune.tuning.dev import ProgressBar
 from attune.tuning.general_text import Pair
 from attune.tuning.training import losses, packing
 from attune.tuning.training.batches import EpochCallback
-from attune.tuning.training.checkpoints import had_stopped, last_complete_checkpoint, restore_best
+from attune.tuning.training.checkpoints import had_stopped, last_complete_checkpoint
 from attune.tuning.training.conflicts import BatchingKeys
+from attune.tuning.training.evaluations import (
+    DevScoring,
+    ShareEvaluator,
+    StopCallback,
+    begins_below_base,
+    read_evaluations,
+)
 from attune.tuning.training.forgetting import StepCallback, WithDistillation, teacher_embeddings
-from attune.tuning.training.lora import LoraTrainer, add_adapters, remove_adapters
+from attune.tuning.training.lora import LoraTrainer, add_adapters, plain_weights
 from attune.tuning.training.recipe import TrainParams
 
 N_SAMPLES = 4  # rows whose texts show if an encoder can be trained without padding
@@ -32,67 +39,96 @@ N_SAMPLES = 4  # rows whose texts show if an encoder can be trained without padd
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Rows to train on, and the dev split that decides on the best checkpoint.
+    """Rows to train on.
 
     Attributes:
         rows: columns query, positive, negative_1..n, in this order.
         keys: judgments and lengths of the rows, by which they are put into batches.
-        dev: queries, documents and judgments of the dev split.
         general: general text, for distillation.
     """
 
     rows: Dataset
     keys: BatchingKeys
-    dev: RetrievalTask
     general: Sequence[Pair]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Length and evaluations of a run.
+
+    Attributes:
+        learning_rate: peak rate.
+        epochs: passes over the rows.
+        n_steps: steps, if nothing stops it early; at most those of the epochs.
+        n_evaluations: about, beside those before the first step and after the last.
+        is_probe: a short run that is scored once, at its end, and leaves no checkpoint.
+        needs_gain: whether it ends at its first evaluation if that is below the base at every share.
+    """
+
+    learning_rate: float
+    epochs: int
+    n_steps: int
+    n_evaluations: int
+    is_probe: bool = False
+    needs_gain: bool = False
+
+    @property
+    def steps_between(self) -> int:
+        """Steps from one evaluation to the next."""
+        return max(1, self.n_steps // self.n_evaluations)
 
 
 def fit(
     model: SentenceTransformer,
     base: SentenceTransformer | None,
     data: TrainingData,
+    dev: DevScoring,
     params: TrainParams,
+    schedule: Schedule,
     scratch: Path,
 ) -> TrainingResult:
-    """Fine-tunes the model in place.
+    """Fine-tunes an encoder; leaves each evaluation's difference of weights and scores in the scratch folder.
 
     Args:
-        model: the encoder to start from.
+        model: the encoder to start from, which is changed.
         base: the frozen base encoder, guide and teacher; None where the parameters need neither.
-        data: rows to train on, and the dev split.
-        params: of one run, checked.
+        data: rows to train on.
+        dev: how checkpoints are scored.
+        params: of one seed, checked.
+        schedule: rate and length of the run.
         scratch: folder for checkpoints (the caller removes it); a run that finds its own there ends in the same bytes.
 
     Raises:
-        BadInput: a checkpoint cannot be written, or the best one cannot be restored.
+        BadInput: a checkpoint cannot be written.
     """
     is_packed = _prepare_model(model, params, data.rows)
     adapters = add_adapters(model, params) if params.lora_rank else None
     loss, callbacks = build_objective(model, base, data.general, params, is_packed)
     checkpoint, epochs = processes.broadcast(partial(last_complete_checkpoint, scratch)), EpochCallback()
+    weights = plain_weights if adapters else SentenceTransformer.state_dict
+    evaluator = ShareEvaluator(dev, weights, scratch, keeps_change=not schedule.is_probe)
+    stop = StopCallback(params.patience, schedule.needs_gain)
     trainer = (LoraTrainer if adapters else SentenceTransformerTrainer)(
         model=model,
-        args=_arguments(params, _prompts(model, data.rows), data, scratch, checkpoint, epochs),
+        args=_arguments(params, _prompts(model, data.rows), data, scratch, schedule, checkpoint, epochs),
         train_dataset=data.rows,
         loss=loss,
-        evaluator=DevEvaluator(data.dev, params.precision),
-        callbacks=[*_early_stopping(params), ProgressBar(), epochs, *callbacks],
+        evaluator=evaluator,
+        callbacks=[evaluator, stop, ProgressBar(), epochs, *callbacks],
     )
-    start = {name: value.clone() for name, value in model.state_dict().items()}
     trainer.remove_callback(PrinterCallback)
     if processes.world_size() > 1:
         torch.manual_seed(params.seed + processes.rank())  # else dropout would be the same on every rank
-    _train(trainer, checkpoint, params.keep)
-    kept_step = restore_best(trainer, start) if params.keep == "best" else trainer.state.global_step
-    if adapters:
-        remove_adapters(adapters, merge=kept_step > 0)
-    return TrainingResult(trainer.state.log_history, kept_step, trainer.state.global_step)
-
-
-def _early_stopping(params: TrainParams) -> list[TrainerCallback]:
-    if params.keep == "last":
-        return []
-    return [EarlyStoppingCallback(early_stopping_patience=params.patience)]
+    _train(trainer, checkpoint)
+    log = trainer.state.log_history
+    return TrainingResult(
+        losses={int(entry["step"]): entry["loss"] for entry in log if "loss" in entry},
+        evaluations=processes.broadcast(partial(read_evaluations, scratch)),
+        n_steps=trainer.state.global_step,
+        learning_rate=schedule.learning_rate,
+        epochs=schedule.epochs,
+        is_below_base=schedule.needs_gain and begins_below_base(log),
+    )
 
 
 def _prepare_model(model: SentenceTransformer, params: TrainParams, rows: Dataset) -> bool:
@@ -150,12 +186,10 @@ def _prompts(model: SentenceTransformer, rows: Dataset) -> dict[str, str]:
     return {name: model.prompts.get("query" if name == "query" else "document", "") for name in rows.column_names}
 
 
-def _train(trainer: SentenceTransformerTrainer, checkpoint: str | None, keep: str) -> None:
+def _train(trainer: SentenceTransformerTrainer, checkpoint: str | None) -> None:
     if checkpoint and had_stopped(Path(checkpoint)):
         # the trainer would train further: it does not see that patience or steps were used up at this checkpoint
         trainer.state = TrainerState.load_from_json(f"{checkpoint}/trainer_state.json")
-        if kept := checkpoint if keep == "last" else trainer.state.best_model_checkpoint:
-            trainer._load_from_checkpoint(kept)
         return
     try:
         trainer.train(resume_from_checkpoint=checkpoint)
@@ -183,18 +217,18 @@ def _arguments(
     prompts: dict[str, str],
     data: TrainingData,
     scratch: Path,
+    schedule: Schedule,
     checkpoint: str | None,
     epochs: EpochCallback,
 ) -> SentenceTransformerTrainingArguments:
     on_gpu = torch.cuda.is_available()
-    n_steps = params.n_steps(data.keys.n_batches(params.batch_size))
-    every = max(1, n_steps // params.n_evaluations)
+    every = schedule.n_steps if schedule.is_probe else schedule.steps_between
     return _OneGpuArguments(
         output_dir=str(scratch),
-        num_train_epochs=params.epochs,
-        max_steps=n_steps or -1,  # -1: as many as epochs, of which there are none
+        num_train_epochs=schedule.epochs,
+        max_steps=schedule.n_steps or -1,  # -1: as many as epochs, of which there are none
         per_device_train_batch_size=params.batch_size,
-        learning_rate=params.learning_rate,
+        learning_rate=schedule.learning_rate,
         warmup_steps=params.warmup_share,
         weight_decay=params.weight_decay,
         lr_scheduler_type="linear",
@@ -208,15 +242,11 @@ def _arguments(
         prompts=prompts,
         eval_strategy="steps",
         eval_steps=every,
-        eval_on_start=checkpoint is None,
-        restore_callback_states_from_checkpoint=checkpoint is not None,  # the patience used up so far
-        save_strategy="steps",
+        eval_on_start=checkpoint is None and not schedule.is_probe,
+        save_strategy="no" if schedule.is_probe else "steps",
         save_steps=every,
-        save_total_limit=2,
+        save_total_limit=1,
         logging_steps=every,  # the running loss is not in checkpoints, so it may not span one
-        load_best_model_at_end=params.keep == "best",
-        metric_for_best_model=DEV_MEASURE,
-        greater_is_better=True,
         report_to="none",
         disable_tqdm=True,  # the trainer's bar prints every log entry over itself
     )

@@ -1,14 +1,15 @@
 """LoRA: only small matrices beside the linear layers are trained (Hu et al. 2021, arXiv 2106.09685), by peft.
 
-They are merged into the weights at the end, so the saved model is an ordinary encoder. Until then weights have peft's
-names, also in checkpoints; the trainer cannot load such checkpoints, so `LoraTrainer` does.
+Of each evaluated checkpoint the weights are kept with the matrices merged in, so the saved model is an ordinary
+encoder. While training weights have peft's names, also in the trainer's checkpoints; the trainer cannot load these, so
+`LoraTrainer` does.
 """
 
 from pathlib import Path
 
 import torch
 from peft import LoraConfig
-from peft.tuners.lora import LoraModel
+from peft.tuners.lora import LoraLayer, LoraModel
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 
@@ -54,12 +55,13 @@ def add_adapters(model: SentenceTransformer, params: TrainParams) -> LoraModel:
             ) from None
 
 
-def remove_adapters(adapters: LoraModel, merge: bool) -> None:
-    """Takes the adapters out of the encoder, merged into its weights or without a trace."""
-    encoder = adapters.model
-    if merge:
-        adapters.merge_and_unload()
-    else:
-        adapters.unload()
-    if hasattr(encoder, "peft_config"):
-        del encoder.peft_config
+def plain_weights(model: SentenceTransformer) -> dict[str, torch.Tensor]:
+    """Returns the encoder's weights with the adapters merged in, under the names that it has without adapters."""
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
+    weights = {
+        name.replace(".base_layer.", "."): value for name, value in model.state_dict().items() if ".lora_" not in name
+    }
+    for name, layer in layers.items():
+        key = f"{name}.weight"
+        weights[key] = weights[key] + layer.get_delta_weight(ADAPTER)
+    return weights

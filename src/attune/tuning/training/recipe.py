@@ -12,6 +12,9 @@ from attune.stage import named
 IN_PARTS = ("cached_mnrl", "gist")  # losses that can embed a batch in parts
 SYMMETRIC = ("mnrl", "cached_mnrl")  # losses that have a direction from document to query
 NEEDS_NEGATIVES = ("triplet", "contrastive")
+# epochs: auto. Four passes; more where they are fewer steps than training takes to warm up, fewer where they take hours
+EPOCHS, MOST_EPOCHS = 4, 15
+LEAST_STEPS, MOST_STEPS = 60, 2000
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Dimension = Annotated[int, Field(ge=1)]
@@ -25,12 +28,12 @@ class TrainParams(SharedParams):
 
     seeds: list[Seed] = Field(min_length=1)
     loss: Literal["mnrl", "cached_mnrl", "gist", "triplet", "contrastive"]
-    epochs: int = Field(ge=0, le=100)
+    epochs: Literal["auto"] | Annotated[int, Field(ge=0, le=100)]
     max_steps: int = Field(ge=0)
     max_pairs_per_query: int = Field(ge=0)
     batch_size: int = Field(ge=2, le=65536)
     mini_batch_size: int = Field(ge=0, le=65536)
-    learning_rate: float = Field(gt=0, le=1)
+    learning_rate: Literal["auto"] | Annotated[float, Field(gt=0, le=1)]
     warmup_share: float = Field(ge=0, lt=1)
     weight_decay: float = Field(ge=0, le=1)
     scale: float = Field(gt=0, le=1000)
@@ -50,9 +53,14 @@ class TrainParams(SharedParams):
     distill_weight: float = Field(ge=0, le=1000)
     distill_batch_size: int = Field(ge=1, le=65536)
     n_dev_documents: int = Field(ge=0)
-    n_evaluations: int = Field(ge=1, le=1000)
+    n_evaluations: int = Field(ge=1, le=100)
     patience: int = Field(ge=1, le=1000)
-    keep: Literal["best", "last"]
+    shares: list[Annotated[float, Field(gt=0, le=1)]] = Field(max_length=100)
+
+    @property
+    def scored_shares(self) -> list[float]:
+        """Shares of a checkpoint's weights that dev scores, ascending; all of them (1) is one."""
+        return sorted({*self.shares, 1.0})
 
     @field_validator("seeds", "matryoshka_dims")
     @classmethod
@@ -67,13 +75,24 @@ class TrainParams(SharedParams):
         machine = self.machine.model_copy(update={"precision": precision})
         return {seed: self.model_copy(update={"seeds": [seed], "machine": machine}) for seed in self.seeds}
 
+    def n_epochs(self, n_batches: int) -> int:
+        """Returns the passes over the rows: `epochs`, or by `auto` as many as suit their number.
+
+        Args:
+            n_batches: batches per epoch.
+        """
+        if self.epochs != "auto":
+            return self.epochs
+        least, most = -(-LEAST_STEPS // n_batches), MOST_STEPS // n_batches
+        return min(max(min(EPOCHS, most), least, 1), MOST_EPOCHS)
+
     def n_steps(self, n_batches: int) -> int:
         """Returns the number of steps of a run that nothing stops early.
 
         Args:
             n_batches: batches per epoch.
         """
-        n_steps = self.epochs * n_batches
+        n_steps = self.n_epochs(n_batches) * n_batches
         return min(n_steps, self.max_steps) if self.max_steps else n_steps
 
     @property

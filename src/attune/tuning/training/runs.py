@@ -1,0 +1,112 @@
+"""The runs of one seed: probes of learning rates, then the run at the rate found, which may have to start again.
+
+Each run has a folder below the seed's scratch folder; a killed stage resumes the run that it was in and repeats none
+that is finished.
+"""
+
+import gc
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from attune.encoding import encoders, processes
+from attune.tuning.curve import Probe, TrainingResult
+from attune.tuning.training import checkpoints, rates
+from attune.tuning.training.evaluations import DevScoring, remove_changes
+from attune.tuning.training.fit import Schedule, TrainingData, fit
+from attune.tuning.training.recipe import TrainParams, check_dimensions
+
+
+@dataclass(frozen=True)
+class SeedRuns:
+    """What the runs of one seed share.
+
+    Attributes:
+        params: of the seed, precision resolved.
+        base: folder of the base encoder, guide and teacher.
+        start: folder of the encoder that runs start from.
+        data: rows to train on.
+        dev: how a run's checkpoints are scored.
+        probe_dev: how a probe is scored.
+        scratch: folder of the seed.
+    """
+
+    params: TrainParams
+    base: Path
+    start: Path
+    data: TrainingData
+    dev: DevScoring
+    probe_dev: DevScoring
+    scratch: Path
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of a run that nothing stops early."""
+        return self.params.n_steps(self._n_batches)
+
+    @property
+    def _n_batches(self) -> int:
+        return self.data.keys.n_batches(self.params.batch_size)
+
+    def probes(self) -> list[Probe]:
+        """Tries learning rates on the first batches; none where the rate is given, or nothing is trained."""
+        if self.params.learning_rate != "auto" or not self.n_steps:
+            return []
+        n_steps = rates.n_probe_steps(self.n_steps)
+
+        def probe(rate: float) -> Probe:
+            result = self._run(self._schedule(rate, n_steps, is_probe=True))
+            return Probe(rate, n_steps, result.evaluations[-1])
+
+        return rates.search(probe, self.params.lora_rank, self.probe_dev.scorer.clusters)
+
+    def settled_rate(self, probes: Sequence[Probe]) -> float:
+        """Returns the learning rate: as given, or as the probes say; the smallest of all where there is none."""
+        if self.params.learning_rate != "auto":
+            return self.params.learning_rate
+        return (
+            rates.choose_rate(probes, self.probe_dev.scorer.clusters)
+            if probes
+            else min(rates.rates(self.params.lora_rank))
+        )
+
+    def train(self, rate: float) -> tuple[Path, TrainingResult, int]:
+        """Trains at a rate; if it was found by `auto`, starts again at a third where a run begins below the base.
+
+        Returns:
+            The folder of the run that counts, its result, and the number of restarts.
+        """
+        n_restarts = rates.MAX_RESTARTS if self.params.learning_rate == "auto" else 0
+        for restart in range(n_restarts + 1):
+            schedule = self._schedule(rate, self.n_steps, needs_gain=restart < n_restarts)
+            result = self._run(schedule)
+            if not result.is_below_base:
+                break
+            if processes.is_rank_0():
+                remove_changes(self._folder(schedule))
+            rate *= rates.RESTART_FACTOR
+        return self._folder(schedule), result, restart
+
+    def _schedule(self, rate: float, n_steps: int, is_probe: bool = False, needs_gain: bool = False) -> Schedule:
+        n_epochs = self.params.n_epochs(self._n_batches)
+        return Schedule(rate, n_epochs, n_steps, self.params.n_evaluations, is_probe, needs_gain)
+
+    def _folder(self, schedule: Schedule) -> Path:
+        return self.scratch / f"{'probe' if schedule.is_probe else 'run'}-{schedule.learning_rate:g}"
+
+    def _run(self, schedule: Schedule) -> TrainingResult:
+        """Does one run, unless an earlier process finished it."""
+        folder = self._folder(schedule)
+        if (result := processes.broadcast(partial(checkpoints.read_result, folder))) is None:
+            model = encoders.load_torch(self.start)
+            check_dimensions(self.params, model.get_embedding_dimension())
+            frozen = encoders.load_torch(self.base) if self.params.needs_base else None
+            dev = self.probe_dev if schedule.is_probe else self.dev
+            result = fit(model, frozen, self.data, dev, self.params, schedule, folder)
+            del model, frozen
+            gc.collect()  # the trainer refers to itself, so its models and optimizer would stay in memory
+            processes.barrier()  # rank 0 now removes the checkpoints, which others may still read
+            if processes.is_rank_0():
+                checkpoints.save_result(folder, result)
+        return result

@@ -1,0 +1,109 @@
+"""The learning rate is the middle one of those that short runs cannot tell from the best; probes by hand."""
+
+import numpy as np
+import pytest
+
+from attune.tuning.curve import Evaluation, Probe, rate_rows
+from attune.tuning.training.rates import RATES, choose_rate, n_probe_steps, rates, search
+
+
+def probe(rate: float, half: list[float], whole: list[float]) -> Probe:
+    """Returns a probe with scores by query at shares .5 and 1."""
+    return Probe(rate, 8, Evaluation(8, [0.5, 1.0], [half, whole]))
+
+
+ALONE = np.arange(4)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        # the higher rate wins by .2 on every query: no noise at all
+        ([0.5, 0.5, 0.5, 0.5], [0.7, 0.7, 0.7, 0.7], 2e-4),
+        # differences .8, 0, 0, 0: mean .2, standard error .2, so the smaller one
+        ([0.1, 0.5, 0.5, 0.5], [0.9, 0.5, 0.5, 0.5], 2e-5),
+        # differences .4, .4, 0, 0: mean .2, standard error .115
+        ([0.1, 0.1, 0.5, 0.5], [0.5, 0.5, 0.5, 0.5], 2e-4),
+        # equal, or the lower is better
+        ([0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5, 0.5], 2e-5),
+        ([0.7, 0.7, 0.7, 0.7], [0.5, 0.5, 0.5, 0.5], 2e-5),
+    ],
+)
+def test_of_two_rates_within_one_error_the_smaller_is_taken(
+    low: list[float], high: list[float], expected: float
+) -> None:
+    """By hand, whatever the order of the probes; a bad half share does not count against a rate."""
+    zeros = [0.0] * 4
+    probes = [probe(2e-5, zeros, low), probe(2e-4, high, zeros)]
+    assert choose_rate(probes, ALONE) == choose_rate(probes[::-1], ALONE) == expected
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ([0.5, 0.5, 0.5], 1e-4),  # all alike: the middle one
+        ([0.5, 0.5, 0.4], 5e-5),  # two of them: the smaller
+        ([0.4, 0.5, 0.5], 1e-4),
+        ([0.5, 0.4, 0.5], 5e-5),  # a gap between them does not count
+        ([0.4, 0.4, 0.5], 2e-4),
+        ([0.5, 0.4, 0.3], 5e-5),
+    ],
+)
+def test_of_three_rates_the_middle_one_is_taken(scores: list[float], expected: float) -> None:
+    """Of those as good as the best, where every query has the same score, so that every difference counts."""
+    probes = [probe(rate, [0.0] * 4, [own] * 4) for rate, own in zip((5e-5, 1e-4, 2e-4), scores, strict=True)]
+    assert choose_rate(probes, ALONE) == choose_rate(probes[::-1], ALONE) == expected
+
+
+def test_one_cluster_cannot_tell_rates_apart() -> None:
+    """The middle one of three, however good another is; then no rate is favoured."""
+    probes = [probe(rate, [0.0] * 4, [own] * 4) for rate, own in ((2e-5, 0.9), (5e-5, 0.1), (1e-4, 0.5))]
+    assert choose_rate(probes, np.zeros(4, np.int64)) == 5e-5
+    assert choose_rate(probes, ALONE) == 2e-5
+
+
+def test_queries_of_one_cluster_are_one_piece_of_evidence() -> None:
+    """Two won queries of four are beyond noise apart, and within it where they are one cluster of two."""
+    probes = [probe(2e-5, [0.1, 0.1, 0.5, 0.5], [0.0] * 4), probe(2e-4, [0.5, 0.5, 0.5, 0.5], [0.0] * 4)]
+    assert choose_rate(probes, ALONE) == 2e-4
+    assert choose_rate(probes, np.array([0, 0, 1, 1])) == 2e-5
+
+
+def test_adapters_try_rates_ten_times_as_high() -> None:
+    """Ascending in both cases."""
+    assert rates(0) == [*RATES] == [2e-5, 5e-5, 1e-4, 2e-4]
+    assert rates(8) == pytest.approx([2e-4, 5e-4, 1e-3, 2e-3])
+
+
+@pytest.mark.parametrize(
+    ("best", "tried"), [(2e-4, [5e-5, 1e-4, 2e-4]), (1e-4, [5e-5, 1e-4, 2e-4]), (5e-5, [2e-5, 5e-5, 1e-4])]
+)
+@pytest.mark.parametrize("lora_rank", [0, 8])
+def test_three_rates_are_tried_on_the_side_of_the_better_one(best: float, tried: list[float], lora_rank: int) -> None:
+    """The two in the middle first, then the outer one beside the better of them; returned in order of the rate."""
+    factor, asked = 10 if lora_rank else 1, []
+
+    def of(rate: float) -> Probe:
+        asked.append(rate)
+        return probe(rate, [0.0] * 4, [1 / (1 + abs(np.log(rate / (best * factor))))] * 4)
+
+    found = [one.learning_rate for one in search(of, lora_rank, ALONE)]
+    assert found == pytest.approx([rate * factor for rate in tried])
+    assert sorted(asked) == found and asked[:2] == pytest.approx([5e-5 * factor, 1e-4 * factor])
+
+
+@pytest.mark.parametrize(("n_steps", "expected"), [(0, 0), (5, 5), (27, 8), (128, 8), (484, 30), (2000, 125)])
+def test_a_probe_takes_a_sixteenth_of_the_steps(n_steps: int, expected: int) -> None:
+    """But eight at least, or all."""
+    assert n_probe_steps(n_steps) == expected
+
+
+def test_the_table_of_rates_has_a_row_per_rate_and_share() -> None:
+    """Means over queries; both rows of the chosen rate are marked."""
+    rows = rate_rows([probe(2e-5, [0.0, 1.0], [1.0, 1.0]), probe(2e-4, [0.0, 0.0], [0.0, 0.5])], 2e-4)
+    assert [tuple(row.values()) for row in rows] == [
+        (2e-5, 8, 0.5, 0.5, False),
+        (2e-5, 8, 1.0, 1.0, False),
+        (2e-4, 8, 0.5, 0.0, True),
+        (2e-4, 8, 1.0, 0.25, True),
+    ]
