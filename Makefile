@@ -9,8 +9,8 @@ export PYTHONPATH := src
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
-repro: .venv/ready  ## run the pipeline, from data to tuned ONNX model and report; 20 to 30 minutes on 2 cores, later seconds
-	@echo "attune: running the pipeline (dvc repro); the first run takes 20 to 30 minutes on 2 cores, later ones run changed stages only"
+repro: .venv/ready  ## run the pipeline, from data to tuned ONNX model and report; 30 minutes or more on 2 cores, later seconds
+	@echo "attune: running the pipeline (dvc repro); the first run takes 30 minutes or more on 2 cores, later ones run changed stages only"
 	@dvc repro
 	@echo "attune: done; open metrics/report.html in a browser, or read metrics/report.md"
 	@attune same || test $$? -eq 2  # 2: nothing to compare with, such as other parameters than at the last commit

@@ -107,6 +107,15 @@ def test_an_encoder_that_is_the_base_still_scores_as_it_does(tiny_encoder: Path,
     assert read_change(change_at(tmp_path, 12)) == {}
 
 
+def test_a_diverged_run_scores_0_and_is_not_finite(tiny_encoder: Path, tmp_path: Path) -> None:
+    """NaN weights are no error: a probe at too high a rate loses, and a run starts again at a lower one."""
+    own = evaluator(tiny_encoder, tmp_path)
+    own(load_torch(tiny_encoder))
+    scores = at_step(own, 4, moved(tiny_encoder, float("nan")))
+    assert scores == {"dev_ndcg@10": 0.0, "dev_is_below_base": 1}
+    assert read_evaluations(tmp_path)[-1] == Evaluation(4, [0.5, 1.0], [[0.0, 0.0]] * 2, is_finite=False)
+
+
 @pytest.mark.parametrize(
     ("moved_by", "spread", "expected"),
     [

@@ -41,6 +41,15 @@ def test_a_round_has_what_training_wrote(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_diverged_checkpoint_is_no_candidate(tmp_path: Path) -> None:
+    """Neither by itself nor in an average of the last ones."""
+    save_file({}, tmp_path / "0.safetensors")
+    evaluations = [Evaluation(0, [0.0], [[0.5]]), Evaluation(4, [0.5, 1.0], [[0.0]] * 2, is_finite=False)]
+    write_candidates(evaluations, dict.fromkeys((0, 4), tmp_path / "0.safetensors"), ["q1"], tmp_path / "13")
+    own = Round(tmp_path / "13", ["q1"])
+    assert (list(own.values), own.steps, own.averages()) == ([BASE], [], [])
+
+
 @pytest.mark.parametrize("query_ids", [["q1", "q2"], ["q2"], ["q2", "q1", "q3"], ["q2", "q4"]])
 def test_scores_of_other_queries_are_refused(tmp_path: Path, query_ids: list[str]) -> None:
     """In another order, fewer, more or others: one line names the file and what to do."""

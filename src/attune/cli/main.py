@@ -134,6 +134,19 @@ def facts_table(facts: "dict[str, Any]") -> Table:
 
 
 @app.command()
+def base(
+    model: Annotated[str, typer.Argument(help="name of an encoder on the hub, or a folder with one")],
+    revision: Annotated[str, typer.Option(help="branch, tag or commit on the hub")] = "main",
+    is_written: Annotated[bool, typer.Option("--write", help="write section base of the parameters")] = False,
+) -> None:
+    """Describes an encoder: commit, sha256, licence, length, pooling, prompts; prints or writes section `base`."""
+    from attune.cli.base.command import base  # noqa: PLC0415 - the hub's client and polars take a second to import
+
+    for line in base(model, revision, is_written):
+        print(line)
+
+
+@app.command()
 def judge(
     sheet: Annotated[
         Path | None, typer.Argument(show_default="data/judged/ROUND.csv", help="csv, written where there is none")

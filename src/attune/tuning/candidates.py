@@ -27,14 +27,14 @@ def write_candidates(
     """Writes the difference of each evaluated checkpoint to the base, STEP.safetensors, and all scores by query.
 
     Args:
-        evaluations: of one run.
+        evaluations: of one run; those after training has diverged are left out.
         changes: files of the differences by step.
         query_ids: of the scores.
         folder: of the seed's candidates, which is made.
     """
     folder.mkdir(parents=True)
     tables = []
-    for evaluation in evaluations:
+    for evaluation in (one for one in evaluations if one.is_finite):
         shutil.copyfile(changes[evaluation.step], folder / f"{evaluation.step}.safetensors")
         for share, values in zip(evaluation.shares, evaluation.values, strict=True):
             scores = pl.DataFrame({"query_id": query_ids, "ndcg@10": values})

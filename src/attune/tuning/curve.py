@@ -34,11 +34,13 @@ class Evaluation:
         step: of the checkpoint; 0 is the start of the run.
         shares: ascending.
         values: per share, (n_queries) nDCG@10, in the order of the dev scorer's queries.
+        is_finite: False where training has diverged, so that weights are NaN or infinite; all values are 0 then.
     """
 
     step: int
     shares: list[float]
     values: list[list[float]]
+    is_finite: bool = True
 
     @property
     def means(self) -> dict[float, float]:

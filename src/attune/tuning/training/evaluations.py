@@ -82,12 +82,15 @@ class ShareEvaluator(SentenceEvaluator, TrainerCallback):
         """
         change = difference(self.dev.interpolation.base, self.weights(model))
         shares = [share for share in (0.0, *self.dev.shares) if share or self.step == 0]
-        if not change:  # the encoder is the base still
+        is_finite = all(bool(value.isfinite().all()) for value in change.values())
+        if not is_finite:
+            values = [[0.0] * len(self.dev.scorer.clusters)] * len(shares)
+        elif not change:  # the encoder is the base still
             shares = shares if self.step else [0.0]
             values = [self.dev.scorer(self.dev.interpolation.at({}, 0.0)).tolist()] * len(shares)
         else:
             values = [self.dev.scorer(self.dev.interpolation.at(change, share)).tolist() for share in shares]
-        evaluation = Evaluation(self.step, shares, values)
+        evaluation = Evaluation(self.step, shares, values, is_finite)
         if processes.is_rank_0():
             self._write(evaluation, change)
         best = max(values, key=sum)

@@ -1,0 +1,143 @@
+"""Says what an encoder is, how its family is used, and which parameters pin it."""
+
+from pathlib import Path
+
+from attune.cli.base.families import Family, family_of
+from attune.cli.base.hub import hub_source
+from attune.cli.base.section import SECTION, shown, values_of, write_section
+from attune.cli.base.settings import Settings, read_settings
+from attune.cli.base.source import Source, folder_source
+from attune.errors import BadInput
+from attune.stage import PARAMS_FILE, all_params
+
+APPLIED = ("query", "document")  # names of the prompts that stages put before texts
+MAIN = "main"  # the branch that a hub gives first
+PROMPTS_FILE = "config_sentence_transformers.json"
+NOT_RUN = ("collect", "prepare", "split", "near_domain", "evaluate@bm25")  # stages that no encoder enters
+
+
+def base(model: str, revision: str, is_written: bool, file: Path = PARAMS_FILE) -> list[str]:
+    """Describes an encoder, and writes the section base if asked to.
+
+    Args:
+        model: folder, or name on the hub.
+        revision: branch, tag or commit on the hub.
+        is_written: writes the section into params.yaml and advanced.yaml.
+        file: path of params.yaml.
+
+    Returns:
+        The lines to print.
+
+    Raises:
+        BadInput: the encoder cannot be found, read or used, or a parameter is missing.
+    """
+    is_folder = Path(model).is_dir()
+    if is_folder and revision != MAIN:
+        raise BadInput(f"--revision: got {revision}, but {model} is a folder here, which has none; leave it out")
+    source = folder_source(Path(model)) if is_folder else hub_source(model, revision)
+    settings = read_settings(source.model, source.texts)
+    family = family_of(source.model)
+    told = facts(source, settings, family) + [f"note: {note}" for note in notes(source, settings, family)]
+    lines = list(map(printable, told))
+    if not is_written:
+        again = f"attune base {model}{'' if revision == MAIN else f' --revision {revision}'} --write"
+        return [*lines, "", *shown(values_of(source)).splitlines(), "", f"`{again}` writes these"]
+    length = all_params(file).get(SECTION, {}).get("max_length")
+    if isinstance(length, int) and 0 < settings.positions < length:
+        raise BadInput(
+            f"{file}: base.max_length: got {length}, but {source.model} has {settings.positions} positions; "
+            "set it to auto or lower it"
+        )
+    write_section(values_of(source), file)
+    return [*lines, "", *written(file)]
+
+
+def printable(line: str) -> str:
+    """Returns a line with control and bidirectional characters of foreign names written as escapes."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
+
+
+def written(file: Path) -> list[str]:
+    """Returns the lines after the parameters are written: what they are for, and which stages will run."""
+    return [
+        f"{file} and advanced.yaml: section {SECTION} is written, its comments are as they were",
+        f"`make repro` runs all stages but {', '.join(NOT_RUN[:-1])} and {NOT_RUN[-1]}",
+        "the baseline in git is the earlier encoder's: make both commits anew (CONTRIBUTING.md, One commit)",
+    ]
+
+
+def facts(source: Source, settings: Settings, family: Family | None) -> list[str]:
+    """Returns what an encoder's files say, one line each."""
+    size = f"{source.n_weight_bytes / 1e6:,.1f} MB of weights"
+    size += f", {source.n_parameters / 1e6:,.1f} million parameters" if source.n_parameters else ""
+    prompts = ", ".join(f"{name} {prompt!r}" for name, prompt in settings.prompts.items())
+    rows = {
+        "revision": source.revision or "none, a folder is pinned by the sha256 of its files",
+        "files": f"{len(source.sha256)}, pinned by sha256",
+        "licence": source.licence or "none named",
+        "size": size,
+        "architecture": settings.architecture + (f", {settings.dimension} dimensions" if settings.dimension else ""),
+        "maximum length": length(settings),
+        "pooling": settings.pooling or "none named, so the mean is taken",
+        "prompts": prompts or "none",
+        "family": convention(family) if family else "not known; read its model card for prompts and pooling",
+    }
+    return [f"{source.model}, from {source.place}", *(f"  {name:<15} {value}" for name, value in rows.items())]
+
+
+def length(settings: Settings) -> str:
+    """Says how many tokens an encoder reads, and how many it could."""
+    if not settings.max_length:
+        return "no limit named"
+    said = f"{settings.max_length:,} tokens"
+    is_less = settings.max_length < settings.positions
+    return f"{said} by its settings; its {settings.positions:,} positions allow more" if is_less else said
+
+
+def convention(family: Family) -> str:
+    """Says how a family's makers use it, with the source."""
+    before = [f"{text!r} before {kind}" for kind, text in prompts_of(family).items()]
+    prompts = " and ".join(before) if before else "no prompts"
+    return f"{family.title}: pooling {family.pooling}, {prompts} (model card of {family.card})"
+
+
+def prompts_of(family: Family) -> dict[str, str]:
+    """Returns the prompts of a family by what they are put before; without empty ones."""
+    both = {"queries": family.query, "documents": family.document}
+    return {kind: text for kind, text in both.items() if text}
+
+
+def notes(source: Source, settings: Settings, family: Family | None) -> list[str]:
+    """Returns what to mend or to know before an encoder is tuned."""
+    said = [] if source.licence else ["its licence is not known: ask its makers, and set base.licence before you ship"]
+    if Path(source.folder).is_absolute():
+        said.append(
+            "its folder is a path of this machine: put it inside the project, so that others can run the pipeline"
+        )
+    if "+" in settings.pooling:
+        said.append(f"pooling is {settings.pooling}, which no ONNX folder can express: choose an encoder with one mode")
+    if settings.others:
+        said.append(f"modules {', '.join(settings.others)} cannot be exported: choose an encoder without them")
+    if family and family.pooling != (settings.pooling or "mean"):
+        said.append(f"its pooling is {settings.pooling or 'the mean'}, but {family.pooling} in its family: check it")
+    unused = [name for name in settings.prompts if name not in APPLIED]
+    is_applied = any(name in settings.prompts for name in APPLIED)
+    if family and (lacking := lacking_prompts(settings, family)):
+        said.append(
+            f"its family puts {lacking}, but its folder has no such prompt under the name that stages read, so it is "
+            f"used without: add it to {PROMPTS_FILE} in a copy, and name that folder"
+        )
+    elif unused and not is_applied:
+        said.append(
+            f"its prompts are named {', '.join(unused)}; stages read {' and '.join(APPLIED)} only: add these to "
+            f"{PROMPTS_FILE} in a copy, and name that folder"
+        )
+    return said
+
+
+def lacking_prompts(settings: Settings, family: Family) -> str:
+    """Names the prompts of a family that an encoder's folder lacks; "" where it has all."""
+    wanted = {"query": ("queries", family.query), "document": ("documents", family.document)}
+    texts = {name: settings.prompts.get(name, "") for name in APPLIED}
+    absent = [f"{text!r} before {kind}" for name, (kind, text) in wanted.items() if text and not texts[name]]
+    return " and ".join(absent)

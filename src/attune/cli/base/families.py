@@ -1,0 +1,136 @@
+"""Conventions of known families of encoders: pooling, prompts, length, by the model card of each."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+SEARCHING = "Represent this sentence for searching relevant passages: "
+SEARCHING_ZH = "为这个句子生成表示以用于检索相关文章："
+INSTRUCTION = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
+WITHOUT_CODE = "Alibaba-NLP/gte-modernbert-base, nomic-ai/modernbert-embed-base or intfloat/multilingual-e5-small"
+
+
+@dataclass(frozen=True)
+class Family:
+    """How the makers of a family use its encoders.
+
+    Attributes:
+        title: name of the family.
+        pattern: regular expression that is found in the names of its encoders, in lower case.
+        pooling: mode, named as in sentence-transformers.
+        query: text put before queries; "" for none.
+        document: text put before documents; "" for none.
+        max_length: tokens that its encoders read.
+        card: encoder on the Hugging Face hub whose model card says so.
+        instead: encoder to use instead where the family brings code of its own; "" where it brings none.
+    """
+
+    title: str
+    pattern: str
+    pooling: str
+    query: str
+    document: str
+    max_length: int
+    card: str
+    instead: str = ""
+
+
+# the first whose pattern fits counts, so the special ones come first
+FAMILIES = (
+    Family(
+        *("multilingual e5, instruct", r"multilingual-e5-\w+-instruct", "mean", f"{INSTRUCTION} ", "", 512),
+        "intfloat/multilingual-e5-large-instruct",
+    ),
+    Family(
+        *("multilingual e5", r"multilingual-e5-(small|base|large)", "mean", "query: ", "passage: ", 512),
+        "intfloat/multilingual-e5-small",
+    ),
+    Family("e5", r"\be5-(small|base|large)", "mean", "query: ", "passage: ", 512, "intfloat/e5-base-v2"),
+    Family("bge-m3", r"\bbge-m3\b", "cls", "", "", 8192, "BAAI/bge-m3"),
+    Family("bge, English", r"\bbge-(small|base|large)-en", "cls", SEARCHING, "", 512, "BAAI/bge-base-en-v1.5"),
+    Family("bge, Chinese", r"\bbge-(small|base|large)-zh", "cls", SEARCHING_ZH, "", 512, "BAAI/bge-base-zh-v1.5"),
+    Family("gte-modernbert", r"\bgte-modernbert", "cls", "", "", 8192, "Alibaba-NLP/gte-modernbert-base"),
+    Family(
+        *("gte, multilingual", r"\bgte-multilingual-base", "cls", "", "", 8192, "Alibaba-NLP/gte-multilingual-base"),
+        instead="intfloat/multilingual-e5-base",
+    ),
+    Family(
+        *("gte v1.5", r"\bgte-(base|large)-en-v1\.5", "cls", "", "", 8192, "Alibaba-NLP/gte-base-en-v1.5"),
+        instead="Alibaba-NLP/gte-modernbert-base",
+    ),
+    Family(
+        *("gte-Qwen2", r"\bgte-qwen2", "lasttoken", f"{INSTRUCTION} ", "", 32768),
+        *("Alibaba-NLP/gte-Qwen2-1.5B-instruct", "Qwen/Qwen3-Embedding-0.6B"),
+    ),
+    Family("gte", r"\bgte-(small|base|large)$", "mean", "", "", 512, "thenlper/gte-base"),
+    Family(
+        *("modernbert-embed", r"\bmodernbert-embed", "mean", "search_query: ", "search_document: ", 8192),
+        "nomic-ai/modernbert-embed-base",
+    ),
+    Family(
+        *("nomic-embed-text v1", r"\bnomic-embed-text-v1\b", "mean", "search_query: ", "search_document: ", 8192),
+        *("nomic-ai/nomic-embed-text-v1.5", "nomic-ai/modernbert-embed-base"),
+    ),
+    Family(
+        *("nomic-embed-text v2", r"\bnomic-embed-text-v2", "mean", "search_query: ", "search_document: ", 512),
+        *("nomic-ai/nomic-embed-text-v2-moe", "intfloat/multilingual-e5-base"),
+    ),
+    Family(
+        *("arctic-embed-l v2", r"\barctic-embed-l-v2", "cls", "query: ", "", 8192),
+        "Snowflake/snowflake-arctic-embed-l-v2.0",
+    ),
+    Family(
+        *("arctic-embed-m v2", r"\barctic-embed-m-v2", "cls", "query: ", "", 8192),
+        *("Snowflake/snowflake-arctic-embed-m-v2.0", "Snowflake/snowflake-arctic-embed-l-v2.0"),
+    ),
+    Family(
+        *("arctic-embed-m-long", r"\barctic-embed-m-long", "cls", SEARCHING, "", 2048),
+        *("Snowflake/snowflake-arctic-embed-m-long", "Snowflake/snowflake-arctic-embed-m-v1.5"),
+    ),
+    Family(
+        *("arctic-embed", r"\barctic-embed-(xs|s|m|l)\b", "cls", SEARCHING, "", 512),
+        "Snowflake/snowflake-arctic-embed-m-v1.5",
+    ),
+    Family("mxbai", r"\bmxbai-embed-large", "cls", SEARCHING, "", 512, "mixedbread-ai/mxbai-embed-large-v1"),
+    Family(
+        *("embeddinggemma", r"\bembeddinggemma", "mean", "task: search result | query: ", "title: none | text: "),
+        *(2048, "google/embeddinggemma-300m"),
+    ),
+    Family(
+        *("Qwen3-Embedding", r"\bqwen3-embedding", "lasttoken", INSTRUCTION, "", 32768),
+        "Qwen/Qwen3-Embedding-0.6B",
+    ),
+    Family(
+        *("multilingual MiniLM", r"\bparaphrase-multilingual-minilm", "mean", "", "", 128),
+        "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2",
+    ),
+    Family("MiniLM", r"\ball-minilm", "mean", "", "", 256, "sentence-transformers/all-MiniLM-L6-v2"),
+)
+
+
+def family_of(model: str, families: Sequence[Family] = FAMILIES) -> Family | None:
+    """Returns the family of an encoder by its name, without the owner; None where no family is known."""
+    name = model.rstrip("/").rpartition("/")[2].lower()
+    return next((family for family in families if re.search(family.pattern, name)), None)
+
+
+def instead_of(model: str) -> str:
+    """Names an encoder without code of its own to use instead of one that brings code."""
+    family = family_of(model)
+    return (family.instead if family else "") or WITHOUT_CODE
+
+
+def families_table() -> str:
+    """Returns the families as a Markdown table, in alphabetical order."""
+    rows = [
+        f"| {each.title} | {each.pooling} | {_shown(each.query)} | {_shown(each.document)} | {each.max_length:,} "
+        f"| {each.card} | {f'yes; use {each.instead}' if each.instead else 'no'} |"
+        for each in sorted(FAMILIES, key=lambda family: family.title.lower())
+    ]
+    head = "| family | pooling | before queries | before documents | tokens | model card | code of its own |"
+    return "\n".join([head, "|---|---|---|---|---|---|---|", *rows])
+
+
+def _shown(prompt: str) -> str:
+    """Returns a prompt as code in a table; `|` is escaped there and a line break written \\n."""
+    return "`" + prompt.replace("\n", "\\n").replace("|", "\\|") + "`" if prompt else "nothing"

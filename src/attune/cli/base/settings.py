@@ -1,0 +1,144 @@
+"""Reads an encoder's settings from its small files: modules, pooling, prompts, lengths; refuses code that it brings."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from attune.cli.base.families import instead_of
+from attune.errors import BadInput
+
+# RoBERTa and its kin number positions from the padding id + 1, so that many positions more are in config.json
+OFFSET_POSITIONS = ("camembert", "data2vec-text", "mpnet", "roberta", "xlm-roberta", "xlm-roberta-xl")
+OWN_MODULES = "sentence_transformers."
+NO_LIMIT = 1_000_000  # tokenizers without a limit write a huge number
+EXPORTED = ("Transformer", "Pooling", "Dense", "Normalize")
+# settings of either version of the library
+POOLING_FLAG, POOLING_KEY = "pooling_mode_", "pooling_mode"
+SHORT_NAMES = {"cls_token": "cls", "mean_tokens": "mean", "max_tokens": "max"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an encoder's folder says about its use.
+
+    Attributes:
+        architecture: class of the transformer, such as BertModel.
+        dimension: of the embeddings; 0 where the folder does not say.
+        positions: largest number of tokens that it can read; 0 where it has no limit.
+        max_length: tokens that it reads unless told otherwise; 0 where it has no limit.
+        pooling: modes, joined by +; "" where the folder says nothing, so that the mean is taken.
+        prompts: by name, without empty ones.
+        others: modules that no ONNX folder of attune's can express.
+    """
+
+    architecture: str
+    dimension: int
+    positions: int
+    max_length: int
+    pooling: str
+    prompts: dict[str, str]
+    others: tuple[str, ...]
+
+
+def read_settings(model: str, texts: Mapping[str, str]) -> Settings:
+    """Returns the settings in an encoder's small files.
+
+    Args:
+        model: name of the encoder, for messages.
+        texts: of its files, by path in its folder.
+
+    Raises:
+        BadInput: config.json is missing, a file is not a JSON object, or the encoder brings code of its own.
+    """
+    if "config.json" not in texts:
+        raise BadInput(f"{model}: no config.json, expected a transformer's; name an encoder's repository or folder")
+    config, tokenizer = _object(model, texts, "config.json"), _object(model, texts, "tokenizer_config.json")
+    modules = _modules(model, texts)
+    refuse_code(model, {"config.json": config, "tokenizer_config.json": tokenizer}, modules)
+    kinds = {path: kind.rpartition(".")[2] for path, kind in modules.items()}
+    poolings = [_object(model, texts, f"{path}/config.json") for path, kind in kinds.items() if kind == "Pooling"]
+    denses = [_object(model, texts, f"{path}/config.json") for path, kind in kinds.items() if kind == "Dense"]
+    positions = _positions(config)
+    told = [_object(model, texts, "sentence_bert_config.json").get("max_seq_length"), tokenizer.get("model_max_length")]
+    named = [length for length in map(_count, told) if 0 < length < NO_LIMIT][:1]
+    size = denses[-1].get("out_features") if denses else config.get("hidden_size", config.get("dim"))
+    return Settings(
+        architecture=_name(config.get("architectures")) or str(config.get("model_type", "unknown")),
+        dimension=_count(size),
+        positions=positions,
+        max_length=min([*named, *([positions] if positions else [])], default=0),
+        pooling=_pooling(poolings[0]) if poolings else "",
+        prompts=_prompts(model, texts),
+        others=tuple(kind for kind in kinds.values() if kind not in EXPORTED),
+    )
+
+
+def refuse_code(model: str, files: Mapping[str, Mapping[str, Any]], modules: Mapping[str, str]) -> None:
+    """Refuses an encoder that needs code from its own folder.
+
+    Raises:
+        BadInput: a file has `auto_map`, or a module is not one of sentence-transformers'.
+    """
+    found = [f"{name} has auto_map" for name, content in files.items() if content.get("auto_map")]
+    found += [f"modules.json has {kind}" for kind in modules.values() if not kind.startswith(OWN_MODULES)]
+    if found:
+        raise BadInput(
+            f"{model}: {found[0]}: it needs code of its own (trust_remote_code), which attune never runs; "
+            f"use {instead_of(model)} instead"
+        )
+
+
+def _object(model: str, texts: Mapping[str, str], name: str) -> dict[str, Any]:
+    """Returns the JSON object in a file; empty where there is no such file."""
+    content = _parsed(model, texts, name) if name in texts else {}
+    if not isinstance(content, dict):
+        raise BadInput(f"{model}: {name} is not a JSON object; fetch or save the encoder again")
+    return content
+
+
+def _parsed(model: str, texts: Mapping[str, str], name: str) -> Any:  # noqa: ANN401 - JSON may be anything
+    try:
+        return json.loads(texts[name])
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{model}: {name} is not JSON ({error}); fetch or save the encoder again") from None
+
+
+def _modules(model: str, texts: Mapping[str, str]) -> dict[str, str]:
+    """Returns the types of the modules by path; empty where there is no modules.json."""
+    modules = _parsed(model, texts, "modules.json") if "modules.json" in texts else []
+    try:
+        return {str(module["path"]): str(module["type"]) for module in modules}
+    except (TypeError, KeyError):
+        raise BadInput(
+            f"{model}: modules.json is not a list of objects with path and type; fetch or save the encoder again"
+        ) from None
+
+
+def _positions(config: Mapping[str, Any]) -> int:
+    offset = _count(config.get("pad_token_id")) + 1 if config.get("model_type") in OFFSET_POSITIONS else 0
+    return max(_count(config.get("max_position_embeddings")) - offset, 0)
+
+
+def _pooling(config: Mapping[str, Any]) -> str:
+    """Returns the modes of a Pooling module, in the new form (a name or names) or in the old (one flag per mode)."""
+    modes = config.get(POOLING_KEY)
+    if modes is None:
+        modes = [key.removeprefix(POOLING_FLAG) for key, value in config.items() if POOLING_FLAG in key and value]
+    return "+".join(SHORT_NAMES.get(str(mode), str(mode)) for mode in ([modes] if isinstance(modes, str) else modes))
+
+
+def _prompts(model: str, texts: Mapping[str, str]) -> dict[str, str]:
+    prompts = _object(model, texts, "config_sentence_transformers.json").get("prompts") or {}
+    if not isinstance(prompts, dict) or not all(isinstance(prompt, str) for prompt in prompts.values()):
+        raise BadInput(f"{model}: config_sentence_transformers.json has prompts {prompts!r}, expected texts by name")
+    return {name: prompt for name, prompt in prompts.items() if prompt}
+
+
+def _name(names: object) -> str:
+    return str(names[0]) if isinstance(names, list) and names else ""
+
+
+def _count(value: object) -> int:
+    """Returns a whole number that is not negative; 0 for all else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
