@@ -1,10 +1,16 @@
 """The learning rate is the middle one of those that short runs cannot tell from the best; probes by hand."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from training import run_params
 
-from attune.tuning.curve import Evaluation, Probe, rate_rows
+from attune.tuning.curve import Evaluation, Probe, TrainingResult, rate_rows
+from attune.tuning.training.fit import Schedule
 from attune.tuning.training.rates import RATES, choose_rate, n_probe_steps, rates, search
+from attune.tuning.training.runs import SeedRuns
 
 
 def probe(rate: float, half: list[float], whole: list[float]) -> Probe:
@@ -107,3 +113,22 @@ def test_the_table_of_rates_has_a_row_per_rate_and_share() -> None:
         (2e-4, 8, 0.5, 0.0, True),
         (2e-4, 8, 1.0, 0.25, True),
     ]
+
+
+def test_a_run_below_base_starts_again_at_a_third_of_its_rate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Twice at most: the third run goes on however it begins."""
+    schedules: list[Schedule] = []
+
+    def run(_: SeedRuns, schedule: Schedule) -> TrainingResult:
+        schedules.append(schedule)
+        return TrainingResult({}, [], 0, schedule.learning_rate, 1, is_below_base=schedule.needs_gain)
+
+    monkeypatch.setattr(SeedRuns, "_run", run)
+    keys = SimpleNamespace(n_batches=lambda _: 10)
+    runs = SeedRuns(
+        run_params(learning_rate="auto"), tmp_path, tmp_path, SimpleNamespace(keys=keys), None, None, tmp_path
+    )  # type: ignore[arg-type]
+    folder, result, n_restarts = runs.train(9e-5)
+    assert [schedule.learning_rate for schedule in schedules] == pytest.approx([9e-5, 3e-5, 1e-5])
+    assert (folder.name, n_restarts) == ("run-1e-05", 2)
+    assert result.learning_rate == pytest.approx(1e-5)
