@@ -60,7 +60,7 @@ LIBRARIES = (
 
 
 class SeedResult(NamedTuple):
-    """What a seed's runs left.
+    """Result of a seed's training: the run that counts, and the restarts before it.
 
     Attributes:
         folder: of the run that counts.
@@ -124,7 +124,7 @@ def warn_of_unfilled(fills: Sequence[float], batch_size: int) -> None:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What all seeds read.
+    """Inputs of stage train that all seeds share.
 
     Attributes:
         columns: of the training rows, from `training_rows`.
@@ -173,7 +173,7 @@ class Inputs:
 def read_inputs(
     params: TrainParams, base: Path, prepared: Path, forms: Path, mined: Path, train: Path, dev_split: Path
 ) -> Inputs:
-    """Reads what all seeds read, and refuses parameters that cannot work with it."""
+    """Reads the inputs that all seeds share, and refuses parameters that cannot work with them."""
     corpus = read(prepared / "corpus.parquet", CORPUS)
     texts = dict(zip(corpus["document_id"], full_texts(corpus), strict=True))
     triplets = read(mined / "triplets.parquet", TRIPLETS)

@@ -69,7 +69,7 @@ def choose(
     best = _first(order, missed_floor, refusals)
     chosen = best
     if best is not None and min_gain_kept < 1:
-        least = best.gain.value - (1 - min_gain_kept) * best.gain.value - TOLERANCE
+        least = min_gain_kept * best.gain.value - TOLERANCE
         enough = [one for one in order if one.gain.value >= least]
         chosen = _first(sorted(enough, key=lambda one: one.candidate.share), missed_floor, refusals)
     others = [one for one in order if one is not chosen]

@@ -1,4 +1,4 @@
-"""Floors of merge: what a candidate keeps of the base's nDCG@10 on general text and on near-domain tasks."""
+"""Floors of merge: least shares of the base's nDCG@10 on general text and on near-domain tasks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ class Floors(NamedTuple):
 
 
 class OtherScores(NamedTuple):
-    """What a candidate keeps of the base's nDCG@10 beside dev: on general text and on each near-domain task.
+    """nDCG@10 of a candidate beside dev, and its share of the base's: on general text and on each near-domain task.
 
     Attributes:
         scores: nDCG@10 by task; general text is "".

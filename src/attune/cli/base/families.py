@@ -12,7 +12,7 @@ WITHOUT_CODE = "Alibaba-NLP/gte-modernbert-base, nomic-ai/modernbert-embed-base 
 
 @dataclass(frozen=True)
 class Family:
-    """How the makers of a family use its encoders.
+    """Conventions of a family of encoders, as its makers use them.
 
     Attributes:
         title: name of the family.

@@ -20,7 +20,7 @@ SHORT_NAMES = {"cls_token": "cls", "mean_tokens": "mean", "max_tokens": "max"}
 
 @dataclass(frozen=True)
 class Settings:
-    """What an encoder's folder says about its use.
+    """Settings that an encoder's folder gives for its use.
 
     Attributes:
         architecture: class of the transformer, such as BertModel.

@@ -29,7 +29,7 @@ BELOW_BASE = "eval_dev_is_below_base"  # the trainer's name of 1 where a checkpo
 
 @dataclass(frozen=True)
 class DevScoring:
-    """How checkpoints are scored on dev.
+    """Scoring of checkpoints on dev: encoders, queries and shares.
 
     Attributes:
         interpolation: of the base, on whose line to a checkpoint the candidates lie.

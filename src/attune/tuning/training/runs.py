@@ -20,7 +20,7 @@ from attune.tuning.training.recipe import TrainParams, check_dimensions
 
 @dataclass(frozen=True)
 class SeedRuns:
-    """What the runs of one seed share.
+    """Inputs that the probes and runs of one seed share.
 
     Attributes:
         params: of the seed, precision resolved.
