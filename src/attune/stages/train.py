@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import polars as pl
 import torch
@@ -49,7 +49,7 @@ from attune.tuning.training.forgetting import with_general_rows
 from attune.tuning.training.rates import DOCUMENTS_SHARE, SHARES
 from attune.tuning.training.recipe import TrainParams, check_combinations
 from attune.tuning.training.rows import batching_keys, row_document_ids, training_rows
-from attune.tuning.training.runs import SeedRuns
+from attune.tuning.training.runs import SeedResult, SeedRuns
 
 SCRATCH = Path("scratch/train")
 LEAST_FILL = 0.9  # mean share of a batch's places that hold a row, below which a warning is printed
@@ -57,20 +57,6 @@ LIBRARIES = (
     *("torch", "transformers", "sentence-transformers", "accelerate", "peft", "tokenizers"),
     *("numpy", "datasets", "safetensors"),
 )
-
-
-class SeedResult(NamedTuple):
-    """Result of a seed's training: the run that counts, and the restarts before it.
-
-    Attributes:
-        folder: of the run that counts.
-        result: of this run.
-        n_restarts: runs before it that began below the base.
-    """
-
-    folder: Path
-    result: TrainingResult
-    n_restarts: int
 
 
 def scratch_of(run_params: TrainParams, inputs: Iterable[Path]) -> Path:
@@ -216,11 +202,12 @@ def train_seeds(
         runs[seed] = inputs.runs(own, base, starts[seed])
         if seed == params.seed:
             n_in_pass = min(runs[seed].n_steps, runs[seed].data.keys.n_batches(params.batch_size))
-            warn_of_unfilled(fills_of(runs[seed], n_in_pass), params.batch_size)
+            keys = runs[seed].data.keys
+            warn_of_unfilled(batch_fills(keys, params.batch_size, seed, n_in_pass), params.batch_size)
         probes = runs[seed].probes()
         rate = runs[seed].settled_rate(probes)
         rows += rate_rows(probes, rate)
-        results[seed] = SeedResult(*runs[seed].train(rate))
+        results[seed] = runs[seed].train(rate)
     return runs, results, rows
 
 
@@ -258,16 +245,19 @@ def train(
         "n_rows": len(data.rows),
         "n_general_rows": len(data.rows) - len(inputs.columns["query"]),
         "n_rows_per_epoch": data.keys.n_rows_per_epoch,
-        **fill_figures([fill for seed, own in runs.items() for fill in fills_of(own, results[seed].result.n_steps)]),
+        **fill_figures(fills_of(results, params.batch_size)),
         **training_figures({seed: own.result for seed, own in results.items()}),
         "n_restarts": results[params.seed].n_restarts,
+        "n_negatives": results[params.seed].data.n_negatives,
+        "is_tried_without_negatives": results[params.seed].is_tried_without,
         "precision": runs[params.seed].params.precision,
     }
 
 
-def fills_of(runs: SeedRuns, n_steps: int) -> list[float]:
-    """Returns the share of places that hold a row, per step."""
-    return batch_fills(runs.data.keys, runs.params.batch_size, runs.params.seed, n_steps)
+def fills_of(results: Mapping[int, SeedResult], batch_size: int) -> list[float]:
+    """Returns the share of places that hold a row, of each step of all seeds' runs."""
+    fills = [batch_fills(own.data.keys, batch_size, seed, own.result.n_steps) for seed, own in results.items()]
+    return [fill for own in fills for fill in own]
 
 
 if __name__ == "__main__":
