@@ -211,7 +211,7 @@ def cut_texts(length: int, of_data: Receipt) -> str:
     said = f"{told} of train are longer than the {length} tokens that are read"
     whole, ratio = of_data["whole_length"], of_data["whole_run_ratio"]
     if whole == length:
-        return f"{said}; set prepare.passages.tokens to have them read in passages"
+        return f"{said}; set prepare.passages.tokens to read them in passages"
     left = " and ".join(f"{of_data[f'{name}_cut_at_whole_length_share']:.0%}" for name in names)
     return f"{said}; set base.max_length: {whole}, which cuts {left}, for about {ratio:.1f} times the training time"
 
