@@ -35,6 +35,7 @@ POLARS = (
     *("attune.tables", "attune.data.splitting.duplicates", "attune.cli.check", "attune.export.int8.calibration"),
     *("attune.evaluation.scoring.judgments", "attune.evaluation.report", "attune.evaluation.statistics.slices"),
     *("attune.evaluation.page.charts", "attune.stages"),
+    *("attune.retrieval.passages", "attune.tuning.mining.passages"),
     *("attune.data.splitting.lexical_audit", "attune.data.splitting.paraphrases"),
     *("attune.data.splitting.shared_documents", "attune.tuning.candidates", "attune.tuning.training.rows"),
 )

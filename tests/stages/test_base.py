@@ -112,7 +112,7 @@ def test_texts_that_are_cut_are_told_in_one_line(
     (copy / "config_sentence_transformers.json").write_text(json.dumps({"prompts": {"document": "a " * 30}}))
     fetch(params(copy, max_length="auto"), tmp_path, data.name)
     said = "100% of the documents and 0% of the queries of train are longer than the 64 tokens that are read"
-    assert capsys.readouterr().err == f"attune base: {said}; cut them into passages to have all of them read\n"
+    assert capsys.readouterr().err == f"attune base: {said}; set prepare.passages.tokens to read them in passages\n"
 
 
 def test_the_line_has_the_way_out_and_its_price() -> None:

@@ -15,8 +15,10 @@ from attune.errors import BadInput
 from attune.runtime import indexes
 from attune.runtime.arrays import Float32, Int64
 from attune.runtime.manifest import sha256_of
+from attune.runtime.passages import Hit, best_of_documents
 
 INDEX, IDS, RECORD = "index.faiss", "ids.json", "search.json"
+PASSAGES = "passages.json"  # only where documents are embedded in passages
 RECALL_AT = 10
 
 
@@ -39,16 +41,19 @@ class Search:
         encoder: str,
         description: str,
         recall: float | None,
+        passages: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         self._index = index
         self._ids = ids
         self.encoder = encoder
         self.description = description
         self.recall = recall
+        self._passages = passages
+        self._n_documents = len(set(ids)) if passages is not None else len(ids)
 
     def __len__(self) -> int:
         """Number of documents."""
-        return len(self._ids)
+        return self._n_documents
 
     @classmethod
     def build(
@@ -58,6 +63,7 @@ class Search:
         encoder: str = "",
         factory: str = "Flat",
         queries: Float32 | None = None,
+        passages: Sequence[tuple[int, int]] | None = None,
     ) -> "Search":
         """Indexes embeddings and measures recall@10 of the index, which is saved with it.
 
@@ -70,17 +76,21 @@ class Search:
                 `flat`. Any other value is a description for faiss.index_factory, such as `IVF1024,SQ8`.
             queries: (m, dim) embeddings of typical queries; recall is measured on a sample of them. None measures it
                 with a sample of the documents as queries.
+            passages: where documents are embedded in passages, the range of characters of each row in its document;
+                the id of a document then stands at each of its rows, and the document scores as the best one.
 
         Raises:
             ValueError: embeddings and ids differ in number, or there are none.
         """
         if embeddings.ndim != 2 or not len(embeddings) or len(embeddings) != len(ids):
             raise ValueError(f"embeddings are {embeddings.shape} for {len(ids)} ids; expected (n ids, dim), n above 0")
+        if passages is not None and len(passages) != len(ids):
+            raise ValueError(f"{len(passages)} passages for {len(ids)} rows; expected the range of each row")
         description = indexes.factory(factory, *embeddings.shape)
         threads = indexes.load_faiss().omp_get_max_threads()
         index = indexes.build(description, embeddings, np.arange(len(ids)), seed=0, threads=threads)
         recall = 1.0 if description == "Flat" else indexes.measured_recall(index, embeddings, queries, RECALL_AT)
-        return cls(index, list(ids), encoder, description, recall)
+        return cls(index, list(ids), encoder, description, recall, passages)
 
     def save(self, folder: Path | str) -> None:
         """Writes the folder all or nothing.
@@ -95,7 +105,11 @@ class Search:
         partial.mkdir(parents=True, exist_ok=True)
         indexes.load_faiss().write_index(self._index, str(partial / INDEX))
         (partial / IDS).write_text(json.dumps(self._ids, ensure_ascii=False), encoding="utf-8")
-        files = {name: sha256_of(partial / name) for name in (INDEX, IDS)}
+        names = [INDEX, IDS]
+        if self._passages is not None:
+            (partial / PASSAGES).write_text(json.dumps([list(map(int, own)) for own in self._passages]))
+            names.append(PASSAGES)
+        files = {name: sha256_of(partial / name) for name in names}
         record = {"format": 1, "encoder": self.encoder, "n_documents": len(self), "dim": self._index.d, "files": files}
         record |= {"index": self.description, f"recall@{RECALL_AT}": self.recall}
         (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
@@ -115,9 +129,11 @@ class Search:
         folder = Path(folder)
         record = _read(folder / RECORD)
         try:
-            for name in (INDEX, IDS):
+            is_cut = PASSAGES in record["files"]
+            for name in (INDEX, IDS, *((PASSAGES,) if is_cut else ())):
                 _verify_sha256(folder / name, record["files"][name])
             own, ids = record["encoder"], _read(folder / IDS)
+            passages = _read(folder / PASSAGES) if is_cut else None
         except (KeyError, TypeError):
             raise BadInput(f"{folder / RECORD}: not the record of a saved index; build the index again") from None
         if encoder is not None and own != encoder:
@@ -127,7 +143,7 @@ class Search:
             )
         faiss = indexes.load_faiss()
         index = faiss.read_index(str(folder / INDEX), faiss.IO_FLAG_MMAP_IFC)
-        return cls(index, ids, own, record.get("index", ""), record.get(f"recall@{RECALL_AT}"))
+        return cls(index, ids, own, record.get("index", ""), record.get(f"recall@{RECALL_AT}"), passages)
 
     def top(self, queries: Float32, k: int) -> list[list[tuple[str, float]]]:
         """Returns the ids and scores of the k best documents of each query, best first; ties go to the earlier row.
@@ -139,12 +155,32 @@ class Search:
         Raises:
             ValueError: the queries have another dimension than the index, or k is below 1.
         """
+        self._check(queries, k)
+        if self._passages is not None:
+            return [[(hit.document_id, hit.score) for hit in hits] for hits in self.top_passages(queries, k)]
+        scores, rows = indexes.search(self._index, queries, min(k, len(self)))
+        return [self._hits(*hits) for hits in zip(rows, scores, strict=True)]
+
+    def top_passages(self, queries: Float32, k: int) -> list[list[Hit]]:
+        """Returns the k best documents of each query with the passage that matched; takes what `top` takes."""
+        if self._passages is None:
+            return [[Hit(id_, score, None, None) for id_, score in hits] for hits in self.top(queries, k)]
+        self._check(queries, k)
+        found = [self._best_of(query[None], k) for query in queries]
+        return [[Hit(self._ids[row], score, *self._passages[row]) for row, score in best] for best in found]
+
+    def _best_of(self, query: Float32, k: int) -> list[tuple[int, float]]:
+        def search(n: int) -> tuple[Float32, Int64]:
+            scores, rows = indexes.search(self._index, query, n)
+            return scores[0], rows[0]
+
+        return best_of_documents(search, self._ids, min(k, len(self)))
+
+    def _check(self, queries: Float32, k: int) -> None:
         if queries.ndim != 2 or queries.shape[1] != self._index.d or k < 1:
             raise ValueError(
                 f"queries are {queries.shape}, k is {k}; expected (m, {self._index.d}), and k of 1 or more"
             )
-        scores, rows = indexes.search(self._index, queries, min(k, len(self)))
-        return [self._hits(*hits) for hits in zip(rows, scores, strict=True)]
 
     def _hits(self, rows: Int64, scores: Float32) -> list[tuple[str, float]]:
         is_hit = rows >= 0  # approximate indexes fill up with -1

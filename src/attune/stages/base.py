@@ -19,8 +19,9 @@ from pydantic import Field, field_validator, model_validator
 
 from attune.data.lengths import Lengths, auto_length, figures, lengths_of, price, sampled
 from attune.errors import BadInput
+from attune.retrieval.passages import read_passages
 from attune.stage import Out, Params, Receipt, run, sha256_of, write_json
-from attune.tables import CORPUS, DOCUMENT_IDS, QRELS, SPLIT_QUERIES, full_texts, read
+from attune.tables import CORPUS, DOCUMENT_IDS, QRELS, SPLIT_QUERIES, read
 
 # Files with which torch loads a sentence-transformers folder; other formats of the weights are not copied.
 PATTERNS = (
@@ -178,7 +179,7 @@ def length_of_data(params: BaseParams, corpus: Path, train: Path, folder: Path) 
 
     Args:
         params: of the base encoder.
-        corpus: texts of documents.
+        corpus: texts of documents; where passages stand beside it, their lengths count.
         train: queries, judgments and ids of documents, all of this split; neither is read where a number is given.
         folder: of the encoder, whose tokenizer counts.
 
@@ -188,12 +189,13 @@ def length_of_data(params: BaseParams, corpus: Path, train: Path, folder: Path) 
     if params.max_length != "auto":
         return params.max_length, {"is_max_length_auto": False}
     own = read(train / "documents.parquet", DOCUMENT_IDS)
-    texts = read(corpus, CORPUS).join(own, on="document_id", how="semi", maintain_order="left")
+    passages = read_passages(corpus.parent, read(corpus, CORPUS))
+    texts = passages.of(own["document_id"])
     queries = read(train / "queries.parquet", SPLIT_QUERIES)["text"].to_list()
     n_pairs = int((read(train / "qrels.parquet", QRELS)["relevance"] > 0).sum())
-    if not (texts.height and queries and n_pairs):
+    if not (texts and queries and n_pairs):
         raise BadInput(f"{train}: no query, document or pair to measure; add data, or set base.max_length to a number")
-    lengths = measured(folder, sampled(full_texts(texts)), sampled(queries), n_pairs)
+    lengths = measured(folder, sampled(texts), sampled(queries), n_pairs)
     positions = n_positions(folder)
     length = auto_length(lengths, positions, params.run_tokens)
     return length, {"is_max_length_auto": True, **figures(lengths, length), **price(lengths, length, positions)}
@@ -209,7 +211,7 @@ def cut_texts(length: int, of_data: Receipt) -> str:
     said = f"{told} of train are longer than the {length} tokens that are read"
     whole, ratio = of_data["whole_length"], of_data["whole_run_ratio"]
     if whole == length:
-        return f"{said}; cut them into passages to have all of them read"
+        return f"{said}; set prepare.passages.tokens to read them in passages"
     left = " and ".join(f"{of_data[f'{name}_cut_at_whole_length_share']:.0%}" for name in names)
     return f"{said}; set base.max_length: {whole}, which cuts {left}, for about {ratio:.1f} times the training time"
 

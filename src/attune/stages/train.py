@@ -21,6 +21,7 @@ from datasets import Dataset
 
 from attune.encoding import launch, processes
 from attune.encoding.scratch import code_files, fingerprint
+from attune.retrieval.passages import read_as, read_passages
 from attune.stage import AfterCommit, Out, Receipt, named, run
 from attune.tables import (
     CORPUS,
@@ -116,7 +117,7 @@ class Inputs:
         columns: of the training rows, from `training_rows`.
         document_ids: of the rows' documents, by column.
         keys: of the rows.
-        other_forms: text in its other form by document id.
+        other_forms: text in its other form by document id; of documents that are not cut into passages.
         general: general text to train on.
         dev: tasks on dev: of a run, and of a probe.
         interpolation: of the base.
@@ -163,21 +164,24 @@ def read_inputs(
     corpus = read(prepared / "corpus.parquet", CORPUS)
     texts = dict(zip(corpus["document_id"], full_texts(corpus), strict=True))
     triplets = read(mined / "triplets.parquet", TRIPLETS)
-    columns = training_rows(triplets, texts)
+    passages = read_passages(prepared, corpus).of_documents()
+    columns = training_rows(triplets, texts, read_as(mined, passages))
     lengths = [len(text) for text in columns["positive"]]
     check_combinations(params, n_negatives=len(columns) - 2)
     general = read_general_text(Path(params.general)).train if params.needs_general_text else []
-    files = [mined / "triplets.parquet", prepared / "corpus.parquet", forms, *base.rglob("*")]
+    files = [mined / "triplets.parquet", mined / "passages.parquet", forms, *base.rglob("*")]
+    files += [prepared / "corpus.parquet", prepared / "passages.parquet"]
     files += [train / "qrels.parquet", train / "documents.parquet", *dev_split.glob("*.parquet"), *code_files()]
+    forms_of = form_texts(read(forms, DOCUMENT_FORMS), corpus)
     dev, probe_dev = (
-        read_dev(dev_split, texts, train / "documents.parquet", n)
+        read_dev(dev_split, texts, train / "documents.parquet", n, passages)
         for n in (params.n_dev_documents, round(params.n_dev_documents * DOCUMENTS_SHARE))
     )
     return Inputs(
         columns=columns,
         document_ids=row_document_ids(triplets),
         keys=batching_keys(triplets, read(train / "qrels.parquet", QRELS), lengths, params.max_pairs_per_query),
-        other_forms=form_texts(read(forms, DOCUMENT_FORMS), corpus),
+        other_forms={id_: text for id_, text in forms_of.items() if len(passages.get(id_, [])) <= 1},
         general=general,
         dev=(dev, probe_dev),
         interpolation=Interpolation(base),

@@ -24,11 +24,12 @@ from attune.evaluation.checks.catalogue import by_code, findings
 from attune.evaluation.checks.facts import Facts as CheckedFacts
 from attune.evaluation.checks.limits import GateParams
 from attune.evaluation.report.protocol import new_in_test
+from attune.retrieval.passages import Passages
 from attune.runtime.arrays import Int64
 from attune.stage import all_params, load_params
 from attune.stages.base import BaseParams, locate, measured, n_positions
 from attune.stages.collect import CollectParams, read_source, write_raw
-from attune.stages.prepare import PrepareParams, tables_of
+from attune.stages.prepare import PrepareParams, cut, passage_figures, tables_of
 from attune.stages.split import (
     SplitParams,
     assign,
@@ -62,21 +63,23 @@ def profile(collect: CollectParams) -> Facts:
     protocols = (split, split.model_copy(update={"by": "query"}) if unusable else split)
     queries, trained = (tables["queries"].with_columns(assign(tables["queries"], each)) for each in protocols)
     base = load_params(BaseParams, "base")
-    documents, asked = sampled(full_texts(tables["corpus"])), sampled(tables["queries"]["text"].to_list())
+    passages = Passages(tables["corpus"], cut(tables["corpus"], params.passages))
+    documents, asked = sampled(passages.texts), sampled(tables["queries"]["text"].to_list())
     lengths = measured(locate(base), documents, asked, tables["qrels"].height)
-    of_train = lengths_of_train(tables, trained, protocols[1].by, locate(base)) or lengths
+    of_train = lengths_of_train(tables, passages, trained, protocols[1].by, locate(base)) or lengths
     of_lengths = length_facts(of_train, base, n_positions(locate(base)))
-    facts = {
+    facts: Facts = {
         "data": data_facts(raw, tables),
         "documents": text_facts(documents, lengths.documents, of_lengths["max_length"]),
         "queries": text_facts(asked, lengths.queries, of_lengths["max_length"]),
+        **({"passages": passage_figures(passages.table)} if passages.is_cut else {}),
         "lengths": of_lengths,
         "alike": duplicate_facts(tables, params),
         "peculiar": peculiarities(tables),
         "split": split_facts(tables, queries, params, split),
         "training": training_facts(tables["qrels"], trained, sections["train"]["max_pairs_per_query"]),
     }
-    known = facts | {"base_encoder": of_lengths, "params": sections, "split": facts["split"] | {"unusable": unusable}}
+    known = {**facts, "base_encoder": of_lengths, "params": sections, "split": facts["split"] | {"unusable": unusable}}
     found = findings(CheckedFacts(known), load_params(GateParams, "gate"), ["data"])
     return facts | {"checks": by_code(found)}
 
@@ -99,19 +102,20 @@ def data_facts(raw: RawData, tables: Mapping[str, pl.DataFrame]) -> Facts:
 
 
 def lengths_of_train(
-    tables: Mapping[str, pl.DataFrame], queries: pl.DataFrame, by: str, encoder: Path
+    tables: Mapping[str, pl.DataFrame], passages: Passages, queries: pl.DataFrame, by: str, encoder: Path
 ) -> Lengths | None:
     """Counts the tokens of the split that trains, as stage base does; None where it is empty.
 
     Args:
         tables: of data/prepared.
+        passages: of the documents.
         queries: with their split.
         by: protocol.
         encoder: folder of the base encoder.
     """
     corpus = tables["corpus"].with_columns(assign_documents(tables["corpus"], queries, tables["qrels"]))
     own = documents_of(corpus, queries, tables["qrels"], by)["train"]
-    texts = full_texts(corpus.join(own, on="document_id", how="semi", maintain_order="left"))
+    texts = passages.of(own["document_id"])
     train = queries.filter(pl.col("split") == "train")
     pairs = tables["qrels"].join(train, on="query_id", how="semi").filter(pl.col("relevance") > 0)
     if not (texts and pairs.height):
