@@ -402,3 +402,11 @@ def test_unknown_sources_and_columns_are_refused(
     monkeypatch.chdir(ROOT)
     with pytest.raises(BadInput, match="got .* expected"):
         source_params(tmp_path, source, [column])
+
+
+def test_a_query_and_a_document_are_shown_as_the_encoder_reads_them() -> None:
+    """Prompt and text of the first, its tokens; a long one is cut, what a terminal would obey is escaped."""
+    texts = {"query": (["find\x1b it", "other"], np.array([7, 9])), "document": (["a" * 500], np.array([1500]))}
+    shown = profiling.read_as({"query": "query: ", "document": ""}, texts)
+    assert shown["query"] == "'query: find\\x1b it' (7 tokens)"
+    assert shown["document"] == f"'{'a' * 120}...' (1,500 tokens)"
