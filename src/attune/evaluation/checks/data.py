@@ -64,7 +64,8 @@ def given_split(facts: Facts, limits: GateParams) -> Outcomes:
 def long_texts(facts: Facts, limits: GateParams) -> Outcomes:
     """Fails where more than a tenth of train's documents, or of its queries, are longer than the encoder reads, and
     says what a longer `base.max_length` costs. The other way out: cut them into passages (prepare.passages).
-    `attune check` reads all texts where train is empty. Not applicable after a run with a number as `base.max_length`."""
+    `attune check` reads all texts where train is empty. Not applicable after a run with a number as
+    `base.max_length`."""
     lengths = facts.get("base_encoder", default={})
     if "documents_cut_share" not in lengths:
         return
