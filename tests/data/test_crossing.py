@@ -11,7 +11,7 @@ from attune.data.splitting import crossing
 from attune.data.splitting.clusters import components, normalise
 from attune.data.splitting.crossing import Readings, compare_roles, equal_titles
 from attune.data.splitting.similarity import alike
-from attune.data.words import WORD
+from attune.retrieval.words import WORD
 
 some_texts = st.lists(st.text("abc .", max_size=10), max_size=10)
 

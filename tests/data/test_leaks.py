@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attune.data.splitting.leaks import Texts, count, lexical_leaks
-from attune.data.words import WORD
 from attune.errors import BadInput
+from attune.retrieval.words import WORD
 from attune.tables import LEXICAL, Leak
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attune.data.sources.documents import Entry
-from attune.data.sources.generated.structure import QueryRules, n_words, queries_from_structure
+from attune.data.sources.generated.structure import QueryRules, queries_from_structure
 from attune.data.sources.raw import Document, Qrel, Query, RawData
 
 RULES = QueryRules(min_query_words=3, max_query_words=12, max_documents_per_query=2)
@@ -182,12 +182,6 @@ def test_ids_order_groups_and_judgments() -> None:
         qrels={"all": [Qrel("b.md#1#query", "b.md#1", 1)]},
         dropped=queries_from_structure([two], RULES).dropped,
     )
-
-
-def test_words_are_counted_in_any_script() -> None:
-    """A Chinese or Japanese character is a word; counting stops at `enough`."""
-    assert [n_words(text) for text in ("", "a (b_c) d-e --", "don't", "東京タワー", "über 3.5 東")] == [0, 3, 1, 5, 3]
-    assert n_words("a b c d", enough=2) == 2
 
 
 WORDS = st.sampled_from(

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from attune.evaluation.scoring.measures import measure
-from attune.retrieval.bm25 import bm25_top_k
+from attune.retrieval.bm25 import Bm25
 from attune.retrieval.exact import top_k
+from attune.retrieval.languages import stems_in
+from attune.retrieval.words import words
 from attune.tables import full_text
 
 DATASETS = Path(os.environ.get("ATTUNE_DATASETS", Path(__file__).parents[2] / "../shared/datasets"))
@@ -47,10 +49,13 @@ def scifact() -> Benchmark:
     )
 
 
-def test_bm25_on_scifact_is_near_the_published_ndcg(scifact: Benchmark) -> None:
-    """BEIR (Thakur et al., 2021) gives .665, with another tokeniser."""
-    _, rows = bm25_top_k(scifact.queries, scifact.documents, 100, k1=1.2, b=0.75)
-    assert measure(rows, scifact.judgments)["ndcg@10"].mean() == pytest.approx(0.665, abs=0.01)
+def test_bm25_on_scifact_beats_the_published_ndcg(scifact: Benchmark) -> None:
+    """BEIR (Thakur et al., 2021) gives .665; stems and English stop words bring .689, words as they are .669."""
+    for words_of, ndcg, recall in ((words, 0.6686, 0.7993), (stems_in("en"), 0.689, 0.8235)):
+        _, rows = Bm25(scifact.documents, 1.2, 0.75, words_of).top_k(scifact.queries, 100)
+        values = measure(rows, scifact.judgments)
+        assert values["ndcg@10"].mean() == pytest.approx(ndcg, abs=0.001)
+        assert values["recall@10"].mean() == pytest.approx(recall, abs=0.001)
 
 
 @pytest.mark.slow

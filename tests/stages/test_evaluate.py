@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from ir_measures import AP, RR, R, nDCG
+from pydantic import ValidationError
 
 from attune.errors import BadInput
 from attune.evaluation.scoring.groups import COLUMNS, KEPT
@@ -26,6 +27,7 @@ PARAMS = EvaluateParams(
     machine=Machine(threads=1, precision="fp32", batch_tokens=512),
     bm25_k1=1.2,
     bm25_b=0.75,
+    bm25_language="",
 )
 N_DOCUMENTS = 150
 
@@ -150,6 +152,38 @@ def test_bm25_is_scored_from_the_texts_alone(case: Case) -> None:
     assert receipt["mrr@10"] == 1
     run = read(case.root / "out/run.parquet", RUN)
     assert run["rank"].to_list() == [1] * (7 + 12)
+
+
+def inflected(case: Case, query: str) -> None:
+    """Rewrites the queries of dev and test to a word and its number: `topics 12` where the document has `topic`."""
+    corpus = read(case.root / "prepared/corpus.parquet", CORPUS)
+    texts = [f"topic number{i}" if i % 2 else f"other number{i}" for i in range(N_DOCUMENTS)]
+    write(corpus.with_columns(text=pl.Series(texts)), case.root / "prepared/corpus.parquet", CORPUS)
+    for split in ("dev", "test"):
+        file = case.root / f"splits/{split}/queries.parquet"
+        write(read(file, SPLIT_QUERIES).with_columns(text=pl.lit(query)), file, SPLIT_QUERIES)
+
+
+@pytest.mark.parametrize(("query", "language"), [("topics", "en"), ("topic", "none")])
+def test_dev_chooses_the_language_of_bm25(case: Case, query: str, language: str) -> None:
+    """English stems where only they match; words as they are where stems bring nothing. The receipt has dev's figures.
+
+    Its languages are those of release.languages: English.
+    """
+    inflected(case, query)
+    receipt = case.run(system="bm25", source="prepared/corpus.parquet", bm25_language="auto")
+    assert receipt["language"] == language
+    figures = [receipt[f"language_{name}_dev_ndcg@10"] for name in ("none", "en")]
+    assert (figures[0] < figures[1]) == (language == "en") and receipt["dev_ndcg@10"] == max(figures) > 0
+    given = case.run(system="bm25", source="prepared/corpus.parquet", bm25_language="English")
+    assert given["language"] == "en" and "language_none_dev_ndcg@10" not in given
+    assert given["dev_ndcg@10"] == figures[1]
+
+
+def test_a_language_without_a_stemmer_is_refused() -> None:
+    """The message lists the codes."""
+    with pytest.raises(ValidationError, match=r"expected auto, .* en, "):
+        EvaluateParams.model_validate(PARAMS.model_dump() | {"bm25_language": "klingon"})
 
 
 def renamed(case: Case, seed: int) -> None:

@@ -72,6 +72,7 @@ class Case:
             machine=MACHINE,
             bm25_k1=1.2,
             bm25_b=0.75,
+            bm25_language="",
         )
         evaluate(
             settings,

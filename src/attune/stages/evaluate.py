@@ -16,28 +16,31 @@ from typing import Annotated
 
 import numpy as np
 import polars as pl
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from attune.evaluation.scoring.dimensions import truncated
 from attune.evaluation.scoring.groups import group_means
 from attune.evaluation.scoring.judgments import Split, load_split
 from attune.evaluation.scoring.measures import MEASURES, depends_on_ties, measure
-from attune.retrieval.bm25 import bm25_top_k
+from attune.retrieval.bm25 import Bm25
 from attune.retrieval.grouped import document_search
+from attune.retrieval.languages import STEMMERS, code_of, stems_in
 from attune.retrieval.passages import Passages, read_passages
 from attune.retrieval.vectors import load_embeddings
+from attune.retrieval.words import words
 from attune.runtime.arrays import Float32, Float64, Int64
-from attune.stage import Machine, Out, Params, Receipt, run
+from attune.stage import PARAMS_FILE, Machine, Out, Params, Receipt, all_params, run
 from attune.tables import CORPUS, RUN, full_texts, read, scores_columns, write
 
-BM25 = "bm25"
+BM25, AUTO = "bm25", "auto"
 SCORES = scores_columns(MEASURES)
 SECONDARY = ("recall@10", "ndcg@10")  # measures in the receipt for dev, train, paraphrases and truncated dimensions
+CHOSEN_BY, NONE = "ndcg@10", "none"  # measure on dev by which the language of BM25 is chosen; its name for no language
 SAMPLE_SEED = 13  # of the sample of train queries
 
 
 class EvaluateParams(Params):
-    """Depth of the rankings, samples and dimensions scored besides dev and test, and BM25's two constants."""
+    """Depth of the rankings, samples and dimensions scored besides dev and test, and BM25's constants and language."""
 
     depth: int = Field(ge=100, le=10_000)
     n_train_sample: int = Field(ge=1)
@@ -46,6 +49,14 @@ class EvaluateParams(Params):
     machine: Machine
     bm25_k1: float = Field(ge=0, le=10)
     bm25_b: float = Field(ge=0, le=1)
+    bm25_language: str
+
+    @field_validator("bm25_language")
+    @classmethod
+    def _has_a_stemmer(cls, value: str) -> str:
+        if value not in ("", AUTO) and code_of(value) is None:
+            raise ValueError(f"expected auto, '' for words as they are, or one of {', '.join(STEMMERS)}")
+        return value
 
 
 # scores and document rows, (n_queries, depth or more: ties), of one system's ranking; row -1 where nothing is ranked
@@ -58,17 +69,48 @@ def sample(split: Split, n: int, seed: int) -> Split:
     return split.take(np.sort(np.argsort(np.array(keys), kind="stable")[:n]))
 
 
-def bm25_ranker(params: EvaluateParams, corpus: pl.DataFrame) -> Ranker:
-    """Returns a ranker by BM25, from the texts alone."""
-    texts = full_texts(corpus)
+def bm25_ranker(params: EvaluateParams, corpus: pl.DataFrame, language: str) -> Ranker:
+    """Returns a ranker by BM25, from the texts alone.
+
+    Args:
+        params: BM25's constants and the depth.
+        corpus: documents.
+        language: ISO 639-1 code of the stemmer and the stop words; "" matches words as they are.
+    """
+    index = Bm25(full_texts(corpus), params.bm25_k1, params.bm25_b, stems_in(language) if language else words)
 
     def ranked(split: Split) -> tuple[Float32, Int64]:
         def search(queries: Int64, depth: int) -> tuple[Float32, Int64]:
-            return bm25_top_k([split.texts[row] for row in queries], texts, depth, params.bm25_k1, params.bm25_b)
+            return index.top_k([split.texts[row] for row in queries], depth)
 
         return split.ranked(search, params.depth)
 
     return ranked
+
+
+def bm25_languages(params: EvaluateParams) -> list[str]:
+    """Returns the languages that dev chooses among: with `auto` none ("") and those of release.languages."""
+    if params.bm25_language != AUTO:
+        return [code_of(params.bm25_language) or ""]
+    named = [code_of(language) for language in all_params(PARAMS_FILE)["release"]["languages"]]
+    return list(dict.fromkeys(["", *filter(None, named)]))
+
+
+def best_bm25(params: EvaluateParams, corpus: pl.DataFrame, splits: list[Split]) -> tuple[Ranker, Receipt]:
+    """Chooses the language of BM25 by nDCG@10 on dev; words as they are, where no language is better.
+
+    Returns:
+        The ranker, and for the receipt the language taken and dev's figure for each that was tried.
+    """
+    rankers = {language: bm25_ranker(params, corpus, language) for language in bm25_languages(params)}
+    figures = dict.fromkeys(rankers, 0.0)
+    for dev in (split for split in splits if split.name == "dev" and len(rankers) > 1):
+        for language, ranker in rankers.items():
+            scores, rows = ranker(dev)
+            figures[language] = float(measure(rows, dev.judgments, scores)[CHOSEN_BY].mean())
+    best = max(rankers, key=lambda language: figures[language])  # the first of equals
+    tried = {f"language_{language or NONE}_dev_{CHOSEN_BY}": figure for language, figure in figures.items()}
+    return rankers[best], {"language": best or NONE, **(tried if len(rankers) > 1 else {})}
 
 
 def dense_ranker(params: EvaluateParams, source: Path, passages: Passages, dim: int | None = None) -> Ranker:
@@ -142,8 +184,12 @@ def evaluate(
     """Scores a system from its embeddings, or BM25 from the texts; writes its run, scores per query and group means."""
     corpus = read(prepared / "corpus.parquet", CORPUS)
     passages = read_passages(prepared, corpus)
-    ranker = bm25_ranker(params, corpus) if system == BM25 else dense_ranker(params, input, passages)
     scored = splits_of(params, system, input, splits, corpus)
+    told: Receipt = {}
+    if system == BM25:
+        ranker, told = best_bm25(params, corpus, scored)
+    else:
+        ranker = dense_ranker(params, input, passages)
     runs, tables, means, n_tied = [], [], {}, {}
     for split in scored:
         scores, rows = ranker(split)
@@ -171,7 +217,7 @@ def evaluate(
         **({"n_passages": len(passages)} if passages.is_cut and system != BM25 else {}),
         **secondary,
         "n_paraphrases": n_queries.get("paraphrases", 0),
-        **({} if system == BM25 else scores_by_dimension(params, input, scored, passages)),
+        **(told if system == BM25 else scores_by_dimension(params, input, scored, passages)),
     }
 
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from attune.data.splitting.clusters import normalise
 from attune.data.splitting.shared_documents import own_texts
-from attune.data.words import WORD
+from attune.retrieval.words import n_words
 from attune.tables import full_texts
 
 # what programs write into empty cells
@@ -64,7 +64,7 @@ def answer_facts(corpus: pl.DataFrame, qrels: pl.DataFrame) -> Facts:
     return {
         "n_answers": per_document.height,
         "queries_per_answer_median": float(np.median(per_document["len"].to_numpy())),
-        "words_per_answer_median": float(np.median([len(WORD.findall(text)) for text in texts])),
+        "words_per_answer_median": float(np.median([n_words(text) for text in texts])),
     }
 
 

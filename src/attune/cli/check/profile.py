@@ -19,13 +19,13 @@ from attune.data.splitting.kinds import audited
 from attune.data.splitting.lexical_audit import audit_splits
 from attune.data.splitting.shared_documents import known_answers_share
 from attune.data.splitting.similarity import alike
-from attune.data.words import WORD
 from attune.encoding.settings import folder_settings
 from attune.evaluation.checks.catalogue import by_code, findings
 from attune.evaluation.checks.facts import Facts as CheckedFacts
 from attune.evaluation.checks.limits import GateParams
 from attune.evaluation.report.protocol import new_in_test
 from attune.retrieval.passages import Passages
+from attune.retrieval.words import n_words
 from attune.runtime.arrays import Int64
 from attune.stage import all_params, load_params
 from attune.stages.base import BaseParams, locate, positions_of, prompts_of
@@ -170,7 +170,7 @@ def text_facts(texts: Sequence[str], tokens: Int64, max_length: int) -> Facts:
         tokens: of each, prompt included.
         max_length: from which on the encoder cuts.
     """
-    words = np.array([len(WORD.findall(text)) for text in texts])
+    words = np.array([n_words(text) for text in texts])
     scripts = Counter(script_of(text) for text in texts)
     return {
         "n_sampled": len(texts),

@@ -13,7 +13,7 @@ import numpy as np
 
 from attune.data.splitting.clusters import fold, normalise
 from attune.data.splitting.similarity import SLACK, TEXTS_AT_ONCE, Alike, alike, shingle_sets
-from attune.data.words import WORD
+from attune.retrieval.words import WORD
 from attune.runtime.arrays import Int64
 from attune.tables import full_text
 

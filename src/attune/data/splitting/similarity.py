@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from attune.data.splitting.clusters import components, fold
-from attune.data.words import WORD, WORD_OR_SYMBOL
+from attune.retrieval.words import WORD, WORD_OR_SYMBOL
 from attune.runtime.arrays import Float64, Int64
 
 TEXTS_AT_ONCE = 20_000  # texts whose words are in memory at one time

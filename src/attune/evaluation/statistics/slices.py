@@ -14,8 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from attune.data.words import WORD
-from attune.retrieval.bm25 import words
+from attune.retrieval.words import n_words, words
 from attune.runtime.arrays import Float64, Int64
 from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, SPLIT_QUERIES, full_texts, read, read_raw
 
@@ -95,16 +94,6 @@ def _range(values: Numbers) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def distinct_words(text: str) -> set[str]:
-    """Returns the distinct words of a text, split as BM25 splits them; in scripts without spaces each character."""
-    return {part for word in WORD.findall(text) for part in words(word)}
-
-
-def n_words(texts: Sequence[str]) -> Int64:
-    """Returns the (n texts,) number of words of each text."""
-    return np.array([len(WORD.findall(text)) for text in texts], dtype=np.int64)
-
-
 def lexical_overlaps(texts: Sequence[str], relevant: Sequence[Sequence[str]]) -> Float64:
     """Returns, per query, the largest share of its distinct words found in one relevant document, (n texts,).
 
@@ -116,16 +105,16 @@ def lexical_overlaps(texts: Sequence[str], relevant: Sequence[Sequence[str]]) ->
     """
     shares = []
     for text, documents in zip(texts, relevant, strict=True):
-        of_query = distinct_words(text)
+        of_query = set(words(text))
         n = max(1, len(of_query))
-        shares.append(max((len(of_query & distinct_words(document)) / n for document in documents), default=0.0))
+        shares.append(max((len(of_query & set(words(document))) / n for document in documents), default=0.0))
     return np.array(shares, dtype=np.float64)
 
 
 def n_unseen_words(texts: Sequence[str], training_texts: Iterable[str]) -> Int64:
     """Returns the (n texts,) number of distinct words of each query that no training text contains."""
-    vocabulary: set[str] = set().union(*map(distinct_words, training_texts))
-    return np.array([len(distinct_words(text) - vocabulary) for text in texts], dtype=np.int64)
+    vocabulary: set[str] = set().union(*map(words, training_texts))
+    return np.array([len(set(words(text)) - vocabulary) for text in texts], dtype=np.int64)
 
 
 def sources(relevant: Sequence[Sequence[str]]) -> list[str]:
@@ -189,7 +178,7 @@ def traits_of(query_ids: Sequence[str], raw: Path, prepared: Path, splits: Path)
     sizes = cluster_sizes(clustered, corpus)
     texts = queries["text"].to_list()
     return {
-        "query length": n_words(texts),
+        "query length": np.array([n_words(text) for text in texts], dtype=np.int64),
         "lexical overlap": lexical_overlaps(texts, [[documents[id_] for id_ in of_query] for of_query in ids]),
         "relevant documents": pl.Series([len(of_query) for of_query in ids], dtype=pl.Int64).to_numpy(),
         "unseen words": n_unseen_words(texts, read_training_texts(splits / "train", documents)),

@@ -9,7 +9,7 @@ import numpy as np
 
 from attune.retrieval.approximate import Neighbours
 from attune.retrieval.approximate_documents import approximate_document_top_k
-from attune.retrieval.bm25 import bm25_top_k
+from attune.retrieval.bm25 import Bm25
 from attune.retrieval.grouped import document_top_k
 from attune.runtime.arrays import Float32, Int64
 from attune.tuning.mining.candidates import Bool, Pairs, Pool, Scorer, pair_keys
@@ -237,7 +237,7 @@ def _scored_pool(data: MiningInput, params: MineParams, dense: Neighbours, score
     lexical = np.empty((data.n_queries(), 0), dtype=np.int64)
     if params.lexical_share:
         texts = [data.document_texts[row] for row in data.train_rows.tolist()]
-        _, places = bm25_top_k(data.query_texts, texts, params.depth)
+        _, places = Bm25(texts).top_k(data.query_texts, params.depth)
         lexical = np.where(places < 0, -1, data.train_rows[places])
     pool = Pool.join(dense.rows, lexical)
     if not params.reranker and not params.lexical_share:

@@ -16,9 +16,10 @@ from typing import Literal
 from attune.data.sources.documents import Entry, read_documents
 from attune.data.sources.files.cells import ColumnNames
 from attune.data.sources.generated.endpoint import Endpoint, complete
-from attune.data.sources.generated.structure import QueryRules, add, generic, n_words, queries_from_structure
+from attune.data.sources.generated.structure import QueryRules, add, generic, queries_from_structure
 from attune.data.sources.raw import Document, RawData
-from attune.retrieval.bm25 import bm25_top_k
+from attune.retrieval.bm25 import Bm25
+from attune.retrieval.words import n_words
 
 _THOUGHTS = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)  # of models that reason aloud
 _LABEL = re.compile(
@@ -112,5 +113,5 @@ def _lost(queries: Sequence[str], rows: Sequence[int], documents: Sequence[Docum
     if not queries:
         return []
     texts = [f"{document.title} {document.text}" for document in documents]
-    _, ranked = bm25_top_k(queries, texts, found_within)
+    _, ranked = Bm25(texts).top_k(queries, found_within)
     return [row for row, top in zip(rows, ranked.tolist(), strict=True) if row not in top]

@@ -12,16 +12,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import NamedTuple
 
 from attune.data.sources.documents import Entry, plain_text
 from attune.data.sources.raw import Document, Qrel, Query, RawData
+from attune.retrieval.words import SPACELESS, n_words
 
-# Chinese and Japanese have no spaces between words: each character counts as a word
-_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_LETTER = rf"[^\W{_UNSPACED}]"
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}][^\s{_UNSPACED}]*")  # `a.b` and `don't` are one
+_LETTER = rf"[^\W{SPACELESS}]"
 _ABBREVIATIONS = "e.g i.e vs cf al etc Fig No Dr Mr Mrs Ms Prof St".split()
 _NOT_AFTER = "".join(rf"(?<!\b{re.escape(abbreviation)})" for abbreviation in _ABBREVIATIONS) + r"(?<!\b[A-Z])"
 # the end of a paragraph, or a full stop before a space and no lower-case letter
@@ -32,7 +29,7 @@ _BETWEEN_HEADINGS = re.compile(r"(?<!\S)>(?!\S)")
 _TIMES = 3  # removing an occurrence can join its surroundings into another one
 _WORDS = re.compile(r"[^\W_]+")
 _NUMBER = re.compile(r"^(\d+\.)+\d*\)?\s+")  # number of a heading: 3. or 3.4 or 3.4.1.
-_BARE = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
+_BARE = re.compile(rf"[{SPACELESS}]|[^\W_{SPACELESS}]+")
 _MAX_SENTENCE = 4000  # characters within which a first sentence must end
 _STOPS = " \t\n.,:;…。、"
 
@@ -94,11 +91,6 @@ def add(raw: RawData, entry: Entry, query: str) -> None:
         raw.qrels["all"].append(Qrel(f"{document_id}#query", document_id, 1))
 
 
-def n_words(text: str, enough: int | None = None) -> int:
-    """Returns the number of words; stops counting at `enough`."""
-    return sum(1 for _ in islice(_WORD.finditer(text), enough))
-
-
 def _candidates(entry: Entry) -> list[QueryCandidate]:
     """Returns the heading, if any, then the first sentence."""
     _, title, text = entry.document
@@ -124,7 +116,7 @@ def _flaw(query: str, document: Document, shared: Set[str], rules: QueryRules) -
         "short": n_words(query) < rules.min_query_words,
         "long": n_words(query) > rules.max_query_words,
         "generic": query.casefold() in shared,
-        "leaves_too_little": n_words(document.text, rules.min_query_words) < rules.min_query_words,
+        "leaves_too_little": n_words(document.text) < rules.min_query_words,
         "repeated": _bare(query) in _bare(f"{document.title} {document.text}"),
     }
     return next((flaw for flaw, applies in flaws.items() if applies), None)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from attune.data.sources.packages.definitions import Definition
 from attune.data.sources.packages.sentences import is_deprecated
+from attune.retrieval.words import WORD
 
 # stop words: they do not count when a query must say more than the name of its document
 _EMPTY_WORDS = re.compile(
@@ -100,7 +101,7 @@ def sentence_flaw(sentence: str, name: str, is_first: bool, min_words: int, max_
         min_words: fewest words of a query.
         max_words: most words of a query.
     """
-    words = re.findall(r"\w+", sentence)
+    words = WORD.findall(sentence)
     flaws = {
         "markup": _MARKUP_LEFT.search(sentence),
         "short": len(words) < min_words,
