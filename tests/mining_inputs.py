@@ -42,6 +42,7 @@ def mine_params(**changes: object) -> MineParams:
         "max_share_of_positive": 0.9,
         "min_margin": 0.0,
         "same_query": 1.01,
+        "positive_passage": "nearest",
         "reranker": "",
         "n_sample": 5,
         "machine": {"threads": 1, "precision": "fp32", "batch_tokens": 4096},

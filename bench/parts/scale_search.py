@@ -59,7 +59,10 @@ def mine(corpus: np.ndarray, queries: np.ndarray, answers: np.ndarray) -> None:
     )  # fmt: skip
     positives = Pairs(query_rows, answers)
     rows, none = document_rows, no_negatives
-    data = MiningInput([], [], queries, corpus, query_rows, rows, rows, positives, own_texts=none, own_negatives=none)
+    documents = corpus, rows
+    data = MiningInput(
+        [], [], queries, *documents, query_rows, rows, rows, positives, own_texts=none, own_negatives=none
+    )
     mine_negatives(data, params, cosines(queries, corpus))
 
 

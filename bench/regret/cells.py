@@ -51,7 +51,7 @@ SCORING_CODE = (
 )
 # figures of the receipts of train and merge that a cell keeps
 KEPT = {
-    "train": ("learning_rate", "epochs", "n_steps", "n_restarts"),
+    "train": ("learning_rate", "epochs", "n_steps", "n_restarts", "n_negatives"),
     "merge": ("step", "n_averaged", "share", "gain_standard_error", "n_candidates"),
 }
 

@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one line each, and a collector for the many of one data set."""
+"""Errors that a user can mend: one printable line each, and a collector for the many of one data set."""
 
 from typing import NoReturn
 
@@ -7,7 +7,19 @@ class BadInput(Exception):
     """Fault in data, parameters or files; each argument is one line: place, got versus expected, next step."""
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.args))
+        return "\n".join(map(one_line, self.args))
+
+
+def one_line(message: object) -> str:
+    """Returns a message as one line: white space is a space, other characters that do not print are escaped.
+
+    Names of files and texts from data stand in messages. Control characters in them could command a terminal, and
+    bidirectional ones reorder the rest of the line.
+    """
+    text = " ".join(str(message).split())
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 SHOWN = 20

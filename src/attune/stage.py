@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from safetensors import SafetensorError
 
-from attune.errors import BadInput
+from attune.errors import BadInput, one_line
 
 Out = Annotated[Path, "out"]
 Receipt = Mapping[str, int | float | str | bool]
@@ -115,7 +115,7 @@ def _sections(file: Path) -> Mapping[str, Any]:
         mark = error.problem_mark
         raise BadInput(f"{file}:{mark.line + 1 if mark else '?'}: not valid YAML: {error.problem}") from None
     except (YAMLError, ValueError) as error:  # a control character, another encoding, a malformed date or number
-        raise BadInput(f"{file}: not valid YAML in UTF-8: {' '.join(str(error).split())}") from None
+        raise BadInput(f"{file}: not valid YAML in UTF-8: {one_line(error)}") from None
     return sections if isinstance(sections, dict) else {}
 
 
@@ -245,7 +245,7 @@ def call(function: Stage, params: Params, receipt: Path | None, **arguments: Any
 def lines(message: object) -> list[str]:
     """Splits a message into the lines to print: one per problem."""
     problems = message.args if isinstance(message, BadInput) else [message]
-    return [" ".join(str(problem).split()) for problem in problems]
+    return [one_line(problem) for problem in problems]
 
 
 def fail(name: str, message: object) -> NoReturn:

@@ -16,10 +16,10 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from attune.cli.base.command import NOT_RUN, base
-from attune.cli.base.families import FAMILIES, Family, families_table, family_of
 from attune.cli.base.section import write_section
-from attune.cli.base.settings import read_settings
 from attune.cli.main import app
+from attune.encoding.families import FAMILIES, Family, families_table, family_of
+from attune.encoding.settings import read_settings
 from attune.errors import BadInput
 from attune.stage import load_params, sha256_of
 from attune.stages.base import BaseParams, copy_files
@@ -192,7 +192,9 @@ def test_write_leaves_all_else_as_it_was(hub: Hub, project: Path) -> None:
     for name, text in before.items():
         after = project.with_name(name).read_text()
         lost = [line for line in text.splitlines() if line not in after.splitlines()]
-        assert all(re.match(r"  (model|revision|licence|folder): |    [\w./]+: [0-9a-f]{64}$", line) for line in lost)
+        assert all(
+            re.match(r"  (model|revision|licence|folder|prompts): |    [\w./]+: [0-9a-f]{64}$", line) for line in lost
+        )
         assert after.partition("\ncollect:")[2] == text.partition("\ncollect:")[2]
         assert after.count("\n\n") == text.count("\n\n")
     assert f"all stages but {', '.join(NOT_RUN[:-1])} and {NOT_RUN[-1]}" in said
@@ -267,22 +269,37 @@ def test_an_absent_licence_is_said(encoder: Path) -> None:
     assert any(line.startswith("note: its licence is not known") for line in base(str(encoder), "main", False))
 
 
-def test_prompts_that_the_family_asks_for_and_the_folder_lacks_are_said(hub: Hub) -> None:
-    """e5 without its prompts is named; with both there is no note, and they are shown."""
-    notes = [line for line in base(MODEL, "main", False) if line.startswith("note: ")]
+def test_prompts_that_the_family_asks_for_and_the_folder_lacks_are_written(hub: Hub, project: Path) -> None:
+    """e5 without its prompts is named and base.prompts gets them; with both there is no note, and they are shown."""
+    lines = base(MODEL, "main", is_written=True, file=project)
+    notes = [line for line in lines if line.startswith("note: ")]
     assert len(notes) == 1 and "'query: ' before queries and 'passage: ' before documents" in notes[0]
-    change(hub.folder / "config_sentence_transformers.json", prompts={"query": "query: ", "document": "passage: "})
-    lines = base(MODEL, "main", False)
+    assert load_params(BaseParams, "base", project).prompts == {"query": "query: ", "document": "passage: "}
+    own = {"query": "query: ", "passage": "passage: "}
+    change(hub.folder / "config_sentence_transformers.json", prompts=own)
+    lines = base(MODEL, "main", is_written=True, file=project)
     assert [line for line in lines if line.startswith("note: ")] == []
-    assert "  prompts         query 'query: ', document 'passage: '" in lines
+    assert "  prompts         query 'query: ', passage 'passage: '" in lines
+    assert load_params(BaseParams, "base", project).prompts == {}  # the folder's own count
 
 
-def test_prompts_under_names_that_no_stage_reads_are_said(encoder: Path) -> None:
-    """A folder whose prompts are called search_query and search_document is not used without them in silence."""
-    prompts = {"search_query": "search_query: ", "search_document": "search_document: "}
-    change(encoder / "config_sentence_transformers.json", prompts=prompts)
-    said = "\n".join(base(str(encoder), "main", False))
-    assert "note: its prompts are named search_query, search_document; stages read query and document only" in said
+def test_prompts_of_several_lines_are_written_as_they_are(tmp_path: Path) -> None:
+    """Qwen's instruction has a line break and may end in a blank: the parameter has both."""
+    (tmp_path / "params.yaml").write_text("base:\n  prompts: {}\n")
+    for family in FAMILIES:
+        prompts = {"query": family.query, "document": family.document}
+        write_section({"prompts": prompts}, tmp_path / "params.yaml")
+        assert YAML(typ="safe").load((tmp_path / "params.yaml").read_text())["base"]["prompts"] == prompts
+
+
+def test_prompts_of_no_known_name_are_said(encoder: Path) -> None:
+    """What stage base would refuse is a note here; a name that it knows is none."""
+    change(encoder / "config_sentence_transformers.json", prompts={"clustering": "c: "})
+    assert "note: tiny: its folder has prompts named clustering, none known" in "\n".join(
+        base(str(encoder), "main", False)
+    )
+    change(encoder / "config_sentence_transformers.json", prompts={"search_query": "q: ", "search_document": "d: "})
+    assert not any("prompts named" in line for line in base(str(encoder), "main", False))
 
 
 def test_pooling_unlike_the_family_is_said(hub: Hub) -> None:

@@ -138,7 +138,7 @@ def test_a_leaking_split_and_texts_that_will_be_cut_are_named(tmp_path: Path) ->
     ratio = facts["lengths"]["whole_run_ratio"]
     assert facts["lengths"]["n_whole_run_tokens"] / facts["lengths"]["n_run_tokens"] == ratio > 3
     price = f"reads {ratio:.1f} times as many tokens, so that training takes about {ratio:.1f} times as long"
-    assert f"{read}: 512 cuts 0% and {price}; or cut them into passages yourself" in told
+    assert f"{read}: 512 cuts 0% and {price}; or cut them into passages (prepare.passages)" in told
 
 
 def cut_texts(lengths: Lengths, n_positions: int, **base: object) -> str:
@@ -154,7 +154,7 @@ def test_the_price_of_longer_texts_by_hand() -> None:
     lengths = Lengths(np.array([400] * 19 + [900]), np.array([10] * 20), 1000)
     cut = "100% of train's documents are longer than the encoder reads (base.max_length:"
     price = "reads {0} times as many tokens, so that training takes about {0} times as long"
-    queries = "; or cut them into passages yourself; 0% of train's queries are longer than that"
+    queries = "; or cut them into passages (prepare.passages); 0% of train's queries are longer than that"
     # 10 + 2 x (19 x 400 + 512) / 20 = 821.2 tokens a row, of 202 at 96 and 394 at 192
     said = cut_texts(lengths, 512, max_length="auto", run_tokens=1_063_999)
     assert said == f"{cut} auto takes 96): 512 cuts 5% and {price.format(4.1)}{queries}"
@@ -162,7 +162,7 @@ def test_the_price_of_longer_texts_by_hand() -> None:
     assert said == f"{cut} 192; auto takes 128): 512 cuts 5% and {price.format(2.1)}{queries}"
     # nothing is longer: the encoder has 64 positions
     said = cut_texts(lengths, 64, max_length="auto", run_tokens=10**6)
-    assert said.startswith(f"{cut} auto takes 64): cut them into passages yourself; 0% of train's queries")
+    assert said.startswith(f"{cut} auto takes 64): cut them into passages (prepare.passages); 0% of train's queries")
 
 
 def test_the_length_is_that_of_train(tmp_path: Path) -> None:
@@ -402,3 +402,11 @@ def test_unknown_sources_and_columns_are_refused(
     monkeypatch.chdir(ROOT)
     with pytest.raises(BadInput, match="got .* expected"):
         source_params(tmp_path, source, [column])
+
+
+def test_a_query_and_a_document_are_shown_as_the_encoder_reads_them() -> None:
+    """Prompt and text of the first, its tokens; a long one is cut, what a terminal would obey is escaped."""
+    texts = {"query": (["find\x1b it", "other"], np.array([7, 9])), "document": (["a" * 500], np.array([1500]))}
+    shown = profiling.read_as({"query": "query: ", "document": ""}, texts)
+    assert shown["query"] == "'query: find\\x1b it' (7 tokens)"
+    assert shown["document"] == f"'{'a' * 120}...' (1,500 tokens)"

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from attune.cli.demo.comparison import MAX_QUERY, Hit, PairedSearch, SearchSystem, direction, rank_change, valid_query
 from attune.errors import BadInput
+from attune.runtime.passages import Hit as Found
 from attune.runtime.search import Search
 
 IDS = ["a", "b", "c", "d"]
@@ -83,8 +84,8 @@ def test_ranks_by_the_other_system_are_those_of_its_own_list(
         def __init__(self, order: list[int]) -> None:
             self.order = order
 
-        def top(self, queries: object, k: int) -> list[list[tuple[str, float]]]:
-            return [[(str(id_), -float(place)) for place, id_ in enumerate(self.order[:k])]]
+        def top_passages(self, queries: object, k: int) -> list[list[Found]]:
+            return [[Found(str(id_), -float(place), None, None) for place, id_ in enumerate(self.order[:k])]]
 
     systems = tuple(
         SearchSystem(str(order), "", lambda texts: np.ones((1, 1)), Order(order)) for order in (first, second)
@@ -106,3 +107,16 @@ def test_a_query_that_cannot_be_encoded_is_refused(query: str, why: str) -> None
     with pytest.raises(BadInput, match=why):
         valid_query(query)
     assert valid_query("  x ") == "x"
+
+
+def test_a_hit_shows_the_passage_that_matched() -> None:
+    """The text of a hit is the range of its best passage, without the title, which stands beside it."""
+    text = "one two. three four."
+    whole = f"title {text}"
+    index = Search.build(np.eye(2, dtype=np.float32), ["a", "a"], passages=[(0, 15), (15, len(whole))])
+    systems = [
+        SearchSystem(name, "", lambda _texts, vector=vector: np.array([vector], np.float32), index)
+        for name, vector in (("base", [1, 0]), ("tuned", [0, 1]))
+    ]
+    found = PairedSearch((systems[0], systems[1]), {"a": ("title", text)}, {}, 3).search("q", 3)
+    assert [[hit.text for hit in side.hits] for side in found.systems] == [["one two. "], ["three four."]]

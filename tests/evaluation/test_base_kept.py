@@ -130,6 +130,9 @@ def test_what_was_tried_is_counted(tmp_path: Path, n_restarts: int, words: str) 
     said = tried(TRAINED | {"n_restarts": n_restarts}, rates, checkpoints)
     assert said.startswith("Rates, with their best nDCG@10 on dev after 4 steps: 2e-05 (0.520), 5e-05 (0.560). ")
     assert words in said and said.endswith("Candidates: 2 checkpoints and 1 average, each at shares 0.5, 1.")
+    for n, ending in ((1, "no better on dev"), (0, "better on dev, and counts")):
+        twice = TRAINED | {"is_tried_without_negatives": True, "n_negatives": n}
+        assert f"run without hard negatives was tried: {ending}. Cand" in tried(twice, rates, checkpoints)
     assert tried(TRAINED, [], checkpoints[:1]) == (
         "Training: 20 steps at rate 5e-05. Candidates: 1 checkpoint, each at shares 0.5, 1."
     )
@@ -191,6 +194,7 @@ def test_looks_that_chose_the_training_are_counted(tmp_path: Path) -> None:
     """Each probed rate at each share, and each restart; none where the rate was given."""
     rates = read_csvs(tmp_path)[2]
     assert looks_of_training({"n_restarts": 2}, rates) == 6
+    assert looks_of_training({"n_restarts": 0, "is_tried_without_negatives": True}, rates) == 5
     assert looks_of_training({}, []) == 0
 
 

@@ -9,8 +9,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from attune.encoding.encoders import load_torch
+from attune.encoding.positions import n_positions
 from attune.export import parity
-from attune.export.modules import n_positions
 from attune.export.parity import PaddedBatch, grid, run_grid, token_lengths
 from attune.stages.export import torch_embed
 
@@ -50,8 +50,8 @@ def test_the_grid_combines_sizes_lengths_widths_and_kinds(tokenizer: Tokenizer) 
 
 
 def test_padding_stays_within_the_encoder_s_positions(tokenizer: Tokenizer, tiny_encoder: Path) -> None:
-    """Of 64 positions padding id 0 takes one; with none to spare, padding ends at the maximum length."""
-    assert n_positions(load_torch(tiny_encoder)) == 63
+    """BERT has as many as its settings say; with few or none to spare, padding ends at the maximum length."""
+    assert n_positions(load_torch(tiny_encoder).transformers_model.config.to_dict()) == 64
     assert {batch.width for batch in grid(tokenizer, 32, 32)} == {0, 32}
     assert {batch.width for batch in grid(tokenizer, 32, 35)} == {0, 35}
 

@@ -14,7 +14,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src"
 FILES = sorted(path for path in SOURCE.rglob("*.py"))
 # by rank: a room imports from rooms below it; rooms of one rank do not know each other
 RANKS = (
-    ("errors",),
+    ("errors", "json_text"),
     ("tables", "stage", "runtime"),
     ("export", "retrieval", "encoding"),
     ("data",),
@@ -35,6 +35,7 @@ POLARS = (
     *("attune.tables", "attune.data.splitting.duplicates", "attune.cli.check", "attune.export.int8.calibration"),
     *("attune.evaluation.scoring.judgments", "attune.evaluation.report", "attune.evaluation.statistics.slices"),
     *("attune.evaluation.page.charts", "attune.stages"),
+    *("attune.retrieval.passages", "attune.tuning.mining.passages"),
     *("attune.data.splitting.lexical_audit", "attune.data.splitting.paraphrases"),
     *("attune.data.splitting.shared_documents", "attune.tuning.candidates", "attune.tuning.training.rows"),
 )

@@ -53,7 +53,7 @@ def test_verify_finds_one_flipped_bit_in_any_file(onnx_copy: Path, name: str) ->
 def test_verify_finds_a_missing_file(onnx_copy: Path, name: str) -> None:
     """Also a file that Embedder never opens."""
     (onnx_copy / name).unlink()
-    with pytest.raises(BadInput, match="not found, but listed in the manifest"):
+    with pytest.raises(BadInput, match="not found; the manifest lists it"):
         verify(onnx_copy)
 
 

@@ -26,6 +26,7 @@ def params(folder: Path | str, **changes: object) -> BaseParams:
         "wheels": {},
         "max_length": 16,
         "run_tokens": 1000,
+        "prompts": {},
         "sha256": {"config.json": sha256(config)} if (config := Path(folder, "config.json")).is_file() else {},
     }
     if folder and not values["sha256"]:
@@ -112,7 +113,7 @@ def test_texts_that_are_cut_are_told_in_one_line(
     (copy / "config_sentence_transformers.json").write_text(json.dumps({"prompts": {"document": "a " * 30}}))
     fetch(params(copy, max_length="auto"), tmp_path, data.name)
     said = "100% of the documents and 0% of the queries of train are longer than the 64 tokens that are read"
-    assert capsys.readouterr().err == f"attune base: {said}; cut them into passages to have all of them read\n"
+    assert capsys.readouterr().err == f"attune base: {said}; set prepare.passages.tokens to read them in passages\n"
 
 
 def test_the_line_has_the_way_out_and_its_price() -> None:
@@ -154,7 +155,7 @@ def test_prompts_that_are_no_texts_are_one_line(tiny_encoder: Path, data: Path, 
     """The error names the file, what is there and what is expected."""
     copy = Path(shutil.copytree(tiny_encoder, tmp_path / "copy"))
     (copy / "config_sentence_transformers.json").write_bytes(b'{"prompts": ' + prompts + b"}")
-    with pytest.raises(BadInput, match="config_sentence_transformers.json has the prompts .*, expected texts by name"):
+    with pytest.raises(BadInput, match="config_sentence_transformers.json has prompts .*, expected texts by name"):
         fetch(params(copy, max_length="auto"), tmp_path, data.name)
 
 
@@ -240,7 +241,7 @@ def test_broken_settings_of_the_encoder_are_explained_in_one_line(
     """The error names the file; nothing is written."""
     copy = Path(shutil.copytree(tiny_encoder, tmp_path / "copy"))
     (copy / name).write_bytes(content)
-    with pytest.raises(BadInput, match=f"the encoder's {name} ") as caught:
+    with pytest.raises(BadInput, match=f"tiny: {name} is not ") as caught:
         fetch(params(copy), tmp_path)
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]
@@ -292,3 +293,108 @@ def test_a_folder_without_any_pin_is_refused(tiny_encoder: Path) -> None:
     """DVC does not track base.folder, so a hash has to."""
     with pytest.raises(ValueError, match="a folder needs at least the sha256 of its weights"):
         params(tiny_encoder, sha256={})
+
+
+def with_prompts(encoder: Path, folder: Path, prompts: dict[str, str]) -> Path:
+    """Returns a copy of an encoder with these prompts and another setting in its folder."""
+    copy = Path(shutil.copytree(encoder, folder / "copy"))
+    settings = {"prompts": prompts, "similarity_fn_name": "cosine"}
+    (copy / "config_sentence_transformers.json").write_text(json.dumps(settings))
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "expected"),
+    [
+        ({"search_query": "q: ", "search_document": "d: ", "clustering": "c: "}, {}, ("q: ", "d: ")),
+        ({"retrieval.query": "q: ", "retrieval.passage": "d: "}, {"document": "mine: "}, ("q: ", "mine: ")),
+        ({}, {"query": "q: ", "document": ""}, ("q: ", "")),
+        ({"query": "q: "}, {"query": ""}, ("", "")),
+    ],
+)
+def test_prompts_reach_whatever_loads_the_encoder(
+    tiny_encoder: Path, tmp_path: Path, own: dict[str, str], given: dict[str, str], expected: tuple[str, str]
+) -> None:
+    """By parameter, else the folder's under any known name; encode_query and encode_document find both."""
+    from sentence_transformers import SentenceTransformer
+
+    copy = with_prompts(tiny_encoder, tmp_path, own)
+    receipt = fetch(params(copy, prompts=given), tmp_path)
+    assert (receipt["query_prompt"], receipt["document_prompt"]) == expected
+    model = SentenceTransformer(str(tmp_path / "base"), local_files_only=True)
+    assert (model.prompts["query"], model.prompts["document"]) == expected
+    assert {name: text for name, text in model.prompts.items() if name in own and name not in given} == {
+        name: text for name, text in own.items() if name not in given
+    }
+    settings = json.loads((tmp_path / "base" / "config_sentence_transformers.json").read_text())
+    assert settings["similarity_fn_name"] == "cosine"
+
+
+def test_prompts_under_their_names_leave_the_file_alone(tiny_encoder: Path, tmp_path: Path) -> None:
+    """A folder that needs no change keeps its bytes, with prompts and without."""
+    (tmp_path / "one").mkdir()
+    for folder, prompts in ((tmp_path, {}), (tmp_path / "one", {"query": "q: ", "document": "d: "})):
+        copy = with_prompts(tiny_encoder, folder, prompts)
+        fetch(params(copy), folder)
+        name = "config_sentence_transformers.json"
+        assert (folder / "base" / name).read_bytes() == (copy / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        (
+            {"clustering": "c: "},
+            "prompts named clustering, none known as one of queries or documents; set",
+        ),
+        ({"search_query": "a", "web_search_query": "b"}, "several prompts for a query, search_query, web_search_query"),
+    ],
+)
+def test_prompts_that_nobody_can_choose_are_refused(
+    tiny_encoder: Path, tmp_path: Path, own: dict[str, str], said: str
+) -> None:
+    """No known name, or two for one kind: nothing is written, and base.prompts decides."""
+    copy = with_prompts(tiny_encoder, tmp_path, own)
+    with pytest.raises(BadInput, match=said):
+        fetch(params(copy), tmp_path)
+    assert not (tmp_path / "base").exists()
+    assert fetch(params(copy, prompts={"query": "", "document": ""}), tmp_path)["query_prompt"] == ""
+
+
+def test_prompts_that_only_the_family_knows_are_said(
+    tiny_encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An e5 folder without prompts is used as it is, and a line says so; '' is an answer, too."""
+    fetch(params(tiny_encoder, model="makers/e5-base"), tmp_path)
+    said = "read without prompts that its family puts, 'query: ' before queries and 'passage: ' before documents; set"
+    assert said in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "base")
+    fetch(params(tiny_encoder, model="makers/e5-base", prompts={"query": "", "document": ""}), tmp_path)
+    assert capsys.readouterr().err == ""
+
+
+def change(file: Path, **values: object) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+@pytest.mark.parametrize(("length", "is_allowed"), [(62, True), (63, False), (64, False)])
+def test_positions_that_hold_no_token_are_not_counted(
+    tiny_encoder: Path, tmp_path: Path, length: int, is_allowed: bool
+) -> None:
+    """RoBERTa's 64 positions with padding id 1 hold 62 tokens; the refusal has the number."""
+    copy = Path(shutil.copytree(tiny_encoder, tmp_path / "copy"))
+    change(copy / "config.json", model_type="roberta", pad_token_id=1)
+    if is_allowed:
+        assert fetch(params(copy, max_length=length), tmp_path)["max_length"] == length
+        return
+    with pytest.raises(BadInput, match=f"base.max_length: got {length}, but the encoder has 62 positions; lower it"):
+        fetch(params(copy, max_length=length), tmp_path)
+
+
+def test_code_that_a_folder_brings_is_refused(tiny_encoder: Path, tmp_path: Path) -> None:
+    """Stage base stops before anything is loaded, and names an encoder to use instead."""
+    copy = Path(shutil.copytree(tiny_encoder, tmp_path / "copy"))
+    change(copy / "config.json", auto_map={"AutoModel": "modeling.Own"})
+    with pytest.raises(BadInput, match="config.json has auto_map: it needs code of its own .* use .* instead"):
+        fetch(params(copy), tmp_path)
+    assert not (tmp_path / "base").exists()

@@ -10,13 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attune.data.passages import PassageParams
 from attune.data.splitting.clusters import components, normalise
 from attune.stage import call
 from attune.stages.prepare import PrepareParams, prepare, share_relevance
 from attune.tables import CLUSTERED_QUERIES, CORPUS, MERGED_QUERIES, NEGATIVES, QRELS, read
 
 PARAMS = PrepareParams(
-    document_shingle=2, query_shingle=1, identical_document=0.9, similar_document=0.6, similar_query=0.8
+    document_shingle=2,
+    query_shingle=1,
+    identical_document=0.9,
+    similar_document=0.6,
+    similar_query=0.8,
+    passages=PassageParams(tokens=0, overlap=0),
 )
 LONG = "def norm x axis none return the square root of the sum of squares along an axis of the given array"
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from split_inputs import split_params
 
+from attune.data.passages import PassageParams
 from attune.errors import BadInput
 from attune.stage import call
 from attune.stages.prepare import PrepareParams, prepare
@@ -31,7 +32,12 @@ from attune.tables import (
 )
 
 CLUSTERING = PrepareParams(
-    document_shingle=5, query_shingle=1, identical_document=0.95, similar_document=0.7, similar_query=0.8
+    document_shingle=5,
+    query_shingle=1,
+    identical_document=0.95,
+    similar_document=0.7,
+    similar_query=0.8,
+    passages=PassageParams(tokens=0, overlap=0),
 )
 PARAMS = split_params()
 Pairs = Sequence[tuple[str, str]]

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from training import params, sha256, task, trained
 
@@ -17,6 +18,8 @@ from attune.tuning.curve import Evaluation, TrainingResult
 from attune.tuning.dev import RetrievalScorer, read_dev
 from attune.tuning.interpolation import Interpolation, difference, read_change
 from attune.tuning.training import checkpoints, evaluations, rates
+from attune.tuning.training.conflicts import BatchingKeys
+from attune.tuning.training.fit import TrainingData
 
 
 @pytest.fixture
@@ -79,7 +82,8 @@ def test_a_start_that_stays_best_is_saved_at_its_share(tmp_path: Path, inputs: d
     save_file(difference(*weights), place)
     scores = {one: [0.9 if one == share else 0.5] for one in (0.0, 0.5, 1.0)}
     result = TrainingResult({}, [Evaluation(0, [*scores], [*scores.values()])], 0, 1e-4, 0)
-    write_encoder(start, base, tmp_path / "out", SeedResult(tmp_path / "run", result, 0))
+    data = TrainingData(Dataset.from_dict({"query": [], "positive": []}), BatchingKeys.independent([]), [])
+    write_encoder(start, base, tmp_path / "out", SeedResult(tmp_path / "run", result, 0, data))
     saved = load_torch(tmp_path / "out").state_dict()
     for name, value in saved.items():
         mean = torch.lerp(weights[0][name], weights[1][name], share) if value.is_floating_point() else weights[0][name]

@@ -1,14 +1,16 @@
 """The learning rate is the middle one of those that short runs cannot tell from the best; probes by hand."""
 
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from datasets import Dataset
 from training import run_params
 
 from attune.tuning.curve import Evaluation, Probe, TrainingResult, rate_rows
-from attune.tuning.training.fit import Schedule
+from attune.tuning.training.conflicts import BatchingKeys
+from attune.tuning.training.fit import Schedule, TrainingData
 from attune.tuning.training.rates import RATES, choose_rate, n_probe_steps, rates, search
 from attune.tuning.training.runs import SeedRuns
 
@@ -115,20 +117,80 @@ def test_the_table_of_rates_has_a_row_per_rate_and_share() -> None:
     ]
 
 
+def rows_of(n_negatives: int) -> TrainingData:
+    """Returns 32 rows, each with its own documents."""
+    names = ["query", "positive", *(f"negative_{place + 1}" for place in range(n_negatives))]
+    rows = Dataset.from_dict({name: [f"{name} {row}" for row in range(32)] for name in names})
+    keys = replace(
+        BatchingKeys.independent([9] * 32), documents=[range(row, row + 1 + n_negatives) for row in range(32)]
+    )
+    return TrainingData(rows, keys, [])
+
+
+def seed_runs(folder: Path, n_negatives: int, **changes: object) -> SeedRuns:
+    """Returns the runs of a seed with 12 steps (32 rows, 8 a step, three epochs) that nothing trains."""
+    params = run_params(**({"learning_rate": "auto"} | changes))
+    return SeedRuns(params, folder, folder, rows_of(n_negatives), None, None, folder)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("with_negatives", "without", "n_negatives"),
+    [
+        ({0: 0.5, 4: 0.6, 8: 0.55}, {0: 0.5, 4: 0.7}, 0),  # best early, and better without them
+        ({0: 0.5, 6: 0.6}, {0: 0.5, 4: 0.6}, 1),  # best at the middle; no better without
+        ({0: 0.5, 4: 0.4}, {0: 0.5, 4: 0.45}, 1),  # base is best of both
+        ({0: 0.5, 8: 0.6}, None, 1),  # best late: no second run
+    ],
+)
+def test_a_run_that_is_best_early_is_tried_without_hard_negatives(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    with_negatives: dict[int, float],
+    without: dict[int, float] | None,
+    n_negatives: int,
+) -> None:
+    """Dev decides between the two runs, whose rows differ in the negatives alone."""
+    seen: list[list[str]] = []
+
+    def run(self: SeedRuns, schedule: Schedule) -> TrainingResult:
+        seen.append(self.data.rows.column_names)
+        own = with_negatives if self.data.n_negatives else without
+        evaluations = [Evaluation(step, [1.0], [[mean]]) for step, mean in (own or {}).items()]
+        return TrainingResult({}, evaluations, 12, schedule.learning_rate, 3)
+
+    monkeypatch.setattr(SeedRuns, "_run", run)
+    result = seed_runs(tmp_path, 1).train(1e-4)
+    assert seen == [["query", "positive", "negative_1"], ["query", "positive"]][: 1 if without is None else 2]
+    assert (result.data.n_negatives, result.is_tried_without) == (n_negatives, without is not None)
+    assert result.folder.name == ("run-0.0001" if n_negatives else "run-0.0001-in-batch")
+    assert [len(own) for own in result.data.keys.documents] == [1 + n_negatives] * 32
+
+
+@pytest.mark.parametrize(
+    ("n_negatives", "changes"),
+    [(0, {}), (1, {"learning_rate": 1e-4}), (1, {"loss": "triplet"}), (1, {"epochs": 0})],
+)
+def test_negatives_stay_where_there_is_no_choice(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, n_negatives: int, changes: dict[str, object]
+) -> None:
+    """One run without hard negatives, at a given rate, of a loss that needs them, or that has no steps."""
+    result = TrainingResult({}, [Evaluation(0, [0.0], [[0.5]])], 0, 1e-4, 3)
+    monkeypatch.setattr(SeedRuns, "_run", lambda *_: result)
+    own = seed_runs(tmp_path, n_negatives, **changes).train(1e-4)
+    assert (own.data.n_negatives, own.is_tried_without) == (n_negatives, False)
+
+
 def test_a_run_below_base_starts_again_at_a_third_of_its_rate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Twice at most: the third run goes on however it begins."""
     schedules: list[Schedule] = []
 
     def run(_: SeedRuns, schedule: Schedule) -> TrainingResult:
         schedules.append(schedule)
-        return TrainingResult({}, [], 0, schedule.learning_rate, 1, is_below_base=schedule.needs_gain)
+        evaluations = [Evaluation(24, [1.0], [[0.5]])]
+        return TrainingResult({}, evaluations, 0, schedule.learning_rate, 1, is_below_base=schedule.needs_gain)
 
     monkeypatch.setattr(SeedRuns, "_run", run)
-    keys = SimpleNamespace(n_batches=lambda _: 10)
-    runs = SeedRuns(
-        run_params(learning_rate="auto"), tmp_path, tmp_path, SimpleNamespace(keys=keys), None, None, tmp_path
-    )  # type: ignore[arg-type]
-    folder, result, n_restarts = runs.train(9e-5)
+    folder, result, n_restarts, *_ = seed_runs(tmp_path, 1).train(9e-5)
     assert [schedule.learning_rate for schedule in schedules] == pytest.approx([9e-5, 3e-5, 1e-5])
     assert (folder.name, n_restarts) == ("run-1e-05", 2)
     assert result.learning_rate == pytest.approx(1e-5)

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from attune.errors import BadInput
+from attune.errors import BadInput, one_line
 from attune.runtime import verify as verify_folder
 from attune.stage import EXPECTED, fail, load_params
 
@@ -166,7 +166,7 @@ def judge(
 def verify(folder: Annotated[Path, typer.Argument(help="exported model")] = Path("models/onnx")) -> None:
     """Verifies an exported model: every file's hash, and every graph's vectors against the golden ones."""
     verify_folder(folder)
-    print(f"{folder}: every file and every golden vector is as the manifest says")
+    print(f"{one_line(folder)}: every file and every golden vector is as the manifest says")
 
 
 @app.command()
@@ -180,7 +180,7 @@ def gate(
     try:
         findings = judge_project(folder, against)
     except EXPECTED as error:
-        print(f"attune gate: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"attune gate: {one_line(error)}", file=sys.stderr)
         raise SystemExit(2) from None
     for each in findings:
         status = each.status.upper() if each.is_blocking else each.status
@@ -197,7 +197,7 @@ def same(revision: Annotated[str, typer.Argument(help="revision to compare with"
     try:
         result = compare(Path(), revision)
     except EXPECTED as error:
-        print(f"attune same: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"attune same: {one_line(error)}", file=sys.stderr)
         raise SystemExit(2) from None
     print(f"attune same: {result.sentence}")
     raise SystemExit(result.is_fault)

@@ -24,7 +24,10 @@ def best_precision() -> str:
 
 
 def load_torch(folder: Path) -> SentenceTransformer:
-    """Loads a sentence-transformers folder on the GPU, if there is one, or the CPU.
+    """Loads a sentence-transformers folder in float32 on the GPU, if there is one, or the CPU.
+
+    Weights saved in fp16 or bf16 are widened: small steps of training would be lost in them, and the exported graph
+    would compute other vectors.
 
     Raises:
         BadInput: the folder is missing or damaged.
@@ -32,7 +35,8 @@ def load_torch(folder: Path) -> SentenceTransformer:
     if not sys.stderr.isatty():
         disable_progress_bar()
     try:
-        model = SentenceTransformer(str(folder), local_files_only=True)
+        settings = {"dtype": torch.float32}
+        model = SentenceTransformer(str(folder), local_files_only=True, model_kwargs=settings).float()  # Dense, too
     except Exception as error:  # three libraries load the files, each with exceptions of its own
         raise BadInput(f"{folder}: cannot be loaded as an encoder ({error}); delete it and run `dvc repro`") from None
     if "message" in getattr(model[0], "modality_config", {}) or getattr(model[0], "processing_kwargs", None):

@@ -49,10 +49,3 @@ def describe(encoder: SentenceTransformer, model: Path) -> Description:
         default_prompt_name=encoder.default_prompt_name,
         similarity=encoder.similarity_fn_name,
     )
-
-
-def n_positions(encoder: SentenceTransformer) -> int:
-    """Returns the largest padded length in tokens; RoBERTa and its kin number positions from the padding id + 1."""
-    settings = encoder.transformers_model.config
-    known: int | None = getattr(settings, "max_position_embeddings", None)
-    return encoder.max_seq_length if known is None else known - 1 - (settings.pad_token_id or 0)

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from attune.errors import BadInput
+from attune.errors import BadInput, one_line
 from attune.runtime import verify
 
 DESCRIPTION = "Checks the files of an exported encoder against its manifest, and its vectors against the golden ones."
@@ -17,8 +17,8 @@ def main() -> None:
     try:
         verify(folder)
     except (BadInput, OSError) as error:
-        sys.exit(f"attune.runtime: {' '.join(str(error).split())}")
-    sys.stdout.write(f"{folder}: every file and every golden vector matches the manifest\n")
+        sys.exit(f"attune.runtime: {one_line(error)}")
+    sys.stdout.write(f"{one_line(folder)}: every file and every golden vector matches the manifest\n")
 
 
 if __name__ == "__main__":

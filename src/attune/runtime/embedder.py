@@ -1,19 +1,24 @@
 """Embeds texts with an exported encoder: services and the pipeline's evaluation run this code."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
-from attune.errors import BadInput
+from attune.errors import BadInput, one_line
 from attune.runtime.arrays import Float32, Int64
-from attune.runtime.manifest import read_manifest
+from attune.runtime.folders import confined
+from attune.runtime.manifest import REMEDY, TOKENIZER, read_manifest
 
 Progress = Callable[[int, int], None]  # number of texts embedded so far, total number
 TOKENIZER_BATCH = 4096  # texts; the library's encodings are far larger than the token ids kept of them
+OUTPUT = "sentence_embedding"
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+SHOWN = 200  # characters of a library's message
 
 
 class Embedder:
@@ -29,18 +34,23 @@ class Embedder:
         threads: CPU threads for one batch; None takes one per physical core.
 
     Raises:
-        BadInput: a file is missing or damaged.
+        BadInput: a file is missing, damaged or outside the folder; encoding: tokenizer and graph do not fit together.
     """
 
     def __init__(self, folder: Path | str, file: str = "onnx/model.onnx", threads: int | None = None) -> None:
         folder = Path(folder)
         self.manifest = read_manifest(folder)
         self.dim = self.manifest.dim
-        self._tokenizer = _load_tokenizer(folder / "tokenizer.json")
+        self._place = f"{folder / file}"
+        self._tokenizer = _load_tokenizer(confined(folder, TOKENIZER, REMEDY))
         self._pad_id = (self._tokenizer.padding or {}).get("pad_id", 0)
         self._tokenizer.no_padding()  # batches are padded here, after sorting by length
-        self._session = _load_session(folder / file, threads)
+        self._session = _load_session(confined(folder, file, REMEDY), threads)
         self._inputs = [node.name for node in self._session.get_inputs()]
+        outputs = [node.name for node in self._session.get_outputs()]
+        if not {*self._inputs} <= {*INPUTS} or OUTPUT not in outputs:
+            got = f"inputs {self._inputs}, outputs {outputs}"[:SHOWN]
+            raise BadInput(f"{self._place}: {got}; expected inputs among {[*INPUTS]}, an output {OUTPUT}; {REMEDY}")
 
     @property
     def fingerprint(self) -> str:
@@ -67,7 +77,7 @@ class Embedder:
 
         Raises:
             BadInput: a text is not valid Unicode.
-            TypeError: texts is one string instead of several.
+            TypeError: texts is one string instead of several, or holds something else than strings; says where.
             ValueError: batch_size is below 1.
         """
         return self._encode(texts, self.manifest.default_prompt_name, batch_size, show_progress, progress)
@@ -104,18 +114,20 @@ class Embedder:
 
         Raises:
             BadInput: a text is not valid Unicode.
-            TypeError: texts is one string instead of several.
+            TypeError: texts is one string instead of several, or holds something else than strings; says where.
         """
         if isinstance(texts, str):
             raise TypeError("texts is one string; give a list of strings")
         prompt = self.manifest.prompts.get(prompt_name or "", "")
         rows: list[Int64] = []
         for start in range(0, len(texts), TOKENIZER_BATCH):
-            batch = [prompt + text for text in texts[start : start + TOKENIZER_BATCH]]
+            part = texts[start : start + TOKENIZER_BATCH]
             try:
-                encodings = self._tokenizer.encode_batch_fast(batch)
+                batch = [prompt + text for text in part]
+                with _failures(f"{self._place}: its tokenizer fails", TypeError):
+                    encodings = self._tokenizer.encode_batch_fast(batch)
             except TypeError:
-                raise BadInput(_describe_invalid(batch, start)) from None
+                raise _invalid(part, start) from None
             rows += [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
         return rows
 
@@ -140,7 +152,7 @@ class Embedder:
         embeddings = np.empty((len(rows), self.dim), dtype=np.float32)
         for start in range(0, len(rows), batch_size):
             batch = order[start : start + batch_size]
-            embeddings[batch] = self._session.run(["sentence_embedding"], self._features([rows[i] for i in batch]))[0]
+            embeddings[batch] = self._run(self._features([rows[i] for i in batch]), (len(batch), self.dim))
             if progress:
                 progress(start + len(batch), len(rows))
         return embeddings
@@ -153,6 +165,14 @@ class Embedder:
             self.token_ids(texts, kind), batch_size, progress or (_print_progress if show_progress else None)
         )
 
+    def _run(self, features: dict[str, Int64], shape: tuple[int, int]) -> Float32:
+        """Runs the graph on one batch; vectors of another size than the manifest's are refused, not broadcast."""
+        with _failures(f"{self._place}: fails on the ids of tokenizer.json"):
+            vectors: Float32 = self._session.run([OUTPUT], features)[0]
+        if vectors.shape != shape:
+            raise BadInput(f"{self._place}: computes {vectors.shape}, expected {shape} by the manifest's dim; {REMEDY}")
+        return vectors
+
     def _features(self, rows: list[Int64]) -> dict[str, Int64]:
         """Pads token ids to (batch, longest row) and returns the inputs of the graph by name."""
         shape = (len(rows), max(len(row) for row in rows))
@@ -164,32 +184,46 @@ class Embedder:
         return {name: features[name] for name in self._inputs}
 
 
-def _load_tokenizer(path: Path) -> Tokenizer:
-    if not path.is_file():
-        raise BadInput(f"{path}: not found; fetch or export the encoder again")
+@contextmanager
+def _failures(what: str, *others: type[Exception]) -> Iterator[None]:
+    """Turns a library's failure into BadInput, but for the given kinds.
+
+    onnxruntime's exceptions have no common base of their own, tokenizers raises bare Exception, and a panic in its Rust
+    code is a BaseException of a class that cannot be imported.
+    """
     try:
+        yield
+    except others:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise BadInput(f"{what} ({one_line(error)[:SHOWN]}); {REMEDY}") from None
+
+
+def _load_tokenizer(path: Path) -> Tokenizer:
+    with _failures(f"{path}: not a tokenizer"):
         return Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare Exception
-        raise BadInput(f"{path}: not a tokenizer ({error}); fetch or export the encoder again") from None
 
 
 def _load_session(path: Path, threads: int | None) -> onnxruntime.InferenceSession:
-    if not path.is_file():
-        raise BadInput(f"{path}: not found; fetch or export the encoder again")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3  # errors only
-    try:
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # else the name decides
+    with _failures(f"{path}: not a loadable graph"):
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the library's exceptions have no common base of their own
-        raise BadInput(f"{path}: not a loadable graph ({error}); fetch or export the encoder again") from None
 
 
-def _describe_invalid(texts: Sequence[str], start: int) -> str:
-    place = next(
-        i for i, text in enumerate(texts, start) if any("\ud800" <= character <= "\udfff" for character in text)
-    )
-    return f"text {place}: got half of a surrogate pair, expected valid Unicode; decode the text again or replace it"
+def _invalid(texts: Sequence[object], start: int) -> Exception:
+    """Returns the error that names the first text which is no string, or not valid Unicode."""
+    for place, text in enumerate(texts, start):
+        if not isinstance(text, str):
+            return TypeError(f"text {place} is {type(text).__name__}, expected a string; remove it or write it as text")
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            what = "got half of a surrogate pair, expected valid Unicode; decode the text again or replace it"
+            return BadInput(f"text {place}: {what}")
+    return TypeError(f"texts {start} to {start + len(texts)} are not strings that the tokenizer takes; write them anew")
 
 
 def _print_progress(done: int, total: int) -> None:

@@ -13,12 +13,14 @@ HNSW is built by one thread, because several would race for the order of its lin
 """
 
 import math
+import re
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from attune.errors import one_line
 from attune.runtime.arrays import Float32, Int64
 from attune.runtime.faiss_settings import faiss_settings
 
@@ -31,6 +33,8 @@ KMEANS_ITERATIONS = 10  # more change the cells, but hardly the neighbours
 CELLS_PER_PROBE = 16  # one cell in so many is read
 EF_SEARCH = 64  # length of the candidate list of an HNSW search
 N_SAMPLE = 200  # queries that recall is measured on
+MAX_LINKS = 512  # of a row in HNSW; ten times what pays
+SHOWN = 200  # characters of FAISS's message
 BLOCK_BYTES = 2**26  # size of the blocks in which rows are copied
 BLAS_THRESHOLD = 1536  # numbers in a batch of queries: four queries of 384 numbers take as long as one
 
@@ -62,8 +66,26 @@ def build(description: str, vectors: Float32, among: Int64, seed: int, threads: 
         among: (n,) the rows to index, in this order; the index numbers them from 0.
         seed: of the sample of training rows.
         threads: CPU threads of FAISS. HNSW is always built by one.
+
+    Raises:
+        ValueError: FAISS has no such index, or cannot train it with so few rows or so many numbers.
     """
     faiss = load_faiss()
+    links = re.search(r"HNSW(\d+)", description)
+    if links and not 2 <= int(links[1][:9]) <= MAX_LINKS:  # FAISS itself ends the process
+        raise ValueError(f"index {description!a}: HNSW takes 2 to {MAX_LINKS} links a row; change the number")
+    try:
+        return _filled(faiss, description, vectors, among, seed, threads)
+    except (RuntimeError, MemoryError) as error:  # FAISS's own, with the place in its C++ code
+        reason = one_line(re.sub(r"(?s)^Error in .*? at \S+:\d+: (Error: )?", "", str(error)))[:SHOWN]
+        shape = f"{len(among)} rows of {vectors.shape[1]} numbers"
+        raise ValueError(
+            f"index {description!a} cannot be built for {shape} ({reason}); use one of {', '.join(KINDS)}"
+        ) from None
+
+
+def _filled(faiss: ModuleType, description: str, vectors: Float32, among: Int64, seed: int, threads: int) -> Any:  # noqa: ANN401
+    """Builds the index that `build` describes."""
     with faiss_settings(faiss, BLAS_THRESHOLD, 1 if "HNSW" in description else threads):
         index = faiss.index_factory(vectors.shape[1], description, faiss.METRIC_INNER_PRODUCT)
         cells = _configure(faiss, index)

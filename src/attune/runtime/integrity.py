@@ -1,17 +1,25 @@
 """Verification of an exported encoder: the sha256 of its files, and its vectors on this machine."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from attune.errors import BadInput
+from attune.runtime import folders, rules
 from attune.runtime.arrays import Float32
 from attune.runtime.embedder import Embedder
-from attune.runtime.manifest import GRAPH, MANIFEST, read_manifest, sha256_of
+from attune.runtime.manifest import GRAPH, MANIFEST, Manifest, read_manifest, sha256_of
 
 GOLDEN = "golden.json"
 REQUIRED = ("config.json", GOLDEN, GRAPH, "tokenizer.json")  # whatever the manifest lists
+REMEDY = "fetch the encoder again"
+RULE = rules.record(
+    {
+        "texts": rules.rows(rules.text, least=1),
+        "vectors": rules.rows(rules.rows(rules.number(-1.001, 1.001), least=1), least=1),
+        "min_cosine": rules.table(rules.number(-1, 1), least=1),
+    }
+)
 
 
 def verify(folder: Path | str, threads: int | None = None) -> None:
@@ -24,12 +32,15 @@ def verify(folder: Path | str, threads: int | None = None) -> None:
         folder: of the exported encoder.
         threads: CPU threads; None takes one per physical core.
 
+    Nothing outside the folder is opened: see `attune.runtime.folders`. onnxruntime itself confines the weights that a
+    graph keeps in files beside it to the graph's folder.
+
     Raises:
         BadInput: a file is missing, differs, or computes other vectors on this machine; names the first one.
     """
     folder = Path(folder)
     verify_files(folder)
-    texts, vectors, limits = _golden(folder / GOLDEN)
+    texts, vectors, limits = _golden(folder, read_manifest(folder))
     for name, limit in limits.items():
         least = float((Embedder(folder, name, threads).encode(texts) * vectors).sum(axis=1).min())
         if not least >= limit:
@@ -39,12 +50,16 @@ def verify(folder: Path | str, threads: int | None = None) -> None:
             )
 
 
-def _golden(path: Path) -> tuple[list[str], Float32, dict[str, float]]:
-    try:
-        golden = json.loads(path.read_text(encoding="utf-8"))
-        return golden["texts"], np.array(golden["vectors"], dtype=np.float32), dict(golden["min_cosine"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{path}: not golden vectors ({error!r}); fetch the encoder again") from None
+def _golden(folder: Path, manifest: Manifest) -> tuple[list[str], Float32, dict[str, float]]:
+    content = folders.read_json(folder, GOLDEN, RULE, "golden vectors", REMEDY, REMEDY)
+    texts, lists, limits = content["texts"], content["vectors"], content["min_cosine"]
+    if len(lists) != len(texts) or any(len(row) != manifest.dim for row in lists):
+        what = f"expected {len(texts)} vectors, one per text, of {manifest.dim} numbers, the manifest's dim"
+        raise BadInput(f"{folder / GOLDEN}: not golden vectors ({what}); {REMEDY}")
+    for name in limits:
+        if name not in manifest.files or not name.endswith(".onnx"):
+            raise BadInput(f"{folder / GOLDEN}: {name!a} is no graph (.onnx) of the manifest; {REMEDY}")
+    return texts, np.array(lists, dtype=np.float32), limits
 
 
 def verify_files(folder: Path) -> None:
@@ -53,16 +68,15 @@ def verify_files(folder: Path) -> None:
     A valid manifest does not say which version it is: compare its own hash with dvc.lock or the release's notes.
 
     Raises:
-        BadInput: a file is missing, differs, or is not in the manifest; names the first one.
+        BadInput: a file is missing, differs, is not in the manifest, or is no regular file inside the folder; names
+            the first one.
     """
     files = read_manifest(folder).files
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    present = set(folders.walk(folder))
     for name in sorted({*present, *REQUIRED} - {MANIFEST, *files}):
-        raise BadInput(f"{folder / name}: not in the manifest, which lists every file; fetch the encoder again")
+        raise BadInput(f"{folder / name}: not in the manifest, which lists every file; {REMEDY}")
     for name, expected in sorted(files.items()):
-        path = folder / name
-        if not path.is_file():
-            raise BadInput(f"{path}: not found, but listed in the manifest; fetch the encoder again")
+        path = folders.confined(folder, name, f"the manifest lists it: {REMEDY}")
         got = sha256_of(path)
         if got != expected["sha256"]:
-            raise BadInput(f"{path}: sha256 is {got}, expected {expected['sha256']}; fetch the encoder again")
+            raise BadInput(f"{path}: sha256 is {got}, expected {expected['sha256']}; {REMEDY}")

@@ -6,8 +6,19 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from attune.errors import BadInput
+from attune.runtime import folders, rules
 
 MANIFEST, GRAPH, TOKENIZER = "manifest.json", "onnx/model.onnx", "tokenizer.json"
+REMEDY = "fetch or export the encoder again"
+RULE = rules.record(
+    {
+        "dim": rules.whole(1, 2**20),
+        "max_length": rules.whole(1, 2**31 - 1),
+        "prompts": rules.table(rules.text),
+        "default_prompt_name": rules.or_null(rules.text),
+        "files": rules.table(rules.record({"sha256": rules.sha256}, {"size": rules.whole(0, 2**63)})),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -40,13 +51,14 @@ def read_manifest(folder: Path) -> Manifest:
     """Reads folder/manifest.json.
 
     Raises:
-        BadInput: the file is missing or is not a manifest.
+        BadInput: the file is missing or is not a manifest, or a name in it leads out of the folder.
     """
-    path = folder / MANIFEST
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return Manifest(**{field.name: content[field.name] for field in fields(Manifest)})
-    except OSError:
-        raise BadInput(f"{path}: not found; give the folder of an exported encoder, such as models/onnx") from None
-    except (ValueError, KeyError, TypeError):
-        raise BadInput(f"{path}: damaged, or not a manifest of attune; fetch or export the encoder again") from None
+    missing = "give the folder of an exported encoder, such as models/onnx"
+    content = folders.read_json(folder, MANIFEST, RULE, "a manifest of attune", missing, REMEDY)
+    manifest = Manifest(**{field.name: content[field.name] for field in fields(Manifest)})
+    outside = next((name for name in manifest.files if not folders.is_inside(name)), None)
+    if outside is not None:
+        raise BadInput(f"{folder / MANIFEST}: the name {outside[:80]!a} leads out of the folder; {REMEDY}")
+    if manifest.default_prompt_name not in (None, *manifest.prompts):
+        raise BadInput(f"{folder / MANIFEST}: default_prompt_name is none of the prompts; {REMEDY}")
+    return manifest

@@ -21,6 +21,7 @@ from attune.data.splitting.kinds import FORMS, OF_STAGE_AUDIT, audited
 from attune.data.splitting.leaks import Texts, count
 from attune.data.splitting.other_forms import form_leaks
 from attune.retrieval.exact import top_k
+from attune.retrieval.passages import read_passages
 from attune.retrieval.vectors import load_embeddings
 from attune.runtime.arrays import Float32
 from attune.stage import Machine, Out, Params, Receipt, run
@@ -74,9 +75,13 @@ def query_texts(splits: Path, embeddings: Path) -> Side:
 
 
 def document_texts(splits: Path, prepared: Path, embeddings: Path) -> Side:
-    """Returns the documents that are relevant in each split (one may be so in several) and their embeddings."""
-    corpus = read(prepared / "corpus.parquet", CORPUS).with_row_index("row")
-    vectors = load_embeddings(embeddings / "corpus.npy", corpus.height, "the corpus")
+    """Returns the documents that are relevant in each split (one may be so in several) and their embeddings.
+
+    A document that is read in passages counts by its first one.
+    """
+    passages = read_passages(prepared, read(prepared / "corpus.parquet", CORPUS))
+    corpus = passages.corpus.with_row_index("row")
+    vectors = load_embeddings(embeddings / "corpus.npy", len(passages), "the corpus")
     relevant = pl.concat(
         [
             read(splits / name / "qrels.parquet", QRELS).select("document_id", split=pl.lit(name)).unique()
@@ -85,7 +90,7 @@ def document_texts(splits: Path, prepared: Path, embeddings: Path) -> Side:
     )
     judged = corpus.join(relevant, on="document_id").sort("row", "split")
     texts = Texts("documents", judged["split"].to_numpy(), judged["document_id"].to_list(), full_texts(judged))
-    return texts, vectors[judged["row"].to_numpy()]
+    return texts, vectors[passages.first[judged["row"].to_numpy()]]
 
 
 def semantic_leaks(texts: Texts, vectors: Float32, threshold: float, threads: int) -> list[Leak]:

@@ -8,7 +8,7 @@ the default needs no network. The maximum length is set here, once for base, tun
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -17,10 +17,13 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from pydantic import Field, field_validator, model_validator
 
-from attune.data.lengths import Lengths, auto_length, figures, lengths_of, price, sampled
+from attune.data.lengths import auto_length, figures, lengths_of, price, sampled
+from attune.encoding.prompts import absent_prompts, told, used_prompts
+from attune.encoding.settings import PROMPTS_FILE, Settings, folder_settings
 from attune.errors import BadInput
+from attune.retrieval.passages import read_passages
 from attune.stage import Out, Params, Receipt, run, sha256_of, write_json
-from attune.tables import CORPUS, DOCUMENT_IDS, QRELS, SPLIT_QUERIES, full_texts, read
+from attune.tables import CORPUS, DOCUMENT_IDS, QRELS, SPLIT_QUERIES, read
 
 # Files with which torch loads a sentence-transformers folder; other formats of the weights are not copied.
 PATTERNS = (
@@ -42,6 +45,7 @@ class BaseParams(Params):
     wheels: dict[str, str]
     max_length: int | Literal["auto"]
     run_tokens: int = Field(ge=1000, le=1_000_000_000)
+    prompts: dict[Literal["query", "document"], str]
     sha256: dict[str, str]
 
     @field_validator("max_length", mode="plain")
@@ -124,46 +128,53 @@ def copy_files(source: Path, out: Path, sha256: dict[str, str]) -> int:
     return len(sha256)
 
 
-def n_positions(folder: Path) -> int:
-    """Returns the number of positions of a saved encoder, or the largest length where it has no limit.
+def positions_of(settings: Settings) -> int:
+    """Returns the largest number of tokens that an encoder can read, or the largest length where it has no limit."""
+    return settings.positions or MAX_LENGTH
+
+
+def prompts_of(params: BaseParams, settings: Settings) -> dict[str, str]:
+    """Returns the prompts that all stages put before queries and documents, by query and document.
 
     Raises:
-        BadInput: its settings cannot be read.
+        BadInput: neither base.prompts nor the encoder's folder says which.
     """
-    positions = _settings(folder / "config.json").get("max_position_embeddings")
-    return positions if isinstance(positions, int) else MAX_LENGTH
+    return used_prompts(params.model, settings.prompts, {str(kind): text for kind, text in params.prompts.items()})
 
 
-def measured(folder: Path, documents: Sequence[str], queries: Sequence[str], n_pairs: int) -> Lengths:
-    """Counts the tokens of sampled documents and queries as a saved encoder reads them, prompts included.
-
-    Raises:
-        BadInput: its settings or its tokenizer cannot be read.
-    """
-    file = folder / "config_sentence_transformers.json"
-    prompts = (_settings(file).get("prompts") if file.exists() else None) or {}
-    if not isinstance(prompts, dict) or not all(isinstance(prompt, str) for prompt in prompts.values()):
-        raise BadInput(
-            f"base: the encoder's {file.name} has the prompts {prompts!r}, expected texts by name; save it again"
-        )
-    return lengths_of(folder, prompts, documents, queries, n_pairs)
+def absent(params: BaseParams, settings: Settings) -> str:
+    """Returns a line on prompts that the encoder's family uses and nobody gives; "" where there are none."""
+    prompts = absent_prompts(params.model, settings.prompts, {str(kind): text for kind, text in params.prompts.items()})
+    if not prompts:
+        return ""
+    return (
+        f"{params.model} is read without prompts that its family puts, {told(prompts)}; set base.prompts to them, "
+        "or to '' where you want none"
+    )
 
 
-def set_max_length(folder: Path, max_length: int) -> None:
+def set_prompts(folder: Path, settings: Settings, prompts: Mapping[str, str]) -> None:
+    """Writes prompts into the saved encoder under the names that it is read by everywhere, unless they are there."""
+    if any(settings.prompts.get(kind, "") != text for kind, text in prompts.items()):
+        file = folder / PROMPTS_FILE
+        content = _object(file) if file.exists() else {}
+        write_json(file, content | {"prompts": {**settings.prompts, **prompts}})
+
+
+def set_max_length(folder: Path, max_length: int, positions: int) -> None:
     """Sets the number of tokens at which the saved encoder cuts texts, wherever it is loaded.
 
     Raises:
         BadInput: the encoder has fewer positions, or its settings cannot be read.
     """
-    positions = n_positions(folder)
     if max_length > positions:
         raise BadInput(f"base.max_length: got {max_length}, but the encoder has {positions} positions; lower it")
     file = folder / "sentence_bert_config.json"
-    settings = _settings(file) if file.exists() else {}
+    settings = _object(file) if file.exists() else {}
     write_json(file, settings | {"max_seq_length": max_length})
 
 
-def _settings(file: Path) -> dict[str, Any]:
+def _object(file: Path) -> dict[str, Any]:
     try:
         settings = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError) as error:
@@ -173,28 +184,32 @@ def _settings(file: Path) -> dict[str, Any]:
     return settings
 
 
-def length_of_data(params: BaseParams, corpus: Path, train: Path, folder: Path) -> tuple[int, Receipt]:
+def length_of_data(
+    params: BaseParams, corpus: Path, train: Path, folder: Path, settings: Settings
+) -> tuple[int, Receipt]:
     """Returns base.max_length, and, where it is auto, what the data say: shares that are cut, and what more would cost.
 
     Args:
         params: of the base encoder.
-        corpus: texts of documents.
+        corpus: texts of documents; where passages stand beside it, their lengths count.
         train: queries, judgments and ids of documents, all of this split; neither is read where a number is given.
         folder: of the encoder, whose tokenizer counts.
+        settings: of the encoder.
 
     Raises:
-        BadInput: the data, or the encoder's settings or tokenizer, cannot be read.
+        BadInput: the data or the encoder's tokenizer cannot be read.
     """
     if params.max_length != "auto":
         return params.max_length, {"is_max_length_auto": False}
     own = read(train / "documents.parquet", DOCUMENT_IDS)
-    texts = read(corpus, CORPUS).join(own, on="document_id", how="semi", maintain_order="left")
+    passages = read_passages(corpus.parent, read(corpus, CORPUS))
+    texts = passages.of(own["document_id"])
     queries = read(train / "queries.parquet", SPLIT_QUERIES)["text"].to_list()
     n_pairs = int((read(train / "qrels.parquet", QRELS)["relevance"] > 0).sum())
-    if not (texts.height and queries and n_pairs):
+    if not (texts and queries and n_pairs):
         raise BadInput(f"{train}: no query, document or pair to measure; add data, or set base.max_length to a number")
-    lengths = measured(folder, sampled(full_texts(texts)), sampled(queries), n_pairs)
-    positions = n_positions(folder)
+    prompts, positions = prompts_of(params, settings), positions_of(settings)
+    lengths = lengths_of(folder, prompts, sampled(texts), sampled(queries), n_pairs)
     length = auto_length(lengths, positions, params.run_tokens)
     return length, {"is_max_length_auto": True, **figures(lengths, length), **price(lengths, length, positions)}
 
@@ -209,23 +224,28 @@ def cut_texts(length: int, of_data: Receipt) -> str:
     said = f"{told} of train are longer than the {length} tokens that are read"
     whole, ratio = of_data["whole_length"], of_data["whole_run_ratio"]
     if whole == length:
-        return f"{said}; cut them into passages to have all of them read"
+        return f"{said}; set prepare.passages.tokens to read them in passages"
     left = " and ".join(f"{of_data[f'{name}_cut_at_whole_length_share']:.0%}" for name in names)
     return f"{said}; set base.max_length: {whole}, which cuts {left}, for about {ratio:.1f} times the training time"
 
 
 def base(params: BaseParams, corpus: Path, train: Path, out: Out) -> Receipt:
-    """Writes the verified base encoder, with base.max_length set; one line to stderr tells if many texts are cut."""
+    """Writes the verified base encoder with prompts and maximum length set; stderr has a line on what may be wrong."""
     n_verified = copy_files(locate(params), out, params.sha256)
-    max_length, of_data = length_of_data(params, corpus, train, out)
-    if said := cut_texts(max_length, of_data):
+    settings = folder_settings(params.model, out)
+    prompts = prompts_of(params, settings)
+    max_length, of_data = length_of_data(params, corpus, train, out, settings)
+    for said in filter(None, (absent(params, settings), cut_texts(max_length, of_data))):
         sys.stderr.write(f"attune base: {said}\n")
-    set_max_length(out, max_length)
+    set_max_length(out, max_length, positions_of(settings))
+    set_prompts(out, settings, prompts)
     write_json(out / "attune.json", {"model": params.model, "revision": params.revision, "licence": params.licence})
     files = [path for path in out.rglob("*") if path.is_file()]
     return {
         "model": params.model,
         "revision": params.revision,
+        "query_prompt": prompts["query"],
+        "document_prompt": prompts["document"],
         "max_length": max_length,
         **of_data,
         "n_files": len(files),

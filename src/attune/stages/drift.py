@@ -27,6 +27,7 @@ from attune.evaluation.drift_verdict import (
 from attune.evaluation.scoring.judgments import Split, load_split
 from attune.evaluation.scoring.measures import measure
 from attune.evaluation.scoring.receipts import read_receipts
+from attune.retrieval.passages import read_passages
 from attune.retrieval.ties import exact_search
 from attune.retrieval.vectors import load_embeddings
 from attune.runtime.arrays import Float32
@@ -189,10 +190,15 @@ def drift(
     confidence: float,
     power: float,
 ) -> Receipt:
-    """Compares the spaces and the task scores of base and tuned; the receipt is the only output."""
+    """Compares the spaces and the task scores of base and tuned; the receipt is the only output.
+
+    A document that is read in passages stands for itself by its first one.
+    """
     corpus = read(prepared / "corpus.parquet", CORPUS)
     dev = load_split(dev_split, corpus)
-    documents = load_pair(embeddings, "corpus.npy", corpus.height, "the corpus")
+    passages = read_passages(prepared, corpus)
+    before, after = load_pair(embeddings, "corpus.npy", len(passages), "the corpus")
+    documents = (before[passages.first], after[passages.first]) if passages.is_cut else (before, after)
     queries = load_pair(embeddings, "dev.npy", len(dev.texts), "the dev queries")
     receipt = read_receipts(metrics, ("base",), ())["base"]
     costs, unmeasured = task_costs(paired_items(probed, receipt), confidence, power)

@@ -17,9 +17,10 @@ from attune.encoding.launch import SharedParams
 from attune.encoding.scratch import code_files, fingerprint
 from attune.encoding.shards import Assignment, distinct, encode_shards, write_vectors
 from attune.errors import BadInput
+from attune.retrieval.passages import read_passages
 from attune.runtime import Embedder
 from attune.stage import AfterCommit, Out, Receipt, discard, run
-from attune.tables import CORPUS, SPLIT_QUERIES, full_texts, read
+from attune.tables import CORPUS, SPLIT_QUERIES, read
 
 # Mining needs train queries; shipped models are scored only, and models of a round are only mined with.
 SCORED = ("dev", "test", "paraphrases")
@@ -103,15 +104,16 @@ def scratch_of(system: str, precision: str, params: EmbedParams, inputs: Iterabl
 def embed(
     params: EmbedParams, system: str, model: Path, prepared: Path, splits: Path, out: Out, after: AfterCommit
 ) -> Receipt:
-    """Writes corpus.npy and a file per split's queries: float32, (n rows of the table, dim), rows of length 1."""
+    """Writes corpus.npy, a row per passage, and a file per split's queries: float32, (n rows, dim), of length 1."""
     if system not in SPLITS_OF:
         raise BadInput(f"embed: system is {system!r}, expected one of {', '.join(SPLITS_OF)}")
     tables = [splits / split / "queries.parquet" for split in SPLITS_OF[system]]
     texts = {file.parent.name: read(file, SPLIT_QUERIES)["text"].to_list() for file in tables}
-    texts["corpus"] = full_texts(read(prepared / "corpus.parquet", CORPUS))
+    passages = read_passages(prepared, read(prepared / "corpus.parquet", CORPUS))
+    texts["corpus"] = passages.texts
     precision = precision_of(system, params)
     encoder = load_encoder(system, model, precision, params)
-    inputs = [prepared / "corpus.parquet", *tables, *model.rglob("*")]
+    inputs = [prepared / "corpus.parquet", prepared / "passages.parquet", *tables, *model.rglob("*")]
     scratch = scratch_of(system, precision, params, inputs)
     assignment = Assignment(processes.rank(), processes.world_size())
     indices, n_encoded = {}, 0
@@ -128,7 +130,8 @@ def embed(
         write_vectors(scratch / name, own_indices, encoder.dim, out / f"{name}.npy")
     after.append(partial(discard, scratch))
     n_queries = sum(map(len, texts.values())) - len(texts["corpus"])
-    sizes = {"n_documents": len(texts["corpus"]), "n_queries": n_queries, "n_encoded": n_encoded}
+    sizes = {"n_documents": passages.corpus.height, "n_queries": n_queries, "n_encoded": n_encoded}
+    sizes |= {"n_passages": len(passages)} if passages.is_cut else {}
     return sizes | {"dim": encoder.dim, "precision": precision}
 
 

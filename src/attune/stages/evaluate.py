@@ -1,11 +1,12 @@
 """Ranks the whole corpus for every dev and test query and scores the rankings per query.
 
 Every system, BM25 included, is scored by this one piece of code on the same queries; documents with the query's own
-text are left out of its ranking (split.leave_out_own_text). A ranking goes on to the last document that ties with the
-one at its depth, and measures are expected values over the orders of equal scores, so no score depends on a document's
-id. Embeddings are read, not made, so scoring again after a change to a measure takes a minute or two, stage probe
-included. Where train queries are embedded, a sample of them is scored as well: a gain on train without one on test is
-overfitting.
+text are left out of its ranking (split.leave_out_own_text). A document that is read in passages (prepare.passages)
+scores as its best one; BM25, which has no maximum length, reads documents whole. A ranking goes on to the last document
+that ties with the one at its depth, and measures are expected values over the orders of equal scores, so no score
+depends on a document's id. Embeddings are read, not made, so scoring again after a change to a measure takes a minute
+or two, stage probe included. Where train queries are embedded, a sample of them is scored as well: a gain on train
+without one on test is overfitting.
 """
 
 import hashlib
@@ -22,8 +23,9 @@ from attune.evaluation.scoring.groups import group_means
 from attune.evaluation.scoring.judgments import Split, load_split
 from attune.evaluation.scoring.measures import MEASURES, depends_on_ties, measure
 from attune.retrieval.bm25 import Bm25
+from attune.retrieval.grouped import document_search
 from attune.retrieval.languages import STEMMERS, code_of, stems_in
-from attune.retrieval.ties import exact_search
+from attune.retrieval.passages import Passages, read_passages
 from attune.retrieval.vectors import load_embeddings
 from attune.retrieval.words import words
 from attune.runtime.arrays import Float32, Float64, Int64
@@ -111,16 +113,18 @@ def best_bm25(params: EvaluateParams, corpus: pl.DataFrame, splits: list[Split])
     return rankers[best], {"language": best or NONE, **(tried if len(rankers) > 1 else {})}
 
 
-def dense_ranker(params: EvaluateParams, source: Path, n_documents: int, dim: int | None = None) -> Ranker:
-    """Returns a ranker by cosine of the embeddings in a folder, truncated to their first `dim` dimensions if given."""
-    documents = load_embeddings(source / "corpus.npy", n_documents, "the corpus")
+def dense_ranker(params: EvaluateParams, source: Path, passages: Passages, dim: int | None = None) -> Ranker:
+    """Returns a ranker by the cosine of documents' best passages, truncated to `dim` dimensions if given."""
+    documents = load_embeddings(source / "corpus.npy", len(passages), "the corpus")
     documents = documents if dim is None else truncated(documents, dim)
 
     def ranked(split: Split) -> tuple[Float32, Int64]:
         path = source / f"{split.name}.npy"
         queries = load_embeddings(path, split.n_in_file, f"the {split.name} queries")[split.rows]
         queries = queries if dim is None else truncated(queries, dim)
-        return split.ranked(exact_search(queries, documents, params.machine.threads), params.depth)
+        return split.ranked(
+            document_search(queries, documents, passages.document_rows, params.machine.threads), params.depth
+        )
 
     return ranked
 
@@ -161,11 +165,11 @@ def splits_of(params: EvaluateParams, system: str, source: Path, splits: Path, c
     return [split for split in loaded if split.texts]
 
 
-def scores_by_dimension(params: EvaluateParams, source: Path, splits: list[Split], n_documents: int) -> Receipt:
+def scores_by_dimension(params: EvaluateParams, source: Path, splits: list[Split], passages: Passages) -> Receipt:
     """Scores test, and dev to choose by, at each number of dimensions (Matryoshka truncation)."""
     figures: dict[str, float] = {}
     for dim in params.truncate_dims:
-        ranker = dense_ranker(params, source, n_documents, dim)
+        ranker = dense_ranker(params, source, passages, dim)
         for split in (split for split in splits if split.name in ("dev", "test")):
             scores, rows = ranker(split)
             values = measure(rows, split.judgments, scores)
@@ -179,12 +183,13 @@ def evaluate(
 ) -> Receipt:
     """Scores a system from its embeddings, or BM25 from the texts; writes its run, scores per query and group means."""
     corpus = read(prepared / "corpus.parquet", CORPUS)
+    passages = read_passages(prepared, corpus)
     scored = splits_of(params, system, input, splits, corpus)
     told: Receipt = {}
     if system == BM25:
         ranker, told = best_bm25(params, corpus, scored)
     else:
-        ranker = dense_ranker(params, input, corpus.height)
+        ranker = dense_ranker(params, input, passages)
     runs, tables, means, n_tied = [], [], {}, {}
     for split in scored:
         scores, rows = ranker(split)
@@ -209,9 +214,10 @@ def evaluate(
         "n_queries": n_queries["test"],
         "n_queries_with_ties": n_tied["test"],
         "n_documents": corpus.height,
+        **({"n_passages": len(passages)} if passages.is_cut and system != BM25 else {}),
         **secondary,
         "n_paraphrases": n_queries.get("paraphrases", 0),
-        **(told if system == BM25 else scores_by_dimension(params, input, scored, corpus.height)),
+        **(told if system == BM25 else scores_by_dimension(params, input, scored, passages)),
     }
 
 

@@ -17,13 +17,14 @@ from pydantic import Field
 from sentence_transformers import SentenceTransformer
 
 from attune.encoding.encoders import load_torch
+from attune.encoding.positions import n_positions
 from attune.errors import BadInput
 from attune.export.folder import FP16, FP32, GRAPHS, INT8, LIBRARIES, Description, file_records, write_settings
 from attune.export.fp16 import to_fp16
 from attune.export.graph import OUTPUTS, export_graph
 from attune.export.int8.calibration import calibration_texts, single_texts
 from attune.export.int8.quantise import Scheme, to_int8
-from attune.export.modules import describe, n_positions
+from attune.export.modules import describe
 from attune.export.parity import (
     FP16_MIN_COSINE,
     Parity,
@@ -166,7 +167,8 @@ def export(params: ExportParams, model: Path, triplets: Path, corpus: Path, out:
         file: by_batch_size(Embedder(out, file, params.machine.threads), texts, name) for name, file in graphs.items()
     }
     parity = int8_parity(vectors[FP32], vectors[INT8], expected)
-    grid = run_grid(out, FP32, about.max_length, n_positions(encoder), torch_embed(encoder), params.machine.threads)
+    positions = n_positions(encoder.transformers_model.config.to_dict()) or about.max_length
+    grid = run_grid(out, FP32, about.max_length, positions, torch_embed(encoder), params.machine.threads)
     parity = parity.with_grid(grid.n_batches, grid.min_cosine, grid.max_abs_diff)
     require_parity(parity, params, model)
     figures = asdict(parity)

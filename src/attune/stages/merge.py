@@ -25,6 +25,7 @@ from tqdm import tqdm
 from attune.data.query_groups import read_groups
 from attune.encoding.encoders import best_precision
 from attune.errors import BadInput
+from attune.retrieval.passages import read_passages
 from attune.stage import Machine, Out, Params, Receipt, run, write_json
 from attune.tables import CORPUS, MERGE_CURVE, full_texts, read, read_raw, write_csv
 from attune.tuning.candidates import CANDIDATES, Round
@@ -227,8 +228,9 @@ def merge(
     torch.set_num_threads(params.machine.threads)
     corpus = read(prepared / "corpus.parquet", CORPUS)
     texts = dict(zip(corpus["document_id"], full_texts(corpus), strict=True))
+    passages = read_passages(prepared, corpus).of_documents()
     precision = best_precision() if params.machine.precision == "auto" else params.machine.precision
-    scorer = RetrievalScorer(read_dev(dev_split, texts, train_documents, n_dev_documents), precision)
+    scorer = RetrievalScorer(read_dev(dev_split, texts, train_documents, n_dev_documents, passages), precision)
     tasks = {GENERAL: general_task(read_general_text(Path(params.general))), **read_near_domain(near_domain)}
     encoders, of_round = Interpolation(base), Round(folders[first], scorer.query_ids)
     floors, other = (
@@ -253,7 +255,7 @@ def merge(
         "keep": params.keep,
         **figures,
         "n_dev_queries": len(scorer.queries),
-        "n_dev_documents": len(scorer.documents),
+        "n_dev_documents": scorer.n_documents,
         "n_seeds": len(folders),
     }
 

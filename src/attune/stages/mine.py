@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from attune.retrieval.passages import READ_PASSAGES, Passages, read_passages
 from attune.retrieval.vectors import load_embeddings
 from attune.runtime.arrays import Int64
 from attune.stage import Out, Receipt, run
@@ -28,10 +29,11 @@ from attune.tables import (
     read,
     write,
 )
-from attune.tuning.mining.candidates import Pairs, Scorer, cosines
+from attune.tuning.mining.candidates import Pairs, Scorer
 from attune.tuning.mining.cross_encoder import load_reranker
 from attune.tuning.mining.false_negatives import mining_figures
 from attune.tuning.mining.mine import SEED, MiningInput, MiningResult, mine_negatives
+from attune.tuning.mining.passages import passage_scorer, read_as
 from attune.tuning.mining.rules import MineParams
 
 
@@ -76,19 +78,21 @@ def read_input(
     train: Path,
     queries: pl.DataFrame,
     judged: pl.DataFrame,
-    corpus: pl.DataFrame,
+    passages: Passages,
     embeddings: Path,
     *,
     with_texts: bool,
 ) -> MiningInput:
     """Reads the train split and lines it up with the embeddings."""
+    corpus = passages.corpus
     train_ids = read(train / "documents.parquet", DOCUMENT_IDS)["document_id"]
     own_texts = read(train / "own_texts.parquet", OWN_TEXTS)
     return MiningInput(
         query_texts=queries["text"].to_list() if with_texts else [],
         document_texts=full_texts(corpus) if with_texts else [],
         query_vectors=load_embeddings(embeddings / "train.npy", queries.height, "the train queries"),
-        document_vectors=load_embeddings(embeddings / "corpus.npy", corpus.height, "the corpus"),
+        document_vectors=load_embeddings(embeddings / "corpus.npy", len(passages), "the corpus"),
+        document_rows=passages.document_rows,
         near_groups=first_rows(queries["near_group"], queries["near_group"]),
         duplicate_of=first_rows(corpus["duplicate_of"], corpus["document_id"]),
         train_rows=np.sort(first_rows(train_ids, corpus["document_id"])),
@@ -162,20 +166,25 @@ def draw_sample(
 
 
 def mine(params: MineParams, prepared: Path, train: Path, embeddings: Path, rerankers: Path, out: Out) -> Receipt:
-    """Writes one row per train query and positive with its negatives, and a random sample to be judged."""
+    """Writes the rows of training, the passages in which they read documents, and a random sample to be judged."""
     corpus = read(prepared / "corpus.parquet", CORPUS)
     queries = read(train / "queries.parquet", SPLIT_QUERIES)
     judged = read_judged(train)
     # texts only where they are read: at a million documents they take more memory than all else
     with_texts = bool(params.lexical_share or params.reranker)
-    data = read_input(train, queries, judged, corpus, embeddings, with_texts=with_texts)
-    score = cosines(data.query_vectors, data.document_vectors)
+    passages = read_passages(prepared, corpus)
+    data = read_input(train, queries, judged, passages, embeddings, with_texts=with_texts)
+    score = passage_scorer(data.query_vectors, data.document_vectors, data.document_rows)
     if params.reranker:
         folder = rerankers / params.reranker
         score = load_reranker(folder, data.query_texts, data.document_texts, params.machine.threads)
     result = mine_negatives(data, params, score)
     triplets = build_triplets(data, queries, judged, corpus, result)
     write(triplets, out / "triplets.parquet", TRIPLETS)
+    vectors = data.query_vectors, data.document_vectors
+    ids = queries["query_id"], corpus["document_id"]
+    passage_of = read_as(triplets, *ids, vectors, data.document_rows, params.positive_passage)
+    write(passage_of, out / "passages.parquet", READ_PASSAGES)
     sample = draw_sample(data, queries, corpus, result, score, params.n_sample)
     write(sample, out / "sample.parquet", NEGATIVE_SAMPLE)
     method = {"scored_by": params.reranker or "cosine", "index": result.dense.index}

@@ -21,6 +21,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field, model_validator
 
+from attune.data.passages import PassageParams, passages_of
 from attune.data.splitting.clusters import components
 from attune.data.splitting.crossing import Readings, compare_roles, equal_titles
 from attune.data.splitting.duplicates import MergedData, merge_raw
@@ -28,6 +29,7 @@ from attune.data.splitting.leaks import NearDuplicates
 from attune.data.splitting.paraphrases import merge_paraphrases
 from attune.data.splitting.similarity import alike, alike_with_symbols
 from attune.errors import BadInput
+from attune.retrieval.passages import PASSAGES
 from attune.runtime.arrays import Int64
 from attune.stage import Out, Params, Receipt, run
 from attune.tables import (
@@ -51,17 +53,19 @@ TABLES = {
     "paraphrases": PARAPHRASES,
     "forms": DOCUMENT_FORMS,
     "indexed": DOCUMENT_FORMS,
+    "passages": PASSAGES,
 }
 
 
 class PrepareParams(Params):
-    """Jaccard similarities of word shingles from which on texts are the same answer, or belong to one cluster."""
+    """Jaccard similarities of word shingles from which on texts are the same answer or in one cluster; and passages."""
 
     document_shingle: int = Field(ge=1, le=20)
     query_shingle: int = Field(ge=1, le=20)
     identical_document: float = Field(gt=0, le=1)
     similar_document: float = Field(gt=0, le=1)
     similar_query: float = Field(gt=0, le=1)
+    passages: PassageParams
 
     @model_validator(mode="after")
     def _identical_is_similar(self) -> "PrepareParams":
@@ -136,8 +140,15 @@ def cluster_queries(n: int, alike: Int64, grouped: Int64, crossed: Int64, judged
     return clusters, components(n, alike)
 
 
+def cut(corpus: pl.DataFrame, params: PassageParams) -> pl.DataFrame:
+    """Returns the passages of all documents, in their order; no rows where passages are off."""
+    documents = corpus.select("document_id", "title", "text").iter_rows() if params.tokens else []
+    rows = [(id_, *passage) for id_, title, text in documents for passage in passages_of(title, text, params)]
+    return pl.DataFrame(rows, dict(PASSAGES), orient="row")
+
+
 def tables_of(data: MergedData, params: PrepareParams) -> dict[str, pl.DataFrame]:
-    """Returns the tables of data/prepared, but for documents' other forms, with shared judgments and clusters.
+    """Returns the tables of data/prepared, with shared judgments and clusters; without other forms and passages.
 
     Raises:
         BadInput: a query has no relevant document.
@@ -193,9 +204,22 @@ def prepare(params: PrepareParams, raw: Path, out: Out) -> Receipt:
     for name, folder in (("forms", raw), ("indexed", raw / "as_indexed")):
         forms = read_raw_forms(folder)
         tables[name] = forms.join(tables["corpus"], on="document_id", how="semi").sort("document_id", "text")
+    tables["passages"] = cut(tables["corpus"], params.passages)
     for name, columns in TABLES.items():
         write(tables[name], out / f"{name}.parquet", columns)
     return receipt(tables, n_judged=data.judged.filter(pl.col("relevance") > 0).height)
+
+
+def passage_figures(passages: pl.DataFrame) -> Receipt:
+    """Counts passages and the documents that have several; {} where passages are off."""
+    if not passages.height:
+        return {}
+    per_document = passages.group_by("document_id").len()["len"]
+    return {
+        "n_passages": passages.height,
+        "n_documents_cut": int((per_document > 1).sum()),
+        "passages_per_document": passages.height / len(per_document),
+    }
 
 
 def receipt(tables: Mapping[str, pl.DataFrame], n_judged: int) -> Receipt:
@@ -206,6 +230,7 @@ def receipt(tables: Mapping[str, pl.DataFrame], n_judged: int) -> Receipt:
     duplicates = tables["corpus"].filter(pl.col("duplicate_of") != pl.col("document_id"))
     return {
         "n_documents": tables["corpus"].height,
+        **passage_figures(tables["passages"]),
         "n_forms": tables["forms"].height,
         "n_queries": tables["queries"].height,
         "n_qrels": tables["qrels"].height,

@@ -55,10 +55,10 @@ def release_manifest(params: ReleaseParams, exported: Mapping[str, Any], section
     }
 
 
-def int8_to_fp32(embeddings: Path, n_documents: int) -> dict[str, float]:
+def int8_to_fp32(embeddings: Path, n_rows: int) -> dict[str, float]:
     """Returns mean and minimum cosine of the int8 and fp32 embeddings of the corpus."""
     files = [embeddings / system / "corpus.npy" for system in ("onnx", "onnx_int8")]
-    fp32, int8 = (load_embeddings(file, n_documents, "the corpus") for file in files)
+    fp32, int8 = (load_embeddings(file, n_rows, "the corpus") for file in files)
     cosines = np.einsum("ij,ij->i", fp32, int8, dtype=np.float64)
     return {
         "int8_corpus_mean_cosine": round(float(cosines.mean()), 6),
@@ -71,7 +71,7 @@ def release(params: ReleaseParams, exported: Path, embeddings: Path, metrics: Pa
     verify_files(exported)
     receipts, sections = read_receipts(metrics, RECEIPTS, list(SYSTEM_TITLES)), shaping_params(PARAMS_FILE)
     before = json.loads((exported / MANIFEST).read_text(encoding="utf-8"))
-    int8_parity = int8_to_fp32(embeddings, receipts["tuned"]["n_documents"])
+    int8_parity = int8_to_fp32(embeddings, receipts["tuned"].get("n_passages", receipts["tuned"]["n_documents"]))
     about = release_manifest(params, before, sections)
     about["parity"] = {**about["parity"], **int8_parity}
     shutil.copytree(exported, out)

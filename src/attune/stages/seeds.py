@@ -17,12 +17,12 @@ from attune.evaluation.scoring.judgments import load_split
 from attune.evaluation.scoring.measures import MEASURES, RECALL_AT, measure
 from attune.evaluation.scoring.query_clusters import clusters_of
 from attune.evaluation.statistics.significance import Interval, compare_seeds
-from attune.retrieval.ties import exact_search
+from attune.retrieval.grouped import document_search
+from attune.retrieval.passages import Passages, read_passages
 from attune.runtime.arrays import Float64, Int64
 from attune.stage import Machine, Out, Params, Receipt, run
 from attune.tables import (
     CORPUS,
-    full_texts,
     read,
     scores_columns,
     seed_scores_columns,
@@ -72,14 +72,14 @@ def load_seed(folder: Path, machine: Machine) -> "TorchEncoder":
     return TorchEncoder(load_torch(folder), precision, machine.batch_tokens)
 
 
-def score_encoder(encoder: "TorchEncoder", corpus: pl.DataFrame, splits: Path, threads: int) -> pl.DataFrame:
+def score_encoder(encoder: "TorchEncoder", passages: Passages, splits: Path, threads: int) -> pl.DataFrame:
     """Scores one encoder on every dev and test query, with the measures of stage evaluate."""
-    documents = encoder.encode_document(full_texts(corpus), show_progress=True)
+    documents = encoder.encode_document(passages.texts, show_progress=True)
     tables = []
     for name in SPLITS_SCORED:
-        split = load_split(splits / name, corpus)
+        split = load_split(splits / name, passages.corpus)
         vectors = encoder.encode_query(split.texts, show_progress=True)
-        scores, rows = split.ranked(exact_search(vectors, documents, threads), DEPTH)
+        scores, rows = split.ranked(document_search(vectors, documents, passages.document_rows, threads), DEPTH)
         values = measure(rows, split.judgments, scores)
         tables.append(pl.DataFrame({"query_id": split.query_ids}).with_columns(split=pl.lit(name), **values))
     return pl.concat(tables)
@@ -152,12 +152,12 @@ def seeds(
     `confidence` is that of section report of the parameters.
     """
     first, others = read_seeds(models)
-    corpus = read(prepared / "corpus.parquet", CORPUS)
+    passages = read_passages(prepared, read(prepared / "corpus.parquet", CORPUS))
     base = read_scores(runs, "base")
     tables = {first: read_scores(runs, "tuned")}
     for number, folder in others.items():
         encoder = load_seed(folder, params.machine)
-        tables[number] = score_encoder(encoder, corpus, splits, params.machine.threads)
+        tables[number] = score_encoder(encoder, passages, splits, params.machine.threads)
     written = [table.select(pl.lit(number).alias("seed"), *SCORES) for number, table in tables.items()]
     write(pl.concat(written).cast({"seed": pl.Int64}).sort("seed", "query_id"), out / "scores.parquet", SEED_SCORES)
     of_base, of_seeds, clusters = values_on_test(tables, base, splits / "test")

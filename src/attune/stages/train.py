@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import polars as pl
 import torch
@@ -21,6 +21,7 @@ from datasets import Dataset
 
 from attune.encoding import launch, processes
 from attune.encoding.scratch import code_files, fingerprint
+from attune.retrieval.passages import read_as, read_passages
 from attune.stage import AfterCommit, Out, Receipt, named, run
 from attune.tables import (
     CORPUS,
@@ -49,7 +50,7 @@ from attune.tuning.training.forgetting import with_general_rows
 from attune.tuning.training.rates import DOCUMENTS_SHARE, SHARES
 from attune.tuning.training.recipe import TrainParams, check_combinations
 from attune.tuning.training.rows import batching_keys, row_document_ids, training_rows
-from attune.tuning.training.runs import SeedRuns
+from attune.tuning.training.runs import SeedResult, SeedRuns
 
 SCRATCH = Path("scratch/train")
 LEAST_FILL = 0.9  # mean share of a batch's places that hold a row, below which a warning is printed
@@ -57,20 +58,6 @@ LIBRARIES = (
     *("torch", "transformers", "sentence-transformers", "accelerate", "peft", "tokenizers"),
     *("numpy", "datasets", "safetensors"),
 )
-
-
-class SeedResult(NamedTuple):
-    """Result of a seed's training: the run that counts, and the restarts before it.
-
-    Attributes:
-        folder: of the run that counts.
-        result: of this run.
-        n_restarts: runs before it that began below the base.
-    """
-
-    folder: Path
-    result: TrainingResult
-    n_restarts: int
 
 
 def scratch_of(run_params: TrainParams, inputs: Iterable[Path]) -> Path:
@@ -130,7 +117,7 @@ class Inputs:
         columns: of the training rows, from `training_rows`.
         document_ids: of the rows' documents, by column.
         keys: of the rows.
-        other_forms: text in its other form by document id.
+        other_forms: text in its other form by document id; of documents that are not cut into passages.
         general: general text to train on.
         dev: tasks on dev: of a run, and of a probe.
         interpolation: of the base.
@@ -177,21 +164,24 @@ def read_inputs(
     corpus = read(prepared / "corpus.parquet", CORPUS)
     texts = dict(zip(corpus["document_id"], full_texts(corpus), strict=True))
     triplets = read(mined / "triplets.parquet", TRIPLETS)
-    columns = training_rows(triplets, texts)
+    passages = read_passages(prepared, corpus).of_documents()
+    columns = training_rows(triplets, texts, read_as(mined, passages))
     lengths = [len(text) for text in columns["positive"]]
     check_combinations(params, n_negatives=len(columns) - 2)
     general = read_general_text(Path(params.general)).train if params.needs_general_text else []
-    files = [mined / "triplets.parquet", prepared / "corpus.parquet", forms, *base.rglob("*")]
+    files = [mined / "triplets.parquet", mined / "passages.parquet", forms, *base.rglob("*")]
+    files += [prepared / "corpus.parquet", prepared / "passages.parquet"]
     files += [train / "qrels.parquet", train / "documents.parquet", *dev_split.glob("*.parquet"), *code_files()]
+    forms_of = form_texts(read(forms, DOCUMENT_FORMS), corpus)
     dev, probe_dev = (
-        read_dev(dev_split, texts, train / "documents.parquet", n)
+        read_dev(dev_split, texts, train / "documents.parquet", n, passages)
         for n in (params.n_dev_documents, round(params.n_dev_documents * DOCUMENTS_SHARE))
     )
     return Inputs(
         columns=columns,
         document_ids=row_document_ids(triplets),
         keys=batching_keys(triplets, read(train / "qrels.parquet", QRELS), lengths, params.max_pairs_per_query),
-        other_forms=form_texts(read(forms, DOCUMENT_FORMS), corpus),
+        other_forms={id_: text for id_, text in forms_of.items() if len(passages.get(id_, [])) <= 1},
         general=general,
         dev=(dev, probe_dev),
         interpolation=Interpolation(base),
@@ -216,11 +206,12 @@ def train_seeds(
         runs[seed] = inputs.runs(own, base, starts[seed])
         if seed == params.seed:
             n_in_pass = min(runs[seed].n_steps, runs[seed].data.keys.n_batches(params.batch_size))
-            warn_of_unfilled(fills_of(runs[seed], n_in_pass), params.batch_size)
+            keys = runs[seed].data.keys
+            warn_of_unfilled(batch_fills(keys, params.batch_size, seed, n_in_pass), params.batch_size)
         probes = runs[seed].probes()
         rate = runs[seed].settled_rate(probes)
         rows += rate_rows(probes, rate)
-        results[seed] = SeedResult(*runs[seed].train(rate))
+        results[seed] = runs[seed].train(rate)
     return runs, results, rows
 
 
@@ -258,16 +249,19 @@ def train(
         "n_rows": len(data.rows),
         "n_general_rows": len(data.rows) - len(inputs.columns["query"]),
         "n_rows_per_epoch": data.keys.n_rows_per_epoch,
-        **fill_figures([fill for seed, own in runs.items() for fill in fills_of(own, results[seed].result.n_steps)]),
+        **fill_figures(fills_of(results, params.batch_size)),
         **training_figures({seed: own.result for seed, own in results.items()}),
         "n_restarts": results[params.seed].n_restarts,
+        "n_negatives": results[params.seed].data.n_negatives,
+        "is_tried_without_negatives": results[params.seed].is_tried_without,
         "precision": runs[params.seed].params.precision,
     }
 
 
-def fills_of(runs: SeedRuns, n_steps: int) -> list[float]:
-    """Returns the share of places that hold a row, per step."""
-    return batch_fills(runs.data.keys, runs.params.batch_size, runs.params.seed, n_steps)
+def fills_of(results: Mapping[int, SeedResult], batch_size: int) -> list[float]:
+    """Returns the share of places that hold a row, of each step of all seeds' runs."""
+    fills = [batch_fills(own.data.keys, batch_size, seed, own.result.n_steps) for seed, own in results.items()]
+    return [fill for own in fills for fill in own]
 
 
 if __name__ == "__main__":

@@ -90,6 +90,11 @@ class TrainingResult:
         scores = {(one.step, share): mean for one in self.evaluations for share, mean in one.means.items()}
         return min(scores, key=lambda place: (-round(scores[place], 6), *place))
 
+    @property
+    def best_dev(self) -> float:
+        """nDCG@10 on dev of the best checkpoint at its best share, to six digits."""
+        return round(max(mean for one in self.evaluations for mean in one.means.values()), 6)
+
     def figures(self) -> dict[str, int | float]:
         """Returns steps, rate, and the dev scores of the encoder at the start and of the best one."""
         step, share = self.kept

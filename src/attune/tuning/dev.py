@@ -12,8 +12,9 @@ from transformers import TrainerCallback, TrainerState
 from attune.data.sampling import sample_ids
 from attune.encoding import processes
 from attune.encoding.encoders import TorchEncoder
+from attune.retrieval.grouped import document_search
 from attune.retrieval.ndcg import ndcg
-from attune.retrieval.ties import exact_search, through_ties, without_pairs
+from attune.retrieval.ties import through_ties, without_pairs
 from attune.runtime.arrays import Float32, Float64, Int64
 from attune.tables import DOCUMENT_IDS, OWN_TEXTS, QRELS, SPLIT_QUERIES, read
 from attune.tuning.curve import DEV_MEASURE
@@ -33,6 +34,7 @@ class RetrievalTask:
         relevant: relevance, above 0, by query id and document id.
         left_out: by query id, documents that are not counted in its ranking, because they are the query's own text.
         clusters: by query id, the cluster of queries that are no independent evidence; a query without one is alone.
+        passages: by document id, the texts it is read in, of which the best counts; others are read whole.
     """
 
     queries: dict[str, str]
@@ -40,6 +42,7 @@ class RetrievalTask:
     relevant: Relevance
     left_out: dict[str, set[str]] = field(default_factory=dict)
     clusters: dict[str, str] = field(default_factory=dict)
+    passages: dict[str, list[str]] = field(default_factory=dict)
 
 
 class RetrievalScorer:
@@ -54,7 +57,10 @@ class RetrievalScorer:
         self.precision = precision
         self.query_ids = [id_ for id_ in task.queries if task.relevant.get(id_)]
         self.queries = [task.queries[id_] for id_ in self.query_ids]
-        self.documents = list(task.corpus.values())
+        passages = [task.passages.get(id_, [text]) for id_, text in task.corpus.items()]
+        self.documents = [text for own in passages for text in own]
+        self.n_documents = len(task.corpus)
+        self._document_rows = np.repeat(np.arange(len(passages)), [len(own) for own in passages])
         self.clusters = _numbers([task.clusters.get(id_, f"\0{id_}") for id_ in self.query_ids])
         row_of = {id_: row for row, id_ in enumerate(task.corpus)}
         self._judgments = _rows(
@@ -78,11 +84,11 @@ class RetrievalScorer:
 
         Args:
             model: the encoder.
-            documents: (n_documents, dim) its embeddings of `documents`, where they are made already.
+            documents: (n texts, dim) its embeddings of `documents`, where they are made already.
         """
         encoder = TorchEncoder(model, self.precision, BATCH_TOKENS)
         vectors = encoder.encode_document(self.documents) if documents is None else documents
-        search = exact_search(encoder.encode_query(self.queries), vectors, threads=1)
+        search = document_search(encoder.encode_query(self.queries), vectors, self._document_rows, threads=1)
         most_left_out = int(np.bincount(self._left_out[:, 0], minlength=1).max())
         found = through_ties(search, len(self.queries), DEPTH + most_left_out)
         scores, rows = without_pairs(*found, self._left_out)
@@ -123,7 +129,13 @@ def relevance_of(qrels: Iterable[tuple[str, str, int]]) -> Relevance:
     return relevance
 
 
-def read_dev(dev_split: Path, texts: Mapping[str, str], train_documents: Path, n_documents: int) -> RetrievalTask:
+def read_dev(
+    dev_split: Path,
+    texts: Mapping[str, str],
+    train_documents: Path,
+    n_documents: int,
+    passages: Mapping[str, list[str]] | None = None,
+) -> RetrievalTask:
     """Reads the dev split as a retrieval task over its own documents and a sample of those that train may mine.
 
     Among dev's own documents alone nearly every query finds its answer, so that encoders hardly differ there; the
@@ -134,6 +146,7 @@ def read_dev(dev_split: Path, texts: Mapping[str, str], train_documents: Path, n
         texts: text of every document, by id.
         train_documents: data/splits/train/documents.parquet.
         n_documents: size of the sample, which holds none of dev's own documents.
+        passages: in which documents are read, by id; None reads them whole.
 
     Raises:
         BadInput: a table is missing or has other columns than stage split writes.
@@ -145,12 +158,14 @@ def read_dev(dev_split: Path, texts: Mapping[str, str], train_documents: Path, n
     left_out: dict[str, set[str]] = {}
     for query_id, document_id in read(dev_split / "own_texts.parquet", OWN_TEXTS).iter_rows():
         left_out.setdefault(query_id, set()).add(document_id)
+    corpus = {id_: texts[id_] for id_ in sorted({*own, *sample_ids(others, n_documents)})}
     return RetrievalTask(
         queries=dict(queries.select("query_id", "text").iter_rows()),
-        corpus={id_: texts[id_] for id_ in sorted({*own, *sample_ids(others, n_documents)})},
+        corpus=corpus,
         relevant=relevant,
         left_out=left_out,
         clusters=dict(queries.select("query_id", "cluster_id").iter_rows()),
+        passages={id_: passages[id_] for id_ in corpus} if passages else {},
     )
 
 

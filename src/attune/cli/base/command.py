@@ -1,18 +1,19 @@
 """Says what an encoder is, how its family is used, and which parameters pin it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from attune.cli.base.families import Family, family_of
 from attune.cli.base.hub import hub_source
 from attune.cli.base.section import SECTION, shown, values_of, write_section
-from attune.cli.base.settings import Settings, read_settings
 from attune.cli.base.source import Source, folder_source
+from attune.encoding.families import Family, family_of
+from attune.encoding.prompts import absent_prompts, used_prompts
+from attune.encoding.prompts import told as told_prompts
+from attune.encoding.settings import Settings, read_settings
 from attune.errors import BadInput
 from attune.stage import PARAMS_FILE, all_params
 
-APPLIED = ("query", "document")  # names of the prompts that stages put before texts
 MAIN = "main"  # the branch that a hub gives first
-PROMPTS_FILE = "config_sentence_transformers.json"
 NOT_RUN = ("collect", "prepare", "split", "near_domain", "evaluate@bm25")  # stages that no encoder enters
 
 
@@ -36,19 +37,19 @@ def base(model: str, revision: str, is_written: bool, file: Path = PARAMS_FILE) 
         raise BadInput(f"--revision: got {revision}, but {model} is a folder here, which has none; leave it out")
     source = folder_source(Path(model)) if is_folder else hub_source(model, revision)
     settings = read_settings(source.model, source.texts)
-    family = family_of(source.model)
-    told = facts(source, settings, family) + [f"note: {note}" for note in notes(source, settings, family)]
-    lines = list(map(printable, told))
+    family, absent = family_of(source.model), absent_prompts(source.model, settings.prompts, {})
+    said = facts(source, settings, family) + [f"note: {note}" for note in notes(source, settings, family)]
+    lines = list(map(printable, said))
     if not is_written:
         again = f"attune base {model}{'' if revision == MAIN else f' --revision {revision}'} --write"
-        return [*lines, "", *shown(values_of(source)).splitlines(), "", f"`{again}` writes these"]
+        return [*lines, "", *shown(values_of(source, absent)).splitlines(), "", f"`{again}` writes these"]
     length = all_params(file).get(SECTION, {}).get("max_length")
     if isinstance(length, int) and 0 < settings.positions < length:
         raise BadInput(
             f"{file}: base.max_length: got {length}, but {source.model} has {settings.positions} positions; "
             "set it to auto or lower it"
         )
-    write_section(values_of(source), file)
+    write_section(values_of(source, absent), file)
     return [*lines, "", *written(file)]
 
 
@@ -96,15 +97,8 @@ def length(settings: Settings) -> str:
 
 def convention(family: Family) -> str:
     """Says how a family's makers use it, with the source."""
-    before = [f"{text!r} before {kind}" for kind, text in prompts_of(family).items()]
-    prompts = " and ".join(before) if before else "no prompts"
+    prompts = told_prompts({"query": family.query, "document": family.document})
     return f"{family.title}: pooling {family.pooling}, {prompts} (model card of {family.card})"
-
-
-def prompts_of(family: Family) -> dict[str, str]:
-    """Returns the prompts of a family by what they are put before; without empty ones."""
-    both = {"queries": family.query, "documents": family.document}
-    return {kind: text for kind, text in both.items() if text}
 
 
 def notes(source: Source, settings: Settings, family: Family | None) -> list[str]:
@@ -120,24 +114,17 @@ def notes(source: Source, settings: Settings, family: Family | None) -> list[str
         said.append(f"modules {', '.join(settings.others)} cannot be exported: choose an encoder without them")
     if family and family.pooling != (settings.pooling or "mean"):
         said.append(f"its pooling is {settings.pooling or 'the mean'}, but {family.pooling} in its family: check it")
-    unused = [name for name in settings.prompts if name not in APPLIED]
-    is_applied = any(name in settings.prompts for name in APPLIED)
-    if family and (lacking := lacking_prompts(settings, family)):
-        said.append(
-            f"its family puts {lacking}, but its folder has no such prompt under the name that stages read, so it is "
-            f"used without: add it to {PROMPTS_FILE} in a copy, and name that folder"
-        )
-    elif unused and not is_applied:
-        said.append(
-            f"its prompts are named {', '.join(unused)}; stages read {' and '.join(APPLIED)} only: add these to "
-            f"{PROMPTS_FILE} in a copy, and name that folder"
-        )
+    return said + prompt_notes(source.model, settings.prompts)
+
+
+def prompt_notes(model: str, own: Mapping[str, str]) -> list[str]:
+    """Returns what to know of an encoder's prompts: the family's that it lacks, or why its own cannot be used."""
+    absent = absent_prompts(model, own, {})
+    said = [f"its family puts {told_prompts(absent)}, which its folder lacks: base.prompts below has them"] * bool(
+        absent
+    )
+    try:
+        used_prompts(model, own, absent)
+    except BadInput as error:
+        said.append(str(error))
     return said
-
-
-def lacking_prompts(settings: Settings, family: Family) -> str:
-    """Names the prompts of a family that an encoder's folder lacks; "" where it has all."""
-    wanted = {"query": ("queries", family.query), "document": ("documents", family.document)}
-    texts = {name: settings.prompts.get(name, "") for name in APPLIED}
-    absent = [f"{text!r} before {kind}" for name, (kind, text) in wanted.items() if text and not texts[name]]
-    return " and ".join(absent)

@@ -19,7 +19,8 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-from attune.cli.base.source import Source, is_copied, is_settings, is_weights, spdx, texts_of
+from attune.cli.base.source import Source, is_copied, is_weights, spdx
+from attune.encoding.settings import is_settings, texts_of
 from attune.errors import BadInput
 from attune.stage import sha256_of
 

@@ -17,13 +17,14 @@ from attune.stage import ADVANCED_FILE, PARAMS_FILE, all_params, discard, partia
 SECTION = "base"
 
 
-def values_of(source: Source) -> dict[str, Any]:
-    """Returns the keys of section base that name and pin an encoder."""
+def values_of(source: Source, prompts: Mapping[str, str]) -> dict[str, Any]:
+    """Returns the keys of section base that name and pin an encoder; prompts are those that its folder lacks."""
     return {
         "model": source.model,
         "revision": source.revision,
         "licence": source.licence,
         "folder": source.folder,
+        "prompts": dict(prompts),
         "sha256": source.sha256,
     }
 

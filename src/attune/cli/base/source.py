@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from safetensors import SafetensorError, safe_open
 
+from attune.encoding.settings import texts_of
 from attune.errors import BadInput
 from attune.stage import sha256_of
 from attune.stages.base import PATTERNS, files_to_copy
@@ -56,30 +57,9 @@ def is_copied(name: str) -> bool:
     return ".." not in path.parts and any(pattern.count("/") == depth and path.match(pattern) for pattern in PATTERNS)
 
 
-def is_settings(name: str) -> bool:
-    """Tells whether a file holds settings that are read here; a tokenizer's words may have megabytes."""
-    return name.endswith("config.json") or name in ("modules.json", "config_sentence_transformers.json")
-
-
 def is_weights(name: str) -> bool:
     """Tells whether a file holds weights."""
     return name.endswith(".safetensors")
-
-
-def texts_of(model: str, files: Iterable[tuple[str, Path]]) -> dict[str, str]:
-    """Returns the texts of the files with settings, by path.
-
-    Raises:
-        BadInput: one is not text in UTF-8.
-    """
-    texts = {}
-    for name, path in files:
-        if is_settings(name):
-            try:
-                texts[name] = path.read_text(encoding="utf-8")
-            except UnicodeDecodeError as error:
-                raise BadInput(f"{model}: {name} is not UTF-8 ({error}); fetch or save the encoder again") from None
-    return texts
 
 
 def spdx(licence: object, own_name: object = None) -> str:

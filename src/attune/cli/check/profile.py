@@ -12,23 +12,25 @@ import numpy as np
 import polars as pl
 
 from attune.cli.check.peculiarities import peculiarities
-from attune.data.lengths import Lengths, auto_length, figures, price, sampled
+from attune.data.lengths import Lengths, auto_length, figures, lengths_of, price, sampled
 from attune.data.sources.raw import RawData
 from attune.data.splitting.duplicates import merge_raw
 from attune.data.splitting.kinds import audited
 from attune.data.splitting.lexical_audit import audit_splits
 from attune.data.splitting.shared_documents import known_answers_share
 from attune.data.splitting.similarity import alike
+from attune.encoding.settings import folder_settings
 from attune.evaluation.checks.catalogue import by_code, findings
 from attune.evaluation.checks.facts import Facts as CheckedFacts
 from attune.evaluation.checks.limits import GateParams
 from attune.evaluation.report.protocol import new_in_test
+from attune.retrieval.passages import Passages
 from attune.retrieval.words import n_words
 from attune.runtime.arrays import Int64
 from attune.stage import all_params, load_params
-from attune.stages.base import BaseParams, locate, measured, n_positions
+from attune.stages.base import BaseParams, locate, positions_of, prompts_of
 from attune.stages.collect import CollectParams, read_source, write_raw
-from attune.stages.prepare import PrepareParams, tables_of
+from attune.stages.prepare import PrepareParams, cut, passage_figures, tables_of
 from attune.stages.split import (
     SplitParams,
     assign,
@@ -39,6 +41,7 @@ from attune.stages.split import (
 from attune.tables import LEXICAL, SPLITS, full_texts
 
 MAX_LETTERS = 200  # per text, for its script
+MAX_SHOWN = 120  # characters of a text that is shown
 MIN_WORDS = 3  # a shorter text says little
 AFFORDABLE_ROWS = 20_000  # of an epoch, which a laptop trains on in minutes
 
@@ -62,21 +65,26 @@ def profile(collect: CollectParams) -> Facts:
     protocols = (split, split.model_copy(update={"by": "query"}) if unusable else split)
     queries, trained = (tables["queries"].with_columns(assign(tables["queries"], each)) for each in protocols)
     base = load_params(BaseParams, "base")
-    documents, asked = sampled(full_texts(tables["corpus"])), sampled(tables["queries"]["text"].to_list())
-    lengths = measured(locate(base), documents, asked, tables["qrels"].height)
-    of_train = lengths_of_train(tables, trained, protocols[1].by, locate(base)) or lengths
-    of_lengths = length_facts(of_train, base, n_positions(locate(base)))
-    facts = {
+    passages = Passages(tables["corpus"], cut(tables["corpus"], params.passages))
+    documents, asked = sampled(passages.texts), sampled(tables["queries"]["text"].to_list())
+    settings = folder_settings(base.model, locate(base))
+    prompts = prompts_of(base, settings)
+    lengths = lengths_of(locate(base), prompts, documents, asked, tables["qrels"].height)
+    of_train = lengths_of_train(tables, passages, trained, protocols[1].by, locate(base), prompts) or lengths
+    of_lengths = length_facts(of_train, base, positions_of(settings))
+    facts: Facts = {
         "data": data_facts(raw, tables),
         "documents": text_facts(documents, lengths.documents, of_lengths["max_length"]),
         "queries": text_facts(asked, lengths.queries, of_lengths["max_length"]),
+        **({"passages": passage_figures(passages.table)} if passages.is_cut else {}),
         "lengths": of_lengths,
+        "read_as": read_as(prompts, {"query": (asked, lengths.queries), "document": (documents, lengths.documents)}),
         "alike": duplicate_facts(tables, params),
         "peculiar": peculiarities(tables),
         "split": split_facts(tables, queries, params, split),
         "training": training_facts(tables["qrels"], trained, sections["train"]["max_pairs_per_query"]),
     }
-    known = facts | {"base_encoder": of_lengths, "params": sections, "split": facts["split"] | {"unusable": unusable}}
+    known = {**facts, "base_encoder": of_lengths, "params": sections, "split": facts["split"] | {"unusable": unusable}}
     found = findings(CheckedFacts(known), load_params(GateParams, "gate"), ["data"])
     return facts | {"checks": by_code(found)}
 
@@ -99,24 +107,46 @@ def data_facts(raw: RawData, tables: Mapping[str, pl.DataFrame]) -> Facts:
 
 
 def lengths_of_train(
-    tables: Mapping[str, pl.DataFrame], queries: pl.DataFrame, by: str, encoder: Path
+    tables: Mapping[str, pl.DataFrame],
+    passages: Passages,
+    queries: pl.DataFrame,
+    by: str,
+    encoder: Path,
+    prompts: Mapping[str, str],
 ) -> Lengths | None:
     """Counts the tokens of the split that trains, as stage base does; None where it is empty.
 
     Args:
         tables: of data/prepared.
+        passages: of the documents.
         queries: with their split.
         by: protocol.
         encoder: folder of the base encoder.
+        prompts: put before queries and documents.
     """
     corpus = tables["corpus"].with_columns(assign_documents(tables["corpus"], queries, tables["qrels"]))
     own = documents_of(corpus, queries, tables["qrels"], by)["train"]
-    texts = full_texts(corpus.join(own, on="document_id", how="semi", maintain_order="left"))
+    texts = passages.of(own["document_id"])
     train = queries.filter(pl.col("split") == "train")
     pairs = tables["qrels"].join(train, on="query_id", how="semi").filter(pl.col("relevance") > 0)
     if not (texts and pairs.height):
         return None
-    return measured(encoder, sampled(texts), sampled(train["text"].to_list()), pairs.height)
+    return lengths_of(encoder, prompts, sampled(texts), sampled(train["text"].to_list()), pairs.height)
+
+
+def read_as(prompts: Mapping[str, str], texts: Mapping[str, tuple[Sequence[str], Int64]]) -> Facts:
+    """Shows the first query and the first document as the encoder reads them: prompt, text, number of tokens.
+
+    Args:
+        prompts: by query and document.
+        texts: of each kind, with the number of tokens of each, prompt and special tokens included.
+    """
+    shown = {}
+    for kind, (several, tokens) in texts.items():
+        text = prompts[kind] + several[0]
+        cut = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+        shown[kind] = f"{cut!r} ({int(tokens[0]):,} tokens)"
+    return shown
 
 
 def length_facts(lengths: Lengths, base: BaseParams, n_positions: int) -> Facts:

@@ -1,19 +1,21 @@
 """Paired search: the base encoder and the shipped ONNX model over the same corpus, with the ranks of both."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import Field
 
 from attune.errors import BadInput
+from attune.retrieval.passages import Passages, read_passages
 from attune.retrieval.vectors import load_embeddings
 from attune.runtime import Embedder
 from attune.runtime.arrays import Float32
+from attune.runtime.passages import Hit as Found
 from attune.runtime.search import Search
 from attune.stage import Params
-from attune.tables import CORPUS, read
+from attune.tables import CORPUS, full_text, read
 
 Encode = Callable[[list[str]], Float32]
 MODEL = "models/onnx"  # the shipped model
@@ -104,23 +106,26 @@ class PairedSearch:
         """Returns the k best documents of each system, best first, each with its ranks by both."""
         depth = max(k, self._depth)
         timed = [self._timed(system, query, depth) for system in self._systems]
-        base, tuned = ({id_: rank for rank, (id_, _) in enumerate(ranking, 1)} for ranking, _, _ in timed)
+        base, tuned = ({found.document_id: rank for rank, found in enumerate(ranking, 1)} for ranking, _, _ in timed)
         answers = self._answers.get(query, set())
         systems = []
         for system, (ranking, encode_seconds, search_seconds) in zip(self._systems, timed, strict=True):
             hits = []
-            for rank, (id_, score) in enumerate(ranking[:k], 1):
+            for rank, (id_, score, start, stop) in enumerate(ranking[:k], 1):
                 title, text = self._documents[id_]
+                if stop is not None:  # the passage that matched
+                    whole = full_text(title, text)
+                    text = whole[max(start or 0, len(whole) - len(text)) : stop]
                 hits.append(Hit(rank, id_, title, text, score, base.get(id_), tuned.get(id_), id_ in answers))
             systems.append(SystemHits(system.name, system.runs_in, encode_seconds, search_seconds, hits))
         return PairedHits(query, depth, systems)
 
     @staticmethod
-    def _timed(system: SearchSystem, query: str, depth: int) -> tuple[list[tuple[str, float]], float, float]:
+    def _timed(system: SearchSystem, query: str, depth: int) -> tuple[list[Found], float, float]:
         start = time.perf_counter()
         vector = system.encode_query([query])
         encoded = time.perf_counter()
-        ranking = system.index.top(vector, depth)[0]
+        ranking = system.index.top_passages(vector, depth)[0]
         return ranking, encoded - start, time.perf_counter() - encoded
 
 
@@ -169,18 +174,21 @@ def load_search(root: Path, params: DemoParams, answers: Mapping[str, set[str]])
     documents = {row[0]: row[1:] for row in corpus.select("document_id", "title", "text").iter_rows()}
     base = TorchEncoder(load_torch(root / "models/base"), "fp32", batch_tokens=4096)
     tuned = Embedder(root / MODEL)
+    passages = read_passages(root / "data/prepared", corpus)
     folder = root / "data/embeddings"
     systems = (
-        SearchSystem("base", "PyTorch", base.encode_query, _index(folder / "base", base.encode_query, list(documents))),
-        SearchSystem("tuned", "ONNX", tuned.encode_query, _index(folder / "onnx", tuned.encode_query, list(documents))),
+        SearchSystem("base", "PyTorch", base.encode_query, _index(folder / "base", base.encode_query, passages)),
+        SearchSystem("tuned", "ONNX", tuned.encode_query, _index(folder / "onnx", tuned.encode_query, passages)),
     )
     return PairedSearch(systems, documents, answers, params.depth)
 
 
-def _index(folder: Path, encode_query: Encode, ids: Sequence[str]) -> Search:
+def _index(folder: Path, encode_query: Encode, passages: Passages) -> Search:
     """Builds the search over a system's embeddings; encodes one query to check their dimension and to warm up."""
     path = folder / "corpus.npy"
-    vectors, expected = load_embeddings(path, len(ids), "the corpus"), encode_query(["warm up"]).shape[1]
+    vectors, expected = load_embeddings(path, len(passages), "the corpus"), encode_query(["warm up"]).shape[1]
     if vectors.shape[1] != expected:
         raise BadInput(f"{path}: {vectors.shape[1]} dimensions, expected the encoder's {expected}; run `dvc repro`")
-    return Search.build(vectors, ids)
+    ids = passages.corpus["document_id"].gather(passages.document_rows).to_list()
+    ranges = list(passages.table.select("start", "stop").iter_rows()) if passages.is_cut else None
+    return Search.build(vectors, ids, passages=ranges)

@@ -63,8 +63,9 @@ def given_split(facts: Facts, limits: GateParams) -> Outcomes:
 @check("ATT035", "texts cut at max_length", "data or metrics/base_encoder.json", fails_gate=False)
 def long_texts(facts: Facts, limits: GateParams) -> Outcomes:
     """Fails where more than a tenth of train's documents, or of its queries, are longer than the encoder reads, and
-    says what a longer `base.max_length` costs. The other way out: cut them into passages yourself. `attune check` reads
-    all texts where train is empty. Not applicable after a run with a number as `base.max_length`."""
+    says what a longer `base.max_length` costs. The other way out: cut them into passages (prepare.passages).
+    `attune check` reads all texts where train is empty. Not applicable after a run with a number as
+    `base.max_length`."""
     lengths = facts.get("base_encoder", default={})
     if "documents_cut_share" not in lengths:
         return
@@ -80,7 +81,7 @@ def long_texts(facts: Facts, limits: GateParams) -> Outcomes:
 
 def _longer(facts: Facts, name: str) -> str:
     """Advises what to do about texts that are cut, with the price of a length that cuts next to none."""
-    passages = "cut them into passages yourself"
+    passages = "cut them into passages (prepare.passages)"
     whole, ratio = facts.of("base_encoder", "whole_length"), facts.number("base_encoder", "whole_run_ratio")
     if whole <= facts.of("base_encoder", "max_length"):
         return passages

@@ -86,13 +86,14 @@ def _gain(dev: float, base: float, error: float | None) -> str:
 
 
 def looks_of_training(train: Row, rates: Sequence[Row]) -> int:
-    """Returns how often dev was looked at to choose the rate: each probe at each share, and each restart.
+    """Returns how often dev was looked at to choose the run: probes at each share, restarts, a run without negatives.
 
     Args:
         train: receipt of stage train.
         rates: from `panels.rate_probes`; empty where the rate was given.
     """
-    return sum(len(row["dev"]) for row in rates) + int(train.get("n_restarts", 0))
+    n_runs = int(train.get("n_restarts", 0)) + int(train.get("is_tried_without_negatives", False))
+    return sum(len(row["dev"]) for row in rates) + n_runs
 
 
 def tried(train: Row, rates: Sequence[Row], checkpoints: Sequence[Row]) -> str:
@@ -110,6 +111,9 @@ def tried(train: Row, rates: Sequence[Row], checkpoints: Sequence[Row]) -> str:
     again = f", a third of the rate before, after {number(n_restarts)} restarts" if n_restarts > 1 else ""
     again = ", a third of the rate before, after a restart" if n_restarts == 1 else again
     words.append(f"Training: {number(train['n_steps'])} steps at rate {number(train['learning_rate'])}{again}.")
+    if train.get("is_tried_without_negatives"):
+        ending = "no better on dev" if train["n_negatives"] else "better on dev, and counts"
+        words.append(f"Its best was early, so a second run without hard negatives was tried: {ending}.")
     shares = ", ".join(f"{share:g}" for share in checkpoints[0]["dev"]) if checkpoints else "none"
     n_averages = sum(row["n_averaged"] > 1 for row in checkpoints)
     n_checkpoints = len(checkpoints) - n_averages

@@ -40,7 +40,7 @@ def load_reranker(folder: Path, queries: Sequence[str], documents: Sequence[str]
 
     torch.set_num_threads(threads)
     try:
-        model = CrossEncoder(str(folder), local_files_only=True)
+        model = CrossEncoder(str(folder), local_files_only=True, model_kwargs={"dtype": torch.float32})
     except (OSError, ValueError, KeyError) as error:
         raise BadInput(f"{folder}: not a cross-encoder that can be loaded ({error}); save it again") from None
     if model.num_labels != 1:

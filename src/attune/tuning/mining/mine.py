@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attune.retrieval.approximate import Neighbours, approximate_top_k
+from attune.retrieval.approximate import Neighbours
+from attune.retrieval.approximate_documents import approximate_document_top_k
 from attune.retrieval.bm25 import Bm25
-from attune.retrieval.exact import top_k
+from attune.retrieval.grouped import document_top_k
 from attune.runtime.arrays import Float32, Int64
 from attune.tuning.mining.candidates import Bool, Pairs, Pool, Scorer, pair_keys
 from attune.tuning.mining.deeper import search_deeper
@@ -26,7 +27,9 @@ class MiningInput:
 
     Attributes:
         query_texts, document_texts: texts, documents with titles; empty if neither BM25 nor a reranker reads them.
-        query_vectors, document_vectors: unit embeddings, (n_queries, dim) and (n_documents, dim).
+        query_vectors: unit embeddings, (n_queries, dim).
+        document_vectors: unit embeddings of the documents' passages, (n_passages, dim), of which the best counts.
+        document_rows: the document of each passage, as a row of the corpus, (n_passages,), ascending.
         near_groups: number of the group of near-identical queries that each query is in, (n_queries,).
         duplicate_of: for each document the first of its near-duplicates, as a row of the corpus.
         train_rows: rows of the train split's documents, ascending; only these become negatives.
@@ -39,6 +42,7 @@ class MiningInput:
     document_texts: list[str]
     query_vectors: Float32
     document_vectors: Float32
+    document_rows: Int64
     near_groups: Int64
     duplicate_of: Int64
     train_rows: Int64
@@ -159,8 +163,8 @@ def mine_negatives(data: MiningInput, params: MineParams, score: Scorer) -> Mini
         query_vectors=data.query_vectors,
         same_query=params.same_query,
     )
-    search = data.query_vectors, data.document_vectors, params.depth, data.train_rows
-    dense = approximate_top_k(*search, kind=params.index, seed=SEED, threads=params.machine.threads)
+    search = data.query_vectors, data.document_vectors, data.document_rows, params.depth, data.train_rows
+    dense = approximate_document_top_k(*search, kind=params.index, seed=SEED, threads=params.machine.threads)
     pool, scores = _scored_pool(data, params, dense, score)
     candidates = judged.candidates(pool, scores)
     slots = Slots.of(data.n_needed(params.n_negatives), params.lexical_share)
@@ -169,8 +173,8 @@ def mine_negatives(data: MiningInput, params: MineParams, score: Scorer) -> Mini
     if not params.reranker:  # which would have to score a thousand documents per query
 
         def search_exactly(queries: Int64, depth: int) -> tuple[Float32, Int64]:
-            vectors = data.query_vectors[queries], data.document_vectors
-            return top_k(*vectors, depth, params.machine.threads, data.train_rows)
+            vectors = data.query_vectors[queries], data.document_vectors, data.document_rows
+            return document_top_k(*vectors, depth, params.machine.threads, data.train_rows)
 
         chosen = search_deeper(
             search_exactly,

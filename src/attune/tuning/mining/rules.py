@@ -61,6 +61,7 @@ class MineParams(Params):
         max_share_of_positive: highest score of a negative, as a share of its row's positive.
         min_margin: least distance of a negative's score below its row's positive.
         same_query: least cosine of train queries that mean the same; above 1 turns the rule off.
+        positive_passage: passage in which training reads a relevant document: the nearest to the query, or the first.
         reranker: folder of the cross-encoder that scores candidates and positives; '' scores them by cosine.
         n_sample: negatives drawn for inspection.
     """
@@ -73,6 +74,7 @@ class MineParams(Params):
     max_share_of_positive: float = Field(gt=0, le=1)
     min_margin: float = Field(ge=0, le=1)
     same_query: float = Field(ge=0.7, le=1.01)
+    positive_passage: Literal["nearest", "first"]
     reranker: str = Field(pattern=r"^(\w[\w.-]*)?$")
     n_sample: int = Field(ge=0, le=1000)
     machine: Machine

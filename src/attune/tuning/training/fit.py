@@ -5,7 +5,7 @@ later, by stage merge.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -50,6 +50,16 @@ class TrainingData:
     rows: Dataset
     keys: BatchingKeys
     general: Sequence[Pair]
+
+    @property
+    def n_negatives(self) -> int:
+        """Number of hard negatives of each row."""
+        return len(self.rows.column_names) - 2
+
+    def without_negatives(self) -> "TrainingData":
+        """Returns the rows with their queries and positives alone."""
+        keys = replace(self.keys, documents=[own[:1] for own in self.keys.documents])
+        return TrainingData(self.rows.select_columns(self.rows.column_names[:2]), keys, self.general)
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,30 @@
 """Training rows from mined triplets: their texts, the ids of their documents, and the judgments by which they batch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
 from attune.tuning.training.conflicts import BatchingKeys
 
 
-def training_rows(triplets: pl.DataFrame, texts: dict[str, str]) -> dict[str, list[str]]:
-    """Returns the trainer's columns: query, positive, negative_1..n (one text each)."""
-    columns = {"query": triplets["text"].to_list(), "positive": [texts[id_] for id_ in triplets["document_id"]]}
-    negatives = triplets["negative_ids"].to_list()
-    for place in range(len(negatives[0])):
-        columns[f"negative_{place + 1}"] = [texts[ids[place]] for ids in negatives]
-    return columns
+def training_rows(
+    triplets: pl.DataFrame, texts: dict[str, str], read_as: Mapping[tuple[str, str], str] | None = None
+) -> dict[str, list[str]]:
+    """Returns the trainer's columns: query, positive, negative_1..n (one text each).
+
+    Args:
+        triplets: of stage mine, one row per training row.
+        texts: of documents, by id.
+        read_as: the passage in which a query reads a document, by the ids of both; others are read whole.
+    """
+    query_ids = triplets["query_id"].to_list()
+
+    def column(document_ids: Iterable[str]) -> list[str]:
+        pairs = zip(query_ids, document_ids, strict=True)
+        return [(read_as or {}).get(pair, texts[pair[1]]) for pair in pairs]
+
+    columns = {"query": triplets["text"].to_list()}
+    return columns | {name: column(ids) for name, ids in row_document_ids(triplets).items()}
 
 
 def row_document_ids(triplets: pl.DataFrame) -> dict[str, list[str]]:

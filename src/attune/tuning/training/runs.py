@@ -1,21 +1,43 @@
 """The runs of one seed: probes of learning rates, then the run at the rate found, which may have to start again.
 
+Where dev is best in the first half of that run, or before it, a second run does without the mined negatives: on data
+whose judgments are incomplete, many of them are answers that nobody judged, and few pairs are soon learnt by heart.
+
 Each run has a folder below the seed's scratch folder; a killed stage resumes the run that it was in and repeats none
 that is finished.
 """
 
 import gc
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from attune.encoding import encoders, processes
 from attune.tuning.curve import Probe, TrainingResult
 from attune.tuning.training import checkpoints, rates
 from attune.tuning.training.evaluations import DevScoring, remove_changes
 from attune.tuning.training.fit import Schedule, TrainingData, fit
-from attune.tuning.training.recipe import TrainParams, check_dimensions
+from attune.tuning.training.recipe import NEEDS_NEGATIVES, TrainParams, check_dimensions
+
+
+class SeedResult(NamedTuple):
+    """Result of a seed's training: the run that counts, and what was tried besides.
+
+    Attributes:
+        folder: of the run that counts.
+        result: of this run.
+        n_restarts: runs before it that began below the base.
+        data: rows that it trained on, with or without hard negatives.
+        is_tried_without: whether a run without hard negatives was tried, too.
+    """
+
+    folder: Path
+    result: TrainingResult
+    n_restarts: int
+    data: TrainingData
+    is_tried_without: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,12 +93,27 @@ class SeedRuns:
             else min(rates.rates(self.params.lora_rank))
         )
 
-    def train(self, rate: float) -> tuple[Path, TrainingResult, int]:
-        """Trains at a rate; if it was found by `auto`, starts again at a third where a run begins below the base.
+    def train(self, rate: float) -> SeedResult:
+        """Trains at a rate; if it was found by `auto`, also without hard negatives where dev is best early on.
 
-        Returns:
-            The folder of the run that counts, its result, and the number of restarts.
+        Of the two runs, the one with the better dev score counts, that with hard negatives if they are equal.
         """
+        own = self._train(rate)
+        if not self._is_best_early(own.result):
+            return own
+        without = replace(self, data=self.data.without_negatives())._train(rate)
+        better, other = (without, own) if without.result.best_dev > own.result.best_dev else (own, without)
+        if processes.is_rank_0():
+            remove_changes(other.folder)
+        return better._replace(is_tried_without=True)
+
+    def _is_best_early(self, result: TrainingResult) -> bool:
+        """Says if dev was best in the first half of a run whose rows have hard negatives that it can do without."""
+        has_choice = self.params.learning_rate == "auto" and self.params.loss not in NEEDS_NEGATIVES
+        return bool(has_choice and self.data.n_negatives and self.n_steps and 2 * result.kept[0] <= self.n_steps)
+
+    def _train(self, rate: float) -> SeedResult:
+        """Trains at a rate; if it was found by `auto`, starts again at a third where a run begins below the base."""
         n_restarts = rates.MAX_RESTARTS if self.params.learning_rate == "auto" else 0
         for restart in range(n_restarts + 1):
             schedule = self._schedule(rate, self.n_steps, needs_gain=restart < n_restarts)
@@ -86,14 +123,16 @@ class SeedRuns:
             if processes.is_rank_0():
                 remove_changes(self._folder(schedule))
             rate *= rates.RESTART_FACTOR
-        return self._folder(schedule), result, restart
+        return SeedResult(self._folder(schedule), result, restart, self.data)
 
     def _schedule(self, rate: float, n_steps: int, is_probe: bool = False, needs_gain: bool = False) -> Schedule:
         n_epochs = self.params.n_epochs(self._n_batches)
         return Schedule(rate, n_epochs, n_steps, self.params.n_evaluations, is_probe, needs_gain)
 
     def _folder(self, schedule: Schedule) -> Path:
-        return self.scratch / f"{'probe' if schedule.is_probe else 'run'}-{schedule.learning_rate:g}"
+        kind = "probe" if schedule.is_probe else "run"
+        rows = "" if self.data.n_negatives else "-in-batch"  # negatives of the batch alone
+        return self.scratch / f"{kind}-{schedule.learning_rate:g}{rows}"
 
     def _run(self, schedule: Schedule) -> TrainingResult:
         """Does one run, unless an earlier process finished it."""

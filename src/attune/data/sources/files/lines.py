@@ -10,6 +10,7 @@ from typing import Any, TypeGuard
 import pyarrow as pa
 
 from attune.errors import Problems
+from attune.json_text import RepeatedKey, parse_json
 
 _MAX_LINE = 16 * 1024 * 1024  # bytes
 _MAX_ID = 500  # characters
@@ -61,10 +62,12 @@ def read_jsonl(path: Path, problems: Problems) -> Iterator[tuple[str, dict[str, 
     """
     for where, line in read_lines(path, problems):
         try:
-            record = json.loads(line)
+            record = parse_json(line)
         except json.JSONDecodeError as error:
             problems.add(where, f"not valid JSON at column {error.colno} ({error.msg}); write one object a line")
-        except (ValueError, RecursionError):
+        except RepeatedKey as error:
+            problems.add(where, str(error))
+        except ValueError:
             problems.add(where, "JSON too deep or with too long a number; write one flat object a line")
         else:
             if isinstance(record, dict):

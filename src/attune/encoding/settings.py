@@ -1,15 +1,16 @@
 """Reads an encoder's settings from its small files: modules, pooling, prompts, lengths; refuses code that it brings."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from attune.cli.base.families import instead_of
+from attune.encoding.families import instead_of
+from attune.encoding.positions import n_positions, whole_number
 from attune.errors import BadInput
 
-# RoBERTa and its kin number positions from the padding id + 1, so that many positions more are in config.json
-OFFSET_POSITIONS = ("camembert", "data2vec-text", "mpnet", "roberta", "xlm-roberta", "xlm-roberta-xl")
+PROMPTS_FILE = "config_sentence_transformers.json"
 OWN_MODULES = "sentence_transformers."
 NO_LIMIT = 1_000_000  # tokenizers without a limit write a huge number
 EXPORTED = ("Transformer", "Pooling", "Dense", "Normalize")
@@ -41,6 +42,37 @@ class Settings:
     others: tuple[str, ...]
 
 
+def is_settings(name: str) -> bool:
+    """Tells whether a file holds settings that are read here; a tokenizer's words may have megabytes."""
+    return name.endswith("config.json") or name in ("modules.json", PROMPTS_FILE)
+
+
+def texts_of(model: str, files: Iterable[tuple[str, Path]]) -> dict[str, str]:
+    """Returns the texts of the files with settings, by path.
+
+    Raises:
+        BadInput: one is not text in UTF-8.
+    """
+    texts = {}
+    for name, path in files:
+        if is_settings(name):
+            try:
+                texts[name] = path.read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                raise BadInput(f"{model}: {name} is not UTF-8 ({error}); fetch or save the encoder again") from None
+    return texts
+
+
+def folder_settings(model: str, folder: Path) -> "Settings":
+    """Returns the settings of an encoder in a folder.
+
+    Raises:
+        BadInput: as read_settings, or a file is not text in UTF-8.
+    """
+    files = (path for pattern in ("*.json", "*/config.json") for path in sorted(folder.glob(pattern)))
+    return read_settings(model, texts_of(model, ((path.relative_to(folder).as_posix(), path) for path in files)))
+
+
 def read_settings(model: str, texts: Mapping[str, str]) -> Settings:
     """Returns the settings in an encoder's small files.
 
@@ -59,13 +91,13 @@ def read_settings(model: str, texts: Mapping[str, str]) -> Settings:
     kinds = {path: kind.rpartition(".")[2] for path, kind in modules.items()}
     poolings = [_object(model, texts, f"{path}/config.json") for path, kind in kinds.items() if kind == "Pooling"]
     denses = [_object(model, texts, f"{path}/config.json") for path, kind in kinds.items() if kind == "Dense"]
-    positions = _positions(config)
+    positions = n_positions(config)
     told = [_object(model, texts, "sentence_bert_config.json").get("max_seq_length"), tokenizer.get("model_max_length")]
-    named = [length for length in map(_count, told) if 0 < length < NO_LIMIT][:1]
+    named = [length for length in map(whole_number, told) if 0 < length < NO_LIMIT][:1]
     size = denses[-1].get("out_features") if denses else config.get("hidden_size", config.get("dim"))
     return Settings(
         architecture=_name(config.get("architectures")) or str(config.get("model_type", "unknown")),
-        dimension=_count(size),
+        dimension=whole_number(size),
         positions=positions,
         max_length=min([*named, *([positions] if positions else [])], default=0),
         pooling=_pooling(poolings[0]) if poolings else "",
@@ -115,11 +147,6 @@ def _modules(model: str, texts: Mapping[str, str]) -> dict[str, str]:
         ) from None
 
 
-def _positions(config: Mapping[str, Any]) -> int:
-    offset = _count(config.get("pad_token_id")) + 1 if config.get("model_type") in OFFSET_POSITIONS else 0
-    return max(_count(config.get("max_position_embeddings")) - offset, 0)
-
-
 def _pooling(config: Mapping[str, Any]) -> str:
     """Returns the modes of a Pooling module, in the new form (a name or names) or in the old (one flag per mode)."""
     modes = config.get(POOLING_KEY)
@@ -129,16 +156,11 @@ def _pooling(config: Mapping[str, Any]) -> str:
 
 
 def _prompts(model: str, texts: Mapping[str, str]) -> dict[str, str]:
-    prompts = _object(model, texts, "config_sentence_transformers.json").get("prompts") or {}
+    prompts = _object(model, texts, PROMPTS_FILE).get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(prompt, str) for prompt in prompts.values()):
-        raise BadInput(f"{model}: config_sentence_transformers.json has prompts {prompts!r}, expected texts by name")
+        raise BadInput(f"{model}: {PROMPTS_FILE} has prompts {prompts!r}, expected texts by name")
     return {name: prompt for name, prompt in prompts.items() if prompt}
 
 
 def _name(names: object) -> str:
     return str(names[0]) if isinstance(names, list) and names else ""
-
-
-def _count(value: object) -> int:
-    """Returns a whole number that is not negative; 0 for all else."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
