@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from attune.data.passages import PassageParams, n_tokens, passages_of, ranges
-from attune.data.words import WORD_OR_SYMBOL
+from attune.retrieval.words import WORD_OR_SYMBOL
 
 SENTENCES = [f"Word{number} is one of these five words here today and now. " for number in range(6)]
 TEXT = "".join(SENTENCES).strip()

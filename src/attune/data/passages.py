@@ -14,7 +14,7 @@ from unicodedata import category
 
 from pydantic import Field, model_validator
 
-from attune.data.words import WORD_OR_SYMBOL
+from attune.retrieval.words import WORD_OR_SYMBOL
 from attune.stage import Params
 from attune.tables import full_text
 
