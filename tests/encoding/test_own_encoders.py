@@ -11,10 +11,12 @@ import onnx
 import pytest
 from conftest import _vocabulary, write_train_tables
 from onnx.reference import ReferenceEvaluator
+from training import params, run_params, task, trained
 
 from attune.encoding.encoders import load_torch
 from attune.runtime import Embedder, verify
-from attune.stage import call, load_params
+from attune.stage import call, load_params, sha256_of
+from attune.stages.base import BaseParams, base
 from attune.stages.export import ExportParams, export
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,7 +100,33 @@ def xlm_r(folder: Path) -> None:
     unigrams(folder)
 
 
-FAMILIES: dict[str, Callable[[Path], None]] = {"bert": bert, "mpnet": mpnet, "modernbert": modernbert, "xlm_r": xlm_r}
+def distilbert(folder: Path) -> None:
+    from transformers import DistilBertConfig, DistilBertModel
+
+    size = {"vocab_size": len(_vocabulary()), "max_position_embeddings": 32, "initializer_range": 0.2}
+    DistilBertModel(DistilBertConfig(dim=16, n_heads=2, n_layers=1, hidden_dim=32, **size)).save_pretrained(folder)
+    wordpiece(folder)
+
+
+def qwen3(folder: Path) -> None:
+    """Saves a decoder: causal attention, rotary positions, grouped keys; texts end in its token and are padded left."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3Model
+
+    vocabulary = {token: place for place, token in enumerate(["<|end|>", *sorted(pre_tokenizers.ByteLevel.alphabet())])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.post_processor = processors.TemplateProcessing("$A <|end|>", special_tokens=[("<|end|>", 0)])
+    names = {"pad_token": "<|end|>", "eos_token": "<|end|>", "padding_side": "left"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=MAX_LENGTH, **names).save_pretrained(folder)
+    heads = {"num_key_value_heads": 1, "head_dim": 8, "num_hidden_layers": 2, "pad_token_id": 0, "eos_token_id": 0}
+    Qwen3Model(Qwen3Config(vocab_size=257, max_position_embeddings=32, **SHAPE, **heads)).save_pretrained(folder)
+
+
+FAMILIES: dict[str, Callable[[Path], None]] = {
+    **{"bert": bert, "mpnet": mpnet, "modernbert": modernbert, "xlm_r": xlm_r},
+    **{"distilbert": distilbert, "qwen3": qwen3},
+}
 
 
 def build(folder: Path, family: str, pooling: str, has_prompts: bool, has_dense: bool) -> Path:
@@ -121,7 +149,6 @@ def build(folder: Path, family: str, pooling: str, has_prompts: bool, has_dense:
 def test_dropout_also_reaches_attention_that_keeps_it_as_a_number(tmp_path: Path) -> None:
     """ModernBERT keeps it so, with the config's value: train.dropout replaces it in every layer."""
     from datasets import Dataset
-    from training import run_params
 
     from attune.tuning.training import fit
 
@@ -144,11 +171,29 @@ def in_half_precision(folder: Path, embedder: Embedder, texts: list[str]) -> np.
     return np.stack([reference.run(["sentence_embedding"], embedder._features([row]))[0][0] for row in rows])
 
 
-def check(folder: Path, family: str, pooling: str, has_prompts: bool, has_dense: bool) -> None:
+def tuned(folder: Path, encoder: Path) -> Path:
+    """Runs the encoder through stages base and train, two steps; returns the folder of what was tuned."""
+    pins = {"model.safetensors": sha256_of(encoder / "model.safetensors")}
+    changes = {"folder": str(encoder), "model": "own", "revision": "", "max_length": MAX_LENGTH, "sha256": pins}
+    settings = load_params(BaseParams, "base", ROOT / "params.yaml").model_copy(update=changes)
+    unread = {"corpus": folder / "none", "train": folder / "none"}
+    call(base, settings, folder / "base.json", **unread, out=folder / "brought")
+    inputs = task(folder, folder / "brought")
+    # one evaluation, as the task is to be run through, not to be learnt
+    _, receipt = trained(folder, inputs, params(max_steps=2, n_evaluations=1, epochs=1), "run")
+    assert receipt["n_steps"] == 2
+    before, after = (load_torch(path).state_dict() for path in (encoder, folder / "run" / "5"))
+    changed = [name for name in after if not after[name].equal(before[name])]
+    assert len(changed) > len(after) / 2
+    return folder / "run" / "5"
+
+
+def check(folder: Path, family: str, pooling: str, has_prompts: bool, has_dense: bool, is_tuned: bool = False) -> None:
     """Exports an encoder and compares a service's embeddings with torch's; the stage refuses an export that differs."""
     model, out = build(folder, family, pooling, has_prompts, has_dense), folder / "exported"
-    params = load_params(ExportParams, "export", ROOT / "params.yaml").model_copy(update={"fp16": True})
-    call(export, params, folder / "export.json", model=model, out=out, **write_train_tables(folder / "tables"))
+    model = tuned(folder, model) if is_tuned else model
+    settings = load_params(ExportParams, "export", ROOT / "params.yaml").model_copy(update={"fp16": True})
+    call(export, settings, folder / "export.json", model=model, out=out, **write_train_tables(folder / "tables"))
     receipt = json.loads((folder / "export.json").read_text())
     assert receipt["n_grid_batches"] >= 60 and receipt["fp16_min_cosine"] >= 0.9999
     embedder, encoder = Embedder(out, threads=1), load_torch(model)
@@ -177,17 +222,22 @@ QUICK = (
     ("mpnet", "mean", False, True),
     ("modernbert", "mean", True, False),
     ("xlm_r", "lasttoken", False, False),
+    ("distilbert", "mean", True, False),
+    ("qwen3", "lasttoken", True, True),
 )
 
 
 @pytest.mark.parametrize("kind", QUICK, ids=lambda kind: "-".join(map(str, kind[:2])))
-def test_an_encoder_of_any_family_exports_and_equals_torch(tmp_path: Path, kind: tuple[str, str, bool, bool]) -> None:
+def test_an_encoder_of_any_family_is_tuned_exports_and_equals_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: tuple[str, str, bool, bool]
+) -> None:
     """Vectors, prompts, truncation of texts, pooling and dense layers, through the code that services run."""
-    check(tmp_path, *kind)
+    monkeypatch.chdir(tmp_path)
+    check(tmp_path, *kind, is_tuned=True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", list(remaining()), ids=lambda kind: "-".join(map(str, kind)))
 def test_every_other_combination_exports_too(tmp_path: Path, kind: tuple[str, str, bool, bool]) -> None:
-    """4 families x 3 poolings x prompts or none x dense layers or none."""
+    """6 families x 3 poolings x prompts or none x dense layers or none."""
     check(tmp_path, *kind)
