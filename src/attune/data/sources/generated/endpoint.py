@@ -1,21 +1,19 @@
 """Queries written by a language model behind an OpenAI-compatible chat endpoint (vLLM, llama.cpp, Ollama, ...).
 
-The `openai` client sends the requests, with its timeouts and retries. Each answer is stored on disk as it arrives,
-under the sha256 of its request, so that a run that was stopped resumes and a later run sends only documents that are
-new or changed. The key, if the endpoint requires one, is read from the environment variable ATTUNE_API_KEY.
+The `openai` client sends the requests, within the bounds that `client.py` sets. Each answer is stored on disk as it
+arrives, under the sha256 of its request, so that a run that was stopped resumes and a later run sends only documents
+that are new or changed. The key, if the endpoint requires one, is read from the environment variable ATTUNE_API_KEY.
 """
 
+import asyncio
 import json
 import os
 import sqlite3
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from hashlib import sha256
-from itertools import islice
 from pathlib import Path
 from string import Formatter
-from threading import Event, Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -27,18 +25,17 @@ from attune.data.sources.raw import Document
 from attune.errors import BadInput
 
 if TYPE_CHECKING:
-    from openai import OpenAI
+    from openai import AsyncOpenAI
 
 
 class Answers:
-    """Answers by key in one SQLite file of a folder, safe for use by many threads and several processes."""
+    """Answers by key in one SQLite file of a folder, safe for use by several processes."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "answers.sqlite"
-        self._lock = Lock()
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            self._store = sqlite3.connect(self._file, timeout=60, isolation_level=None, check_same_thread=False)
+            self._store = sqlite3.connect(self._file, timeout=60, isolation_level=None)
             self._store.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT NOT NULL)")
         except sqlite3.Error as error:
             raise self._damaged(error) from None
@@ -52,7 +49,7 @@ class Answers:
     def get(self, key: str) -> str | None:
         """Returns the answer, or None where there is none yet."""
         try:
-            with self._lock, closing(self._store.execute("SELECT answer FROM answers WHERE key = ?", [key])) as rows:
+            with closing(self._store.execute("SELECT answer FROM answers WHERE key = ?", [key])) as rows:
                 row = rows.fetchone()
         except sqlite3.Error as error:
             raise self._damaged(error) from None
@@ -61,8 +58,7 @@ class Answers:
     def put(self, key: str, answer: str) -> None:
         """Stores an answer; on return it is on disk."""
         try:
-            with self._lock:
-                self._store.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", [key, answer])
+            self._store.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", [key, answer])
         except sqlite3.Error as error:
             raise self._damaged(error) from None
 
@@ -71,7 +67,6 @@ class Answers:
 
 
 KEY = "ATTUNE_API_KEY"
-_BATCH = 64  # requests per thread that are queued at one time, since a queued request costs memory
 _ADVICE = {
     302: "set collect.endpoint.url to the address it redirects to",
     400: "check that it serves collect.endpoint.model and accepts seed, temperature and max_tokens",
@@ -127,7 +122,7 @@ def complete(documents: Sequence[Document], endpoint: Endpoint) -> list[str]:
     with Answers(Path(endpoint.cache)) as answers:
         missing = {key: d for key, d in zip(keys, documents, strict=True) if answers.get(key) is None}
         if missing:
-            _complete_missing(missing, endpoint, answers)
+            asyncio.run(_complete_missing(missing, endpoint, answers))
         return [answers.get(key) or "" for key in keys]
 
 
@@ -147,30 +142,27 @@ def _hash(request: Mapping[str, Any]) -> str:
     return sha256(json.dumps(request).encode()).hexdigest()
 
 
-def _complete_missing(missing: Mapping[str, Document], endpoint: Endpoint, answers: Answers) -> None:
+async def _complete_missing(missing: Mapping[str, Document], endpoint: Endpoint, answers: Answers) -> None:
     """Requests an answer for every document and stores each as it arrives, in any order."""
-    key = _key()
-    failed = Event()
+    from attune.data.sources.generated.client import client_of  # noqa: PLC0415 (takes a second)
 
-    def complete_one(client: "OpenAI", name: str, document: Document) -> None:
-        if failed.is_set():
-            return  # after one refusal no further request is sent
-        try:
-            answers.put(name, _answer(client, key, _request(document, endpoint), endpoint))
-        except BadInput:
-            failed.set()
-            raise
+    key, rest, failures = _key(), iter(missing.items()), list[BadInput]()
 
-    rest = iter(missing.items())
-    threads = ThreadPoolExecutor(endpoint.n_parallel)
-    with _client(key, endpoint) as client, tqdm(total=len(missing), desc="queries", disable=None) as bar:
-        try:
-            while batch := list(islice(rest, _BATCH * endpoint.n_parallel)):
-                for done in as_completed([threads.submit(complete_one, client, *item) for item in batch]):
-                    done.result()
-                    bar.update()
-        finally:
-            threads.shutdown(cancel_futures=True)
+    async def complete_rest(client: "AsyncOpenAI") -> None:
+        for name, document in rest:  # shared by all that run at one time
+            try:
+                answers.put(name, await _answer(client, key, _request(document, endpoint), endpoint))
+            except BadInput as error:
+                failures.append(error)
+            if failures:
+                return  # after one refusal no further request is sent
+            bar.update()
+
+    with tqdm(total=len(missing), desc="queries", disable=None) as bar:
+        async with client_of(key, endpoint) as client:
+            await asyncio.gather(*(complete_rest(client) for _ in range(endpoint.n_parallel)))
+    if failures:
+        raise failures[0]
 
 
 def _key() -> str:
@@ -180,20 +172,22 @@ def _key() -> str:
     return key
 
 
-def _client(key: str, endpoint: Endpoint) -> "OpenAI":
-    """Returns a client, to be shared by all threads, that sends the key to this endpoint and to no other."""
-    from openai import DefaultHttpxClient, OpenAI  # noqa: PLC0415 (takes a second, which other sources need not wait)
-
-    return OpenAI(
-        api_key=key or "none",  # without one the client would look for OPENAI_API_KEY
-        base_url=endpoint.url,
-        timeout=endpoint.timeout_seconds,
-        max_retries=endpoint.retries,
-        http_client=DefaultHttpxClient(timeout=endpoint.timeout_seconds, follow_redirects=False),
-    )
+def _cause(error: BaseException) -> str:
+    """Returns the words of the error that began it all: those above it say only that a connection failed."""
+    words, below = type(error).__name__, _below(error)
+    while below is not None:
+        # asyncio words a refused connection as "Connect call failed"
+        refused = os.strerror(below.errno) if isinstance(below, ConnectionError) and below.errno else ""
+        words, below = refused or str(below) or words, _below(below)
+    return words
 
 
-def _answer(client: "OpenAI", key: str, request: Mapping[str, Any], endpoint: Endpoint) -> str:
+def _below(error: BaseException) -> BaseException | None:
+    """Returns the error that led to this one; of several, such as those of the addresses of a name, the last."""
+    return error.exceptions[-1] if isinstance(error, BaseExceptionGroup) else error.__cause__ or error.__context__
+
+
+async def _answer(client: "AsyncOpenAI", key: str, request: Mapping[str, Any], endpoint: Endpoint) -> str:
     """Returns the text of one answer.
 
     Raises:
@@ -201,6 +195,8 @@ def _answer(client: "OpenAI", key: str, request: Mapping[str, Any], endpoint: En
             key.
     """
     from openai import APIConnectionError, APIStatusError, APITimeoutError, Omit  # noqa: PLC0415
+
+    from attune.data.sources.generated.client import TooMuch  # noqa: PLC0415
 
     def refusal(what: str, advice: str) -> BadInput:
         what = shown(what.replace(key, "***") if key else what)
@@ -210,14 +206,16 @@ def _answer(client: "OpenAI", key: str, request: Mapping[str, Any], endpoint: En
     # the client would add these by itself, from the placeholder key and from OPENAI_ORG_ID and OPENAI_PROJECT_ID
     unsent = ["OpenAI-Organization", "OpenAI-Project", *([] if key else ["Authorization"])]
     try:
-        response = client.chat.completions.with_raw_response.create(
+        response = await client.chat.completions.with_raw_response.create(
             **request, extra_headers=dict.fromkeys(unsent, Omit())
         )
     except APITimeoutError:
         what = f"no answer within {endpoint.timeout_seconds:g} seconds, tried {endpoint.retries + 1} times"
         raise refusal(what, "start the server or correct collect.endpoint") from None
     except APIConnectionError as error:
-        raise refusal(str(error.__cause__ or error), "start the server or correct collect.endpoint") from None
+        raise refusal(_cause(error), "start the server or correct collect.endpoint") from None
+    except TooMuch as error:
+        raise refusal(str(error), "see the server's log") from None
     except APIStatusError as error:
         said = " ".join(error.response.text.split())
         raise refusal(
