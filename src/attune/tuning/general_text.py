@@ -6,7 +6,6 @@ form one component and go to the same half, by a hash of the component's first t
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +14,7 @@ import numpy as np
 
 from attune.data.splitting.clusters import components
 from attune.errors import BadInput
+from attune.json_text import parse_json
 
 
 class Pair(NamedTuple):
@@ -58,7 +58,7 @@ def read_general_text(path: Path) -> GeneralText:
 
 def _parse(line: str, where: str) -> Pair:
     try:
-        record = json.loads(line)
+        record = parse_json(line)
         pair = Pair(record["query"].strip(), record["passage"].strip())
     except (ValueError, TypeError, KeyError, AttributeError):
         raise BadInput(
