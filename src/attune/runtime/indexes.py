@@ -14,15 +14,19 @@ HNSW is built by one thread, because several would race for the order of its lin
 
 import math
 import re
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from attune.errors import one_line
+from attune.errors import BadInput, one_line
 from attune.runtime.arrays import Float32, Int64
 from attune.runtime.faiss_settings import faiss_settings
+
+_reading = threading.Lock()  # FAISS's limits of reading are variables of the process
 
 KINDS = ("flat", "ivf", "hnsw", "sq8", "pq")
 
@@ -77,10 +81,9 @@ def build(description: str, vectors: Float32, among: Int64, seed: int, threads: 
     try:
         return _filled(faiss, description, vectors, among, seed, threads)
     except (RuntimeError, MemoryError) as error:  # FAISS's own, with the place in its C++ code
-        reason = one_line(re.sub(r"(?s)^Error in .*? at \S+:\d+: (Error: )?", "", str(error)))[:SHOWN]
         shape = f"{len(among)} rows of {vectors.shape[1]} numbers"
         raise ValueError(
-            f"index {description!a} cannot be built for {shape} ({reason}); use one of {', '.join(KINDS)}"
+            f"index {description!a} cannot be built for {shape} ({_reason(error)}); use one of {', '.join(KINDS)}"
         ) from None
 
 
@@ -94,6 +97,35 @@ def _filled(faiss: ModuleType, description: str, vectors: Float32, among: Int64,
         for block in blocks(vectors, among):
             index.add(block)
     return index
+
+
+def read(path: Path) -> Any:  # noqa: ANN401  faiss has no types
+    """Reads an index that may come from elsewhere into memory.
+
+    A number in the file cannot make FAISS allocate more than the file is long. Inverted lists in a file of their own
+    are looked for in the index's folder only. Memory-mapping would save the memory, but FAISS's reader of maps ends the
+    process where a file is shorter than it says.
+
+    Raises:
+        BadInput: the file is no index of FAISS.
+    """
+    faiss, n_bytes = load_faiss(), path.stat().st_size
+    with _reading:
+        before = faiss.get_deserialization_vector_byte_limit(), faiss.get_deserialization_loop_limit()
+        faiss.set_deserialization_vector_byte_limit(n_bytes)
+        faiss.set_deserialization_loop_limit(n_bytes)
+        try:
+            return faiss.read_index(str(path), faiss.IO_FLAG_ONDISK_SAME_DIR)
+        except (RuntimeError, MemoryError) as error:  # FAISS's own
+            raise BadInput(f"{path}: not an index ({_reason(error)}); fetch or build the index again") from None
+        finally:
+            faiss.set_deserialization_vector_byte_limit(before[0])
+            faiss.set_deserialization_loop_limit(before[1])
+
+
+def _reason(error: Exception) -> str:
+    """Returns FAISS's message without the place in its C++ code."""
+    return one_line(re.sub(r"(?s)^Error in .*? at \S+:\d+: (Error: )?", "", str(error)))[:SHOWN]
 
 
 def search(index: Any, queries: Float32, k: int, threads: int | None = None) -> tuple[Float32, Int64]:  # noqa: ANN401

@@ -5,6 +5,7 @@ A model folder is input from elsewhere. Messages name the place and the type, ne
 
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -61,12 +62,12 @@ def or_null(inner: Rule) -> Rule:
     return rule
 
 
-def rows(inner: Rule, least: int) -> Rule:
-    """Returns the rule of lists with at least so many values, each after the inner rule."""
+def rows(inner: Rule, least: int, most: int = sys.maxsize) -> Rule:
+    """Returns the rule of lists whose number of values has these bounds, each value after the inner rule."""
 
     def rule(place: str, value: Any) -> None:  # noqa: ANN401  JSON
-        if not isinstance(value, list) or len(value) < least:
-            raise _broken(place, value, f"a list of {least} or more values")
+        if not isinstance(value, list) or not least <= len(value) <= most:
+            raise _broken(place, value, f"a list of {least}{' or more' if most > least else ''} values")
         for number, item in enumerate(value):
             inner(f"{place}[{number}]", item)
 

@@ -31,8 +31,7 @@ RULE = rules.record(
         f"recall@{RECALL_AT}": rules.or_null(rules.number(0, 1)),
     },
 )
-
-RANGES = rules.rows(rules.rows(rules.whole(0, 2**40), least=2), least=1)
+RANGES = rules.rows(rules.rows(rules.whole(0, 2**40), least=2, most=2), least=1)
 
 
 class Search:
@@ -146,7 +145,7 @@ class Search:
 
     @classmethod
     def load(cls, folder: Path | str, encoder: str | None = None) -> "Search":
-        """Loads a saved folder after checking the sha256 of each file; FAISS memory-maps the index where it can.
+        """Loads a saved folder into memory after checking the sha256 of each file.
 
         Args:
             folder: a saved index.
@@ -167,11 +166,13 @@ class Search:
                 f"{folder}: embedded by encoder {own[:12] or 'unknown'}, expected {encoder[:12]}; "
                 "vectors of two encoders cannot be compared: build the index again"
             )
-        rule = _repeated_ids_rule if is_cut else _ids_rule
+        rule = _ids_rule(are_repeated=is_cut)
         ids = folders.read_json(folder, IDS, rule, "the ids of a saved index", REMEDY, REMEDY, max_bytes=None)
         of_passages = (RANGES, "the passages of a saved index", REMEDY, REMEDY)
         passages = folders.read_json(folder, PASSAGES, *of_passages, max_bytes=None) if is_cut else None
-        index = _read_index(folder / INDEX)
+        for name in folders.walk(folder):  # an index of FAISS may name a file beside it
+            folders.confined(folder, name, REMEDY)
+        index = indexes.read(folder / INDEX)
         got, n = (index.ntotal, index.d), len(set(ids))
         if got != (len(ids), record.get("dim", index.d)) or n != record.get("n_documents", n):
             sizes = f"{got[0]} rows of {got[1]} numbers for {len(ids)} ids"
@@ -261,27 +262,16 @@ def _check_vectors(what: str, vectors: Float32) -> None:
         first += len(block)
 
 
-def _ids_rule(place: str, value: Any) -> None:  # noqa: ANN401  JSON
-    if not isinstance(value, list):
-        raise ValueError("expected a list of ids")
-    _check_ids(value)
+def _ids_rule(are_repeated: bool) -> rules.Rule:
+    def rule(place: str, value: Any) -> None:  # noqa: ANN401  JSON
+        if not isinstance(value, list):
+            raise ValueError("expected a list of ids")
+        _check_ids(value, are_repeated)
 
-
-def _repeated_ids_rule(place: str, value: Any) -> None:  # noqa: ANN401  JSON
-    if not isinstance(value, list):
-        raise ValueError("expected a list of ids")
-    _check_ids(value, are_repeated=True)
+    return rule
 
 
 def _verify_sha256(path: Path, expected: str) -> None:
     got = sha256_of(path)
     if got != expected:
         raise BadInput(f"{path}: sha256 is {got}, expected {expected}; {REMEDY}")
-
-
-def _read_index(path: Path) -> Any:  # noqa: ANN401  faiss has no types
-    faiss = indexes.load_faiss()
-    try:
-        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-    except (RuntimeError, MemoryError) as error:  # FAISS's own
-        raise BadInput(f"{path}: not an index ({one_line(error)[: indexes.SHOWN]}); {REMEDY}") from None

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
@@ -95,6 +95,11 @@ def _http_error(request: Request, error: Exception) -> Response:
     return JSONResponse(content, status_code=error.status_code, headers=error.headers)
 
 
+def _hung_up(request: Request, error: Exception) -> Response:
+    """Ends the request of a client that left while it sent its body: no fault of the server's, so nothing is logged."""
+    return Response(status_code=400)  # nobody reads it
+
+
 def application(demo: Demo) -> Starlette:
     """Builds the application: the routes, an allow-list of host names, and a limit on the size of bodies."""
     return Starlette(
@@ -106,7 +111,7 @@ def application(demo: Demo) -> Starlette:
             Route("/v1/embeddings", demo.embeddings, methods=["POST"], max_body_size=MAX_BODY),
         ],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False)],
-        exception_handlers={ApiError: _api_error, HTTPException: _http_error},
+        exception_handlers={ApiError: _api_error, HTTPException: _http_error, ClientDisconnect: _hung_up},
     )
 
 

@@ -15,7 +15,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.scm import NoSCM, SCMError, resolve_rev
 
-from attune.errors import BadInput
+from attune.errors import BadInput, one_line
 
 if TYPE_CHECKING:
     from dvc.stage import Stage
@@ -159,11 +159,11 @@ def _unread(errors: Mapping[str, Any], revision: str) -> Iterator[str]:
     for side, files in errors.items():
         place = f"at {revision}" if side == revision else "here"
         if isinstance(files, Exception):
-            words = " ".join(str(files).split())
+            words = one_line(files)
             raise BadInput(f"the project cannot be read {place}: {words}; run `dvc status` there")
         for path, error in sorted(files.items()):
             is_gone = isinstance(error, FileNotFoundError)
-            reason = "is missing" if is_gone else f"cannot be read ({' '.join(str(error).split())})"
+            reason = "is missing" if is_gone else f"cannot be read ({one_line(error)})"
             yield f"{path} {reason} {place}"
 
 

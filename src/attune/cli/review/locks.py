@@ -7,7 +7,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from attune.errors import BadInput
+from attune.errors import BadInput, one_line
 
 LOCK = "dvc.lock"
 
@@ -29,7 +29,7 @@ def stages_of(text: str, where: str) -> Stages:
     try:
         return dict(YAML(typ="safe").load(text)["stages"])
     except (YAMLError, TypeError, KeyError, ValueError) as error:
-        words = " ".join(str(error).split())
+        words = one_line(error)
         raise BadInput(f"{LOCK} ({where}): expected stages in YAML, got {words}; run `dvc repro`") from None
 
 
