@@ -290,3 +290,60 @@ def test_every_measure_stays_in_its_bounds(seed: int, noise: float) -> None:
     assert -1 <= drift.same_cosine(before, after) <= 1 + 1e-6
     assert -1 <= drift.aligned_cosine(before, after) <= 1 + 1e-6
     assert drift.uniformity(after) <= 1e-6
+
+
+def sample(random: np.random.Generator, n: int, share: float, n_topics: int) -> tuple[Float32, Float32]:
+    """Draws n texts of topics, by both encoders: the second space holds a share of the first one's variance."""
+    topics = np.random.default_rng(5).normal(size=(2, n_topics, 32))
+    texts, noise = random.normal(size=(2, n, 32)) + topics[:, random.integers(0, n_topics, n)]
+    return unit(texts), unit(np.sqrt(share) * texts + np.sqrt(1 - share) * noise)
+
+
+@pytest.mark.parametrize(("n", "share", "n_topics"), [(100, 0.6, 10), (100, 0.6, 100), (100, 0.0, 100), (300, 0.6, 30)])
+def test_intervals_of_overlaps_hold_the_mean_of_all_samples(n: int, share: float, n_topics: int) -> None:
+    """In at least 95% of samples, of related and unrelated spaces."""
+    random = np.random.default_rng(n)
+    pairs = [sample(random, n, share, n_topics) for _ in range(120)]
+    for value, interval in (
+        (drift.neighbour_overlap, drift.neighbour_interval),
+        (drift.stale_overlap, drift.stale_interval),
+    ):
+        values = np.array([value(*pair) for pair in pairs], dtype=np.float64)
+        low, high = np.array([interval(*pair, 0.95) for pair in pairs], dtype=np.float64).T
+        assert ((low <= values.mean()) & (values.mean() <= high)).mean() >= 0.95
+        assert np.mean(high - low) < 0.25  # wide, but no interval of everything
+
+
+def test_the_interval_leaves_each_tenth_of_the_texts_out_as_query_and_neighbour() -> None:
+    """Recomputed from the vectors without each tenth, the ends are those of the jackknife's t interval."""
+    before, after = spaces(3, n=120)
+    group = np.arange(120) % 10
+    for value, interval in (
+        (drift.neighbour_overlap, drift.neighbour_interval),
+        (drift.stale_overlap, drift.stale_interval),
+        (drift.same_cosine, drift.cosine_interval),
+    ):
+        left_out = np.array([value(before[group != one], after[group != one]) for one in range(10)], dtype=np.float64)
+        reach = 2.262157 * 9 / np.sqrt(10) * left_out.std(ddof=1)  # t of 9 degrees of freedom
+        whole = value(before, after)
+        assert whole is not None
+        assert interval(before, after, 0.95) == (pytest.approx(whole - reach), pytest.approx(whole + reach))
+
+
+def test_intervals_of_what_did_not_move_are_one_point_and_of_too_few_texts_none() -> None:
+    """Equal spaces keep all; below MIN_TEXTS there is nothing to give."""
+    before, _ = spaces(4)
+    for interval in (drift.neighbour_interval, drift.stale_interval, drift.cosine_interval):
+        assert interval(before, before, 0.95) == (pytest.approx(1), pytest.approx(1))
+    few = spaces(4, n=drift.MIN_TEXTS - 1)
+    assert drift.neighbour_interval(*few, 0.95) == drift.stale_interval(*few, 0.95) == (None, None)
+
+
+@pytest.mark.parametrize("n", [100, 1000])
+def test_lost_neighbours_are_rarely_called_kept_or_kept_ones_lost(n: int) -> None:
+    """Planted: spaces whose overlap is a limit, in the mean of samples. Neither answer in more than 5% of samples."""
+    random = np.random.default_rng(n + 1)
+    pairs = [sample(random, n, 0.6, n // 10) for _ in range(12000 // n)]
+    limit = np.mean([kept(*pair)[1] for pair in pairs])
+    ends = np.array([drift.neighbour_interval(*pair, 0.95) for pair in pairs], dtype=np.float64)
+    assert (ends[:, 0] >= limit).mean() <= 0.05 and (ends[:, 1] < limit).mean() <= 0.05

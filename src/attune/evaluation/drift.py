@@ -5,14 +5,21 @@ Rows are texts, all of length 1, and row i is the same text in both spaces. Sums
 Few texts share neighbours by chance, equal texts are each other's neighbours in any space, and the plain estimate of
 CKA is far above 0 for unrelated spaces of fewer texts than dimensions. So `distinct` leaves equal texts out, CKA and
 the overlaps are 0 in expectation for unrelated spaces, and below `MIN_TEXTS` texts they are None: too few texts.
+
+Texts are a sample, so what a limit judges has an interval, by the jackknife that leaves out a tenth of the texts at a
+time (Shao and Wu 1989, Annals of Statistics 17). A text counts as query and as neighbour of others, so the plain error
+of a mean over texts is too small for an overlap; leaving it out in both roles is right and errs on the wide side.
 """
 
 import numpy as np
+from scipy.special import stdtrit
 
 from attune.runtime.arrays import Float32, Float64, Int64
 
 BLOCK = 1024  # rows whose cosines to all others are held at a time: bounds memory
 N_FOLDS = 5
+N_GROUPS = 10  # of texts, each left out once for an interval
+DEPTH = 60  # neighbours per text, of which 10 are still there when a group is left out
 N_NEIGHBOURS = 10
 # Fewer texts are too few to measure a space. From here on CKA and overlap of 95% of samples lie within .06 of the mean,
 # 0 for unrelated spaces; of half as many texts they do not (simulated in test_drift_measures.py). The 10 nearest are a
@@ -139,6 +146,53 @@ def _shared(queries: Float32, before: Float32, after: Float32) -> float | None:
         return None
     old, new = nearest(queries, before, N_NEIGHBOURS), nearest(after, after, N_NEIGHBOURS)
     return beyond_chance(overlap(old, new), N_NEIGHBOURS, len(before))
+
+
+def neighbour_interval(before: Float32, after: Float32, confidence: float) -> tuple[float | None, float | None]:
+    """Ends of the confidence interval of `neighbour_overlap`; None for fewer than `MIN_TEXTS` texts."""
+    return _shared_interval(before, before, after, confidence)
+
+
+def stale_interval(before: Float32, after: Float32, confidence: float) -> tuple[float | None, float | None]:
+    """Ends of the confidence interval of `stale_overlap`; None for fewer than `MIN_TEXTS` texts."""
+    return _shared_interval(after, before, after, confidence)
+
+
+def _shared_interval(
+    queries: Float32, before: Float32, after: Float32, confidence: float
+) -> tuple[float | None, float | None]:
+    shared = _shared(queries, before, after)
+    if shared is None:
+        return None, None
+    depth = min(DEPTH, len(before) - 1)
+    lists = nearest(queries, before, depth), nearest(after, after, depth)
+    left_out = []
+    for group in range(N_GROUPS):
+        old, new = (_without(group, ranked) for ranked in lists)
+        left_out.append(beyond_chance(overlap(old, new), N_NEIGHBOURS, len(old)))
+    return jackknife_interval(shared, np.array(left_out), confidence)
+
+
+def _without(group: int, ranked: Int64) -> Int64:
+    """Returns the 10 nearest of each text outside a group, among the texts outside it."""
+    rows = ranked[np.arange(len(ranked)) % N_GROUPS != group]
+    kept = np.argsort(rows % N_GROUPS == group, axis=1, kind="stable")[:, :N_NEIGHBOURS]
+    return np.take_along_axis(rows, kept, axis=1)
+
+
+def cosine_interval(before: Float32, after: Float32, confidence: float) -> tuple[float, float]:
+    """Ends of the confidence interval of `same_cosine`."""
+    rows = np.arange(len(before)) % N_GROUPS
+    left_out = [same_cosine(before[rows != group], after[rows != group]) for group in range(min(N_GROUPS, len(rows)))]
+    return jackknife_interval(same_cosine(before, after), np.array(left_out), confidence)
+
+
+def jackknife_interval(value: float, left_out: Float64, confidence: float) -> tuple[float, float]:
+    """Returns the t interval of a figure of which (n_groups,) values without one group each are known."""
+    n = len(left_out)
+    error = np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum())
+    reach = float(error * stdtrit(n - 1, (1 + confidence) / 2))
+    return value - reach, value + reach
 
 
 def same_cosine(before: Float32, after: Float32) -> float:

@@ -22,11 +22,12 @@ class DriftParams(Params):
         max_cost: drifted if a general task certainly loses, and loses more than this share of the base's score. A
             general task that cannot detect such a loss is not counted. Certain is a loss whose interval lies above 0
             and whose p-value is significant after Holm's correction for all tasks.
-        min_neighbour_overlap: drifted if general texts keep less than this share of their 10 nearest neighbours, beyond
-            chance.
-        min_same_cosine: re-index if the mean cosine of a document's vectors by base and by tuned is below this.
-        min_stale_overlap: re-index if tuned vectors find less than this share of their 10 nearest among base vectors,
-            beyond chance.
+        min_neighbour_overlap: drifted if general texts certainly keep less than this share of their 10 nearest
+            neighbours, beyond chance; undecided if the interval holds it.
+        min_same_cosine: re-index unless the mean cosine of a document's vectors by base and by tuned is certainly at
+            least this.
+        min_stale_overlap: re-index unless tuned vectors certainly find at least this share of their 10 nearest among
+            base vectors, beyond chance.
         n_sample: documents of the domain compared.
     """
 
@@ -104,10 +105,10 @@ def is_drifted(figures: Figures, losses: Losses, params: DriftParams) -> bool:
 def is_decided(figures: Figures, losses: Losses, params: DriftParams) -> bool:
     """Tells whether *not drifted* would be an answer.
 
-    A general task could have found a loss of max_cost, and there are enough general texts to tell whether they kept
-    their neighbours, or none of them moved.
+    A general task could have found a loss of max_cost, and general texts certainly kept their neighbours, or none of
+    them moved.
     """
-    is_answered = bool(losses.counted) and _is_space_measured(figures, "general")
+    is_answered = bool(losses.counted) and _has_kept_neighbours(figures, params)
     return is_drifted(figures, losses, params) or is_answered
 
 
@@ -116,27 +117,29 @@ def is_reindex_needed(figures: Figures, params: DriftParams) -> bool:
 
     They may be mixed only if a document's two vectors are nearly equal, which thresholds on cosines need, and if a new
     vector finds the same neighbours among old vectors as among new ones, which search needs. Similarity after a
-    rotation does not help a service, which does not rotate. Documents too few to compare neighbours, which are soon
-    embedded again, are not mixed if they moved.
+    rotation does not help a service, which does not rotate. Both must be certain, as a needless re-index costs an hour
+    and mixed vectors cost answers, so the low ends of the intervals decide. Documents too few to compare neighbours,
+    which are soon embedded again, are not mixed if they moved.
     """
-    kept = figures["domain.stale_overlap@10"]
-    is_moved = figures["domain.same_cosine"] < params.min_same_cosine
+    kept = figures["domain.stale_overlap@10_low"]
+    is_moved = figures["domain.same_cosine_low"] < params.min_same_cosine
     is_lost = kept < params.min_stale_overlap if kept is not None else not _is_still(figures, "domain")
     return bool(is_moved or is_lost)
 
 
 def _has_lost_neighbours(figures: Figures, params: DriftParams) -> bool:
-    kept = figures["general.neighbour_overlap@10"]
-    return kept is not None and kept < params.min_neighbour_overlap
+    most = figures["general.neighbour_overlap@10_high"]
+    return most is not None and most < params.min_neighbour_overlap
+
+
+def _has_kept_neighbours(figures: Figures, params: DriftParams) -> bool:
+    least = figures["general.neighbour_overlap@10_low"]
+    return _is_still(figures, "general") if least is None else bool(least >= params.min_neighbour_overlap)
 
 
 def _is_still(figures: Figures, texts: str) -> bool:
     """Tells whether all vectors of these texts are the same by base and by tuned."""
     return bool(figures[f"{texts}.same_cosine"] > 1 - STILL)
-
-
-def _is_space_measured(figures: Figures, texts: str) -> bool:
-    return figures[f"{texts}.neighbour_overlap@10"] is not None or _is_still(figures, texts)
 
 
 def drift_verdict(figures: Figures, losses: Losses, params: DriftParams) -> str:
@@ -197,12 +200,21 @@ def _general(figures: Figures, losses: Losses, params: DriftParams) -> str:
     silent = [f"{cost.name} (from {cost.detectable:.1%})" for cost in losses.general if not losses.is_counted(cost)]
     if silent:
         text += f"; not counted, as only larger losses are detectable: {', '.join(silent)}"
+    return f"{text}{_neighbours(figures, losses, params)}."
+
+
+def _neighbours(figures: Figures, losses: Losses, params: DriftParams) -> str:
+    """Names the share of neighbours that general texts should keep, where they do not certainly keep it."""
+    if _has_kept_neighbours(figures, params):
+        return ""
+    ends = [figures[f"general.neighbour_overlap@10_{end}"] for end in ("low", "high")]
+    share = f"{params.min_neighbour_overlap:.0%} of their neighbours"
+    if None in ends:
+        return f"; {NAMES['general']} are too few to tell whether they keep {share}"
+    measured = f"{losses.confidence:.0%} interval {ends[0]:.0%} to {ends[1]:.0%}"
     if _has_lost_neighbours(figures, params):
-        text += f"; but of the neighbours of general texts at least {params.min_neighbour_overlap:.0%} should be kept"
-    elif not _is_space_measured(figures, "general"):
-        share = f"{params.min_neighbour_overlap:.0%} of their neighbours"
-        text += f"; {NAMES['general']} are too few to tell whether they keep {share}"
-    return f"{text}."
+        return f"; but {NAMES['general']} should keep at least {share} ({measured})"
+    return f"; it is open whether {NAMES['general']} keep {share} ({measured})"
 
 
 def _near_domain(losses: Losses) -> str:

@@ -85,7 +85,11 @@ def space_figures(texts: str, before: Float32, after: Float32) -> dict[str, floa
 
 
 def domain_figures(
-    params: DriftParams, documents: tuple[Float32, Float32], queries: tuple[Float32, Float32], dev: Split
+    params: DriftParams,
+    documents: tuple[Float32, Float32],
+    queries: tuple[Float32, Float32],
+    dev: Split,
+    confidence: float,
 ) -> dict[str, float | None]:
     """Measures the domain's space, and dev nDCG@10 of tuned queries over the tuned and over the base's documents.
 
@@ -94,11 +98,16 @@ def domain_figures(
         documents: (n_documents, dim) by base and by tuned.
         queries: (n_queries, dim) of dev, by base and by tuned.
         dev: the dev split.
+        confidence: of the intervals of what decides on a re-index; their low ends are given.
     """
     random = np.random.default_rng(SAMPLE_SEED)
     n_documents = len(documents[0])
     rows = np.sort(random.choice(n_documents, size=min(params.n_sample, n_documents), replace=False))
-    figures = space_figures("domain", documents[0][rows], documents[1][rows])
+    before, after = documents[0][rows], documents[1][rows]
+    figures = space_figures("domain", before, after)
+    different = space.distinct(before, after)
+    figures["domain.stale_overlap@10_low"], _ = space.stale_interval(before[different], after[different], confidence)
+    figures["domain.same_cosine_low"], _ = space.cosine_interval(before, after, confidence)
     positives = dev.judgments[dev.judgments[:, 2] > 0]
     for system, of_queries, of_documents in zip(SYSTEMS, queries, documents, strict=True):
         figures[f"domain.{system}_alignment"] = space.alignment(
@@ -110,10 +119,16 @@ def domain_figures(
     return figures
 
 
-def general_figures(probed: Path, receipt: Mapping[str, Any]) -> dict[str, float | None]:
-    """Measures the space of the probe's general texts; alignment only where general retrieval is among the tasks."""
+def general_figures(probed: Path, receipt: Mapping[str, Any], confidence: float) -> dict[str, float | None]:
+    """Measures the space of the probe's general texts, with the interval of the neighbours that they keep.
+
+    Alignment only where general retrieval is among the tasks.
+    """
     spaces = load_pair(probed, "general.npy", receipt["n_general_texts"], "the general texts")
     figures = space_figures("general", *spaces)
+    different = space.distinct(*spaces)
+    ends = space.neighbour_interval(spaces[0][different], spaces[1][different], confidence)
+    figures |= dict(zip((f"general.neighbour_overlap@10_{end}" for end in ("low", "high")), ends, strict=True))
     pairs = load_embeddings(probed / "base" / "positives.npy", receipt["n_general_pairs"], "the general pairs")
     if len(pairs):
         for system, vectors in zip(SYSTEMS, spaces, strict=True):
@@ -203,7 +218,8 @@ def drift(
     receipt = read_receipts(metrics, ("base",), ())["base"]
     costs, unmeasured = task_costs(paired_items(probed, receipt), confidence, power)
     losses = Losses(costs, params.max_cost, confidence, unmeasured)
-    figures = domain_figures(params, documents, queries, dev) | general_figures(probed, receipt)
+    figures = domain_figures(params, documents, queries, dev, confidence)
+    figures |= general_figures(probed, receipt, confidence)
     judged = {
         "is_drifted": is_drifted(figures, losses, params),
         "is_decided": is_decided(figures, losses, params),

@@ -43,6 +43,7 @@ from attune.evaluation.report.summary import (
     counted_slices,
     headline,
     headline_results,
+    kept_intervals,
     of_slices,
     paired_scores,
 )
@@ -200,6 +201,7 @@ def report(
     by_slice, counts = sliced(params, test, traits_of(test.query_ids, raw, prepared, splits))
     leaked = leaked_queries(leaks, answers)
     summary = summarised(params, receipts, test, (by_task, by_slice, counts), leaked, seeds, rule)
+    summary["ndcg@10_kept_interval"] = kept_intervals(runs, test, params.confidence)
     merged, trained = receipts["merge"], receipts["train"]
     kept = Curve.of(curve, candidate_of(merged), merged["n_candidates"], looks_of_training(trained, rates))
     summary["overfitting"] = judge(gains_of(runs, splits), kept, params.limits)

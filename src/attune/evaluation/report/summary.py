@@ -19,12 +19,14 @@ from attune.evaluation.statistics.chance import smallest_p
 from attune.evaluation.statistics.comparisons import Scores, TaskComparison
 from attune.evaluation.statistics.holm import holm
 from attune.evaluation.statistics.power import Sensitivity
+from attune.evaluation.statistics.shares import score_share_interval
 from attune.evaluation.statistics.significance import Comparison, Interval, Resampling, compare, compare_seeds
 from attune.evaluation.statistics.slice_comparisons import SliceComparison, SliceCounts, SliceRules, sentence
 from attune.runtime.arrays import Int64
 from attune.tables import read, scores_columns, seed_scores_columns
 
 SCORES, SEED_SCORES = scores_columns(MEASURES), seed_scores_columns(MEASURES)
+EXPORTED = ("onnx", "onnx_int8")
 TASKS = ("test", "paraphrases")  # paired comparisons; not dev, which model selection uses
 
 Values = NDArray[np.float64]
@@ -86,6 +88,24 @@ def paired_scores(runs: Path, splits: Path) -> dict[str, Paired]:
         if task == "test" or paired.n_clusters > 1:
             scores[task] = paired
     return scores
+
+
+def kept_intervals(runs: Path, scores: Paired, confidence: float) -> dict[str, dict[str, float]]:
+    """Returns the interval of the share of tuned nDCG@10 on test that each exported file keeps, by system.
+
+    Raises:
+        BadInput: a file was scored on other queries than tuned.
+    """
+    intervals = {}
+    for system in EXPORTED:
+        file = runs / system / "scores.parquet"
+        table = read(file, SCORES).filter(pl.col("split") == "test").sort("query_id")
+        if table["query_id"].to_list() != scores.query_ids:
+            raise BadInput(f"{file}: tuned and {system} were scored on different test queries; run `dvc repro`")
+        kept, of = table["ndcg@10"].to_numpy(), scores.tuned["ndcg@10"]
+        low, high = score_share_interval(kept, of, scores.clusters, confidence)
+        intervals[system] = {"ci_low": low, "ci_high": high}
+    return intervals
 
 
 def seed_scores(file: Path, query_ids: list[str]) -> list[dict[str, Values]]:
@@ -205,7 +225,7 @@ def headline(
         too_few_resamples: warning that no comparison could have been significant; else empty.
     """
     (whole, clean), base, tuned = results, receipts["base"], receipts["tuned"]
-    kept = {name: receipts[name]["ndcg@10"] / (tuned["ndcg@10"] or 1) for name in ("onnx", "onnx_int8")}
+    kept = {name: receipts[name]["ndcg@10"] / (tuned["ndcg@10"] or 1) for name in EXPORTED}
     counted = clean if leaks and clean else whole
     sentences = verdict_despite_leaks(whole, clean, leaks) if leaks else verdict(whole)
     return {

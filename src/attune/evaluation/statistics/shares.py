@@ -1,12 +1,13 @@
-"""Share of one mean gain that another one keeps, with its interval: of train's gain on dev, of dev's gain on test.
+"""Shares that are kept, with their intervals: of one mean gain by another one, of a mean score by an exported file.
 
-A ratio of two means has the interval of Fieller (1954, Journal of the Royal Statistical Society B 16): all shares s for
-which `gain - s * of` is no further from 0 than chance carries it. Whether at least a share `least` is kept is thus
-decided by the surplus `gain - least * of`, whose interval exists even where `of` may be no gain and every share is
-possible. The two gains are measured on different queries, so their errors are independent. Errors are those of the
-delete-one-cluster jackknife with one winning and one losing cluster added (`decision.with_one_each`): where no query of
-thirty changed, the plain error is 0, and nothing would be certain to be lost. Student's t has the degrees of freedom of
-the side with fewer clusters, which errs on the side of wider intervals.
+The gains are train's that dev keeps, and dev's that test keeps, on different queries. A ratio of two means has the
+interval of Fieller (1954, Journal of the Royal Statistical Society B 16): all shares s for which `gain - s * of` is no
+further from 0 than chance carries it. Whether at least a share `least` is kept is thus decided by the surplus `gain -
+least * of`, whose interval exists even where `of` may be no gain and every share is possible. The two gains are
+measured on different queries, so their errors are independent. Errors are those of the delete-one-cluster jackknife
+with one winning and one losing cluster added (`decision.with_one_each`): where no query of thirty changed, the plain
+error is 0, and nothing would be certain to be lost. Student's t has the degrees of freedom of the side with fewer
+clusters, which errs on the side of wider intervals.
 
 Where a gain is the best of n looks, its excess over the true gain is chance that was picked, so each look may err by
 1/n of the probability only (Bonferroni). That widens the end of the interval that the choice flatters.
@@ -17,8 +18,9 @@ from math import hypot, sqrt
 
 from scipy.special import stdtrit
 
-from attune.evaluation.statistics.clusters import ClusterSums
-from attune.evaluation.statistics.decision import with_one_each
+from attune.evaluation.statistics.clusters import ClusterSums, by_cluster
+from attune.evaluation.statistics.decision import decision_interval, with_one_each
+from attune.runtime.arrays import Float64, Int64
 
 
 @dataclass(frozen=True)
@@ -83,3 +85,23 @@ def _end(mean: float, error: float, of_mean: float, of_error: float, t: float) -
         return None
     root = sqrt((error * of_mean) ** 2 + (mean * of_error) ** 2 - (t * error * of_error) ** 2)
     return (mean * of_mean + t * root) / spread
+
+
+def score_share_interval(values: Float64, of: Float64, clusters: Int64, confidence: float) -> tuple[float, float]:
+    """Returns the interval of the share of a mean score that another system keeps on the same queries.
+
+    By the delta method: the residuals `values - share * of` have mean 0, and their interval, that of every decision, is
+    divided by the mean. Systems that rank nearly alike have small residuals, so the interval is narrow.
+
+    Args:
+        values: (n_queries,) scores between 0 and 1.
+        of: (n_queries,) scores of the system that sets what there is to keep.
+        clusters: (n_queries,) number of each query's cluster, at least two.
+        confidence: of the interval.
+    """
+    mean = float(of.mean())
+    if not mean:
+        return 0.0, 1.0
+    share = float(values.mean()) / mean
+    low, high = decision_interval(by_cluster(values - share * of, clusters), confidence)
+    return max(0.0, share + float(low) / mean), share + float(high) / mean

@@ -1,0 +1,116 @@
+"""The exported files are judged with their uncertainty: what is certain fails, what cannot be told is no yes."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from attune.evaluation.checks.catalogue import Finding, findings
+from attune.evaluation.checks.exported import fp32, int8
+from attune.evaluation.checks.facts import Facts
+from attune.evaluation.checks.limits import GateParams
+from attune.evaluation.checks.record import Check, Status
+from attune.evaluation.statistics.shares import score_share_interval
+from attune.stage import load_params
+
+LIMITS = load_params(GateParams, "gate").model_copy(
+    update={"margin": 0.02, "min_onnx_kept": 0.999, "min_int8_kept": 0.99, "min_parity_cosine": 0.99999}
+)
+RUNS = 1000
+
+
+def told(one: Check, share: float, interval: tuple[float, float] | None, tuned: float = 0.7, **export: Any) -> Finding:
+    """Returns the finding on a file that keeps a share of tuned nDCG@10; without an interval as in older revisions."""
+    system = "onnx" if one is fp32 else "onnx_int8"
+    report: dict[str, Any] = {"ndcg@10_kept_share": {system: share}, "systems": {"tuned": {"ndcg@10": tuned}}}
+    if interval is not None:
+        report["ndcg@10_kept_interval"] = {system: dict(zip(("ci_low", "ci_high"), interval, strict=True))}
+    (finding,) = findings(Facts({"report": report, "export": export}), LIMITS, ["metrics"], [one])
+    return finding
+
+
+@pytest.mark.parametrize(
+    ("share", "interval", "status"),
+    [
+        (0.995, (0.985, 1.005), Status.PASSED),  # .015 of .7 is a loss of .011
+        (0.995, (0.97, 1.02), Status.UNDECIDED),  # .03 of .7 is a loss of .021
+        (0.985, (0.975, 0.995), Status.UNDECIDED),
+        (0.98, (0.971, 0.989), Status.FAILED),
+        (0.99, (0.985, 0.995), Status.PASSED),
+    ],
+)
+def test_int8_has_three_outcomes(share: float, interval: tuple[float, float], status: Status) -> None:
+    """At least the floor and no loss above the margin passes; all of the interval below the floor fails."""
+    finding = told(int8, share, interval)
+    assert finding.status is status
+    assert "at least 99.00% (gate.min_int8_kept)" in finding.sentence and "interval" in finding.sentence
+
+
+@pytest.mark.parametrize("one", [fp32, int8])
+def test_a_revision_without_intervals_is_judged_by_its_share(one: Check) -> None:
+    """As it was then: the floor decides."""
+    assert told(one, 0.9995, None).status is Status.PASSED
+    assert told(one, 0.98, None).status is Status.FAILED
+
+
+def test_a_file_that_computes_the_same_vectors_is_not_blamed_for_precision() -> None:
+    """The planted case: 99.25% kept, certainly below 99.9%, as torch ran in bf16 and near-equal documents swapped.
+
+    Equal vectors pass, other vectors fail; a certain loss above the margin, of which precision is no cause, fails.
+    """
+    certain = 0.9925, (0.989, 0.996)
+    assert told(fp32, *certain, fp32_min_cosine=0.999999).status is Status.PASSED
+    assert told(fp32, *certain, fp32_min_cosine=0.99).status is Status.FAILED
+    assert told(fp32, *certain).status is Status.FAILED
+    assert told(fp32, 0.95, (0.94, 0.96), fp32_min_cosine=0.999999).status is Status.FAILED
+
+
+def scores(rng: np.random.Generator, n: int, kept: float, drop: float) -> tuple[NDArray[np.float64], ...]:
+    """Scores of tuned and of a file that truly keeps a share: some queries lose a drop, as many more swap up or down.
+
+    Each query's score is at least the drop, so that it can be lost; clusters are of two queries and change together.
+    """
+    clusters = np.arange(n) // 2
+    tuned = rng.uniform(max(0.4, drop), 1, n)
+    rate = (1 - kept) * (max(0.4, drop) + 1) / 2 / drop
+    lost = rng.random(n)[clusters] < rate
+    swaps = rng.choice([-0.1, 0.0, 0.1], n, p=[0.05, 0.9, 0.05])
+    return tuned - drop * lost + np.where(lost, 0, swaps), tuned, clusters
+
+
+def share_of(status: Status, n: int, kept: float, drop: float) -> float:
+    """Returns the share of simulated tests with this status of the int8 file."""
+    rng, n_found = np.random.default_rng(n), 0
+    for _ in range(RUNS):
+        file, tuned, clusters = scores(rng, n, kept, drop)
+        interval = score_share_interval(file, tuned, clusters.astype(np.int64), LIMITS.confidence)
+        finding = told(int8, float(file.mean() / tuned.mean()), interval, float(tuned.mean()))
+        n_found += finding.status is status
+    return n_found / RUNS
+
+
+@pytest.mark.parametrize("drop", [0.1, 0.4, 1.0])
+@pytest.mark.parametrize("n", [30, 100, 1000])
+def test_verdicts_are_rarely_wrong(n: int, drop: float) -> None:
+    """A true loss of the margin passes, and a file at the floor fails, in at most 5%; small losses or large ones."""
+    mean = (max(0.4, drop) + 1) / 2
+    assert share_of(Status.PASSED, n, 1 - LIMITS.margin / mean, drop) <= 0.05
+    assert share_of(Status.FAILED, n, LIMITS.min_int8_kept, drop) <= 0.05
+
+
+def test_a_thousand_queries_decide() -> None:
+    """No test of nothing: a file that keeps all passes, one that keeps 90% fails."""
+    assert share_of(Status.PASSED, 1000, 1.0, 0.4) >= 0.95
+    assert share_of(Status.FAILED, 1000, 0.9, 0.4) >= 0.95
+
+
+def test_the_interval_is_that_of_the_delta_method() -> None:
+    """By hand: residuals of the share, with one winning and one losing cluster, over the mean; nothing lost is 1."""
+    tuned, file = np.array([1.0, 0.5, 0.5, 1.0]), np.array([1.0, 0.5, 0.0, 1.0])
+    share = 2.5 / 3
+    residuals = np.append(file - share * tuned, [1, -1])
+    reach = 2.570582 * residuals.std(ddof=1) / np.sqrt(6) / 0.75  # t of 5 degrees of freedom
+    low, high = score_share_interval(file, tuned, np.arange(4), 0.95)
+    assert (low, high) == (pytest.approx(max(0, share - reach)), pytest.approx(share + reach))
+    assert score_share_interval(file, np.zeros(4), np.arange(4), 0.95) == (0, 1)
