@@ -1,12 +1,14 @@
 """Demo served on loopback: page, JSON, OpenAI's API with its own client, and the guards."""
 
 import json
+import logging
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,6 +122,27 @@ def test_a_body_is_bounded_and_must_be_json(url: str) -> None:
     chunks = requests.post(endpoint, iter([b" " * 1_000_000] * 5), headers=as_json, timeout=30)
     assert chunks.status_code == 413
     assert requests.get(endpoint, timeout=30).json()["error"]["message"] == "Method Not Allowed"
+
+
+def test_a_client_that_hangs_up_leaves_no_traceback(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """In the middle of a body, of a chunk, and before the answer; the server goes on."""
+    port = int(url.rpartition(":")[2].strip("/"))
+    head = "POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    log = logging.getLogger("uvicorn.error")
+    log.addHandler(caplog.handler)
+    try:
+        for rest in ("Content-Length: 100\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n5\r\n{", "no header\r\n\r\n"):
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                client.sendall((head + rest).encode())
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"GET /search?q=sort HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        deadline = time.monotonic() + 30
+        while not caplog.records and time.monotonic() < deadline:
+            assert requests.get(f"{url}search", params={"q": "sort"}, timeout=30).status_code == 200
+    finally:
+        log.removeHandler(caplog.handler)
+    assert [record.getMessage() for record in caplog.records] == ["Invalid HTTP request received."]
+    assert not any(record.exc_info for record in caplog.records)
 
 
 def test_openais_own_client_gets_what_the_runtime_computes(url: str, tiny_onnx: Path) -> None:

@@ -135,18 +135,23 @@ def test_an_endless_line_takes_no_memory(tmp_path: Path) -> None:
 
 
 def test_bad_lines_of_json_are_problems_and_the_others_are_read(tmp_path: Path) -> None:
-    """Broken JSON, other values than objects, too deep or too long ones."""
+    """Broken JSON, other values than objects, too deep or too long ones, and keys that stand twice."""
     bad = ["[1]", "null", "3", '"a"', "{oops}", '{"a": 1', "[" * 100_000, "9" * 5000, '{"a": 1} {"b": 2}', "true"]
+    bad += ['{"a": 1, "a": 1}', '{"b": {"c": 1, "c": 2}}']
     (tmp_path / "x.jsonl").write_text("\n".join(['{"a": 0}', *bad, '{"a": 9}']))
     problems = Problems()
     records = list(read_jsonl(tmp_path / "x.jsonl", problems))
-    assert records == [(f"{tmp_path}/x.jsonl:1", {"a": 0}), (f"{tmp_path}/x.jsonl:12", {"a": 9})]
+    assert records == [(f"{tmp_path}/x.jsonl:1", {"a": 0}), (f"{tmp_path}/x.jsonl:14", {"a": 9})]
     assert problems.n == len(bad)
     with pytest.raises(BadInput) as caught:
         problems.check()
     lines = [line.partition("jsonl:")[2] for line in str(caught.value).split("\n")]
     assert lines[0] == "2: got a list, expected an object; write one object a line"
     assert lines[4].startswith("6: not valid JSON at column 2 (Expecting property name")
+    assert lines[10:12] == [
+        "12: the key 'a' stands twice in one object; keep one of the two",
+        "13: the key 'c' stands twice in one object; keep one of the two",
+    ]
     assert lines[6] == "8: JSON too deep or with too long a number; write one flat object a line"
 
 

@@ -1,9 +1,12 @@
 """Search ranks exactly with a flat index, measures recall, survives a round trip, and refuses what does not fit."""
 
 import json
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -168,3 +171,140 @@ def test_too_few_rows_to_train_an_index_give_the_exact_one(kind: str) -> None:
     made = Search.build(VECTORS, IDS, factory=kind)
     assert (made.description, made.recall) == ("Flat", 1.0)
     assert [name for name, _ in made.top(VECTORS[:1], 3)[0]] == ["x", "both", "y"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "what"),
+    [
+        (["x", "y", "x"], "id 2, 'x', stands twice, expected one row per id"),
+        (list(np.arange(3)), "id 0 is int64, expected a string; convert each id by str()"),
+        (["x", 1, "y"], "id 1 is int, expected a string"),
+        (["x", "y", None], "id 2 is NoneType, expected a string"),
+        (["x", "\ud800", "y"], "id 1 holds half of a surrogate pair"),
+    ],
+)
+def test_ids_that_cannot_be_saved_are_refused_at_build(ids: Any, what: str) -> None:
+    """A numpy integer failed at `save` only."""
+    with pytest.raises(ValueError, match=re.escape(what)) as error:
+        Search.build(VECTORS, ids)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("factory", ["flat", "hnsw"])
+def test_vectors_that_are_no_numbers_are_refused(value: float, factory: str) -> None:
+    """Documents and queries, named by their row: they would be found never, or always."""
+    bad = VECTORS.copy()
+    bad[1, 1] = value
+    with pytest.raises(ValueError, match="^embedding 1 holds NaN or infinite numbers"):
+        Search.build(bad, IDS, factory=factory)
+    with pytest.raises(ValueError, match="^query 1 holds NaN or infinite numbers"):
+        Search.build(VECTORS, IDS, factory=factory, queries=bad)
+    with pytest.raises(ValueError, match="^queries hold NaN or infinite numbers"):
+        Search.build(VECTORS, IDS, factory=factory).top(bad, 1)
+
+
+@pytest.mark.parametrize(
+    "factory",
+    [
+        *("PQ8", "IVF", "IVF5000,Flat", "nonsense", "PQ0", "SQ7", "LSH", "IDMap,Flat", "", "\x1b[31m", "OPQ7,Flat"),
+        *("HNSW0", "HNSW1", "HNSW99999999999"),
+    ],
+)
+def test_an_index_that_faiss_cannot_build_is_one_line(factory: str) -> None:
+    """Too few rows, no such index, numbers that end the process: the line has the description, not FAISS's C++ code."""
+    vectors = np.random.default_rng(0).standard_normal((111, 16)).astype(np.float32)
+    with pytest.raises(ValueError, match="^index ") as error:
+        Search.build(vectors, [str(row) for row in range(111)], factory=factory)
+    text = str(error.value)
+    assert text.isprintable() and ascii(factory) in text and ".cpp" not in text and len(text) < 400
+
+
+def test_a_save_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk, and a folder that is a file: one line each, no `.partial`."""
+    import faiss
+
+    def full(*_: object) -> None:
+        raise RuntimeError("Error in x at f.cpp:1: write error in index.faiss: 0 != 5 (No space left on device)")
+
+    made = Search.build(VECTORS, IDS)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(BadInput, match="cannot be written"):
+        made.save(tmp_path / "file" / "index")
+    monkeypatch.setattr(faiss, "write_index", full)
+    with pytest.raises(BadInput, match=r"index: cannot be written \(.*No space left on device\); free space"):
+        made.save(tmp_path / "index")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def saved(tmp_path: Path, factory: str = "Flat") -> Path:
+    vectors = near_copies(200, 16)
+    Search.build(vectors, [str(row) for row in range(200)], factory=factory).save(tmp_path / "index")
+    return tmp_path / "index"
+
+
+def put(folder: Path, name: str, content: bytes) -> None:
+    """Writes a file of the index, and its hash into the record."""
+    (folder / name).write_bytes(content)
+    record = json.loads((folder / "search.json").read_text())
+    record["files"][name] = sha256(content).hexdigest()
+    (folder / "search.json").write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize("factory", ["Flat", "HNSW4", "IVF4,Flat", "SQ8", "PQ8x4fs"])
+def test_an_index_cut_at_any_place_is_one_line(tmp_path: Path, factory: str) -> None:
+    """With the hash of the cut file in the record; FAISS's reader of memory maps ends the process there."""
+    folder = saved(tmp_path, factory)
+    content = (folder / "index.faiss").read_bytes()
+    for length in [*range(0, 300, 7), *range(300, len(content), 997)]:
+        put(folder, "index.faiss", content[:length])
+        with pytest.raises(BadInput, match=r"index\.faiss: not an index \(") as error:
+            Search.load(folder)
+        assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("ids.json", json.dumps(["x"] * 200), "stands twice"),
+        ("ids.json", json.dumps(list(range(200))), "id 0 is int, expected a string"),
+        ("ids.json", json.dumps([str(row) for row in range(199)]), "200 rows of 16 numbers for 199 ids"),
+        ("ids.json", "{}", "expected a list of ids"),
+        ("ids.json", "[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_ids_that_do_not_fit_the_index_are_one_line(tmp_path: Path, name: str, content: str, what: str) -> None:
+    """A row without an id ended in an IndexError at the first query that found it."""
+    folder = saved(tmp_path)
+    put(folder, name, content.encode())
+    with pytest.raises(BadInput, match=what) as error:
+        Search.load(folder)
+    assert str(error.value).isprintable()
+
+
+def test_an_index_cannot_name_files_elsewhere(tmp_path: Path) -> None:
+    """Inverted lists in a file of their own: FAISS would open it wherever the index says."""
+    import faiss
+
+    folder, lists = saved(tmp_path, "IVF4,Flat"), tmp_path / "lists.bin"
+    index = faiss.read_index(str(folder / "index.faiss"))
+    on_disk = faiss.OnDiskInvertedLists(index.nlist, index.code_size, str(lists))
+    on_disk.merge_from_1(index.invlists)
+    index.replace_invlists(on_disk, False)
+    faiss.write_index(index, str(tmp_path / "moved"))
+    put(folder, "index.faiss", (tmp_path / "moved").read_bytes())
+    assert lists.exists()
+    with pytest.raises(BadInput, match=r"index\.faiss: not an index"):
+        Search.load(folder)
+    (folder / "lists.bin").symlink_to(lists)
+    with pytest.raises(BadInput, match=r"lists\.bin: a link that leaves the folder"):
+        Search.load(folder)
+
+
+def test_reading_leaves_faiss_as_it_was(tmp_path: Path) -> None:
+    """The limits are variables of the process, which other code may read indexes in."""
+    import faiss
+
+    before = faiss.get_deserialization_vector_byte_limit(), faiss.get_deserialization_loop_limit()
+    Search.load(saved(tmp_path))
+    assert (faiss.get_deserialization_vector_byte_limit(), faiss.get_deserialization_loop_limit()) == before

@@ -1,0 +1,46 @@
+"""Errors are lines of printable characters, whatever the names and texts in them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attune.errors import BadInput, one_line
+from attune.stage import lines
+
+HOSTILE = "a\x1b[31m\x07\u202egnp\u2066.exe\u200b\x9b1m\udcff"
+ESCAPED = r"a\x1b[31m\x07\u202egnp\u2066.exe\u200b\x9b1m\udcff"
+
+
+def test_characters_that_command_a_terminal_are_escaped() -> None:
+    """Control, bidirectional and invisible characters; letters of any script, marks and emoji stay."""
+    assert one_line(HOSTILE) == ESCAPED
+    assert one_line("naïve ü 漢字 עברית हिन्दी 🙂") == "naïve ü 漢字 עברית हिन्दी 🙂"
+    assert one_line(" a\n b\tc\x85d\u2028e ") == "a b c d e"
+
+
+@given(st.text())
+def test_any_text_is_one_printable_line(text: str) -> None:
+    """Also where half of a surrogate pair or an unassigned character stands in it; a second pass changes nothing."""
+    line = one_line(text)
+    assert line.isprintable() and one_line(line) == line
+
+
+def test_every_way_to_print_an_error_escapes() -> None:
+    """As a text, and as the lines of a command: one per problem."""
+    error = BadInput(f"{HOSTILE}: not found", "two\nlines")
+    assert str(error) == f"{ESCAPED}: not found\ntwo lines"
+    assert lines(error) == [*lines(OSError(f"{HOSTILE}: not found")), "two lines"]
+
+
+@pytest.mark.parametrize("command", [["-m", "attune.runtime"], ["-m", "attune", "verify"]])
+def test_a_file_name_cannot_reach_the_terminal_raw(tmp_path: Path, command: list[str]) -> None:
+    """A folder called with an ANSI sequence, as an archive may bring it."""
+    folder = tmp_path / "\x1b[31mred\u202e"
+    folder.mkdir()
+    done = subprocess.run([sys.executable, *command, str(folder)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert r"\x1b[31mred\u202e" in done.stderr and done.stderr.rstrip("\n").isprintable()
