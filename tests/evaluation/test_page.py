@@ -10,7 +10,8 @@ import pytest
 from page_inputs import NASTY, changed, comparison, make_page, make_results, sliced
 
 from attune.errors import BadInput
-from attune.evaluation.page.contents import sources
+from attune.evaluation.checks.catalogue import catalogue
+from attune.evaluation.page.contents import highlights, sources
 from attune.evaluation.page.cpu import cpu_class
 from attune.evaluation.page.html import passage
 from attune.evaluation.page.provenance import versions
@@ -222,10 +223,27 @@ def test_the_page_shows_the_choice_with_its_candidates_and_rates(results: Result
     row = texts.index("step 10 at share 0.5 (ships)")
     assert [text for text in texts[row:] if text][1:5] == ["0.720", "0.010", "0.890", "0.600"]
     assert "the average of 2 checkpoints up to step 20 at share 0.5 (next)" in texts
+    assert "base" in texts[row:] and "Further candidates, the best on dev first" not in html
     row = texts.index("5e-05 (chosen)")
     assert [text for text in texts[row:] if text][1:4] == ["4", "0.560", "0.550"]
     assert "No change, explained" not in texts
     assert "Probes search fewer documents than the chart's evaluations, and cannot be compared with these." in texts
+
+
+def test_candidates_beyond_the_first_are_folded(results: Results) -> None:
+    """What ships, what came next, and base are open; of two more candidates, the better on dev is first."""
+    points = [point | {"general": 0.8} if point["step"] == 20 else point for point in results.points]
+    html = make_page(replace(results, points=points))
+    open_, _, folded = html.partition("<details><summary>2 more</summary>")
+    assert "step 10 at share 0.5 (ships)" in open_ and "(next)" in open_ and "step 20 at share 0.5</th>" not in open_
+    assert folded.index("step 20 at share 0.5</th>") < folded.index("step 20 with all of its weights</th>")
+
+
+def test_the_checks_at_the_top_say_so_themselves() -> None:
+    """Those that stop a merge come first, and each is a check of the catalogue."""
+    codes = highlights()
+    blocking = [each.fails_gate for code in codes for each in catalogue() if each.code == code]
+    assert len(blocking) == len(codes) > 3 and blocking == sorted(blocking, reverse=True)
 
 
 def test_the_page_explains_why_base_is_kept(results: Results) -> None:

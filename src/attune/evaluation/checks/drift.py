@@ -28,7 +28,7 @@ def near_domain(facts: Facts, limits: GateParams) -> Outcomes:
         yield Outcome(Status.PASSED if ceiling <= most else Status.UNDECIDED, words)
 
 
-@check("ATT011", "drift", DRIFT)
+@check("ATT011", "drift", DRIFT, on_top=True)
 def drift(facts: Facts, limits: GateParams) -> Outcomes:
     """Fails where a general task certainly lost more than `drift.max_cost`, a near-domain task certainly lost, or
     general texts lost their neighbours; undecided where no task could have found such a loss. Remedies: more

@@ -27,7 +27,7 @@ def fp32(facts: Facts, limits: GateParams) -> Outcomes:
     yield _kept(facts, limits, "onnx", limits.min_onnx_kept, "gate.min_onnx_kept", is_equal)
 
 
-@check("ATT017", "int8 file", REPORT)
+@check("ATT017", "int8 file", REPORT, on_top=True)
 def int8(facts: Facts, limits: GateParams) -> Outcomes:
     """Passes where the int8 file keeps at least `gate.min_int8_kept` of the tuned encoder's nDCG@10 on test and the
     interval excludes a loss above `gate.margin`. Fails where the interval lies below the floor: ship fp32, or see the

@@ -52,7 +52,7 @@ def least_gain(facts: Facts, limits: GateParams) -> Outcomes:
         yield Outcome(Status.NOT_APPLICABLE, "no gain is required (gate.min_delta is 0)")
 
 
-@check("ATT007", "shipped encoder below base", REPORT, SEEDS)
+@check("ATT007", "shipped encoder below base", REPORT, SEEDS, on_top=True)
 def loss_against_base(facts: Facts, limits: GateParams) -> Outcomes:
     """No measure may have lost more than `gate.margin` against base. Passes where the interval excludes such a loss,
     fails where it excludes every smaller one and the test agrees, and is undecided otherwise. With several seeds the

@@ -8,7 +8,7 @@ from attune.evaluation.checks.record import Outcome, Outcomes, Status, check, ju
 from attune.evaluation.statistics.decision import Change, decide
 
 
-@check("ATT008", "leaks by words", "metrics/report.json")
+@check("ATT008", "leaks by words", "metrics/report.json", on_top=True)
 def leaks_by_words(facts: Facts, limits: GateParams) -> Outcomes:
     """Fails where a larger share of the test queries than `gate.max_leak_share` is in train or dev, exactly or nearly,
     itself or by a relevant document. Let attune split, or mend the split that you gave."""

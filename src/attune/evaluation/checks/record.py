@@ -53,6 +53,7 @@ class Check:
         about: the paragraph in docs/gate.md.
         judge: yields one outcome or more from facts and limits; none where the check does not apply.
         fails_gate: whether a failure fails the gate; else it warns.
+        on_top: whether the page shows it at its top.
     """
 
     code: str
@@ -61,6 +62,7 @@ class Check:
     about: str
     judge: Judge
     fails_gate: bool
+    on_top: bool = False
 
     def is_judged_in(self, places: Set[str]) -> bool:
         """Says if places offer all that it needs: "metrics" offers all files there, other places are needs by name."""
@@ -68,10 +70,12 @@ class Check:
         return all(each & places for each in kinds)
 
 
-def check(code: str, title: str, *needs: str, fails_gate: bool = True) -> Callable[[Judge], Check]:
+def check(
+    code: str, title: str, *needs: str, fails_gate: bool = True, on_top: bool = False
+) -> Callable[[Judge], Check]:
     """Decorates the function that judges: makes it a check, its docstring the paragraph in the docs."""
 
     def made(judge: Judge) -> Check:
-        return Check(code, title, needs, " ".join((getdoc(judge) or "").split()), judge, fails_gate)
+        return Check(code, title, needs, " ".join((getdoc(judge) or "").split()), judge, fails_gate, on_top)
 
     return made

@@ -5,7 +5,7 @@ from attune.evaluation.checks.limits import GateParams
 from attune.evaluation.checks.record import Outcome, Outcomes, Status, check
 
 
-@check("ATT005", "slices of the queries", "metrics/report.json", fails_gate=False)
+@check("ATT005", "slices of the queries", "metrics/report.json", fails_gate=False, on_top=True)
 def slices(facts: Facts, limits: GateParams) -> Outcomes:
     """Fails where queries of one kind (length, group, stratum ...) got worse in nDCG@10 by an exact test that is
     corrected for all slices, however few they are. Passes where the interval of every slice excludes a loss of

@@ -11,7 +11,7 @@ ROUNDING = 1e-6  # of the figures in metrics/
 OVERFITTING = {"not overfitted": Status.PASSED, "overfitted": Status.FAILED, "cannot tell": Status.UNDECIDED}
 
 
-@check("ATT010", "overfitting", "metrics/report.json")
+@check("ATT010", "overfitting", "metrics/report.json", on_top=True)
 def overfitting(facts: Facts, limits: GateParams) -> Outcomes:
     """Fails where dev has too little of train's gain in nDCG@10, or test of dev's (`report.min_carried_share`), or dev
     fell while the last checkpoint is kept as it is; undecided where the intervals of these shares leave it open.

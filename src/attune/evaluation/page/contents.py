@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attune.evaluation.checks.catalogue import catalogue
 from attune.evaluation.page.cpu import cpu_class
 from attune.evaluation.page.html import render_page
 from attune.evaluation.page.provenance import exported_graphs, fingerprints, parameters, versions
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from attune.evaluation.page.svg import Chart
 
 DRAWN = "ndcg@10"  # measure of the charts by query
-HIGHLIGHTS = ("ATT007", "ATT005", "ATT008", "ATT010", "ATT011", "ATT017")  # checks at the top of the page
 OTHER_TASKS = ("dev", "paraphrases", "train")  # query sets that evaluate scores besides test
 OTHER_MEASURES = ("recall@10", "ndcg@10")  # shown of them
 
@@ -67,6 +67,11 @@ def headline_gain(results: Results) -> Mapping[str, Any]:
     if not gain:
         return {}
     return {**gain, "n_clean": summary["without_leaks"]["lexical"]["n_queries"] if results.leaks else None}
+
+
+def highlights() -> list[str]:
+    """Returns the codes of the checks at the top of the page, those that stop a merge first."""
+    return [each.code for each in sorted(catalogue(), key=lambda each: not each.fails_gate) if each.on_top]
 
 
 def _n_tested(rows: Rows) -> int:
@@ -126,7 +131,7 @@ def page(
         max_characters=max_characters,
         floors={name: smallest_p(n_resamples, n) for name, n in floors.items()},
         checks=results.summary["checks"],
-        highlights=HIGHLIGHTS,
+        highlights=highlights(),
         charts=charts_of(results),
         scores=scores_of(results.receipts),
         depth=results.rankings.depth,
