@@ -139,9 +139,10 @@ def test_a_client_that_hangs_up_leaves_no_traceback(url: str, caplog: pytest.Log
         deadline = time.monotonic() + 30
         while not caplog.records and time.monotonic() < deadline:
             assert requests.get(f"{url}search", params={"q": "sort"}, timeout=30).status_code == 200
+        assert requests.get(f"{url}search", params={"q": "sort"}, timeout=30).status_code == 200
     finally:
         log.removeHandler(caplog.handler)
-    assert [record.getMessage() for record in caplog.records] == ["Invalid HTTP request received."]
+    assert {record.getMessage() for record in caplog.records} == {"Invalid HTTP request received."}
     assert not any(record.exc_info for record in caplog.records)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper
 
@@ -243,8 +242,3 @@ def test_a_text_that_is_no_string_is_named_by_its_place(tiny_onnx: Path, text: A
     """Also behind others, and with a prompt or without."""
     with pytest.raises(TypeError, match=f"^text 1 is {type(text).__name__}, expected a string"):
         Embedder(tiny_onnx).encode(["a cat", text])
-
-
-def test_the_oracle_reads_the_graphs_of_these_tests() -> None:
-    """The graphs are valid ONNX, so onnxruntime refuses what the tests say, not their form."""
-    onnx.checker.check_model(onnx.load_from_string(graph("weights.bin")), full_check=False)

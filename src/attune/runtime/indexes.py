@@ -83,7 +83,7 @@ def build(description: str, vectors: Float32, among: Int64, seed: int, threads: 
     except (RuntimeError, MemoryError) as error:  # FAISS's own, with the place in its C++ code
         shape = f"{len(among)} rows of {vectors.shape[1]} numbers"
         raise ValueError(
-            f"index {description!a} cannot be built for {shape} ({_reason(error)}); use one of {', '.join(KINDS)}"
+            f"index {description!a} cannot be built for {shape} ({reason(error)}); use one of {', '.join(KINDS)}"
         ) from None
 
 
@@ -117,13 +117,13 @@ def read(path: Path) -> Any:  # noqa: ANN401  faiss has no types
         try:
             return faiss.read_index(str(path), faiss.IO_FLAG_ONDISK_SAME_DIR)
         except (RuntimeError, MemoryError) as error:  # FAISS's own
-            raise BadInput(f"{path}: not an index ({_reason(error)}); fetch or build the index again") from None
+            raise BadInput(f"{path}: not an index ({reason(error)}); fetch or build the index again") from None
         finally:
             faiss.set_deserialization_vector_byte_limit(before[0])
             faiss.set_deserialization_loop_limit(before[1])
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """Returns FAISS's message without the place in its C++ code."""
     return one_line(re.sub(r"(?s)^Error in .*? at \S+:\d+: (Error: )?", "", str(error)))[:SHOWN]
 

@@ -3,7 +3,6 @@
 A model folder is input from elsewhere. Messages name the place and the type, never a value, which may be anything.
 """
 
-import math
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -113,7 +112,6 @@ def _broken(place: str, value: object, expected: str) -> ValueError:
     if isinstance(value, float | int) and not isinstance(value, bool):
         # Python refuses to print integers of thousands of digits
         got = f"{value:g}" if isinstance(value, float) or abs(value) < 10**15 else "a number of more than 15 digits"
-        got = "no number" if isinstance(value, float) and math.isnan(value) else got
     elif isinstance(value, list | dict):
         got += f" of {len(value)}"
     return ValueError(f"{place or 'the content'} is {got}, expected {expected}")

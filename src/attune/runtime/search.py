@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from attune.errors import BadInput, one_line
+from attune.errors import BadInput
 from attune.runtime import folders, indexes, rules
 from attune.runtime.arrays import Float32, Int64
 from attune.runtime.manifest import sha256_of
@@ -125,8 +125,8 @@ class Search:
             self._write(partial)
             partial.rename(folder)
         except (OSError, RuntimeError) as error:  # RuntimeError: FAISS's own
-            reason = one_line(getattr(error, "strerror", None) or error)[: indexes.SHOWN]
-            raise BadInput(f"{folder}: cannot be written ({reason}); free space, or save to another folder") from None
+            why = getattr(error, "strerror", None) or indexes.reason(error)
+            raise BadInput(f"{folder}: cannot be written ({why}); free space, or save to another folder") from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
@@ -226,7 +226,7 @@ class Search:
         try:
             scores, rows = indexes.search(self._index, queries, n)
         except RuntimeError as error:  # FAISS's own
-            raise BadInput(f"the index cannot be searched ({one_line(error)[: indexes.SHOWN]}); {REMEDY}") from None
+            raise BadInput(f"the index cannot be searched ({indexes.reason(error)}); {REMEDY}") from None
         if rows.max(initial=-1) >= len(self._ids):
             raise BadInput(f"the index returns row {rows.max()} of {len(self._ids)}; {REMEDY}")
         return scores, rows
