@@ -59,7 +59,7 @@ def read_index(folder: Path) -> None:
     Search.load(folder).top(np.eye(3, 32, dtype=np.float32), 5)
 
 
-def outcome(case: Path, kind: str) -> str:
+def outcome(case: Path, kind: str, watch: Watch) -> str:
     """Reads the folder; returns "read", "refused", or the fault with its traceback."""
     try:
         (read_index if kind == "index" else read_model)(case)
@@ -67,6 +67,7 @@ def outcome(case: Path, kind: str) -> str:
         text = str(error)
         return "refused" if text == one_line(text) and text else f"not one printable line: {text!a}"
     except BaseException:
+        watch.inside = None  # a traceback reads source files
         return traceback.format_exc()
     return "read"
 
@@ -96,7 +97,7 @@ def main() -> None:
         print_line(seed)  # a crash or a hang shows which
         watch.events()
         watch.inside, watch.opened = os.path.realpath(case), []
-        result = outcome(case, kind)
+        result = outcome(case, kind, watch)
         watch.inside = None
         print_line(json.dumps([kind, result, watch.opened, watch.events()]))
 

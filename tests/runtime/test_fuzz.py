@@ -56,9 +56,10 @@ def test_mutated_folders_are_read_or_refused(tiny_onnx: Path, index: Path, scrat
     assert [(seed, record) for seed, record in results if record[2] or record[3]] == []
     counts = Counter((record[0], record[1]) for _, record in results)
     sys.stdout.write(f"{sorted(counts.items())}\n")  # pytest -s shows it
-    # neither reader refuses or reads everything, so mutations reach what comes after the first checks
+    # neither reader refuses or reads everything, so mutations reach what comes after the first checks; golden vectors
+    # of other texts are never reached
     assert all(counts[kind, "refused"] for kind in ("manifest", "golden", "tokenizer", "index"))
-    assert all(counts[kind, "read"] for kind in ("golden", "tokenizer", "index")), counts
+    assert all(counts[kind, "read"] for kind in ("manifest", "tokenizer", "index")), counts
 
 
 WRONG = """
