@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loopback import serving
 
 from attune.data.sources.generated.endpoint import KEY, Endpoint
 from attune.data.sources.raw import Document
@@ -52,14 +53,8 @@ class Model:
     @contextmanager
     def serving(self) -> Iterator["Model"]:
         """Serves within the `with` block."""
-        thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
+        with serving(self.server):
             yield self
-        finally:
-            self.server.shutdown()
-            self.server.server_close()
-            thread.join()
 
 
 def says(text: str | None) -> Reply:

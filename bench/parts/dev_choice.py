@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from attune.encoding.encoders import best_precision, load_torch
 from attune.errors import BadInput
+from attune.retrieval.passages import read_passages
 from attune.stage import fail, load_params
 from attune.tables import CORPUS, DEV_SCORES, DOCUMENT_IDS, full_texts, read
 from attune.tuning.dev import RetrievalScorer, RetrievalTask, read_dev
@@ -62,6 +63,10 @@ def dev_tasks(folder: Path, sizes: Sequence[int], documents: int | None) -> dict
     """Returns dev's retrieval tasks from the smallest corpus to the whole allowed one, by a name for the table."""
     corpus = read(folder / "data/prepared/corpus.parquet", CORPUS)
     texts = dict(zip(corpus["document_id"], full_texts(corpus), strict=True))
+    if read_passages(folder / "data/prepared", corpus).is_cut:
+        raise BadInput(
+            f"{folder}: documents are read in passages, expected whole ones; set prepare.passages.tokens to 0"
+        )
     train_documents = folder / "data/splits/train/documents.parquet"
     whole = min(read(train_documents, DOCUMENT_IDS).height, documents or corpus.height)
     names = {size: f"dev's own + {size}" if size else "dev's own" for size in sorted({*sizes}) if size < whole}

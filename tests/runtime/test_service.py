@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
+from loopback import serving
 from numpy.typing import NDArray
 
 from attune.errors import BadInput
@@ -59,12 +60,9 @@ def store(tiny_onnx: Path, tmp_path: Path) -> Store:
 @pytest.fixture
 def server(store: Store) -> Iterator[serve.Server]:
     """A listening server that follows the store only when a test tells it to."""
-    with serve.Server(serve.Service(store, DOCUMENTS), port=0, poll_seconds=3600) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    server = serve.Server(serve.Service(store, DOCUMENTS), port=0, poll_seconds=3600)
+    with serving(server):
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def get(server: serve.Server, path: str) -> dict[str, Any]:

@@ -6,7 +6,6 @@ Heavy libraries are imported inside the commands that need them, so that `attune
 import json
 import os
 import sys
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,12 +54,13 @@ def hits_table(paired: "PairedHits") -> Table:
 
 def _cell(hit: "Hit", depth: int) -> str:
     from attune.cli.demo.comparison import direction, rank_change  # noqa: PLC0415
+    from attune.evaluation.report.excerpts import cut, line  # noqa: PLC0415
 
     colour = {"up": "green", "down": "red", "same": "dim"}[direction(hit)]
     mark = " [bold green]answer[/bold green]" if hit.is_answer else ""
     head = f"[bold]{escape(hit.title or hit.document_id)}[/bold]{mark}"
     facts = f"{hit.score:.3f}  [{colour}]{rank_change(hit, depth)}[/{colour}]"
-    return f"{head}\n{facts}\n[dim]{escape(textwrap.shorten(hit.text, 160))}[/dim]"
+    return f"{head}\n{facts}\n[dim]{escape(cut(line(hit.text), 160))}[/dim]"
 
 
 @app.command()

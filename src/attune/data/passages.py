@@ -2,8 +2,8 @@
 
 Stage prepare cuts, so passages belong to the data and not to an encoder: base, tuned and any other encoder read the
 same ones, and `base.max_length: auto` measures them. No tokenizer is known there, so tokens are estimated: a word costs
-one for each 6 characters begun, a symbol one. English abstracts cost MiniLM's tokenizer .84 to .94 of that, 1.2 times
-as much at the worst; leave `base.max_length` that far above `prepare.passages.tokens`.
+one for each 6 characters begun, a symbol one. Stage base and ATT035, which count with the tokenizer, tell of passages
+that are longer than the encoder reads.
 """
 
 import re

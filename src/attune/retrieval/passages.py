@@ -1,4 +1,4 @@
-"""What encoders read of a corpus: the passages of each document, or the documents where none is cut.
+"""Passages of a corpus, as encoders read them; whole documents where none is cut.
 
 Embeddings of a corpus have one row per passage, in the order of the documents.
 """

@@ -1,6 +1,5 @@
 """HTML of the demo's search page: rendered on the server, without scripts, all texts escaped."""
 
-import textwrap
 from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
@@ -8,6 +7,7 @@ from markupsafe import Markup
 
 from attune.cli.demo.comparison import MAX_QUERY, PairedHits, direction, rank_change
 from attune.cli.demo.examples import QueryChanges
+from attune.evaluation.report.excerpts import cut, line
 
 MAX_SHOWN = 180  # characters of a text before it is unfolded
 TEMPLATES = files(__package__) / "templates"
@@ -15,8 +15,8 @@ STYLE = (TEMPLATES / "demo.css").read_text(encoding="utf-8")
 
 
 def start_of(text: str) -> str:
-    """Returns the first words of a text on one line."""
-    return textwrap.shorten(text, MAX_SHOWN, placeholder=" …")
+    """Returns the beginning of a text on one line."""
+    return cut(line(text), MAX_SHOWN)
 
 
 def breakable(name: str) -> Markup:

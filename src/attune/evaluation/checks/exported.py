@@ -31,7 +31,7 @@ def fp32(facts: Facts, limits: GateParams) -> Outcomes:
 def int8(facts: Facts, limits: GateParams) -> Outcomes:
     """Passes where the int8 file keeps at least `gate.min_int8_kept` of the tuned encoder's nDCG@10 on test and the
     interval excludes a loss above `gate.margin`. Fails where the interval lies below the floor: ship fp32, or see the
-    knobs `export.int8_*`. Undecided otherwise: some 200 test queries exclude a loss of .02."""
+    knobs `export.int8_*`. Undecided otherwise."""
     yield _kept(facts, limits, "onnx_int8", limits.min_int8_kept, "gate.min_int8_kept", is_equal=False)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from attune.evaluation.report.excerpts import cut, line, visible
 from attune.evaluation.report.markdown import loss, number, p_value, percent, score, signed
 
 PAGE = "page.html.j2"
@@ -12,8 +13,7 @@ PAGE = "page.html.j2"
 
 def excerpt(text: str, limit: int) -> str:
     """Returns a text on one line, without control characters, cut to `limit` characters."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+    return cut(line(text), limit)
 
 
 def lead(text: str) -> str:
@@ -23,10 +23,9 @@ def lead(text: str) -> str:
 
 def passage(text: str, limit: int) -> str:
     """Returns a text with its lines and indents, without other control characters, cut to `limit` characters."""
-    lines = ["".join(c if c.isprintable() else " " for c in line.expandtabs(4)).rstrip() for line in text.splitlines()]
-    kept = [line for place, line in enumerate(lines) if line or (place and lines[place - 1])]
-    cleaned = "\n".join(kept).strip("\n")
-    return cleaned if len(cleaned) <= limit else cleaned[: limit - 1].rstrip() + "…"
+    lines = [visible(own.expandtabs(4)).rstrip() for own in text.splitlines()]
+    kept = [own for place, own in enumerate(lines) if own or (place and lines[place - 1])]
+    return cut("\n".join(kept).strip("\n"), limit)
 
 
 def figure(value: object) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from attune.evaluation.report.excerpts import cut, line
+
 INLINE = re.compile(r"([\\`*_\[\]|~$])")
 LEADING = re.compile(r"^(\d*)([#+\-=.)])")  # a heading, a list or a rule at the beginning of a line
 MENTION = re.compile(r"(?<!\w)@")  # notifies someone on a code host; the @ of recall@10 does not
@@ -25,10 +27,8 @@ def plain(text: object, limit: int | None = 100, can_mention: bool = True) -> st
         limit: longer texts are cut to this number of characters, the last one an ellipsis; None for no limit.
         can_mention: False puts a zero-width space after an @ that begins a word, so that it notifies nobody.
     """
-    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
-    if limit is not None and len(line) > limit:
-        line = line[: limit - 1].rstrip() + "…"
-    escaped = LEADING.sub(r"\1\\\2", INLINE.sub(r"\\\1", html.escape(line, quote=False)))
+    shown = line(str(text)) if limit is None else cut(line(str(text)), limit)
+    escaped = LEADING.sub(r"\1\\\2", INLINE.sub(r"\\\1", html.escape(shown, quote=False)))
     return escaped if can_mention else MENTION.sub("@\u200b", escaped)
 
 
