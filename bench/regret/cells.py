@@ -27,6 +27,7 @@ from ruamel.yaml import YAML
 from attune.encoding.encoders import TorchEncoder, best_precision
 from attune.encoding.scratch import fingerprint
 from attune.errors import BadInput
+from attune.retrieval.passages import Passages, read_passages
 from attune.stage import all_params, load_params, write_json
 from attune.stages.seeds import SeedsParams, load_seed, score_encoder
 from attune.tables import CORPUS, SPLIT_QUERIES, read
@@ -47,7 +48,7 @@ LIBRARIES = ("torch", "transformers", "sentence-transformers")
 RIVAL_CODE = ("bench/rivals/trainer_recipes", "src/attune/tuning/dev", "src/attune/encoding/encoders")
 SCORING_CODE = (
     *("src/attune/stages/seeds", "src/attune/evaluation/scoring/measures", "src/attune/encoding/encoders"),
-    *("src/attune/retrieval/exact", "src/attune/retrieval/ndcg", "src/attune/retrieval/ties"),
+    *(f"src/attune/retrieval/{name}" for name in ("exact", "grouped", "ndcg", "passages", "ties")),
 )
 # figures of the receipts of train and merge that a cell keeps
 KEPT = {
@@ -121,9 +122,9 @@ class Place:
     work: Path
 
     @cached_property
-    def corpus(self) -> pl.DataFrame:
-        """The documents."""
-        return read(self.shared / "data/prepared/corpus.parquet", CORPUS)
+    def passages(self) -> Passages:
+        """The documents, as encoders read them."""
+        return read_passages(self.prepared, read(self.prepared / "corpus.parquet", CORPUS))
 
     @cached_property
     def pairs_by_query(self) -> dict[str, int]:
@@ -133,7 +134,8 @@ class Place:
     @cached_property
     def inputs(self) -> str:
         """Hash of what every system reads: base encoder, documents and splits."""
-        return fingerprint((), (), [*self._files("models/base", "data/splits"), self.corpus_file])
+        texts = [self.prepared / name for name in ("corpus.parquet", "passages.parquet")]
+        return fingerprint((), (), [*self._files("models/base", "data/splits"), *texts])
 
     @cached_property
     def inputs_of_attune(self) -> str:
@@ -143,9 +145,9 @@ class Place:
         return fingerprint((), (), [*self._files(*SHARED), *general])
 
     @property
-    def corpus_file(self) -> Path:
-        """Path of the documents."""
-        return self.shared / "data/prepared/corpus.parquet"
+    def prepared(self) -> Path:
+        """Folder of the documents."""
+        return self.shared / "data/prepared"
 
     def _files(self, *paths: str) -> list[Path]:
         """Returns the files below folders of the shared pipeline, sorted."""
@@ -154,7 +156,7 @@ class Place:
     def score(self, encoder: TorchEncoder, figures: dict[str, Any]) -> Run:
         """Scores an encoder on dev and test."""
         threads = load_params(SeedsParams, "seeds", self.shared / "params.yaml").machine.threads
-        scores = score_encoder(encoder, self.corpus, self.shared / "data/splits", threads)
+        scores = score_encoder(encoder, self.passages, self.shared / "data/splits", threads)
         return Run(scores.select("query_id", "split", MEASURE), figures)
 
 

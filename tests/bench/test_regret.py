@@ -132,7 +132,8 @@ def test_saved_runs_are_of_the_inputs_that_they_read(tmp_path: Path, monkeypatch
     shared = write_shared(tmp_path / "shared")
     monkeypatch.setattr(cells, "ROOT", shared)
     general = "data/general/practice.jsonl"
-    of_all = ("models/base/model.safetensors", "data/splits/dev/qrels.parquet", "data/prepared/corpus.parquet")
+    tables = ("data/prepared/corpus.parquet", "data/prepared/passages.parquet")
+    of_all = ("models/base/model.safetensors", "data/splits/dev/qrels.parquet", *tables)
     of_attune = ("data/near_domain/dev/tasks.parquet", "data/prepared/forms.parquet", general)
     for name in (*of_all, *of_attune):
         (shared / name).parent.mkdir(parents=True, exist_ok=True)

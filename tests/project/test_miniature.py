@@ -205,13 +205,14 @@ def test_changing_an_evaluation_costs_no_encoding(copy: Path) -> None:
 def test_training_never_has_a_test_row_among_its_inputs() -> None:
     """What mine and train depend on holds nothing of the test split: no whole data/splits, no test embeddings.
 
-    Documents and their forms are the whole corpus, which every encoder may read.
+    Documents, their passages and forms are the whole corpus, which every encoder may read.
     """
     stages = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
     data = [dep for name in ("mine", "train") for dep in stages[name]["do"]["deps"] if not dep.startswith("src/")]
     assert set(data) == {
         "data/prepared/corpus.parquet",
         "data/prepared/forms.parquet",
+        "data/prepared/passages.parquet",
         "data/splits/train",
         "data/splits/train/documents.parquet",
         "data/splits/train/qrels.parquet",
@@ -219,6 +220,7 @@ def test_training_never_has_a_test_row_among_its_inputs() -> None:
         "data/embeddings/${item.embeddings}/corpus.npy",
         "data/embeddings/${item.embeddings}/train.npy",
         "data/mined/${key}/triplets.parquet",
+        "data/mined/${key}/passages.parquet",
         "${train.general}",  # general text, of no split
         "metrics/audit.json",  # counts alone: the audit's gate comes before training
         "models/base",
