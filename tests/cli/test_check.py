@@ -83,8 +83,10 @@ def test_counts_duplicates_and_lengths_by_hand(facts: dict[str, Any]) -> None:
     assert facts["documents"]["tokens_max"] == 302  # 300 words and two special tokens
     assert facts["documents"]["cut_at_max_length_share"] == pytest.approx(1 / 64)
     assert facts["lengths"]["is_max_length_auto"] and facts["lengths"]["max_length"] == 32
-    assert facts["documents"]["script_cyrillic_share"] == pytest.approx(1 / 64)
-    assert facts["queries"]["script_latin_share"] == pytest.approx(62 / 63)
+    latin, cyrillic = facts["scripts"]["Latin"], facts["scripts"]["Cyrillic"]
+    assert (latin["n_documents"], latin["n_queries"]) == (63, 62)
+    assert (cyrillic["n_documents"], cyrillic["n_queries"]) == (1, 1)
+    assert latin["unknown_share"] == 0 and latin["apart_share"] < 0.05
 
 
 def test_the_split_is_the_one_that_the_pipeline_makes(facts: dict[str, Any]) -> None:

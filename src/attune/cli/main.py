@@ -13,8 +13,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from attune.cli.terminal import Isolated
 from attune.errors import BadInput, one_line
+from attune.evaluation.report.excerpts import isolated_words
 from attune.runtime import verify as verify_folder
 from attune.stage import EXPECTED, fail, load_params
 
@@ -52,15 +55,15 @@ def hits_table(paired: "PairedHits") -> Table:
     return table
 
 
-def _cell(hit: "Hit", depth: int) -> str:
+def _cell(hit: "Hit", depth: int) -> Isolated:
     from attune.cli.demo.comparison import direction, rank_change  # noqa: PLC0415
     from attune.evaluation.report.excerpts import cut, line  # noqa: PLC0415
 
     colour = {"up": "green", "down": "red", "same": "dim"}[direction(hit)]
     mark = " [bold green]answer[/bold green]" if hit.is_answer else ""
-    head = f"[bold]{escape(hit.title or hit.document_id)}[/bold]{mark}"
+    head = f"[bold]{escape(line(hit.title) or hit.document_id)}[/bold]{mark}"
     facts = f"{hit.score:.3f}  [{colour}]{rank_change(hit, depth)}[/{colour}]"
-    return f"{head}\n{facts}\n[dim]{escape(cut(line(hit.text), 160))}[/dim]"
+    return Isolated(Text.from_markup(f"{head}\n{facts}\n[dim]{escape(cut(line(hit.text), 160))}[/dim]"))
 
 
 @app.command()
@@ -112,7 +115,7 @@ def check(
     Console().print(facts_table(facts))
     for code, row in facts["checks"].items():
         colour = {"passed": "green", "failed": "red"}.get(row["status"], "yellow")
-        line = f"{row['title']}: {row['sentence']}"
+        line = isolated_words(f"{row['title']}: {row['sentence']}")
         Console().print(f"{code}  [{colour}]{row['status']}[/{colour}]  {escape(line)}")
     if lines:
         print("\nTo use this data, set in params.yaml, section collect:")
@@ -126,11 +129,24 @@ def facts_table(facts: "dict[str, Any]") -> Table:
     for section in (name for name in facts if name != "checks"):
         table.add_section()
         for row, (key, value) in enumerate(facts[section].items()):
-            shown = f"{value:.1%}" if key.endswith("_share") else f"{value:,.4g}" if isinstance(value, float) else value
-            shown = f"{value:,}" if isinstance(value, int) else str(shown)
-            words = key.removeprefix("n_").removesuffix("_share").replace("_", " ").replace(".", ": ")
-            table.add_row("" if row else f"[bold]{section}[/bold]", words, shown)
+            shown = Isolated(Text(_shown(key, value)))
+            table.add_row("" if row else f"[bold]{section}[/bold]", _words(key), shown)
     return table
+
+
+def _words(key: str) -> str:
+    return key.removeprefix("n_").removesuffix("_share").replace("_", " ").replace(".", ": ")
+
+
+def _shown(key: str, value: object) -> str:
+    """Returns a fact as text: shares in percent, numbers grouped, yes or no, and several facts with their names."""
+    if isinstance(value, dict):
+        return ", ".join(f"{_words(name)} {_shown(name, own)}" for name, own in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if key.endswith("_share"):
+        return f"{value:.1%}"
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 @app.command()
@@ -184,7 +200,7 @@ def gate(
         raise SystemExit(2) from None
     for each in findings:
         status = each.status.upper() if each.is_blocking else each.status
-        print(f"{each.check.code}  {status:14}  {each.check.title}: {each.sentence}")
+        print(f"{each.check.code}  {status:14}  {each.check.title}: {isolated_words(each.sentence)}")
     print(f"attune gate: {last_line(findings)}")
     raise SystemExit(any(each.is_blocking for each in findings))
 

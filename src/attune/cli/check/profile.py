@@ -1,9 +1,7 @@
 """Profiles a data set before any run: counts, lengths, duplicates, and the split with its leaks."""
 
 import tempfile
-import unicodedata
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from attune.cli.check.peculiarities import peculiarities
+from attune.cli.check.scripts import script_facts
 from attune.data.lengths import Lengths, auto_length, figures, lengths_of, price, sampled
 from attune.data.sources.raw import RawData
 from attune.data.splitting.duplicates import merge_raw
@@ -40,7 +39,6 @@ from attune.stages.split import (
 )
 from attune.tables import LEXICAL, SPLITS, full_texts
 
-MAX_LETTERS = 200  # per text, for its script
 MAX_SHOWN = 120  # characters of a text that is shown
 MIN_WORDS = 3  # a shorter text says little
 AFFORDABLE_ROWS = 20_000  # of an epoch, which a laptop trains on in minutes
@@ -78,6 +76,7 @@ def profile(collect: CollectParams) -> Facts:
         "queries": text_facts(asked, lengths.queries, of_lengths["max_length"]),
         **({"passages": passage_figures(passages.table)} if passages.is_cut else {}),
         "lengths": of_lengths,
+        "scripts": script_facts({"documents": documents, "queries": asked}, locate(base) / "tokenizer.json"),
         "read_as": read_as(prompts, {"query": (asked, lengths.queries), "document": (documents, lengths.documents)}),
         "alike": duplicate_facts(tables, params),
         "peculiar": peculiarities(tables),
@@ -163,7 +162,7 @@ def length_facts(lengths: Lengths, base: BaseParams, n_positions: int) -> Facts:
 
 
 def text_facts(texts: Sequence[str], tokens: Int64, max_length: int) -> Facts:
-    """Lengths in words and in tokens of the base encoder, the share it truncates, and scripts.
+    """Lengths in words and in tokens of the base encoder, and the share it truncates.
 
     Args:
         texts: all, or a sample if they are many.
@@ -171,7 +170,6 @@ def text_facts(texts: Sequence[str], tokens: Int64, max_length: int) -> Facts:
         max_length: from which on the encoder cuts.
     """
     words = np.array([n_words(text) for text in texts])
-    scripts = Counter(script_of(text) for text in texts)
     return {
         "n_sampled": len(texts),
         "words_median": float(np.median(words)),
@@ -180,15 +178,7 @@ def text_facts(texts: Sequence[str], tokens: Int64, max_length: int) -> Facts:
         "tokens_max": int(tokens.max()),
         "cut_at_max_length_share": float((tokens > max_length).mean()),
         "under_3_words_share": float((words < MIN_WORDS).mean()),
-        **{f"script_{name}_share": n / len(texts) for name, n in scripts.most_common(4)},
     }
-
-
-def script_of(text: str) -> str:
-    """Returns the most common script of a text's first letters by its Unicode name ("latin", "cjk"), else "none"."""
-    letters = [character for character in text[: 10 * MAX_LETTERS] if character.isalpha()][:MAX_LETTERS]
-    scripts = Counter(unicodedata.name(letter, "none").partition(" ")[0].lower() for letter in letters)
-    return scripts.most_common(1)[0][0] if scripts else "none"
 
 
 def duplicate_facts(tables: Mapping[str, pl.DataFrame], params: PrepareParams) -> Facts:
@@ -237,7 +227,7 @@ def split_facts(
     return {
         "made_by": "you" if (queries["given_split"] != "").any() else "attune",
         **protocol,
-        "new_in_test": new_in_test(protocol, told),
+        **({"new_in_test": new_in_test(protocol, told)} if (queries["split"] == "test").any() else {}),
         **{f"n_{name}_queries": queries.filter(pl.col("split") == name).height for name in SPLITS},
         **{f"n_{name}_documents": documents[name].height for name in SPLITS},
         **{f"test_leaks.{kind}": counts[kind] for kind in audited(LEXICAL, params.by)},

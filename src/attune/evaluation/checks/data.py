@@ -8,6 +8,8 @@ SPLITS = ("train", "dev", "test")
 MIN_TEST_QUERIES = 100  # with fewer, the interval of a gain is wide
 MAX_CLUSTER_SHARE = 0.2  # of all rows; a larger cluster makes a poor split
 MAX_CUT_SHARE = MAX_SHORT_SHARE = 0.1  # of texts
+MAX_UNREAD_SHARE = 0.2  # of a script's letters; a tokenizer made for a script leaves a hundredth or two
+MIN_SCRIPT_SHARE = 0.01  # of documents or queries; a stray text in another script is no reason for another encoder
 MAX_LABEL_WORDS = 6  # labels are short ...
 MIN_LABEL_QUERIES = 10  # ... and each has many queries
 
@@ -179,6 +181,29 @@ def other_queries(facts: Facts, limits: GateParams) -> Outcomes:
         "another source, another kind of user) into data/tasks/, and name them in probe.tasks with counts_as: "
         "near_domain (data/tasks/README.md), to see what tuning costs there",
     )
+
+
+@check("ATT045", "scripts that the encoder reads", "data", fails_gate=False)
+def scripts(facts: Facts, limits: GateParams) -> Outcomes:
+    """Fails where the base encoder's tokenizer cannot read a script in which a hundredth or more of the documents, or
+    of the queries, are written: more than a fifth of its letters become the unknown token, bytes, or words spelled in
+    single letters, as Thai does with an English encoder. Tuning teaches it little: take an encoder for the language."""
+    sizes = {kind: facts.of(kind, "n_sampled") for kind in ("documents", "queries")}
+    read, model = [], facts.of("params", "base", "model")
+    for name, script in facts.of("scripts").items():
+        counts = {kind: script[f"n_{kind}"] for kind in sizes}
+        if all(n < MIN_SCRIPT_SHARE * sizes[kind] for kind, n in counts.items()):
+            continue
+        where = f"{name} ({' and '.join(f'{n:,} of {sizes[kind]:,} {kind}' for kind, n in counts.items() if n)})"
+        unknown, apart = script["unknown_share"], script["apart_share"]
+        if unknown + apart <= MAX_UNREAD_SHARE:
+            read.append(where)
+            continue
+        fate = f"{unknown:.0%} of its letters are unknown to it, {apart:.0%} in words that it spells letter by letter"
+        advice = "take an encoder trained on it (docs/encoders.md)"
+        yield judged(False, f"the tokenizer of {model} cannot read {where}: {fate}; {advice}")
+    if read:
+        yield judged(True, f"the tokenizer of {model} reads {', '.join(read)}")
 
 
 def _are_labels(facts: Facts) -> bool:

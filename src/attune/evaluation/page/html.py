@@ -5,7 +5,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from attune.evaluation.report.excerpts import cut, line, visible
+from attune.evaluation.report.excerpts import cut, isolated_words, line, visible
 from attune.evaluation.report.markdown import loss, number, p_value, percent, score, signed
 
 PAGE = "page.html.j2"
@@ -57,5 +57,5 @@ def render_page(**values: Any) -> str:  # noqa: ANN401
         lstrip_blocks=True,
     )
     filters = (excerpt, figure, lead, loss, megabytes, number, p_value, passage, percent, score, signed, spoken, zip)
-    environment.filters |= {f.__name__: f for f in filters}
+    environment.filters |= {f.__name__: f for f in (isolated_words, *filters)}
     return environment.get_template(PAGE).render(values)

@@ -12,7 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from attune.evaluation.report.excerpts import cut, line
+from attune.evaluation.report.excerpts import cut, isolated, isolated_words, line
 
 INLINE = re.compile(r"([\\`*_\[\]|~$])")
 LEADING = re.compile(r"^(\d*)([#+\-=.)])")  # a heading, a list or a rule at the beginning of a line
@@ -24,10 +24,11 @@ def plain(text: object, limit: int | None = 100, can_mention: bool = True) -> st
 
     Args:
         text: any object; its str() is shown.
-        limit: longer texts are cut to this number of characters, the last one an ellipsis; None for no limit.
+        limit: longer texts are cut to this number of characters, the last one an ellipsis; None for a sentence of ours,
+            which has no limit, and in which right-to-left words are isolated one by one, not as a whole.
         can_mention: False puts a zero-width space after an @ that begins a word, so that it notifies nobody.
     """
-    shown = line(str(text)) if limit is None else cut(line(str(text)), limit)
+    shown = isolated_words(line(str(text))) if limit is None else isolated(cut(line(str(text)), limit))
     escaped = LEADING.sub(r"\1\\\2", INLINE.sub(r"\\\1", html.escape(shown, quote=False)))
     return escaped if can_mention else MENTION.sub("@\u200b", escaped)
 

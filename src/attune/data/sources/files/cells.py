@@ -2,6 +2,7 @@
 
 import re
 from typing import Annotated, Any, NamedTuple
+from unicodedata import normalize
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -27,8 +28,9 @@ class Cells(NamedTuple):
         return None if text is None else text.strip()
 
     def label(self, column: str) -> str | None:
-        """Returns a string or a whole number as its digits, "" where there is none."""
-        return str(int(self.record[column])) if self.is_whole(column) else self.text(column, optional=True)
+        """Returns a string, its letters composed, or a whole number as its digits; "" where there is none."""
+        label = str(int(self.record[column])) if self.is_whole(column) else self.text(column, optional=True)
+        return label and normalize("NFC", label)
 
     def identity(self, column: str) -> str | None:
         """Returns an id."""
