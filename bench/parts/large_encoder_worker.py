@@ -1,8 +1,8 @@
 """Worker of bench/parts/large_encoder.py: trains an encoder with LoRA, pausing after each step, then encodes documents.
 
-Arguments: FOLDER TEXTS MINI_BATCH_SIZE N_STEPS THREADS. The training is `fit` of stage train with the parameters of
-params.yaml, LoRA and few steps; its dev is a few documents, so that an evaluation needs the memory that it needs in
-stage train, but no minutes.
+Arguments: FOLDER TEXTS BATCH_SIZE N_STEPS THREADS. The training is `fit` of stage train with the parameters of
+params.yaml but for LoRA, a loss in parts and fewer rows and steps; its dev is a few documents, so that an evaluation
+needs the memory that it needs in stage train, but no minutes.
 """
 
 import json
@@ -29,16 +29,18 @@ from bench.workers import Line
 
 RANK = 16
 RATE = 5e-4
-N_DEV, N_GENERAL = 64, 64  # documents of dev; pairs of general text whose teacher's embeddings are made first
+N_DEV, N_GENERAL = 16, 16  # documents of dev; pairs of general text, of which the teacher makes embeddings first
 SHARES = (0.5, 1.0)
 BATCH_TOKENS = 4096
 
 
-def params_of(mini_batch_size: int) -> TrainParams:
-    """Returns the parameters of stage train with LoRA, and, unless mini_batch_size is 0, with a batch in parts."""
-    loss = "cached_mnrl" if mini_batch_size else "mnrl"
-    changes = {"epochs": 1, "lora_rank": RANK, "loss": loss, "mini_batch_size": mini_batch_size}
-    params = load_params(TrainParams, "train", ROOT / "params.yaml").model_copy(update=changes)
+def params_of(batch_size: int) -> TrainParams:
+    """Returns the parameters of stage train with LoRA, a batch in parts, and as few general texts as rows."""
+    params = load_params(TrainParams, "train", ROOT / "params.yaml")
+    n_general = max(1, params.distill_batch_size * batch_size // params.batch_size)
+    changes = {"epochs": 1, "lora_rank": RANK, "loss": "cached_mnrl", "mini_batch_size": batch_size}
+    changes |= {"batch_size": batch_size, "distill_batch_size": n_general, "max_steps": 0}
+    params = params.model_copy(update=changes)
     return params.runs()[params.seed]
 
 
@@ -56,12 +58,12 @@ def train(folder: Path, columns: dict[str, list[str]], params: TrainParams, n_st
 
 def main() -> None:
     """Trains, then encodes documents for each request until the client closes the pipe."""
-    folder, texts, mini_batch_size, n_steps, threads = sys.argv[1:]
+    folder, texts, batch_size, n_steps, threads = sys.argv[1:]
     torch.set_num_threads(int(threads))
     Turns.turn, Turns.line = 1, Line()
     transformers.trainer.DEFAULT_CALLBACKS.append(Turns)
     columns = json.loads(Path(texts).read_text(encoding="utf-8"))
-    params = params_of(int(mini_batch_size))
+    params = params_of(int(batch_size))
     with tempfile.TemporaryDirectory() as scratch:
         train(Path(folder), columns, params, int(n_steps), Path(scratch))
     Turns.line.tell(0.0)
