@@ -18,6 +18,7 @@ PARTS = {  # by part: its duration on two cores, in words
     "ceilings": "half a minute",
     "encode": "6 minutes",
     "train": "9 minutes",
+    "large_encoder": "8 minutes",
     "mine": "3 minutes",
     "evaluate": "2 minutes",
     "serve": "4 minutes",

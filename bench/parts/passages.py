@@ -1,9 +1,10 @@
-"""Scores the base encoder with passages off and on, and their cost.
+"""Scores the base encoder with documents read whole and in passages, and what each costs.
 
-    python -m bench.parts.passages RECIPE DATA [TOKENS ...]
+    python -m bench.parts.passages RECIPE DATA LENGTH:TOKENS ...
 
-RECIPE is one of examples/, DATA its folder. Runs the stages up to evaluate@base in scratch/passages; seconds are those
-of encoding alone.
+RECIPE is one of examples/, DATA its folder. LENGTH is base.max_length, TOKENS prepare.passages.tokens with a quarter
+of them as overlap, 0 for whole documents: `256:0 256:192 512:0`. Runs the stages up to evaluate@base in
+scratch/passages. Seconds are those of stage embed@base, which also encodes the queries.
 """
 
 import json
@@ -11,17 +12,19 @@ import sys
 import time
 from pathlib import Path
 
+from attune.evaluation.report.markdown import table
 from tests.miniature import ROOT, change, dvc, make
 
 SCRATCH = ROOT / "scratch" / "passages"
 FIGURES = ("dev_ndcg@10", "ndcg@10", "recall@10")
 
 
-def measured(recipe: str, data: Path, tokens: int) -> tuple[dict[str, float], float]:
+def measured(recipe: str, data: Path, max_length: int, tokens: int) -> tuple[dict[str, float], float]:
     """Returns the receipt of evaluate@base with passages of some tokens, and the seconds of encoding."""
-    folder = SCRATCH / f"{recipe}_{tokens}"
+    folder = SCRATCH / f"{recipe}_{max_length}_{tokens}"
     make(folder, {"collect": {"path": str(data.resolve())}}, ROOT / "examples" / f"{recipe}.yaml")
-    change(folder, {"prepare": {"passages": {"tokens": tokens, "overlap": tokens // 4}}})
+    passages = {"tokens": tokens, "overlap": tokens // 4}
+    change(folder, {"base": {"max_length": max_length}, "prepare": {"passages": passages}})
     dvc(folder, "repro", "base")
     start = time.perf_counter()
     dvc(folder, "repro", "embed@base")
@@ -32,15 +35,18 @@ def measured(recipe: str, data: Path, tokens: int) -> tuple[dict[str, float], fl
 
 
 def main() -> None:
-    """Prints a row for each length of passages, 0 (off) first."""
-    recipe, data, *lengths = sys.argv[1:]
-    print(f"| {recipe}: tokens | vectors per document | " + " | ".join(FIGURES) + " | encoding, s |")
-    print("|---:" * (len(FIGURES) + 3) + "|")
-    for tokens in (0, *map(int, lengths)):
-        receipt, seconds = measured(recipe, Path(data), tokens)
+    """Prints a row for each length and way of reading."""
+    recipe, data, *ways = sys.argv[1:]
+    rows = []
+    for way in ways:
+        max_length, tokens = map(int, way.split(":"))
+        receipt, seconds = measured(recipe, Path(data), max_length, tokens)
         factor = receipt.get("n_passages", receipt["n_documents"]) / receipt["n_documents"]
-        figures = " | ".join(f"{receipt[name]:.3f}" for name in FIGURES)
-        print(f"| {tokens or 'off'} | {factor:.1f} | {figures} | {seconds:.0f} |", flush=True)
+        figures = [f"{receipt[name]:.3f}" for name in FIGURES]
+        rows.append([f"{max_length}", f"{tokens or 'whole'}", f"{factor:.1f}", *figures, f"{seconds:.0f}"])
+        print(f"{recipe} {way}: {rows[-1]}", file=sys.stderr, flush=True)
+    head = ["max_length", "passages", "vectors per document", *FIGURES, "encoding, s"]
+    print(table([f"{recipe}: {head[0]}", *head[1:]], rows, n_text=2))
 
 
 if __name__ == "__main__":

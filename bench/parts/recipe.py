@@ -22,6 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import torch
 from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
@@ -29,13 +30,12 @@ from sentence_transformers import SentenceTransformer
 from attune.encoding.encoders import TorchEncoder, best_precision, load_torch
 from attune.encoding.scratch import fingerprint
 from attune.errors import BadInput
-from attune.evaluation.scoring.judgments import load_split
-from attune.evaluation.scoring.measures import measure
-from attune.retrieval.exact import top_k
+from attune.retrieval.passages import read_passages
 from attune.stage import call, fail, load_params
 from attune.stages.merge import MergeParams, merge
+from attune.stages.seeds import score_encoder
 from attune.stages.train import train
-from attune.tables import CORPUS, full_texts, read
+from attune.tables import CORPUS, read
 from attune.tuning.training.recipe import TrainParams
 from bench.rivals import trainer_recipes
 
@@ -43,13 +43,18 @@ ROOT = Path(__file__).resolve().parents[2]
 STSB = Path(os.environ.get("ATTUNE_DATASETS", ROOT / "../shared/datasets")) / "stsb" / "test.jsonl"
 RATES = (2e-5, 5e-5, 1e-4, 2e-4)
 BATCH_TOKENS = 4096
+MEANS = ("ndcg@10", "recall@10")
 # modules that compute the scores
 SCORING = (
     "encoding/encoders",
     "evaluation/scoring/measures",
     "evaluation/scoring/judgments",
     "retrieval/exact",
+    "retrieval/grouped",
     "retrieval/ndcg",
+    "retrieval/passages",
+    "retrieval/ties",
+    "stages/seeds",
     "tuning/dev",
 )
 
@@ -57,13 +62,11 @@ SCORING = (
 def scores(model: SentenceTransformer, folder: Path) -> dict[str, float]:
     """Returns nDCG@10 and recall@10 on dev and test, and Spearman's correlation on STS-B's test pairs."""
     encoder = TorchEncoder(model, best_precision(), BATCH_TOKENS)
-    corpus = read(folder / "data/prepared/corpus.parquet", CORPUS)
-    documents = encoder.encode_document(full_texts(corpus))
-    figures: dict[str, float] = {}
-    for name in ("dev", "test"):
-        split = load_split(folder / "data/splits" / name, corpus)
-        values = measure(top_k(encoder.encode_query(split.texts), documents, 100, 2)[1], split.judgments)
-        figures |= {f"{name}_{key}": float(values[key].mean()) for key in ("ndcg@10", "recall@10")}
+    prepared = folder / "data/prepared"
+    passages = read_passages(prepared, read(prepared / "corpus.parquet", CORPUS))
+    table = score_encoder(encoder, passages, folder / "data/splits", threads=2)
+    means = table.group_by("split").agg(pl.col(*MEANS).mean())
+    figures = {f"{row['split']}_{key}": float(row[key]) for row in means.iter_rows(named=True) for key in MEANS}
     if STSB.is_file():
         pairs = [json.loads(line) for line in STSB.read_text(encoding="utf-8").splitlines()]
         first, second = (encoder.encode_document([pair[key] for pair in pairs]) for key in ("sentence1", "sentence2"))
@@ -142,7 +145,10 @@ class Bench:
             *(ROOT / f"src/attune/{name}.py" for name in SCORING),
         ]
         data = [
-            self.folder / "data/prepared/corpus.parquet",
+            *(
+                self.folder / f"data/{name}.parquet"
+                for name in ("prepared/corpus", "prepared/passages", "mined/r1/passages")
+            ),
             self.folder / "models/base/model.safetensors",
             *split,
             *scoring,

@@ -235,6 +235,8 @@ class Cell:
 
         train = self.settings["train"]
         shape = [train[key] for key in ("batch_size", "max_steps", "dropout", "n_dev_documents")]
+        if self.place.passages.is_cut:
+            shape.append(self.settings["mine"]["positive_passage"])
         settings = (self.n_pairs, self.seed, rate, epochs, shape)
         return saved(self._file(f"{self.name}-plain-{rate:g}", settings, RIVAL_CODE), measure)
 

@@ -2,17 +2,18 @@
 
 Each gets the pairs, the batch size, the number of steps, the dropout, the number format and dev of attune's stage
 train, and keeps its best checkpoint on dev. Evaluations and early stopping are its own, whatever attune's are. Its
-learning rate is chosen on dev by the caller.
+learning rate is chosen on dev by the caller. Where documents are read in passages, it reads of a relevant one the same
+passage as stage train, and dev scores a document by its best passage.
 
 - in-batch: MultipleNegativesRankingLoss over the documents of the batch.
 - mined-N: the same with N hard negatives by `mine_hard_negatives`, positive-aware (relative margin .05, as in
-  NV-Retriever, Moreira et al. 2024), among the documents that train may use.
+  NV-Retriever, Moreira et al. 2024), among the documents that train may use. Refused with passages: the function knows
+  no documents, and would take another passage of the answer for a negative.
 - gist: GISTEmbedLoss with the base encoder as guide, which masks documents that it ranks like the positive.
 """
 
 from pathlib import Path
 
-import polars as pl
 import torch
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
@@ -23,6 +24,8 @@ from sentence_transformers.util import mine_hard_negatives
 from transformers import EarlyStoppingCallback, PrinterCallback
 
 from attune.encoding.encoders import best_precision, load_torch
+from attune.errors import BadInput
+from attune.retrieval.passages import read_as, read_passages
 from attune.tables import CORPUS, DOCUMENT_IDS, TRIPLETS, full_texts, read
 from attune.tuning.curve import DEV_MEASURE
 from attune.tuning.dev import ProgressBar, RetrievalScorer, RetrievalTask, read_dev
@@ -59,12 +62,20 @@ def train_rival(
         seed: of batch order and dropout.
         rate: peak learning rate.
         scratch: folder for checkpoints.
+
+    Raises:
+        BadInput: the recipe mines negatives, and documents are read in passages.
     """
     corpus = read(folder / "data/prepared/corpus.parquet", CORPUS)
     texts = dict(zip(corpus["document_id"], full_texts(corpus), strict=True))
     train_documents = folder / "data/splits/train/documents.parquet"
-    dev = read_dev(folder / "data/splits/dev", texts, train_documents, params.n_dev_documents)
-    rows = pairs(folder, texts)
+    passages = read_passages(folder / "data/prepared", corpus).of_documents()
+    if passages and rival.startswith("mined"):
+        raise BadInput(
+            f"{folder}: {rival} cannot mine among passages; leave it out, or set prepare.passages.tokens to 0"
+        )
+    dev = read_dev(folder / "data/splits/dev", texts, train_documents, params.n_dev_documents, passages)
+    rows = pairs(folder, texts, passages)
     model = load_torch(folder / "models/base")
     if model.device.type == "cpu":
         model.transformers_model.set_attn_implementation("eager")  # faster; computes the same function
@@ -114,11 +125,14 @@ def train_rival(
     return model
 
 
-def pairs(folder: Path, texts: dict[str, str]) -> Dataset:
+def pairs(folder: Path, texts: dict[str, str], passages: dict[str, list[str]]) -> Dataset:
     """Returns one row per train query and relevant document: columns query, positive."""
-    triplets = read(folder / "data/mined/r1/triplets.parquet", TRIPLETS).select("text", "document_id")
-    positives = pl.Series("positive", [texts[id_] for id_ in triplets["document_id"]])
-    return Dataset.from_dict({"query": triplets["text"].to_list(), "positive": positives.to_list()})
+    mined = folder / "data/mined/r1"
+    triplets = read(mined / "triplets.parquet", TRIPLETS)
+    passage_of = read_as(mined, passages)
+    ids = triplets.select("query_id", "document_id").iter_rows()
+    positives = [passage_of.get(pair, texts[pair[1]]) for pair in ids]
+    return Dataset.from_dict({"query": triplets["text"].to_list(), "positive": positives})
 
 
 def with_mined_negatives(rows: Dataset, model: SentenceTransformer, documents: list[str], n: int) -> Dataset:

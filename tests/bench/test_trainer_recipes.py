@@ -4,16 +4,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from transformers import EarlyStoppingCallback
 
+from attune.errors import BadInput
+from attune.retrieval.passages import PASSAGES, READ_PASSAGES
 from attune.runtime.arrays import Float64
 from attune.stage import load_params
+from attune.tables import CORPUS, DOCUMENT_IDS, OWN_TEXTS, QRELS, SPLIT_QUERIES, TRIPLETS, Columns, write
 from attune.tuning.curve import DEV_MEASURE
 from attune.tuning.dev import RetrievalScorer, RetrievalTask
 from attune.tuning.training.recipe import TrainParams
 from bench.rivals import trainer_recipes
 from bench.rivals.trainer_recipes import DevEvaluator, train_rival
+from bench.section import ROOT
 
 
 def test_the_evaluator_of_a_trainer_gives_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,3 +63,48 @@ def test_evaluations_and_patience_are_the_rivals_own(
     assert arguments.eval_steps == arguments.save_steps == arguments.max_steps // 6
     (stop,) = [one for one in Recorder.given["callbacks"] if isinstance(one, EarlyStoppingCallback)]
     assert stop.early_stopping_patience == 3
+
+
+@pytest.fixture
+def cut(tiny_encoder: Path, tmp_path: Path) -> Path:
+    """A pipeline with four documents of two passages each; training reads the second one of its two answers."""
+    folder, ids = tmp_path / "cut", [f"d{place}" for place in range(4)]
+    tables: dict[str, tuple[list[Any], Columns]] = {
+        "prepared/corpus": ([[id_, "", f"whole {id_}", id_, id_] for id_ in ids], CORPUS),
+        "prepared/passages": (
+            [[id_, 0, 1, f"{part} of {id_}"] for id_ in ids for part in ("first", "second")],
+            PASSAGES,
+        ),
+        "mined/r1/triplets": ([[f"q{place}", "stack", "", f"d{place}", 1, []] for place in (0, 1)], TRIPLETS),
+        "mined/r1/passages": ([["q0", "d0", 1], ["q1", "d1", 1]], READ_PASSAGES),
+        "splits/train/documents": ([["d0"], ["d1"], ["d2"]], DOCUMENT_IDS),
+        "splits/dev/documents": ([["d3"]], DOCUMENT_IDS),
+        "splits/dev/queries": ([["q3", "sort", "c", "q3", "", ""]], SPLIT_QUERIES),
+        "splits/dev/qrels": ([["q3", "d3", 1]], QRELS),
+        "splits/dev/own_texts": ([], OWN_TEXTS),
+    }
+    for name, (rows, columns) in tables.items():
+        write(pl.DataFrame(rows, schema=dict(columns), orient="row"), folder / f"data/{name}.parquet", columns)
+    (folder / "models").mkdir()
+    (folder / "models/base").symlink_to(tiny_encoder)
+    return folder
+
+
+def test_rivals_read_the_passages_that_attune_reads(cut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each relevant document the passage that stage mine chose; dev reads all passages of its documents."""
+    monkeypatch.setattr(trainer_recipes, "SentenceTransformerTrainer", Recorder)
+    params = load_params(TrainParams, "train", ROOT / "params.yaml")
+    train_rival("in-batch", cut, params, 13, 1e-4, tmp_path)
+    assert list(Recorder.given["train_dataset"]["positive"]) == ["second of d0", "second of d1"]
+    scorer = Recorder.given["evaluator"].scorer
+    assert (scorer.n_documents, len(scorer.documents)) == (4, 8) and scorer.documents[:2] == [
+        "first of d0",
+        "second of d0",
+    ]
+
+
+def test_negatives_are_not_mined_among_passages(cut: Path, tmp_path: Path) -> None:
+    """Another passage of the answer would be a negative: one line says what to leave out."""
+    params = load_params(TrainParams, "train", ROOT / "params.yaml")
+    with pytest.raises(BadInput, match="mined-1 cannot mine among passages; leave it out"):
+        train_rival("mined-1", cut, params, 13, 1e-4, tmp_path)

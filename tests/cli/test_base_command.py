@@ -18,7 +18,17 @@ from typer.testing import CliRunner
 from attune.cli.base.command import NOT_RUN, base
 from attune.cli.base.section import write_section
 from attune.cli.main import app
-from attune.encoding.families import FAMILIES, Family, families_table, family_of
+from attune.encoding.families import (
+    BERT_LARGE,
+    FAMILIES,
+    GEMMA_300M,
+    MODERNBERT_BASE,
+    QWEN3_600M,
+    Family,
+    Shape,
+    families_table,
+    family_of,
+)
 from attune.encoding.settings import read_settings
 from attune.errors import BadInput
 from attune.stage import load_params, sha256_of
@@ -386,7 +396,35 @@ def test_each_family_knows_its_own_model_card(family: Family) -> None:
     """The encoder whose card is the source is found as of this family; none to use instead needs code, too."""
     assert family_of(family.card) is family
     others = [family_of(family.instead)] if family.instead else []
-    assert all(other and not other.instead for other in others)
+    assert all(other and not other.instead for other in others) and bool(family.shape) != bool(family.instead)
+
+
+@pytest.mark.parametrize(
+    ("shape", "config"),
+    [
+        (BERT_LARGE, {"model_type": "bert", "num_attention_heads": 16}),
+        (
+            GEMMA_300M,
+            {"model_type": "gemma3_text", "num_attention_heads": 3, "num_key_value_heads": 1, "head_dim": 256},
+        ),
+        (MODERNBERT_BASE, {"model_type": "modernbert", "num_attention_heads": 12}),
+        (QWEN3_600M, {"model_type": "qwen3", "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128}),
+    ],
+    ids=["bert", "gemma3", "modernbert", "qwen3"],
+)
+def test_the_cost_of_an_encoder_counts_its_matrices(shape: Shape, config: dict[str, Any]) -> None:
+    """As many numbers as transformers has in the linear layers of this shape; all weights are hardly more."""
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    sizes = {"hidden_size": shape.width, "num_hidden_layers": shape.layers, "intermediate_size": shape.inner}
+    settings = AutoConfig.for_model(**config | sizes | {"vocab_size": shape.vocabulary})
+    with torch.device("meta"):
+        model = AutoModel.from_config(settings)
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    layers = [module for name, module in linear.items() if "pooler" not in name]
+    assert sum(module.weight.numel() for module in layers) == shape.n_multiplied
+    assert sum(values.numel() for values in model.parameters()) == pytest.approx(shape.n_parameters, rel=0.01)
 
 
 def test_unknown_encoders_have_no_family() -> None:

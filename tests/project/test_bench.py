@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from argparse import Namespace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import cast
@@ -13,10 +14,11 @@ from typing import cast
 import numpy as np
 import pytest
 
+from attune.encoding.encoders import TorchEncoder, load_torch
 from attune.errors import BadInput
 from bench import texts
 from bench.alternating import Run, Spread, alternate, rates, ratios, timed
-from bench.parts import pipeline, train
+from bench.parts import large_encoder, pipeline, train
 from bench.parts.ceilings import Shape
 from bench.ranked import Task, run_of
 from bench.results import PARTS, page
@@ -25,7 +27,9 @@ from bench.texts import cut
 from bench.workers import Gone, Worker
 
 
-@pytest.mark.parametrize("part", [*PARTS, "encode_worker", "train_worker", "int8", "recipe"])
+@pytest.mark.parametrize(
+    "part", [*PARTS, "encode_worker", "large_encoder_worker", "train_worker", "int8", "recipe", "passages"]
+)
 def test_every_part_finds_what_it_imports(part: str) -> None:
     """From attune and from each other."""
     importlib.import_module(f"bench.parts.{part}")
@@ -272,3 +276,13 @@ def test_the_pipelines_edits_change_what_they_say(tmp_path: Path, monkeypatch: p
     assert changed == [["advanced.yaml"], [code], ["advanced.yaml"], ["params.yaml"], ["advanced.yaml"]]
     assert "| a measure's code (measures.py) | 2 | evaluate@base, report | 1.0 |" in section.body[-1]
     assert section.body[0] == "Cold, 300 documents: 2 stages in 1 s."
+
+
+@pytest.mark.parametrize("name", [name for name in large_encoder.ENCODERS if name != large_encoder.DEFAULT])
+def test_a_large_encoder_is_built_in_its_shape(tiny_encoder: Path, tmp_path: Path, name: str) -> None:
+    """Smaller ones of each kind load as stage train loads them, and give finite vectors of their width."""
+    small = large_encoder.ENCODERS[name]
+    shape = replace(small.shape, layers=1, width=32, inner=64, vocabulary=2000)
+    built = large_encoder.build(small._replace(shape=shape), tiny_encoder, tmp_path / name)
+    embeddings = TorchEncoder(load_torch(built), "fp32", 64).encode_document(["sort an array", "plot"])
+    assert embeddings.shape == (2, 32) and np.isfinite(embeddings).all()

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from conftest import build_tiny_reranker
 from pydantic import ValidationError
 
 from attune.errors import BadInput
@@ -397,4 +398,11 @@ def test_code_that_a_folder_brings_is_refused(tiny_encoder: Path, tmp_path: Path
     change(copy / "config.json", auto_map={"AutoModel": "modeling.Own"})
     with pytest.raises(BadInput, match="config.json has auto_map: it needs code of its own .* use .* instead"):
         fetch(params(copy), tmp_path)
+    assert not (tmp_path / "base").exists()
+
+
+def test_a_model_that_is_no_encoder_is_refused(tmp_path: Path) -> None:
+    """A cross-encoder's folder stops the stage, which leaves nothing; all kinds: tests/encoding/test_kinds.py."""
+    with pytest.raises(BadInput, match="tiny: a cross-encoder, which scores pairs"):
+        fetch(params(build_tiny_reranker(tmp_path / "reranker")), tmp_path)
     assert not (tmp_path / "base").exists()

@@ -17,12 +17,13 @@ from ruamel.yaml import YAML
 from attune.errors import BadInput
 from attune.evaluation.report.card import SHAPING, SYSTEM_TITLES, card, params_sha256, shaping_params
 from attune.evaluation.scoring.measures import MEASURES
-from attune.runtime import verify
+from attune.runtime import Embedder, verify
 from attune.stage import all_params, call, load_params
 from attune.stages.release import RECEIPTS, ReleaseParams, release, release_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = {"model": "a/b", "revision": "0" * 40, "licence": "Apache-2.0"}
+WHOLE = {"prepare": {"passages": {"tokens": 0, "overlap": 0}}}  # documents are read whole
 
 
 @pytest.fixture(scope="module")
@@ -165,11 +166,11 @@ def test_an_export_that_is_not_the_scored_one_is_refused(
 def test_a_model_without_a_licence_or_a_base_is_refused(params: ReleaseParams) -> None:
     """A model of unknown licence is unusable; release.licence takes precedence over the base's."""
     with pytest.raises(BadInput, match=r"names no licence; set release\.licence"):
-        release_manifest(params, {"format": 1, "base": {"model": "a/b", "licence": ""}}, {})
+        release_manifest(params, {"format": 1, "base": {"model": "a/b", "licence": ""}}, WHOLE)
     own = params.model_copy(update={"licence": "MIT"})
-    assert release_manifest(own, {"format": 1, "base": BASE}, {})["licence"] == "MIT"
+    assert release_manifest(own, {"format": 1, "base": BASE}, WHOLE)["licence"] == "MIT"
     with pytest.raises(BadInput, match="names no base encoder"):
-        release_manifest(own, {"format": 1, "base": {}}, {})
+        release_manifest(own, {"format": 1, "base": {}}, WHOLE)
 
 
 def test_prompts_and_dense_layers_are_on_the_card(released: Path, metrics: Path) -> None:
@@ -181,6 +182,35 @@ def test_prompts_and_dense_layers_are_on_the_card(released: Path, metrics: Path)
     tokens = [token.content for token in MarkdownIt().enable("table").parse(page) if token.type == "inline"]
     assert tokens[tokens.index("prompt of query") + 1] == "`a|'b'↵c: `"
     assert "Use `sentence_embedding`" in page and "- Not for law." in page
+
+
+def test_passages_are_in_the_manifest_and_on_the_card(
+    params: ReleaseParams,
+    exported: Path,
+    embeddings: Path,
+    metrics: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Size, overlap and how a document scores, where prepare.passages is on; the folder verifies. Off: neither."""
+    assert "passages" not in release_manifest(params, read(exported / "manifest.json"), WHOLE)
+    sections = shaping_params(ROOT / "params.yaml")
+    sections["prepare"] |= {"passages": {"tokens": 96, "overlap": 24}}
+    monkeypatch.setattr("attune.stages.release.shaping_params", lambda _: sections)
+    own = Path(shutil.copytree(metrics, tmp_path / "metrics"))
+    tuned = read(own / "tuned.json")
+    (own / "tuned.json").write_text(json.dumps(tuned | {"n_passages": tuned["n_documents"], "n_documents": 1234}))
+    out = tmp_path / "onnx"
+    call(release, params, tmp_path / "r.json", exported=exported, embeddings=embeddings, metrics=own, out=out)
+    verify(out)
+    assert Embedder(out).encode_document(["a"]).shape == (1, 32)
+    told = {"tokens": 96, "overlap": 24, "document_score": "best passage"}
+    assert read(out / "manifest.json")["passages"] == told
+    page = (out / "README.md").read_text(encoding="utf-8")
+    tokens = [token.content for token in MarkdownIt().enable("table").parse(page) if token.type == "inline"]
+    said = tokens[tokens.index("passages") + 1]
+    assert "more than 96 tokens" in said and "up to 24 tokens" in said and "scores as its best passage" in said
+    assert f"over 1,234 documents in {tuned['n_documents']:,} passages." in page
 
 
 def test_the_card_lists_an_fp16_graph_where_there_is_one(released: Path, metrics: Path) -> None:

@@ -1,4 +1,4 @@
-"""Reads an encoder's settings from its small files: modules, pooling, prompts, lengths; refuses code that it brings."""
+"""Reads an encoder's settings from its small files: modules, pooling, prompts, lengths; refuses what cannot be used."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from attune.encoding.families import instead_of
+from attune.encoding.kinds import refuse_other_kinds, refuse_other_vectors
 from attune.encoding.positions import n_positions, whole_number
 from attune.errors import BadInput
 
 PROMPTS_FILE = "config_sentence_transformers.json"
 OWN_MODULES = "sentence_transformers."
 NO_LIMIT = 1_000_000  # tokenizers without a limit write a huge number
-EXPORTED = ("Transformer", "Pooling", "Dense", "Normalize")
 # settings of either version of the library
 POOLING_FLAG, POOLING_KEY = "pooling_mode_", "pooling_mode"
-SHORT_NAMES = {"cls_token": "cls", "mean_tokens": "mean", "max_tokens": "max"}
+SHORT_NAMES = {"cls_token": "cls", "mean_tokens": "mean", "max_tokens": "max", "weightedmean_tokens": "weightedmean"}
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,6 @@ class Settings:
         max_length: tokens that it reads unless told otherwise; 0 where it has no limit.
         pooling: modes, joined by +; "" where the folder says nothing, so that the mean is taken.
         prompts: by name, without empty ones.
-        others: modules that no ONNX folder of attune's can express.
     """
 
     architecture: str
@@ -39,7 +38,6 @@ class Settings:
     max_length: int
     pooling: str
     prompts: dict[str, str]
-    others: tuple[str, ...]
 
 
 def is_settings(name: str) -> bool:
@@ -81,16 +79,23 @@ def read_settings(model: str, texts: Mapping[str, str]) -> Settings:
         texts: of its files, by path in its folder.
 
     Raises:
-        BadInput: config.json is missing, a file is not a JSON object, or the encoder brings code of its own.
+        BadInput: config.json is missing, a file is not a JSON object, the encoder brings code of its own, or it gives
+            no single vector per text that cosine compares.
     """
+    config, tokenizer, library = (
+        _object(model, texts, name) for name in ("config.json", "tokenizer_config.json", PROMPTS_FILE)
+    )
+    modules = _modules(model, texts)
+    refuse_other_kinds(model, config, library, list(modules.values()))
     if "config.json" not in texts:
         raise BadInput(f"{model}: no config.json, expected a transformer's; name an encoder's repository or folder")
-    config, tokenizer = _object(model, texts, "config.json"), _object(model, texts, "tokenizer_config.json")
-    modules = _modules(model, texts)
     refuse_code(model, {"config.json": config, "tokenizer_config.json": tokenizer}, modules)
     kinds = {path: kind.rpartition(".")[2] for path, kind in modules.items()}
     poolings = [_object(model, texts, f"{path}/config.json") for path, kind in kinds.items() if kind == "Pooling"]
     denses = [_object(model, texts, f"{path}/config.json") for path, kind in kinds.items() if kind == "Dense"]
+    pooling = _pooling(poolings[0]) if poolings else ""
+    with_prompt = all(each.get("include_prompt", True) for each in poolings)
+    refuse_other_vectors(model, library, list(kinds.values()), pooling, with_prompt)
     positions = n_positions(config)
     told = [_object(model, texts, "sentence_bert_config.json").get("max_seq_length"), tokenizer.get("model_max_length")]
     named = [length for length in map(whole_number, told) if 0 < length < NO_LIMIT][:1]
@@ -100,9 +105,8 @@ def read_settings(model: str, texts: Mapping[str, str]) -> Settings:
         dimension=whole_number(size),
         positions=positions,
         max_length=min([*named, *([positions] if positions else [])], default=0),
-        pooling=_pooling(poolings[0]) if poolings else "",
+        pooling=pooling,
         prompts=_prompts(model, texts),
-        others=tuple(kind for kind in kinds.values() if kind not in EXPORTED),
     )
 
 

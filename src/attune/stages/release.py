@@ -41,6 +41,8 @@ class ReleaseParams(Params):
 def release_manifest(params: ReleaseParams, exported: Mapping[str, Any], sections: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the exported manifest with name, licence and the hash of the parameters that shape the model.
 
+    Where documents are read in passages, it also says how they were cut, as an index for this encoder should be.
+
     Raises:
         BadInput: neither section `release` nor the base encoder names a licence, or the base encoder is unknown.
     """
@@ -50,6 +52,8 @@ def release_manifest(params: ReleaseParams, exported: Mapping[str, Any], section
     if "model" not in exported["base"]:
         raise BadInput("release: the exported manifest names no base encoder; run `dvc repro` from stage base on")
     manifest = dict(exported) | {"name": params.name, "licence": licence, "params_sha256": params_sha256(sections)}
+    if (passages := sections["prepare"]["passages"])["tokens"]:
+        manifest["passages"] = {**passages, "document_score": "best passage"}
     return {key: manifest[key] for key in FIRST_KEYS} | {
         key: value for key, value in manifest.items() if key not in (*FIRST_KEYS, "files")
     }

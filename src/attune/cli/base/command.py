@@ -108,10 +108,6 @@ def notes(source: Source, settings: Settings, family: Family | None) -> list[str
         said.append(
             "its folder is a path of this machine: put it inside the project, so that others can run the pipeline"
         )
-    if "+" in settings.pooling:
-        said.append(f"pooling is {settings.pooling}, which no ONNX folder can express: choose an encoder with one mode")
-    if settings.others:
-        said.append(f"modules {', '.join(settings.others)} cannot be exported: choose an encoder without them")
     if family and family.pooling != (settings.pooling or "mean"):
         said.append(f"its pooling is {settings.pooling or 'the mean'}, but {family.pooling} in its family: check it")
     return said + prompt_notes(source.model, settings.prompts)
