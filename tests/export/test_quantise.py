@@ -132,3 +132,28 @@ def test_patterns_select_fp32_and_unsmoothed_products(tiny_onnx: Path) -> None:
     assert sum(node.name.endswith("/smooth") for node in kept.graph.node) == 4  # of 2 layers: qkv, attention's output
     again = to_int8(model, [batch], Scheme(0.5, ["*intermediate*"], ["*[0-9].output.dense/*"], False))
     assert kept.SerializeToString() == again.SerializeToString()
+
+
+def test_layers_that_share_a_weight_share_its_integers() -> None:
+    """Two products and two lookups that read one initializer each, as in ALBERT: it is rounded and stored once."""
+    nodes = [
+        helper.make_node("Gather", ["w", "i"], ["x"], "first table"),
+        helper.make_node("MatMul", ["x", "w"], ["p"], "first"),
+        helper.make_node("Tanh", ["p"], ["t"], "tanh"),
+        helper.make_node("MatMul", ["t", "w"], ["q"], "second"),
+        helper.make_node("Gather", ["w", "i"], ["z"], "second table"),
+        helper.make_node("Add", ["q", "z"], ["y"], "sum"),
+    ]
+    ends = [
+        helper.make_tensor_value_info("i", onnx.TensorProto.INT64, ["b"]),
+        helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["b", 2]),
+    ]
+    graph = helper.make_graph(nodes, "shared", ends[:1], ends[1:], [numpy_helper.from_array(WEIGHT, "w")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    ids = np.array([0, 1])
+    int8 = to_int8(model, [{"i": ids}], Scheme(0.5, [], [], True))
+    stored = [(t.name, t.data_type) for t in int8.graph.initializer if list(t.dims) == [2, 2]]
+    assert stored == [("first_int8", onnx.TensorProto.INT8), ("w_int8", onnx.TensorProto.INT8)]
+    session = onnxruntime.InferenceSession(int8.SerializeToString(), providers=["CPUExecutionProvider"])
+    expected = np.tanh(WEIGHT @ WEIGHT) @ WEIGHT + WEIGHT
+    np.testing.assert_allclose(session.run(None, {"i": ids})[0], expected, atol=0.1)

@@ -20,6 +20,9 @@ from attune.export.int8.matmuls import Activation, GraphEditor
 from attune.export.int8.ranges import ACTIVATION_STEPS, MIN_MAGNITUDE, best_range, round_weight
 from attune.export.int8.smooth import Features, observe, smooth
 
+# by the name of an fp32 initializer: the names of those that replace it, which all its readers share
+Rounded = dict[str, list[str]]
+
 
 @dataclass(frozen=True)
 class Scheme:
@@ -74,15 +77,17 @@ def quantise(
     editor = GraphEditor(quantised, keep_fp32)
     before: dict[str, list[onnx.NodeProto]] = {}
     after: dict[str, list[onnx.NodeProto]] = {}
+    weights: Rounded = {}
+    tables: Rounded = {}
     for activation in activations:
         products = editor.products[activation.tensor]
         rounded = _rounded_activation(editor, activation, products)
         before[products[0].name] = [rounded]
         for node in products:
-            _make_integer(editor, node, rounded, bits)
+            _make_integer(editor, node, rounded, bits, weights)
     for node in [n for n in editor.graph.node if n.op_type == "Gather"]:
         if len(editor.dims(node.input[0])) == 2:
-            after[node.name] = _integer_table(editor, node)
+            after[node.name] = _integer_table(editor, node, tables)
     editor.insert(before, after)
     editor.sweep()
     quantised.opset_import.append(helper.make_opsetid("com.microsoft", 1))
@@ -104,26 +109,32 @@ def _rounded_activation(
     )
 
 
-def _make_integer(editor: GraphEditor, node: onnx.NodeProto, rounded: onnx.NodeProto, bits: int) -> None:
-    values, scales = round_weight(editor.weight(node), bits)
-    weight = [
-        editor.add(f"{node.name}_int8", values),
-        editor.add(f"{node.name}_scale", scales),
-        editor.add(f"{node.name}_zero_point", np.zeros(len(scales), dtype=np.int8)),
-    ]
+def _make_integer(editor: GraphEditor, node: onnx.NodeProto, rounded: onnx.NodeProto, bits: int, done: Rounded) -> None:
+    if (name := node.input[1]) not in done:
+        values, scales = round_weight(editor.weight(node), bits)
+        done[name] = [
+            editor.add(f"{node.name}_int8", values),
+            editor.add(f"{node.name}_scale", scales),
+            editor.add(f"{node.name}_zero_point", np.zeros(len(scales), dtype=np.int8)),
+        ]
+    weight = done[name]
     _, scale, zero_point = rounded.input
     bias = editor.take_bias(node)
     node.op_type, node.domain = "MatMulIntegerToFloat", "com.microsoft"
     node.input[:] = [rounded.output[0], weight[0], scale, weight[1], zero_point, weight[2], *bias]
 
 
-def _integer_table(editor: GraphEditor, node: onnx.NodeProto) -> list[onnx.NodeProto]:
-    table = numpy_helper.to_array(editor.initializers[node.input[0]])
-    scales = np.maximum(np.abs(table).max(axis=1, keepdims=True), MIN_MAGNITUDE) / 127
+def _integer_table(editor: GraphEditor, node: onnx.NodeProto, done: Rounded) -> list[onnx.NodeProto]:
     name, result, indices = node.input[0], node.output[0], node.input[1]
-    node.input[0] = editor.add(f"{name}_int8", np.rint(table / scales).astype(np.int8))
+    if name not in done:
+        table = numpy_helper.to_array(editor.initializers[name])
+        scales = np.maximum(np.abs(table).max(axis=1, keepdims=True), MIN_MAGNITUDE) / 127
+        done[name] = [
+            editor.add(f"{name}_int8", np.rint(table / scales).astype(np.int8)),
+            editor.add(f"{name}_scale", scales.astype(np.float32)),
+        ]
+    node.input[0], by_row = done[name]
     node.output[0] = f"{result}_int8"
-    by_row = editor.add(f"{name}_scale", scales.astype(np.float32))
     return [
         helper.make_node("Gather", [by_row, indices], [f"{result}_scale"], f"{node.name}/scale"),
         helper.make_node("Cast", node.output[:1], [f"{result}_cast"], f"{node.name}/cast", to=onnx.TensorProto.FLOAT),

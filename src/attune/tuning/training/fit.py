@@ -4,6 +4,7 @@ The run is scored on dev as it goes (`evaluations`). Dev decides when it stops; 
 later, by stage merge.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,6 +35,7 @@ from attune.tuning.training.forgetting import StepCallback, WithDistillation, te
 from attune.tuning.training.lora import LoraTrainer, add_adapters, plain_weights
 from attune.tuning.training.recipe import TrainParams
 
+DROPOUT = re.compile(r"dropout|pdrop")  # in names of attributes that hold a share; layerdrop is another technique
 N_SAMPLES = 4  # rows whose texts show if an encoder can be trained without padding
 
 
@@ -154,13 +156,27 @@ def _prepare_model(model: SentenceTransformer, params: TrainParams, rows: Datase
         if params.loss in losses.PACKABLE and not params.matryoshka_dims:
             texts = [text for column in rows[:N_SAMPLES].values() for text in column]
             is_packed = packing.pack(model, [*texts, *(max(rows[name], key=len) for name in rows.column_names)])
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = params.dropout
-        elif isinstance(getattr(module, "attention_dropout", None), float):  # ModernBERT's attention has no such layer
-            module.attention_dropout = params.dropout
+    set_dropout(model, params.dropout)
     model.model_card_data.widget = [{}]  # else the trainer computes examples for a model card that is never written
     return is_packed
+
+
+def set_dropout(model: torch.nn.Module, share: float) -> None:
+    """Sets the dropout of every layer, whatever holds it.
+
+    Most layers have a module; ModernBERT's attention has a number `attention_dropout`, that of T5 `dropout`, and GPT-J
+    reads `attn_pdrop` of its settings at each step. A number may be whole: 0 in config.json.
+    """
+    modules = list(model.modules())
+    settings = {id(own): own for module in modules if (own := getattr(module, "config", None)) is not None}
+    for module in modules:
+        if isinstance(module, torch.nn.Dropout):
+            module.p = share
+    for owner in (*modules, *settings.values()):
+        for name in [
+            name for name, value in vars(owner).items() if DROPOUT.search(name) and type(value) in (int, float)
+        ]:
+            setattr(owner, name, share)
 
 
 def build_objective(
