@@ -11,7 +11,7 @@ help:  ## list the targets
 
 repro: .venv/ready  ## run the pipeline, from data to tuned ONNX model and report; 30 minutes or more on 2 cores, later seconds
 	@echo "attune: running the pipeline (dvc repro); the first run takes 30 minutes or more on 2 cores, later ones run changed stages only"
-	@dvc repro
+	@python -m attune.cli.repro
 	@echo "attune: done; open metrics/report.html in a browser, or read metrics/report.md"
 	@attune same || test $$? -eq 2  # 2: nothing to compare with, such as other parameters than at the last commit
 

@@ -100,9 +100,8 @@ def main() -> None:
         raise SystemExit(f"attune: {data}: not found; pass the folder or file with the data, DATA=...")
     make(Path(folder), {"collect": {"path": str(data.resolve())}} if data else None, recipe)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "repro"], cwd=folder, env=os.environ | {"PATH": path}, check=False
-    )
+    command = [sys.executable, "-m", "attune.cli.repro"]
+    done = subprocess.run(command, cwd=folder, env=os.environ | {"PATH": path}, check=False)
     if done.returncode:
         print("attune: the pipeline failed, see above")
         raise SystemExit(done.returncode)

@@ -9,6 +9,7 @@ arguments, folder, environment and standard streams, and imports attune anew, fr
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -69,6 +70,8 @@ def serve(address: Path) -> None:
     """Answers requests, each in a fork, until it is terminated or its parent is gone."""
     for name in LIBRARIES:
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # else each collection in a fork walks, and so copies, all that the libraries have made
     with socket.socket(socket.AF_UNIX) as server:
         starting = address.with_suffix(".starting")
         server.bind(str(starting))

@@ -232,7 +232,7 @@ def test_make_repro_ends_with_the_line(tmp_path: Path, code: int, expected: int)
     for name in ("Makefile", "constraints.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path / name)
     (programs.parent / "ready").touch()
-    for name, script in (("dvc", "echo dvc $*"), ("attune", f"echo attune $*: a line; exit {code}")):
+    for name, script in (("python", "echo python $*"), ("attune", f"echo attune $*: a line; exit {code}")):
         (programs / name).write_text(f"#!/bin/sh\n{script}\n")
         (programs / name).chmod(0o755)
     done = subprocess.run(["make", "repro"], cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -5,10 +5,10 @@ import random
 from pathlib import Path
 from typing import Any
 
+import miniature
 import pytest
 
 from attune.cli.demo.comparison import DemoParams, load_search
-from tests import miniature
 
 THINGS = """
 apple bridge candle desert engine forest guitar hammer island jacket kettle ladder mirror needle orange pencil rabbit
@@ -44,7 +44,7 @@ def pipeline(folder: Path, pairs: Path, tokens: int, target: str) -> dict[str, A
     return receipt
 
 
-def test_passages_from_prepare_to_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_passages_from_prepare_to_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm_stages: None) -> None:
     """Base finds answers that it did not read before; training to release go through; the demo shows the passage."""
     pairs = tmp_path / "pairs.jsonl"
     write_pairs(pairs)
