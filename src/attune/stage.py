@@ -10,7 +10,8 @@ import inspect
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_type_hints
 
@@ -20,7 +21,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from safetensors import SafetensorError
 
-from attune.errors import BadInput, one_line
+from attune.errors import BadInput, naming, one_line
 
 Out = Annotated[Path, "out"]
 Receipt = Mapping[str, int | float | str | bool]
@@ -226,12 +227,13 @@ def call(function: Stage, params: Params, receipt: Path | None, **arguments: Any
     """Runs a stage with its outputs all or nothing: temporary names first, renamed only when everything is written."""
     finals = unfinished(function, receipt, arguments)
     try:
-        for path in finals:
-            discard(path)
-            path.parent.mkdir(parents=True, exist_ok=True)
-        content, after = run_unfinished(function, params, arguments)
-        if receipt is not None:
-            write_json(partial(receipt), content)
+        with naming(*finals):
+            for path in finals:
+                discard(path)
+                path.parent.mkdir(parents=True, exist_ok=True)
+            content, after = run_unfinished(function, params, arguments)
+            if receipt is not None:
+                write_json(partial(receipt), content)
         for path, final in finals.items():
             discard(final)
             path.replace(final)
@@ -240,6 +242,22 @@ def call(function: Stage, params: Params, receipt: Path | None, **arguments: Any
     finally:
         for path in finals:
             discard(path)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields the name under which to write a file, and renames it at the end; an error leaves the old file alone.
+
+    Raises:
+        BadInput: the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with naming(partial(path)):
+            yield partial(path)
+        partial(path).replace(path)
+    finally:
+        discard(partial(path))
 
 
 def lines(message: object) -> list[str]:

@@ -7,6 +7,9 @@ import json
 import os
 import sys
 import textwrap
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -169,6 +172,19 @@ def verify(folder: Annotated[Path, typer.Argument(help="exported model")] = Path
     print(f"{one_line(folder)}: every file and every golden vector is as the manifest says")
 
 
+@contextmanager
+def judging(command: str) -> Iterator[None]:
+    """Ends a command that fails itself, with a line or a traceback, with exit code 2: 1 is a verdict."""
+    try:
+        yield
+    except EXPECTED as error:
+        print(f"attune {command}: {one_line(error)}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except Exception:
+        traceback.print_exc()
+        raise SystemExit(2) from None
+
+
 @app.command()
 def gate(
     folder: Annotated[Path, typer.Argument(help="the project's root")] = Path(),
@@ -177,11 +193,8 @@ def gate(
     """Decides whether the model may be merged: exit code 0 if so, 1 if a check stops it, 2 if it cannot tell."""
     from attune.cli.review.gate import judge_project, last_line  # noqa: PLC0415
 
-    try:
+    with judging("gate"):
         findings = judge_project(folder, against)
-    except EXPECTED as error:
-        print(f"attune gate: {one_line(error)}", file=sys.stderr)
-        raise SystemExit(2) from None
     for each in findings:
         status = each.status.upper() if each.is_blocking else each.status
         print(f"{each.check.code}  {status:14}  {each.check.title}: {each.sentence}")
@@ -194,11 +207,8 @@ def same(revision: Annotated[str, typer.Argument(help="revision to compare with"
     """Tells whether this run equals a revision's: 0 if so, but for another class of CPU; 1 if not; 2 if unknown."""
     from attune.cli.review.same import compare  # noqa: PLC0415
 
-    try:
+    with judging("same"):
         result = compare(Path(), revision)
-    except EXPECTED as error:
-        print(f"attune same: {one_line(error)}", file=sys.stderr)
-        raise SystemExit(2) from None
     print(f"attune same: {result.sentence}")
     raise SystemExit(result.is_fault)
 
@@ -214,15 +224,16 @@ def comment(
 ) -> None:
     """Prints the comment for a pull request, in Markdown: the gate's verdict, changed figures and parameters.
 
-    In a workflow on GitHub, also appends it to the job's summary (the file $GITHUB_STEP_SUMMARY).
+    In a workflow on GitHub, also appends it to the job's summary (the file $GITHUB_STEP_SUMMARY). A failure has code 2.
     """
     from attune.cli.review.comment import comment  # noqa: PLC0415
 
-    text = comment(folder, against, baseline, link)
-    print(text, end="")
-    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        with Path(summary).open("a", encoding="utf-8") as file:
-            file.write(text)
+    with judging("comment"):
+        text = comment(folder, against, baseline, link)
+        print(text, end="")
+        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+            with Path(summary).open("a", encoding="utf-8") as file:
+                file.write(text)
 
 
 def main() -> None:

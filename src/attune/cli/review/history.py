@@ -37,7 +37,7 @@ def dvc_project(folder: Path) -> Iterator[Repo]:
     if not (folder / "dvc.yaml").is_file():
         raise BadInput(f"{folder / 'dvc.yaml'}: not found; run from the project's root, or name it: attune gate FOLDER")
     try:
-        with Repo(str(folder)) as repo, repo.lock:  # the lock that DVC itself takes to read the stages
+        with Repo(str(folder.resolve())) as repo, repo.lock:  # the lock that DVC itself takes to read the stages
             yield repo
     except DvcException as error:
         raise BadInput(f"{folder}: DVC says: {error}") from None
@@ -146,7 +146,7 @@ def dvc_diff(folder: Path, kind: str, revision: str, target: str = "") -> DvcDif
         BadInput: no such revision, or DVC cannot read the project on one of the two sides.
     """
     targets = {"targets": [str(folder.resolve() / target)]} if target else {}
-    with Repo(str(folder)) as repo:
+    with Repo(str(folder.resolve())) as repo:
         Revision(repo, revision)  # raises the readable error for an unknown revision
         try:
             diff = getattr(repo, kind).diff(revision, **targets)
