@@ -47,7 +47,7 @@ check: .venv/ready  ## run the linter and the type checker
 # environment, because make and the shell would execute code in a branch's name.
 READY ?= .venv/ready
 
-gate: $(READY)  ## check figures and dvc.lock before a merge, and with AGAINST=main the loss against it; seconds, exit 1 on failure
+gate: $(READY)  ## check figures and dvc.lock before a merge, and with AGAINST=main the loss against it; seconds, fails where a check stops it or it cannot tell
 	@attune gate $${AGAINST:+--against "$$AGAINST"}
 
 comment: $(READY)  ## print the comment on a pull request's model (against AGAINST=main); its workflow also posts it

@@ -11,12 +11,16 @@ class BadInput(Exception):
 
 
 def one_line(message: object) -> str:
-    """Returns a message as one line: white space is a space, other characters that do not print are escaped.
+    """Returns a message as one line: white space is a space, other characters that do not print are escaped."""
+    return printable(" ".join(str(message).split()))
+
+
+def printable(text: str) -> str:
+    """Returns a text with all characters that do not print as escapes, line feeds included.
 
     Names of files and texts from data stand in messages. Control characters in them could command a terminal, and
     bidirectional ones reorder the rest of the line.
     """
-    text = " ".join(str(message).split())
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -8,7 +8,6 @@ nothing that looks finished. The function returns its receipt: scalars, written 
 import hashlib
 import inspect
 import json
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from safetensors import SafetensorError
 
 from attune.errors import BadInput, one_line
+from attune.files import discard, partial, writing
 
 Out = Annotated[Path, "out"]
 Receipt = Mapping[str, int | float | str | bool]
@@ -147,19 +147,6 @@ def _explain(files: Iterable[Path], homes: Mapping[str, Path], section: str, err
     return f"{home}: {where}: {got}{error['msg'][0].lower()}{error['msg'][1:]}"
 
 
-def partial(path: Path) -> Path:
-    """Returns the name of an output while it is being written."""
-    return path.with_name(f"{path.name}.partial")
-
-
-def discard(path: Path) -> None:
-    """Removes a file or a folder, if it is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def sha256_of(path: Path) -> str:
     """Returns the sha256 of a file's bytes in hex digits."""
     with path.open("rb") as file:
@@ -226,12 +213,13 @@ def call(function: Stage, params: Params, receipt: Path | None, **arguments: Any
     """Runs a stage with its outputs all or nothing: temporary names first, renamed only when everything is written."""
     finals = unfinished(function, receipt, arguments)
     try:
-        for path in finals:
-            discard(path)
-            path.parent.mkdir(parents=True, exist_ok=True)
-        content, after = run_unfinished(function, params, arguments)
-        if receipt is not None:
-            write_json(partial(receipt), content)
+        with writing(*finals):
+            for path in finals:
+                discard(path)
+                path.parent.mkdir(parents=True, exist_ok=True)
+            content, after = run_unfinished(function, params, arguments)
+            if receipt is not None:
+                write_json(partial(receipt), content)
         for path, final in finals.items():
             discard(final)
             path.replace(final)
@@ -248,11 +236,22 @@ def lines(message: object) -> list[str]:
     return [one_line(problem) for problem in problems]
 
 
-def fail(name: str, message: object) -> NoReturn:
-    """Prints the message to stderr, one line for each problem, and exits with 1."""
+def fail(name: str, message: object, code: int = 1) -> NoReturn:
+    """Prints the message to stderr, one line for each problem, and exits."""
     for line in lines(message):
         print(f"{f'attune {name}'.strip()}: {line}", file=sys.stderr)
-    raise SystemExit(1)
+    raise SystemExit(code)
+
+
+def run_command_line(app: typer.Typer, name: str = "") -> NoReturn:
+    """Runs a command line; errors are one line per problem on stderr, with exit code 1, or 2 for wrong arguments."""
+    try:
+        code = app(standalone_mode=False)
+    except EXPECTED as error:
+        fail(name, error)
+    except typer.TyperException as error:  # wrong arguments
+        fail(name, f"{error.format_message().rstrip('.')}; see --help", error.exit_code)
+    raise SystemExit(code or 0)
 
 
 def run(function: Stage, call: Callable[..., None] = call) -> None:
@@ -265,10 +264,7 @@ def run(function: Stage, call: Callable[..., None] = call) -> None:
     name, hints = function.__name__, _hints(function)
 
     def command(receipt: Path | None, **arguments: Any) -> None:
-        try:
-            call(function, load_params(hints["params"], name), receipt, **arguments)
-        except EXPECTED as error:
-            fail(name, error)
+        call(function, load_params(hints["params"], name), receipt, **arguments)
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     names = [name for name in list(inspect.signature(function).parameters)[1:] if hints[name] is not AfterCommit]
@@ -278,4 +274,6 @@ def run(function: Stage, call: Callable[..., None] = call) -> None:
     options.append(inspect.Parameter("receipt", keyword, annotation=receipt_option, default=None))
     command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
     command.__doc__ = function.__doc__
-    typer.run(command)
+    app = typer.Typer(add_completion=False)
+    app.command()(command)
+    run_command_line(app, name)

@@ -99,3 +99,26 @@ def test_gate_and_comment_import_no_more_than_the_review_extra() -> None:
 def test_the_heavy_module_test_can_fail() -> None:
     """The tables load polars."""
     assert heavy_after("import attune.tables") == ["polars"]
+
+
+@pytest.mark.parametrize(
+    ("command", "place"),
+    [
+        ("gate", "attune.cli.review.gate.judge_project"),
+        ("same", "attune.cli.review.same.compare"),
+        ("comment", "attune.cli.review.comment.comment"),
+    ],
+)
+@pytest.mark.parametrize(("error", "said"), [(BadInput("a: b"), ": a: b\n"), (ZeroDivisionError("x"), "ZeroDivision")])
+def test_a_command_that_fails_itself_exits_with_2(
+    monkeypatch: pytest.MonkeyPatch, command: str, place: str, error: Exception, said: str
+) -> None:
+    """1 is a verdict: neither bad input nor a fault of the program may read as one; only the fault has a traceback."""
+
+    def broken(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(place, broken)
+    done = runner.invoke(cli.app, [command])
+    assert done.exit_code == 2
+    assert said in done.output and ("Traceback" in done.output) == isinstance(error, ZeroDivisionError)

@@ -223,6 +223,17 @@ def test_the_command_exits_with_0_or_1(clone: Path, change: Callable[[Path], Non
     assert re.fullmatch(last, done.stdout.splitlines()[-1])
 
 
+def test_a_project_behind_a_symbolic_link_is_judged_as_itself(clone: Path, tmp_path: Path) -> None:
+    """Gate and comment give the same text and code for the link and for the folder that it leads to."""
+    hand_edited(clone)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "project").symlink_to(clone)
+    for command, code in (("gate", 1), ("comment", 0)):
+        itself, linked = (attune(tmp_path, command, f, "--against", "origin/main") for f in ("clone", "links/project"))
+        assert itself.returncode == linked.returncode == code, linked.stderr
+        assert linked.stdout == itself.stdout
+
+
 def test_a_gate_that_cannot_tell_exits_with_2_and_one_line(finished: Path, clone: Path, tmp_path: Path) -> None:
     """No project, no such revision, no git repository."""
     for folder, words in ((clone, r"revision 'nope': not found here"), (finished, "no git repository")):

@@ -15,6 +15,7 @@ FILES = sorted(path for path in SOURCE.rglob("*.py"))
 # by rank: a room imports from rooms below it; rooms of one rank do not know each other
 RANKS = (
     ("errors", "json_text"),
+    ("files",),
     ("tables", "stage", "runtime"),
     ("export", "retrieval", "encoding"),
     ("data",),

@@ -296,6 +296,6 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, stage: Stage
     with full_disk(1_000_000):
         done = run_program(tmp_path, *COMMAND, stage=stage)
     assert done.returncode == 1
-    assert done.stderr.startswith("attune brew: ") and done.stderr.count("\n") == 1
-    assert "File too large" in done.stderr
+    assert done.stderr.startswith("attune brew: out") and done.stderr.count("\n") == 1
+    assert "File too large" in done.stderr and "; make room on its disk and run again" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["beans.txt", "params.yaml"]

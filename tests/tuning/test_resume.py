@@ -181,10 +181,11 @@ def test_an_incomplete_checkpoint_is_removed_and_passed_over(tmp_path: Path, mis
 
 
 def test_a_full_disk_while_writing_a_checkpoint_is_one_line(folder: Path, runs: Runs) -> None:
-    """torch raises RuntimeError there; the user gets scratch's name and what to do (a file-size limit stands in)."""
+    """torch raises RuntimeError there; the user gets the file's name and what to do (a file-size limit stands in)."""
     size = (folder / "base" / "model.safetensors").stat().st_size * 3 // 2
     (full,) = runs(folder, job({}, largest_file=size))
     last = full["error"].strip().splitlines()[-1]
     assert full["signal"] == 0
-    assert "BadInput" in last and "a checkpoint cannot be written" in last and "free some disk space" in last
+    assert "BadInput" in last and "scratch/train/" in last and "checkpoint-" in last
+    assert "cannot be written" in last and "make room on its disk and run again" in last
     assert not (folder / "out").exists()

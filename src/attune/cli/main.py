@@ -6,6 +6,9 @@ Heavy libraries are imported inside the commands that need them, so that `attune
 import json
 import os
 import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,12 +22,12 @@ from attune.cli.terminal import Isolated
 from attune.errors import BadInput, one_line
 from attune.evaluation.report.excerpts import isolated_words
 from attune.runtime import verify as verify_folder
-from attune.stage import EXPECTED, fail, load_params
+from attune.stage import EXPECTED, fail, load_params, run_command_line
 
 if TYPE_CHECKING:
     from attune.cli.demo.comparison import Hit, PairedHits
 
-app = typer.Typer(help="Fine-tune your own embedding model, and know that it worked.", no_args_is_help=True)
+app = typer.Typer(help="Fine-tune your own embedding model, and know that it worked.")
 
 
 @app.command()
@@ -185,7 +188,20 @@ def verify(folder: Annotated[Path, typer.Argument(help="exported model")] = Path
     print(f"{one_line(folder)}: every file and every golden vector is as the manifest says")
 
 
+@contextmanager
+def judging(command: str) -> Iterator[None]:
+    """Ends a command that fails itself with exit code 2, by a line or a traceback: 1 is a verdict."""
+    try:
+        yield
+    except EXPECTED as error:
+        fail(command, error, code=2)
+    except Exception:
+        traceback.print_exc()
+        raise SystemExit(2) from None
+
+
 @app.command()
+@judging("gate")
 def gate(
     folder: Annotated[Path, typer.Argument(help="the project's root")] = Path(),
     against: Annotated[str, typer.Option(help="revision that the model must not be worse than, such as main")] = "",
@@ -193,11 +209,7 @@ def gate(
     """Decides whether the model may be merged: exit code 0 if so, 1 if a check stops it, 2 if it cannot tell."""
     from attune.cli.review.gate import judge_project, last_line  # noqa: PLC0415
 
-    try:
-        findings = judge_project(folder, against)
-    except EXPECTED as error:
-        print(f"attune gate: {one_line(error)}", file=sys.stderr)
-        raise SystemExit(2) from None
+    findings = judge_project(folder, against)
     for each in findings:
         status = each.status.upper() if each.is_blocking else each.status
         print(f"{each.check.code}  {status:14}  {each.check.title}: {isolated_words(each.sentence)}")
@@ -206,20 +218,18 @@ def gate(
 
 
 @app.command()
+@judging("same")
 def same(revision: Annotated[str, typer.Argument(help="revision to compare with")] = "HEAD") -> None:
     """Tells whether this run equals a revision's: 0 if so, but for another class of CPU; 1 if not; 2 if unknown."""
     from attune.cli.review.same import compare  # noqa: PLC0415
 
-    try:
-        result = compare(Path(), revision)
-    except EXPECTED as error:
-        print(f"attune same: {one_line(error)}", file=sys.stderr)
-        raise SystemExit(2) from None
+    result = compare(Path(), revision)
     print(f"attune same: {result.sentence}")
     raise SystemExit(result.is_fault)
 
 
 @app.command()
+@judging("comment")
 def comment(
     folder: Annotated[Path, typer.Argument(help="the project's root")] = Path(),
     against: Annotated[str, typer.Option(help="revision that the change is to be merged into")] = "main",
@@ -230,7 +240,7 @@ def comment(
 ) -> None:
     """Prints the comment for a pull request, in Markdown: the gate's verdict, changed figures and parameters.
 
-    In a workflow on GitHub, also appends it to the job's summary (the file $GITHUB_STEP_SUMMARY).
+    In a workflow on GitHub, also appends it to the job's summary (the file $GITHUB_STEP_SUMMARY). A failure has code 2.
     """
     from attune.cli.review.comment import comment  # noqa: PLC0415
 
@@ -242,8 +252,7 @@ def comment(
 
 
 def main() -> None:
-    """Runs the command `attune`; an expected error is one line per problem on stderr and exit code 1."""
-    try:
-        app()
-    except EXPECTED as error:
-        fail("", error)
+    """Runs the command `attune`; without arguments it shows the help."""
+    if not sys.argv[1:]:
+        sys.argv.append("--help")
+    run_command_line(app)

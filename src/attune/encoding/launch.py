@@ -24,6 +24,7 @@ from pydantic import Field
 from attune import stage
 from attune.encoding import processes
 from attune.errors import BadInput
+from attune.files import discard
 from attune.stage import Machine, Params, Stage
 
 GRACE = 3.0  # seconds in which torchrun ends a process because another one has failed
@@ -91,7 +92,7 @@ def _launch(function: Stage, params: SharedParams, receipt: Path | None, argumen
     finally:
         logging.disable(logging.NOTSET)
         for path in stage.unfinished(function, receipt, arguments):
-            stage.discard(path)
+            discard(path)
 
 
 def _reason(exit_codes: Mapping[int, int], n_processes: int) -> BaseException:

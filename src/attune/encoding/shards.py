@@ -4,6 +4,7 @@ A shard is a fixed number of consecutive texts, so any number of processes makes
 once.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from attune.errors import BadInput
+from attune.files import replacing
 
 SIZE = 1024  # texts per shard: seconds of work on a CPU, and enough to sort by length
 
@@ -55,10 +57,8 @@ def encode_shards(texts: Sequence[str], encode: Encode, folder: Path, assignment
             is_own = number % assignment.world_size == assignment.rank
             if is_own and not (file := folder / f"{number}.npy").is_file():
                 vectors = encode(shard)
-                writing = file.with_suffix(".partial")
-                with writing.open("wb") as stream:
+                with replacing(file) as writing, writing.open("wb") as stream:
                     np.save(stream, vectors)
-                writing.replace(file)
             bar.update(len(shard))
 
 
@@ -73,14 +73,23 @@ def write_vectors(folder: Path, indices: NDArray[np.int64], dim: int, file: Path
 
     Raises:
         BadInput: a shard is not readable.
+        OSError: no room for the file.
     """
     if not len(indices):
         np.save(file, np.empty((0, dim), dtype=np.float32))
         return
     out = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=(len(indices), dim))
+    with file.open("r+b") as stream:  # else a full disk ends the process by SIGBUS, at some row
+        _allocate(stream.fileno(), file.stat().st_size)
     for rows, vectors in _by_shard(folder, indices):
         out[rows] = vectors
     out.flush()
+
+
+def _allocate(file: int, size: int) -> None:
+    """Takes the room that a file needs; macOS cannot do that, and allocates as it writes."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
 
 
 def _by_shard(folder: Path, indices: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], Vectors]]:

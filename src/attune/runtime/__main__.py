@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from typing import NoReturn
 
 from attune.errors import BadInput, one_line
 from attune.runtime import verify
@@ -9,9 +10,14 @@ from attune.runtime import verify
 DESCRIPTION = "Checks the files of an exported encoder against its manifest, and its vectors against the golden ones."
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(one_line(message))
+
+
 def main() -> None:
     """Verifies the folder; an error is one line on stderr and exit code 1."""
-    parser = argparse.ArgumentParser(prog="python -m attune.runtime", description=DESCRIPTION)
+    parser = _Parser(prog="python -m attune.runtime", description=DESCRIPTION)
     parser.add_argument("folder", help="an exported encoder, such as models/onnx")
     folder = parser.parse_args().folder
     try:

@@ -17,9 +17,10 @@ from attune.encoding.launch import SharedParams
 from attune.encoding.scratch import code_files, fingerprint
 from attune.encoding.shards import Assignment, distinct, encode_shards, write_vectors
 from attune.errors import BadInput
+from attune.files import discard
 from attune.retrieval.passages import read_passages
 from attune.runtime import Embedder
-from attune.stage import AfterCommit, Out, Receipt, discard, run
+from attune.stage import AfterCommit, Out, Receipt, run
 from attune.tables import CORPUS, SPLIT_QUERIES, read
 
 # Mining needs train queries; shipped models are scored only, and models of a round are only mined with.

@@ -10,7 +10,7 @@ from attune.encoding.families import Family, family_of
 from attune.encoding.prompts import absent_prompts, used_prompts
 from attune.encoding.prompts import told as told_prompts
 from attune.encoding.settings import Settings, read_settings
-from attune.errors import BadInput
+from attune.errors import BadInput, printable
 from attune.stage import PARAMS_FILE, all_params
 
 MAIN = "main"  # the branch that a hub gives first
@@ -51,11 +51,6 @@ def base(model: str, revision: str, is_written: bool, file: Path = PARAMS_FILE) 
         )
     write_section(values_of(source, absent), file)
     return [*lines, "", *written(file)]
-
-
-def printable(line: str) -> str:
-    """Returns a line with control and bidirectional characters of foreign names written as escapes."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
 
 
 def written(file: Path) -> list[str]:

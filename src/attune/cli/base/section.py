@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import ExitStack
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from ruamel.yaml.error import YAMLError
 
 from attune.cli.base.source import Source
 from attune.errors import BadInput
-from attune.stage import ADVANCED_FILE, PARAMS_FILE, all_params, discard, partial
+from attune.files import replacing
+from attune.stage import ADVANCED_FILE, PARAMS_FILE, all_params
 
 SECTION = "base"
 
@@ -112,11 +114,6 @@ def _dump(content: Any) -> str:  # noqa: ANN401
 
 def _write(texts: Mapping[Path, str]) -> None:
     """Writes all files under temporary names and renames them together, so that a full disk leaves the old ones."""
-    try:
+    with ExitStack() as stack:
         for path, text in texts.items():
-            partial(path).write_text(text, encoding="utf-8")
-        for path in texts:
-            partial(path).replace(path)
-    finally:
-        for path in texts:
-            discard(partial(path))
+            stack.enter_context(replacing(path)).write_text(text, encoding="utf-8")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from attune.data.sources.files.lines import shown
 from attune.data.sources.files.tabular import columns_of, read_table
 from attune.errors import Problems
-from attune.stage import partial
+from attune.files import replacing
 from attune.tables import full_text
 
 if TYPE_CHECKING:
@@ -74,12 +74,10 @@ def rows_of(sample: "pl.DataFrame") -> list[Row]:
 
 def write_sheet(rows: Iterable[Row], path: Path) -> None:
     """Writes a sheet as csv, in UTF-8 with the mark by which spreadsheet programs recognise it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with partial(path).open("w", encoding="utf-8-sig", newline="") as file:
+    with replacing(path) as writing, writing.open("w", encoding="utf-8-sig", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
-    partial(path).replace(path)
 
 
 def read_sheet(path: Path) -> dict[str, Row]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attune.cli.review.gate import judge_project, last_line, reader
-from attune.cli.review.history import Changes, dvc_diff, without_moves
+from attune.cli.review.history import Changes, dvc_diff, project_root, without_moves
 from attune.errors import BadInput
 from attune.evaluation.checks.catalogue import Finding
 from attune.evaluation.checks.facts import Facts, Missing
@@ -31,7 +31,11 @@ def comment(folder: Path, against: str, baseline: str, link: str) -> str:
         against: the revision that the pull request is to be merged into.
         baseline: the revision whose tuned encoder is the base, such as the tag `baseline`.
         link: URL of the folder metrics/ at this commit; "" leaves the links out.
+
+    Raises:
+        BadInput: no project there; other reasons that the gate cannot tell stand in the comment.
     """
+    project_root(folder)
     parts = [
         *_verdict(folder, against),
         *_headline(folder, against, f"`{against}` → this pull request"),

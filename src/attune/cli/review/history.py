@@ -27,6 +27,17 @@ STATES = {  # DVC's names for the states of a file in git
 }
 
 
+def project_root(folder: Path) -> Path:
+    """Returns a project's folder with links resolved, as DVC compares paths by their text.
+
+    Raises:
+        BadInput: no project there.
+    """
+    if not (folder / "dvc.yaml").is_file():
+        raise BadInput(f"{folder / 'dvc.yaml'}: not found; run from the project's root, or name it: attune gate FOLDER")
+    return folder.resolve()
+
+
 @contextmanager
 def dvc_project(folder: Path) -> Iterator[Repo]:
     """Opens and locks the DVC project in a folder.
@@ -34,10 +45,9 @@ def dvc_project(folder: Path) -> Iterator[Repo]:
     Raises:
         BadInput: no project there, or DVC cannot read its dvc.yaml, dvc.lock or parameters.
     """
-    if not (folder / "dvc.yaml").is_file():
-        raise BadInput(f"{folder / 'dvc.yaml'}: not found; run from the project's root, or name it: attune gate FOLDER")
+    root = project_root(folder)
     try:
-        with Repo(str(folder)) as repo, repo.lock:  # the lock that DVC itself takes to read the stages
+        with Repo(str(root)) as repo, repo.lock:  # the lock that DVC itself takes to read the stages
             yield repo
     except DvcException as error:
         raise BadInput(f"{folder}: DVC says: {error}") from None
@@ -145,13 +155,14 @@ def dvc_diff(folder: Path, kind: str, revision: str, target: str = "") -> DvcDif
     Raises:
         BadInput: no such revision, or DVC cannot read the project on one of the two sides.
     """
-    targets = {"targets": [str(folder.resolve() / target)]} if target else {}
-    with Repo(str(folder)) as repo:
-        Revision(repo, revision)  # raises the readable error for an unknown revision
-        try:
+    root = project_root(folder)
+    targets = {"targets": [str(root / target)]} if target else {}
+    try:
+        with Repo(str(root)) as repo:
+            Revision(repo, revision)  # raises the readable error for an unknown revision
             diff = getattr(repo, kind).diff(revision, **targets)
-        except DvcException as error:
-            raise BadInput(f"dvc {kind} diff {revision}: {error}") from None
+    except DvcException as error:
+        raise BadInput(f"dvc {kind} diff {revision}: {error}") from None
     return DvcDiff(diff.get("diff", {}), list(_unread(diff.get("errors", {}), revision)))
 
 

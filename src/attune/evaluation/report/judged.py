@@ -13,7 +13,8 @@ import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
 from attune.errors import BadInput
-from attune.stage import partial, write_json
+from attune.files import replacing
+from attune.stage import write_json
 from attune.tables import NEGATIVE_SAMPLE, read
 
 RECEIPT = "judged.json"
@@ -81,10 +82,8 @@ def read_judged(metrics: Path) -> dict[str, JudgedShare]:
 
 def write_judged(metrics: Path, shares: Mapping[str, JudgedShare]) -> None:
     """Writes the estimates, sorted by the name of their sheet."""
-    path = metrics / RECEIPT
-    metrics.mkdir(parents=True, exist_ok=True)
-    write_json(partial(path), {name: asdict(shares[name]) for name in sorted(shares)})
-    partial(path).replace(path)
+    with replacing(metrics / RECEIPT) as writing:
+        write_json(writing, {name: asdict(shares[name]) for name in sorted(shares)})
 
 
 def judged_of(metrics: Path, mined: Path) -> dict[str, dict[str, Any]]:

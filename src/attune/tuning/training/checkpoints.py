@@ -13,6 +13,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from attune.encoding import processes
 from attune.errors import BadInput
+from attune.files import replacing
 from attune.tuning.curve import TrainingResult
 
 CHECKPOINT = ("model.safetensors", "optimizer.pt", "scheduler.pt")
@@ -66,10 +67,8 @@ def read_result(scratch: Path) -> TrainingResult | None:
 
 def save_result(scratch: Path, result: TrainingResult) -> None:
     """Saves the result of a run, then removes its checkpoints; the evaluations stay."""
-    scratch.mkdir(parents=True, exist_ok=True)
-    writing = scratch / f"{FINISHED}.partial"
-    writing.write_text(json.dumps(result.to_json()))
-    writing.replace(scratch / FINISHED)
+    with replacing(scratch / FINISHED) as writing:
+        writing.write_text(json.dumps(result.to_json()))
     for folder in scratch.glob("checkpoint-*"):
         shutil.rmtree(folder)
 

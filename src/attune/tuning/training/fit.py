@@ -16,7 +16,7 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraine
 from transformers import PrinterCallback, TrainerCallback, TrainerState
 
 from attune.encoding import processes
-from attune.errors import BadInput
+from attune.files import writing
 from attune.tuning.curve import TrainingResult
 from attune.tuning.dev import ProgressBar
 from attune.tuning.general_text import Pair
@@ -217,16 +217,8 @@ def _train(trainer: SentenceTransformerTrainer, checkpoint: str | None) -> None:
         # the trainer would train further: it does not see that patience or steps were used up at this checkpoint
         trainer.state = TrainerState.load_from_json(f"{checkpoint}/trainer_state.json")
         return
-    try:
+    with writing(Path(str(trainer.args.output_dir))):  # a run goes on from the last checkpoint that had room
         trainer.train(resume_from_checkpoint=checkpoint)
-    except RuntimeError as error:
-        if "inline_container" not in str(error):
-            raise
-        # torch's own words for a checkpoint that it could not write
-        raise BadInput(
-            f"{trainer.args.output_dir}: a checkpoint cannot be written ({str(error).splitlines()[0]}); "
-            "free some disk space and run again, it goes on from the checkpoint before"
-        ) from None
 
 
 class _OneGpuArguments(SentenceTransformerTrainingArguments):
