@@ -180,7 +180,7 @@ def main() -> None:
     parser.add_argument("--encoders", nargs="+", choices=names, default=names)
     parser.add_argument("--model", type=Path, default=ROOT / "models/base")
     parser.add_argument("--max-length", type=int, default=96)
-    parser.add_argument("--documents", type=int, default=16)
+    parser.add_argument("--documents", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=THREADS)
     show("large_encoder", "Large encoders with LoRA", parser, measure)

@@ -9,6 +9,7 @@ import json
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -53,7 +54,7 @@ def train(folder: Path, columns: dict[str, list[str]], params: TrainParams, n_st
     keys = BatchingKeys.independent([len(text) for text in columns["positive"]])
     data = TrainingData(Dataset.from_dict(columns), keys, general)
     schedule = Schedule(RATE, epochs=1, n_steps=n_steps, n_evaluations=1)
-    fit(load_torch(folder), load_torch(folder), data, dev, params, schedule, scratch)
+    fit(load_torch(folder), partial(load_torch, folder), data, dev, params, schedule, scratch)
 
 
 def main() -> None:
@@ -70,7 +71,7 @@ def main() -> None:
     encoder = TorchEncoder(load_torch(Path(folder)), params.precision, BATCH_TOKENS)
     while (request := Turns.line.wait()) is not None:
         start = time.perf_counter()
-        encoder.encode_document(columns["positive"][: request["n"]])
+        encoder.encode_document([*columns["positive"], *columns["negative_1"]][: request["n"]])
         Turns.line.tell(time.perf_counter() - start)
 
 

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +116,10 @@ def attune(folder: Path, texts: Texts, batch_size: int, scratch: str, whole_reci
     dev = DevScoring(Interpolation(folder), RetrievalScorer(task, params.precision), [1.0])
     keys = BatchingKeys.independent([len(text) for text in texts["positive"]])
     general = read_general_text(ROOT / params.general).train if params.needs_general_text else []
-    base = encoders.load_torch(folder) if params.needs_base else None
+    load_base = partial(encoders.load_torch, folder) if params.needs_base else None
     data = TrainingData(Dataset.from_dict(texts), keys, general)
     schedule = Schedule(RATE, epochs=1, n_steps=keys.n_batches(batch_size), n_evaluations=1)
-    fit(encoders.load_torch(folder), base, data, dev, params, schedule, Path(scratch))
+    fit(encoders.load_torch(folder), load_base, data, dev, params, schedule, Path(scratch))
 
 
 COMPETITORS: dict[str, Callable[[Path, Texts, int, str], None]] = {

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+import weakref
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import polars as pl
 import pytest
 from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformer
 from training import params, run_params, sha256, task, trained
 
 from attune.encoding import encoders
@@ -15,6 +17,7 @@ from attune.errors import BadInput
 from attune.stages.train import scratch_of
 from attune.tables import CORPUS, DOCUMENT_FORMS, DOCUMENT_IDS, read, write
 from attune.tuning.curve import Evaluation, TrainingResult
+from attune.tuning.training import fit
 from attune.tuning.training.recipe import TrainParams
 
 
@@ -71,6 +74,31 @@ def test_a_later_round_starts_each_seed_from_its_own_encoder(tmp_path: Path, inp
             assert first_weights == second_weights
     with pytest.raises(BadInput, match="neither an encoder nor a round that trained seed 7"):
         trained(tmp_path, inputs | {"start": tmp_path / "r1"}, params(seeds=[7]), "r3")
+
+
+@pytest.mark.parametrize(("loss", "expected"), [("mnrl", 1), ("gist", 2)])
+def test_a_teacher_leaves_memory_before_the_first_step(
+    tmp_path: Path, inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, loss: str, expected: int
+) -> None:
+    """Its embeddings are all that distillation needs, so only the encoder in training stays; a guide stays, too."""
+    loaded: list[weakref.ref[SentenceTransformer]] = []
+    alive: list[int] = []
+    load, train_on = encoders.load_torch, fit._train
+
+    def noted(folder: Path) -> SentenceTransformer:
+        model = load(folder)
+        loaded.append(weakref.ref(model))
+        return model
+
+    def counted(*arguments: Any) -> None:
+        alive.append(sum(model() is not None for model in loaded))
+        train_on(*arguments)
+
+    monkeypatch.setattr(encoders, "load_torch", noted)
+    monkeypatch.setattr(fit, "_train", counted)
+    general = str(tmp_path / "practice.jsonl")
+    trained(tmp_path, inputs, params(max_steps=1, loss=loss, distill_weight=1.0, general=general), "out")
+    assert (len(loaded), alive) == (2, [expected])
 
 
 def test_no_epochs_leave_the_base_encoder_exactly_as_it_is(tmp_path: Path, inputs: dict[str, Path]) -> None:

@@ -93,6 +93,19 @@ def test_one_model_serves_all_shares_and_keeps_nothing_of_the_last(tiny_encoder:
     assert bits(between.at(change, 0.0).state_dict()) == bits(between.at({}, 1.0).state_dict()) == bits(base)
 
 
+def test_only_what_a_difference_changes_is_in_memory_twice(tiny_encoder: Path) -> None:
+    """With LoRA the token vectors are kept once; the base's weights stay readable, also those that were changed."""
+    between = Interpolation(tiny_encoder)
+    changed, other = [name for name, value in between.base.items() if value.is_floating_point()][:2]
+    before = {name: value.clone() for name, value in between.base.items()}
+    own = between.at({changed: torch.ones_like(before[changed]).half()}, 1.0).state_dict()
+    assert between.base[other].data_ptr() == own[other].data_ptr()
+    assert between.base[changed].data_ptr() != own[changed].data_ptr()
+    assert torch.equal(own[changed], before[changed] + 1) and bits(between.base) == bits(before)
+    between.at({other: torch.ones_like(before[other]).half()}, 0.5)
+    assert torch.equal(own[changed], before[changed]) and bits(between.base) == bits(before)
+
+
 def test_a_difference_to_another_base_is_refused(tiny_encoder: Path) -> None:
     """Another shape or an unknown name: one line names the tensor."""
     between = Interpolation(tiny_encoder)

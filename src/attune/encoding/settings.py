@@ -30,6 +30,7 @@ class Settings:
         max_length: tokens that it reads unless told otherwise; 0 where it has no limit.
         pooling: modes, joined by +; "" where the folder says nothing, so that the mean is taken.
         prompts: by name, without empty ones.
+        n_token_numbers: numbers in the vectors of its vocabulary, which are looked up and not multiplied.
     """
 
     architecture: str
@@ -38,6 +39,7 @@ class Settings:
     max_length: int
     pooling: str
     prompts: dict[str, str]
+    n_token_numbers: int
 
 
 def is_settings(name: str) -> bool:
@@ -107,6 +109,8 @@ def read_settings(model: str, texts: Mapping[str, str]) -> Settings:
         max_length=min([*named, *([positions] if positions else [])], default=0),
         pooling=pooling,
         prompts=_prompts(model, texts),
+        n_token_numbers=whole_number(config.get("vocab_size"))
+        * whole_number(config.get("hidden_size", config.get("dim"))),
     )
 
 

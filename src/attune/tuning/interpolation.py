@@ -97,7 +97,8 @@ def _check_shapes(base: Weights, tuned: Weights) -> None:
 class Interpolation:
     """Encoders at the base's weights plus a share of a difference to them.
 
-    The base is loaded at first use: of several processes one alone evaluates.
+    The base is loaded at first use: of several processes one alone evaluates. Of its weights a copy is kept only where
+    a difference has changed them: with LoRA a large encoder's token vectors are in memory once.
 
     Args:
         folder: of the base, a sentence-transformers folder.
@@ -105,6 +106,7 @@ class Interpolation:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._changed: dict[str, torch.Tensor] = {}  # the base's, by name
 
     @cached_property
     def model(self) -> SentenceTransformer:
@@ -115,10 +117,10 @@ class Interpolation:
         """
         return load_torch(self.folder)
 
-    @cached_property
+    @property
     def base(self) -> Weights:
-        """The base's weights."""
-        return {name: value.clone() for name, value in self.model.state_dict().items()}
+        """The base's weights, until the next call of `at`."""
+        return {**self.model.state_dict(), **self._changed}
 
     def at(self, change: Weights, share: float) -> SentenceTransformer:
         """Returns the encoder at this share of a difference; the next call overwrites its weights.
@@ -126,7 +128,9 @@ class Interpolation:
         Raises:
             BadInput: a tensor of the difference is none of the base's, or has another shape.
         """
-        base = self.base
-        _check_shapes({name: base[name] for name in change if name in base}, change)
-        self.model.load_state_dict(added(base, change, share))
+        weights = self.model.state_dict()
+        _check_shapes({name: weights[name] for name in change if name in weights}, change)
+        self._changed |= {name: weights[name].clone() for name in change if name not in self._changed}
+        for name, value in self._changed.items():  # one at a time, as all together are another encoder in memory
+            weights[name].copy_(added({name: value}, change, share)[name])
         return self.model

@@ -6,13 +6,14 @@ from pathlib import Path
 from attune.cli.base.hub import hub_source
 from attune.cli.base.section import SECTION, shown, values_of, write_section
 from attune.cli.base.source import Source, folder_source
-from attune.encoding.families import Family, family_of
+from attune.encoding.families import MINILM, Family, family_of
 from attune.encoding.prompts import absent_prompts, used_prompts
 from attune.encoding.prompts import told as told_prompts
 from attune.encoding.settings import Settings, read_settings
 from attune.errors import BadInput, printable
 from attune.stage import PARAMS_FILE, all_params
 
+LARGE = 200_000_000  # parameters from which a note names the settings that save memory
 MAIN = "main"  # the branch that a hub gives first
 NOT_RUN = ("collect", "prepare", "split", "near_domain", "evaluate@bm25")  # stages that no encoder enters
 
@@ -72,6 +73,7 @@ def facts(source: Source, settings: Settings, family: Family | None) -> list[str
         "files": f"{len(source.sha256)}, pinned by sha256",
         "licence": source.licence or "none named",
         "size": size,
+        "cost": cost(source, settings),
         "architecture": settings.architecture + (f", {settings.dimension} dimensions" if settings.dimension else ""),
         "maximum length": length(settings),
         "pooling": settings.pooling or "none named, so the mean is taken",
@@ -79,6 +81,15 @@ def facts(source: Source, settings: Settings, family: Family | None) -> list[str
         "family": convention(family) if family else "not known; read its model card for prompts and pooling",
     }
     return [f"{source.model}, from {source.place}", *(f"  {name:<15} {value}" for name, value in rows.items())]
+
+
+def cost(source: Source, settings: Settings) -> str:
+    """Says how much an encoder computes for a token, relative to the default; a hub may not count its parameters."""
+    n_multiplied = source.n_parameters - settings.n_token_numbers
+    if not source.n_parameters or n_multiplied <= 0:
+        return "not known"
+    ratio = n_multiplied / MINILM.n_multiplied
+    return f"about {ratio:,.{0 if ratio >= 2 else 1}f} times the default encoder's per token, to train and to encode"
 
 
 def length(settings: Settings) -> str:
@@ -102,6 +113,11 @@ def notes(source: Source, settings: Settings, family: Family | None) -> list[str
     if Path(source.folder).is_absolute():
         said.append(
             "its folder is a path of this machine: put it inside the project, so that others can run the pipeline"
+        )
+    if source.n_parameters > LARGE:
+        said.append(
+            "to train it within a laptop's memory, set train.lora_rank: 16, train.loss: cached_mnrl and "
+            "train.mini_batch_size: 8 (docs/encoders.md)"
         )
     if family and family.pooling != (settings.pooling or "mean"):
         said.append(f"its pooling is {settings.pooling or 'the mean'}, but {family.pooling} in its family: check it")

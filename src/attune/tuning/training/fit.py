@@ -4,8 +4,9 @@ The run is scored on dev as it goes (`evaluations`). Dev decides when it stops; 
 later, by stage merge.
 """
 
+import gc
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -92,7 +93,7 @@ class Schedule:
 
 def fit(
     model: SentenceTransformer,
-    base: SentenceTransformer | None,
+    load_base: Callable[[], SentenceTransformer] | None,
     data: TrainingData,
     dev: DevScoring,
     params: TrainParams,
@@ -103,7 +104,8 @@ def fit(
 
     Args:
         model: the encoder to start from, which is changed.
-        base: the frozen base encoder, guide and teacher; None where the parameters need neither.
+        load_base: loads the frozen base encoder, guide and teacher, which stays in memory only as guide; None where the
+            parameters need neither.
         data: rows to train on.
         dev: how checkpoints are scored.
         params: of one seed, checked.
@@ -115,7 +117,10 @@ def fit(
     """
     is_packed = _prepare_model(model, params, data.rows)
     adapters = add_adapters(model, params) if params.lora_rank else None
+    base = load_base() if load_base else None
     loss, callbacks = build_objective(model, base, data.general, params, is_packed)
+    del base
+    gc.collect()  # an encoder refers to itself, so it would stay in memory
     checkpoint, epochs = processes.broadcast(partial(last_complete_checkpoint, scratch)), EpochCallback()
     weights = plain_weights if adapters else SentenceTransformer.state_dict
     evaluator = ShareEvaluator(dev, weights, scratch, keeps_change=not schedule.is_probe)

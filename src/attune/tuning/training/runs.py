@@ -140,10 +140,10 @@ class SeedRuns:
         if (result := processes.broadcast(partial(checkpoints.read_result, folder))) is None:
             model = encoders.load_torch(self.start)
             check_dimensions(self.params, model.get_embedding_dimension())
-            frozen = encoders.load_torch(self.base) if self.params.needs_base else None
+            load_base = partial(encoders.load_torch, self.base) if self.params.needs_base else None
             dev = self.probe_dev if schedule.is_probe else self.dev
-            result = fit(model, frozen, self.data, dev, self.params, schedule, folder)
-            del model, frozen
+            result = fit(model, load_base, self.data, dev, self.params, schedule, folder)
+            del model
             gc.collect()  # the trainer refers to itself, so its models and optimizer would stay in memory
             processes.barrier()  # rank 0 now removes the checkpoints, which others may still read
             if processes.is_rank_0():
