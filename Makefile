@@ -1,6 +1,6 @@
 # Every target creates the environment it needs. Requirements: python3 (>= 3.11, with venv), make and git.
 .DEFAULT_GOAL := help
-.PHONY: help repro smoke example test test-slow test-remotes test-consumers check gate comment experiments baseline diff demo docs readme bench bench-int8 bench-steps bench-serve bench-scale bench-search bench-recipe bench-regret clean
+.PHONY: help repro smoke example test test-slow test-remotes test-consumers check gate comment experiments baseline diff demo docs families readme bench bench-int8 bench-steps bench-serve bench-scale bench-search bench-recipe bench-regret clean
 SHELL := /bin/sh
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -84,6 +84,9 @@ docs: .venv/ready  ## build the documentation as a searchable site in scratch/si
 	@git ls-files -z --cached --others --exclude-standard -- $(PAGES) | tar --null -T - -cf - | tar -xf - -C scratch/pages
 	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 	@echo "attune: open scratch/site/index.html in a browser"
+
+families: .venv/ready  ## try a tiny encoder of each family: training, LoRA, resuming, export, runtime; about 5 minutes on 2 cores
+	@python tests/families.py && python -m bench.readme
 
 readme: .venv/ready  ## write the figures of metrics/ and bench/figures into the tables of README.md and docs/; seconds
 	@python -m bench.readme

@@ -15,13 +15,14 @@ from typing import Any
 
 from attune.errors import BadInput
 from attune.evaluation.checks.catalogue import catalogue, paragraphs
-from attune.evaluation.report.markdown import number, p_value, score, signed
+from attune.evaluation.report.markdown import number, p_value, plain, score, signed, table
 from attune.stage import fail
 from bench.regret.table import summary
 
 ROOT = Path(__file__).resolve().parents[1]
 BASELINE = "baseline"  # the git tag
 PARTS_WITH_TARGETS = ("encode", "train", "mine", "evaluate", "serve", "pipeline", "startup")
+STEPS_OF_FAMILIES = {step: step for step in ("loads", "trains", "lora", "resumes", "exports")} | {"lora": "LoRA"}
 HEADLINE_MEASURES = ("recall@10", "mrr@10", "ndcg@10")
 
 
@@ -102,6 +103,26 @@ def serving(figures: Path) -> str:
     return "\n\n".join(part for part in body if part.startswith(shown))
 
 
+def families(figures: Path) -> str:
+    """Returns what each family of encoders does, the failures below it, and the kinds that stage base refuses."""
+    kept = _read(figures / "families.json", "make families")
+    head = ["class", "pooling", *(STEPS_OF_FAMILIES.values()), "int8", "runtime to torch"]
+    rows, failures = [], []
+    for row in kept["families"].values():
+        cells = [row["class"], row["pooling"]]
+        for step, name in STEPS_OF_FAMILIES.items():
+            said = row.get(step, "")
+            if isinstance(said, str) and said:
+                failures.append(f"({len(failures) + 1}) {row['class']}, {name}: {said}")
+                said = f"no ({len(failures)})"
+            cells.append("yes" if said is True else said)
+        is_exported = "int8_share" in row
+        cells += [f"{row['int8_share']:.2f}", f"{row['difference']:.0e}"] if is_exported else ["", ""]
+        rows.append(cells)
+    refused = [[kind, plain(said, limit=None)] for kind, said in kept["refused"].items()]
+    return "\n\n".join([table(head, rows), *failures, table(["refused by stage base", "what it says"], refused)])
+
+
 def _delta(paired: dict[str, dict[str, float]]) -> str:
     recall = paired["recall@10"]
     return f"**{signed(recall['delta'], 3)}** [{signed(recall['ci_low'], 3)}, {signed(recall['ci_high'], 3)}]"
@@ -171,6 +192,7 @@ TABLES: dict[str, tuple[str, Callable[[], str | None]]] = {
     "examples": ("docs/benchmarks.md", lambda: examples(ROOT / "examples")),
     "targets": ("docs/benchmarks.md", lambda: targets(ROOT / "bench/figures")),
     "regret": ("docs/benchmarks.md", lambda: summary(ROOT / "bench/figures")),
+    "families": ("docs/encoders.md", lambda: families(ROOT / "bench/figures")),
     "serving": ("docs/serving.md", lambda: serving(ROOT / "bench/figures")),
 }
 

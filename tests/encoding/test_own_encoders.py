@@ -1,17 +1,17 @@
 """Encoders that users choose: every supported family, pooling and module goes through the whole export."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from conftest import _vocabulary, write_train_tables
+from conftest import write_train_tables
 from onnx.reference import ReferenceEvaluator
-from training import params, run_params, task, trained
+from tiny_encoders import MAX_LENGTH, build
+from training import params, task, trained
 
 from attune.encoding.encoders import load_torch
 from attune.runtime import Embedder, verify
@@ -20,147 +20,9 @@ from attune.stages.base import BaseParams, base
 from attune.stages.export import ExportParams, export
 
 ROOT = Path(__file__).resolve().parents[2]
-MAX_LENGTH = 16
+GRID = ("bert", "mpnet", "modernbert", "xlm_r", "distilbert", "qwen3")
 POOLINGS = ("mean", "cls", "lasttoken")
-PROMPTS = {"query": "search: ", "document": "text: "}
 TEXTS = ["stack arrays vertically", "", " \t", "Sort the rows by their norm, then look at them. " * 5, "日本", "x" * 99]
-SHAPE = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "initializer_range": 0.2}
-
-
-def wordpiece(folder: Path) -> None:
-    """Saves a tokenizer of BERT's and MPNet's kind."""
-    from transformers import BertTokenizer
-
-    BertTokenizer(vocab=_vocabulary(), model_max_length=MAX_LENGTH).save_pretrained(folder)
-
-
-def save_tokenizer(folder: Path, model: Any, pre_tokenizer: Any, special: tuple[str, str, str, str]) -> None:
-    from tokenizers import Tokenizer, processors
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(model)
-    tokenizer.pre_tokenizer = pre_tokenizer
-    first, pad, last, unknown = special
-    ends = [(token, tokenizer.token_to_id(token)) for token in (first, last)]
-    tokenizer.post_processor = processors.TemplateProcessing(f"{first} $A {last}", special_tokens=ends)
-    names = {"cls_token": first, "pad_token": pad, "sep_token": last, "unk_token": unknown}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=MAX_LENGTH, **names).save_pretrained(folder)
-
-
-def byte_level(folder: Path) -> None:
-    """Saves a tokenizer of ModernBERT's kind: pieces of bytes, so nothing is unknown and white space counts."""
-    from tokenizers import models, pre_tokenizers
-
-    special = ("[CLS]", "[PAD]", "[SEP]", "[UNK]")
-    vocabulary = {token: place for place, token in enumerate([*special, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
-    save_tokenizer(folder, models.BPE(vocabulary, []), pre_tokenizers.ByteLevel(add_prefix_space=False), special)
-
-
-def unigrams(folder: Path) -> None:
-    """Saves a tokenizer of XLM-R's kind; padding has the id 1."""
-    from tokenizers import models, pre_tokenizers
-
-    special = ("<s>", "<pad>", "</s>", "<unk>")
-    pieces = [*((token, 0.0) for token in special), *((piece, -8.0) for piece in "▁abcdefghijklmnopqrstuvwxyz")]
-    save_tokenizer(folder, models.Unigram(pieces, 3), pre_tokenizers.Metaspace(), special)
-
-
-def bert(folder: Path) -> None:
-    from transformers import BertConfig, BertModel
-
-    size = {"vocab_size": len(_vocabulary()), "max_position_embeddings": 32}
-    BertModel(BertConfig(num_hidden_layers=1, **SHAPE, **size)).save_pretrained(folder)
-    wordpiece(folder)
-
-
-def mpnet(folder: Path) -> None:
-    from transformers import MPNetConfig, MPNetModel
-
-    size = {"vocab_size": len(_vocabulary()), "max_position_embeddings": 32, "pad_token_id": 0}
-    MPNetModel(MPNetConfig(num_hidden_layers=1, **SHAPE, **size)).save_pretrained(folder)
-    wordpiece(folder)
-
-
-def modernbert(folder: Path) -> None:
-    """Saves two layers: one attends to all tokens, one only to neighbours."""
-    from transformers import ModernBertConfig, ModernBertModel
-
-    tokens = {"pad_token_id": 1, "cls_token_id": 0, "sep_token_id": 2, "bos_token_id": 0, "eos_token_id": 2}
-    layers = {"num_hidden_layers": 2, "global_attn_every_n_layers": 2, "local_attention": 6}
-    config = ModernBertConfig(vocab_size=260, max_position_embeddings=32, **SHAPE, **layers, **tokens)
-    ModernBertModel(config).save_pretrained(folder)
-    byte_level(folder)
-
-
-def xlm_r(folder: Path) -> None:
-    from transformers import XLMRobertaConfig, XLMRobertaModel
-
-    size = {"vocab_size": 31, "max_position_embeddings": 32, "pad_token_id": 1, "type_vocab_size": 1}
-    XLMRobertaModel(XLMRobertaConfig(num_hidden_layers=1, **SHAPE, **size)).save_pretrained(folder)
-    unigrams(folder)
-
-
-def distilbert(folder: Path) -> None:
-    from transformers import DistilBertConfig, DistilBertModel
-
-    size = {"vocab_size": len(_vocabulary()), "max_position_embeddings": 32, "initializer_range": 0.2}
-    DistilBertModel(DistilBertConfig(dim=16, n_heads=2, n_layers=1, hidden_dim=32, **size)).save_pretrained(folder)
-    wordpiece(folder)
-
-
-def qwen3(folder: Path) -> None:
-    """Saves a decoder: causal attention, rotary positions, grouped keys; texts end in its token and are padded left."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3Model
-
-    vocabulary = {token: place for place, token in enumerate(["<|end|>", *sorted(pre_tokenizers.ByteLevel.alphabet())])}
-    tokenizer = Tokenizer(models.BPE(vocabulary, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.post_processor = processors.TemplateProcessing("$A <|end|>", special_tokens=[("<|end|>", 0)])
-    names = {"pad_token": "<|end|>", "eos_token": "<|end|>", "padding_side": "left"}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=MAX_LENGTH, **names).save_pretrained(folder)
-    heads = {"num_key_value_heads": 1, "head_dim": 8, "num_hidden_layers": 2, "pad_token_id": 0, "eos_token_id": 0}
-    Qwen3Model(Qwen3Config(vocab_size=257, max_position_embeddings=32, **SHAPE, **heads)).save_pretrained(folder)
-
-
-FAMILIES: dict[str, Callable[[Path], None]] = {
-    **{"bert": bert, "mpnet": mpnet, "modernbert": modernbert, "xlm_r": xlm_r},
-    **{"distilbert": distilbert, "qwen3": qwen3},
-}
-
-
-def build(folder: Path, family: str, pooling: str, has_prompts: bool, has_dense: bool) -> Path:
-    """Saves a tiny encoder with random weights in the layout of users' encoders."""
-    import torch
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
-
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        FAMILIES[family](folder / "bare")
-        layers: list[Any] = [Transformer(str(folder / "bare"), max_seq_length=MAX_LENGTH), Pooling(16, pooling)]
-        layers += [Dense(16, 12), Dense(12, 8, bias=False)] if has_dense else []
-        prompts = PROMPTS if has_prompts else None
-        encoder = SentenceTransformer(modules=[*layers, Normalize()], prompts=prompts, device="cpu")
-    encoder.save_pretrained(str(folder / "tuned"), create_model_card=False)
-    return folder / "tuned"
-
-
-def test_dropout_also_reaches_attention_that_keeps_it_as_a_number(tmp_path: Path) -> None:
-    """ModernBERT keeps it so, with the config's value: train.dropout replaces it in every layer."""
-    from datasets import Dataset
-
-    from attune.tuning.training import fit
-
-    encoder = load_torch(build(tmp_path, "modernbert", "mean", has_prompts=False, has_dense=False))
-    attention = [
-        module for module in encoder.modules() if isinstance(getattr(module, "attention_dropout", None), float)
-    ]
-    for module in attention:
-        module.attention_dropout = 0.5
-    rows = Dataset.from_dict({"query": ["sort"], "positive": ["sort the rows"]})
-    fit._prepare_model(encoder, run_params(dropout=0.25), rows)
-    assert [module.attention_dropout for module in attention] == [0.25, 0.25]
 
 
 def in_half_precision(folder: Path, embedder: Embedder, texts: list[str]) -> np.ndarray:
@@ -213,7 +75,7 @@ def check(folder: Path, family: str, pooling: str, has_prompts: bool, has_dense:
 
 def remaining() -> Iterator[tuple[str, str, bool, bool]]:
     """Yields the combinations that the quick test leaves out."""
-    yield from sorted({*product(FAMILIES, POOLINGS, (False, True), (False, True))} - {*QUICK})
+    yield from sorted({*product(GRID, POOLINGS, (False, True), (False, True))} - {*QUICK})
 
 
 # each family once, each pooling, prompts and dense layers, both with and without

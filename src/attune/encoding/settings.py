@@ -14,6 +14,13 @@ from attune.errors import BadInput
 PROMPTS_FILE = "config_sentence_transformers.json"
 OWN_MODULES = "sentence_transformers."
 NO_LIMIT = 1_000_000  # tokenizers without a limit write a huge number
+# settings of the text that the transformer reads, in the order in which sentence-transformers looks for them
+SETTINGS_FILES = tuple(
+    f"sentence_{kind}_config.json"
+    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+EXPORTED = ("Transformer", "Pooling", "Dense", "Normalize")
+OF_TRANSFORMER = ("config.json", "tokenizer_config.json", "adapter_config.json", *SETTINGS_FILES)
 # settings of either version of the library
 POOLING_FLAG, POOLING_KEY = "pooling_mode_", "pooling_mode"
 SHORT_NAMES = {"cls_token": "cls", "mean_tokens": "mean", "max_tokens": "max", "weightedmean_tokens": "weightedmean"}
@@ -31,6 +38,9 @@ class Settings:
         pooling: modes, joined by +; "" where the folder says nothing, so that the mean is taken.
         prompts: by name, without empty ones.
         n_token_numbers: numbers in the vectors of its vocabulary, which are looked up and not multiplied.
+        others: modules that no ONNX folder of attune's can express.
+        folder: of the transformer and its tokenizer, in the encoder's folder; "" where they lie in that itself.
+        do_lower_case: whether texts are put in lower case before the tokenizer reads them.
     """
 
     architecture: str
@@ -40,6 +50,9 @@ class Settings:
     pooling: str
     prompts: dict[str, str]
     n_token_numbers: int
+    others: tuple[str, ...]
+    folder: str
+    do_lower_case: bool
 
 
 def is_settings(name: str) -> bool:
@@ -69,7 +82,7 @@ def folder_settings(model: str, folder: Path) -> "Settings":
     Raises:
         BadInput: as read_settings, or a file is not text in UTF-8.
     """
-    files = (path for pattern in ("*.json", "*/config.json") for path in sorted(folder.glob(pattern)))
+    files = (path for pattern in ("*.json", "*/*.json") for path in sorted(folder.glob(pattern)))
     return read_settings(model, texts_of(model, ((path.relative_to(folder).as_posix(), path) for path in files)))
 
 
@@ -81,25 +94,33 @@ def read_settings(model: str, texts: Mapping[str, str]) -> Settings:
         texts: of its files, by path in its folder.
 
     Raises:
-        BadInput: config.json is missing, a file is not a JSON object, the encoder brings code of its own, or it gives
-            no single vector per text that cosine compares.
+        BadInput: config.json is missing, a file is not a JSON object, the encoder brings code of its own, its first
+            module is no transformer, it is an adapter, or it gives no single vector per text that cosine compares.
     """
-    config, tokenizer, library = (
-        _object(model, texts, name) for name in ("config.json", "tokenizer_config.json", PROMPTS_FILE)
-    )
     modules = _modules(model, texts)
-    refuse_other_kinds(model, config, library, list(modules.values()))
-    if "config.json" not in texts:
-        raise BadInput(f"{model}: no config.json, expected a transformer's; name an encoder's repository or folder")
-    refuse_code(model, {"config.json": config, "tokenizer_config.json": tokenizer}, modules)
+    library = _object(model, texts, PROMPTS_FILE)
+    refuse_other_kinds(model, _object(model, texts, "config.json"), library, list(modules.values()))
     kinds = {path: kind.rpartition(".")[2] for path, kind in modules.items()}
+    folder = transformer_folder(model, modules)
+    names = {name: f"{folder}/{name}" if folder else name for name in OF_TRANSFORMER}
+    refuse_adapter(model, _object(model, texts, names["adapter_config.json"]))
+    if names["config.json"] not in texts:
+        raise BadInput(
+            f"{model}: no {names['config.json']}, expected a transformer's; name an encoder's repository or folder"
+        )
+    config, tokenizer = (
+        _object(model, texts, names["config.json"]),
+        _object(model, texts, names["tokenizer_config.json"]),
+    )
+    refuse_code(model, {"config.json": config, "tokenizer_config.json": tokenizer}, modules)
+    reading = next((own for name in SETTINGS_FILES if (own := _object(model, texts, names[name]))), {})
     poolings = [_object(model, texts, f"{path}/config.json") for path, kind in kinds.items() if kind == "Pooling"]
     denses = [_object(model, texts, f"{path}/config.json") for path, kind in kinds.items() if kind == "Dense"]
     pooling = _pooling(poolings[0]) if poolings else ""
     with_prompt = all(each.get("include_prompt", True) for each in poolings)
     refuse_other_vectors(model, library, list(kinds.values()), pooling, with_prompt)
     positions = n_positions(config)
-    told = [_object(model, texts, "sentence_bert_config.json").get("max_seq_length"), tokenizer.get("model_max_length")]
+    told = [reading.get("max_seq_length"), tokenizer.get("model_max_length")]
     named = [length for length in map(whole_number, told) if 0 < length < NO_LIMIT][:1]
     size = denses[-1].get("out_features") if denses else config.get("hidden_size", config.get("dim"))
     return Settings(
@@ -111,7 +132,44 @@ def read_settings(model: str, texts: Mapping[str, str]) -> Settings:
         prompts=_prompts(model, texts),
         n_token_numbers=whole_number(config.get("vocab_size"))
         * whole_number(config.get("hidden_size", config.get("dim"))),
+        others=tuple(kind for kind in kinds.values() if kind not in EXPORTED),
+        folder=folder,
+        do_lower_case=bool(reading.get("do_lower_case")),
     )
+
+
+def settings_file(folder: Path) -> Path | None:
+    """Returns the file with the settings of the text that a transformer reads: the first that there is, or None."""
+    return next((folder / name for name in SETTINGS_FILES if (folder / name).is_file()), None)
+
+
+def transformer_folder(model: str, modules: Mapping[str, str]) -> str:
+    """Returns the folder of the transformer, which is the first module; "" for the encoder's own.
+
+    Raises:
+        BadInput: the first module is another kind, such as StaticEmbedding.
+    """
+    path, kind = next(iter(modules.items()), ("", f"{OWN_MODULES}Transformer"))
+    if kind.startswith(OWN_MODULES) and (name := kind.rpartition(".")[2]) != "Transformer":
+        raise BadInput(
+            f"{model}: modules.json begins with {name}, expected Transformer: attune tunes transformers only; choose "
+            "an encoder with one"
+        )
+    return path.strip("/")
+
+
+def refuse_adapter(model: str, settings: Mapping[str, Any]) -> None:
+    """Refuses a folder whose weights are those of an adapter (PEFT), which need another encoder's.
+
+    Raises:
+        BadInput: the folder has settings of an adapter.
+    """
+    if settings:
+        raise BadInput(
+            f"{model}: adapter_config.json: an adapter (PEFT) without the weights of its base, "
+            f"{settings.get('base_model_name_or_path') or 'which it does not name'}; merge it into its base "
+            "(merge_and_unload of peft), save the whole and name that folder"
+        )
 
 
 def refuse_code(model: str, files: Mapping[str, Mapping[str, Any]], modules: Mapping[str, str]) -> None:

@@ -18,6 +18,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from pydantic import Field, field_validator, model_validator
 
 from attune.data.lengths import auto_length, figures, lengths_of, price, sampled
+from attune.encoding.layouts import BIN, PATTERNS, SAFETENSORS, files_of, is_older, save_anew
 from attune.encoding.prompts import absent_prompts, told, used_prompts
 from attune.encoding.settings import PROMPTS_FILE, Settings, folder_settings
 from attune.errors import BadInput
@@ -25,12 +26,6 @@ from attune.retrieval.passages import read_passages
 from attune.stage import Out, Params, Receipt, run, sha256_of, write_json
 from attune.tables import CORPUS, DOCUMENT_IDS, QRELS, SPLIT_QUERIES, read
 
-# Files with which torch loads a sentence-transformers folder; other formats of the weights are not copied.
-PATTERNS = (
-    *("*.safetensors", "*.safetensors.index.json", "*/config.json", "*/model.safetensors"),
-    *("config*.json", "modules.json", "sentence_*_config.json", "token*.json", "special_tokens_map.json"),
-    *("added_tokens.json", "vocab.*", "merges.txt", "*.model"),
-)
 MAX_LENGTH = 8192  # tokens
 MAX_CUT_SHARE = 0.1  # of documents or of queries, above which a line says so; that of ATT035
 
@@ -101,11 +96,13 @@ def files_to_copy(folder: Path, sha256: dict[str, str]) -> list[str]:
     """Returns the files that torch needs and the pinned files, relative to the folder.
 
     Raises:
-        BadInput: the folder has no weights in safetensors.
+        BadInput: the folder has no weights that torch reads.
     """
-    names = {path.relative_to(folder).as_posix() for pattern in PATTERNS for path in folder.glob(pattern)} | set(sha256)
-    if not any(name.endswith(".safetensors") for name in names):
-        raise BadInput(f"{folder}: no *.safetensors file; save the model with sentence-transformers' save_pretrained")
+    names = {*files_of(folder), *sha256}
+    if not any(name.endswith((SAFETENSORS, BIN)) for name in names):
+        raise BadInput(
+            f"{folder}: no *.safetensors and no {BIN}; save the model with sentence-transformers' save_pretrained"
+        )
     return sorted(names)
 
 
@@ -233,6 +230,8 @@ def base(params: BaseParams, corpus: Path, train: Path, out: Out) -> Receipt:
     """Writes the verified base encoder with prompts and maximum length set; stderr has a line on what may be wrong."""
     n_verified = copy_files(locate(params), out, params.sha256)
     settings = folder_settings(params.model, out)
+    if is_older(out, settings):
+        save_anew(params.model, out)
     prompts = prompts_of(params, settings)
     max_length, of_data = length_of_data(params, corpus, train, out, settings)
     for said in filter(None, (absent(params, settings), cut_texts(max_length, of_data))):

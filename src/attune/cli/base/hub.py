@@ -19,7 +19,8 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-from attune.cli.base.source import Source, is_copied, is_weights, spdx
+from attune.cli.base.source import Source, is_weights, spdx
+from attune.encoding.layouts import BIN, SAFETENSORS, needed
 from attune.encoding.settings import is_settings, texts_of
 from attune.errors import BadInput
 from attune.stage import sha256_of
@@ -40,8 +41,9 @@ def hub_source(model: str, revision: str) -> Source:
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
     try:
         info = api.model_info(model, revision=revision, files_metadata=True, timeout=TIMEOUT_SECONDS)
-        files = {file.rfilename: file for file in info.siblings or [] if is_copied(file.rfilename)}
-        if not any(map(is_weights, files)):
+        files = {file.rfilename: file for file in info.siblings or []}
+        files = {name: files[name] for name in needed(files) if name != BIN}  # which stage base does not download
+        if not any(name.endswith(SAFETENSORS) for name in files):
             raise BadInput(
                 f"{model}: no *.safetensors file at {revision}; choose a revision that has one (--revision), or save "
                 "it with sentence-transformers' save_pretrained and name that folder"

@@ -4,16 +4,17 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from safetensors import SafetensorError, safe_open
 
+from attune.encoding.layouts import BIN, SAFETENSORS
 from attune.encoding.settings import texts_of
 from attune.errors import BadInput
 from attune.stage import sha256_of
-from attune.stages.base import PATTERNS, files_to_copy
+from attune.stages.base import files_to_copy
 
 # SPDX identifiers of what model cards write in lower case; others are taken as they are
 SPDX = {
@@ -51,15 +52,9 @@ class Source:
     texts: dict[str, str]
 
 
-def is_copied(name: str) -> bool:
-    """Tells whether stage base copies a file, by its path in the encoder's folder."""
-    depth, path = name.count("/"), PurePosixPath(name)
-    return ".." not in path.parts and any(pattern.count("/") == depth and path.match(pattern) for pattern in PATTERNS)
-
-
 def is_weights(name: str) -> bool:
     """Tells whether a file holds weights."""
-    return name.endswith(".safetensors")
+    return name.endswith((SAFETENSORS, BIN))
 
 
 def spdx(licence: object, own_name: object = None) -> str:
@@ -85,7 +80,7 @@ def folder_source(folder: Path) -> Source:
         licence=str(about.get("licence") or _card_licence(folder)),
         sha256={name: sha256_of(folder / name) for name in names},
         n_weight_bytes=sum(path.stat().st_size for path in weights),
-        n_parameters=sum(map(_n_numbers, weights)),
+        n_parameters=sum(_n_numbers(path) for path in weights if path.suffix == SAFETENSORS),
         texts=texts_of(str(folder), ((name, folder / name) for name in names)),
     )
 

@@ -66,9 +66,10 @@ def profile(collect: CollectParams) -> Facts:
     passages = Passages(tables["corpus"], cut(tables["corpus"], params.passages))
     documents, asked = sampled(passages.texts), sampled(tables["queries"]["text"].to_list())
     settings = folder_settings(base.model, locate(base))
+    encoder = locate(base) / settings.folder
     prompts = prompts_of(base, settings)
-    lengths = lengths_of(locate(base), prompts, documents, asked, tables["qrels"].height)
-    of_train = lengths_of_train(tables, passages, trained, protocols[1].by, locate(base), prompts) or lengths
+    lengths = lengths_of(encoder, prompts, documents, asked, tables["qrels"].height)
+    of_train = lengths_of_train(tables, passages, trained, protocols[1].by, encoder, prompts) or lengths
     of_lengths = length_facts(of_train, base, positions_of(settings))
     facts: Facts = {
         "data": data_facts(raw, tables),
