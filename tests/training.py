@@ -44,7 +44,7 @@ def params(**changes: object) -> TrainParams:
 
 def run_params(**changes: object) -> TrainParams:
     """Returns the parameters of one seed's run, some of them changed."""
-    (run,) = params(**changes).runs().values()
+    (run,) = params(**changes).runs(Path("base")).values()
     return run
 
 

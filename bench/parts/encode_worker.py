@@ -105,12 +105,12 @@ def fastembed(folder: Path, threads: int) -> Encode:
 def attune_torch(folder: Path, threads: int, precision: str) -> Encode:
     """attune in torch, loaded by the functions of stage embed."""
     from attune.stage import load_params  # noqa: PLC0415
-    from attune.stages.embed import EmbedParams, load_encoder, precision_of  # noqa: PLC0415
+    from attune.stages.embed import EmbedParams, load_encoder, precision_in  # noqa: PLC0415
 
     params = load_params(EmbedParams, "embed", ROOT / "params.yaml")
     machine = params.machine.model_copy(update={"precision": precision, "threads": threads})
     params = params.model_copy(update={"machine": machine})
-    return load_encoder("tuned", folder, precision_of("tuned", params), params).encode_document
+    return load_encoder("tuned", folder, precision_in("tuned", folder, params), params).encode_document
 
 
 def attune_onnx(folder: Path, threads: int, file: str) -> Encode:

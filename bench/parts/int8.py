@@ -30,12 +30,13 @@ from attune.export.int8.calibration import calibration_texts, single_texts
 from attune.export.int8.quantise import Scheme, to_int8
 from attune.export.int8.smooth import Features
 from attune.export.modules import describe
+from attune.export.shipped import ExportParams, build_manifest
 from attune.retrieval.exact import top_k
 from attune.runtime import Embedder
 from attune.runtime.arrays import Int64
 from attune.runtime.manifest import MANIFEST
 from attune.stage import fail, load_params, write_json
-from attune.stages.export import ExportParams, build_manifest, load_for_export
+from attune.stages.export import load_for_export
 from attune.tables import CORPUS, QRELS, SPLIT_QUERIES, TRIPLETS, full_texts, read
 from bench.rivals.fastembed_process import Seconds, fastembed
 

@@ -110,7 +110,7 @@ def attune(folder: Path, texts: Texts, batch_size: int, scratch: str, whole_reci
     }
     if not whole_recipe:
         changes |= {"loss": "mnrl", "mini_batch_size": 0, "distill_weight": 0.0, "matryoshka_dims": [], "lora_rank": 0}
-    params = params.model_copy(update=changes).runs()[params.seed]
+    params = params.model_copy(update=changes).runs(folder)[params.seed]
     # a dev set of one query, scored once before the first step
     task = RetrievalTask({"q": texts["query"][0]}, {"d": texts["positive"][0]}, {"q": {"d": 1}})
     dev = DevScoring(Interpolation(folder), RetrievalScorer(task, params.precision), [1.0])

@@ -39,7 +39,8 @@ def tuned(folder: Path, encoder: Path) -> Path:
     changes = {"folder": str(encoder), "model": "own", "revision": "", "max_length": MAX_LENGTH, "sha256": pins}
     settings = load_params(BaseParams, "base", ROOT / "params.yaml").model_copy(update=changes)
     unread = {"corpus": folder / "none", "train": folder / "none"}
-    call(base, settings, folder / "base.json", **unread, out=folder / "brought")
+    panel = ROOT / "params.yaml"
+    call(base, settings, folder / "base.json", **unread, parameters=panel, out=folder / "brought")
     inputs = task(folder, folder / "brought")
     # one evaluation, as the task is to be run through, not to be learnt
     _, receipt = trained(folder, inputs, params(max_steps=2, n_evaluations=1, epochs=1), "run")

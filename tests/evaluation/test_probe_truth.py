@@ -115,7 +115,8 @@ def test_the_probe_agrees_with_public_data_on_what_is_forgotten(
     torch.manual_seed(0)
     torch.set_num_threads(2)
     encoder_params = load_params(BaseParams, "base").model_copy(update={"max_length": 96})
-    call(base, encoder_params, None, corpus=tmp_path / "none", train=tmp_path / "none", out=tmp_path / "base")
+    unread = {"corpus": tmp_path / "none", "train": tmp_path / "none"}
+    call(base, encoder_params, None, **unread, parameters=Path("params.yaml"), out=tmp_path / "base")
     (tmp_path / "none").mkdir()
     probed = tmp_path / "probed"
     before = judge(tmp_path / "base", probed / "base", tmp_path / "none")

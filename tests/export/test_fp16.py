@@ -9,12 +9,12 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from attune.errors import BadInput
+from attune.export import shipped
 from attune.export.folder import FP16, FP32, INT8
 from attune.export.fp16 import to_fp16
 from attune.export.parity import compare_fp16
 from attune.runtime import Embedder, verify
 from attune.stage import call, load_params
-from attune.stages import export as stage
 from attune.stages.export import ExportParams, export
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,10 +113,10 @@ def test_an_encoder_that_overflows_fp16_is_refused(tiny_onnx: Path, tmp_path: Pa
     single, half = (Embedder(tmp_path, file, threads=1).encode(TEXTS) for file in (FP32, FP16))
     np.testing.assert_allclose(np.linalg.norm(single, axis=1), 1, atol=1e-6)
     with pytest.raises(BadInput, match="16 bits: set export.fp16 to false"):
-        stage.require_fp16_parity(compare_fp16(half[None], single), Path("models/tuned"))
+        shipped.require_fp16_parity(compare_fp16(half[None], single), Path("models/tuned"))
 
 
 def test_an_fp16_cosine_of_nan_is_refused() -> None:
     """NaN compares false with every limit."""
     with pytest.raises(BadInput, match="16 bits"):
-        stage.require_fp16_parity({"fp16_min_cosine": float("nan")}, Path("models/tuned"))
+        shipped.require_fp16_parity({"fp16_min_cosine": float("nan")}, Path("models/tuned"))

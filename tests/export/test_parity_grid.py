@@ -12,7 +12,7 @@ from attune.encoding.encoders import load_torch
 from attune.encoding.positions import n_positions
 from attune.export import parity
 from attune.export.parity import PaddedBatch, grid, run_grid, token_lengths
-from attune.stages.export import torch_embed
+from attune.export.shipped import torch_embed
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,13 @@ RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 # modules, and whole rooms, that may import torch or polars at their top level
 TORCH = (
     *("attune.encoding.encoders", "attune.tuning.dev", "attune.tuning.interpolation", "attune.tuning.training"),
-    *("attune.export.graph", "attune.stages.export", "attune.stages.merge", "attune.stages.probe"),
+    *(
+        "attune.tuning.rehearsal",
+        "attune.export.graph",
+        "attune.stages.export",
+        "attune.stages.merge",
+        "attune.stages.probe",
+    ),
     "attune.stages.train",
 )
 POLARS = (

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 from attune.errors import BadInput
 from attune.evaluation.checks import data as checks
 from attune.stage import call
+from attune.stages import base as stage
 from attune.stages.base import MAX_CUT_SHARE, BaseParams, base, cut_texts
 from attune.tables import CORPUS, DOCUMENT_IDS, QRELS, SPLIT_QUERIES, Columns, write
 
@@ -35,10 +37,17 @@ def params(folder: Path | str, **changes: object) -> BaseParams:
     return BaseParams.model_validate(values | changes)
 
 
+@pytest.fixture(autouse=True)
+def unrehearsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves the rehearsal out, which tests/tuning/test_rehearsal.py tests."""
+    passed = SimpleNamespace(steps=("export", "int8"), precision="bf16", is_bf16_wrong=False)
+    monkeypatch.setattr(stage, "rehearsed", lambda *_: passed)
+
+
 def fetch(params: BaseParams, folder: Path, data: str = "none") -> Any:
     """Runs the stage into a folder, with the data there; returns its receipt."""
     places = {"corpus": folder / data / "corpus.parquet", "train": folder / data / "train"}
-    call(base, params, folder / "base.json", **places, out=folder / "base")
+    call(base, params, folder / "base.json", **places, parameters=folder / "none", out=folder / "base")
     return json.loads((folder / "base.json").read_text())
 
 
@@ -57,6 +66,20 @@ def test_a_local_folder_is_copied_with_its_maximum_length_set(tiny_encoder: Path
     model = SentenceTransformer(str(tmp_path / "base"), local_files_only=True)
     assert model.max_seq_length == 16
     assert model.preprocess(["a " * 100])["input_ids"].shape == (1, 16)
+
+
+def test_only_an_encoder_that_bf16_does_not_suit_says_so(
+    tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The receipt has the rehearsal; attune.json the precision where auto may not take the hardware's."""
+    receipt = fetch(params(tiny_encoder), tmp_path)
+    assert (receipt["rehearsed"], receipt["is_bf16_wrong"]) == ("export, int8", False)
+    origin = {"model": "tiny", "revision": "", "licence": "CC0"}
+    assert json.loads((tmp_path / "base" / "attune.json").read_text()) == origin
+    wrong = SimpleNamespace(steps=("export",), precision="fp32", is_bf16_wrong=True)
+    monkeypatch.setattr(stage, "rehearsed", lambda *_: wrong)
+    assert fetch(params(tiny_encoder), tmp_path)["is_bf16_wrong"] is True
+    assert json.loads((tmp_path / "base" / "attune.json").read_text()) == origin | {"precision": "fp32"}
 
 
 @pytest.fixture

@@ -14,10 +14,9 @@ from onnx import numpy_helper
 
 from attune.encoding.encoders import load_torch
 from attune.errors import BadInput
-from attune.export import parity
+from attune.export import parity, shipped
 from attune.export.modules import describe
 from attune.stage import call, load_params
-from attune.stages import export as stage
 from attune.stages.export import ExportParams, export
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,7 +71,7 @@ def test_the_manifest_describes_the_encoder(tiny_onnx: Path, tiny_encoder: Path,
     model = Path(shutil.copytree(tiny_encoder, tmp_path / "tuned"))
     (model / "attune.json").write_text('{"model": "a/b", "revision": "0", "licence": "MIT"}')
     about = describe(load_torch(model), model)
-    assert stage.build_manifest(about, model, {}, {})["base"] == {"model": "a/b", "revision": "0", "licence": "MIT"}
+    assert shipped.build_manifest(about, model, {}, {})["base"] == {"model": "a/b", "revision": "0", "licence": "MIT"}
 
 
 def test_a_graph_that_differs_from_torch_is_refused(
@@ -94,7 +93,7 @@ def test_a_graph_that_differs_from_torch_is_refused(
         path.parent.mkdir(parents=True)
         onnx.save(model, path)
 
-    monkeypatch.setattr(stage, "export_graph", wrong)
+    monkeypatch.setattr(shipped, "export_graph", wrong)
     with pytest.raises(BadInput, match=f"^{tiny_encoder}: the ONNX graph differs from torch: cosine 0.99") as error:
         call(export, params, tmp_path / "r.json", model=tiny_encoder, out=tmp_path / "onnx", **train_tables)
     assert "\n" not in str(error.value)
@@ -105,7 +104,7 @@ def test_a_parity_of_nan_is_refused(params: ExportParams) -> None:
     """NaN compares false with every limit, so a careless comparison would accept it."""
     broken = parity.Parity(0, float("nan"), float("nan"), 1.0, 1.0, 0.0)
     with pytest.raises(BadInput, match="differs from torch"):
-        stage.require_parity(broken, params, Path("models/tuned"))
+        shipped.require_parity(broken, params, Path("models/tuned"))
 
 
 def break_modules(model: Path) -> None:

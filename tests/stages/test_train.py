@@ -249,7 +249,7 @@ def test_each_seed_has_a_run_with_its_own_seed_and_a_resolved_precision(monkeypa
     """Runs differ in nothing else, so a seed more leaves the others' scratch folders as they are."""
     monkeypatch.setattr(encoders, "best_precision", lambda: "bf16")
     machine = {"threads": 1, "precision": "auto", "batch_tokens": 4096}
-    runs = params(seeds=[5, 6], machine=machine).runs()
+    runs = params(seeds=[5, 6], machine=machine).runs(Path("base"))
     assert {seed: (run.seed, run.precision) for seed, run in runs.items()} == {5: (5, "bf16"), 6: (6, "bf16")}
     assert runs[6] == params(seeds=[6], machine=machine | {"precision": "bf16"})
     assert run_params().precision == "fp32"

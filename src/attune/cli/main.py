@@ -105,8 +105,18 @@ def check(
     ] = "",
     column: Annotated[list[str] | None, typer.Option(help="name of a column, such as query=question")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    base: Annotated[Path | None, typer.Option(help="folder of an encoder to rehearse, instead of any data")] = None,
 ) -> None:
-    """Profiles a data set before any run: counts, lengths, duplicates, the split with its leaks, and checks."""
+    """Profiles a data set before any run: counts, lengths, duplicates, the split with its leaks, and checks.
+
+    With --base, does with an encoder what the pipeline will do, on a handful of texts: training, export, int8.
+    """
+    if base is not None:
+        from attune.cli.check.encoder import check_encoder  # noqa: PLC0415 - torch takes seconds to import
+
+        rehearsal = check_encoder(base)
+        print(json.dumps(rehearsal, indent=2) if as_json else "\n".join(f"{k}: {v}" for k, v in rehearsal.items()))
+        return
     from attune.cli.check.profile import profile  # noqa: PLC0415
     from attune.cli.check.source import source_params  # noqa: PLC0415
 

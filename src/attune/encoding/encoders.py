@@ -1,9 +1,11 @@
 """Encoders in torch: texts in, L2-normalised embeddings out. Services run `attune.runtime.Embedder` instead."""
 
 import copy
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +16,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from attune.errors import BadInput
 
+ORIGIN = "attune.json"  # what stage base knows of an encoder; beside its weights, and beside all tuned from it
+
 
 def best_precision() -> str:
     """Returns bf16 where the hardware multiplies it natively (CUDA, or a CPU with AVX-512 BF16 or AMX), else fp32."""
@@ -23,11 +27,35 @@ def best_precision() -> str:
     return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_tile") else "fp32"
 
 
-def load_torch(folder: Path) -> SentenceTransformer:
+def precision_of(folder: Path, precision: str) -> str:
+    """Returns the number format of an encoder's matrix products: fp32 or bf16.
+
+    Stage base writes into attune.json of an encoder that is wrong in bf16 which precision is right; all encoders tuned
+    from it hold a copy.
+
+    Args:
+        folder: of the encoder.
+        precision: machine.precision; auto takes what attune.json says, else the best of the hardware.
+    """
+    if precision != "auto":
+        return precision
+    origin = folder / ORIGIN
+    known: dict[str, Any] = json.loads(origin.read_text(encoding="utf-8")) if origin.is_file() else {}
+    return str(known.get("precision") or best_precision())
+
+
+def load_torch(
+    folder: Path, config: Mapping[str, Any] | None = None, remedy: str = "delete it and run `dvc repro`"
+) -> SentenceTransformer:
     """Loads a sentence-transformers folder in float32 on the GPU, if there is one, or the CPU.
 
     Weights saved in fp16 or bf16 are widened: small steps of training would be lost in them, and the exported graph
     would compute other vectors.
+
+    Args:
+        folder: of the encoder.
+        config: settings of the transformer that replace those of its config.json.
+        remedy: for the line of an encoder that cannot be loaded.
 
     Raises:
         BadInput: the folder is missing or damaged.
@@ -35,10 +63,10 @@ def load_torch(folder: Path) -> SentenceTransformer:
     if not sys.stderr.isatty():
         disable_progress_bar()
     try:
-        settings = {"dtype": torch.float32}
-        model = SentenceTransformer(str(folder), local_files_only=True, model_kwargs=settings).float()  # Dense, too
+        kwargs = {"model_kwargs": {"dtype": torch.float32}, "config_kwargs": dict(config or {})}
+        model = SentenceTransformer(str(folder), local_files_only=True, **kwargs).float()  # Dense, too
     except Exception as error:  # three libraries load the files, each with exceptions of its own
-        raise BadInput(f"{folder}: cannot be loaded as an encoder ({error}); delete it and run `dvc repro`") from None
+        raise BadInput(f"{folder}: cannot be loaded as an encoder ({error}); {remedy}") from None
     if "message" in getattr(model[0], "modality_config", {}) or getattr(model[0], "processing_kwargs", None):
         # neither the ONNX folder nor the programs that load it could apply the template
         raise BadInput(

@@ -19,7 +19,6 @@ SETTINGS_FILES = tuple(
     f"sentence_{kind}_config.json"
     for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
-EXPORTED = ("Transformer", "Pooling", "Dense", "Normalize")
 OF_TRANSFORMER = ("config.json", "tokenizer_config.json", "adapter_config.json", *SETTINGS_FILES)
 # settings of either version of the library
 POOLING_FLAG, POOLING_KEY = "pooling_mode_", "pooling_mode"
@@ -38,7 +37,6 @@ class Settings:
         pooling: modes, joined by +; "" where the folder says nothing, so that the mean is taken.
         prompts: by name, without empty ones.
         n_token_numbers: numbers in the vectors of its vocabulary, which are looked up and not multiplied.
-        others: modules that no ONNX folder of attune's can express.
         folder: of the transformer and its tokenizer, in the encoder's folder; "" where they lie in that itself.
         do_lower_case: whether texts are put in lower case before the tokenizer reads them.
     """
@@ -50,7 +48,6 @@ class Settings:
     pooling: str
     prompts: dict[str, str]
     n_token_numbers: int
-    others: tuple[str, ...]
     folder: str
     do_lower_case: bool
 
@@ -132,7 +129,6 @@ def read_settings(model: str, texts: Mapping[str, str]) -> Settings:
         prompts=_prompts(model, texts),
         n_token_numbers=whole_number(config.get("vocab_size"))
         * whole_number(config.get("hidden_size", config.get("dim"))),
-        others=tuple(kind for kind in kinds.values() if kind not in EXPORTED),
         folder=folder,
         do_lower_case=bool(reading.get("do_lower_case")),
     )

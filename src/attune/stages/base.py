@@ -1,8 +1,9 @@
-"""Fetches the base encoder, the baseline of all comparisons, and verifies its files.
+"""Fetches the base encoder, the baseline of all comparisons, verifies its files, and rehearses the pipeline with it.
 
 The source is the first available of a local folder, an installed wheel with this model, and the hub at a pinned
 revision. Any source is good, because every pinned file must have its sha256. The wheel comes before the hub, so that
-the default needs no network. The maximum length is set here, once for base, tuned and exported encoder.
+the default needs no network. The maximum length is set here, once for base, tuned and exported encoder. Last, the
+encoder goes through a step of training and the export on a handful of texts (tuning/rehearsal.py).
 """
 
 import json
@@ -11,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -23,8 +24,11 @@ from attune.encoding.prompts import absent_prompts, told, used_prompts
 from attune.encoding.settings import PROMPTS_FILE, Settings, folder_settings
 from attune.errors import BadInput
 from attune.retrieval.passages import read_passages
-from attune.stage import Out, Params, Receipt, run, sha256_of, write_json
+from attune.stage import Out, Params, Receipt, load_params, run, sha256_of, write_json
 from attune.tables import CORPUS, DOCUMENT_IDS, QRELS, SPLIT_QUERIES, read
+
+if TYPE_CHECKING:
+    from attune.tuning.rehearsal import Rehearsal
 
 MAX_LENGTH = 8192  # tokens
 MAX_CUT_SHARE = 0.1  # of documents or of queries, above which a line says so; that of ATT035
@@ -226,7 +230,27 @@ def cut_texts(length: int, of_data: Receipt) -> str:
     return f"{said}; set base.max_length: {whole}, which cuts {left}, for about {ratio:.1f} times the training time"
 
 
-def base(params: BaseParams, corpus: Path, train: Path, out: Out) -> Receipt:
+def rehearsed(name: str, folder: Path, parameters: Path) -> "Rehearsal":
+    """Rehearses the pipeline with an encoder.
+
+    Args:
+        name: of the encoder, for messages.
+        folder: of it, with prompts and maximum length set.
+        parameters: path of params.yaml, whose sections train and export say what is rehearsed.
+
+    Raises:
+        BadInput: a step fails.
+    """
+    # torch takes seconds to import; `attune check` imports this module without it
+    from attune.export.shipped import ExportParams  # noqa: PLC0415
+    from attune.tuning.rehearsal import rehearse  # noqa: PLC0415
+    from attune.tuning.training.recipe import TrainParams  # noqa: PLC0415
+
+    records = load_params(TrainParams, "train", parameters), load_params(ExportParams, "export", parameters)
+    return rehearse(name, folder, *records)
+
+
+def base(params: BaseParams, corpus: Path, train: Path, parameters: Path, out: Out) -> Receipt:
     """Writes the verified base encoder with prompts and maximum length set; stderr has a line on what may be wrong."""
     n_verified = copy_files(locate(params), out, params.sha256)
     settings = folder_settings(params.model, out)
@@ -238,7 +262,10 @@ def base(params: BaseParams, corpus: Path, train: Path, out: Out) -> Receipt:
         sys.stderr.write(f"attune base: {said}\n")
     set_max_length(out, max_length, positions_of(settings))
     set_prompts(out, settings, prompts)
-    write_json(out / "attune.json", {"model": params.model, "revision": params.revision, "licence": params.licence})
+    rehearsal = rehearsed(params.model, out, parameters)
+    origin = {"model": params.model, "revision": params.revision, "licence": params.licence}
+    # read by all stages that encode with this encoder, or with one tuned from it
+    write_json(out / "attune.json", origin | ({"precision": "fp32"} if rehearsal.is_bf16_wrong else {}))
     files = [path for path in out.rglob("*") if path.is_file()]
     return {
         "model": params.model,
@@ -250,6 +277,8 @@ def base(params: BaseParams, corpus: Path, train: Path, out: Out) -> Receipt:
         "n_files": len(files),
         "n_verified": n_verified,
         "n_bytes": sum(path.stat().st_size for path in files),
+        "rehearsed": ", ".join(rehearsal.steps),
+        "is_bf16_wrong": rehearsal.is_bf16_wrong,
     }
 
 

@@ -57,13 +57,13 @@ class EmbedParams(SharedParams):
     """Parameters of stage embed; prompts and maximum length belong to the encoder."""
 
 
-def precision_of(system: str, params: EmbedParams) -> str:
+def precision_in(system: str, model: Path, params: EmbedParams) -> str:
     """Returns the number format of matrix products: a graph's own, or machine.precision with auto resolved."""
     if system.startswith("onnx"):
         return "int8" if system == "onnx_int8" else "fp32"
-    from attune.encoding.encoders import best_precision  # noqa: PLC0415
+    from attune.encoding.encoders import precision_of  # noqa: PLC0415
 
-    return best_precision() if params.machine.precision == "auto" else params.machine.precision
+    return precision_of(model, params.machine.precision)
 
 
 def device_of(system: str) -> str:
@@ -112,7 +112,7 @@ def embed(
     texts = {file.parent.name: read(file, SPLIT_QUERIES)["text"].to_list() for file in tables}
     passages = read_passages(prepared, read(prepared / "corpus.parquet", CORPUS))
     texts["corpus"] = passages.texts
-    precision = precision_of(system, params)
+    precision = precision_in(system, model, params)
     encoder = load_encoder(system, model, precision, params)
     inputs = [prepared / "corpus.parquet", prepared / "passages.parquet", *tables, *model.rglob("*")]
     scratch = scratch_of(system, precision, params, inputs)

@@ -23,7 +23,7 @@ from pydantic import Field
 from tqdm import tqdm
 
 from attune.data.query_groups import read_groups
-from attune.encoding.encoders import best_precision
+from attune.encoding.encoders import precision_of
 from attune.errors import BadInput
 from attune.retrieval.passages import read_passages
 from attune.stage import Machine, Out, Params, Receipt, run, write_json
@@ -229,7 +229,7 @@ def merge(
     corpus = read(prepared / "corpus.parquet", CORPUS)
     texts = dict(zip(corpus["document_id"], full_texts(corpus), strict=True))
     passages = read_passages(prepared, corpus).of_documents()
-    precision = best_precision() if params.machine.precision == "auto" else params.machine.precision
+    precision = precision_of(base, params.machine.precision)
     scorer = RetrievalScorer(read_dev(dev_split, texts, train_documents, n_dev_documents, passages), precision)
     tasks = {GENERAL: general_task(read_general_text(Path(params.general))), **read_near_domain(near_domain)}
     encoders, of_round = Interpolation(base), Round(folders[first], scorer.query_ids)

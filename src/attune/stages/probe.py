@@ -18,7 +18,7 @@ import polars as pl
 import torch
 from pydantic import Field, StringConstraints, model_validator
 
-from attune.encoding.encoders import TorchEncoder, best_precision, load_torch
+from attune.encoding.encoders import TorchEncoder, load_torch, precision_of
 from attune.errors import BadInput
 from attune.evaluation.probe import RetrievalData, SimilarityData, TaskData, TaskType, read_task
 from attune.evaluation.task_scores import (
@@ -192,7 +192,7 @@ def probe(params: ProbeParams, model: Path, near_domain: Path, out: Out) -> Rece
     """Scores an encoder on all tasks; writes items.parquet, general.npy and positives.npy for stage drift."""
     torch.set_num_threads(params.machine.threads)
     tasks = read_tasks(params, near_domain)
-    precision = best_precision() if params.machine.precision == "auto" else params.machine.precision
+    precision = precision_of(model, params.machine.precision)
     encoder = TorchEncoder(load_torch(model), precision, params.machine.batch_tokens)
     queries = Encoded(chain.from_iterable(task.data.queries for task in tasks.values()), encoder.encode_query)
     documents = Encoded(chain.from_iterable(task.data.documents for task in tasks.values()), encoder.encode_document)

@@ -65,10 +65,10 @@ def load_seed(folder: Path, machine: Machine) -> "TorchEncoder":
     # torch takes seconds to import; a run with a single seed does not need it
     import torch  # noqa: PLC0415
 
-    from attune.encoding.encoders import TorchEncoder, best_precision, load_torch  # noqa: PLC0415
+    from attune.encoding.encoders import TorchEncoder, load_torch, precision_of  # noqa: PLC0415
 
     torch.set_num_threads(machine.threads)
-    precision = best_precision() if machine.precision == "auto" else machine.precision
+    precision = precision_of(folder, machine.precision)
     return TorchEncoder(load_torch(folder), precision, machine.batch_tokens)
 
 

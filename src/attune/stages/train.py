@@ -200,7 +200,7 @@ def train_seeds(
     runs: dict[int, SeedRuns] = {}
     results: dict[int, SeedResult] = {}
     rows: list[dict[str, Any]] = []
-    for seed, own in params.runs().items():
+    for seed, own in params.runs(base).items():
         if results:  # the first seed has found the rate
             own = own.model_copy(update={"learning_rate": results[params.seed].result.learning_rate})  # noqa: PLW2901
         runs[seed] = inputs.runs(own, base, starts[seed])

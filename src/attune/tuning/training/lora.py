@@ -6,11 +6,12 @@ encoder. While training weights have peft's names, also in the trainer's checkpo
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer, LoraModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 
 from attune.errors import BadInput
@@ -18,14 +19,24 @@ from attune.stage import named
 from attune.tuning.training.recipe import TrainParams
 
 ADAPTER = "default"
+WEIGHTS = "model.safetensors"  # of a checkpoint
 
 
 class LoraTrainer(SentenceTransformerTrainer):
-    """Trainer of an encoder with adapters."""
+    """Trainer of an encoder with adapters; its checkpoints hold the transformer's weights under the module's own names.
+
+    transformers would save those of some architectures (nomic_bert) under the names of their published files, and
+    reads them back for an encoder without adapters only.
+    """
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:  # noqa: ANN401
+        super()._save(output_dir, state_dict)
+        weights = self.model.transformers_model.state_dict()  # some are views of one tensor, which the file cannot hold
+        file = Path(output_dir or self.args.output_dir) / WEIGHTS
+        save_file({name: value.detach().cpu().clone().contiguous() for name, value in weights.items()}, file)
 
     def _load_from_checkpoint(self, checkpoint_path: str) -> None:
-        weights = load_file(Path(checkpoint_path) / "model.safetensors")
-        self.model.transformers_model.load_state_dict(weights)
+        self.model.transformers_model.load_state_dict(load_file(Path(checkpoint_path) / WEIGHTS))
 
 
 def add_adapters(model: SentenceTransformer, params: TrainParams) -> LoraModel:

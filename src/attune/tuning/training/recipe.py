@@ -1,5 +1,6 @@
 """Parameters of stage train, and the combinations of them that cannot work."""
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator
@@ -69,9 +70,13 @@ class TrainParams(SharedParams):
             raise ValueError("expected none of them twice; remove the second one")
         return values
 
-    def runs(self) -> dict[int, Self]:
-        """Returns the parameters of each seed's run: one seed, and fp32 or bf16 in place of auto."""
-        precision = encoders.best_precision() if self.machine.precision == "auto" else self.machine.precision
+    def runs(self, base: Path) -> dict[int, Self]:
+        """Returns the parameters of each seed's run: one seed, and fp32 or bf16 in place of auto.
+
+        Args:
+            base: folder of the base encoder, which may say that it needs fp32.
+        """
+        precision = encoders.precision_of(base, self.machine.precision)
         machine = self.machine.model_copy(update={"precision": precision})
         return {seed: self.model_copy(update={"seeds": [seed], "machine": machine}) for seed in self.seeds}
 

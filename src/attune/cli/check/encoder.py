@@ -1,0 +1,34 @@
+"""Rehearses the pipeline with an encoder in a folder, as stage base does with the one of the parameters."""
+
+import tempfile
+from pathlib import Path
+
+from attune.encoding.settings import folder_settings
+from attune.errors import BadInput
+from attune.stage import PARAMS_FILE, load_params
+from attune.stages.base import BaseParams, copy_files, positions_of, prompts_of, rehearsed, set_max_length, set_prompts
+
+AUTO = 96  # tokens, where base.max_length is auto: no data are measured
+
+
+def check_encoder(folder: Path) -> dict[str, str]:
+    """Returns the rehearsal of an encoder: its steps, and the precision in which it is right.
+
+    Args:
+        folder: of the encoder; the kind of training, the export and prompts are those of the parameters.
+
+    Raises:
+        BadInput: it is not a folder, or the rehearsal fails.
+    """
+    if not folder.is_dir():
+        raise BadInput(f"--base: {folder} is not a folder; name one with an encoder")
+    params = load_params(BaseParams, "base").model_copy(update={"model": str(folder)})
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch) / "base"
+        copy_files(folder, out, {})
+        settings = folder_settings(params.model, out)
+        length = AUTO if params.max_length == "auto" else params.max_length
+        set_max_length(out, min(length, positions_of(settings)), positions_of(settings))
+        set_prompts(out, settings, prompts_of(params, settings))
+        rehearsal = rehearsed(params.model, out, PARAMS_FILE)
+    return {"encoder": params.model, "rehearsed": ", ".join(rehearsal.steps), "precision": rehearsal.precision}
