@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from attune.errors import BadInput
 from attune.evaluation.checks import data as checks
+from attune.retrieval.passages import PASSAGES
 from attune.stage import call
 from attune.stages.base import MAX_CUT_SHARE, BaseParams, base, cut_texts
 from attune.tables import CORPUS, DOCUMENT_IDS, QRELS, SPLIT_QUERIES, Columns, write
@@ -74,6 +75,7 @@ def data(tmp_path: Path) -> Path:
     pairs += [["q00", "d01", 0]]
     tables: dict[str, tuple[Any, Columns]] = {
         "corpus": (documents + others, CORPUS),
+        "passages": ([], PASSAGES),
         "train/documents": ([row[:1] for row in documents], DOCUMENT_IDS),
         "train/queries": (queries, SPLIT_QUERIES),
         "train/qrels": (pairs, QRELS),
