@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from prepared_tables import write_corpus
 
 from attune.encoding.encoders import TorchEncoder, load_torch
 from attune.evaluation.scoring.measures import MEASURES
@@ -35,7 +36,7 @@ def finished_pipeline(folder: Path, base: Path, onnx: Path) -> Path:
     """Writes the outputs, with embeddings by the two encoders; returns the folder."""
     rows = [(id_, title, text, id_, id_) for id_, (title, text) in DOCUMENTS.items()]
     corpus = pl.DataFrame(rows, schema=dict(CORPUS), orient="row")
-    write(corpus, folder / "data/prepared/corpus.parquet", CORPUS)
+    write_corpus(corpus, folder / "data/prepared")
     queries = [(id_, text, id_, id_, "", "") for id_, (text, _, _) in QUERIES.items()]
     test = folder / "data/splits/test"
     write(pl.DataFrame(queries, dict(SPLIT_QUERIES), orient="row"), test / "queries.parquet", SPLIT_QUERIES)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from prepared_tables import write_corpus
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
@@ -34,7 +35,6 @@ def params(**changes: object) -> MergeParams:
         "min_retention": 0.0,
         "min_near_domain": 0.0,
         "min_gain_kept": 1.0,
-        "general": "general.jsonl",
     }
     machine = {"threads": 1, "precision": "fp32", "batch_tokens": 4096}
     return MergeParams.model_validate(values | {"machine": machine} | changes)
@@ -69,7 +69,7 @@ class Case:
         texts += [f"{one} of every {other}" for one, other in pairs]
         every = [*ids, *others]
         columns = {"document_id": every, "title": [""] * 32, "text": texts, "duplicate_of": every, "cluster_id": every}
-        write(pl.DataFrame(columns, schema=CORPUS), root / "prepared" / "corpus.parquet", CORPUS)
+        write_corpus(pl.DataFrame(columns, schema=CORPUS), root / "prepared")
         queries = pl.DataFrame({"query_id": ids, "text": [f"find {other} and {one}" for one, other in pairs]})
         blank = {name: pl.lit("") for name in ("near_group", "given_split", "stratum")}
         queries = queries.with_columns(cluster_id=pl.col("query_id"), **blank).select(list(SPLIT_QUERIES))
@@ -160,6 +160,7 @@ class Case:
             dev_split=self.root / "dev",
             train_documents=self.root / "train" / "documents.parquet",
             n_dev_documents=8,
+            general=self.root / "general.jsonl",
             near_domain=self.root / "near_domain",
             out=self.root / "tuned",
             seeds=self.root / "seeds",

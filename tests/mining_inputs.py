@@ -8,20 +8,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from prepared_tables import write_corpus
 
 from attune.stage import call
 from attune.stages.mine import mine
-from attune.tables import (
-    CORPUS,
-    DOCUMENT_IDS,
-    NEGATIVES,
-    OWN_TEXTS,
-    QRELS,
-    SPLIT_QUERIES,
-    TRIPLETS,
-    read,
-    write,
-)
+from attune.tables import CORPUS, DOCUMENT_IDS, NEGATIVES, OWN_TEXTS, QRELS, SPLIT_QUERIES, TRIPLETS, read, write
 from attune.tuning.mining.rules import MineParams
 
 # the negatives of each query, by the positive of their row; documents are named by their rows in the corpus
@@ -144,7 +135,7 @@ class Data:
         titles, texts = [f"title {id_}" for id_ in ids], [WORDS[row % len(WORDS)] + " word" for row in range(len(ids))]
         columns = {"document_id": ids, "title": titles, "text": texts, "duplicate_of": ids, "cluster_id": ids}
         corpus = pl.DataFrame(columns, schema=CORPUS)
-        write(corpus, folder / "prepared" / "corpus.parquet", CORPUS)
+        write_corpus(corpus, folder / "prepared")
         train = folder / "train"
         write(corpus.filter(self.in_train).select("document_id"), train / "documents.parquet", DOCUMENT_IDS)
         queries = [

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from mining_inputs import mine_params, unit
+from prepared_tables import write_corpus
 
 from attune.cli.judge.sheet import NO, YES, Row, write_sheet
 from attune.stage import call
@@ -93,7 +94,7 @@ def write_inputs(folder: Path, queries: np.ndarray, vectors: np.ndarray, judged:
     texts = [f'Document {id_}, with "marks",\n\nlines; and a tab\t.{" More." * 20}' for id_ in ids]
     columns = {"document_id": ids, "title": ids, "text": texts, "duplicate_of": ids, "cluster_id": ids}
     corpus = pl.DataFrame(columns, schema=CORPUS)
-    write(corpus, folder / "prepared/corpus.parquet", CORPUS)
+    write_corpus(corpus, folder / "prepared")
     write(corpus.select("document_id"), folder / "train/documents.parquet", DOCUMENT_IDS)
     table = pl.DataFrame([(id_, f"query {id_}", id_, id_, "", "") for id_ in query_ids], SPLIT_QUERIES, orient="row")
     write(table, folder / "train/queries.parquet", SPLIT_QUERIES)

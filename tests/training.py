@@ -7,7 +7,9 @@ from functools import cache
 from pathlib import Path
 
 import polars as pl
+from prepared_tables import write_corpus
 
+from attune.retrieval.passages import READ_PASSAGES
 from attune.stage import call
 from attune.stages import train as stage
 from attune.stages.train import train
@@ -61,7 +63,7 @@ def task(folder: Path, base: Path) -> dict[str, Path]:
     all_ids, all_texts = ids + unseen, texts + [f"{word} of the test" for word in WORDS[:10]]
     columns = {"document_id": all_ids, "title": [""] * len(all_ids), "text": all_texts}
     columns |= {"duplicate_of": all_ids, "cluster_id": all_ids}
-    write(pl.DataFrame(columns, schema=CORPUS), folder / "prepared" / "corpus.parquet", CORPUS)
+    write_corpus(pl.DataFrame(columns, schema=CORPUS), folder / "prepared")
     queries = [f"find {other} and {one}" for one, other in pairs]
     rows = {"query_id": ids, "text": queries, "near_group": ids, "document_id": ids}
     negatives = pl.Series(
@@ -70,6 +72,7 @@ def task(folder: Path, base: Path) -> dict[str, Path]:
     triplets = pl.DataFrame(rows).with_columns(pl.lit(1, pl.Int64).alias("relevance"), negatives)
     is_dev = pl.Series([i % 4 == 0 for i in range(len(ids))])
     write(triplets.filter(~is_dev), folder / "mined" / "triplets.parquet", TRIPLETS)
+    write(pl.DataFrame(schema=dict(READ_PASSAGES)), folder / "mined" / "passages.parquet", READ_PASSAGES)
     forms = pl.DataFrame(schema=dict(DOCUMENT_FORMS))
     write(forms, folder / "prepared" / "forms.parquet", DOCUMENT_FORMS)
     for name, own in (("dev_split", triplets.filter(is_dev)), ("train_split", triplets.filter(~is_dev))):

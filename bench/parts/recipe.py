@@ -100,6 +100,7 @@ def attune(folder: Path, params: TrainParams, seed: int, scratch: Path) -> Sente
     settings = load_params(MergeParams, "merge", folder / "params.yaml")
     outs = {"out": scratch / "tuned", "seeds": scratch / "seeds", "curve_file": scratch / "merge.csv"}
     tasks = {"train_documents": splits / "documents.parquet", "near_domain": folder / "data/near_domain/dev"}
+    tasks |= {"general": Path(params.general)}
     size = {"n_dev_documents": params.n_dev_documents}
     call(merge, settings, None, rounds=scratch / "r1", first=seed, **paths, **tasks, **size, **outs)
     return load_torch(scratch / "tuned")

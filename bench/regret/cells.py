@@ -141,8 +141,8 @@ class Place:
     def inputs_of_attune(self) -> str:
         """Hash of all that attune reads: also near-domain tasks, other forms, embeddings and general text."""
         params = all_params(self.shared / "params.yaml")
-        general = [ROOT / params[section]["general"] for section in ("train", "merge")]  # cells copy it from there
-        return fingerprint((), (), [*self._files(*SHARED), *general])
+        general = ROOT / params["train"]["general"]  # cells copy it from there
+        return fingerprint((), (), [*self._files(*SHARED), general])
 
     @property
     def prepared(self) -> Path:

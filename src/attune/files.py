@@ -53,7 +53,8 @@ def writing(*paths: Path) -> Iterator[None]:
     """Turns the error of a full disk, which seldom names a file, into one line that does.
 
     Args:
-        paths: files and folders that the block writes. Where the error names no file, it is the one written last.
+        paths: files and folders that the block writes. Where the error names no file, it is the one
+            written last, or its folder.
 
     Raises:
         BadInput: no room was left, or a file of a copied folder could not be read.
@@ -83,8 +84,9 @@ def _full(error: object) -> str:
 
 
 def _last_written(paths: tuple[Path, ...]) -> Path:
-    files = [file for path in paths for file in (path, *path.rglob("*")) if file.is_file()]
-    return max(files, key=lambda file: file.stat().st_mtime_ns, default=paths[0])
+    """Returns the file that was written last, or its folder where a library has removed the unfinished file."""
+    found = [each for path in paths for each in (path, *path.rglob("*")) if each.exists()]
+    return max(found, key=lambda each: (each.stat().st_mtime_ns, each.is_file()), default=paths[0])
 
 
 def _no_room(file: Path, reason: str) -> BadInput:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_lines import run_here
 from typer.testing import CliRunner
 
 from attune.cli import main as cli
@@ -122,3 +123,11 @@ def test_a_command_that_fails_itself_exits_with_2(
     done = runner.invoke(cli.app, [command])
     assert done.exit_code == 2
     assert said in done.output and ("Traceback" in done.output) == isinstance(error, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("command", ["gate", "same", "comment"])
+def test_outside_of_a_project_the_answer_is_one_line_and_2(tmp_path: Path, command: str) -> None:
+    """Nothing is judged there, so neither 0 nor 1."""
+    done = run_here(cli.main, tmp_path, command)
+    assert (done.returncode, done.stderr.count("\n"), done.stdout) == (2, 1, "")
+    assert done.stderr.startswith(f"attune {command}: ") and "not" in done.stderr

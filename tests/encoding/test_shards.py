@@ -72,7 +72,7 @@ def test_a_killed_run_keeps_its_shards(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         encode_shards(texts, _until("d"), tmp_path, ALL_SHARDS, "texts")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["0.npy"]
-    (tmp_path / "1.partial").write_bytes(b"half of it")
+    (tmp_path / "1.npy.partial").write_bytes(b"half of it")
     encoder = Encoder()
     encode_shards(texts, encoder, tmp_path, ALL_SHARDS, "texts")
     assert encoder.seen == list("defgh")

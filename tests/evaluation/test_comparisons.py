@@ -15,7 +15,7 @@ from attune.evaluation.statistics.comparisons import TaskComparison, compare_tas
 from attune.evaluation.statistics.holm import holm
 from attune.evaluation.statistics.power import Sensitivity
 from attune.evaluation.statistics.significance import Resampling, compare
-from attune.tables import COMPARISONS, read_csv, records_table, write_csv
+from attune.plots import COMPARISONS, read_csv, records_table, write_csv
 
 RESAMPLING = Resampling(n_resamples=10_000, confidence=0.95, seed=0)
 

@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from argparse import Namespace
@@ -21,7 +22,7 @@ from bench.alternating import Run, Spread, alternate, rates, ratios, timed
 from bench.parts import large_encoder, pipeline, train
 from bench.parts.ceilings import Shape
 from bench.ranked import Task, run_of
-from bench.results import PARTS, page
+from bench.results import PARTS, explained, page, sections
 from bench.section import ROOT, Section, Target, table
 from bench.texts import cut
 from bench.workers import Gone, Worker
@@ -179,6 +180,19 @@ def test_the_page_has_every_target_first_and_every_part_under_its_own_date() -> 
     targets = shown.partition("## Targets")[2].partition("## Encode")[0]
     assert "| train | >= 2 | **no** | 1 / **1** / 1 | busy |" in targets
     assert shown.index("encode`, 2026-01-02; 2 CPU threads.") < shown.index("x`, 2026-01-03; 8 CPU threads.")
+
+
+def test_every_stage_and_module_in_saved_results_is_there_or_explained() -> None:
+    """Figures outlive names: the line below a table says what a stage, key or module of it is called now."""
+    named = 0
+    for section in sections():
+        text, _, former = explained(section).partition("Names changed since: ")
+        for stage, module in re.findall(r"\| stage (\w+)|import (attune[\w.]*)", text):
+            path = f"attune/stages/{stage}" if stage else module.replace(".", "/")
+            is_there = (ROOT / "src" / f"{path}.py").is_file() or (ROOT / "src" / path / "__init__.py").is_file()
+            assert is_there or f"{module or f'stage {stage}'} is " in former, path
+            named += 1
+    assert named > 20
 
 
 def test_every_part_of_the_bench_is_a_program() -> None:

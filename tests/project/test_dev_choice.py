@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from prepared_tables import write_corpus
 from safetensors.torch import save_file
 
 from attune.tables import CORPUS, DEV_SCORES, DOCUMENT_IDS, OWN_TEXTS, QRELS, SPLIT_QUERIES, write
@@ -32,7 +33,7 @@ def write_splits(folder: Path) -> None:
     """Writes one document of dev, 20 of train and one of test; dev has one query."""
     ids = ["d0", *(f"t{i}" for i in range(20)), "of test"]
     columns = {"document_id": ids, "title": [""] * 22, "text": ids, "duplicate_of": ids, "cluster_id": ids}
-    write(pl.DataFrame(columns, schema=CORPUS), folder / "data/prepared/corpus.parquet", CORPUS)
+    write_corpus(pl.DataFrame(columns, schema=CORPUS), folder / "data/prepared")
     dev, train = folder / "data/splits/dev", folder / "data/splits/train"
     row = dict.fromkeys(SPLIT_QUERIES, "") | {"query_id": "q0", "text": "one"}
     write(pl.DataFrame([row], schema=dict(SPLIT_QUERIES)), dev / "queries.parquet", SPLIT_QUERIES)

@@ -17,6 +17,7 @@ RANKS = (
     ("errors", "json_text"),
     ("files",),
     ("tables", "stage", "runtime"),
+    ("plots",),
     ("export", "retrieval", "encoding"),
     ("data",),
     ("tuning",),
@@ -39,6 +40,7 @@ TORCH = (
     "attune.stages.train",
 )
 POLARS = (
+    *("attune.plots", "attune.data.raw_tables"),
     *("attune.tables", "attune.data.splitting.duplicates", "attune.cli.check", "attune.export.int8.calibration"),
     *("attune.evaluation.scoring.judgments", "attune.evaluation.report", "attune.evaluation.statistics.slices"),
     *("attune.evaluation.page.charts", "attune.stages"),

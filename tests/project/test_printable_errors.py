@@ -2,17 +2,26 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_lines import run_here
 from hypothesis import given
 from hypothesis import strategies as st
 
+from attune.cli import main as cli
 from attune.errors import BadInput, one_line
-from attune.stage import lines
+from attune.runtime import __main__ as runtime
+from attune.stage import Params, Receipt, lines, run
 
 HOSTILE = "a\x1b[31m\x07\u202egnp\u2066.exe\u200b\x9b1m\udcff"
 ESCAPED = r"a\x1b[31m\x07\u202egnp\u2066.exe\u200b\x9b1m\udcff"
+
+
+def sip(_params: Params) -> Receipt:
+    """A stage without arguments."""
+    return {}
 
 
 def test_characters_that_command_a_terminal_are_escaped() -> None:
@@ -44,3 +53,29 @@ def test_a_file_name_cannot_reach_the_terminal_raw(tmp_path: Path, command: list
     done = subprocess.run([sys.executable, *command, str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert r"\x1b[31mred\u202e" in done.stderr and done.stderr.rstrip("\n").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "n_lines"),
+    [
+        (cli.main, [f"--{HOSTILE}"], 1),
+        (cli.main, ["verify", "a", HOSTILE], 1),
+        (lambda: run(sip), [f"--{HOSTILE}"], 1),
+        (runtime.main, ["a", HOSTILE], 2),  # argparse puts a line with the usage before it
+    ],
+    ids=["option", "argument", "stage", "runtime"],
+)
+def test_wrong_arguments_are_escaped(
+    tmp_path: Path, program: Callable[[], object], arguments: list[str], n_lines: int
+) -> None:
+    """Commands and stages name what they were given in one line, and end with exit code 2."""
+    done = run_here(program, tmp_path, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    *before, line = done.stderr.splitlines()
+    assert len(before) == n_lines - 1 and line.isprintable() and r"\u202egnp\u2066" in line
+
+
+def test_without_a_command_the_help_is_shown(tmp_path: Path) -> None:
+    """As for --help, with exit code 0."""
+    done = run_here(cli.main, tmp_path)
+    assert done.returncode == 0 and "Usage" in done.stdout

@@ -189,7 +189,8 @@ def test_copied_docstrings_over_other_code_are_found(data: Path, tmp_path: Path)
     for name in ("splits", "embeddings"):
         (plain / name).symlink_to(data / name)
     write(pl.DataFrame(schema=dict(DOCUMENT_FORMS)), plain / "prepared" / "forms.parquet", DOCUMENT_FORMS)
-    (plain / "prepared" / "corpus.parquet").symlink_to(data / "prepared" / "corpus.parquet")
+    for name in ("corpus.parquet", "passages.parquet"):
+        (plain / "prepared" / name).symlink_to(data / "prepared" / name)
     assert not any("forms" in key for key in audited(plain, tmp_path))
 
 

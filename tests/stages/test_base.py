@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from attune.errors import BadInput
 from attune.evaluation.checks import data as checks
+from attune.retrieval.passages import PASSAGES
 from attune.stage import call
 from attune.stages import base as stage
 from attune.stages.base import MAX_CUT_SHARE, BaseParams, base, cut_texts
@@ -98,6 +99,7 @@ def data(tmp_path: Path) -> Path:
     pairs += [["q00", "d01", 0]]
     tables: dict[str, tuple[Any, Columns]] = {
         "corpus": (documents + others, CORPUS),
+        "passages": ([], PASSAGES),
         "train/documents": ([row[:1] for row in documents], DOCUMENT_IDS),
         "train/queries": (queries, SPLIT_QUERIES),
         "train/qrels": (pairs, QRELS),

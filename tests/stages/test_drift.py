@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from numpy.typing import NDArray
+from prepared_tables import write_corpus
 
 from attune.errors import BadInput
 from attune.evaluation.drift import alignment
@@ -52,7 +53,7 @@ def case(tmp_path: Path) -> Path:
     """Base and tuned as the same encoder, over a corpus, dev queries with an answer each, and general texts."""
     random = np.random.default_rng(0)
     ids = [f"d{i:03}" for i in range(N_DOCUMENTS)]
-    write(filled({"document_id": ids}, CORPUS), tmp_path / "prepared/corpus.parquet", CORPUS)
+    write_corpus(filled({"document_id": ids}, CORPUS), tmp_path / "prepared")
     queries = [f"q{i}" for i in random.permutation(N_QUERIES)]
     write(filled({"query_id": queries}, SPLIT_QUERIES), tmp_path / "dev/queries.parquet", SPLIT_QUERIES)
     write(pl.DataFrame(schema=OWN_TEXTS), tmp_path / "dev/own_texts.parquet", OWN_TEXTS)

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from ir_measures import AP, RR, R, nDCG
+from prepared_tables import write_corpus
 from pydantic import ValidationError
 
 from attune.errors import BadInput
@@ -59,7 +60,7 @@ def case(tmp_path: Path) -> Case:
     document_ids = [f"d{i:03}" for i in range(N_DOCUMENTS)]
     texts = [f"topic{i} shared" for i in range(N_DOCUMENTS)]
     corpus = filled({"document_id": document_ids, "title": [""] * N_DOCUMENTS, "text": texts}, CORPUS)
-    write(corpus, tmp_path / "prepared/corpus.parquet", CORPUS)
+    write_corpus(corpus, tmp_path / "prepared")
     vectors = rng.normal(size=(N_DOCUMENTS, 8))
     save_embeddings(tmp_path / "embeddings/corpus.npy", vectors)
     for split, n in (("dev", 7), ("test", 12), ("train", 9), ("paraphrases", 0)):
@@ -158,7 +159,7 @@ def inflected(case: Case, query: str) -> None:
     """Rewrites the queries of dev and test to a word and its number: `topics 12` where the document has `topic`."""
     corpus = read(case.root / "prepared/corpus.parquet", CORPUS)
     texts = [f"topic number{i}" if i % 2 else f"other number{i}" for i in range(N_DOCUMENTS)]
-    write(corpus.with_columns(text=pl.Series(texts)), case.root / "prepared/corpus.parquet", CORPUS)
+    write_corpus(corpus.with_columns(text=pl.Series(texts)), case.root / "prepared")
     for split in ("dev", "test"):
         file = case.root / f"splits/{split}/queries.parquet"
         write(read(file, SPLIT_QUERIES).with_columns(text=pl.lit(query)), file, SPLIT_QUERIES)
@@ -209,7 +210,7 @@ def test_figures_do_not_depend_on_the_ids_of_equal_documents(case: Case, system:
     np.save(path, np.load(path)[4 * copies])
     corpus = read(case.root / "prepared/corpus.parquet", CORPUS)
     texts = pl.Series([f"topic{4 * copy} shared" for copy in copies])
-    write(corpus.with_columns(text=texts), case.root / "prepared/corpus.parquet", CORPUS)
+    write_corpus(corpus.with_columns(text=texts), case.root / "prepared")
     words = pl.col("text").str.extract(r"(\d+)").cast(pl.Int64) // 4 * 4
     for split in ("dev", "test", "train"):
         file = case.root / f"splits/{split}/queries.parquet"

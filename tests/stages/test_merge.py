@@ -14,8 +14,9 @@ from safetensors.torch import save_file
 
 from attune.encoding.encoders import load_torch
 from attune.errors import BadInput
+from attune.plots import MERGE_CURVE
 from attune.stages.merge import general_task, read_near_domain
-from attune.tables import MERGE_CURVE, SPLIT_QUERIES, read, write
+from attune.tables import SPLIT_QUERIES, read, write
 from attune.tuning.curve import BASE, Candidate
 from attune.tuning.dev import RetrievalScorer
 from attune.tuning.general_text import GeneralText, Pair, read_general_text

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from conftest import build_tiny_encoder
+from prepared_tables import write_corpus
 
 from attune.errors import BadInput
 from attune.evaluation.scoring.measures import MEASURES
@@ -35,7 +36,7 @@ class Case:
         ids = [f"d{i:03}" for i in range(len(pairs))]
         texts = [f"{one} {other} of the data" for one, other in pairs]
         columns = {"document_id": ids, "title": [""] * len(ids), "text": texts, "duplicate_of": ids, "cluster_id": ids}
-        write(pl.DataFrame(columns, schema=CORPUS), root / "prepared/corpus.parquet", CORPUS)
+        write_corpus(pl.DataFrame(columns, schema=CORPUS), root / "prepared")
         parts = {"train": pairs[:1], "dev": pairs[1:20], "test": pairs[20:60], "paraphrases": []}
         for split, of_pairs in parts.items():
             names = [f"{split}{i:02}" for i in reversed(range(len(of_pairs)))]

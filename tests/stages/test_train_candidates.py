@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 from training import params, sha256, task, trained
 
 from attune.encoding.encoders import load_torch
+from attune.plots import RATES
 from attune.stages.train import SeedResult, write_encoder
-from attune.tables import CORPUS, DEV_SCORES, RATES, full_texts, read
+from attune.tables import CORPUS, DEV_SCORES, full_texts, read
 from attune.tuning.candidates import CANDIDATES
 from attune.tuning.curve import Evaluation, TrainingResult
 from attune.tuning.dev import RetrievalScorer, read_dev

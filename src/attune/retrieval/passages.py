@@ -74,13 +74,13 @@ class Passages:
 
 
 def read_passages(prepared: Path, corpus: pl.DataFrame) -> Passages:
-    """Reads the passages of data/prepared; without the table no document is cut.
+    """Reads the passages of data/prepared; no document is cut where the table has no rows.
 
     Raises:
-        BadInput: the table is damaged, or its documents are not those of the corpus.
+        BadInput: the table is missing or damaged, or its documents are not those of the corpus.
     """
     file = prepared / "passages.parquet"
-    table = read(file, PASSAGES) if file.exists() else pl.DataFrame(schema=dict(PASSAGES))
+    table = read(file, PASSAGES)
     if table.height and table["document_id"].rle().struct.field("value").to_list() != corpus["document_id"].to_list():
         raise BadInput(f"{file}: passages are of other documents than those of the corpus; run `dvc repro prepare`")
     return Passages(corpus, table)
@@ -90,9 +90,11 @@ def read_as(mined: Path, passages: Mapping[str, list[str]]) -> dict[tuple[str, s
     """Reads the passage of each document of several in the rows of training, by the ids of query and document.
 
     Args:
-        mined: folder of stage mine; without its table every document is read whole.
+        mined: folder of stage mine; in its table are the pairs whose document is not read whole.
         passages: by document id.
+
+    Raises:
+        BadInput: the table is missing or damaged.
     """
-    file = mined / "passages.parquet"
-    rows = read(file, READ_PASSAGES).iter_rows() if file.exists() else []
+    rows = read(mined / "passages.parquet", READ_PASSAGES).iter_rows()
     return {(query_id, document_id): passages[document_id][place] for query_id, document_id, place in rows}

@@ -23,11 +23,13 @@ from pydantic import Field
 from tqdm import tqdm
 
 from attune.data.query_groups import read_groups
+from attune.data.raw_tables import read_raw
 from attune.encoding.encoders import precision_of
 from attune.errors import BadInput
+from attune.plots import MERGE_CURVE, write_csv
 from attune.retrieval.passages import read_passages
 from attune.stage import Machine, Out, Params, Receipt, run, write_json
-from attune.tables import CORPUS, MERGE_CURVE, full_texts, read, read_raw, write_csv
+from attune.tables import CORPUS, full_texts, read
 from attune.tuning.candidates import CANDIDATES, Round
 from attune.tuning.choice import Choice, Refusal, Scored, choose
 from attune.tuning.curve import BASE, Candidate
@@ -47,7 +49,6 @@ class MergeParams(Params):
         min_retention: least nDCG@10 on general text, as a share of the base's.
         min_near_domain: least nDCG@10 on each of dev's near-domain tasks, as a share of the base's there.
         min_gain_kept: least gain in nDCG@10 on dev over the base, as a share of the best qualifying candidate's gain.
-        general: file of general pairs; its evaluation half is scored.
     """
 
     round: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
@@ -55,7 +56,6 @@ class MergeParams(Params):
     min_retention: float = Field(ge=0, le=1)
     min_near_domain: float = Field(ge=0, le=1)
     min_gain_kept: float = Field(ge=0, le=1)
-    general: str = Field(min_length=1)
     machine: Machine
 
 
@@ -216,6 +216,7 @@ def merge(
     dev_split: Path,
     train_documents: Path,
     n_dev_documents: int,
+    general: Path,
     near_domain: Path,
     out: Out,
     seeds: Out,
@@ -231,7 +232,7 @@ def merge(
     passages = read_passages(prepared, corpus).of_documents()
     precision = precision_of(base, params.machine.precision)
     scorer = RetrievalScorer(read_dev(dev_split, texts, train_documents, n_dev_documents, passages), precision)
-    tasks = {GENERAL: general_task(read_general_text(Path(params.general))), **read_near_domain(near_domain)}
+    tasks = {GENERAL: general_task(read_general_text(general)), **read_near_domain(near_domain)}
     encoders, of_round = Interpolation(base), Round(folders[first], scorer.query_ids)
     floors, other = (
         Floors(params.min_retention, params.min_near_domain),

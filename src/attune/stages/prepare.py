@@ -22,6 +22,7 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from attune.data.passages import PassageParams, passages_of
+from attune.data.raw_tables import read_raw_forms
 from attune.data.splitting.clusters import components
 from attune.data.splitting.crossing import Readings, compare_roles, equal_titles
 from attune.data.splitting.duplicates import MergedData, merge_raw
@@ -40,7 +41,6 @@ from attune.tables import (
     NEGATIVES,
     PARAPHRASES,
     QRELS,
-    read_raw_forms,
     write,
 )
 

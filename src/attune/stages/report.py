@@ -61,8 +61,9 @@ from attune.evaluation.statistics.slice_comparisons import (
     lost,
 )
 from attune.evaluation.statistics.slices import Traits, by_trait, traits_of
+from attune.plots import COMPARISONS, SLICES, records_table, write_csv
 from attune.stage import PARAMS_FILE, Out, Params, all_params, load_params, run, write_json
-from attune.tables import COMPARISONS, LEAKS, QRELS, SLICES, Leak, read, records_table, write_csv
+from attune.tables import LEAKS, QRELS, Leak, read
 
 RECEIPTS = (*SYSTEMS, "base_encoder", "prepare", "split", "audit", "mine", "train", "merge", "seeds", "drift", "export")
 PROBED = ("base", "tuned")

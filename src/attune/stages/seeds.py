@@ -21,13 +21,7 @@ from attune.retrieval.grouped import document_search
 from attune.retrieval.passages import Passages, read_passages
 from attune.runtime.arrays import Float64, Int64
 from attune.stage import Machine, Out, Params, Receipt, run
-from attune.tables import (
-    CORPUS,
-    read,
-    scores_columns,
-    seed_scores_columns,
-    write,
-)
+from attune.tables import CORPUS, read, scores_columns, seed_scores_columns, write
 
 if TYPE_CHECKING:
     from attune.encoding.encoders import TorchEncoder

@@ -21,20 +21,10 @@ from datasets import Dataset
 
 from attune.encoding import launch, processes
 from attune.encoding.scratch import code_files, fingerprint
+from attune.plots import RATES, TRAINING_CURVE, write_csv
 from attune.retrieval.passages import read_as, read_passages
 from attune.stage import AfterCommit, Out, Receipt, named, run
-from attune.tables import (
-    CORPUS,
-    DOCUMENT_FORMS,
-    QRELS,
-    RATES,
-    TRAINING_CURVE,
-    TRIPLETS,
-    form_texts,
-    full_texts,
-    read,
-    write_csv,
-)
+from attune.tables import CORPUS, DOCUMENT_FORMS, QRELS, TRIPLETS, form_texts, full_texts, read
 from attune.tuning.candidates import CANDIDATES, write_candidates
 from attune.tuning.curve import TrainingResult, rate_rows, training_figures
 from attune.tuning.dev import RetrievalScorer, RetrievalTask, read_dev

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import polars as pl
 
+from attune.data.raw_tables import read_raw, read_raw_paraphrases
 from attune.data.splitting.clusters import normalise
-from attune.tables import QRELS, read_raw, read_raw_paraphrases
+from attune.tables import QRELS
 
 
 @dataclass(frozen=True)

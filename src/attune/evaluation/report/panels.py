@@ -10,7 +10,8 @@ import polars as pl
 from attune.errors import BadInput
 from attune.evaluation.report.choice import candidate_of, candidate_words, checkpoint_words
 from attune.evaluation.scoring.measures import MEASURES
-from attune.tables import MERGE_CURVE, NEGATIVE_SAMPLE, QRELS, RATES, TRAINING_CURVE, read, read_csv, scores_columns
+from attune.plots import MERGE_CURVE, RATES, TRAINING_CURVE, read_csv
+from attune.tables import NEGATIVE_SAMPLE, QRELS, read, scores_columns
 from attune.tuning.curve import BASE, Point
 
 Receipt = Mapping[str, Any]

@@ -14,9 +14,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from attune.data.raw_tables import read_raw
 from attune.retrieval.words import n_words, words
 from attune.runtime.arrays import Float64, Int64
-from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, SPLIT_QUERIES, full_texts, read, read_raw
+from attune.tables import CLUSTERED_QUERIES, CORPUS, QRELS, SPLIT_QUERIES, full_texts, read
 
 Numbers = NDArray[np.number[Any]]
 Traits = Mapping[str, Numbers | Sequence[str]]  # for each trait one value per query; "" is no value
