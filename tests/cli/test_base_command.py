@@ -308,7 +308,7 @@ def test_prompts_of_no_known_name_are_said(encoder: Path) -> None:
 
 
 def test_a_large_encoder_is_told_its_cost_and_how_it_fits(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    """560 million parameters, 256 of them token vectors: 28 times the default's 10.6; a hub that counts none: unknown."""
+    """558 million parameters, 256 of token vectors: 28 times the default's 10.6; unknown where the hub counts none."""
     change(hub.folder / "config.json", vocab_size=250002, hidden_size=1024)
     told = hub.info() | {"safetensors": {"parameters": {"F32": 558_000_000}, "total": 558_000_000}}
     monkeypatch.setattr(hub, "info", lambda: told)
