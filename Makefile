@@ -91,8 +91,8 @@ families: .venv/ready  ## try a tiny encoder of each family: training, LoRA, res
 readme: .venv/ready  ## write the figures of metrics/ and bench/figures into the tables of README.md and docs/; seconds
 	@python -m bench.readme
 
-bench: .venv/ready  ## measure attune, other libraries and scaling into bench/RESULTS.md; 50 minutes; after make repro; uses ATTUNE_DATASETS
-	@echo "attune: measuring into bench/RESULTS.md, about 50 minutes on 2 cores; keep the machine idle meanwhile"
+bench: .venv/ready  ## measure attune, other libraries and scaling into bench/RESULTS.md; an hour; after make repro; uses ATTUNE_DATASETS
+	@echo "attune: measuring into bench/RESULTS.md, about an hour on 2 cores; keep the machine idle meanwhile"
 	@python -m bench.results
 
 bench-int8: .venv/ready  ## measure the int8 schemes of docs/experiments.md; about 4 minutes on 2 cores

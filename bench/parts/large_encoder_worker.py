@@ -61,18 +61,19 @@ def main() -> None:
     """Trains, then encodes documents for each request until the client closes the pipe."""
     folder, texts, batch_size, n_steps, threads = sys.argv[1:]
     torch.set_num_threads(int(threads))
-    Turns.turn, Turns.line = 1, Line()
+    line = Line()
+    Turns.turn, Turns.line = 1, line
     transformers.trainer.DEFAULT_CALLBACKS.append(Turns)
     columns = json.loads(Path(texts).read_text(encoding="utf-8"))
     params = params_of(int(batch_size))
     with tempfile.TemporaryDirectory() as scratch:
         train(Path(folder), columns, params, int(n_steps), Path(scratch))
-    Turns.line.tell(0.0)
+    line.tell(0.0)
     encoder = TorchEncoder(load_torch(Path(folder)), params.precision, BATCH_TOKENS)
-    while (request := Turns.line.wait()) is not None:
+    while (request := line.wait()) is not None:
         start = time.perf_counter()
         encoder.encode_document([*columns["positive"], *columns["negative_1"]][: request["n"]])
-        Turns.line.tell(time.perf_counter() - start)
+        line.tell(time.perf_counter() - start)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ Texts = dict[str, list[str]]  # columns query and positive
 class Turns(TrainerCallback):
     """Waits for a request before the first step and after every `turn` steps."""
 
-    turn, line = 0, None  # class attributes, because the trainers construct the callback
+    turn: int = 0  # class attributes, because the trainers construct the callback
+    line: Line | None = None
 
     def __init__(self) -> None:
         self.n_steps, self.start = 0, 0.0

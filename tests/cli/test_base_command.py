@@ -152,6 +152,7 @@ def test_a_model_of_the_hub_is_described_without_its_weights(hub: Hub) -> None:
             "pooling         mean",
             "prompts         none",
             "family          multilingual e5",
+            "cost            about 0.1 times the default encoder's per token",
         ),
     ):
         assert fact in said
@@ -304,6 +305,18 @@ def test_prompts_of_no_known_name_are_said(encoder: Path) -> None:
     )
     change(encoder / "config_sentence_transformers.json", prompts={"search_query": "q: ", "search_document": "d: "})
     assert not any("prompts named" in line for line in base(str(encoder), "main", False))
+
+
+def test_a_large_encoder_is_told_its_cost_and_how_it_fits(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """558 million parameters, 256 of token vectors: 28 times the default's 10.6; unknown where the hub counts none."""
+    change(hub.folder / "config.json", vocab_size=250002, hidden_size=1024)
+    told = hub.info() | {"safetensors": {"parameters": {"F32": 558_000_000}, "total": 558_000_000}}
+    monkeypatch.setattr(hub, "info", lambda: told)
+    said = "\n".join(base(MODEL, "main", False))
+    assert "cost            about 28 times the default encoder's per token, to train and to encode" in said
+    assert "set train.lora_rank: 16, train.loss: cached_mnrl and train.mini_batch_size: 8" in said
+    monkeypatch.setattr(hub, "info", lambda: told | {"safetensors": None})
+    assert "cost            not known" in "\n".join(base(MODEL, "main", False))
 
 
 def test_pooling_unlike_the_family_is_said(hub: Hub) -> None:

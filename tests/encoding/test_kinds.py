@@ -114,8 +114,10 @@ def test_encoders_of_text_are_no_other_kind(tiny_encoder: Path, tmp_path: Path) 
     plain = Path(shutil.copytree(tiny_encoder, tmp_path / "plain"))
     (plain / "modules.json").unlink()
     assert folder_settings("x", plain).pooling == ""
-    for own, values in enumerate(
-        ({"architectures": ["BertForMaskedLM"]}, {"model_type": "t5", "is_encoder_decoder": True})
-    ):
+    cases: list[dict[str, object]] = [
+        {"architectures": ["BertForMaskedLM"]},
+        {"model_type": "t5", "is_encoder_decoder": True},
+    ]
+    for own, values in enumerate(cases):
         model = changed("config.json", **values)(tiny_encoder, tmp_path / str(own))
         assert folder_settings("x", model).dimension == 32
