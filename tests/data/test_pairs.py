@@ -50,6 +50,21 @@ def test_all_columns_are_kept(tmp_path: Path, form: str) -> None:
     ]
 
 
+def test_groups_and_strata_of_equal_letters_are_one(tmp_path: Path, form: str) -> None:
+    """Composed and decomposed letters name one customer, whose queries no split may separate; texts stay as given."""
+    raw = read(
+        tmp_path,
+        form,
+        table("q|d|g|s", "M\u00fchle|a|M\u00fcller|\u00d6l", "Mu\u0308hle|b|Mu\u0308ller|O\u0308l"),
+        group="g",
+        stratum="s",
+    )
+    assert [query[1:] for query in raw.queries] == [
+        ("M\u00fchle", "M\u00fcller", "\u00d6l"),
+        ("Mu\u0308hle", "M\u00fcller", "\u00d6l"),
+    ]
+
+
 def test_negatives_are_documents_judged_not_to_answer(tmp_path: Path, form: str) -> None:
     """Triplets: several columns of negatives, blank ones left out, a negative of one query may answer another."""
     rows = table("q|d|n|m", "x|a|b|c", "y|b|c|", "x|a2|b|e")
