@@ -209,6 +209,7 @@ def test_a_wrong_hash_stops_the_stage_and_leaves_nothing(tiny_encoder: Path, tmp
             None,
             corpus=tmp_path / "none",
             train=tmp_path / "none",
+            parameters=tmp_path / "none",
             out=tmp_path / "base",
         )
     assert not list(tmp_path.iterdir())
@@ -229,6 +230,7 @@ def test_one_flipped_bit_in_the_weights_is_noticed(tiny_encoder: Path, tmp_path:
             None,
             corpus=tmp_path / "none",
             train=tmp_path / "none",
+            parameters=tmp_path / "none",
             out=tmp_path / "base",
         )
 
@@ -298,6 +300,7 @@ def test_another_model_in_a_local_folder_fails_by_the_pins(tiny_encoder: Path, t
             None,
             corpus=tmp_path / "none",
             train=tmp_path / "none",
+            parameters=tmp_path / "none",
             out=tmp_path / "base",
         )
     assert not list(tmp_path.iterdir())
