@@ -15,14 +15,14 @@ from attune.evaluation.report.choice import ships
 from attune.evaluation.report.examples import Rankings, examples
 from attune.evaluation.report.panels import by_checkpoint, interpolation_points, rate_probes
 from attune.evaluation.report.results import SYSTEMS, Results
-from attune.evaluation.report.summary import Paired
+from attune.evaluation.report.summary import Paired, Rule
 from attune.evaluation.scoring.measures import MEASURES, measure
 from attune.stage import load_params
 from attune.tables import CORPUS, QRELS, RUN, SPLIT_QUERIES, Columns, write
 from attune.tuning.curve import Point
 
 ROOT = Path(__file__).resolve().parents[1]
-STATISTICS = {"n_resamples": 10_000, "confidence": 0.95, "power": 0.8, "max_characters": 140}
+STATISTICS = {"rule": Rule(confidence=0.95, margin=0.02, power=0.8), "max_characters": 140}
 # ranks of the relevant document of each query among ten (0: not ranked); query i is answered by document i
 BASE = [1, 2, 2, 0, 0, 5, 3, 4]
 TUNED = [1, 1, 1, 1, 3, 1, 2, 0]

@@ -2,26 +2,13 @@
 
 from typing import Any
 
-from attune.cli.review.comment import near_domain_table, protocol_of
+from attune.cli.review.comment import near_domain_table
 from attune.evaluation.checks.facts import Facts
 
 
 def figures(**receipts: dict[str, Any]) -> Facts:
     """Returns the figures of a folder that holds these receipts."""
     return Facts(receipts)
-
-
-def test_the_comment_says_what_was_new_in_the_test() -> None:
-    """The report's own words; a report that has none is of a revision that split by clusters only."""
-    words = (
-        "new queries over known documents; training knew 60% of the answers from other queries, and mined negatives "
-        "may answer test queries (split.by: query)"
-    )
-    split = {"by": "query", "test_known_answers_share": 0.6, "n_test_queries": 3}
-    assert protocol_of(figures(report={"new_in_test": words}, split=split)) == words
-    assert protocol_of(figures(report={"verdict": "Better"}, split=split)) == words
-    older = figures(report={"verdict": "Better"}, split={"n_test_queries": 3})
-    assert protocol_of(older) == "new queries and new documents (split.by: cluster)"
 
 
 def test_near_domain_tasks_are_a_table_in_the_comment() -> None:

@@ -30,17 +30,22 @@ def healthy() -> Receipts:
             "verdict": "Better: so it is.",
             "too_few_queries": "",
             "smallest_detectable": 0.03,
-            "n_worse_slices": 0,
-            "slices": {"length": {"1 to 3": {}}},
+            "slice_counts": {"outcome": "passed", "sentence": "No loss found in 3 slices."},
             "n_test_queries": 100,
+            "n_test_clusters": 100,
+            "systems": {"tuned": {"ndcg@10": 0.7}},
             "without_leaks": {"lexical": {"n_queries": 100}},
             "paired": paired,
             "paired_without_leaks": {},
             "paired_over_seeds": {},
             "overfitting": {"status": "not overfitted", "is_overfitted": False, "verdict": "Not overfitted."},
             "ndcg@10_kept_share": {"onnx": 1.0, "onnx_int8": 0.995},
+            "ndcg@10_kept_interval": {
+                "onnx": {"ci_low": 1.0, "ci_high": 1.0},
+                "onnx_int8": {"ci_low": 0.99, "ci_high": 1.0},
+            },
         },
-        "drift": {"is_drifted": False, "verdict": "Not drifted."},
+        "drift": {"is_drifted": False, "is_decided": True, "verdict": "Not drifted."},
         "export": {"fp32_min_cosine": 1.0},
         "merge": dict(MERGED),
         "seeds": {"n_seeds": 1},
@@ -83,16 +88,12 @@ def overfitted(receipts: Receipts) -> None:
     receipts["report"]["overfitting"] |= {"status": "overfitted", "verdict": "Overfitted: stop earlier."}
 
 
-def overfitted_of_old(receipts: Receipts) -> None:
-    receipts["report"]["overfitting"] = {"is_overfitted": True, "verdict": "Overfitted: stop earlier."}
-
-
 def hardly_measured(receipts: Receipts) -> None:
     receipts["report"]["overfitting"] |= {"status": "cannot tell", "verdict": "Cannot tell whether it overfitted."}
 
 
 def drifted(receipts: Receipts) -> None:
-    receipts["drift"] = {"is_drifted": True, "verdict": "Drifted: similarity fell."}
+    receipts["drift"] = {"is_drifted": True, "is_decided": True, "verdict": "Drifted: similarity fell."}
 
 
 def undecided(receipts: Receipts) -> None:
@@ -110,7 +111,8 @@ def no_parity(receipts: Receipts) -> None:
 
 
 def bad_int8(receipts: Receipts) -> None:
-    receipts["report"]["ndcg@10_kept_share"]["onnx_int8"] = 0.98969  # rounded to one digit it would be the floor
+    receipts["report"]["ndcg@10_kept_share"]["onnx_int8"] = 0.96
+    receipts["report"]["ndcg@10_kept_interval"]["onnx_int8"] = {"ci_low": 0.94, "ci_high": 0.97989}
 
 
 def without_key(receipts: Receipts) -> None:
@@ -136,13 +138,12 @@ def test_a_healthy_model_passes_every_check(tmp_path: Path) -> None:
         (open_to_a_loss, "ATT007", "undecided", "test queries instead of 100 would tell (gate.margin)"),
         (leaking, "ATT008", "failed", "10 of 100 test queries leak (10%); at most 0% (gate.max_leak_share)"),
         (overfitted, "ATT010", "failed", "Overfitted: stop earlier."),
-        (overfitted_of_old, "ATT010", "failed", "Overfitted: stop earlier."),
         (hardly_measured, "ATT010", "undecided", "Cannot tell whether it overfitted."),
         (drifted, "ATT011", "failed", "Drifted: similarity fell."),
         (undecided, "ATT011", "undecided", "Undecided whether it drifted."),
         (worse_over_seeds, "ATT007", "undecided", "over 3 seeds -0.100, interval -0.100 to -0.100"),
         (no_parity, "ATT015", "failed", "0.990000"),
-        (bad_int8, "ATT017", "failed", "onnx_int8 keeps 98.96% of tuned nDCG@10; at least 99.00% (gate.min_int8_kept"),
+        (bad_int8, "ATT017", "failed", "interval 94.00% to 97.98%: less than 98.00% is certain (gate.min_int8_kept)"),
         (without_key, "ATT011", "failed", "has no is_drifted; run `dvc repro` and commit dvc.lock and metrics/"),
         (text_for_number, "ATT015", "failed", "is '1.0', not a number"),
     ],
@@ -169,7 +170,7 @@ def test_a_planted_fault_is_found_by_its_check_alone(
 def test_cannot_tell_is_an_answer(tmp_path: Path, n: int, figures: tuple[float, ...], before: str) -> None:
     """Two and twenty queries that may have lost a third are undecided; of a thousand, four losses are no loss."""
     receipts = healthy()
-    receipts["report"] |= {"n_test_queries": n, "without_leaks": {"lexical": {"n_queries": n}}}
+    receipts["report"] |= {"n_test_queries": n, "n_test_clusters": n, "without_leaks": {"lexical": {"n_queries": n}}}
     row = dict(zip(("delta", "ci_low", "ci_high"), figures, strict=True)) | {"p_holm": 0.25}
     receipts["report"]["paired"] = dict.fromkeys(receipts["report"]["paired"], row)
     statuses = {str(each.status) for each in found(tmp_path, receipts) if each.check.code == "ATT007"}

@@ -157,7 +157,7 @@ def test_the_test_split_is_known_by_its_hash_in_either_stage(lock: str) -> None:
     assert lacking.is_blocking and words in lacking.sentence
 
 
-PANEL = "merge: {min_retention: 0.98, min_near_domain: 1.0}\nreport: {confidence: 0.9}\n"
+PANEL = "merge: {min_retention: 0.98, min_near_domain: 1.0}\nreport: {power: 0.8}\n"
 ADVANCED = (
     "gate: {min_delta: 0.01, max_leak_share: 0.0, undecided: fail, ignore: {ATT009: why}, confidence: 0.95, "
     "retired: [a]}\n"
@@ -180,11 +180,10 @@ def replaced(files: Files, old: str, new: str) -> Files:
         ("max_leak_share: 0.0", "max_leak_share: 0.1", "gate.max_leak_share 0 → 0.1"),
         ("undecided: fail", "undecided: warn", "gate.undecided fail → warn"),
         ("ATT009: why", "ATT009: why, ATT011: so", "gate.ignore also lists ATT011"),
-        ("confidence: 0.95", "confidence: 0.999", "gate.confidence 0.95 → 0.999"),
         ("retired: [a]", "retired: [a, b c, d]", "gate.retired also lists b c and d"),
         ("max_cost: 0.05", "max_cost: 0.06", "drift.max_cost 0.05 → 0.06"),
         ("min_retention: 0.98", "min_retention: 0.5", "merge.min_retention 0.98 → 0.5"),
-        ("confidence: 0.9}", "confidence: 0.99}", "report.confidence 0.9 → 0.99"),
+        ("power: 0.8", "power: 0.6", "report.power 0.8 → 0.6"),
         ("similar_query: 0.8", "similar_query: 0.95", "prepare.similar_query 0.8 → 0.95"),
         ("min_near_domain: 1.0", "min_near_domain: 0.9", "merge.min_near_domain 1 → 0.9"),
         ("by: cluster", "by: query", "split.by cluster → query"),
@@ -199,10 +198,18 @@ def test_a_looser_limit_is_named_and_a_tighter_one_is_not(old: str, new: str, wo
     assert not notes(BEFORE, BEFORE)
 
 
+@pytest.mark.parametrize("value", ["0.6", "0.999"])
+def test_another_confidence_is_named_either_way(value: str) -> None:
+    """A lower one lets chance pass; a higher one leaves losses undecided."""
+    here = replaced(BEFORE, "confidence: 0.95", f"confidence: {value}")
+    words = f"looser here than at main: gate.confidence 0.95 → {value}; merge only if that is meant"
+    assert notes(BEFORE, here) == [words]
+
+
 # a revision before advanced.yaml: one file, and thresholds of leaks and a confidence under a second name
 FORMER = Files(
     {
-        "params.yaml": PANEL + ADVANCED + "split: {near_query: 0.8, near_document: 0.7}\nseeds: {confidence: 0.9}\n",
+        "params.yaml": PANEL + ADVANCED + "split: {near_query: 0.8, near_document: 0.7}\nseeds: {confidence: 0.95}\n",
     }
 )
 
@@ -213,9 +220,9 @@ FORMER = Files(
         ("near_query: 0.8", "near_query: 0.75", "prepare.similar_query 0.75 → 0.8 (there split.near_query)"),
         ("near_document: 0.7", "near_document: 0.6", "prepare.similar_document 0.6 → 0.7 (there split.near_document)"),
         (
-            "seeds: {confidence: 0.9}",
+            "seeds: {confidence: 0.95}",
             "seeds: {confidence: 0.8}",
-            "report.confidence 0.8 → 0.9 (there seeds.confidence)",
+            "gate.confidence 0.8 → 0.95 (there seeds.confidence)",
         ),
         ("min_delta: 0.01", "min_delta: 0.02", "gate.min_delta 0.02 → 0.01"),
         ("max_cost: 0.05", "max_cost: 0.04", "drift.max_cost 0.04 → 0.05"),

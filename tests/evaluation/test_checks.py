@@ -13,7 +13,8 @@ from attune.evaluation.checks.catalogue import Finding, by_code, catalogue, find
 from attune.evaluation.checks.data import long_texts
 from attune.evaluation.checks.facts import Facts, Missing
 from attune.evaluation.checks.limits import GateParams
-from attune.evaluation.checks.record import Check, Outcome, Outcomes, Status, check, judged
+from attune.evaluation.checks.record import Check, Outcome, Outcomes, check, judged
+from attune.evaluation.statistics.decision import Status
 from attune.stage import load_params
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,10 +14,10 @@ from attune.errors import BadInput
 from attune.evaluation.statistics.comparisons import TaskComparison, compare_tasks
 from attune.evaluation.statistics.holm import holm
 from attune.evaluation.statistics.power import Sensitivity
-from attune.evaluation.statistics.significance import Resampling, compare
+from attune.evaluation.statistics.significance import compare
 from attune.plots import COMPARISONS, read_csv, records_table, write_csv
 
-RESAMPLING = Resampling(n_resamples=10_000, confidence=0.95, seed=0)
+CONFIDENCE = 0.95
 
 
 def test_holms_correction_by_hand() -> None:
@@ -44,20 +44,20 @@ def test_intervals_are_those_of_a_second_library() -> None:
     """arch draws and cuts by code of its own; at 400 queries its bootstrap and the jackknife agree."""
     deltas = np.random.default_rng(1).exponential(0.2, 400) - 0.1  # skewed, as retrieval's differences are
     low, high = IIDBootstrap(deltas, seed=3).conf_int(np.mean, reps=10_000, method="percentile", size=0.95)[:, 0]
-    compared = compare({"m": np.zeros(400)}, {"m": deltas}, np.arange(400), RESAMPLING)["m"]
+    compared = compare({"m": np.zeros(400)}, {"m": deltas}, np.arange(400), CONFIDENCE)["m"]
     assert (compared.ci_low, compared.ci_high) == pytest.approx((low, high), abs=(high - low) / 20)
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.1, 0.3])
 def test_p_values_are_those_of_a_second_library(shift: float) -> None:
-    """mlxtend lists all sign flips of ten queries, and so do we; of 60 queries both draw."""
+    """mlxtend lists all sign flips of ten queries, and so do we; of 60 queries it draws 3,000."""
     rng = np.random.default_rng(2)
     base, tuned = rng.random(10), rng.random(10) + shift
     exact = permutation_test(tuned, base, paired=True, method="exact")
-    assert compare({"m": base}, {"m": tuned}, np.arange(10), RESAMPLING)["m"].p_value == pytest.approx(exact)
+    assert compare({"m": base}, {"m": tuned}, np.arange(10), CONFIDENCE)["m"].p_value == pytest.approx(exact)
     base, tuned = rng.random(60), rng.random(60) + shift / 2
     drawn = permutation_test(tuned, base, paired=True, method="approximate", num_rounds=3000, seed=4)
-    assert compare({"m": base}, {"m": tuned}, np.arange(60), RESAMPLING)["m"].p_value == pytest.approx(drawn, abs=0.03)
+    assert compare({"m": base}, {"m": tuned}, np.arange(60), CONFIDENCE)["m"].p_value == pytest.approx(drawn, abs=0.03)
 
 
 def test_a_row_holds_its_comparison_and_all_rows_are_corrected_together() -> None:
@@ -66,12 +66,12 @@ def test_a_row_holds_its_comparison_and_all_rows_are_corrected_together() -> Non
     base, tuned = ({m: rng.random(40) + shift for m in ("a", "b")} for shift in (0, 0.15))
     clusters = np.arange(40) // 2
     tasks = {"test": (base, tuned, clusters), "paraphrases": (tuned, base, np.arange(40))}
-    rows = compare_tasks(tasks, RESAMPLING, power=0.8)
+    rows = compare_tasks(tasks, CONFIDENCE, power=0.8)
     assert [(row.task, row.measure) for row in rows] == [
         *(("test", m) for m in "ab"),
         *(("paraphrases", m) for m in "ab"),
     ]
-    first, alone = rows[0], compare(base, tuned, clusters, RESAMPLING)["a"]
+    first, alone = rows[0], compare(base, tuned, clusters, CONFIDENCE)["a"]
     assert (first.n, first.base, first.tuned) == (40, pytest.approx(base["a"].mean()), pytest.approx(tuned["a"].mean()))
     assert (first.delta, first.low, first.high, first.p) == (alone.delta, alone.ci_low, alone.ci_high, alone.p_value)
     assert (first.wins, first.ties, first.losses) == (alone.wins, alone.ties, alone.losses)
@@ -79,7 +79,7 @@ def test_a_row_holds_its_comparison_and_all_rows_are_corrected_together() -> Non
     assert first.smallest_detectable == family.smallest_detectable
     assert [row.p_holm for row in rows] == holm([row.p for row in rows])
     assert rows[2].delta == pytest.approx(-first.delta)
-    other = compare(tuned, base, np.arange(40), RESAMPLING)["a"]
+    other = compare(tuned, base, np.arange(40), CONFIDENCE)["a"]
     assert (rows[2].low, rows[2].high, rows[2].p) == (other.ci_low, other.ci_high, other.p_value)
 
 
@@ -87,7 +87,7 @@ def test_without_effect_the_rate_of_any_false_alarm_is_the_level() -> None:
     """200 reports of six comparisons each: uncorrected about one in four would raise an alarm."""
     rng = np.random.default_rng(6)
     noise = {str(i): rng.normal(0, 0.3, 60) for i in range(1200)}
-    compared = compare(dict.fromkeys(noise, np.zeros(60)), noise, np.arange(60), Resampling(1000, 0.95, 0))
+    compared = compare(dict.fromkeys(noise, np.zeros(60)), noise, np.arange(60), 0.95)
     p_values = np.array([compared[str(i)].p_value for i in range(1200)]).reshape(200, 6)
     corrected = np.array([holm(list(row)) for row in p_values])
     assert 0.15 <= (p_values < 0.05).any(axis=1).mean() <= 0.36

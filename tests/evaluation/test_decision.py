@@ -10,24 +10,24 @@ from numpy.typing import NDArray
 from attune.evaluation.statistics.clusters import ClusterSums, by_cluster
 from attune.evaluation.statistics.decision import (
     Change,
-    Outcome,
+    Status,
     decide,
     decide_shipped,
     decision_interval,
     queries_needed,
     with_one_each,
 )
-from attune.evaluation.statistics.significance import Resampling, compare
+from attune.evaluation.statistics.significance import compare
 
-PASSED, FAILED, UNDECIDED = Outcome
+PASSED, FAILED, UNDECIDED = Status.PASSED, Status.FAILED, Status.UNDECIDED
 SIZES = (30, 100, 1000)
 
 
-def changes(deltas: NDArray[np.float64], n_resamples: int = 499) -> list[Change]:
+def changes(deltas: NDArray[np.float64]) -> list[Change]:
     """The changes of (n, n_queries) differences of independent queries, each with its uncorrected p-value."""
     tuned = {str(i): values for i, values in enumerate(deltas)}
     queries = np.arange(deltas.shape[1])
-    compared = compare(dict.fromkeys(tuned, np.zeros(len(queries))), tuned, queries, Resampling(n_resamples, 0.95, 0))
+    compared = compare(dict.fromkeys(tuned, np.zeros(len(queries))), tuned, queries, 0.95)
     return [Change(one.delta, one.ci_low, one.ci_high, one.p_value) for one in compared.values()]
 
 
@@ -35,7 +35,7 @@ def counted(n_queries: int, won: int, lost: int) -> Change:
     """The change of so many queries of which these won and lost by 1."""
     deltas = np.zeros(n_queries)
     deltas[:won], deltas[won : won + lost] = 1, -1
-    (change,) = changes(deltas[None], 10_000)
+    (change,) = changes(deltas[None])
     return change
 
 
@@ -53,13 +53,13 @@ def counted(n_queries: int, won: int, lost: int) -> Change:
         (0.01, 0.1, 0.001, -0.02, UNDECIDED),
     ],
 )
-def test_the_rule_has_three_outcomes(low: float, high: float, p: float | None, margin: float, outcome: Outcome) -> None:
+def test_the_rule_has_three_outcomes(low: float, high: float, p: float | None, margin: float, outcome: Status) -> None:
     """Without a margin a pass needs interval and test, with one the interval alone; a failure needs both."""
     assert decide(Change((low + high) / 2, low, high, p), margin, 0.95) is outcome
 
 
-@pytest.mark.parametrize(("own", "seeds"), list(product(Outcome, repeat=2)))
-def test_only_a_pass_needs_the_seeds(own: Outcome, seeds: Outcome) -> None:
+@pytest.mark.parametrize(("own", "seeds"), list(product(Status, repeat=2)))
+def test_only_a_pass_needs_the_seeds(own: Status, seeds: Status) -> None:
     """The mean over seeds can neither excuse nor condemn what ships."""
     of = {PASSED: Change(0.1, 0.05, 0.15), FAILED: Change(-0.1, -0.15, -0.05), UNDECIDED: Change(0, -0.1, 0.1)}
     expected = UNDECIDED if (own, seeds) in ((PASSED, FAILED), (PASSED, UNDECIDED)) else own
@@ -78,7 +78,7 @@ def test_interval_and_exact_test_agree_where_few_queries_differ(n_queries: int) 
 
 
 @pytest.mark.parametrize(("n_queries", "outcome"), [(2, UNDECIDED), (30, UNDECIDED), (100, UNDECIDED), (200, PASSED)])
-def test_queries_that_do_not_differ_pass_where_they_are_many(n_queries: int, outcome: Outcome) -> None:
+def test_queries_that_do_not_differ_pass_where_they_are_many(n_queries: int, outcome: Status) -> None:
     """Two saturated queries exclude nothing, 200 a loss of .02."""
     same = counted(n_queries, 0, 0)
     assert decide(same, 0.02, 0.95) is outcome

@@ -14,7 +14,7 @@ from scipy.stats import nct, t
 from attune.evaluation.statistics.clusters import by_cluster
 from attune.evaluation.statistics.decision import decision_interval
 from attune.evaluation.statistics.power import Sensitivity
-from attune.evaluation.statistics.significance import Resampling, compare
+from attune.evaluation.statistics.significance import compare
 
 SIMULATIONS = 200
 SD = 0.2  # of the simulated differences per query
@@ -109,7 +109,7 @@ def share_significant(effect: float, sd: float, n_queries: int) -> tuple[float, 
     # noise that does nothing on average but is not normal: most queries stay as they are
     noise = rng.normal(0, sd / sqrt(0.4), (SIMULATIONS, n_queries)) * (rng.random((SIMULATIONS, n_queries)) < 0.4)
     tuned = {name: values + effect + noise[i] for i, (name, values) in enumerate(base.items())}
-    compared = compare(base, tuned, np.arange(n_queries), Resampling(1000, 0.95, 0)).values()
+    compared = compare(base, tuned, np.arange(n_queries), 0.95).values()
     by_test = [found.p_value < 0.05 for found in compared]
     by_interval = [found.ci_low > 0 or found.ci_high < 0 for found in compared]
     return float(np.mean(by_test)), float(np.mean(by_interval))
@@ -163,7 +163,7 @@ def share_outside(deltas: NDArray[np.float64], clusters: NDArray[np.int64]) -> f
 def share_below_level(deltas: NDArray[np.float64], clusters: NDArray[np.int64]) -> float:
     """How often the p-value is at most 5%."""
     tuned = {str(i): values for i, values in enumerate(deltas)}
-    compared = compare(dict.fromkeys(tuned, np.zeros(len(clusters))), tuned, clusters, Resampling(1999, 0.95, 0))
+    compared = compare(dict.fromkeys(tuned, np.zeros(len(clusters))), tuned, clusters, 0.95)
     return float(np.mean([found.p_value <= 0.05 for found in compared.values()]))
 
 

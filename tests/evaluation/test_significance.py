@@ -15,19 +15,17 @@ from statsmodels.api import OLS
 from attune.errors import BadInput
 from attune.evaluation.statistics.clusters import by_cluster, numbered
 from attune.evaluation.statistics.decision import decision_interval
-from attune.evaluation.statistics.significance import Comparison, Interval, Resampling, compare, compare_seeds
+from attune.evaluation.statistics.significance import Comparison, Interval, compare, compare_seeds
 
 
 def compare_one(
     deltas: NDArray[np.float64] | list[float],
-    n_resamples: int = 10_000,
-    seed: int = 0,
     clusters: NDArray[np.int64] | list[int] | None = None,
 ) -> Comparison:
     """Compares a system with one that scores 0; without clusters queries are independent."""
     values = np.asarray(deltas, dtype=np.float64)
     of_queries = np.arange(len(values)) if clusters is None else np.asarray(clusters)
-    return compare({"m": np.zeros_like(values)}, {"m": values}, of_queries, Resampling(n_resamples, 0.95, seed))["m"]
+    return compare({"m": np.zeros_like(values)}, {"m": values}, of_queries, 0.95)["m"]
 
 
 def test_delta_wins_ties_and_losses_are_counted_per_query() -> None:
@@ -36,7 +34,7 @@ def test_delta_wins_ties_and_losses_are_counted_per_query() -> None:
         {"m": np.array([0.2, 0.5, 0.5, 1.0])},
         {"m": np.array([0.7, 0.5, 0.0, 1.0])},
         np.arange(4),
-        Resampling(1000, 0.95, 0),
+        0.95,
     )["m"]
     assert (result.wins, result.ties, result.losses) == (1, 2, 1)
     assert result.delta == pytest.approx((0.5 + 0 - 0.5 + 0) / 4)
@@ -57,16 +55,16 @@ def test_p_value_is_that_of_the_z_test_when_queries_are_many() -> None:
     z = deltas.sum() / sqrt((deltas**2).sum())  # under sign flips the sum has mean 0 and this variance
     expected = erfc(abs(z) / sqrt(2))
     assert 0.05 < expected < 0.5  # neither end, where a wrong test could agree
-    assert compare_one(deltas).p_value == pytest.approx(expected, abs=0.015)
+    assert compare_one(deltas).p_value == pytest.approx(expected, rel=0.03)
 
 
 @pytest.mark.parametrize("n_changed", [0, 1, 4, 5, 6, 12])
 @pytest.mark.parametrize("n_queries", [30, 1000])
 def test_few_queries_that_differ_have_an_exact_p_value(n_changed: int, n_queries: int) -> None:
-    """Queries that tie change no sum: p is the sign test's, not a drawn one, and the interval agrees about 0."""
+    """Queries that tie change no sum: p is the sign test's, and the interval agrees about 0."""
     deltas = np.zeros(n_queries)
     deltas[:n_changed] = 1
-    result = compare_one(deltas, 5000)
+    result = compare_one(deltas)
     expected = stats.binomtest(n_changed, n_changed).pvalue if n_changed else 1.0
     assert result.p_value == pytest.approx(expected, abs=1e-12)
     assert (result.ci_low > 0) == (expected <= 0.05)
@@ -75,7 +73,7 @@ def test_few_queries_that_differ_have_an_exact_p_value(n_changed: int, n_queries
 def test_interval_is_the_normal_one_when_queries_are_many() -> None:
     """With 2,000 queries the interval is mean +- 1.96 standard errors."""
     deltas = np.random.default_rng(6).normal(0.1, 0.4, size=2000)
-    result, margin = compare_one(deltas, 100), 1.96 * deltas.std() / sqrt(2000)
+    result, margin = compare_one(deltas), 1.96 * deltas.std() / sqrt(2000)
     assert result.ci_low == pytest.approx(deltas.mean() - margin, abs=margin / 50)
     assert result.ci_high == pytest.approx(deltas.mean() + margin, abs=margin / 50)
 
@@ -84,7 +82,7 @@ def test_with_single_query_clusters_it_is_the_paired_t_interval() -> None:
     """The oracle is scipy's paired t-test with one query won and one lost besides, whatever the clusters' numbers."""
     base, tuned = np.random.default_rng(12).random((2, 40))
     clusters = np.random.default_rng(0).permutation(40)
-    result = compare({"m": base}, {"m": tuned}, clusters, Resampling(100, 0.9, 0))["m"]
+    result = compare({"m": base}, {"m": tuned}, clusters, 0.9)["m"]
     oracle = stats.ttest_rel(np.append(tuned, [1, 0]), np.append(base, [0, 1])).confidence_interval(0.9)
     assert (result.ci_low, result.ci_high) == pytest.approx(tuple(oracle))
 
@@ -99,7 +97,7 @@ def test_with_clusters_of_equal_size_it_is_the_interval_of_statsmodels() -> None
     deltas = rng.normal(0, 0.1, 30)[clusters] + rng.normal(0.02, 0.1, 120)
     values, groups = np.append(deltas, [1] * 4 + [-1] * 4), np.append(clusters, [30] * 4 + [31] * 4)
     fitted = OLS(values, np.ones(128)).fit(cov_type="cluster", cov_kwds={"groups": groups}, use_t=True)
-    result = compare_one(deltas, 100, clusters=clusters)
+    result = compare_one(deltas, clusters=clusters)
     assert (result.ci_low, result.ci_high) == pytest.approx(tuple(fitted.conf_int(0.05)[0]))
 
 
@@ -159,8 +157,8 @@ def test_p_values_are_those_of_scipy(n_clusters: int, shift: float) -> None:
     clusters = rng.permutation(np.arange(3 * n_clusters) % n_clusters)
     sums = np.array([deltas[clusters == cluster].sum() for cluster in range(n_clusters)])
     expected = stats.permutation_test((sums,), np.mean, permutation_type="samples", n_resamples=9999, rng=1).pvalue
-    found = compare_one(deltas, 9999, clusters=clusters).p_value
-    assert found == pytest.approx(expected, abs=1e-12 if n_clusters < 12 else 0.02)
+    found = compare_one(deltas, clusters=clusters).p_value
+    assert found == pytest.approx(expected, rel=0.06, abs=1e-12 if n_clusters < 12 else 0.01)
 
 
 def test_copies_of_a_query_in_one_cluster_prove_no_more_than_the_query() -> None:
@@ -177,7 +175,7 @@ def test_between_equal_systems_p_values_are_uniform_and_intervals_cover() -> Non
     """200 comparisons of two systems that differ by noise alone."""
     rng = np.random.default_rng(7)
     noise = {str(i): rng.normal(0, 0.3, size=80) for i in range(200)}
-    result = compare({name: np.zeros(80) for name in noise}, noise, np.arange(80), Resampling(1000, 0.95, 0))
+    result = compare({name: np.zeros(80) for name in noise}, noise, np.arange(80), 0.95)
     p_values = np.array([comparison.p_value for comparison in result.values()])
     covers = np.mean([comparison.ci_low <= 0 <= comparison.ci_high for comparison in result.values()])
     # 99.9% ranges of 200 draws
@@ -189,7 +187,7 @@ def test_between_equal_systems_p_values_are_uniform_and_intervals_cover() -> Non
 def test_a_system_compared_with_itself_shows_no_change_at_all() -> None:
     """p is 1 and every query ties; how much others could differ is what so few clusters leave open."""
     values = {"m": np.random.default_rng(8).random(50)}
-    result = compare(values, values, np.arange(50) // 3, Resampling(1000, 0.95, 0))["m"]
+    result = compare(values, values, np.arange(50) // 3, 0.95)["m"]
     reach = result.ci_high
     assert 0.1 < reach < 0.2
     expected = Comparison(delta=0, ci_low=-reach, ci_high=reach, p_value=1, wins=0, ties=50, losses=0)
@@ -200,23 +198,21 @@ def test_swapping_the_systems_mirrors_the_result() -> None:
     """Delta, interval, wins and losses change sides."""
     rng = np.random.default_rng(9)
     a, b = {"m": rng.random(300)}, {"m": rng.random(300)}
-    there, back = (compare(x, y, np.arange(300), Resampling(2000, 0.95, 0))["m"] for x, y in ((a, b), (b, a)))
+    there, back = (compare(x, y, np.arange(300), 0.95)["m"] for x, y in ((a, b), (b, a)))
     assert back.delta == pytest.approx(-there.delta)
     assert (back.ci_low, back.ci_high) == pytest.approx((-there.ci_high, -there.ci_low))
     assert (back.wins, back.losses) == (there.losses, there.wins)
     assert back.p_value == pytest.approx(there.p_value, abs=0.05)
 
 
-def test_the_seed_decides_and_measures_do_not_disturb_each_other() -> None:
-    """A measure's result depends on the seed, not on which other measures are compared."""
+def test_measures_do_not_disturb_each_other() -> None:
+    """A measure's result does not depend on which other measures are compared."""
     rng = np.random.default_rng(10)
     zero, one, two = np.zeros(60), rng.normal(0.1, 1, 60), rng.normal(0.3, 1, 60)
     clusters = np.arange(60) // 2
-    alone = compare({"one": zero}, {"one": one}, clusters, Resampling(1000, 0.95, 3))["one"]
-    together = compare({"one": zero, "two": zero}, {"one": one, "two": two}, clusters, Resampling(1000, 0.95, 3))["one"]
-    other_seed = compare({"one": zero}, {"one": one}, clusters, Resampling(1000, 0.95, 4))["one"]
+    alone = compare({"one": zero}, {"one": one}, clusters, 0.95)["one"]
+    together = compare({"one": zero, "two": zero}, {"one": one, "two": two}, clusters, 0.95)["one"]
     assert astuple(together) == pytest.approx(astuple(alone))
-    assert astuple(other_seed) != pytest.approx(astuple(alone))
 
 
 @pytest.mark.parametrize("clusters", [[0], [7, 7, 7]])
@@ -228,16 +224,16 @@ def test_a_single_cluster_cannot_be_compared(clusters: list[int]) -> None:
         compare_one([])
 
 
-def test_many_queries_are_flipped_in_bounded_memory() -> None:
-    """20,000 queries and 1,000 resamples at once would be 160 MB of flips, and as much again of sums."""
+def test_many_queries_are_compared_in_bounded_memory() -> None:
+    """20,000 queries: the flips of the thousand largest differences are counted, and the grid stays small."""
     import tracemalloc
 
     deltas = np.random.default_rng(5).normal(size=20_000)
     tracemalloc.start()
-    compare_one(deltas, n_resamples=1000)
+    compare_one(deltas)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 110e6
+    assert peak < 20e6
 
 
 def over_seeds(
@@ -254,7 +250,7 @@ def over_seeds(
 def test_one_seed_has_the_interval_of_the_comparison() -> None:
     """Nothing crosses with a single seed, so both functions agree exactly; so do five seeds that agree."""
     values, clusters = np.random.default_rng(1).normal(0.1, 0.5, 90), np.arange(90) // 4
-    expected = astuple(compare_one(values, n_resamples=1000, clusters=clusters))[:3]
+    expected = astuple(compare_one(values, clusters=clusters))[:3]
     assert astuple(over_seeds(values[None], clusters=clusters)) == expected
     assert astuple(over_seeds(np.tile(values, (5, 1)), clusters=clusters)) == pytest.approx(expected)
 

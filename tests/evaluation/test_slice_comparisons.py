@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import statsmodels.stats.multitest  # noqa: F401 - before the heap settles: Holm's correction collects garbage
 
-from attune.evaluation.statistics.decision import Outcome
+from attune.evaluation.statistics.decision import Status
 from attune.evaluation.statistics.holm import holm
 from attune.evaluation.statistics.sign_flips import exact_p
-from attune.evaluation.statistics.significance import Resampling, compare
+from attune.evaluation.statistics.significance import compare
 from attune.evaluation.statistics.slice_comparisons import (
     SliceComparison,
     SliceCounts,
@@ -47,13 +47,13 @@ def test_a_slice_that_lost_is_named_though_the_whole_won() -> None:
     ]
     (worst,) = lost(rows)
     assert worst.bin == "2"
-    alone = compare({"m": base[:100]}, {"m": tuned[:100]}, clusters[:100], Resampling(2000, 0.95, 0))["m"]
+    alone = compare({"m": base[:100]}, {"m": tuned[:100]}, clusters[:100], 0.95)["m"]
     assert (worst.delta, worst.low, worst.high) == pytest.approx((alone.delta, alone.ci_low, alone.ci_high))
     assert (worst.base, worst.tuned) == pytest.approx((base[:100].mean(), tuned[:100].mean()))
     parts = [part.rows for part in by_trait(traits, 4, 12, 30)]
     sums = [np.bincount(clusters[of_part], weights=(tuned - base)[of_part], minlength=200) for of_part in parts]
     assert [row.p_holm for row in rows] == holm([exact_p(of_part.astype(np.float64)) for of_part in sums])
-    assert counts.n_lost == 1 and counts.outcome is Outcome.FAILED
+    assert counts.n_lost == 1 and counts.outcome is Status.FAILED
     assert sentence(rows, counts, RULES).startswith(
         f"1 of 6 slices got significantly worse: length: 2 {worst.delta:+.3f} ("
     )
@@ -101,16 +101,16 @@ def test_small_slices_are_counted_and_the_whole_is_no_slice() -> None:
     base = np.full(83, 0.2)
     rows, counts = compared(traits, base, base + 0.5, clusters=clusters)
     assert [(row.bin, row.outcome, row.is_tested) for row in rows] == [
-        ("a", Outcome.PASSED, True),
-        ("b", Outcome.UNDECIDED, False),
-        ("c", Outcome.UNDECIDED, False),
-        ("(2 others)", Outcome.UNDECIDED, False),
+        ("a", Status.PASSED, True),
+        ("b", Status.UNDECIDED, False),
+        ("c", Status.UNDECIDED, False),
+        ("(2 others)", Status.UNDECIDED, False),
     ]
     assert asdict(counts) == {
         **{"n_slices": 4, "n_tested": 1, "n_lost": 0, "n_cleared": 1, "n_undecided": 3},
         **{"n_too_small": 3, "n_too_small_queries": 23, "n_not_shown": 3},
     }
-    assert counts.outcome is Outcome.UNDECIDED
+    assert counts.outcome is Status.UNDECIDED
     assert "in 3 (23 queries) too few queries changed" in sentence(rows, counts, RULES)
 
 
@@ -128,10 +128,10 @@ def test_all_slices_cleared_is_said_only_where_all_are() -> None:
     kind = ["a", "b", "c"] * 40
     base = np.full(120, 0.4)
     rows, counts = compared({"kind": kind}, base, base + 0.3)
-    assert counts.outcome is Outcome.PASSED
+    assert counts.outcome is Status.PASSED
     assert sentence(rows, counts, RULES) == "No loss found in 3 slices. A loss of 0.05 in nDCG@10 is excluded in each."
     rows, counts = compared({"kind": kind}, base, base)
-    assert counts.outcome is Outcome.UNDECIDED
+    assert counts.outcome is Status.UNDECIDED
     assert "A loss of 0.05 in nDCG@10 is not excluded in 3 of them" in sentence(rows, counts, RULES)
     _, counts = compared({"kind": ["a"] * 120}, base, base)
     assert counts.outcome == "not applicable"
@@ -179,7 +179,7 @@ def test_at_most_one_slice_in_twenty_that_lost_is_cleared(n: int, kind: str) -> 
         loss = np.where(kind == "rare", change, change - 0.05 + 0.1 / 3)
         tuned = 1 + np.where(np.arange(n) < size, loss, 0)
         row = compare_slices([Slice("t", "x", np.arange(size))], np.ones(n), tuned, np.arange(n), RULES)[0][0]
-        cleared += row.outcome is Outcome.PASSED
+        cleared += row.outcome is Status.PASSED
     assert cleared <= 0.05 * 200
 
 
@@ -193,9 +193,9 @@ def test_a_loss_that_is_rarely_found_is_not_denied() -> None:
         tuned = base + rng.normal(0.05, 0.3, 160) - np.where(np.arange(160) < 40, 0.15, 0)
         compared_rows, counts = compare_slices(slices, base, tuned, np.arange(160), RULES)
         rows.append(compared_rows[0])
-        assert counts.outcome is not Outcome.PASSED or rows[-1].outcome is Outcome.PASSED
-    assert sum(row.outcome is Outcome.FAILED for row in rows) <= 0.35 * 100
-    assert sum(row.outcome is Outcome.PASSED for row in rows) <= 0.05 * 100
+        assert counts.outcome is not Status.PASSED or rows[-1].outcome is Status.PASSED
+    assert sum(row.outcome is Status.FAILED for row in rows) <= 0.35 * 100
+    assert sum(row.outcome is Status.PASSED for row in rows) <= 0.05 * 100
     assert np.median([row.detectable or 1 for row in rows]) > 0.1
 
 
@@ -209,7 +209,7 @@ def test_the_detectable_loss_is_found_with_the_power_given(size: int) -> None:
     first = [compare_slices(slices, base, base + one, np.arange(n), RULES)[0][0].detectable for one in noise[:20]]
     loss = np.where(np.arange(n) < size, np.mean([one for one in first if one is not None]), 0)
     n_found = sum(
-        compare_slices(slices, base, base + one - loss, np.arange(n), RULES)[0][0].outcome is Outcome.FAILED
+        compare_slices(slices, base, base + one - loss, np.arange(n), RULES)[0][0].outcome is Status.FAILED
         for one in noise
     )
     assert 0.72 <= n_found / 100 <= 0.97

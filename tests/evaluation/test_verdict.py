@@ -7,22 +7,20 @@ from numpy.typing import NDArray
 from attune.evaluation.report.summary import Paired, Rule, headline_result
 from attune.evaluation.report.verdict import HeadlineResult, too_few, verdict
 from attune.evaluation.scoring.measures import MEASURES
-from attune.evaluation.statistics.significance import Resampling, compare
+from attune.evaluation.statistics.significance import compare
 
-RESAMPLING, RULE = Resampling(10_000, 0.95, 0), Rule(margin=0.02, power=0.8)
+RULE = Rule(confidence=0.95, margin=0.02, power=0.8)
 Values = NDArray[np.float64]
 
 
-def result_of(
-    base: Values, tuned: Values, seeds: list[Values] | None = None, resampling: Resampling = RESAMPLING
-) -> HeadlineResult:
+def result_of(base: Values, tuned: Values, seeds: list[Values] | None = None) -> HeadlineResult:
     """The result of independent queries on which all measures have these values; `seeds` are those beside tuned."""
     of_base, of_tuned = (dict.fromkeys(MEASURES, values) for values in (base, tuned))
     queries = np.arange(len(base))
-    paired = compare(of_base, of_tuned, queries, resampling)
+    paired = compare(of_base, of_tuned, queries, RULE.confidence)
     scores = Paired([f"q{i}" for i in queries], queries, of_base, of_tuned)
     of_seeds = [dict.fromkeys(MEASURES, values) for values in (tuned, *(seeds or []))]
-    return headline_result(paired, [], scores, of_seeds, resampling, RULE)
+    return headline_result(paired, [], scores, of_seeds, RULE)
 
 
 def counted(n: int, won: int, lost: int, level: float = 0.5) -> HeadlineResult:
@@ -120,7 +118,6 @@ def test_no_gain_is_called_better_or_worse_in_at_most_one_report_of_twenty(n: in
     rng = np.random.default_rng(6)
     base = rng.random((40, n)).round(1)
     tuned = np.where(rng.random((40, n)) < 0.2, rng.permuted(base, axis=1), base)
-    resampling = Resampling(399, 0.95, 0)
-    answers = [result_of(*sides, resampling=resampling).answer for sides in zip(base, tuned, strict=True)]
+    answers = [result_of(*sides).answer for sides in zip(base, tuned, strict=True)]
     assert answers.count("Better") <= 2 and answers.count("Worse") <= 2
     assert ("No change" in answers) == (n == 1000)

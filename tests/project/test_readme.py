@@ -150,7 +150,6 @@ def write_metrics(folder: Path) -> Path:
     report = {
         "verdict": "Better: so it is.",
         "n_comparisons": 18,
-        "p_floor": 0.0036,
         "systems": {"base": dict.fromkeys(names, 0.5), "tuned": dict.fromkeys(names, 0.625)},
         "paired": dict.fromkeys(names, compared) | {"map@100": compared},
         "without_leaks": {"any": {"n_queries": 1000, "delta": 0.1, "ci_low": -0.01, "ci_high": 0.2}},

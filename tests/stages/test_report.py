@@ -24,7 +24,6 @@ from attune.evaluation.report.markdown import p_value
 from attune.evaluation.report.summary import SCORES, SEED_SCORES
 from attune.evaluation.report.verdict import HeadlineResult, too_few, verdict
 from attune.evaluation.scoring.measures import MEASURES, measure
-from attune.evaluation.statistics.chance import smallest_p
 from attune.evaluation.statistics.power import Sensitivity
 from attune.evaluation.statistics.significance import Comparison, Interval, compare, compare_seeds
 from attune.evaluation.statistics.slices import traits_of
@@ -37,8 +36,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 PARAMS = ReportParams(
-    n_resamples=1000,
-    confidence=0.95,
     seed=0,
     power=0.8,
     n_bins=2,
@@ -173,7 +170,7 @@ class Case:
 
     def report(self) -> tuple[dict[str, Any], str]:
         """Runs the stage; returns report.json and report.md."""
-        call(report, PARAMS, None, round="r1", margin=0.02, **self.paths())
+        call(report, PARAMS, None, round="r1", **self.paths())
         return json.loads(self.paths()["out"].read_text()), self.paths()["markdown"].read_text()
 
 
@@ -361,7 +358,7 @@ def test_a_later_round_shows_its_own_training(case: Case) -> None:
     case.write_receipt("mine_r2", {"n_too_close": 1234, "scored_by": "cosine"})
     case.write_plot("training_r2", "seed,step,loss,dev_ndcg@10\n13,0,,0.5\n13,10,0.9,0.8\n")
     case.write_plot("rates_r2", RATES_CSV.replace("5e-05", "0.0002"))
-    call(report, PARAMS, None, round="r2", margin=0.02, **case.paths())
+    call(report, PARAMS, None, round="r2", **case.paths())
     page = case.paths()["markdown"].read_text()
     assert "Dev was best at the end of training" in page
     assert "| too close | 1,234 |" in page and "59,775" not in page
@@ -425,7 +422,7 @@ def test_the_report_takes_clusters_of_test_queries_whole(case: Case) -> None:
         {name: side.filter(pl.col("split") == "test").sort("query_id")[name].to_numpy() for name in MEASURES}
         for side in (base, tuned)
     ]
-    for name, expected in compare(*sides, clusters, PARAMS.resampling).items():
+    for name, expected in compare(*sides, clusters, 0.95).items():
         shown = {key: summary["paired"][name][key] for key in asdict(expected)}
         assert shown == pytest.approx(asdict(expected), abs=1e-6)
     whole = Sensitivity.of(sides[1]["recall@10"] - sides[0]["recall@10"], clusters, 0.95, 0.8, len(MEASURES))
@@ -433,7 +430,7 @@ def test_the_report_takes_clusters_of_test_queries_whole(case: Case) -> None:
     case.write_leaks(("test", "exact_queries", "q0", "q5", 1.0))
     clean = case.report()[0]["without_leaks"]["lexical"]
     of_clean = [{"m": side["recall@10"][1:]} for side in sides]
-    expected = compare(*of_clean, clusters[1:], PARAMS.resampling)["m"]
+    expected = compare(*of_clean, clusters[1:], 0.95)["m"]
     assert (clean["ci_low"], clean["ci_high"]) == pytest.approx((expected.ci_low, expected.ci_high), abs=1e-6)
 
 
@@ -622,27 +619,16 @@ def test_a_worse_slice_is_named_on_top_and_in_the_json(case: Case) -> None:
     assert worse["outcome"] == "failed" and 0 < worse["detectable"] < 1
 
 
-def test_slices_need_no_resamples(case: Case) -> None:
-    """A slice of thirty lost all: named with 100 resamples, too, with which no other comparison can be significant."""
-    many(case)
-    few = PARAMS.model_copy(update={"n_resamples": 100})
-    call(report, few, None, round="r1", margin=0.02, **case.paths())
-    summary = json.loads(case.paths()["out"].read_text())
-    assert summary["n_worse_slices"] == 1
-    assert summary["too_few_resamples"].startswith("Too few resamples to tell: with 100 no corrected p-value of 9 ")
-    assert case.report()[0]["too_few_resamples"] == ""
-
-
 def test_the_verdict_quotes_the_corrected_p_value(case: Case) -> None:
-    """That of report.json, with the number of comparisons; corrected ones at the floor are upper bounds."""
+    """That of report.json, with the number of comparisons; it has no floor of resamples."""
     many(case)
     summary, page = case.report()
     recall = summary["paired"]["recall@10"]
     assert recall["p_holm"] > recall["p_value"]
-    p = p_value(recall["p_holm"], smallest_p(PARAMS.n_resamples, len(MEASURES)))
+    p = p_value(recall["p_holm"])
     words = f"{p}, Holm-corrected for {len(MEASURES)} comparisons). Measured on queries like these only."
     assert summary["verdict"].endswith(words)
-    assert "p ≤ 0.0" in page  # at the floor: 2 / 1,001 times the number of comparisons
+    assert recall["p_holm"] < 1e-6 and "p < 0.001" in page
 
 
 def many(case: Case) -> None:
@@ -754,14 +740,13 @@ def headline_of(
     high: float,
     p_holm: float,
     over_seeds: dict[str, Interval] | None = None,
-    p_floor: float = 0.0,
     n_comparisons: int = 18,
 ) -> HeadlineResult:
     """A result with this interval and corrected p-value of 18 comparisons."""
     comparison = Comparison((low + high) / 2, low, high, p_value=p_holm / 18, wins=20, ties=70, losses=10)
     tuned, sensitivity = 0.5 + comparison.delta, Sensitivity(100, 100, 0.03, 0.95, 0.8, n_comparisons)
     paired, corrected = {"recall@10": comparison}, {"recall@10": p_holm}
-    return HeadlineResult(paired, corrected, 0.5, tuned, sensitivity, over_seeds or {}, 2, 0.02, p_floor)
+    return HeadlineResult(paired, corrected, 0.5, tuned, sensitivity, over_seeds or {}, 2, 0.02)
 
 
 @pytest.mark.parametrize(
@@ -788,13 +773,6 @@ def test_what_ships_is_what_is_judged(
     """Better needs the shipped encoder and the mean over seeds; Worse is what the shipped encoder is."""
     sentence = verdict(headline_of(*own, {"recall@10": Interval(sum(seeds) / 2, *seeds)}))
     assert sentence.startswith(beginning) and (sentence.endswith(end) or end in sentence)
-
-
-def test_a_verdict_of_too_few_resamples_says_so() -> None:
-    """With 50 of them no corrected p-value of 18 comparisons is 5% or less, whatever the difference."""
-    sentence = verdict(headline_of(0.1, 0.2, 0.7, p_floor=0.7))
-    assert sentence.startswith("Cannot tell: ") and "p ≤ 0.700, Holm" in sentence
-    assert sentence.endswith("; no corrected p-value of so few resamples is 0.05 or less (report.n_resamples).")
 
 
 def test_examples_are_the_largest_changes_of_rank(case: Case) -> None:

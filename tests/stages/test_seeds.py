@@ -15,7 +15,7 @@ from prepared_tables import write_corpus
 from attune.errors import BadInput
 from attune.evaluation.scoring.measures import MEASURES
 from attune.evaluation.statistics.clusters import numbered
-from attune.evaluation.statistics.significance import Resampling, compare
+from attune.evaluation.statistics.significance import compare
 from attune.stage import Machine, call
 from attune.stages.embed import EmbedParams, embed
 from attune.stages.evaluate import EvaluateParams, evaluate
@@ -23,7 +23,7 @@ from attune.stages.seeds import REPORTED, SeedsParams, seeds
 from attune.tables import CORPUS, OWN_TEXTS, QRELS, SPLIT_QUERIES, read, seed_scores_columns, write
 
 MACHINE = Machine(threads=1, precision="fp32", batch_tokens=512)
-RESAMPLING = Resampling(n_resamples=500, confidence=0.9, seed=3)
+CONFIDENCE = 0.9
 WORDS = "array graph matrix mean sum sort tree edge node vector signal table column index query filter".split()
 
 
@@ -103,7 +103,7 @@ class Case:
             **paths,
             runs=self.root / "runs",
             out=self.root / "out",
-            confidence=RESAMPLING.confidence,
+            confidence=CONFIDENCE,
         )
         return dict(json.loads(receipt.read_text()))
 
@@ -129,7 +129,7 @@ def test_one_seed_is_the_tuned_system_with_the_interval_of_the_comparison(whole:
     test = read(whole.root / "splits/test/queries.parquet", SPLIT_QUERIES).sort("query_id")
     clusters = numbered(test["cluster_id"].to_list())
     assert 1 < clusters.max() + 1 < test.height
-    comparison = compare(*sides, clusters, RESAMPLING)
+    comparison = compare(*sides, clusters, CONFIDENCE)
     assert receipt["n_seeds"] == 1
     for name in REPORTED:
         assert receipt[f"sd_{name}"] == 0

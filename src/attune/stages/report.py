@@ -49,10 +49,9 @@ from attune.evaluation.report.summary import (
 )
 from attune.evaluation.report.without_leaks import gains_without_leaks, leaked_queries
 from attune.evaluation.scoring.receipts import leaks_of_test, read_receipts, receipts_of
-from attune.evaluation.statistics.chance import significance_level, smallest_p, too_few_resamples
+from attune.evaluation.statistics.chance import significance_level
 from attune.evaluation.statistics.comparisons import TaskComparison, compare_tasks
-from attune.evaluation.statistics.decision import Outcome
-from attune.evaluation.statistics.significance import Resampling
+from attune.evaluation.statistics.decision import Status
 from attune.evaluation.statistics.slice_comparisons import (
     SliceComparison,
     SliceCounts,
@@ -75,8 +74,6 @@ Receipts = Mapping[str, Mapping[str, Any]]
 class ReportParams(Params):
     """Statistics of the comparisons, limits of overfitting, and size of the examples."""
 
-    n_resamples: int = Field(ge=100, le=1_000_000)
-    confidence: float = Field(gt=0.5, lt=1)
     seed: int = Field(ge=0)
     power: float = Field(gt=0.5, lt=1)
     n_bins: int = Field(ge=2, le=20)
@@ -88,27 +85,18 @@ class ReportParams(Params):
     min_carried_share: float = Field(ge=-1, le=1)
     max_dev_decline: float = Field(ge=0, le=1)
 
-    @property
-    def resampling(self) -> Resampling:
-        """Resampling of all comparisons."""
-        return Resampling(self.n_resamples, self.confidence, self.seed)
-
-    @property
-    def slice_rules(self) -> SliceRules:
-        """Rules of the comparison by slice."""
-        return SliceRules(self.confidence, self.power, self.max_slice_loss, self.min_slice_queries)
-
-    @property
-    def limits(self) -> Limits:
-        """Limits of the verdict on overfitting."""
-        return Limits(self.min_carried_share, self.max_dev_decline, self.confidence)
+    def slice_rules(self, confidence: float) -> SliceRules:
+        """Returns the rules of the comparison by slice."""
+        return SliceRules(confidence, self.power, self.max_slice_loss, self.min_slice_queries)
 
 
-def sliced(params: ReportParams, scores: Paired, traits: Traits) -> tuple[list[SliceComparison], SliceCounts]:
+def sliced(
+    params: ReportParams, scores: Paired, traits: Traits, confidence: float
+) -> tuple[list[SliceComparison], SliceCounts]:
     """Compares base and tuned by slice; returns the slices to show, and the counts of all."""
     slices = by_trait(traits, params.n_bins, params.n_names, params.min_slice_queries)
     base, tuned = scores.base[SLICED], scores.tuned[SLICED]
-    rows, counts = compare_slices(slices, base, tuned, scores.clusters, params.slice_rules)
+    rows, counts = compare_slices(slices, base, tuned, scores.clusters, params.slice_rules(confidence))
     return [row for row in rows if row.is_shown], counts
 
 
@@ -130,33 +118,30 @@ def summarised(
         rows: comparisons by task and by slice, and the counts of slices.
         leaked: test queries with leaks, by kind of leak.
         seeds: folder of stage seeds.
-        rule: limits of the verdict.
+        rule: of the verdict.
     """
     comparisons, slices, counts = rows
-    results = headline_results(
-        comparisons, scores, leaked["lexical"], seeds / "scores.parquet", params.resampling, rule
-    )
+    results = headline_results(comparisons, scores, leaked["lexical"], seeds / "scores.parquet", rule)
     leaks = leaks_of_test(receipts["split"])
-    too_few = too_few_resamples(params.n_resamples, len(comparisons), params.confidence)
-    summary = headline(receipts, SYSTEMS, results, leaks, [asdict(row) for row in lost(slices)], too_few)
+    summary = headline(receipts, SYSTEMS, results, leaks, [asdict(row) for row in lost(slices)])
     summary["n_test_clusters"] = scores.n_clusters
     add_comparisons(summary, comparisons)
     summary["slices"] = of_slices(slices)
-    summary["slice_counts"] = counted_slices(slices, counts, params.slice_rules)
-    summary["without_leaks"] = gains_without_leaks(scores, leaked, params.resampling)
+    summary["slice_counts"] = counted_slices(slices, counts, params.slice_rules(rule.confidence))
+    summary["without_leaks"] = gains_without_leaks(scores, leaked, rule.confidence)
     return summary
 
 
-def markdown_page(results: Results, params: ReportParams) -> str:
+def markdown_page(results: Results, params: ReportParams, confidence: float) -> str:
     """Returns report.md."""
     return render(
         "report.md.j2",
         **vars(results),
         params=params,
+        confidence=confidence,
         depth=results.rankings.depth,
-        level=significance_level(params.confidence),
-        worse=[row for row in results.slices if row["outcome"] == Outcome.FAILED],
-        p_floor=smallest_p(params.n_resamples, len(results.comparisons)),
+        level=significance_level(confidence),
+        worse=[row for row in results.slices if row["outcome"] == Status.FAILED],
     )
 
 
@@ -171,7 +156,6 @@ def report(
     audit: Path,
     mined: Path,
     round: str,
-    margin: float,
     metrics: Path,
     exported: Path,
     libraries: Path,
@@ -183,9 +167,10 @@ def report(
 ) -> None:
     """Compares base and tuned and writes the report as JSON, Markdown, HTML and csv.
 
-    `margin` is that of section gate: a change that is as good as none.
+    Confidence and margin are those of section gate.
     """
-    rule = Rule(margin, params.power)
+    limits = load_params(GateParams, "gate")
+    rule = Rule(limits.confidence, limits.margin, params.power)
     probed = read_receipts(metrics / "probe", PROBED, ())
     receipts = receipts_of(metrics, RECEIPTS, SYSTEMS, round) | {"probe": probed["base"]}
     tasks, scores = tasks_of(probed["base"], probed["tuned"], receipts["drift"]), paired_scores(runs, splits)
@@ -197,15 +182,16 @@ def report(
     points = interpolation_points(plots / "merge.csv")
     checkpoints = by_checkpoint(points)
     by_task = compare_tasks(
-        {task: (one.base, one.tuned, one.clusters) for task, one in scores.items()}, params.resampling, params.power
+        {task: (one.base, one.tuned, one.clusters) for task, one in scores.items()}, rule.confidence, rule.power
     )
-    by_slice, counts = sliced(params, test, traits_of(test.query_ids, raw, prepared, splits))
+    by_slice, counts = sliced(params, test, traits_of(test.query_ids, raw, prepared, splits), rule.confidence)
     leaked = leaked_queries(leaks, answers)
     summary = summarised(params, receipts, test, (by_task, by_slice, counts), leaked, seeds, rule)
-    summary["ndcg@10_kept_interval"] = kept_intervals(runs, test, params.confidence)
+    summary["ndcg@10_kept_interval"] = kept_intervals(runs, test, rule.confidence)
     merged, trained = receipts["merge"], receipts["train"]
     kept = Curve.of(curve, candidate_of(merged), merged["n_candidates"], looks_of_training(trained, rates))
-    summary["overfitting"] = judge(gains_of(runs, splits), kept, params.limits)
+    overfits = Limits(params.min_carried_share, params.max_dev_decline, rule.confidence)
+    summary["overfitting"] = judge(gains_of(runs, splits), kept, overfits)
     summary["choice"] = choice_of(merged, trained, rates, checkpoints, base_on_dev(runs, splits))
     summary["near_domain"] = {
         row["task"]: {key: row[key] for key in ("n", "base", "tuned")} for row in near_domain(tasks)
@@ -213,7 +199,7 @@ def report(
     summary["judged_negatives"] = judged_of(metrics, mined)
     summary["cpu"] = cpu_class()
     known = {**receipts, "report": summary, "params": all_params(PARAMS_FILE)}
-    summary["checks"] = by_code(findings(Facts(known), load_params(GateParams, "gate"), ["metrics"]))
+    summary["checks"] = by_code(findings(Facts(known), limits, ["metrics"]))
     rankings = read_rankings(runs, splits / "test", SYSTEMS)
     results = Results(
         summary=summary,
@@ -238,11 +224,10 @@ def report(
     write_json(out, summary)
     write_csv(records_table(by_task, COMPARISONS), comparisons, COMPARISONS)
     write_csv(records_table(by_slice, SLICES), slices, SLICES)
-    markdown.write_text(markdown_page(results, params), encoding="utf-8")
+    markdown.write_text(markdown_page(results, params, rule.confidence), encoding="utf-8")
     inputs = [prepared / "corpus.parquet", splits, mined, *(runs / system for system in SYSTEMS)]
     provenance = sources(inputs, exported, PARAMS_FILE, libraries)
-    shown = {name: getattr(params, name) for name in ("n_resamples", "confidence", "power", "max_characters")}
-    page.write_text(html_page(results, provenance, **shown), encoding="utf-8")
+    page.write_text(html_page(results, provenance, rule, params.max_characters), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -143,7 +143,7 @@ def seeds(
 ) -> Receipt:
     """Scores every seed per query, and base against all seeds with an interval over queries and seeds.
 
-    `confidence` is that of section report of the parameters.
+    `confidence` is that of section gate of the parameters.
     """
     first, others = read_seeds(models)
     passages = read_passages(prepared, read(prepared / "corpus.parquet", CORPUS))

@@ -14,9 +14,8 @@ from attune.cli.review.history import Changes, dvc_diff, project_root, without_m
 from attune.errors import BadInput
 from attune.evaluation.checks.catalogue import Finding
 from attune.evaluation.checks.facts import Facts, Missing
-from attune.evaluation.checks.record import Status
 from attune.evaluation.report.markdown import plain, score, table
-from attune.evaluation.report.protocol import new_in_test
+from attune.evaluation.statistics.decision import Status
 
 HEADLINE_FILE = "metrics/tuned.json"
 SAID_ABOVE = "checks."  # the gate's own findings
@@ -75,7 +74,7 @@ def _verdict(folder: Path, against: str) -> Iterator[str]:
     facts = Facts(read=reader(folder))
     try:
         yield f"**{_text(facts.of('report', 'verdict'))}**"
-        yield f"Test: {_text(protocol_of(facts))}."
+        yield f"Test: {_text(facts.of('report', 'new_in_test'))}."
         yield near_domain_table(facts)
     except Missing as missing:
         yield _text(missing)
@@ -83,14 +82,6 @@ def _verdict(folder: Path, against: str) -> Iterator[str]:
     if shown:
         yield _findings(sorted(shown, key=lambda each: not each.is_blocking))
     yield _folded(last_line(findings), _findings([each for each in findings if each not in shown]))
-
-
-def protocol_of(figures: Facts) -> str:
-    """Returns what was new in the test; a report of an earlier revision of attune knew one protocol and did not say."""
-    try:
-        return str(figures.of("report", "new_in_test"))
-    except Missing:
-        return new_in_test(figures.of("split"))
 
 
 def near_domain_table(figures: Facts) -> str:

@@ -11,7 +11,7 @@ from attune.errors import BadInput
 from attune.evaluation.checks.catalogue import Finding, findings
 from attune.evaluation.checks.facts import Facts, Read
 from attune.evaluation.checks.limits import GateParams
-from attune.evaluation.checks.record import Status
+from attune.evaluation.statistics.decision import Status
 from attune.stage import PARAMS_FILE, all_params, load_params
 
 

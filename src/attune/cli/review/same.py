@@ -26,9 +26,9 @@ from attune.errors import BadInput
 from attune.evaluation.checks.catalogue import by_code, findings
 from attune.evaluation.checks.facts import Facts, Read
 from attune.evaluation.checks.limits import GateParams
-from attune.evaluation.checks.record import Status
 from attune.evaluation.scoring.groups import KEPT, read_groups
 from attune.evaluation.statistics.clusters import ClusterSums
+from attune.evaluation.statistics.decision import Status
 from attune.runtime.arrays import Float64
 from attune.stage import PARAMS_FILE, all_params, load_params
 

@@ -16,9 +16,11 @@ from attune.errors import BadInput
 from attune.evaluation import checks
 from attune.evaluation.checks.facts import REPRO, Facts, Missing
 from attune.evaluation.checks.limits import GateParams
-from attune.evaluation.checks.record import Check, Outcome, Status
+from attune.evaluation.checks.record import Check, Outcome
+from attune.evaluation.statistics.decision import Status
 
 RETIRED: Mapping[str, str] = {
+    "ATT003": "p-values are exact, without resamples",
     "ATT012": "ATT044 judges merge.min_retention",
     "ATT013": "ATT044 judges merge.min_near_domain",
 }

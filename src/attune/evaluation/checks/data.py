@@ -2,7 +2,8 @@
 
 from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams
-from attune.evaluation.checks.record import Outcome, Outcomes, Status, check, judged
+from attune.evaluation.checks.record import Outcome, Outcomes, check, judged
+from attune.evaluation.statistics.decision import Status
 
 SPLITS = ("train", "dev", "test")
 MIN_TEST_QUERIES = 100  # with fewer, the interval of a gain is wide

@@ -2,7 +2,8 @@
 
 from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams
-from attune.evaluation.checks.record import Outcome, Outcomes, Status, check, judged
+from attune.evaluation.checks.record import Outcome, Outcomes, check, judged
+from attune.evaluation.statistics.decision import Status
 
 DRIFT = "metrics/drift.json"
 
@@ -33,6 +34,5 @@ def drift(facts: Facts, limits: GateParams) -> Outcomes:
     """Fails where a general task certainly lost more than `drift.max_cost`, a near-domain task certainly lost, or
     general texts lost their neighbours; undecided where no task could have found such a loss. Remedies: more
     `train.distill_weight`, a higher `merge.min_retention`, fewer `train.epochs`."""
-    is_bad, sentence = facts.of("drift", "is_drifted"), str(facts.of("drift", "verdict"))
-    is_decided = facts.get("drift", "is_decided", default=True)  # absent in figures of older revisions
+    is_bad, is_decided, sentence = (facts.of("drift", key) for key in ("is_drifted", "is_decided", "verdict"))
     yield judged(is_bad is False, sentence) if is_bad or is_decided else Outcome(Status.UNDECIDED, sentence)

@@ -2,8 +2,10 @@
 
 from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams
-from attune.evaluation.checks.record import Outcome, Outcomes, Status, check, judged
+from attune.evaluation.checks.losses import loss_outcome
+from attune.evaluation.checks.record import Outcome, Outcomes, check, judged
 from attune.evaluation.report.markdown import percent
+from attune.evaluation.statistics.decision import Change
 
 REPORT = "metrics/report.json"
 
@@ -29,25 +31,20 @@ def fp32(facts: Facts, limits: GateParams) -> Outcomes:
 
 @check("ATT017", "int8 file", REPORT, on_top=True)
 def int8(facts: Facts, limits: GateParams) -> Outcomes:
-    """Passes where the int8 file keeps at least `gate.min_int8_kept` of the tuned encoder's nDCG@10 on test and the
-    interval excludes a loss above `gate.margin`. Fails where the interval lies below the floor: ship fp32, or see the
-    knobs `export.int8_*`. Undecided otherwise."""
+    """Passes where the interval of the share of the tuned encoder's nDCG@10 on test that the int8 file keeps lies above
+    `gate.min_int8_kept`. Fails where it lies below: ship fp32, or see the knobs `export.int8_*`. Undecided
+    otherwise."""
     yield _kept(facts, limits, "onnx_int8", limits.min_int8_kept, "gate.min_int8_kept", is_equal=False)
 
 
 def _kept(facts: Facts, limits: GateParams, system: str, floor: float, knob: str, is_equal: bool) -> Outcome:
     share = facts.number("report", "ndcg@10_kept_share", system)
-    words = f"{system} keeps {percent(share)} of tuned nDCG@10"
-    asked = f"at least {percent(floor)} ({knob})"
-    if facts.get("report", "ndcg@10_kept_interval", system) is None:  # figures of earlier revisions
-        return judged(share >= floor, f"{words}; {asked}")
     low, high = (facts.number("report", "ndcg@10_kept_interval", system, end) for end in ("ci_low", "ci_high"))
-    most = limits.margin / (facts.number("report", "systems", "tuned", "ndcg@10") or 1)  # lost share of tuned
-    words = f"{words}, interval {percent(low)} to {percent(high)}; {asked}"
-    if high < (min(floor, 1 - most) if is_equal else floor):
-        return Outcome(Status.FAILED, f"{words}: a larger loss is certain")
+    tuned = facts.number("report", "systems", "tuned", "ndcg@10") or 1.0
+    words = f"{system} keeps {percent(share)} of tuned nDCG@10, interval {percent(low)} to {percent(high)}"
     if is_equal:
-        return Outcome(Status.PASSED, f"{words}, or what precision explains: its vectors are torch's (ATT015)")
-    if share < floor or 1 - low >= most:
-        return Outcome(Status.UNDECIDED, f"{words}: so many test queries cannot tell")
-    return Outcome(Status.PASSED, f"{words}, and a loss above {limits.margin:g} is ruled out (gate.margin)")
+        why = "its vectors are torch's (ATT015), so precision explains a loss up to"
+        return judged(high >= min(floor, 1 - limits.margin / tuned), f"{words}; {why} {limits.margin:g} (gate.margin)")
+    lost = Change(*(tuned * (kept - 1) for kept in (share, low, high)))
+    n = int(facts.number("report", "n_test_queries")), int(facts.number("report", "n_test_clusters"))
+    return loss_outcome(words, lost, None, tuned * (1 - floor), n, limits, f"less than {percent(floor)}", knob)

@@ -3,8 +3,8 @@
 from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams
 from attune.evaluation.checks.losses import loss_outcome, worded
-from attune.evaluation.checks.record import Outcome, Outcomes, Status, check
-from attune.evaluation.statistics.decision import Change
+from attune.evaluation.checks.record import Outcome, Outcomes, check
+from attune.evaluation.statistics.decision import Change, Status
 
 REPORT, SEEDS = "metrics/report.json", "metrics/seeds.json"
 COMPARED = ("recall@10", "mrr@10", "ndcg@10")
@@ -32,22 +32,13 @@ def enough_queries(facts: Facts, limits: GateParams) -> Outcomes:
         yield Outcome(Status.PASSED, f"{words}, Holm-corrected")
 
 
-@check("ATT003", "enough resamples", REPORT, fails_gate=False)
-def enough_resamples(facts: Facts, limits: GateParams) -> Outcomes:
-    """No p-value of n resamples is below 2 / n. Where the correction for all comparisons lifts this floor above the
-    level of significance, nothing can be significant, and "nothing significant" says nothing."""
-    if warning := facts.get("report", "too_few_resamples", default=""):
-        yield Outcome(Status.UNDECIDED, str(warning))
-    elif (n := facts.get("params", "report", "n_resamples")) is not None:
-        yield Outcome(Status.PASSED, f"{n:,} resamples suffice for every corrected p-value")
-
-
 @check("ATT004", "gain in recall@10", REPORT, SEEDS)
 def least_gain(facts: Facts, limits: GateParams) -> Outcomes:
     """Passes where the interval of the gain in recall@10 lies above `gate.min_delta` and the test agrees, fails where
     it lies below. Not applicable while that limit is 0 or less: ATT007 judges losses."""
     if limits.min_delta > 0:
-        yield _against_base(facts, limits, COMPARED[0], -limits.min_delta)
+        fault = f"a gain below {limits.min_delta:g}", "gate.min_delta"
+        yield _against_base(facts, limits, COMPARED[0], -limits.min_delta, *fault)
     else:
         yield Outcome(Status.NOT_APPLICABLE, "no gain is required (gate.min_delta is 0)")
 
@@ -68,7 +59,7 @@ def counts(facts: Facts) -> tuple[int, int]:
     return int(n), int(clean)
 
 
-def _against_base(facts: Facts, limits: GateParams, measure: str, margin: float) -> Outcome:
+def _against_base(facts: Facts, limits: GateParams, measure: str, margin: float, *fault: str) -> Outcome:
     """Decides whether a measure lost at most the margin; below 0, whether it gained at least as much."""
     n, clean = counts(facts)
     # with hardly a clean query the report has no intervals without leaks, and the figure is missing
@@ -77,8 +68,8 @@ def _against_base(facts: Facts, limits: GateParams, measure: str, margin: float)
     if (n_seeds := facts.number("seeds", "n_seeds")) > 1:
         seeds = _change(facts, "paired_over_seeds", measure, has_p=False)
         words += f", over {n_seeds:.0f} seeds {worded(seeds)}"
-    n_clusters = facts.get("report", "n_test_clusters", default=n) * clean // n
-    return loss_outcome(words, shipped, seeds, margin, (clean, n_clusters), limits)
+    n_clusters = int(facts.number("report", "n_test_clusters")) * clean // n
+    return loss_outcome(words, shipped, seeds, margin, (clean, n_clusters), limits, *fault)
 
 
 def _change(facts: Facts, intervals: str, measure: str, has_p: bool) -> Change:

@@ -4,8 +4,8 @@ from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.gain import counts
 from attune.evaluation.checks.limits import GateParams
 from attune.evaluation.checks.losses import worded
-from attune.evaluation.checks.record import Outcome, Outcomes, Status, check, judged
-from attune.evaluation.statistics.decision import Change, decide
+from attune.evaluation.checks.record import Outcome, Outcomes, check, judged
+from attune.evaluation.statistics.decision import Change, Status, decide
 
 
 @check("ATT008", "leaks by words", "metrics/report.json", on_top=True)
@@ -34,4 +34,4 @@ def leaks_by_meaning(facts: Facts, limits: GateParams) -> Outcomes:
         yield Outcome(Status.UNDECIDED, f"{words}; too few are left to compare")
     else:
         change = Change(*keys)
-        yield Outcome(Status(decide(change, 0, limits.confidence)), f"{words}; without them recall@10 {worded(change)}")
+        yield Outcome(decide(change, 0, limits.confidence), f"{words}; without them recall@10 {worded(change)}")

@@ -16,7 +16,7 @@ class GateParams(Params):
     Attributes:
         margin: largest loss in recall@10, MRR@10 or nDCG@10 that need not be ruled out, against base or a revision.
         min_delta: least gain in recall@10.
-        confidence: of the intervals against a revision, and 1 less the significance level of all tests.
+        confidence: of all intervals, and 1 less the significance level of all tests.
         undecided: whether a check that cannot tell fails the gate or warns.
         ignore: checks that do not fail the gate, by code, each with the reason.
         max_leak_share: of test queries.

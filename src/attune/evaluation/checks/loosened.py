@@ -24,7 +24,8 @@ VERDICT_LIMITS: dict[str, tuple[str, ...]] = {
     "report.max_dev_decline": (),
     "report.min_carried_share": (),
     "report.max_slice_loss": (),
-    "report.confidence": ("seeds.confidence",),
+    "report.power": (),
+    "gate.confidence": ("report.confidence", "seeds.confidence"),
     # thresholds above which two texts count as a leak: the higher they are, the fewer leaks are counted
     "prepare.similar_query": ("split.near_query",),
     "prepare.similar_document": ("split.near_document",),
@@ -107,10 +108,15 @@ def _counts_as(task: Mapping[str, Any]) -> str:
 
 
 def is_looser(name: str, old: Any, new: Any) -> bool:  # noqa: ANN401
-    """Returns True if the limit is looser: a min_* lowered, another limit raised, or false turned to true."""
+    """Returns True if the limit is looser: a min_* or the power lowered, another limit raised, or false turned to true.
+
+    A confidence is looser either way: a lower one lets chance pass, a higher one leaves losses undecided.
+    """
     if not isinstance(old, int | float) or not isinstance(new, int | float):
         return False
-    return new < old if name.rpartition(".")[2].startswith("min_") else new > old
+    if name.endswith(".confidence"):
+        return new != old
+    return new < old if name.rpartition(".")[2].startswith(("min_", "power")) else new > old
 
 
 def _shown(value: float) -> str:

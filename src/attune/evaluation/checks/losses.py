@@ -1,8 +1,8 @@
 """The three-outcome rule in words: does a change lose at most a margin?"""
 
 from attune.evaluation.checks.limits import GateParams
-from attune.evaluation.checks.record import Outcome, Status
-from attune.evaluation.statistics.decision import MOST_QUERIES, Change, decide, decide_shipped, queries_needed
+from attune.evaluation.checks.record import Outcome
+from attune.evaluation.statistics.decision import MOST_QUERIES, Change, Status, decide, decide_shipped, queries_needed
 
 POWER = 0.8  # with which the number of queries that is named would decide
 
@@ -13,7 +13,14 @@ def worded(change: Change, digits: int = 3) -> str:
 
 
 def loss_outcome(
-    words: str, shipped: Change, seeds: Change | None, margin: float, n: tuple[int, int], limits: GateParams
+    words: str,
+    shipped: Change,
+    seeds: Change | None,
+    margin: float,
+    n: tuple[int, int],
+    limits: GateParams,
+    fault: str = "",
+    knob: str = "gate.margin",
 ) -> Outcome:
     """Decides whether a loss above the margin is ruled out or certain; else says how many queries would tell.
 
@@ -21,19 +28,21 @@ def loss_outcome(
         words: the change in words.
         shipped: change of the encoder that ships.
         seeds: mean change over seeds; None with one seed, and between revisions.
-        margin: largest loss that is accepted; below 0 the least gain.
+        margin: largest loss that is accepted, by the knob; below 0 the least gain.
         n: number of compared queries, and of their clusters.
         limits: section gate.
+        fault: what does not pass, in words; "" for a loss above the margin.
+        knob: that sets what passes.
     """
-    status = Status(decide_shipped(shipped, seeds, margin, limits.confidence))
-    accepted = f"a loss above {margin:g}" if margin >= 0 else f"a gain below {-margin:g}"
+    status = decide_shipped(shipped, seeds, margin, limits.confidence)
+    fault = fault or f"a loss above {margin:g}"
     if status is not Status.UNDECIDED:
         why = "is ruled out" if status is Status.PASSED else "is certain"
-        return Outcome(status, f"{words}: {accepted} {why} (gate.margin)")
+        return Outcome(status, f"{words}: {fault} {why} ({knob})")
     # where the shipped encoder passes, the mean over seeds is what leaves it open
-    is_by_seeds = seeds is not None and Status(decide(shipped, margin, limits.confidence)) is Status.PASSED
+    is_by_seeds = seeds is not None and decide(shipped, margin, limits.confidence) is Status.PASSED
     why = "seeds differ too much: train more (train.seeds)" if is_by_seeds else _missing(shipped, margin, n, limits)
-    return Outcome(status, f"{words}: {accepted} is not ruled out; {why} (gate.margin)")
+    return Outcome(status, f"{words}: {fault} is not ruled out; {why} ({knob})")
 
 
 def _missing(change: Change, margin: float, n: tuple[int, int], limits: GateParams) -> str:

@@ -2,22 +2,12 @@
 
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
-from enum import StrEnum
 from inspect import getdoc
 from typing import NamedTuple
 
 from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams
-
-
-class Status(StrEnum):
-    """Status of a check's result."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    UNDECIDED = "undecided"
-    NOT_APPLICABLE = "not applicable"
-    IGNORED = "ignored"
+from attune.evaluation.statistics.decision import Status
 
 
 class Outcome(NamedTuple):

@@ -16,10 +16,10 @@ from ruamel.yaml import YAML
 from attune.evaluation.checks.facts import Facts, Missing, Snapshot
 from attune.evaluation.checks.limits import GateParams
 from attune.evaluation.checks.losses import loss_outcome, worded
-from attune.evaluation.checks.record import Outcome, Outcomes, Status, check, judged
+from attune.evaluation.checks.record import Outcome, Outcomes, check, judged
 from attune.evaluation.scoring.groups import KEPT, read_groups
 from attune.evaluation.statistics.clusters import ClusterSums
-from attune.evaluation.statistics.decision import Change, decision_interval
+from attune.evaluation.statistics.decision import Change, Status, decision_interval
 from attune.evaluation.statistics.sign_flips import exact_p
 from attune.runtime.arrays import Float64
 

@@ -2,7 +2,8 @@
 
 from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams
-from attune.evaluation.checks.record import Outcome, Outcomes, Status, check
+from attune.evaluation.checks.record import Outcome, Outcomes, check
+from attune.evaluation.statistics.decision import Status
 
 
 @check("ATT005", "slices of the queries", "metrics/report.json", fails_gate=False, on_top=True)
@@ -11,8 +12,4 @@ def slices(facts: Facts, limits: GateParams) -> Outcomes:
     corrected for all slices, however few they are. Passes where the interval of every slice excludes a loss of
     `report.max_slice_loss`, and is undecided otherwise. Warns only: what one slice may lose for the gain of the others
     is yours to say."""
-    if (told := facts.get("report", "slice_counts", "outcome")) is not None:
-        yield Outcome(Status(told), str(facts.of("report", "slice_counts", "sentence")))
-    else:  # figures of earlier revisions, which did not say what could have been found
-        n, worse = facts.number("report", "n_worse_slices"), facts.get("report", "worse_slices", default="")
-        yield Outcome(Status.FAILED if n else Status.UNDECIDED, f"{n:.0f} slices got worse{worse and f' ({worse})'}")
+    yield Outcome(Status(facts.of("report", "slice_counts", "outcome")), facts.of("report", "slice_counts", "sentence"))

@@ -2,8 +2,9 @@
 
 from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams
-from attune.evaluation.checks.record import Outcome, Outcomes, Status, check, judged
+from attune.evaluation.checks.record import Outcome, Outcomes, check, judged
 from attune.evaluation.report.choice import CHOICE, candidate_of, ships
+from attune.evaluation.statistics.decision import Status
 from attune.tuning.curve import BASE
 
 MERGE = "metrics/merge.json"
@@ -16,9 +17,7 @@ def overfitting(facts: Facts, limits: GateParams) -> Outcomes:
     """Fails where dev has too little of train's gain in nDCG@10, or test of dev's (`report.min_carried_share`), or dev
     fell while the last checkpoint is kept as it is; undecided where the intervals of these shares leave it open.
     Remedies: fewer `train.epochs`, a lower rate, `merge.keep: best`, more data."""
-    is_bad, sentence = facts.of("report", "overfitting", "is_overfitted"), facts.of("report", "overfitting", "verdict")
-    # figures of earlier revisions know two outcomes
-    told = facts.get("report", "overfitting", "status", default="overfitted" if is_bad else "not overfitted")
+    told, sentence = (facts.of("report", "overfitting", key) for key in ("status", "verdict"))
     yield Outcome(OVERFITTING.get(told, Status.UNDECIDED), str(sentence))
 
 

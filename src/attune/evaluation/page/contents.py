@@ -11,9 +11,10 @@ from attune.evaluation.page.provenance import exported_graphs, fingerprints, par
 from attune.evaluation.report.choice import candidate_of
 from attune.evaluation.report.panels import near_domain
 from attune.evaluation.report.results import SYSTEMS, Results
+from attune.evaluation.report.summary import Rule
 from attune.evaluation.scoring.measures import HEADLINE, MEASURES
 from attune.evaluation.scoring.receipts import read_receipts
-from attune.evaluation.statistics.chance import significance_level, smallest_p
+from attune.evaluation.statistics.chance import significance_level
 
 if TYPE_CHECKING:
     from attune.evaluation.page.svg import Chart
@@ -74,11 +75,6 @@ def highlights() -> list[str]:
     return [each.code for each in sorted(catalogue(), key=lambda each: not each.fails_gate) if each.on_top]
 
 
-def _n_tested(rows: Rows) -> int:
-    """Number of comparisons that the p-values of these rows are corrected for."""
-    return sum(row["p_holm"] is not None for row in rows)
-
-
 def sources(inputs: Sequence[Path], exported: Path, settings: Path, libraries: Path) -> dict[str, Any]:
     """Returns the provenance: hashes of files, base encoder, parameters, library versions, class of CPU.
 
@@ -98,26 +94,15 @@ def sources(inputs: Sequence[Path], exported: Path, settings: Path, libraries: P
     }
 
 
-def page(
-    results: Results,
-    provenance: Mapping[str, Any],
-    *,
-    n_resamples: int,
-    confidence: float,
-    power: float,
-    max_characters: int,
-) -> str:
+def page(results: Results, provenance: Mapping[str, Any], rule: Rule, max_characters: int) -> str:
     """Returns the page as HTML.
 
     Args:
         results: of stage report.
         provenance: from `sources`.
-        n_resamples: of the paired test.
-        confidence: of the intervals.
-        power: at which the smallest detectable difference is given.
+        rule: of the verdict.
         max_characters: shown of a document's text.
     """
-    floors = {"one": 1, "comparisons": _n_tested(results.comparisons)}
     return render_page(
         **{name: value for name, value in vars(results).items() if name not in ("rankings", "scores", "curve")},
         **provenance,
@@ -125,13 +110,13 @@ def page(
         headline=HEADLINE,
         gain=headline_gain(results),
         near_domain=near_domain(results.tasks),
-        confidence=confidence,
-        level_of_significance=significance_level(confidence),
-        power=power,
+        confidence=rule.confidence,
+        level_of_significance=significance_level(rule.confidence),
+        power=rule.power,
         max_characters=max_characters,
-        floors={name: smallest_p(n_resamples, n) for name, n in floors.items()},
         checks=results.summary["checks"],
         highlights=highlights(),
+        warning={each.code for each in catalogue() if not each.fails_gate},
         charts=charts_of(results),
         scores=scores_of(results.receipts),
         depth=results.rankings.depth,

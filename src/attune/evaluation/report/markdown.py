@@ -56,13 +56,9 @@ def signed(value: float, digits: int = 2) -> str:
     return f"{round(value, digits) + 0.0:+.{digits}f}"  # + 0.0 turns -0.0 into 0.0
 
 
-def p_value(value: float, floor: float = 0.0) -> str:
-    """Returns a p-value as papers print it; at the floor, the smallest that the test can yield, as an upper bound."""
-    if value < 0.001:
-        return "p < 0.001"
-    if value <= floor + 5e-7:  # files hold six digits
-        return f"p ≤ {math.ceil(1000 * value - 1e-6) / 1000:.3f}"
-    return f"p = {value:.3f}"
+def p_value(value: float) -> str:
+    """Returns a p-value as papers print it."""
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
 def score(value: float | None) -> str:

@@ -15,12 +15,11 @@ from attune.evaluation.report.protocol import new_in_test, only_like_these
 from attune.evaluation.report.verdict import OVER_SEEDS, HeadlineResult, too_few, verdict, verdict_despite_leaks
 from attune.evaluation.scoring.measures import HEADLINE, MEASURES
 from attune.evaluation.scoring.query_clusters import clusters_of
-from attune.evaluation.statistics.chance import smallest_p
 from attune.evaluation.statistics.comparisons import Scores, TaskComparison
 from attune.evaluation.statistics.holm import holm
 from attune.evaluation.statistics.power import Sensitivity
 from attune.evaluation.statistics.shares import score_share_interval
-from attune.evaluation.statistics.significance import Comparison, Interval, Resampling, compare, compare_seeds
+from attune.evaluation.statistics.significance import Comparison, Interval, compare, compare_seeds
 from attune.evaluation.statistics.slice_comparisons import SliceComparison, SliceCounts, SliceRules, sentence
 from attune.runtime.arrays import Int64
 from attune.tables import read, scores_columns, seed_scores_columns
@@ -125,13 +124,15 @@ Receipts = Mapping[str, Mapping[str, Any]]
 
 
 class Rule(NamedTuple):
-    """Limits of the verdict.
+    """Rule of the verdict.
 
     Attributes:
+        confidence: of the intervals; 1 less the significance level.
         margin: change that is as good as none.
         power: at which the smallest detectable difference is given.
     """
 
+    confidence: float
     margin: float
     power: float
 
@@ -146,7 +147,6 @@ def headline_result(
     others: Sequence[TaskComparison],
     scores: Paired,
     of_seeds: Sequence[Scores],
-    resampling: Resampling,
     rule: Rule,
 ) -> HeadlineResult:
     """Summarises the comparisons on some test queries.
@@ -156,8 +156,7 @@ def headline_result(
         others: comparisons on other tasks, for which the p-values are corrected as well.
         scores: of base and tuned on the same queries.
         of_seeds: scores of each trained seed on the same queries.
-        resampling: of the test and the intervals.
-        rule: margin and power of the verdict.
+        rule: of the verdict.
     """
     base, tuned = scores.base[HEADLINE], scores.tuned[HEADLINE]
     corrected = holm([*(one.p_value for one in paired.values()), *(row.p for row in others)])
@@ -167,11 +166,10 @@ def headline_result(
         corrected=dict(zip(paired, corrected, strict=False)),
         base=float(base.mean()),
         tuned=float(tuned.mean()),
-        sensitivity=Sensitivity.of(tuned - base, scores.clusters, resampling.confidence, rule.power, n),
-        over_seeds=_over_seeds(scores, of_seeds, resampling.confidence) if len(of_seeds) > 1 else {},
+        sensitivity=Sensitivity.of(tuned - base, scores.clusters, rule.confidence, rule.power, n),
+        over_seeds=_over_seeds(scores, of_seeds, rule.confidence) if len(of_seeds) > 1 else {},
         n_seeds=len(of_seeds),
         margin=rule.margin,
-        p_floor=smallest_p(resampling.n_resamples, n),
     )
 
 
@@ -186,7 +184,6 @@ def headline_results(
     scores: Paired,
     leaked: Collection[str],
     seeds: Path,
-    resampling: Resampling,
     rule: Rule,
 ) -> tuple[HeadlineResult, HeadlineResult | None]:
     """Returns the result on all test queries and that on those without leaks (None: fewer than two clusters).
@@ -196,14 +193,14 @@ def headline_results(
     """
     paired = {row.measure: comparison_of(row) for row in rows if row.task == "test"}
     others = [row for row in rows if row.task != "test"]
-    whole = headline_result(paired, others, scores, seed_scores(seeds, scores.query_ids), resampling, rule)
+    whole = headline_result(paired, others, scores, seed_scores(seeds, scores.query_ids), rule)
     if not leaked:
         return whole, whole
     clean = scores.without(leaked)
     if clean.n_clusters < 2:
         return whole, None
-    paired = compare(clean.base, clean.tuned, clean.clusters, resampling)
-    return whole, headline_result(paired, others, clean, seed_scores(seeds, clean.query_ids), resampling, rule)
+    paired = compare(clean.base, clean.tuned, clean.clusters, rule.confidence)
+    return whole, headline_result(paired, others, clean, seed_scores(seeds, clean.query_ids), rule)
 
 
 def headline(
@@ -212,7 +209,6 @@ def headline(
     results: tuple[HeadlineResult, HeadlineResult | None],
     leaks: str,
     worse: Sequence[Mapping[str, Any]],
-    too_few_resamples: str,
 ) -> dict[str, Any]:
     """Returns the first part of report.json, which begins with the four headline figures.
 
@@ -222,7 +218,6 @@ def headline(
         results: on all test queries, and on those without leaks.
         leaks: counts of test items that are also in train or dev, in words; empty where there are none.
         worse: significantly worse slices.
-        too_few_resamples: warning that no comparison could have been significant; else empty.
     """
     (whole, clean), base, tuned = results, receipts["base"], receipts["tuned"]
     kept = {name: receipts[name]["ndcg@10"] / (tuned["ndcg@10"] or 1) for name in EXPORTED}
@@ -237,9 +232,7 @@ def headline(
         "new_in_test": new_in_test(receipts["split"], leaks),
         "verdict": " ".join(filter(None, [sentences, only_like_these(receipts["probe"])])),
         "n_comparisons": counted.sensitivity.n_comparisons,
-        "p_floor": counted.p_floor,
         "too_few_queries": too_few(counted),
-        "too_few_resamples": too_few_resamples,
         "n_worse_slices": len(worse),
         "worse_slices": "; ".join(f"{row['slice']}: {row['bin']}" for row in worse),
         "smallest_detectable": counted.sensitivity.smallest_detectable,

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from attune.evaluation.report.markdown import number, p_value, percent, signed
 from attune.evaluation.scoring.measures import HEADLINE
 from attune.evaluation.statistics.chance import is_significant, significance_level
-from attune.evaluation.statistics.decision import MOST_QUERIES, Change, Outcome, decide_shipped, queries_needed
+from attune.evaluation.statistics.decision import MOST_QUERIES, Change, Status, decide_shipped, queries_needed
 from attune.evaluation.statistics.power import Sensitivity
 from attune.evaluation.statistics.significance import Comparison, Interval
 
 OVER_SEEDS = ("recall@10", "mrr@10", "ndcg@10")  # measures that stage seeds compares over seeds, in its order
-CLAIMS = {Outcome.PASSED: "Better", Outcome.FAILED: "Worse"}
+CLAIMS = {Status.PASSED: "Better", Status.FAILED: "Worse"}
 SAME, UNDECIDED = "No change", "Cannot tell"
 
 
@@ -33,7 +33,6 @@ class HeadlineResult:
         over_seeds: by measure, mean over seeds with an interval over queries and seeds; empty with one seed.
         n_seeds: number of trained seeds.
         margin: change that is as good as none.
-        p_floor: smallest corrected p-value that so many resamples can yield.
     """
 
     paired: Mapping[str, Comparison]
@@ -44,7 +43,6 @@ class HeadlineResult:
     over_seeds: Mapping[str, Interval]
     n_seeds: int
     margin: float
-    p_floor: float = 0.0
 
     @property
     def n_queries(self) -> int:
@@ -75,9 +73,7 @@ class HeadlineResult:
         """Returns what a claim of a gain or a loss lacks, in words."""
         level, shipped, over_seeds = significance_level(self.sensitivity.confidence), self.shipped, self.mean_over_seeds
         doubts = ["the interval contains 0"] if shipped.low <= 0 <= shipped.high else []
-        if self.p_floor > level:
-            doubts.append(f"no corrected p-value of so few resamples is {level:g} or less (report.n_resamples)")
-        elif not is_significant(self.corrected[HEADLINE], self.sensitivity.confidence):
+        if not is_significant(self.corrected[HEADLINE], self.sensitivity.confidence):
             doubts.append(f"the corrected p-value is above {level:g}")
         if over_seeds and over_seeds.low <= 0:
             lies = "contains 0" if over_seeds.high >= 0 else "lies below 0"
@@ -95,7 +91,7 @@ def verdict(result: HeadlineResult) -> str:
     if not any(paired.wins or paired.losses for paired in result.paired.values()) and not result.over_seeds:
         same = f"tuned scores exactly as base on every query and measure ({HEADLINE} {result.base:.3f}"
         return f"{answer}: {same}, {_interval(result, result.shipped)} of the change)."
-    p = p_value(result.corrected[HEADLINE], result.p_floor)
+    p = p_value(result.corrected[HEADLINE])
     corrected = f"Holm-corrected for {number(result.sensitivity.n_comparisons)} comparisons"
     figures = f"{result.change()}, {_interval(result, result.shipped)}, {p}, {corrected}{_seeds(result)})"
     doubts = result.doubts() if answer == UNDECIDED else []

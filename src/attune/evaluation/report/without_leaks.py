@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from attune.data.splitting.kinds import ALL_KINDS, role
 from attune.evaluation.report.summary import Paired
 from attune.evaluation.scoring.measures import HEADLINE
-from attune.evaluation.statistics.significance import Resampling, compare
+from attune.evaluation.statistics.significance import compare
 from attune.tables import LEXICAL, Leak
 
 
@@ -53,7 +53,7 @@ def without_leaks(
 
 
 def gains_without_leaks(
-    scores: Paired, leaked: Mapping[str, Collection[str]], resampling: Resampling
+    scores: Paired, leaked: Mapping[str, Collection[str]], confidence: float
 ) -> dict[str, dict[str, Any]]:
     """Returns recall@10 of base and tuned on the queries without leaks, by kind of leak, with an interval."""
     sides = {"baseline": scores.base[HEADLINE], "tuned": scores.tuned[HEADLINE]}
@@ -62,6 +62,6 @@ def gains_without_leaks(
         clean = scores.without(leaked[name])
         if clean.n_clusters > 1:
             base, tuned = ({HEADLINE: side[HEADLINE]} for side in (clean.base, clean.tuned))
-            gain = compare(base, tuned, clean.clusters, resampling)[HEADLINE]
+            gain = compare(base, tuned, clean.clusters, confidence)[HEADLINE]
             figures |= {"delta": gain.delta, "ci_low": gain.ci_low, "ci_high": gain.ci_high}
     return gains

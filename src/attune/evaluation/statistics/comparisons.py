@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from attune.evaluation.statistics.holm import holm
 from attune.evaluation.statistics.power import Sensitivity
-from attune.evaluation.statistics.significance import Comparison, Resampling, compare
+from attune.evaluation.statistics.significance import Comparison, compare
 from attune.runtime.arrays import Float64, Int64
 
 Scores = Mapping[str, Float64]  # (n_queries,) values of each measure
@@ -35,14 +35,14 @@ class TaskComparison:
 
 
 def compare_tasks(
-    tasks: Mapping[str, tuple[Scores, Scores, Int64]], resampling: Resampling, power: float
+    tasks: Mapping[str, tuple[Scores, Scores, Int64]], confidence: float, power: float
 ) -> list[TaskComparison]:
     """Compares base and tuned task by task and measure by measure.
 
     Args:
         tasks: for each task the scores of base and of tuned on the same queries in the same order, and the (n_queries,)
             numbers of these queries' clusters, at least two.
-        resampling: of the intervals and the tests.
+        confidence: of the intervals; 1 less the significance level of all tests together.
         power: of the smallest detectable difference, at the level that Holm's correction for all of these comparisons
             asks of the smallest p-value.
 
@@ -52,12 +52,11 @@ def compare_tasks(
     compared = [
         (task, measure, base[measure], tuned[measure], clusters, comparison)
         for task, (base, tuned, clusters) in tasks.items()
-        for measure, comparison in compare(base, tuned, clusters, resampling).items()
+        for measure, comparison in compare(base, tuned, clusters, confidence).items()
     ]
     corrected = holm([comparison.p_value for *_, comparison in compared])
     return [
-        _task_comparison(*one, p, resampling.confidence, power, len(corrected))
-        for one, p in zip(compared, corrected, strict=True)
+        _task_comparison(*one, p, confidence, power, len(corrected)) for one, p in zip(compared, corrected, strict=True)
     ]
 
 

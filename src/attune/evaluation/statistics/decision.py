@@ -31,12 +31,14 @@ from attune.runtime.arrays import Float64
 MOST_QUERIES = 1_000_000  # larger numbers of needed queries are not named
 
 
-class Outcome(StrEnum):
-    """Outcome of a rule about a loss."""
+class Status(StrEnum):
+    """Status of what is judged: a rule, or a check of the catalogue, which uses all five."""
 
     PASSED = "passed"
     FAILED = "failed"
     UNDECIDED = "undecided"
+    NOT_APPLICABLE = "not applicable"
+    IGNORED = "ignored"
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Change:
         return -margin < self.low and self.high < margin
 
 
-def decide(change: Change, margin: float, confidence: float) -> Outcome:
+def decide(change: Change, margin: float, confidence: float) -> Status:
     """Tells whether a change loses less than the margin: passed, failed or undecided.
 
     Without a margin, to pass is to claim a gain, and the p-value must be significant; with one, the interval decides,
@@ -74,13 +76,13 @@ def decide(change: Change, margin: float, confidence: float) -> Outcome:
     """
     agrees = change.p is None or is_significant(change.p, confidence)
     if change.low > -margin and (margin > 0 or agrees):
-        return Outcome.PASSED
+        return Status.PASSED
     if change.high < -margin and agrees:
-        return Outcome.FAILED
-    return Outcome.UNDECIDED
+        return Status.FAILED
+    return Status.UNDECIDED
 
 
-def decide_shipped(shipped: Change, over_seeds: Change | None, margin: float, confidence: float) -> Outcome:
+def decide_shipped(shipped: Change, over_seeds: Change | None, margin: float, confidence: float) -> Status:
     """Tells whether the shipped encoder loses less than the margin; with several seeds, a pass needs both intervals.
 
     What ships is what is judged: the mean over seeds can neither excuse nor condemn the encoder that ships, but where
@@ -93,8 +95,8 @@ def decide_shipped(shipped: Change, over_seeds: Change | None, margin: float, co
         confidence: of both intervals.
     """
     own = decide(shipped, margin, confidence)
-    if own is Outcome.PASSED and over_seeds is not None:
-        return own if decide(over_seeds, margin, confidence) is Outcome.PASSED else Outcome.UNDECIDED
+    if own is Status.PASSED and over_seeds is not None:
+        return own if decide(over_seeds, margin, confidence) is Status.PASSED else Status.UNDECIDED
     return own
 
 

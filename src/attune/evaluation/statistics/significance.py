@@ -1,41 +1,22 @@
 """Intervals and randomization tests of the difference between two systems on the same queries, in clusters.
 
-Queries of one cluster are not independent, clusters are; so clusters are resampled. The interval is that of the
-delete-one-cluster jackknife (`clusters`) with one winning and one losing cluster added (`decision`). The p-value is
-that of the paired randomization test with sign flips (Smucker, Allan and Carterette, 2007): the share of resamples with
-a difference at least this large in size when, for each cluster, a coin decides which system got which scores. It agrees
-with scipy's `permutation_test`, which takes minutes with 100,000 queries where a product of matrices takes seconds.
+Queries of one cluster are not independent, clusters are; so clusters are left out and flipped. The interval is that of
+the delete-one-cluster jackknife (`clusters`) with one winning and one losing cluster added (`decision`). The p-value is
+that of the paired randomization test, exact (`sign_flips`).
 
 Where the tuned system was trained with several seeds, `compare_seeds` gives an interval that also covers other seeds.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from scipy.special import stdtrit
 
 from attune.evaluation.statistics.clusters import by_cluster
 from attune.evaluation.statistics.decision import decision_interval, with_one_each
+from attune.evaluation.statistics.sign_flips import exact_p
 from attune.runtime.arrays import Float64, Int64
-
-CELLS = 4_000_000  # resampled values held at a time: bounds memory (32 MB) whatever the number of queries
-
-
-class Resampling(NamedTuple):
-    """Resamples and seed of the test, and confidence of the intervals.
-
-    Attributes:
-        n_resamples: of the test, whose smallest possible p-value is about 2 / n_resamples. Where so few clusters
-            differ that there are no more sign flips than resamples, all are enumerated: the p-value is exact.
-        confidence: of the intervals, such as 0.95.
-        seed: of the draws.
-    """
-
-    n_resamples: int
-    confidence: float
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -64,93 +45,34 @@ def compare(
     baseline: Mapping[str, Float64],
     tuned: Mapping[str, Float64],
     clusters: Int64,
-    resampling: Resampling,
+    confidence: float,
 ) -> dict[str, Comparison]:
-    """Compares two systems' per-query values, measure by measure, with the same sign flips for every measure.
+    """Compares two systems' per-query values, measure by measure.
 
     Args:
         baseline: for each measure (n_queries,) values between 0 and 1.
         tuned: the same measures of the same queries in the same order.
         clusters: (n_queries,) number of each query's cluster; all different where queries are independent.
-        resampling: of the test and the interval.
+        confidence: of the intervals.
 
     Raises:
         BadInput: there are fewer than two clusters.
     """
     deltas = np.stack([tuned[name] - baseline[name] for name in baseline])  # (n_measures, n_queries)
     sums = by_cluster(deltas, clusters)
-    low, high = decision_interval(sums, resampling.confidence)
-    p_values = _sign_flip_p_values(sums.sums, resampling.n_resamples, np.random.default_rng(resampling.seed))
+    low, high = decision_interval(sums, confidence)
     return {
         name: Comparison(
             delta=float(delta.mean()),
             ci_low=float(low[i]),
             ci_high=float(high[i]),
-            p_value=float(p_values[i]),
+            p_value=exact_p(sums.sums[i]),
             wins=int((delta > 0).sum()),
             ties=int((delta == 0).sum()),
             losses=int((delta < 0).sum()),
         )
         for i, (name, delta) in enumerate(zip(baseline, deltas, strict=True))
     }
-
-
-def _sign_flip_p_values(sums: Float64, n_resamples: int, rng: np.random.Generator) -> Float64:
-    """Returns the two-sided p-values of (n_measures, n_clusters) sums.
-
-    Twice the smaller share of resamples with a sum at least as large, or as small, as the observed one. Flips of
-    clusters that do not differ change nothing, so few that do have few flips, which are enumerated. Else flips are
-    drawn, the same for every measure, and the observed sum counts among them (Phipson and Smyth, 2010).
-    """
-    n_differing = np.count_nonzero(sums, axis=1)
-    is_exact = n_differing <= np.log2(n_resamples)
-    p_values = np.empty(len(sums))
-    for i in np.flatnonzero(is_exact):
-        differing = sums[i : i + 1, sums[i] != 0]
-        p_values[i] = 2 * _n_beyond(differing, _all_flips(differing.shape[1]))[0] / 2.0 ** n_differing[i]
-    if not is_exact.all():
-        n_beyond = _n_beyond(sums[~is_exact], _drawn_flips(sums.shape[1], n_resamples, rng))
-        p_values[~is_exact] = 2 * (n_beyond + 1) / (n_resamples + 1)
-    return p_values.clip(max=1.0)
-
-
-def _n_beyond(sums: Float64, flips: Iterator[Float64]) -> Int64:
-    """Returns the (n_measures,) numbers of flips whose sum is at least as large, or as small, as observed.
-
-    The smaller of the two.
-
-    Args:
-        sums: (n_measures, n_clusters).
-        flips: batches of (size, n_clusters), 1 where a cluster changes sides, else 0.
-    """
-    observed = sums.sum(axis=1)
-    tolerance = 1e-12 * np.abs(sums).sum(axis=1)  # sums in another order differ by rounding
-    n_above, n_below = (np.zeros(len(sums), dtype=np.int64) for _ in range(2))
-    for batch in flips:
-        flipped = observed - 2 * (batch @ sums.T)  # (size, n_measures)
-        n_above += (flipped >= observed - tolerance).sum(axis=0)
-        n_below += (flipped <= observed + tolerance).sum(axis=0)
-    return np.minimum(n_above, n_below)
-
-
-def _all_flips(n_clusters: int) -> Iterator[Float64]:
-    """Yields all 2^n_clusters flips, in batches of (size, n_clusters)."""
-    for start, size in _batches(2**n_clusters, n_clusters):
-        yield (np.arange(start, start + size)[:, None] >> np.arange(n_clusters) & 1).astype(np.float64)
-
-
-def _drawn_flips(n_clusters: int, n_resamples: int, rng: np.random.Generator) -> Iterator[Float64]:
-    """Yields random flips, in batches of (size, n_clusters)."""
-    for _, size in _batches(n_resamples, n_clusters):
-        bits = rng.integers(0, 256, (size, (n_clusters + 7) // 8), dtype=np.uint8)
-        yield np.unpackbits(bits, axis=1, count=n_clusters).astype(np.float64)
-
-
-def _batches(n_rows: int, n_columns: int) -> Iterator[tuple[int, int]]:
-    """Yields start and size of batches of at most CELLS values."""
-    most = max(1, CELLS // max(1, n_columns))
-    for start in range(0, n_rows, most):
-        yield start, min(most, n_rows - start)
 
 
 def compare_seeds(

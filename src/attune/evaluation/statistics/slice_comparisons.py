@@ -22,7 +22,7 @@ from scipy.special import stdtrit
 
 from attune.evaluation.statistics.chance import significance_level
 from attune.evaluation.statistics.clusters import ClusterSums, numbered
-from attune.evaluation.statistics.decision import Change, Outcome, decide, decision_interval, with_one_each
+from attune.evaluation.statistics.decision import Change, Status, decide, decision_interval, with_one_each
 from attune.evaluation.statistics.holm import holm
 from attune.evaluation.statistics.sign_flips import countable, exact_p, smallest_exact_p
 from attune.evaluation.statistics.slices import Slice
@@ -79,7 +79,7 @@ class SliceComparison:
     high: float
     p_holm: float
     detectable: float | None
-    outcome: Outcome
+    outcome: Status
     is_tested: bool
     is_shown: bool
 
@@ -115,27 +115,27 @@ class SliceCounts:
         small = [
             part.rows
             for part, row in zip(slices, rows, strict=True)
-            if row.outcome is Outcome.UNDECIDED and not row.is_tested
+            if row.outcome is Status.UNDECIDED and not row.is_tested
         ]
         return cls(
             n_slices=len(slices),
             n_tested=sum(row.is_tested for row in rows),
-            n_lost=outcomes[Outcome.FAILED],
-            n_cleared=outcomes[Outcome.PASSED],
-            n_undecided=outcomes[Outcome.UNDECIDED],
+            n_lost=outcomes[Status.FAILED],
+            n_cleared=outcomes[Status.PASSED],
+            n_undecided=outcomes[Status.UNDECIDED],
             n_too_small=len(small),
             n_too_small_queries=len(np.unique(np.concatenate(small))) if small else 0,
             n_not_shown=sum(not row.is_shown for row in rows),
         )
 
     @property
-    def outcome(self) -> str:
-        """Outcome of all slices together: not applicable without slices, failed if any lost, passed if all cleared."""
+    def outcome(self) -> Status:
+        """Status of all slices together: not applicable without slices, failed if any lost, passed if all cleared."""
         if not self.n_slices:
-            return "not applicable"
+            return Status.NOT_APPLICABLE
         if self.n_lost:
-            return Outcome.FAILED
-        return Outcome.PASSED if self.n_cleared == self.n_slices else Outcome.UNDECIDED
+            return Status.FAILED
+        return Status.PASSED if self.n_cleared == self.n_slices else Status.UNDECIDED
 
 
 def compare_slices(
@@ -198,16 +198,16 @@ def _comparison(
         detectable=None if p_holm is None else detectable_loss(sums, mean, level, rules),
         outcome=outcome,
         is_tested=p_holm is not None,
-        is_shown=outcome is Outcome.FAILED or (part.is_shown and len(base) >= rules.min_queries),
+        is_shown=outcome is Status.FAILED or (part.is_shown and len(base) >= rules.min_queries),
     )
 
 
-def outcome_of(change: Change, rules: SliceRules) -> Outcome:
+def outcome_of(change: Change, rules: SliceRules) -> Status:
     """Returns failed where a slice lost significantly, passed where a loss as large as the margin is excluded."""
-    if decide(change, 0.0, rules.confidence) is Outcome.FAILED:
-        return Outcome.FAILED
+    if decide(change, 0.0, rules.confidence) is Status.FAILED:
+        return Status.FAILED
     is_cleared = change.low > -rules.margin
-    return Outcome.PASSED if is_cleared else Outcome.UNDECIDED
+    return Status.PASSED if is_cleared else Status.UNDECIDED
 
 
 def detectable_loss(sums: ClusterSums, base: float, level: float, rules: SliceRules) -> float | None:
@@ -237,7 +237,7 @@ def _reach(sums: ClusterSums, level: float, power: float) -> float:
 
 def lost(rows: Sequence[SliceComparison]) -> list[SliceComparison]:
     """Returns the slices that lost significantly, the largest loss first."""
-    return sorted((row for row in rows if row.outcome is Outcome.FAILED), key=lambda row: row.delta)
+    return sorted((row for row in rows if row.outcome is Status.FAILED), key=lambda row: row.delta)
 
 
 def sentence(rows: Sequence[SliceComparison], counts: SliceCounts, rules: SliceRules) -> str:
@@ -269,7 +269,7 @@ def _hidden(rows: Sequence[SliceComparison], counts: SliceCounts, rules: SliceRu
     if counts.n_too_small:
         queries = f"{counts.n_too_small_queries:,} queries"
         words += f"; in {counts.n_too_small:,} ({queries}) too few queries changed for any loss to be significant"
-    open_to = [row.detectable for row in rows if row.outcome is Outcome.UNDECIDED and row.detectable is not None]
+    open_to = [row.detectable for row in rows if row.outcome is Status.UNDECIDED and row.detectable is not None]
     if open_to:
         smallest = " to ".join(dict.fromkeys(f"{loss:.2f}" for loss in (min(open_to), max(open_to))))
         words += f". The smallest loss that those shown find in {rules.power:.0%} of cases is {smallest}"
