@@ -29,11 +29,16 @@ RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 TORCH = (
     *("attune.encoding.encoders", "attune.tuning.dev", "attune.tuning.interpolation", "attune.tuning.training"),
     *("attune.export.graph", "attune.stages.export", "attune.stages.merge", "attune.stages.probe"),
-    "attune.stages.train",
+    *("attune.stages.train", "attune.stages.adapter", "attune.tuning.adapter"),
 )
 POLARS = (
     *("attune.tables", "attune.data.splitting.duplicates", "attune.cli.check", "attune.export.int8.calibration"),
-    *("attune.evaluation.scoring.judgments", "attune.evaluation.report", "attune.evaluation.statistics.slices"),
+    *(
+        "attune.evaluation.scoring.judgments",
+        "attune.evaluation.scoring.hybrid",
+        "attune.evaluation.report",
+        "attune.evaluation.statistics.slices",
+    ),
     *("attune.evaluation.page.charts", "attune.stages"),
     *("attune.retrieval.passages", "attune.tuning.mining.passages"),
     *("attune.data.splitting.lexical_audit", "attune.data.splitting.paraphrases"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import ir_measures
 import numpy as np
+import onnx
 import polars as pl
 import pytest
 from ir_measures import AP, RR, R, nDCG
@@ -15,6 +16,8 @@ from pydantic import ValidationError
 from attune.errors import BadInput
 from attune.evaluation.scoring.groups import COLUMNS, KEPT
 from attune.evaluation.scoring.measures import MEASURES
+from attune.export.query_map import QueryMap
+from attune.runtime.adapter import ADAPTER
 from attune.stage import Machine
 from attune.stages.evaluate import SCORES, EvaluateParams, evaluate
 from attune.tables import CORPUS, OWN_TEXTS, QRELS, RUN, SPLIT_QUERIES, read, write
@@ -45,11 +48,17 @@ class Case:
     root: Path
 
     def run(
-        self, system: str = "base", source: str = "embeddings", out: str = "out", **changes: object
+        self,
+        system: str = "base",
+        source: str = "embeddings",
+        out: str = "out",
+        adapter: Path | None = None,
+        **changes: object,
     ) -> dict[str, Any]:
         paths = {"prepared": self.root / "prepared", "splits": self.root / "splits", "out": self.root / out}
-        paths["groups"] = self.root / f"{out}.csv"
-        return dict(evaluate(PARAMS.model_copy(update=changes), system=system, input=self.root / source, **paths))
+        paths |= {"groups": self.root / f"{out}.csv", "input": self.root / source}
+        paths["queries"] = paths["input"] if adapter is None else adapter
+        return dict(evaluate(PARAMS.model_copy(update=changes), system=system, **paths))
 
 
 @pytest.fixture
@@ -375,3 +384,19 @@ def test_paraphrases_are_scored_where_there_are_some(case: Case) -> None:
     receipt = case.run()
     assert receipt["n_paraphrases"] == 12
     assert receipt["paraphrases_ndcg@10"] == receipt["ndcg@10"]
+
+
+def test_an_adapter_maps_the_queries_and_leaves_the_documents(case: Case) -> None:
+    """Its scores are those of embeddings that numpy has mapped; the identity's are base's to the bit."""
+    query_map = QueryMap(matrix=np.random.default_rng(3).normal(size=(8, 8)).astype(np.float32))
+    for name, one in (("mapped", query_map), ("same", QueryMap())):
+        (case.root / name / "onnx").mkdir(parents=True)
+        onnx.save(one.graph(8, 18), case.root / name / ADAPTER)
+    base = case.run()
+    shutil.copytree(case.root / "embeddings", case.root / "by_numpy")
+    for split in ("dev", "test", "train"):
+        file = case.root / f"by_numpy/{split}.npy"
+        save_embeddings(file, np.load(file).astype(np.float64) @ query_map.matrix)
+    adapted = case.run("adapter", adapter=case.root / "mapped")
+    assert adapted == pytest.approx(case.run(source="by_numpy")) and adapted != base
+    assert case.run("adapter", adapter=case.root / "same") == base

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 from markdown_it import MarkdownIt
-from page_inputs import BASE, MERGE_CSV, MERGED, RATES_CSV, TRAINED, TUNED, filled, ranking
+from page_inputs import ADAPTED, BASE, MERGE_CSV, MERGED, RATES_CSV, TRAINED, TUNED, filled, ranking
 from ruamel.yaml import YAML
 
 from attune.errors import BadInput
@@ -126,6 +126,7 @@ class Case:
         cost = {"largest_cost": 0.05, "largest_cost_of": "general_similarity.spearman", "is_reindex_needed": True}
         self.write_receipt("drift", cost | moved | {"is_drifted": False, "verdict": "Not drifted. The space moved."})
         self.write_receipt("merge", MERGED)
+        self.write_receipt("query_adapter", ADAPTED)
         self.write_plot("merge", MERGE_CSV)
         self.write_plot("rates", RATES_CSV)
         self.write_plot("training", "seed,step,loss,dev_ndcg@10\n13,0,,0.5\n13,10,0.9,0.7\n13,20,0.8,0.6\n21,0,,0.1\n")

@@ -78,6 +78,7 @@ class Case:
             settings,
             system=name,
             input=vectors,
+            queries=vectors,
             out=self.root / "runs" / name,
             groups=self.root / f"{name}.csv",
             **common,

@@ -28,6 +28,7 @@ from attune.retrieval.languages import STEMMERS, code_of, stems_in
 from attune.retrieval.passages import Passages, read_passages
 from attune.retrieval.vectors import load_embeddings
 from attune.retrieval.words import words
+from attune.runtime.adapter import QueryAdapter
 from attune.runtime.arrays import Float32, Float64, Int64
 from attune.stage import PARAMS_FILE, Machine, Out, Params, Receipt, all_params, run
 from attune.tables import CORPUS, RUN, full_texts, read, scores_columns, write
@@ -61,6 +62,7 @@ class EvaluateParams(Params):
 
 # scores and document rows, (n_queries, depth or more: ties), of one system's ranking; row -1 where nothing is ranked
 Ranker = Callable[[Split], tuple[Float32, Int64]]
+QueryMap = Callable[[Float32], Float32]  # (n, dim) embeddings of queries to the same
 
 
 def sample(split: Split, n: int, seed: int) -> Split:
@@ -113,14 +115,25 @@ def best_bm25(params: EvaluateParams, corpus: pl.DataFrame, splits: list[Split])
     return rankers[best], {"language": best or NONE, **(tried if len(rankers) > 1 else {})}
 
 
-def dense_ranker(params: EvaluateParams, source: Path, passages: Passages, dim: int | None = None) -> Ranker:
-    """Returns a ranker by the cosine of documents' best passages, truncated to `dim` dimensions if given."""
+def dense_ranker(
+    params: EvaluateParams, source: Path, passages: Passages, dim: int | None = None, adapter: QueryMap | None = None
+) -> Ranker:
+    """Returns a ranker by the cosine of documents' best passages.
+
+    Args:
+        params: depth and threads.
+        source: embeddings of documents and queries.
+        passages: of the documents.
+        dim: number of dimensions to truncate both to; None for all.
+        adapter: maps the queries' embeddings; None leaves them.
+    """
     documents = load_embeddings(source / "corpus.npy", len(passages), "the corpus")
     documents = documents if dim is None else truncated(documents, dim)
 
     def ranked(split: Split) -> tuple[Float32, Int64]:
         path = source / f"{split.name}.npy"
         queries = load_embeddings(path, split.n_in_file, f"the {split.name} queries")[split.rows]
+        queries = queries if adapter is None else adapter(queries)
         queries = queries if dim is None else truncated(queries, dim)
         return split.ranked(
             document_search(queries, documents, passages.document_rows, params.machine.threads), params.depth
@@ -165,11 +178,13 @@ def splits_of(params: EvaluateParams, system: str, source: Path, splits: Path, c
     return [split for split in loaded if split.texts]
 
 
-def scores_by_dimension(params: EvaluateParams, source: Path, splits: list[Split], passages: Passages) -> Receipt:
+def scores_by_dimension(
+    params: EvaluateParams, source: Path, splits: list[Split], passages: Passages, adapter: QueryMap | None
+) -> Receipt:
     """Scores test, and dev to choose by, at each number of dimensions (Matryoshka truncation)."""
     figures: dict[str, float] = {}
     for dim in params.truncate_dims:
-        ranker = dense_ranker(params, source, passages, dim)
+        ranker = dense_ranker(params, source, passages, dim, adapter)
         for split in (split for split in splits if split.name in ("dev", "test")):
             scores, rows = ranker(split)
             values = measure(rows, split.judgments, scores)
@@ -179,17 +194,29 @@ def scores_by_dimension(params: EvaluateParams, source: Path, splits: list[Split
 
 
 def evaluate(
-    params: EvaluateParams, *, system: str, input: Path, prepared: Path, splits: Path, out: Out, groups: Out
+    params: EvaluateParams,
+    *,
+    system: str,
+    input: Path,
+    queries: Path,
+    prepared: Path,
+    splits: Path,
+    out: Out,
+    groups: Out,
 ) -> Receipt:
-    """Scores a system from its embeddings, or BM25 from the texts; writes its run, scores per query and group means."""
+    """Scores a system from its embeddings, or BM25 from the texts; writes its run, scores per query and group means.
+
+    `queries` is `input` again, or the folder of an adapter through which the queries of `input` go.
+    """
     corpus = read(prepared / "corpus.parquet", CORPUS)
     passages = read_passages(prepared, corpus)
     scored = splits_of(params, system, input, splits, corpus)
     told: Receipt = {}
+    adapter = QueryAdapter(queries, params.machine.threads) if queries != input else None
     if system == BM25:
         ranker, told = best_bm25(params, corpus, scored)
     else:
-        ranker = dense_ranker(params, input, passages)
+        ranker = dense_ranker(params, input, passages, adapter=adapter)
     runs, tables, means, n_tied = [], [], {}, {}
     for split in scored:
         scores, rows = ranker(split)
@@ -217,7 +244,7 @@ def evaluate(
         **({"n_passages": len(passages)} if passages.is_cut and system != BM25 else {}),
         **secondary,
         "n_paraphrases": n_queries.get("paraphrases", 0),
-        **(told if system == BM25 else scores_by_dimension(params, input, scored, passages)),
+        **(told if system == BM25 else scores_by_dimension(params, input, scored, passages, adapter)),
     }
 
 

@@ -22,6 +22,7 @@ from attune.evaluation.report.examples import closest_leaks, examples, read_rank
 from attune.evaluation.report.gains import gains_of
 from attune.evaluation.report.judged import judged_of
 from attune.evaluation.report.markdown import render
+from attune.evaluation.report.other_systems import adapter_sentence, compare_others
 from attune.evaluation.report.overfitting import Curve, Limits, judge
 from attune.evaluation.report.panels import (
     base_on_dev,
@@ -35,7 +36,7 @@ from attune.evaluation.report.panels import (
     tasks_of,
     training_curve,
 )
-from attune.evaluation.report.results import SYSTEMS, Results
+from attune.evaluation.report.results import OTHERS, SYSTEMS, Results
 from attune.evaluation.report.summary import (
     Paired,
     Rule,
@@ -48,6 +49,7 @@ from attune.evaluation.report.summary import (
     paired_scores,
 )
 from attune.evaluation.report.without_leaks import gains_without_leaks, leaked_queries
+from attune.evaluation.scoring.measures import HEADLINE
 from attune.evaluation.scoring.receipts import leaks_of_test, read_receipts, receipts_of
 from attune.evaluation.statistics.chance import significance_level, smallest_p, too_few_resamples
 from attune.evaluation.statistics.comparisons import TaskComparison, compare_tasks
@@ -64,7 +66,10 @@ from attune.evaluation.statistics.slices import Traits, by_trait, traits_of
 from attune.stage import PARAMS_FILE, Out, Params, all_params, load_params, run, write_json
 from attune.tables import COMPARISONS, LEAKS, QRELS, SLICES, Leak, read, records_table, write_csv
 
-RECEIPTS = (*SYSTEMS, "base_encoder", "prepare", "split", "audit", "mine", "train", "merge", "seeds", "drift", "export")
+RECEIPTS = (
+    *(*SYSTEMS, "base_encoder", "prepare", "split", "audit", "mine", "train", "merge", "query_adapter", "seeds"),
+    *("drift", "export"),
+)
 PROBED = ("base", "tuned")
 SLICED = "ndcg@10"  # measure of the slices
 
@@ -202,6 +207,9 @@ def report(
     leaked = leaked_queries(leaks, answers)
     summary = summarised(params, receipts, test, (by_task, by_slice, counts), leaked, seeds, rule)
     summary["ndcg@10_kept_interval"] = kept_intervals(runs, test, params.confidence)
+    summary["others"] = compare_others(OTHERS, runs, test, params.resampling)
+    of_adapter, figures = summary["others"]["adapter"][HEADLINE], (receipts[name][HEADLINE] for name in PROBED)
+    summary["adapter"] = adapter_sentence(receipts["query_adapter"], of_adapter, *figures, params.confidence)
     merged, trained = receipts["merge"], receipts["train"]
     kept = Curve.of(curve, candidate_of(merged), merged["n_candidates"], looks_of_training(trained, rates))
     summary["overfitting"] = judge(gains_of(runs, splits), kept, params.limits)

@@ -1,0 +1,79 @@
+"""Systems beside base and tuned, each against base on the same test queries; the sentence on the query adapter.
+
+Their comparisons are a family of their own: Holm's correction counts them together, and those of base and tuned apart,
+so that a further system here changes no p-value of the verdict.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from attune.errors import BadInput
+from attune.evaluation.report.markdown import number, score, signed
+from attune.evaluation.report.summary import SCORES, Paired
+from attune.evaluation.scoring.measures import HEADLINE
+from attune.evaluation.statistics.holm import holm
+from attune.evaluation.statistics.significance import Resampling, compare
+from attune.tables import read
+
+COMPARED = ("recall@10", "mrr@10", "ndcg@10")
+
+
+def compare_others(
+    systems: Sequence[str], runs: Path, test: Paired, resampling: Resampling
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Compares each system with base on test; returns figures by system and measure, `p_holm` over all of them.
+
+    Args:
+        systems: names of folders in `runs`.
+        runs: data/runs, with the scores.
+        test: scores of base, and the queries' clusters.
+        resampling: of the intervals and the tests.
+
+    Raises:
+        BadInput: a system was scored on other queries than base.
+    """
+    base = {measure: test.base[measure] for measure in COMPARED}
+    compared = {}
+    for system in systems:
+        file = runs / system / "scores.parquet"
+        table = read(file, SCORES).filter(pl.col("split") == "test").sort("query_id")
+        if table["query_id"].to_list() != test.query_ids:
+            raise BadInput(f"{file}: base and {system} were scored on different test queries; run `dvc repro`")
+        own = {measure: table[measure].to_numpy() for measure in COMPARED}
+        compared[system] = compare(base, own, test.clusters, resampling)
+    corrected = iter(holm([one.p_value for of_system in compared.values() for one in of_system.values()]))
+    return {
+        system: {measure: asdict(one) | {"p_holm": next(corrected)} for measure, one in of_system.items()}
+        for system, of_system in compared.items()
+    }
+
+
+def adapter_sentence(
+    receipt: Mapping[str, Any], gain: Mapping[str, Any], base: float, tuned: float, confidence: float
+) -> str:
+    """Returns what the query adapter is worth, in one or two sentences.
+
+    Args:
+        receipt: of stage adapter.
+        gain: the adapter against base in recall@10, from `compare_others`.
+        base, tuned: recall@10 on test.
+        confidence: of the interval.
+    """
+    if receipt["is_identity"]:
+        if not receipt["n_steps"]:
+            return "The query adapter is off (adapter.steps: 0) and leaves base's query embeddings as they are."
+        dev = f"nDCG@10 {score(receipt['dev_ndcg@10'])}, base {score(receipt['base_dev_ndcg@10'])}"
+        return (
+            "The query adapter leaves base's query embeddings as they are: on dev no map of them beats base by more "
+            f"than one standard error ({dev})."
+        )
+    between = f"{signed(gain['ci_low'], 3)} to {signed(gain['ci_high'], 3)}"
+    return (
+        f"The query adapter keeps every document embedding of base: {HEADLINE} goes from {score(base)} to "
+        f"{score(base + gain['delta'])} ({signed(gain['delta'], 3)}, {number(100 * confidence)}% interval {between}), "
+        f"tuned to {score(tuned)} with all documents embedded again."
+    )

@@ -1,0 +1,186 @@
+"""Training of a query map on frozen embeddings, early-stopped on dev.
+
+The loss is the softmax over all documents that train may use (InfoNCE with the whole corpus as negatives; at most
+`n_documents` of them, drawn anew in each step). A query's other relevant documents are masked. Documents are never
+moved, so a step costs a matrix product and no encoding.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+from scipy.sparse import csr_array
+
+from attune.export.query_map import QueryMap
+from attune.runtime.arrays import Float32, Float64, Int64
+from attune.stage import Machine, Params
+
+SPREAD = 0.02  # standard deviation of the first matrix of two at the start; the second is 0
+
+
+class AdapterParams(Params):
+    """Shape and training of the map.
+
+    Attributes:
+        steps: most steps; 0 leaves the identity.
+        batch_size: pairs per step.
+        learning_rate: of Adam, constant.
+        scale: inverse temperature of the softmax over cosines.
+        rank: of the learned matrix; 0 for all of it.
+        hidden: units of a hidden layer with ReLU in its place; 0 for none.
+        n_documents: most passages drawn for the softmax of a step, beside the batch's own.
+        evaluate_every: steps between evaluations on dev.
+        patience: evaluations without a better one until the run stops.
+    """
+
+    steps: int = Field(ge=0, le=100_000)
+    batch_size: int = Field(ge=1, le=65_536)
+    learning_rate: float = Field(gt=0, le=1)
+    scale: float = Field(gt=0, le=1000)
+    rank: int = Field(ge=0, le=65_536)
+    hidden: int = Field(ge=0, le=65_536)
+    n_documents: int = Field(ge=1)
+    evaluate_every: int = Field(ge=1)
+    patience: int = Field(ge=1)
+    machine: Machine
+
+    @model_validator(mode="after")
+    def _has_one_shape(self) -> Self:
+        if self.rank and self.hidden:
+            raise ValueError(f"rank is {self.rank} and hidden {self.hidden}, expected 0 for one of them")
+        return self
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Frozen embeddings and the pairs of train.
+
+    Attributes:
+        queries: (n_queries, dim), of length 1.
+        documents: (n_passages, dim), of length 1: the passages of all documents that train may use.
+        pairs: (n_pairs, 2) query row and passage row, the passage of a relevant document that is nearest to the query.
+        masked: (n, 2) query row and passage row, every passage of the query's relevant documents, and of its own text.
+    """
+
+    queries: Float32
+    documents: Float32
+    pairs: Int64
+    masked: Int64
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The best map on dev.
+
+    Attributes:
+        query_map: the identity where no step was better than none.
+        step: at which it stood.
+        n_steps: steps taken.
+        values: (n_queries,) its nDCG@10 on dev.
+        base: (n_queries,) that of the identity.
+        curve: step and mean nDCG@10 on dev of each evaluation, step 0 first.
+    """
+
+    query_map: QueryMap
+    step: int
+    n_steps: int
+    values: Float64
+    base: Float64
+    curve: Sequence[tuple[int, float]]
+
+
+class Residual(torch.nn.Module):
+    """x + f(x), to length 1; f is 0 at the start: a matrix, one of low rank, or a hidden layer with ReLU."""
+
+    def __init__(self, dim: int, params: AdapterParams, generator: torch.Generator) -> None:
+        super().__init__()
+        self.is_rectified, width = params.hidden > 0, params.hidden or params.rank
+        down = torch.randn((dim, width), generator=generator) * SPREAD if width else None
+        self.down = torch.nn.Parameter(down) if down is not None else None
+        self.bias = torch.nn.Parameter(torch.zeros(width)) if self.is_rectified else None
+        self.up = torch.nn.Parameter(torch.zeros((width or dim, dim)))
+
+    def forward(self, queries: torch.Tensor) -> torch.Tensor:
+        """Maps (n, dim) to (n, dim)."""
+        inner = queries if self.down is None else queries @ self.down
+        inner = torch.relu(inner + self.bias) if self.bias is not None else inner
+        return torch.nn.functional.normalize(queries + inner @ self.up, dim=1)
+
+    def query_map(self) -> QueryMap:
+        """Returns the map as arrays; a matrix of low rank multiplied out."""
+        down, bias, up = (
+            None if one is None else one.detach().numpy().astype(np.float64) for one in (self.down, self.bias, self.up)
+        )
+        if self.is_rectified:
+            return QueryMap(hidden=tuple(one.astype(np.float32) for one in (down, bias, up)))  # type: ignore[union-attr, arg-type]
+        learned = up if down is None else down @ up
+        return QueryMap(matrix=(np.eye(len(learned)) + learned).astype(np.float32))  # type: ignore[arg-type]
+
+
+def batch_loss(
+    model: Residual, pairs: Pairs, batch: Int64, columns: Int64, judged: csr_array, scale: float
+) -> torch.Tensor:
+    """Returns the mean softmax loss of some pairs.
+
+    Args:
+        model: the map.
+        pairs: embeddings.
+        batch: (n, 2) query row and passage row.
+        columns: ascending passage rows in the softmax, the batch's own among them.
+        judged: (n_queries, n_passages), not 0 where a passage is masked for a query.
+        scale: inverse temperature.
+    """
+    targets = np.searchsorted(columns, batch[:, 1])
+    masked = judged[batch[:, 0]][:, columns].tocoo()
+    is_other = masked.col != targets[masked.row]
+    places = tuple(torch.from_numpy(part[is_other].astype(np.int64)) for part in (masked.row, masked.col))
+    queries = torch.from_numpy(np.ascontiguousarray(pairs.queries[batch[:, 0]]))
+    logits = scale * model(queries) @ torch.from_numpy(np.ascontiguousarray(pairs.documents[columns])).T
+    logits = logits.index_put(places, torch.tensor(-torch.inf))
+    return torch.nn.functional.cross_entropy(logits, torch.from_numpy(targets))
+
+
+def batches(n_pairs: int, size: int, random: np.random.Generator) -> Iterator[Int64]:
+    """Yields rows of pairs without end, each pass over them in a new order."""
+    while True:
+        order = random.permutation(n_pairs)
+        for start in range(0, n_pairs, size):
+            yield order[start : start + size]
+
+
+def fit(pairs: Pairs, params: AdapterParams, seed: int, score: Callable[[QueryMap], Float64]) -> Fitted:
+    """Trains a map and returns the best of its evaluations on dev; equal seeds give equal bytes.
+
+    Args:
+        pairs: of train.
+        params: shape and training.
+        seed: of the start, the batches and the drawn documents.
+        score: nDCG@10 on dev of a map, (n_queries,).
+    """
+    random, n_documents = np.random.default_rng(seed), len(pairs.documents)
+    model = Residual(pairs.queries.shape[1], params, torch.Generator().manual_seed(seed))
+    optimizer = torch.optim.Adam(model.parameters(), lr=params.learning_rate)
+    shape = len(pairs.queries), n_documents
+    judged = csr_array((np.ones(len(pairs.masked)), tuple(pairs.masked.T)), shape=shape)
+    base = score(QueryMap())
+    best, step, curve = Fitted(QueryMap(), 0, 0, base, base, ()), 0, [(0, float(base.mean()))]
+    for rows in batches(len(pairs.pairs), params.batch_size, random):
+        if step >= params.steps or step - best.step >= params.patience * params.evaluate_every:
+            break
+        batch, columns = pairs.pairs[rows], np.arange(n_documents)
+        if n_documents > params.n_documents:
+            drawn = random.choice(n_documents, params.n_documents, replace=False, shuffle=False)
+            columns = np.unique(np.concatenate([drawn, batch[:, 1]]))
+        optimizer.zero_grad()
+        batch_loss(model, pairs, batch, columns, judged, params.scale).backward()
+        optimizer.step()
+        step += 1
+        if step % params.evaluate_every == 0 or step == params.steps:
+            values = score(model.query_map())
+            curve.append((step, float(values.mean())))
+            if values.mean() > best.values.mean():
+                best = Fitted(model.query_map(), step, step, values, base, ())
+    return replace(best, n_steps=step, curve=curve)
