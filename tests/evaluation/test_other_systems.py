@@ -8,7 +8,7 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 
 from attune.errors import BadInput
-from attune.evaluation.report.other_systems import COMPARED, adapter_sentence, compare_others
+from attune.evaluation.report.other_systems import COMPARED, adapter_sentence, compare_others, hybrid_sentence
 from attune.evaluation.report.summary import SCORES, Paired
 from attune.evaluation.scoring.measures import MEASURES
 from attune.evaluation.statistics.significance import Resampling, compare
@@ -49,6 +49,19 @@ def test_a_system_that_was_scored_on_other_queries_is_refused(test_scores: Paire
     pl.read_parquet(file).tail(N - 1).write_parquet(file)
     with pytest.raises(BadInput, match=r"alike/scores\.parquet: base and alike were scored on different test queries"):
         compare_others(("better", "alike"), tmp_path / "runs", test_scores, RESAMPLING)
+
+
+def test_the_verdict_hears_of_an_untrained_hybrid_only_where_it_beats_tuned(
+    test_scores: Paired, tmp_path: Path
+) -> None:
+    """Better than tuned on nearly every query; and as good as tuned."""
+    better = {measure: np.clip(values + 0.2, 0, 1) for measure, values in test_scores.tuned.items()}
+    for values, is_said in ((better, True), (test_scores.tuned, False)):
+        scores = pl.DataFrame({"query_id": test_scores.query_ids, "split": ["test"] * N} | dict(values))
+        write(scores, tmp_path / "runs/hybrid_base/scores.parquet", SCORES)
+        said = hybrid_sentence(tmp_path / "runs", test_scores, RESAMPLING)
+        assert said.startswith("BM25 fused with base, without any training, is better than tuned") == is_said
+        assert bool(said) == is_said
 
 
 def test_the_sentence_says_what_the_adapter_is_worth_or_that_it_is_the_identity() -> None:

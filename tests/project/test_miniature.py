@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 ROOT = miniature.ROOT
 pytestmark = pytest.mark.usefixtures("yaml_is_parsed_once")
-SYSTEMS = ("bm25", "base", "adapter", "tuned", "onnx", "onnx_int8")
+SYSTEMS = ("bm25", "base", "adapter", "hybrid_base", "hybrid_adapter", "hybrid_tuned", "tuned", "onnx", "onnx_int8")
 AFTER_TRAIN = {
     "train@r1",
     "merge",
@@ -27,8 +27,10 @@ AFTER_TRAIN = {
     "report",
     "release",
     *(f"{s}@{x}" for s in ("embed", "evaluate") for x in ("tuned", "onnx", "onnx_int8")),
+    "evaluate@hybrid_tuned",
 }
-AFTER_MERGE_NOT_EXPORT = {"train@r1", "merge", "seeds", "embed@tuned", "evaluate@tuned", "probe@tuned", "drift"}
+AFTER_MERGE_NOT_EXPORT = {"train@r1", "merge", "seeds", "embed@tuned", "probe@tuned", "drift"}
+AFTER_MERGE_NOT_EXPORT |= {"evaluate@tuned", "evaluate@hybrid_tuned"}
 PROBED = {"probe@base", "probe@tuned", "drift"}
 AFTER_REPORT = {"report", "release"}
 AFTER_EVALUATE = {*AFTER_REPORT, "seeds", *(f"evaluate@{system}" for system in SYSTEMS)}
@@ -90,7 +92,7 @@ def edit(file: Path) -> None:
 
 
 def test_every_stage_leaves_its_outputs_and_its_receipt(finished: Path) -> None:
-    """Data, three models, six systems, a curve, a report; figures are scalars, as DVC reads them."""
+    """Data, three models, nine systems, a curve, a report; figures are scalars, as DVC reads them."""
     report = json.loads((finished / "metrics" / "report.json").read_text())
     assert list(report)[:4] == ["baseline_recall@10", "tuned_recall@10", "mrr", "delta"]
     assert report["delta"][0] in "+-" and 0 < report["baseline_recall@10"] <= 1
@@ -195,7 +197,7 @@ def test_a_change_in_the_named_reranker_wakes_mining(copy: Path) -> None:
 
 @pytest.mark.slow
 def test_changing_an_evaluation_costs_no_encoding(copy: Path) -> None:
-    """For real: the six evaluations and the report run, nothing else does."""
+    """For real: the evaluations and the report run, nothing else does."""
     miniature.change(copy, {"evaluate": {"bm25_b": 0.5}})
     done = miniature.dvc(copy, "repro")
     ran = {line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")}

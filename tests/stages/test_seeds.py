@@ -78,7 +78,7 @@ class Case:
             settings,
             system=name,
             input=vectors,
-            queries=vectors,
+            beside=vectors,
             out=self.root / "runs" / name,
             groups=self.root / f"{name}.csv",
             **common,

@@ -29,7 +29,7 @@ N, DIM = 60, 8
 
 
 def unit(vectors: Float64) -> Float32:
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
 
 
 def rotated(seed: int = 0) -> Pairs:
@@ -42,11 +42,11 @@ def rotated(seed: int = 0) -> Pairs:
 
 
 def first_places(pairs: Pairs) -> Float64:
-    return np.argmax(pairs.queries @ pairs.documents.T, axis=1) == np.arange(N)
+    return np.asarray(np.argmax(pairs.queries @ pairs.documents.T, axis=1) == np.arange(N), dtype=np.float64)
 
 
 def score(pairs: Pairs, query_map: QueryMap) -> Float64:
-    return first_places(replace(pairs, queries=query_map(pairs.queries))).astype(np.float64)
+    return first_places(replace(pairs, queries=query_map(pairs.queries)))
 
 
 def loss_by_hand(matrix: Float64, pairs: Pairs, batch: Int64, columns: Int64, scale: float) -> float:

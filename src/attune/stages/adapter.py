@@ -5,7 +5,6 @@ no map beats it on dev by more than one standard error (the rule by which stage 
 identity. The folder holds the base's graph and the adapter's, and is complete without the tuned encoder.
 """
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -123,8 +122,10 @@ def adapter(
     )
     if not len(pairs.pairs):
         raise BadInput(f"{train}: no pair of a query and a relevant document; add pairs, or set adapter.steps to 0")
-    dev = {"dev": splits[1], "queries": queries[1], "passages": passages, "documents": documents}
-    score = partial(dev_scores, **dev, threads=params.machine.threads)
+
+    def score(query_map: QueryMap) -> Float64:
+        return dev_scores(query_map, splits[1], queries[1], passages, documents, params.machine.threads)
+
     fitted = fit(pairs, params, seed, score)
     clusters = np.unique(splits[1].cluster_ids.to_numpy(), return_inverse=True)[1].astype(np.int64)
     query_map, figures = chosen(fitted, clusters)

@@ -10,7 +10,7 @@ without one on test is overfitting.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -20,9 +20,11 @@ from pydantic import Field, field_validator
 
 from attune.evaluation.scoring.dimensions import truncated
 from attune.evaluation.scoring.groups import group_means
+from attune.evaluation.scoring.hybrid import chosen_weight, fuse, ranking_of
 from attune.evaluation.scoring.judgments import Split, load_split
 from attune.evaluation.scoring.measures import MEASURES, depends_on_ties, measure
 from attune.retrieval.bm25 import Bm25
+from attune.retrieval.fusion import Ranking
 from attune.retrieval.grouped import document_search
 from attune.retrieval.languages import STEMMERS, code_of, stems_in
 from attune.retrieval.passages import Passages, read_passages
@@ -34,6 +36,7 @@ from attune.stage import PARAMS_FILE, Machine, Out, Params, Receipt, all_params,
 from attune.tables import CORPUS, RUN, full_texts, read, scores_columns, write
 
 BM25, AUTO = "bm25", "auto"
+HYBRID = "hybrid_"  # of the names of systems that fuse two runs
 SCORES = scores_columns(MEASURES)
 SECONDARY = ("recall@10", "ndcg@10")  # measures in the receipt for dev, train, paraphrases and truncated dimensions
 CHOSEN_BY, NONE = "ndcg@10", "none"  # measure on dev by which the language of BM25 is chosen; its name for no language
@@ -113,6 +116,29 @@ def best_bm25(params: EvaluateParams, corpus: pl.DataFrame, splits: list[Split])
     best = max(rankers, key=lambda language: figures[language])  # the first of equals
     tried = {f"language_{language or NONE}_dev_{CHOSEN_BY}": figure for language, figure in figures.items()}
     return rankers[best], {"language": best or NONE, **(tried if len(rankers) > 1 else {})}
+
+
+def hybrid_ranker(lexical: Path, dense: Path, corpus: pl.DataFrame, splits: Sequence[Split]) -> tuple[Ranker, Receipt]:
+    """Returns a ranker that fuses two runs, as dev chooses, and dev's figures for the receipt.
+
+    Args:
+        lexical: folder of BM25's run.
+        dense: folder of an encoder's run.
+        corpus: documents.
+        splits: among them dev.
+    """
+    first, second = (read(folder / "run.parquet", RUN) for folder in (lexical, dense))
+
+    def rankings(split: Split) -> tuple[Ranking, Ranking]:
+        return ranking_of(first, split, corpus), ranking_of(second, split, corpus)
+
+    dev = next(split for split in splits if split.name == "dev")
+    weight, figures = chosen_weight(*rankings(dev), dev)
+
+    def ranked(split: Split) -> tuple[Float32, Int64]:
+        return fuse(*rankings(split), weight)
+
+    return ranked, figures
 
 
 def dense_ranker(
@@ -198,7 +224,7 @@ def evaluate(
     *,
     system: str,
     input: Path,
-    queries: Path,
+    beside: Path,
     prepared: Path,
     splits: Path,
     out: Out,
@@ -206,15 +232,19 @@ def evaluate(
 ) -> Receipt:
     """Scores a system from its embeddings, or BM25 from the texts; writes its run, scores per query and group means.
 
-    `queries` is `input` again, or the folder of an adapter through which the queries of `input` go.
+    `beside` is `input` again, or what a system needs beside it: the folder of an adapter through which the queries of
+    `input` go, or of the run with which a hybrid fuses that of `input`.
     """
     corpus = read(prepared / "corpus.parquet", CORPUS)
     passages = read_passages(prepared, corpus)
     scored = splits_of(params, system, input, splits, corpus)
     told: Receipt = {}
-    adapter = QueryAdapter(queries, params.machine.threads) if queries != input else None
+    is_hybrid = system.startswith(HYBRID)
+    adapter = QueryAdapter(beside, params.machine.threads) if beside != input and not is_hybrid else None
     if system == BM25:
         ranker, told = best_bm25(params, corpus, scored)
+    elif is_hybrid:
+        ranker, told = hybrid_ranker(input, beside, corpus, scored)
     else:
         ranker = dense_ranker(params, input, passages, adapter=adapter)
     runs, tables, means, n_tied = [], [], {}, {}
@@ -244,7 +274,7 @@ def evaluate(
         **({"n_passages": len(passages)} if passages.is_cut and system != BM25 else {}),
         **secondary,
         "n_paraphrases": n_queries.get("paraphrases", 0),
-        **(told if system == BM25 else scores_by_dimension(params, input, scored, passages, adapter)),
+        **(told if system == BM25 or is_hybrid else scores_by_dimension(params, input, scored, passages, adapter)),
     }
 
 

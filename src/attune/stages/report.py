@@ -22,7 +22,7 @@ from attune.evaluation.report.examples import closest_leaks, examples, read_rank
 from attune.evaluation.report.gains import gains_of
 from attune.evaluation.report.judged import judged_of
 from attune.evaluation.report.markdown import render
-from attune.evaluation.report.other_systems import adapter_sentence, compare_others
+from attune.evaluation.report.other_systems import adapter_sentence, compare_others, hybrid_sentence
 from attune.evaluation.report.overfitting import Curve, Limits, judge
 from attune.evaluation.report.panels import (
     base_on_dev,
@@ -36,7 +36,7 @@ from attune.evaluation.report.panels import (
     tasks_of,
     training_curve,
 )
-from attune.evaluation.report.results import OTHERS, SYSTEMS, Results
+from attune.evaluation.report.results import HYBRIDS, OTHERS, SYSTEMS, Results
 from attune.evaluation.report.summary import (
     Paired,
     Rule,
@@ -67,7 +67,19 @@ from attune.stage import PARAMS_FILE, Out, Params, all_params, load_params, run,
 from attune.tables import COMPARISONS, LEAKS, QRELS, SLICES, Leak, read, records_table, write_csv
 
 RECEIPTS = (
-    *(*SYSTEMS, "base_encoder", "prepare", "split", "audit", "mine", "train", "merge", "query_adapter", "seeds"),
+    *(
+        *SYSTEMS,
+        *HYBRIDS,
+        "base_encoder",
+        "prepare",
+        "split",
+        "audit",
+        "mine",
+        "train",
+        "merge",
+        "query_adapter",
+        "seeds",
+    ),
     *("drift", "export"),
 )
 PROBED = ("base", "tuned")
@@ -142,7 +154,7 @@ def summarised(
     )
     leaks = leaks_of_test(receipts["split"])
     too_few = too_few_resamples(params.n_resamples, len(comparisons), params.confidence)
-    summary = headline(receipts, SYSTEMS, results, leaks, [asdict(row) for row in lost(slices)], too_few)
+    summary = headline(receipts, (*SYSTEMS, *HYBRIDS), results, leaks, [asdict(row) for row in lost(slices)], too_few)
     summary["n_test_clusters"] = scores.n_clusters
     add_comparisons(summary, comparisons)
     summary["slices"] = of_slices(slices)
@@ -191,7 +203,7 @@ def report(
     """
     rule = Rule(margin, params.power)
     probed = read_receipts(metrics / "probe", PROBED, ())
-    receipts = receipts_of(metrics, RECEIPTS, SYSTEMS, round) | {"probe": probed["base"]}
+    receipts = receipts_of(metrics, RECEIPTS, (*SYSTEMS, *HYBRIDS), round) | {"probe": probed["base"]}
     tasks, scores = tasks_of(probed["base"], probed["tuned"], receipts["drift"]), paired_scores(runs, splits)
     test, crossing = scores["test"], leaks_of_test(receipts["split"])
     leaks = [Leak(*row) for row in read(audit / "leaks.parquet", LEAKS).iter_rows()]
@@ -208,8 +220,11 @@ def report(
     summary = summarised(params, receipts, test, (by_task, by_slice, counts), leaked, seeds, rule)
     summary["ndcg@10_kept_interval"] = kept_intervals(runs, test, params.confidence)
     summary["others"] = compare_others(OTHERS, runs, test, params.resampling)
-    of_adapter, figures = summary["others"]["adapter"][HEADLINE], (receipts[name][HEADLINE] for name in PROBED)
-    summary["adapter"] = adapter_sentence(receipts["query_adapter"], of_adapter, *figures, params.confidence)
+    base, tuned = (receipts[name][HEADLINE] for name in PROBED)
+    of_adapter = summary["others"]["adapter"][HEADLINE]
+    summary["adapter"] = adapter_sentence(receipts["query_adapter"], of_adapter, base, tuned, params.confidence)
+    if beyond := hybrid_sentence(runs, test, params.resampling):
+        summary["verdict"] += f" {beyond}"
     merged, trained = receipts["merge"], receipts["train"]
     kept = Curve.of(curve, candidate_of(merged), merged["n_candidates"], looks_of_training(trained, rates))
     summary["overfitting"] = judge(gains_of(runs, splits), kept, params.limits)

@@ -9,7 +9,8 @@ from attune.evaluation.report.summary import Paired
 from attune.tuning.curve import Point
 
 SYSTEMS = ("bm25", "base", "adapter", "tuned", "onnx", "onnx_int8")
-OTHERS = ("adapter",)  # compared with base in a family of their own
+HYBRIDS = ("hybrid_base", "hybrid_adapter", "hybrid_tuned")
+OTHERS = ("adapter", *HYBRIDS)  # compared with base in a family of their own
 
 
 @dataclass(frozen=True)

@@ -97,10 +97,10 @@ class Residual(torch.nn.Module):
 
     def __init__(self, dim: int, params: AdapterParams, generator: torch.Generator) -> None:
         super().__init__()
-        self.is_rectified, width = params.hidden > 0, params.hidden or params.rank
+        width = params.hidden or params.rank
         down = torch.randn((dim, width), generator=generator) * SPREAD if width else None
         self.down = torch.nn.Parameter(down) if down is not None else None
-        self.bias = torch.nn.Parameter(torch.zeros(width)) if self.is_rectified else None
+        self.bias = torch.nn.Parameter(torch.zeros(width)) if params.hidden else None
         self.up = torch.nn.Parameter(torch.zeros((width or dim, dim)))
 
     def forward(self, queries: torch.Tensor) -> torch.Tensor:
@@ -111,13 +111,15 @@ class Residual(torch.nn.Module):
 
     def query_map(self) -> QueryMap:
         """Returns the map as arrays; a matrix of low rank multiplied out."""
-        down, bias, up = (
-            None if one is None else one.detach().numpy().astype(np.float64) for one in (self.down, self.bias, self.up)
-        )
-        if self.is_rectified:
-            return QueryMap(hidden=tuple(one.astype(np.float32) for one in (down, bias, up)))  # type: ignore[union-attr, arg-type]
-        learned = up if down is None else down @ up
-        return QueryMap(matrix=(np.eye(len(learned)) + learned).astype(np.float32))  # type: ignore[arg-type]
+        up = _array(self.up)
+        if self.down is not None and self.bias is not None:
+            return QueryMap(hidden=(_array(self.down), _array(self.bias), up))
+        learned = up if self.down is None else _array(self.down).astype(np.float64) @ up
+        return QueryMap(matrix=(np.eye(len(up[0])) + learned).astype(np.float32))
+
+
+def _array(parameter: torch.Tensor) -> Float32:
+    return parameter.detach().numpy().copy()
 
 
 def batch_loss(
@@ -175,7 +177,7 @@ def fit(pairs: Pairs, params: AdapterParams, seed: int, score: Callable[[QueryMa
             drawn = random.choice(n_documents, params.n_documents, replace=False, shuffle=False)
             columns = np.unique(np.concatenate([drawn, batch[:, 1]]))
         optimizer.zero_grad()
-        batch_loss(model, pairs, batch, columns, judged, params.scale).backward()
+        batch_loss(model, pairs, batch, columns, judged, params.scale).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         step += 1
         if step % params.evaluate_every == 0 or step == params.steps:
