@@ -72,7 +72,8 @@ def test_loss_and_gradient_are_those_computed_by_hand() -> None:
     model = Residual(DIM, PARAMS, torch.Generator().manual_seed(0))
     start = np.random.default_rng(1).normal(size=(DIM, DIM)) * 0.1
     model.up.data = torch.tensor(start, dtype=torch.float32)
-    loss = batch_loss(model, pairs, batch, columns, judged, 20)
+    mapped = model(torch.from_numpy(pairs.queries[batch[:, 0]]))
+    loss = batch_loss(mapped, torch.from_numpy(pairs.documents), batch[:, 1], judged[batch[:, 0]], 20)
     loss.backward()
     assert loss.item() == pytest.approx(loss_by_hand(np.eye(DIM) + start, pairs, batch, columns, 20), abs=1e-5)
     unmasked = replace(pairs, masked=pairs.pairs)
