@@ -14,7 +14,7 @@ from attune.evaluation.page.contents import page
 from attune.evaluation.report.choice import ships
 from attune.evaluation.report.examples import Rankings, examples
 from attune.evaluation.report.panels import by_checkpoint, interpolation_points, rate_probes
-from attune.evaluation.report.results import SYSTEMS, Results
+from attune.evaluation.report.results import HYBRIDS, OTHERS, SYSTEMS, Results
 from attune.evaluation.report.summary import Paired, Rule
 from attune.evaluation.scoring.measures import MEASURES, measure
 from attune.stage import load_params
@@ -34,6 +34,8 @@ MERGED = {"step": 10, "n_averaged": 1, "share": 0.5, "dev_ndcg@10": 0.72, "base_
 MERGED |= {"gain_standard_error": 0.01, "n_candidates": 6, "next_step": 20, "next_n_averaged": 2, "next_share": 0.5}
 MERGED |= {"next_dev_ndcg@10": 0.71, "next_standard_error": 0.011, "next_reason": "near domain"}
 MERGED |= {"keep": "best", "retention_standard_error": 0.005, "min_retention": 0.95}
+ADAPTED = {"learning_rate": 1e-3, "n_steps": 30, "kept_step": 15, "is_identity": False, "base_dev_ndcg@10": 0.5}
+ADAPTED |= {"dev_ndcg@10": 0.6, "gain_standard_error": 0.01, "n_pairs": 8, "n_train_passages": 20}
 MERGE_CSV = """step,n_averaged,share,dev_ndcg@10,se,general_ndcg@10,near_domain_ndcg@10,is_chosen,is_next
 0,1,0.0,0.5,0.0,0.9,0.59,false,false
 10,1,0.5,0.72,0.01,0.89,0.6,true,false
@@ -102,7 +104,7 @@ def rankings_and_corpus(folder: Path) -> tuple[Rankings, Path]:
 def receipts() -> dict[str, dict[str, Any]]:
     """Returns the receipts of all stages, by name."""
     figures: dict[str, dict[str, Any]] = {}
-    for system in SYSTEMS:
+    for system in (*SYSTEMS, *HYBRIDS):
         is_base = ranks_of(system) is BASE
         scores = {name: float(values.mean()) for name, values in run_of(ranks_of(system))[1].items()}
         others = {"dev_ndcg@10": 0.4 if is_base else 0.6, "dev_recall@10": 0.5, "train_ndcg@10": 0.5}
@@ -119,6 +121,7 @@ def receipts() -> dict[str, dict[str, Any]]:
         "mine": {"n_triplets": 9, "scored_by": "cosine"},
         "train": TRAINED,
         "merge": MERGED,
+        "query_adapter": ADAPTED,
         "seeds": {"n_seeds": 1},
         "export": {"fp32_min_cosine": 0.999999},
     }
@@ -134,6 +137,8 @@ def summary(systems: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "new_in_test": "new queries and new documents (split.by: cluster)",
         "slice_counts": {"n_slices": 3, "n_tested": 2, "max_slice_loss": 0.05},
         "paired": dict.fromkeys(MEASURES, compared),
+        "others": dict.fromkeys(OTHERS, dict.fromkeys(("recall@10", "mrr@10", "ndcg@10"), compared | {"p_holm": 0.6})),
+        "adapter": "The query adapter keeps every document embedding of base.",
         "systems": systems,
         "paired_without_leaks": {},
         "without_leaks": {"lexical": without_any | {"n_queries": 8}, "any": without_any},
@@ -181,7 +186,7 @@ def make_results(folder: Path) -> Results:
     mined = {f"{side}_{part}": NASTY for side in ("positive", "negative") for part in ("id", "title", "text")}
     mined |= {"query_id": "q", "text": NASTY, "source": "dense", "positive_score": 0.61, "negative_score": 0.52}
     return Results(
-        summary=summary({system: figures[system] for system in SYSTEMS}),
+        summary=summary({system: figures[system] for system in (*SYSTEMS, *HYBRIDS)}),
         receipts=figures,
         leaks="",
         comparisons=[comparison("test", name) for name in MEASURES],

@@ -1,11 +1,12 @@
 """A cell of the bench: attune and its rivals on one data set, with some number of training pairs and one seed.
 
-Rivals are the base encoder and the plain recipe: in-batch negatives (bench/rivals/trainer_recipes.py) on the same
-pairs, as many epochs, at the learning rate that is best on dev. attune runs stages mine, train and merge with the
+Rivals are the base encoder, the query adapter over its embeddings (stage adapter), and the plain recipe: in-batch
+negatives (bench/rivals/trainer_recipes.py) on the same pairs, as many epochs, at the learning rate that is best on dev.
+attune runs stages mine, train and merge with the
 settings of the data set's folder. All are scored by stage seeds' code, on dev and test over the whole corpus. Every run
 is saved under a hash of all that it depends on, so an interrupted bench resumes, and an edit runs only what it touches.
 
-A further rival (an adapter over frozen vectors, say) is one more entry of `Cell.rivals`.
+A further rival is one more entry of `Cell.rivals`.
 """
 
 import json
@@ -42,6 +43,7 @@ MEASURE = "ndcg@10"
 RATES = (2e-5, 5e-5, 1e-4, 2e-4)
 PLAIN = "in-batch"
 STAGES = ("mine@r1", "train@r1", "merge")
+ADAPTED = ("adapter", "evaluate@adapter")
 SECTIONS = ("mine", "train", "merge", "machine")
 LIBRARIES = ("torch", "transformers", "sentence-transformers")
 # code that trains the plain recipe, and code that scores
@@ -240,10 +242,27 @@ class Cell:
         settings = (self.n_pairs, self.seed, rate, epochs, shape)
         return saved(self._file(f"{self.name}-plain-{rate:g}", settings, RIVAL_CODE), measure)
 
+    def adapter(self) -> Run:
+        """Trains the query adapter on the cell's pairs, and scores it by stage evaluate: no document is encoded."""
+
+        def measure() -> Run:
+            start, folder = time.monotonic(), self.mined
+            data_sets.stages(folder, ADAPTED, "--single-item", "--no-commit")
+            receipt = json.loads((folder / "metrics/query_adapter.json").read_text(encoding="utf-8"))
+            figures = {key: receipt[key] for key in ("learning_rate", "kept_step", "is_identity")}
+            scores = pl.read_parquet(folder / "data/runs/adapter/scores.parquet")
+            kept = scores.filter(pl.col("split").is_in(["dev", "test"])).select("query_id", "split", MEASURE)
+            return Run(kept, {"seconds": round(time.monotonic() - start), **figures})
+
+        params = all_params(self.place.shared / "params.yaml")
+        code = fingerprint([params[name] for name in ("adapter", "evaluate", "machine")], LIBRARIES, code_of(ADAPTED))
+        settings = (self.n_pairs, self.seed, code, self.place.inputs_of_attune)
+        return saved(self._file(f"{self.name}-adapter", settings, ()), measure)
+
     def rivals(self, rates: Sequence[float], epochs: int) -> dict[str, Run]:
         """Returns the run of each rival; the plain recipe's at the rate that is best on dev."""
         runs = [self.plain(rate, epochs) for rate in rates]
-        return {"base": self.base(), "plain": max(runs, key=lambda run: run.mean("dev"))}
+        return {"base": self.base(), "adapter": self.adapter(), "plain": max(runs, key=lambda run: run.mean("dev"))}
 
     def measure(self, rates: Sequence[float]) -> dict[str, Any]:
         """Runs what is not saved yet; saves and returns the cell's figures, scores per query beside them.

@@ -25,6 +25,7 @@ from bench.section import Section, Target, table
 CONFIDENCE = 0.95
 LARGEST_REGRET = 0.01  # of one cell
 MEASURE = "test_ndcg@10"
+RIVALS = ("base", "adapter", "plain")  # cells measured before a rival was there lack it
 NOT_MEASURED = "Not measured yet: `make bench-regret`."
 
 
@@ -79,7 +80,7 @@ class Result:
             figures["data"],
             f"{figures['pairs']} ({figures['n_pairs']:,})",
             str(figures["seed"]),
-            score(figures["rivals"]["base"][MEASURE]),
+            *(score(figures["rivals"].get(name, {}).get(MEASURE)) for name in RIVALS[:2]),
             f"{score(plain[MEASURE])} at {plain['learning_rate']:g}",
             f"{score(own[MEASURE])} at {own['learning_rate']:g}",
             chosen(own),
@@ -89,7 +90,7 @@ class Result:
         ]
 
 
-HEAD = ["data", "pairs", "seed", "base", "plain", "attune", "chosen", "attune minus base", "regret", "seconds"]
+HEAD = ["data", "pairs", "seed", *RIVALS, "attune", "chosen", "attune minus base", "regret", "seconds"]
 
 
 def chosen(own: dict[str, Any]) -> str:
@@ -130,20 +131,21 @@ def grouped(measured: Sequence[Result]) -> str:
     rows = []
     for group in groups.values():
         figures = [result.figures for result in group]
-        systems = [[one["rivals"][name][MEASURE] for one in figures] for name in ("base", "plain")]
-        systems.append([one["attune"][MEASURE] for one in figures])
+        rivals = [name for name in RIVALS if all(name in one["rivals"] for one in figures)]
+        systems = {name: [one["rivals"][name][MEASURE] for one in figures] for name in rivals}
+        systems["attune"] = [one["attune"][MEASURE] for one in figures]
         rows.append(
             [
                 figures[0]["data"],
                 str(figures[0]["pairs"]),
                 f"{statistics.mean(one['n_pairs'] for one in figures):,.0f}",
-                *(score(statistics.mean(values)) for values in systems),
+                *(score(statistics.mean(systems[name]) if name in systems else None) for name in (*RIVALS, "attune")),
                 signed(statistics.mean(result.gain for result in group), 3),
                 signed(statistics.mean(result.regret for result in group), 3),
                 ", ".join(signed(result.regret, 3) for result in group),
             ]
         )
-    head = ["data", "pairs", "number", "base", "plain", "attune", "gain", "regret", "by seed"]
+    head = ["data", "pairs", "number", *RIVALS, "attune", "gain", "regret", "by seed"]
     return table(head, rows, n_text=2)
 
 

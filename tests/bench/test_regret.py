@@ -176,6 +176,7 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     own = run_of(0.7, [0.6, 0.6, 0.5, 0.5], learning_rate=5e-5, epochs=3, step=40, share=0.5, seconds=9)
     monkeypatch.setattr(Cell, "base", lambda self: run_of(0.1, [0.4, 0.4, 0.4, 0.4]))
     monkeypatch.setattr(Cell, "plain", lambda self, rate, epochs: by_rate[rate])
+    monkeypatch.setattr(Cell, "adapter", lambda self: run_of(0.2, [0.45, 0.45, 0.45, 0.45]))
     monkeypatch.setattr(Cell, "attune", lambda self: own)
     yield Place(SETS["nl2bash"], shared, tmp_path / "work")
 
@@ -193,7 +194,7 @@ def test_a_cell_by_hand(planted: Place) -> None:
     assert result.low < 0.15 < result.high
     row = result.cells()
     assert row[:3] == ["nl2bash", f"2 ({figures['n_pairs']})", "13"]
-    assert row[3:7] == ["0.400", "0.500 at 0.0001", "0.550 at 5e-05", "step 40, share 0.5"]
+    assert row[3:8] == ["0.400", "0.450", "0.500 at 0.0001", "0.550 at 5e-05", "step 40, share 0.5"]
 
 
 def test_a_run_that_lacks_test_queries_is_refused(planted: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,7 +250,7 @@ def test_mean_regret_has_an_interval_over_data_sets() -> None:
 def test_the_table_has_a_row_for_each_number_of_pairs(tmp_path: Path) -> None:
     """Means over seeds, and the regret of each; what docs show is date, CPU, goals and this table."""
     shown = grouped(planted_results())
-    assert "| nl2bash | 100 | 100 | 0.400 | 0.350 | 0.550 | +0.150 | -0.050 | -0.100, +0.000 |" in shown
+    assert "| nl2bash | 100 | 100 | 0.400 | – | 0.350 | 0.550 | +0.150 | -0.050 | -0.100, +0.000 |" in shown
     assert summary(tmp_path) == NOT_MEASURED
     Section("Regret", "x", "2026-01-02", ["goals", shown, "cells"], machine="2 CPU threads.").write(
         tmp_path / "regret.json"

@@ -37,7 +37,7 @@ def test_search_shows_both_rankings_side_by_side(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("attune.cli.demo.examples.read_answers", lambda root: {"stack arrays": {"d0"}})
     monkeypatch.setattr(
         "attune.cli.demo.comparison.load_search",
-        lambda root, params, answers: PairedSearch(systems, DOCUMENTS, answers, params.depth),
+        lambda root, params, answers, is_hybrid: PairedSearch(systems, DOCUMENTS, answers, params.depth),
     )
     done = runner.invoke(cli.app, ["search", "stack arrays", "--k", "2"], env={"COLUMNS": "140"})
     assert done.exit_code == 0, done.output

@@ -1,16 +1,32 @@
 """Paired search of one corpus: order, ranks by the other system, changes of rank."""
 
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attune.cli.demo.comparison import MAX_QUERY, Hit, PairedSearch, SearchSystem, direction, rank_change, valid_query
+from attune.cli.demo.comparison import (
+    MAX_QUERY,
+    Hit,
+    PairedSearch,
+    SearchSystem,
+    direction,
+    rank_change,
+    valid_query,
+    with_bm25,
+)
 from attune.errors import BadInput
 from attune.runtime.passages import Hit as Found
 from attune.runtime.search import Search
 
 IDS = ["a", "b", "c", "d"]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def system(name: str, scores: list[float]) -> SearchSystem:
@@ -120,3 +136,32 @@ def test_a_hit_shows_the_passage_that_matched() -> None:
     ]
     found = PairedSearch((systems[0], systems[1]), {"a": ("title", text)}, {}, 3).search("q", 3)
     assert [[hit.text for hit in side.hits] for side in found.systems] == [["one two. "], ["three four."]]
+
+
+def test_a_fused_ranking_takes_the_place_of_the_system_s_own(tmp_path: Path) -> None:
+    """BM25 alone finds d, by its word; ranks and weighted scores computed by hand put it second and third."""
+    corpus = pl.DataFrame({"document_id": IDS, "title": [""] * 4, "text": ["one", "two", "three", "rare words"]})
+    for name in ("params.yaml", "advanced.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "metrics").mkdir()
+    receipts = {"bm25": {"language": "none"}, "hybrid_base": {"fusion": "reciprocal ranks", "dense_weight": 0.5}}
+    receipts["hybrid_tuned"] = {"fusion": "weighted scores", "dense_weight": 0.9}
+    for name, receipt in receipts.items():
+        (tmp_path / f"metrics/{name}.json").write_text(json.dumps(receipt))
+    by_ranks, by_scores = with_bm25(tmp_path, corpus, ("base", "tuned"))
+    ranking = [Found(id_, score, 0, 3) for id_, score in (("a", 0.9), ("b", 0.5), ("c", 0.1))]
+    assert [(hit.document_id, round(hit.score, 4)) for hit in by_ranks("rare", ranking, 10)] == [
+        *(("a", round(1 / 61, 4)), ("d", round(1 / 61, 4)), ("b", round(1 / 62, 4)), ("c", round(1 / 63, 4))),
+    ]
+    assert [(hit.document_id, round(hit.score, 4)) for hit in by_scores("rare", ranking, 3)] == [
+        *(("a", 0.9), ("b", 0.45), ("d", 0.1)),
+    ]
+    assert by_scores("rare", ranking, 3)[0][2:] == (0, 3) and by_scores("rare", ranking, 3)[2][2:] == (None, None)
+    system_of_base = replace(system("base", [0.9, 0.5, 0.1, 0.0]), fuse=by_scores)
+    assert [
+        hit.document_id
+        for hit in PairedSearch((system_of_base, system_of_base), dict.fromkeys(IDS, ("", "text")), {}, 4)
+        .search("rare", 2)
+        .systems[0]
+        .hits
+    ] == ["a", "b"]

@@ -37,12 +37,17 @@ TORCH = (
         "attune.stages.merge",
         "attune.stages.probe",
     ),
-    "attune.stages.train",
+    *("attune.stages.train", "attune.stages.adapter", "attune.tuning.adapter"),
 )
 POLARS = (
     *("attune.plots", "attune.data.raw_tables"),
     *("attune.tables", "attune.data.splitting.duplicates", "attune.cli.check", "attune.export.int8.calibration"),
-    *("attune.evaluation.scoring.judgments", "attune.evaluation.report", "attune.evaluation.statistics.slices"),
+    *(
+        "attune.evaluation.scoring.judgments",
+        "attune.evaluation.scoring.hybrid",
+        "attune.evaluation.report",
+        "attune.evaluation.statistics.slices",
+    ),
     *("attune.evaluation.page.charts", "attune.stages"),
     *("attune.retrieval.passages", "attune.tuning.mining.passages"),
     *("attune.data.splitting.lexical_audit", "attune.data.splitting.paraphrases"),

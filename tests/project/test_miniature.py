@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 ROOT = miniature.ROOT
 pytestmark = pytest.mark.usefixtures("yaml_is_parsed_once")
-SYSTEMS = ("bm25", "base", "tuned", "onnx", "onnx_int8")
+SYSTEMS = ("bm25", "base", "adapter", "hybrid_base", "hybrid_adapter", "hybrid_tuned", "tuned", "onnx", "onnx_int8")
 AFTER_TRAIN = {
     "train@r1",
     "merge",
@@ -27,8 +27,10 @@ AFTER_TRAIN = {
     "report",
     "release",
     *(f"{s}@{x}" for s in ("embed", "evaluate") for x in ("tuned", "onnx", "onnx_int8")),
+    "evaluate@hybrid_tuned",
 }
-AFTER_MERGE_NOT_EXPORT = {"train@r1", "merge", "seeds", "embed@tuned", "evaluate@tuned", "probe@tuned", "drift"}
+AFTER_MERGE_NOT_EXPORT = {"train@r1", "merge", "seeds", "embed@tuned", "probe@tuned", "drift"}
+AFTER_MERGE_NOT_EXPORT |= {"evaluate@tuned", "evaluate@hybrid_tuned"}
 PROBED = {"probe@base", "probe@tuned", "drift"}
 AFTER_REPORT = {"report", "release"}
 AFTER_EVALUATE = {*AFTER_REPORT, "seeds", *(f"evaluate@{system}" for system in SYSTEMS)}
@@ -97,7 +99,7 @@ def edit(file: Path) -> None:
 
 
 def test_every_stage_leaves_its_outputs_and_its_receipt(finished: Path) -> None:
-    """Data, three models, five systems, a curve, a report; figures are scalars, as DVC reads them."""
+    """Data, three models, nine systems, a curve, a report; figures are scalars, as DVC reads them."""
     report = json.loads((finished / "metrics" / "report.json").read_text())
     assert list(report)[:4] == ["baseline_recall@10", "tuned_recall@10", "mrr", "delta"]
     assert report["delta"][0] in "+-" and 0 < report["baseline_recall@10"] <= 1
@@ -203,7 +205,7 @@ def test_a_change_in_the_named_reranker_wakes_mining(copy: Path) -> None:
 
 @pytest.mark.slow
 def test_changing_an_evaluation_costs_no_encoding(copy: Path) -> None:
-    """For real: the five evaluations and the report run, nothing else does."""
+    """For real: the evaluations and the report run, nothing else does."""
     miniature.change(copy, {"evaluate": {"bm25_b": 0.5}})
     done = miniature.dvc(copy, "repro")
     ran = {line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")}
@@ -211,11 +213,17 @@ def test_changing_an_evaluation_costs_no_encoding(copy: Path) -> None:
 
 
 def test_training_never_has_a_test_row_among_its_inputs() -> None:
-    """What mine and train depend on holds nothing of the test split: no whole data/splits, no test embeddings.
+    """What mine, train and adapter depend on holds nothing of the test split: no whole data/splits, no test embeddings.
 
     Documents, their passages and forms are the whole corpus, which every encoder may read.
     """
     stages = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+    of_adapter = [dep for dep in stages["adapter"]["deps"] if not dep.startswith("src/")]
+    assert set(of_adapter) == {
+        *(f"data/embeddings/base/{name}.npy" for name in ("corpus", "dev", "train")),
+        *("data/prepared/corpus.parquet", "data/prepared/passages.parquet", "data/splits/dev", "data/splits/train"),
+        "models/base",
+    }
     data = [dep for name in ("mine", "train") for dep in stages[name]["do"]["deps"] if not dep.startswith("src/")]
     assert set(data) == {
         "data/prepared/corpus.parquet",

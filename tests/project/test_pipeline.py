@@ -27,6 +27,7 @@ STAGES = (
         "train",
         "merge",
         "export",
+        "adapter",
         "evaluate",
     ),
     *("seeds", "probe", "drift", "report", "release"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import ir_measures
 import numpy as np
+import onnx
 import polars as pl
 import pytest
 from ir_measures import AP, RR, R, nDCG
@@ -16,6 +17,8 @@ from pydantic import ValidationError
 from attune.errors import BadInput
 from attune.evaluation.scoring.groups import COLUMNS, KEPT
 from attune.evaluation.scoring.measures import MEASURES
+from attune.export.query_map import QueryMap
+from attune.runtime.adapter import ADAPTER
 from attune.stage import Machine
 from attune.stages.evaluate import SCORES, EvaluateParams, evaluate
 from attune.tables import CORPUS, OWN_TEXTS, QRELS, RUN, SPLIT_QUERIES, read, write
@@ -46,11 +49,17 @@ class Case:
     root: Path
 
     def run(
-        self, system: str = "base", source: str = "embeddings", out: str = "out", **changes: object
+        self,
+        system: str = "base",
+        source: str = "embeddings",
+        out: str = "out",
+        beside: Path | None = None,
+        **changes: object,
     ) -> dict[str, Any]:
         paths = {"prepared": self.root / "prepared", "splits": self.root / "splits", "out": self.root / out}
-        paths["groups"] = self.root / f"{out}.csv"
-        return dict(evaluate(PARAMS.model_copy(update=changes), system=system, input=self.root / source, **paths))
+        paths |= {"groups": self.root / f"{out}.csv", "input": self.root / source}
+        paths["beside"] = paths["input"] if beside is None else beside
+        return dict(evaluate(PARAMS.model_copy(update=changes), system=system, **paths))
 
 
 @pytest.fixture
@@ -376,3 +385,56 @@ def test_paraphrases_are_scored_where_there_are_some(case: Case) -> None:
     receipt = case.run()
     assert receipt["n_paraphrases"] == 12
     assert receipt["paraphrases_ndcg@10"] == receipt["ndcg@10"]
+
+
+def test_an_adapter_maps_the_queries_and_leaves_the_documents(case: Case) -> None:
+    """Its scores are those of embeddings that numpy has mapped; the identity's are base's to the bit."""
+    query_map = QueryMap(matrix=np.random.default_rng(3).normal(size=(8, 8)).astype(np.float32))
+    for name, one in (("mapped", query_map), ("same", QueryMap())):
+        (case.root / name / "onnx").mkdir(parents=True)
+        onnx.save(one.graph(8, 18), case.root / name / ADAPTER)
+    base = case.run()
+    shutil.copytree(case.root / "embeddings", case.root / "by_numpy")
+    for split in ("dev", "test", "train"):
+        file = case.root / f"by_numpy/{split}.npy"
+        save_embeddings(file, np.load(file).astype(np.float64) @ query_map.matrix)
+    adapted = case.run("adapter", beside=case.root / "mapped")
+    assert adapted == pytest.approx(case.run(source="by_numpy")) and adapted != base
+    assert case.run("adapter", beside=case.root / "same") == base
+
+
+def test_a_hybrid_is_the_best_on_dev_of_ranks_and_weights(case: Case) -> None:
+    """Loops over the two runs, scored by ir-measures: dev's figures, the choice, and its score on test."""
+    for system, out in (("bm25", "lexical"), ("base", "dense")):
+        case.run(system, "prepared/corpus.parquet" if system == "bm25" else "embeddings", out)
+    receipt = case.run("hybrid_base", "lexical", "fused", case.root / "dense")
+    runs = [read(case.root / f"{name}/run.parquet", RUN) for name in ("lexical", "dense")]
+    listed = [{q: own.sort("rank") for (q,), own in run.group_by("query_id")} for run in runs]
+
+    def score(weight: float | None, split: str) -> float:
+        rows = []
+        for query_id in read(case.root / f"splits/{split}/queries.parquet", SPLIT_QUERIES)["query_id"]:
+            sums: dict[str, float] = {}
+            for place, table in enumerate(one.get(query_id) for one in listed):
+                values = [] if table is None else table["score"].to_list()
+                low = 0.0 if place == 0 or not values else values[-1]
+                for rank, value in enumerate(values):
+                    share = (value - low) / (values[0] - low) if weight is not None else 1 / (61 + rank)
+                    factor = 1 if weight is None else weight if place else 1 - weight
+                    document = table["document_id"][rank]
+                    sums[document] = sums.get(document, 0) + factor * share
+            rows += [ir_measures.ScoredDoc(query_id, document, value) for document, value in sums.items()]
+        qrels = [ir_measures.Qrel(*row) for row in read(case.root / f"splits/{split}/qrels.parquet", QRELS).iter_rows()]
+        return float(ir_measures.calc_aggregate([nDCG @ 10], qrels, rows)[nDCG @ 10])
+
+    assert receipt["reciprocal_ranks_dev_ndcg@10"] == pytest.approx(score(None, "dev"), abs=1e-4)
+    assert receipt["weighted_scores_dev_ndcg@10"] == pytest.approx(score(receipt["dense_weight"], "dev"), abs=1e-4)
+    by_weight = [score(n / 20, "dev") for n in range(1, 20)]
+    assert receipt["weighted_scores_dev_ndcg@10"] == pytest.approx(max(by_weight), abs=1e-4)
+    is_weighted = receipt["fusion"] == "weighted scores"
+    assert receipt["dev_ndcg@10"] == max(
+        receipt[f"{kind}_dev_ndcg@10"] for kind in ("reciprocal_ranks", "weighted_scores")
+    )
+    assert receipt["ndcg@10"] == pytest.approx(
+        score(receipt["dense_weight"] if is_weighted else None, "test"), abs=1e-4
+    )

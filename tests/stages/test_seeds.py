@@ -79,6 +79,7 @@ class Case:
             settings,
             system=name,
             input=vectors,
+            beside=vectors,
             out=self.root / "runs" / name,
             groups=self.root / f"{name}.csv",
             **common,

@@ -34,6 +34,7 @@ app = typer.Typer(help="Fine-tune your own embedding model, and know that it wor
 def search(
     query: Annotated[str, typer.Argument(help="text to search for")],
     k: Annotated[int, typer.Option(min=1, max=100, help="number of documents to show")] = 5,
+    is_hybrid: Annotated[bool, typer.Option("--hybrid", help="fuse both rankings with BM25's")] = False,
 ) -> None:
     """Searches the corpus with the base and the tuned encoder, side by side."""
     # torch, polars and faiss take seconds to import
@@ -41,7 +42,7 @@ def search(
     from attune.cli.demo.examples import read_answers  # noqa: PLC0415
 
     query = valid_query(query)
-    paired = load_search(Path(), load_params(DemoParams, "demo"), read_answers(Path()))
+    paired = load_search(Path(), load_params(DemoParams, "demo"), read_answers(Path()), is_hybrid)
     Console().print(hits_table(paired.search(query, k)))
 
 

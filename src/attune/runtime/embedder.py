@@ -1,24 +1,23 @@
 """Embeds texts with an exported encoder: services and the pipeline's evaluation run this code."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from tokenizers import Tokenizer
 
-from attune.errors import BadInput, one_line
+from attune.errors import BadInput
+from attune.runtime.adapter import ADAPTER, QueryAdapter
 from attune.runtime.arrays import Float32, Int64
 from attune.runtime.folders import confined
 from attune.runtime.manifest import REMEDY, TOKENIZER, read_manifest
+from attune.runtime.sessions import SHOWN, failures, load_session
 
 Progress = Callable[[int, int], None]  # number of texts embedded so far, total number
 TOKENIZER_BATCH = 4096  # texts; the library's encodings are far larger than the token ids kept of them
 OUTPUT = "sentence_embedding"
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-SHOWN = 200  # characters of a library's message
 
 
 class Embedder:
@@ -45,7 +44,10 @@ class Embedder:
         self._tokenizer = _load_tokenizer(confined(folder, TOKENIZER, REMEDY))
         self._pad_id = (self._tokenizer.padding or {}).get("pad_id", 0)
         self._tokenizer.no_padding()  # batches are padded here, after sorting by length
-        self._session = _load_session(confined(folder, file, REMEDY), threads)
+        self._session = load_session(confined(folder, file, REMEDY), threads)
+        self._adapter = QueryAdapter(folder, threads) if ADAPTER in self.manifest.files else None
+        if self._adapter is not None and self._adapter.dim != self.dim:
+            raise BadInput(f"{folder / ADAPTER}: {self._adapter.dim} dimensions, expected {self.dim}; {REMEDY}")
         self._inputs = [node.name for node in self._session.get_inputs()]
         outputs = [node.name for node in self._session.get_outputs()]
         if not {*self._inputs} <= {*INPUTS} or OUTPUT not in outputs:
@@ -88,9 +90,23 @@ class Embedder:
         batch_size: int = 32,
         show_progress: bool = False,
         progress: Progress | None = None,
+        adapter: bool = False,
     ) -> Float32:
-        """Embeds queries with the query prompt, if the encoder has one; arguments and result are those of `encode`."""
-        return self._encode(texts, "query", batch_size, show_progress, progress)
+        """Embeds queries with the query prompt, if the encoder has one; arguments and result are those of `encode`.
+
+        Args:
+            adapter: also maps the embeddings through the folder's query adapter, for an index of the documents as
+                `encode_document` embeds them.
+
+        Raises:
+            BadInput: the folder has no query adapter.
+        """
+        if adapter and self._adapter is None:
+            raise BadInput(
+                f"{self._place}: its folder has no {ADAPTER}; give a folder that has, such as models/adapter"
+            )
+        embeddings = self._encode(texts, "query", batch_size, show_progress, progress)
+        return self._adapter(embeddings) if adapter and self._adapter else embeddings
 
     def encode_document(
         self,
@@ -124,7 +140,7 @@ class Embedder:
             part = texts[start : start + TOKENIZER_BATCH]
             try:
                 batch = [prompt + text for text in part]
-                with _failures(f"{self._place}: its tokenizer fails", TypeError):
+                with failures(f"{self._place}: its tokenizer fails", TypeError):
                     encodings = self._tokenizer.encode_batch_fast(batch)
             except TypeError:
                 raise _invalid(part, start) from None
@@ -167,7 +183,7 @@ class Embedder:
 
     def _run(self, features: dict[str, Int64], shape: tuple[int, int]) -> Float32:
         """Runs the graph on one batch; vectors of another size than the manifest's are refused, not broadcast."""
-        with _failures(f"{self._place}: fails on the ids of tokenizer.json"):
+        with failures(f"{self._place}: fails on the ids of tokenizer.json"):
             vectors: Float32 = self._session.run([OUTPUT], features)[0]
         if vectors.shape != shape:
             raise BadInput(f"{self._place}: computes {vectors.shape}, expected {shape} by the manifest's dim; {REMEDY}")
@@ -184,35 +200,9 @@ class Embedder:
         return {name: features[name] for name in self._inputs}
 
 
-@contextmanager
-def _failures(what: str, *others: type[Exception]) -> Iterator[None]:
-    """Turns a library's failure into BadInput, but for the given kinds.
-
-    onnxruntime's exceptions have no common base of their own, tokenizers raises bare Exception, and a panic in its Rust
-    code is a BaseException of a class that cannot be imported.
-    """
-    try:
-        yield
-    except others:
-        raise
-    except BaseException as error:
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        raise BadInput(f"{what} ({one_line(error)[:SHOWN]}); {REMEDY}") from None
-
-
 def _load_tokenizer(path: Path) -> Tokenizer:
-    with _failures(f"{path}: not a tokenizer"):
+    with failures(f"{path}: not a tokenizer"):
         return Tokenizer.from_file(str(path))
-
-
-def _load_session(path: Path, threads: int | None) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0
-    options.log_severity_level = 3  # errors only
-    options.add_session_config_entry("session.load_model_format", "ONNX")  # else the name decides
-    with _failures(f"{path}: not a loadable graph"):
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def _invalid(texts: Sequence[object], start: int) -> Exception:

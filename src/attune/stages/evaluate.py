@@ -10,7 +10,7 @@ without one on test is overfitting.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -20,19 +20,23 @@ from pydantic import Field, field_validator
 
 from attune.evaluation.scoring.dimensions import truncated
 from attune.evaluation.scoring.groups import group_means
+from attune.evaluation.scoring.hybrid import chosen_weight, fuse, ranking_of
 from attune.evaluation.scoring.judgments import Split, load_split
 from attune.evaluation.scoring.measures import MEASURES, depends_on_ties, measure
 from attune.retrieval.bm25 import Bm25
+from attune.retrieval.fusion import Ranking
 from attune.retrieval.grouped import document_search
 from attune.retrieval.languages import STEMMERS, code_of, stems_in
 from attune.retrieval.passages import Passages, read_passages
 from attune.retrieval.vectors import load_embeddings
 from attune.retrieval.words import words
+from attune.runtime.adapter import QueryAdapter
 from attune.runtime.arrays import Float32, Float64, Int64
 from attune.stage import PARAMS_FILE, Machine, Out, Params, Receipt, all_params, run
 from attune.tables import CORPUS, RUN, full_texts, read, scores_columns, write
 
 BM25, AUTO = "bm25", "auto"
+HYBRID = "hybrid_"  # of the names of systems that fuse two runs
 SCORES = scores_columns(MEASURES)
 SECONDARY = ("recall@10", "ndcg@10")  # measures in the receipt for dev, train, paraphrases and truncated dimensions
 CHOSEN_BY, NONE = "ndcg@10", "none"  # measure on dev by which the language of BM25 is chosen; its name for no language
@@ -61,6 +65,7 @@ class EvaluateParams(Params):
 
 # scores and document rows, (n_queries, depth or more: ties), of one system's ranking; row -1 where nothing is ranked
 Ranker = Callable[[Split], tuple[Float32, Int64]]
+QueryMap = Callable[[Float32], Float32]  # (n, dim) embeddings of queries to the same
 
 
 def sample(split: Split, n: int, seed: int) -> Split:
@@ -113,14 +118,48 @@ def best_bm25(params: EvaluateParams, corpus: pl.DataFrame, splits: list[Split])
     return rankers[best], {"language": best or NONE, **(tried if len(rankers) > 1 else {})}
 
 
-def dense_ranker(params: EvaluateParams, source: Path, passages: Passages, dim: int | None = None) -> Ranker:
-    """Returns a ranker by the cosine of documents' best passages, truncated to `dim` dimensions if given."""
+def hybrid_ranker(lexical: Path, dense: Path, corpus: pl.DataFrame, splits: Sequence[Split]) -> tuple[Ranker, Receipt]:
+    """Returns a ranker that fuses two runs, as dev chooses, and dev's figures for the receipt.
+
+    Args:
+        lexical: folder of BM25's run.
+        dense: folder of an encoder's run.
+        corpus: documents.
+        splits: among them dev.
+    """
+    first, second = (read(folder / "run.parquet", RUN) for folder in (lexical, dense))
+
+    def rankings(split: Split) -> tuple[Ranking, Ranking]:
+        return ranking_of(first, split, corpus), ranking_of(second, split, corpus)
+
+    dev = next(split for split in splits if split.name == "dev")
+    weight, figures = chosen_weight(*rankings(dev), dev)
+
+    def ranked(split: Split) -> tuple[Float32, Int64]:
+        return fuse(*rankings(split), weight)
+
+    return ranked, figures
+
+
+def dense_ranker(
+    params: EvaluateParams, source: Path, passages: Passages, dim: int | None = None, adapter: QueryMap | None = None
+) -> Ranker:
+    """Returns a ranker by the cosine of documents' best passages.
+
+    Args:
+        params: depth and threads.
+        source: embeddings of documents and queries.
+        passages: of the documents.
+        dim: number of dimensions to truncate both to; None for all.
+        adapter: maps the queries' embeddings; None leaves them.
+    """
     documents = load_embeddings(source / "corpus.npy", len(passages), "the corpus")
     documents = documents if dim is None else truncated(documents, dim)
 
     def ranked(split: Split) -> tuple[Float32, Int64]:
         path = source / f"{split.name}.npy"
         queries = load_embeddings(path, split.n_in_file, f"the {split.name} queries")[split.rows]
+        queries = queries if adapter is None else adapter(queries)
         queries = queries if dim is None else truncated(queries, dim)
         return split.ranked(
             document_search(queries, documents, passages.document_rows, params.machine.threads), params.depth
@@ -165,11 +204,13 @@ def splits_of(params: EvaluateParams, system: str, source: Path, splits: Path, c
     return [split for split in loaded if split.texts]
 
 
-def scores_by_dimension(params: EvaluateParams, source: Path, splits: list[Split], passages: Passages) -> Receipt:
+def scores_by_dimension(
+    params: EvaluateParams, source: Path, splits: list[Split], passages: Passages, adapter: QueryMap | None
+) -> Receipt:
     """Scores test, and dev to choose by, at each number of dimensions (Matryoshka truncation)."""
     figures: dict[str, float] = {}
     for dim in params.truncate_dims:
-        ranker = dense_ranker(params, source, passages, dim)
+        ranker = dense_ranker(params, source, passages, dim, adapter)
         for split in (split for split in splits if split.name in ("dev", "test")):
             scores, rows = ranker(split)
             values = measure(rows, split.judgments, scores)
@@ -179,17 +220,33 @@ def scores_by_dimension(params: EvaluateParams, source: Path, splits: list[Split
 
 
 def evaluate(
-    params: EvaluateParams, *, system: str, input: Path, prepared: Path, splits: Path, out: Out, groups: Out
+    params: EvaluateParams,
+    *,
+    system: str,
+    input: Path,
+    beside: Path,
+    prepared: Path,
+    splits: Path,
+    out: Out,
+    groups: Out,
 ) -> Receipt:
-    """Scores a system from its embeddings, or BM25 from the texts; writes its run, scores per query and group means."""
+    """Scores a system from its embeddings, or BM25 from the texts; writes its run, scores per query and group means.
+
+    `beside` is `input` again, or what a system needs beside it: the folder of an adapter through which the queries of
+    `input` go, or of the run with which a hybrid fuses that of `input`.
+    """
     corpus = read(prepared / "corpus.parquet", CORPUS)
     passages = read_passages(prepared, corpus)
     scored = splits_of(params, system, input, splits, corpus)
     told: Receipt = {}
+    is_hybrid = system.startswith(HYBRID)
+    adapter = QueryAdapter(beside, params.machine.threads) if beside != input and not is_hybrid else None
     if system == BM25:
         ranker, told = best_bm25(params, corpus, scored)
+    elif is_hybrid:
+        ranker, told = hybrid_ranker(input, beside, corpus, scored)
     else:
-        ranker = dense_ranker(params, input, passages)
+        ranker = dense_ranker(params, input, passages, adapter=adapter)
     runs, tables, means, n_tied = [], [], {}, {}
     for split in scored:
         scores, rows = ranker(split)
@@ -217,7 +274,7 @@ def evaluate(
         **({"n_passages": len(passages)} if passages.is_cut and system != BM25 else {}),
         **secondary,
         "n_paraphrases": n_queries.get("paraphrases", 0),
-        **(told if system == BM25 else scores_by_dimension(params, input, scored, passages)),
+        **(told if system == BM25 or is_hybrid else scores_by_dimension(params, input, scored, passages, adapter)),
     }
 
 

@@ -22,6 +22,7 @@ from attune.evaluation.report.examples import closest_leaks, examples, read_rank
 from attune.evaluation.report.gains import gains_of
 from attune.evaluation.report.judged import judged_of
 from attune.evaluation.report.markdown import render
+from attune.evaluation.report.other_systems import adapter_sentence, compare_others, hybrid_sentence
 from attune.evaluation.report.overfitting import Curve, Limits, judge
 from attune.evaluation.report.panels import (
     base_on_dev,
@@ -35,7 +36,7 @@ from attune.evaluation.report.panels import (
     tasks_of,
     training_curve,
 )
-from attune.evaluation.report.results import SYSTEMS, Results
+from attune.evaluation.report.results import HYBRIDS, OTHERS, SYSTEMS, Results
 from attune.evaluation.report.summary import (
     Paired,
     Rule,
@@ -48,6 +49,7 @@ from attune.evaluation.report.summary import (
     paired_scores,
 )
 from attune.evaluation.report.without_leaks import gains_without_leaks, leaked_queries
+from attune.evaluation.scoring.measures import HEADLINE
 from attune.evaluation.scoring.receipts import leaks_of_test, read_receipts, receipts_of
 from attune.evaluation.statistics.chance import significance_level
 from attune.evaluation.statistics.comparisons import TaskComparison, compare_tasks
@@ -64,7 +66,22 @@ from attune.plots import COMPARISONS, SLICES, records_table, write_csv
 from attune.stage import PARAMS_FILE, Out, Params, all_params, load_params, run, write_json
 from attune.tables import LEAKS, QRELS, Leak, read
 
-RECEIPTS = (*SYSTEMS, "base_encoder", "prepare", "split", "audit", "mine", "train", "merge", "seeds", "drift", "export")
+RECEIPTS = (
+    *(
+        *SYSTEMS,
+        *HYBRIDS,
+        "base_encoder",
+        "prepare",
+        "split",
+        "audit",
+        "mine",
+        "train",
+        "merge",
+        "query_adapter",
+        "seeds",
+    ),
+    *("drift", "export"),
+)
 PROBED = ("base", "tuned")
 SLICED = "ndcg@10"  # measure of the slices
 
@@ -123,7 +140,7 @@ def summarised(
     comparisons, slices, counts = rows
     results = headline_results(comparisons, scores, leaked["lexical"], seeds / "scores.parquet", rule)
     leaks = leaks_of_test(receipts["split"])
-    summary = headline(receipts, SYSTEMS, results, leaks, [asdict(row) for row in lost(slices)])
+    summary = headline(receipts, (*SYSTEMS, *HYBRIDS), results, leaks, [asdict(row) for row in lost(slices)])
     summary["n_test_clusters"] = scores.n_clusters
     add_comparisons(summary, comparisons)
     summary["slices"] = of_slices(slices)
@@ -172,7 +189,7 @@ def report(
     limits = load_params(GateParams, "gate")
     rule = Rule(limits.confidence, limits.margin, params.power)
     probed = read_receipts(metrics / "probe", PROBED, ())
-    receipts = receipts_of(metrics, RECEIPTS, SYSTEMS, round) | {"probe": probed["base"]}
+    receipts = receipts_of(metrics, RECEIPTS, (*SYSTEMS, *HYBRIDS), round) | {"probe": probed["base"]}
     tasks, scores = tasks_of(probed["base"], probed["tuned"], receipts["drift"]), paired_scores(runs, splits)
     test, crossing = scores["test"], leaks_of_test(receipts["split"])
     leaks = [Leak(*row) for row in read(audit / "leaks.parquet", LEAKS).iter_rows()]
@@ -188,6 +205,12 @@ def report(
     leaked = leaked_queries(leaks, answers)
     summary = summarised(params, receipts, test, (by_task, by_slice, counts), leaked, seeds, rule)
     summary["ndcg@10_kept_interval"] = kept_intervals(runs, test, rule.confidence)
+    summary["others"] = compare_others(OTHERS, runs, test, rule.confidence)
+    base, tuned = (receipts[name][HEADLINE] for name in PROBED)
+    of_adapter = summary["others"]["adapter"][HEADLINE]
+    summary["adapter"] = adapter_sentence(receipts["query_adapter"], of_adapter, base, tuned, rule.confidence)
+    if beyond := hybrid_sentence(runs, test, rule.confidence):
+        summary["verdict"] += f" {beyond}"
     merged, trained = receipts["merge"], receipts["train"]
     kept = Curve.of(curve, candidate_of(merged), merged["n_candidates"], looks_of_training(trained, rates))
     overfits = Limits(params.min_carried_share, params.max_dev_decline, rule.confidence)

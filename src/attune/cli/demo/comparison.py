@@ -1,23 +1,34 @@
 """Paired search: the base encoder and the shipped ONNX model over the same corpus, with the ranks of both."""
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import Field
 
 from attune.errors import BadInput
+from attune.evaluation.scoring.hybrid import RANKS, fuse
+from attune.evaluation.scoring.receipts import read_receipts
+from attune.retrieval.bm25 import Bm25
+from attune.retrieval.languages import stems_in
 from attune.retrieval.passages import Passages, read_passages
 from attune.retrieval.vectors import load_embeddings
+from attune.retrieval.words import words
 from attune.runtime import Embedder
 from attune.runtime.arrays import Float32
 from attune.runtime.passages import Hit as Found
 from attune.runtime.search import Search
-from attune.stage import Params
-from attune.tables import CORPUS, full_text, read
+from attune.stage import PARAMS_FILE, Params, all_params
+from attune.tables import CORPUS, full_text, full_texts, read
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Encode = Callable[[list[str]], Float32]
+Fuse = Callable[[str, list[Found], int], list[Found]]  # query, its ranking, depth: the fused ranking
 MODEL = "models/onnx"  # the shipped model
 MAX_QUERY = 2000  # characters; encoders read the first few hundred
 
@@ -39,6 +50,7 @@ class SearchSystem:
     runs_in: str
     encode_query: Encode
     index: Search
+    fuse: Fuse | None = None  # with another ranking of the same query
 
 
 @dataclass(frozen=True)
@@ -126,6 +138,7 @@ class PairedSearch:
         vector = system.encode_query([query])
         encoded = time.perf_counter()
         ranking = system.index.top_passages(vector, depth)[0]
+        ranking = system.fuse(query, ranking, depth) if system.fuse else ranking
         return ranking, encoded - start, time.perf_counter() - encoded
 
 
@@ -161,8 +174,16 @@ def direction(hit: Hit) -> str:
     return "up" if hit.base_rank is None or (hit.tuned_rank or hit.base_rank + 1) < hit.base_rank else "down"
 
 
-def load_search(root: Path, params: DemoParams, answers: Mapping[str, set[str]]) -> PairedSearch:
+def load_search(
+    root: Path, params: DemoParams, answers: Mapping[str, set[str]], is_hybrid: bool = False
+) -> PairedSearch:
     """Loads the base encoder in torch, the shipped one in ONNX, and a finished pipeline's embeddings by both.
+
+    Args:
+        root: of the pipeline.
+        params: depth of the rankings.
+        answers: as for `PairedSearch`.
+        is_hybrid: fuses both rankings with BM25's, as dev has chosen for hybrid_base and hybrid_tuned.
 
     Raises:
         BadInput: the pipeline has not run yet, or its outputs do not belong together.
@@ -180,7 +201,50 @@ def load_search(root: Path, params: DemoParams, answers: Mapping[str, set[str]])
         SearchSystem("base", "PyTorch", base.encode_query, _index(folder / "base", base.encode_query, passages)),
         SearchSystem("tuned", "ONNX", tuned.encode_query, _index(folder / "onnx", tuned.encode_query, passages)),
     )
+    if is_hybrid:
+        fuses = with_bm25(root, corpus, ("base", "tuned"))
+        names = [f"hybrid {system.name}" for system in systems]
+        base_system, tuned_system = (
+            replace(system, name=name, fuse=fuse) for system, name, fuse in zip(systems, names, fuses, strict=True)
+        )
+        systems = (base_system, tuned_system)
     return PairedSearch(systems, documents, answers, params.depth)
+
+
+def with_bm25(root: Path, corpus: "pl.DataFrame", systems: Sequence[str]) -> list[Fuse]:
+    """Returns for each system a function that fuses a ranking of its with BM25's, by their receipts in metrics/.
+
+    Raises:
+        BadInput: a receipt is missing.
+    """
+    names = [f"hybrid_{system}" for system in systems]
+    receipts, settings = (
+        read_receipts(root / "metrics", ["bm25", *names], ()),
+        all_params(root / PARAMS_FILE)["evaluate"],
+    )
+    language = receipts["bm25"]["language"]
+    words_of = words if language == "none" else stems_in(language)
+    bm25 = Bm25(full_texts(corpus), settings["bm25_k1"], settings["bm25_b"], words_of)
+    ids = corpus["document_id"].to_list()
+    row_of = {id_: row for row, id_ in enumerate(ids)}
+
+    def of(receipt: Mapping[str, Any]) -> Fuse:
+        weight = receipt["dense_weight"] if receipt["fusion"] == "weighted scores" else RANKS
+
+        def fused(query: str, ranking: list[Found], depth: int) -> list[Found]:
+            found = {row_of[hit.document_id]: hit for hit in ranking}
+            dense = np.array([[hit.score for hit in ranking]]), np.array([list(found)], dtype=np.int64)
+            scores, rows = bm25.top_k([query], depth)
+            fused_scores, fused_rows = fuse((scores.astype(np.float64), rows), dense, weight)
+            pairs = [(int(row), float(score)) for row, score in zip(fused_rows[0], fused_scores[0], strict=True)]
+            lexical = Found("", 0.0, None, None)  # a document that BM25 alone has found is shown from its beginning
+            return [
+                found.get(row, lexical)._replace(document_id=ids[row], score=score) for row, score in pairs if row >= 0
+            ][:depth]
+
+        return fused
+
+    return [of(receipts[name]) for name in names]
 
 
 def _index(folder: Path, encode_query: Encode, passages: Passages) -> Search:

@@ -1,0 +1,105 @@
+"""Systems beside base and tuned, each against base on the same test queries; the sentence on the query adapter.
+
+Their comparisons are a family of their own: Holm's correction counts them together, and those of base and tuned apart,
+so that a further system here changes no p-value of the verdict.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from attune.errors import BadInput
+from attune.evaluation.report.markdown import number, score, signed
+from attune.evaluation.report.summary import SCORES, Paired
+from attune.evaluation.scoring.measures import HEADLINE
+from attune.evaluation.statistics.holm import holm
+from attune.evaluation.statistics.significance import compare
+from attune.runtime.arrays import Float64
+from attune.tables import read
+
+COMPARED = ("recall@10", "mrr@10", "ndcg@10")
+UNTRAINED = "hybrid_base"
+
+
+def scores_of(system: str, runs: Path, test: Paired) -> dict[str, Float64]:
+    """Reads a system's scores of the test queries by measure, (n_queries,) each.
+
+    Raises:
+        BadInput: it was scored on other queries than base.
+    """
+    file = runs / system / "scores.parquet"
+    table = read(file, SCORES).filter(pl.col("split") == "test").sort("query_id")
+    if table["query_id"].to_list() != test.query_ids:
+        raise BadInput(f"{file}: base and {system} were scored on different test queries; run `dvc repro`")
+    return {measure: table[measure].to_numpy() for measure in COMPARED}
+
+
+def compare_others(
+    systems: Sequence[str], runs: Path, test: Paired, confidence: float
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Compares each system with base on test; returns figures by system and measure, `p_holm` over all of them.
+
+    Args:
+        systems: names of folders in `runs`.
+        runs: data/runs, with the scores.
+        test: scores of base, and the queries' clusters.
+        confidence: of the intervals.
+
+    Raises:
+        BadInput: a system was scored on other queries than base.
+    """
+    base = {measure: test.base[measure] for measure in COMPARED}
+    compared = {system: compare(base, scores_of(system, runs, test), test.clusters, confidence) for system in systems}
+    corrected = iter(holm([one.p_value for of_system in compared.values() for one in of_system.values()]))
+    return {
+        system: {measure: asdict(one) | {"p_holm": next(corrected)} for measure, one in of_system.items()}
+        for system, of_system in compared.items()
+    }
+
+
+def hybrid_sentence(runs: Path, test: Paired, confidence: float) -> str:
+    """Returns what is worth knowing where BM25 fused with base beats tuned alone in recall@10; "" where it does not.
+
+    Raises:
+        BadInput: the hybrid was scored on other queries than base and tuned.
+    """
+    own, tuned = scores_of(UNTRAINED, runs, test)[HEADLINE], test.tuned[HEADLINE]
+    one = compare({HEADLINE: tuned}, {HEADLINE: own}, test.clusters, confidence)[HEADLINE]
+    if one.ci_low <= 0:
+        return ""
+    level = number(100 * confidence)
+    between = f"{level}% interval {signed(one.ci_low, 3)} to {signed(one.ci_high, 3)}"
+    return (
+        f"BM25 fused with base, without any training, is better than tuned alone: {HEADLINE} "
+        f"{score(float(own.mean()))} ({signed(one.delta, 3)}, {between})."
+    )
+
+
+def adapter_sentence(
+    receipt: Mapping[str, Any], gain: Mapping[str, Any], base: float, tuned: float, confidence: float
+) -> str:
+    """Returns what the query adapter is worth, in one or two sentences.
+
+    Args:
+        receipt: of stage adapter.
+        gain: the adapter against base in recall@10, from `compare_others`.
+        base, tuned: recall@10 on test.
+        confidence: of the interval.
+    """
+    if receipt["is_identity"]:
+        if not receipt["n_steps"]:
+            return "The query adapter is off (adapter.steps: 0) and leaves base's query embeddings as they are."
+        dev = f"nDCG@10 {score(receipt['dev_ndcg@10'])}, base {score(receipt['base_dev_ndcg@10'])}"
+        return (
+            "The query adapter leaves base's query embeddings as they are: on dev no map of them beats base by more "
+            f"than one standard error ({dev})."
+        )
+    between = f"{signed(gain['ci_low'], 3)} to {signed(gain['ci_high'], 3)}"
+    return (
+        f"The query adapter keeps every document embedding of base: {HEADLINE} goes from {score(base)} to "
+        f"{score(base + gain['delta'])} ({signed(gain['delta'], 3)}, {number(100 * confidence)}% interval {between}), "
+        f"tuned to {score(tuned)} with all documents embedded again."
+    )

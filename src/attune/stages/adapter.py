@@ -1,0 +1,146 @@
+"""Trains the query adapter: a map of the base's query embeddings under which an index of the base finds more.
+
+Documents keep their embeddings, so a service that cannot embed its corpus again gains, too. Base is a candidate: where
+no map beats it on dev by more than one standard error (the rule by which stage merge chooses), the adapter is the
+identity. The folder holds the base's graph and the adapter's, and is complete without the tuned encoder.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+
+from attune.encoding.encoders import load_torch
+from attune.errors import BadInput
+from attune.evaluation.scoring.judgments import Split, load_split
+from attune.export.adapter_folder import write_adapter_folder
+from attune.export.query_map import QueryMap
+from attune.retrieval.grouped import document_search
+from attune.retrieval.ndcg import ndcg
+from attune.retrieval.passages import Passages, read_passages
+from attune.retrieval.vectors import load_embeddings
+from attune.runtime.arrays import Float32, Float64, Int64
+from attune.stage import Out, Receipt, run
+from attune.tables import CORPUS, DOCUMENT_IDS, read
+from attune.tuning.adapter.fit import AdapterParams, Fitted, Pairs, fit
+from attune.tuning.choice import Refusal, Scored, choose
+from attune.tuning.curve import BASE, Candidate
+from attune.tuning.estimates import gain
+
+DEPTH = 10  # cut-off of nDCG
+
+
+def dev_scores(
+    query_map: QueryMap, dev: Split, queries: Float32, passages: Passages, documents: Float32, threads: int
+) -> Float64:
+    """Returns (n_queries,) nDCG@10 on dev of the mapped queries over the whole corpus."""
+    search = document_search(query_map(queries), documents, passages.document_rows, threads)
+    scores, rows = dev.ranked(search, DEPTH)
+    return ndcg(rows, dev.judgments, scores, DEPTH)
+
+
+def train_pairs(train: Split, usable: pl.Series, queries: Float32, passages: Passages, documents: Float32) -> Pairs:
+    """Returns the pairs of train with the embeddings of the documents that train may use.
+
+    A document of several passages is the passage nearest to the query.
+
+    Args:
+        train: queries and judgments.
+        usable: ids of the documents of train.
+        queries: (n_queries, dim) embeddings.
+        passages: of the corpus.
+        documents: (n_passages, dim) embeddings.
+    """
+    is_usable = passages.corpus["document_id"].is_in(usable.implode()).to_numpy()
+    kept = np.flatnonzero(is_usable[passages.document_rows])
+    own, vectors = passages.document_rows[kept], documents[kept]
+
+    def ranges(pairs: Int64) -> tuple[Int64, Int64, Int64]:
+        """Returns the query row of each pair with a usable document, and the range of its document's passages."""
+        pairs = pairs[is_usable[pairs[:, 1]]]
+        return pairs[:, 0], np.searchsorted(own, pairs[:, 1]), np.searchsorted(own, pairs[:, 1], side="right")
+
+    relevant = train.judgments[train.judgments[:, 2] > 0, :2]
+    pairs = [
+        (query, start + int(np.argmax(vectors[start:stop] @ queries[query])))
+        for query, start, stop in zip(*ranges(relevant), strict=True)
+    ]
+    masked = [
+        (query, row)
+        for query, start, stop in zip(*ranges(np.vstack([relevant, train.own_texts])), strict=True)
+        for row in range(start, stop)
+    ]
+    rows = (np.array(own_pairs, dtype=np.int64).reshape(-1, 2) for own_pairs in (pairs, masked))
+    return Pairs(np.ascontiguousarray(queries), vectors, *rows)
+
+
+def chosen(fitted: Fitted, clusters: Int64) -> tuple[QueryMap, Receipt]:
+    """Returns the map that ships, the identity where base wins on dev, and dev's figures.
+
+    Args:
+        fitted: the best map on dev.
+        clusters: (n_queries,) number of each query's cluster.
+    """
+    scored = Scored(
+        Candidate(fitted.step, 1, 1.0), float(fitted.values.mean()), gain(fitted.values, fitted.base, clusters)
+    )
+    is_identity = fitted.query_map.is_identity or choose([scored], lambda _: Refusal.NONE).chosen == BASE
+    error = {"gain_standard_error": scored.gain.error} if np.isfinite(scored.gain.error) else {}
+    figures = {
+        "is_identity": is_identity,
+        "base_dev_ndcg@10": float(fitted.base.mean()),
+        "dev_ndcg@10": scored.dev,
+        **error,
+    }
+    return QueryMap() if is_identity else fitted.query_map, figures
+
+
+def adapter(
+    params: AdapterParams,
+    *,
+    base: Path,
+    embeddings: Path,
+    prepared: Path,
+    train: Path,
+    dev_split: Path,
+    seed: int,
+    opset: int,
+    out: Out,
+) -> Receipt:
+    """Writes models/adapter: the base's graph, the adapter's graph, and a manifest with dev's figures."""
+    torch.set_num_threads(params.machine.threads)
+    corpus = read(prepared / "corpus.parquet", CORPUS)
+    passages = read_passages(prepared, corpus)
+    documents = load_embeddings(embeddings / "corpus.npy", len(passages), "the corpus")
+    splits = [load_split(folder, corpus) for folder in (train, dev_split)]
+    queries = [
+        load_embeddings(embeddings / f"{one.name}.npy", one.n_in_file, f"the {one.name} queries") for one in splits
+    ]
+    pairs = train_pairs(
+        splits[0], read(train / "documents.parquet", DOCUMENT_IDS)["document_id"], queries[0], passages, documents
+    )
+    if not len(pairs.pairs):
+        raise BadInput(f"{train}: no pair of a query and a relevant document; add pairs, or set adapter.steps to 0")
+
+    def score(query_map: QueryMap) -> Float64:
+        return dev_scores(query_map, splits[1], queries[1], passages, documents, params.machine.threads)
+
+    fitted = fit(pairs, params, seed, score)
+    clusters = np.unique(splits[1].cluster_ids.to_numpy(), return_inverse=True)[1].astype(np.int64)
+    query_map, figures = chosen(fitted, clusters)
+    figures = {
+        "learning_rate": params.learning_rate,
+        "n_steps": fitted.n_steps,
+        "kept_step": 0 if query_map.is_identity else fitted.step,
+        **figures,
+        "n_pairs": len(pairs.pairs),
+        "n_train_passages": len(pairs.documents),
+    }
+    encoder = load_torch(base).to("cpu").float().eval()
+    write_adapter_folder(base, encoder, query_map, opset, figures, out)
+    return figures
+
+
+if __name__ == "__main__":
+    run(adapter)

@@ -1,0 +1,75 @@
+"""Systems beside base and tuned: their comparisons are a family of their own, and the adapter's sentence is true."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from statsmodels.stats.multitest import multipletests
+
+from attune.errors import BadInput
+from attune.evaluation.report.other_systems import COMPARED, adapter_sentence, compare_others, hybrid_sentence
+from attune.evaluation.report.summary import SCORES, Paired
+from attune.evaluation.scoring.measures import MEASURES
+from attune.evaluation.statistics.significance import compare
+from attune.tables import write
+
+N = 50
+CONFIDENCE = 0.95
+
+
+@pytest.fixture
+def test_scores(tmp_path: Path) -> Paired:
+    """Base, and two systems in data/runs: one .1 better on most queries, one alike."""
+    random = np.random.default_rng(0)
+    ids, base = [f"q{i:02}" for i in range(N)], random.random(N)
+    for name, values in (("better", np.clip(base + random.choice([0, 0.1], N), 0, 1)), ("alike", base[::-1])):
+        scores = pl.DataFrame({"query_id": ids, "split": ["test"] * N} | dict.fromkeys(MEASURES, values))
+        write(scores, tmp_path / f"runs/{name}/scores.parquet", SCORES)
+    return Paired(ids, np.arange(N), dict.fromkeys(MEASURES, base), dict.fromkeys(MEASURES, base))
+
+
+def test_each_system_has_its_interval_and_p_values_are_corrected_over_all(test_scores: Paired, tmp_path: Path) -> None:
+    """Six comparisons of two systems; statsmodels corrects them to the same p-values."""
+    found = compare_others(("better", "alike"), tmp_path / "runs", test_scores, CONFIDENCE)
+    table = pl.read_parquet(tmp_path / "runs/better/scores.parquet")
+    own = {measure: table[measure].to_numpy() for measure in COMPARED}
+    alone = compare({name: test_scores.base[name] for name in COMPARED}, own, test_scores.clusters, CONFIDENCE)
+    for measure, one in alone.items():
+        got = found["better"][measure]
+        assert (got["delta"], got["ci_low"], got["p_value"]) == (one.delta, one.ci_low, one.p_value)
+    flat = [row for rows in found.values() for row in rows.values()]
+    expected = multipletests([row["p_value"] for row in flat], method="holm")[1]
+    assert [row["p_holm"] for row in flat] == pytest.approx(list(expected))
+
+
+def test_a_system_that_was_scored_on_other_queries_is_refused(test_scores: Paired, tmp_path: Path) -> None:
+    """Its file is named."""
+    file = tmp_path / "runs/alike/scores.parquet"
+    pl.read_parquet(file).tail(N - 1).write_parquet(file)
+    with pytest.raises(BadInput, match=r"alike/scores\.parquet: base and alike were scored on different test queries"):
+        compare_others(("better", "alike"), tmp_path / "runs", test_scores, CONFIDENCE)
+
+
+def test_the_verdict_hears_of_an_untrained_hybrid_only_where_it_beats_tuned(
+    test_scores: Paired, tmp_path: Path
+) -> None:
+    """Better than tuned on nearly every query; and as good as tuned."""
+    better = {measure: np.clip(values + 0.2, 0, 1) for measure, values in test_scores.tuned.items()}
+    for values, is_said in ((better, True), (test_scores.tuned, False)):
+        scores = pl.DataFrame({"query_id": test_scores.query_ids, "split": ["test"] * N} | dict(values))
+        write(scores, tmp_path / "runs/hybrid_base/scores.parquet", SCORES)
+        said = hybrid_sentence(tmp_path / "runs", test_scores, CONFIDENCE)
+        assert said.startswith("BM25 fused with base, without any training, is better than tuned") == is_said
+        assert bool(said) == is_said
+
+
+def test_the_sentence_says_what_the_adapter_is_worth_or_that_it_is_the_identity() -> None:
+    """A gain with its interval beside tuned's; the dev figures where base won; the key where it is off."""
+    gain = {"delta": 0.112, "ci_low": 0.09, "ci_high": 0.134}
+    receipt = {"is_identity": False, "n_steps": 150, "dev_ndcg@10": 0.6449, "base_dev_ndcg@10": 0.5413}
+    said = adapter_sentence(receipt, gain, 0.707, 0.882, 0.95)
+    assert "from 0.707 to 0.819 (+0.112, 95% interval +0.090 to +0.134), tuned to 0.882" in said
+    said = adapter_sentence(receipt | {"is_identity": True}, gain, 0.707, 0.882, 0.95)
+    assert "no map of them beats base by more than one standard error (nDCG@10 0.645, base 0.541)" in said
+    assert "adapter.steps: 0" in adapter_sentence(receipt | {"is_identity": True, "n_steps": 0}, gain, 0.7, 0.8, 0.95)
