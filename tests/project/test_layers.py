@@ -28,8 +28,7 @@ RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 # modules, and whole rooms, that may import torch or polars at their top level
 TORCH = (
     *("attune.encoding.encoders", "attune.tuning.dev", "attune.tuning.interpolation", "attune.tuning.training"),
-    *("attune.export.graph", "attune.stages.export", "attune.stages.merge", "attune.stages.probe"),
-    "attune.stages.train",
+    *("attune.export.graph", "attune.stages.export", "attune.stages.merge", "attune.stages.train"),
 )
 POLARS = (
     *("attune.tables", "attune.data.splitting.duplicates", "attune.cli.check", "attune.export.int8.calibration"),
@@ -45,7 +44,7 @@ SLOW = """
 datasets matplotlib networkx onnx pandas peft scipy.stats sentence_transformers sklearn statsmodels torch transformers
 """.split()
 LIGHT = ("base", "collect", "prepare", "split", "embed", "audit", "mine", "evaluate", "seeds", "drift", "release")
-# embed loads torch at its first use, where its encoder is one in torch
+# base, embed and probe load torch at its first use: for the export, and where an encoder has no graph
 COMMANDS = ("attune.cli.main", "attune.cli.check.profile")
 # the power analysis of the report
 BRINGS = {"report": ["pandas", "scipy.stats", "statsmodels"]}

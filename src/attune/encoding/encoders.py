@@ -48,6 +48,19 @@ def load_torch(folder: Path) -> SentenceTransformer:
     return model
 
 
+def load_for_export(model: Path) -> SentenceTransformer:
+    """Loads the encoder for inference on the CPU in fp32.
+
+    Raises:
+        BadInput: the folder is missing, damaged, or not a sentence-transformers folder.
+    """
+    if not (model / "modules.json").is_file():  # without it the library assumes mean pooling
+        raise BadInput(
+            f"{model / 'modules.json'}: not found; give a sentence-transformers folder, such as models/tuned"
+        )
+    return load_torch(model).to("cpu").float().eval()
+
+
 class TorchEncoder:
     """Encoder of a sentence-transformers model in fp32 or bf16, in batches bounded by their tokens.
 

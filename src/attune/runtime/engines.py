@@ -63,7 +63,7 @@ class OpenVino:
     length_step = STEP
 
     def __init__(self, path: Path, threads: int | None, precision: str) -> None:
-        import openvino  # noqa: PLC0415  # optional
+        import openvino  # noqa: PLC0415  optional
 
         settings = {"INFERENCE_PRECISION_HINT": PRECISIONS[precision], "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
         if threads:
@@ -84,6 +84,13 @@ class OpenVino:
 def has_openvino() -> bool:
     """Returns whether OpenVINO is installed; imports nothing."""
     return find_spec("openvino") is not None
+
+
+def has_bf16() -> bool:
+    """Returns whether OpenVINO multiplies bf16 natively on this CPU (AVX-512 BF16, or AMX)."""
+    import openvino  # noqa: PLC0415  optional
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def load_engine(name: str, precision: str, path: Path, threads: int | None) -> Engine:

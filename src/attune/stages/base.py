@@ -2,7 +2,8 @@
 
 The source is the first available of a local folder, an installed wheel with this model, and the hub at a pinned
 revision. Any source is good, because every pinned file must have its sha256. The wheel comes before the hub, so that
-the default needs no network. The maximum length is set here, once for base, tuned and exported encoder.
+the default needs no network. The maximum length is set here, once for base, tuned and exported encoder. The encoder's
+graph is exported here, too: base is scored by the same code as the tuned encoder, in the runtime that services use.
 """
 
 import json
@@ -22,7 +23,7 @@ from attune.encoding.prompts import absent_prompts, told, used_prompts
 from attune.encoding.settings import PROMPTS_FILE, Settings, folder_settings
 from attune.errors import BadInput
 from attune.retrieval.passages import read_passages
-from attune.stage import Out, Params, Receipt, run, sha256_of, write_json
+from attune.stage import Machine, Out, Params, Receipt, run, sha256_of, write_json
 from attune.tables import CORPUS, DOCUMENT_IDS, QRELS, SPLIT_QUERIES, read
 
 # Files with which torch loads a sentence-transformers folder; other formats of the weights are not copied.
@@ -31,6 +32,7 @@ PATTERNS = (
     *("config*.json", "modules.json", "sentence_*_config.json", "token*.json", "special_tokens_map.json"),
     *("added_tokens.json", "vocab.*", "merges.txt", "*.model"),
 )
+EXPORTED = "exported"  # folder of the graph, below that of the encoder
 MAX_LENGTH = 8192  # tokens
 MAX_CUT_SHARE = 0.1  # of documents or of queries, above which a line says so; that of ATT035
 
@@ -47,6 +49,7 @@ class BaseParams(Params):
     run_tokens: int = Field(ge=1000, le=1_000_000_000)
     prompts: dict[Literal["query", "document"], str]
     sha256: dict[str, str]
+    machine: Machine
 
     @field_validator("max_length", mode="plain")
     @classmethod
@@ -229,8 +232,36 @@ def cut_texts(length: int, of_data: Receipt) -> str:
     return f"{said}; set base.max_length: {whole}, which cuts {left}, for about {ratio:.1f} times the training time"
 
 
-def base(params: BaseParams, corpus: Path, train: Path, out: Out) -> Receipt:
-    """Writes the verified base encoder with prompts and maximum length set; stderr has a line on what may be wrong."""
+def write_graph(folder: Path, n_positions: int | None, opset: int, limits: tuple[float, float], threads: int) -> None:
+    """Writes the encoder's fp32 graph, in a folder that `attune.runtime` reads, below the encoder's.
+
+    Raises:
+        BadInput: the encoder cannot be exported, or its graph differs from torch.
+    """
+    # torch takes seconds to import; all that needs none of it is told before
+    import torch  # noqa: PLC0415
+
+    from attune.encoding.encoders import load_for_export  # noqa: PLC0415
+    from attune.export.encoder import ParityLimits, write_fp32  # noqa: PLC0415
+
+    torch.set_num_threads(threads)
+    encoder = load_for_export(folder)
+    write_fp32(encoder, n_positions, folder, folder / EXPORTED, opset, ParityLimits(*limits), threads)
+
+
+def base(
+    params: BaseParams,
+    corpus: Path,
+    train: Path,
+    opset: int,
+    parity_min_cosine: float,
+    parity_max_abs_diff: float,
+    out: Out,
+) -> Receipt:
+    """Writes the verified base encoder with prompts and maximum length set, and its graph in the folder `exported`.
+
+    stderr has a line on what may be wrong.
+    """
     n_verified = copy_files(locate(params), out, params.sha256)
     settings = folder_settings(params.model, out)
     prompts = prompts_of(params, settings)
@@ -241,6 +272,7 @@ def base(params: BaseParams, corpus: Path, train: Path, out: Out) -> Receipt:
     set_prompts(out, settings, prompts)
     write_json(out / "attune.json", {"model": params.model, "revision": params.revision, "licence": params.licence})
     files = [path for path in out.rglob("*") if path.is_file()]
+    write_graph(out, settings.positions, opset, (parity_min_cosine, parity_max_abs_diff), params.machine.threads)
     return {
         "model": params.model,
         "revision": params.revision,

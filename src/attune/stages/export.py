@@ -4,31 +4,27 @@ Nothing is written unless the fp32 graph, run by the services' code, equals torc
 texts. The parity of int8 is measured without a limit here; evaluation scores its retrieval like any other system's.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import onnx
 import torch
 from pydantic import Field
 from sentence_transformers import SentenceTransformer
 
-from attune.encoding.encoders import load_torch
+from attune.encoding.encoders import load_for_export
 from attune.encoding.positions import n_positions
 from attune.errors import BadInput
-from attune.export.folder import FP16, FP32, GRAPHS, INT8, LIBRARIES, Description, file_records, write_settings
+from attune.export.encoder import ParityLimits, build_manifest, torch_embed
+from attune.export.folder import FP16, FP32, GRAPHS, INT8, file_records, write_settings
 from attune.export.fp16 import to_fp16
-from attune.export.graph import OUTPUTS, export_graph
+from attune.export.graph import export_graph
 from attune.export.int8.calibration import calibration_texts, single_texts
 from attune.export.int8.quantise import Scheme, to_int8
 from attune.export.modules import describe
 from attune.export.parity import (
     FP16_MIN_COSINE,
-    Parity,
-    TorchEmbed,
     by_batch_size,
     compare_fp16,
     golden,
@@ -64,46 +60,6 @@ class ExportParams(Params):
         return Scheme(self.int8_smoothing, self.int8_unsmoothed, self.int8_keep_fp32, self.int8_reduce_range)
 
 
-def load_for_export(model: Path) -> SentenceTransformer:
-    """Loads the encoder for inference on the CPU in fp32.
-
-    Raises:
-        BadInput: the folder is missing, damaged, or not a sentence-transformers folder.
-    """
-    if not (model / "modules.json").is_file():  # without it the library assumes mean pooling
-        raise BadInput(
-            f"{model / 'modules.json'}: not found; give a sentence-transformers folder, such as models/tuned"
-        )
-    return load_torch(model).to("cpu").float().eval()
-
-
-def torch_embed(encoder: SentenceTransformer) -> TorchEmbed:
-    """Returns a function that embeds one text in torch, cut to a number of tokens, without a prompt."""
-
-    def embed(text: str, n_tokens: int) -> Float32:
-        encoder.max_seq_length = n_tokens
-        vector: Float32 = encoder.encode(text, prompt="", normalize_embeddings=True, show_progress_bar=False)
-        return vector
-
-    return embed
-
-
-def require_parity(parity: Parity, params: ExportParams, model: Path) -> None:
-    """Refuses an fp32 graph that differs from torch.
-
-    Raises:
-        BadInput: cosine or difference is beyond its limit, or NaN.
-    """
-    cosine, diff = parity.fp32_min_cosine, parity.fp32_max_abs_diff
-    # written so that NaN fails
-    if not (cosine >= params.parity_min_cosine and diff <= params.parity_max_abs_diff):
-        raise BadInput(
-            f"{model}: the ONNX graph differs from torch: cosine {cosine:.7f} (limit export.parity_min_cosine "
-            f"{params.parity_min_cosine}), largest difference {diff:.2g} (limit export.parity_max_abs_diff "
-            f"{params.parity_max_abs_diff}); try another export.opset, or raise the limits if that is near enough"
-        )
-
-
 def require_fp16_parity(figures: Mapping[str, float], model: Path) -> None:
     """Refuses an fp16 graph in which numbers overflow or underflow 16 bits.
 
@@ -116,24 +72,6 @@ def require_fp16_parity(figures: Mapping[str, float], model: Path) -> None:
             f"{model}: the fp16 graph's least cosine to torch is {least:.6f}, expected {FP16_MIN_COSINE} or more; "
             "this encoder's numbers do not fit into 16 bits: set export.fp16 to false"
         )
-
-
-def build_manifest(
-    about: Description, model: Path, parity: Mapping[str, float], files: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Returns the manifest: the encoder's settings and origin, its parity with torch, and each file's size and hash."""
-    origin = model / "attune.json"
-    return {
-        "format": 1,
-        "base": json.loads(origin.read_text(encoding="utf-8")) if origin.is_file() else {},
-        **asdict(about),
-        "normalise": True,
-        "outputs": list(OUTPUTS),
-        "graphs": {name: file for name, file in GRAPHS.items() if file in files},
-        "parity": parity,
-        "libraries": {name: version(name) for name in LIBRARIES},
-        "files": files,
-    }
 
 
 def torch_reference(encoder: SentenceTransformer, max_length: int) -> tuple[list[str], Float32]:
@@ -170,7 +108,8 @@ def export(params: ExportParams, model: Path, triplets: Path, corpus: Path, out:
     positions = n_positions(encoder.transformers_model.config.to_dict()) or about.max_length
     grid = run_grid(out, FP32, about.max_length, positions, torch_embed(encoder), params.machine.threads)
     parity = parity.with_grid(grid.n_batches, grid.min_cosine, grid.max_abs_diff)
-    require_parity(parity, params, model)
+    limits = ParityLimits(params.parity_min_cosine, params.parity_max_abs_diff)
+    limits.require(parity.fp32_min_cosine, parity.fp32_max_abs_diff, model)
     figures = asdict(parity)
     if params.fp16:
         figures |= compare_fp16(vectors[FP16], expected)

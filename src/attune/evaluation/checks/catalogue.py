@@ -21,6 +21,7 @@ from attune.evaluation.checks.record import Check, Outcome, Status
 RETIRED: Mapping[str, str] = {
     "ATT012": "ATT044 judges merge.min_retention",
     "ATT013": "ATT044 judges merge.min_near_domain",
+    "ATT016": "tuned is the fp32 file",
 }
 WORST_FIRST = (Status.FAILED, Status.UNDECIDED, Status.IGNORED, Status.PASSED, Status.NOT_APPLICABLE)
 

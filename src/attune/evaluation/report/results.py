@@ -8,7 +8,7 @@ from attune.evaluation.report.examples import Rankings
 from attune.evaluation.report.summary import Paired
 from attune.tuning.curve import Point
 
-SYSTEMS = ("bm25", "base", "tuned", "onnx", "onnx_int8")
+SYSTEMS = ("bm25", "base", "tuned", "tuned_int8")
 
 
 @dataclass(frozen=True)
