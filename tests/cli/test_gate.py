@@ -38,7 +38,7 @@ def healthy() -> Receipts:
             "paired_without_leaks": {},
             "paired_over_seeds": {},
             "overfitting": {"status": "not overfitted", "is_overfitted": False, "verdict": "Not overfitted."},
-            "ndcg@10_kept_share": {"onnx": 1.0, "onnx_int8": 0.995},
+            "ndcg@10_kept_share": {"tuned_int8": 0.995},
         },
         "drift": {"is_drifted": False, "verdict": "Not drifted."},
         "export": {"fp32_min_cosine": 1.0},
@@ -110,7 +110,7 @@ def no_parity(receipts: Receipts) -> None:
 
 
 def bad_int8(receipts: Receipts) -> None:
-    receipts["report"]["ndcg@10_kept_share"]["onnx_int8"] = 0.98969  # rounded to one digit it would be the floor
+    receipts["report"]["ndcg@10_kept_share"]["tuned_int8"] = 0.98969  # rounded to one digit it would be the floor
 
 
 def without_key(receipts: Receipts) -> None:
@@ -142,7 +142,7 @@ def test_a_healthy_model_passes_every_check(tmp_path: Path) -> None:
         (undecided, "ATT011", "undecided", "Undecided whether it drifted."),
         (worse_over_seeds, "ATT007", "undecided", "over 3 seeds -0.100, interval -0.100 to -0.100"),
         (no_parity, "ATT015", "failed", "0.990000"),
-        (bad_int8, "ATT017", "failed", "onnx_int8 keeps 98.96% of tuned nDCG@10; at least 99.00% (gate.min_int8_kept"),
+        (bad_int8, "ATT017", "failed", "int8 keeps 98.96% of tuned nDCG@10; at least 99.00% (gate.min_int8_kept"),
         (without_key, "ATT011", "failed", "has no is_drifted; run `dvc repro` and commit dvc.lock and metrics/"),
         (text_for_number, "ATT015", "failed", "is '1.0', not a number"),
     ],
