@@ -1001,8 +1001,8 @@ def test_missing_and_damaged_receipts_are_named(
 
 def test_a_receipt_without_measures_is_named(case: Case) -> None:
     """The message names the file and the first missing measure."""
-    empty(case.root / "metrics/onnx.json")
-    with pytest.raises(BadInput, match=r"metrics/onnx\.json: no recall@1, "):
+    empty(case.root / "metrics/tuned_int8.json")
+    with pytest.raises(BadInput, match=r"metrics/tuned_int8\.json: no recall@1, "):
         case.report()
 
 
