@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 from prepared_tables import write_corpus
 
-from attune.encoding.encoders import TorchEncoder, load_torch
 from attune.evaluation.scoring.measures import MEASURES
 from attune.runtime import Embedder
 from attune.stage import load_params
@@ -27,13 +26,13 @@ DOCUMENTS = {
     "d5": ("shortest path", "graph nodes and edges, nearest neighbor"),
     "d6": ("matrix inverse", "solve a linear system of rows"),
 }
-# text, nDCG@10 of base, nDCG@10 of onnx: one query better, one worse, one unchanged
+# text, nDCG@10 of base, nDCG@10 of tuned: one query better, one worse, one unchanged
 QUERIES = {"q0": ("stack rows", 0.5, 1.0), "q1": ("sort rows & <columns>", 1.0, 0.25), "q2": ("graph", 1.0, 1.0)}
 ANSWERS = {"q0": "d0", "q1": "d1", "q2": "d5"}
 
 
-def finished_pipeline(folder: Path, base: Path, onnx: Path) -> Path:
-    """Writes the outputs, with embeddings by the two encoders; returns the folder."""
+def finished_pipeline(folder: Path, base: Path, tuned: Path) -> Path:
+    """Writes the outputs, with embeddings by two exported encoders; returns the folder."""
     rows = [(id_, title, text, id_, id_) for id_, (title, text) in DOCUMENTS.items()]
     corpus = pl.DataFrame(rows, schema=dict(CORPUS), orient="row")
     write_corpus(corpus, folder / "data/prepared")
@@ -43,15 +42,15 @@ def finished_pipeline(folder: Path, base: Path, onnx: Path) -> Path:
     judged = [(query_id, document_id, 1) for query_id, document_id in ANSWERS.items()] + [("q0", "d6", 0)]
     write(pl.DataFrame(judged, dict(QRELS), orient="row"), test / "qrels.parquet", QRELS)
     columns = scores_columns(MEASURES)
-    for column, system in ((1, "base"), (2, "onnx")):
+    for column, system in ((1, "base"), (2, "tuned")):
         scores = [(id_, "test", *([query[column]] * len(MEASURES))) for id_, query in QUERIES.items()]
         scores.append(("of train", "train", *([1.0 - column] * len(MEASURES))))
         frame = pl.DataFrame(scores, dict(columns), orient="row")
         write(frame, folder / f"data/runs/{system}/scores.parquet", columns)
     (folder / "models").mkdir()
-    shutil.copytree(base, folder / "models/base")
-    shutil.copytree(onnx, folder / "models/onnx")
-    encoders = {"base": TorchEncoder(load_torch(base), "fp32", 4096), "onnx": Embedder(onnx)}
+    shutil.copytree(base, folder / "models/base/exported")
+    shutil.copytree(tuned, folder / "models/onnx")
+    encoders = {"base": Embedder(base), "tuned": Embedder(tuned)}
     for system, encoder in encoders.items():
         (folder / "data/embeddings" / system).mkdir(parents=True)
         np.save(folder / "data/embeddings" / system / "corpus.npy", encoder.encode_document(full_texts(corpus)))

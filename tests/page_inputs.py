@@ -143,7 +143,7 @@ def summary(systems: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "paired_without_leaks": {},
         "without_leaks": {"lexical": without_any | {"n_queries": 8}, "any": without_any},
         "n_test_queries": 8,
-        "ndcg@10_kept_share": {"onnx": 1.0, "onnx_int8": 0.985},
+        "ndcg@10_kept_share": {"tuned_int8": 0.985},
         "choice": {
             "shipped": "step 10 at share 0.5",
             "is_base_kept": False,

@@ -107,7 +107,7 @@ def embed_params(n_processes: int) -> EmbedParams:
 def embed_arguments(folder: Path, name: str) -> dict[str, Any]:
     """Returns the arguments of stage embed for the base encoder of a task."""
     tables = {argument: folder / argument for argument in ("prepared", "splits")}
-    return tables | {"system": "round", "model": folder / "base", "out": folder / name}
+    return tables | {"system": "round", "model": folder / "base", "exported": folder / "base", "out": folder / name}
 
 
 if __name__ == "__main__":

@@ -103,14 +103,14 @@ def fastembed(folder: Path, threads: int) -> Encode:
 
 
 def attune_torch(folder: Path, threads: int, precision: str) -> Encode:
-    """attune in torch, loaded by the functions of stage embed."""
+    """attune in torch, loaded as stage embed loads an encoder without a graph."""
+    from attune.encoding.scored import load_encoder, way_of  # noqa: PLC0415
     from attune.stage import load_params  # noqa: PLC0415
-    from attune.stages.embed import EmbedParams, load_encoder, precision_in  # noqa: PLC0415
+    from attune.stages.embed import EmbedParams  # noqa: PLC0415
 
-    params = load_params(EmbedParams, "embed", ROOT / "params.yaml")
-    machine = params.machine.model_copy(update={"precision": precision, "threads": threads})
-    params = params.model_copy(update={"machine": machine})
-    return load_encoder("tuned", folder, precision_in("tuned", folder, params), params).encode_document
+    machine = load_params(EmbedParams, "embed", ROOT / "params.yaml").machine
+    machine = machine.model_copy(update={"precision": precision, "threads": threads})
+    return load_encoder("round", way_of("round", folder, machine), folder, folder, machine).encode_document
 
 
 def attune_onnx(folder: Path, threads: int, file: str) -> Encode:
@@ -118,6 +118,15 @@ def attune_onnx(folder: Path, threads: int, file: str) -> Encode:
     from attune.runtime import Embedder  # noqa: PLC0415
 
     return Embedder(folder, file, threads).encode_document
+
+
+def attune_openvino(folder: Path, threads: int, precision: str) -> Encode:
+    """attune's runtime with OpenVINO, as stage embed uses it."""
+    from attune.runtime import Embedder  # noqa: PLC0415
+
+    if precision == "int8":
+        return Embedder(folder, "onnx/model_quantized.onnx", threads, "openvino").encode_document
+    return Embedder(folder, threads=threads, engine="openvino", precision=precision).encode_document
 
 
 # by system: its function, and the precision of its products
@@ -129,6 +138,9 @@ COMPETITORS: dict[str, tuple[Callable[[Path, int], Encode], str]] = {
     "fastembed": (fastembed, "fp32"),
     "attune, torch fp32": (lambda folder, threads: attune_torch(folder, threads, "fp32"), "fp32"),
     "attune, torch auto": (lambda folder, threads: attune_torch(folder, threads, "auto"), "auto"),
+    "attune, OpenVINO fp32": (lambda folder, threads: attune_openvino(folder, threads, "fp32"), "fp32"),
+    "attune, OpenVINO bf16": (lambda folder, threads: attune_openvino(folder, threads, "bf16"), "bf16"),
+    "attune, OpenVINO int8": (lambda folder, threads: attune_openvino(folder, threads, "int8"), "int8"),
     "attune, ONNX fp32": (lambda folder, threads: attune_onnx(folder, threads, "onnx/model.onnx"), "fp32"),
     "attune, ONNX int8": (lambda folder, threads: attune_onnx(folder, threads, "onnx/model_quantized.onnx"), "int8"),
 }

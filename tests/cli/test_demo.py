@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
-from conftest import build_tiny_encoder
+from conftest import build_tiny_encoder, export_tiny
 from demo_project import DOCUMENTS, HOSTILE, ROOT, finished_pipeline, served
 from typer.testing import CliRunner
 
@@ -27,9 +27,10 @@ from attune.tables import full_text
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, tiny_onnx: Path) -> Path:
+def project(tmp_path_factory: pytest.TempPathFactory, tiny_onnx: Path, train_tables: dict[str, Path]) -> Path:
     """Base and shipped model have different random weights, so they rank differently."""
-    base = build_tiny_encoder(tmp_path_factory.mktemp("other"), seed=1)
+    other = tmp_path_factory.mktemp("other")
+    base = export_tiny(build_tiny_encoder(other / "torch", seed=1), other / "onnx", train_tables)
     return finished_pipeline(tmp_path_factory.mktemp("demo") / "project", base, tiny_onnx)
 
 
@@ -185,7 +186,7 @@ def test_the_command_prints_its_address_and_stops_on_ctrl_c(project: Path) -> No
 
 
 def test_before_the_pipeline_has_run_it_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The line has the command to run, and comes before torch is loaded."""
+    """The line has the command to run, and comes before a model is loaded."""
     for name in ("params.yaml", "advanced.yaml"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     monkeypatch.chdir(tmp_path)

@@ -37,9 +37,9 @@ def test_scores_of_other_queries_are_refused() -> None:
         query_changes({"a": "A", "b": "B"}, {"a": 1.0}, {"b": 1.0})
 
 
-def test_a_finished_pipeline_is_read(tmp_path: Path, tiny_encoder: Path, tiny_onnx: Path) -> None:
+def test_a_finished_pipeline_is_read(tmp_path: Path, tiny_onnx: Path) -> None:
     """Scores of train queries are left out, and a judgment of 0 is no answer."""
-    project = finished_pipeline(tmp_path / "project", tiny_encoder, tiny_onnx)
+    project = finished_pipeline(tmp_path / "project", tiny_onnx, tiny_onnx)
     changes = read_query_changes(project)
     assert changes.improved == [QueryChange("stack rows", 0.5, 1.0)]
     assert changes.worse == [QueryChange("sort rows & <columns>", 1.0, 0.25)]

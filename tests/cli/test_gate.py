@@ -39,10 +39,9 @@ def healthy() -> Receipts:
             "paired_without_leaks": {},
             "paired_over_seeds": {},
             "overfitting": {"status": "not overfitted", "is_overfitted": False, "verdict": "Not overfitted."},
-            "ndcg@10_kept_share": {"onnx": 1.0, "onnx_int8": 0.995},
+            "ndcg@10_kept_share": {"tuned_int8": 0.995},
             "ndcg@10_kept_interval": {
-                "onnx": {"ci_low": 1.0, "ci_high": 1.0},
-                "onnx_int8": {"ci_low": 0.99, "ci_high": 1.0},
+                "tuned_int8": {"ci_low": 0.99, "ci_high": 1.0},
             },
         },
         "drift": {"is_drifted": False, "is_decided": True, "verdict": "Not drifted."},
@@ -111,8 +110,8 @@ def no_parity(receipts: Receipts) -> None:
 
 
 def bad_int8(receipts: Receipts) -> None:
-    receipts["report"]["ndcg@10_kept_share"]["onnx_int8"] = 0.96
-    receipts["report"]["ndcg@10_kept_interval"]["onnx_int8"] = {"ci_low": 0.94, "ci_high": 0.97989}
+    receipts["report"]["ndcg@10_kept_share"]["tuned_int8"] = 0.96
+    receipts["report"]["ndcg@10_kept_interval"]["tuned_int8"] = {"ci_low": 0.94, "ci_high": 0.97989}
 
 
 def without_key(receipts: Receipts) -> None:

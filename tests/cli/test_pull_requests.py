@@ -38,7 +38,7 @@ def failing(folder: Path, against: str = "main") -> dict[str, str]:
 
 
 def better(folder: Path) -> None:
-    for system in ("tuned", "onnx", "onnx_int8"):
+    for system in ("tuned", "tuned_int8"):
         shift(folder, system, 0.02)
 
 
@@ -103,14 +103,14 @@ def no_lock(folder: Path) -> None:
 
 def bad_quantisation(folder: Path) -> None:
     def worse(report: dict[str, Any]) -> None:
-        report["ndcg@10_kept_share"]["onnx_int8"] = 0.9
-        report["ndcg@10_kept_interval"]["onnx_int8"] = {"ci_low": 0.88, "ci_high": 0.92}
+        report["ndcg@10_kept_share"]["tuned_int8"] = 0.9
+        report["ndcg@10_kept_interval"]["tuned_int8"] = {"ci_low": 0.88, "ci_high": 0.92}
 
     rewrite(folder, "report", worse)
 
 
 def quantisation_worse_than_before(folder: Path) -> None:
-    shift(folder, "onnx_int8", -0.15)
+    shift(folder, "tuned_int8", -0.15)
 
 
 @pytest.mark.parametrize("change", [lambda folder: None, better, worse_by_chance], ids=["none", "better", "chance"])
@@ -164,7 +164,7 @@ def test_a_change_that_makes_nothing_worse_passes(clone: Path, change: Callable[
             bad_quantisation,
             {"ATT017": r"keeps 90\.00% of tuned nDCG@10, interval 88\.00% to 92\.00%: less than 95\.00% is certain"},
         ),
-        (quantisation_worse_than_before, {"ATT022": r"onnx_int8 ndcg@10 -0\.1\d+, interval .* against main: a loss"}),
+        (quantisation_worse_than_before, {"ATT022": r"tuned_int8 ndcg@10 -0\.1\d+, interval .* against main: a loss"}),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )

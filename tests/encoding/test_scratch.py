@@ -28,8 +28,8 @@ VERIFY = "src/attune/runtime/integrity.py"  # loaded when `attune.runtime.verify
 # the modules that a run of a stage loads, and the files of dvc.yaml that it does not
 RUNS: dict[str, tuple[list[str], set[str]]] = {
     "train": (["attune.stages.train"], set()),
-    "embed with torch": (["attune.stages.embed", "attune.encoding.encoders"], {VERIFY}),
-    "embed": (["attune.stages.embed"], {VERIFY, ENCODERS}),
+    "embed with torch": (["attune.stages.embed", "attune.encoding.encoders", "attune.runtime.embedder"], {VERIFY}),
+    "embed": (["attune.stages.embed", "attune.runtime.embedder"], {VERIFY, ENCODERS}),
 }
 
 

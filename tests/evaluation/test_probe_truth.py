@@ -92,7 +92,9 @@ def judge(folder: Path, out: Path, near_domain: Path) -> Judged:
         probe,
         load_params(ProbeParams, "probe"),
         out.with_suffix(".json"),
+        system="base",
         model=folder,
+        exported=folder,
         near_domain=near_domain,
         out=out,
     )

@@ -35,7 +35,6 @@ TORCH = (
         "attune.export.graph",
         "attune.stages.export",
         "attune.stages.merge",
-        "attune.stages.probe",
     ),
     *("attune.stages.train", "attune.stages.adapter", "attune.tuning.adapter"),
 )
@@ -59,7 +58,7 @@ SLOW = """
 datasets matplotlib networkx onnx pandas peft scipy.stats sentence_transformers sklearn statsmodels torch transformers
 """.split()
 LIGHT = ("base", "collect", "prepare", "split", "embed", "audit", "mine", "evaluate", "seeds", "drift", "release")
-# embed loads torch at its first use, where its encoder is one in torch
+# base, embed and probe load torch at its first use: for the rehearsal, and where an encoder has no graph
 COMMANDS = ("attune.cli.main", "attune.cli.check.profile")
 # the power analysis of the report
 BRINGS = {"report": ["pandas", "scipy.stats", "statsmodels"]}

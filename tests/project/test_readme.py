@@ -371,9 +371,9 @@ def test_the_lines_that_a_service_copies_run(
         assert sorted(name for name, _ in names["hits"][0]) == ["d0", "d1"]
 
 
-def test_the_python_of_the_embeddings_api_runs(tmp_path: Path, tiny_encoder: Path, tiny_onnx: Path) -> None:
+def test_the_python_of_the_embeddings_api_runs(tmp_path: Path, tiny_onnx: Path) -> None:
     """The client's lines on the demo's page get a vector of the served model."""
-    project = finished_pipeline(tmp_path, tiny_encoder, tiny_onnx)
+    project = finished_pipeline(tmp_path, tiny_onnx, tiny_onnx)
     block = blocks(read("docs/demo.md"), "python")[0]
     with served(project) as address:
         names: dict[str, Any] = {}

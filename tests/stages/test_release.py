@@ -56,7 +56,7 @@ def embeddings(metrics: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     n = json.loads((metrics / "tuned.json").read_text())["n_documents"]
     fp32 = np.tile(np.float32([1, 0]), (n, 1))
     int8 = np.where(np.arange(n)[:, None] % 2 == 0, fp32, np.float32([0.6, 0.8]))
-    for system, vectors in (("onnx", fp32), ("onnx_int8", int8)):
+    for system, vectors in (("tuned", fp32), ("tuned_int8", int8)):
         (folder / system).mkdir()
         np.save(folder / system / "corpus.npy", vectors)
     return folder

@@ -12,6 +12,7 @@ import pytest
 from conftest import build_tiny_encoder
 from prepared_tables import write_corpus
 
+from attune.encoding.scored import Way
 from attune.errors import BadInput
 from attune.evaluation.scoring.measures import MEASURES
 from attune.evaluation.statistics.clusters import numbered
@@ -64,7 +65,11 @@ class Case:
         common = {"prepared": self.root / "prepared", "splits": self.root / "splits"}
         model = self.encoders[encoder]
         encoding = EmbedParams(processes=1, machine=MACHINE)
-        call(embed, encoding, self.root / "embed.json", system="tuned", model=model, out=vectors, **common)
+        # in torch, as stage seeds runs them: the splits of tuned, the way of an encoder without a graph
+        way = Way("torch", "cpu", MACHINE.precision)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("attune.stages.embed.way_of", lambda *_: way)
+            call(embed, encoding, None, system="tuned", model=model, exported=model, out=vectors, **common)
         settings = EvaluateParams(
             depth=100,
             n_train_sample=10,

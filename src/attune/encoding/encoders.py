@@ -1,7 +1,6 @@
 """Encoders in torch: texts in, L2-normalised embeddings out. Services run `attune.runtime.Embedder` instead."""
 
 import copy
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,9 +13,8 @@ from sentence_transformers import SentenceTransformer
 from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
+from attune.encoding.origin import right_precision
 from attune.errors import BadInput
-
-ORIGIN = "attune.json"  # what stage base knows of an encoder; beside its weights, and beside all tuned from it
 
 
 def best_precision() -> str:
@@ -37,11 +35,7 @@ def precision_of(folder: Path, precision: str) -> str:
         folder: of the encoder.
         precision: machine.precision; auto takes what attune.json says, else the best of the hardware.
     """
-    if precision != "auto":
-        return precision
-    origin = folder / ORIGIN
-    known: dict[str, Any] = json.loads(origin.read_text(encoding="utf-8")) if origin.is_file() else {}
-    return str(known.get("precision") or best_precision())
+    return precision if precision != "auto" else right_precision(folder) or best_precision()
 
 
 def load_torch(
@@ -74,6 +68,19 @@ def load_torch(
             "one that reads them as they are; choose another base.model"
         )
     return model
+
+
+def load_for_export(model: Path) -> SentenceTransformer:
+    """Loads the encoder for inference on the CPU in fp32.
+
+    Raises:
+        BadInput: the folder is missing, damaged, or not a sentence-transformers folder.
+    """
+    if not (model / "modules.json").is_file():  # without it the library assumes mean pooling
+        raise BadInput(
+            f"{model / 'modules.json'}: not found; give a sentence-transformers folder, such as models/tuned"
+        )
+    return load_torch(model).to("cpu").float().eval()
 
 
 class TorchEncoder:

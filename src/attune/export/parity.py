@@ -247,10 +247,7 @@ def golden(texts: list[str], expected: Float32, vectors: Mapping[str, Float32]) 
         vectors: embeddings by graph, (n, dim) each.
     """
     part = slice(None, None, GOLDEN_STEP)
-    limits = {
-        FP32: FP32_MIN_COSINE,
-        INT8: round(float((vectors[INT8][part] * expected[part]).sum(axis=1).min()) - INT8_MARGIN, 3),
-        FP16: FP16_MIN_COSINE,
-    }
-    limits = {graph: limit for graph, limit in limits.items() if graph in vectors}
+    limits = {graph: limit for graph, limit in ((FP32, FP32_MIN_COSINE), (FP16, FP16_MIN_COSINE)) if graph in vectors}
+    if INT8 in vectors:
+        limits[INT8] = round(float((vectors[INT8][part] * expected[part]).sum(axis=1).min()) - INT8_MARGIN, 3)
     return {"texts": texts[part], "vectors": expected[part].tolist(), "min_cosine": limits}

@@ -15,13 +15,15 @@ from pydantic import Field
 from sentence_transformers import SentenceTransformer
 
 from attune.errors import BadInput
-from attune.export.folder import FP16, FP32, GRAPHS, INT8, LIBRARIES, Description, write_settings
+from attune.export.folder import FP16, FP32, GRAPHS, INT8, LIBRARIES, Description, file_records, write_settings
 from attune.export.fp16 import to_fp16
 from attune.export.graph import OUTPUTS, export_graph
 from attune.export.int8.calibration import single_texts
 from attune.export.int8.quantise import Scheme, to_int8
-from attune.export.parity import FP16_MIN_COSINE, Parity, TorchEmbed, parity_texts
+from attune.export.modules import describe
+from attune.export.parity import FP16_MIN_COSINE, TorchEmbed, golden, parity_texts, run_grid
 from attune.runtime.arrays import Float32
+from attune.runtime.integrity import GOLDEN
 from attune.runtime.manifest import MANIFEST
 from attune.stage import Machine, Params, write_json
 
@@ -57,13 +59,18 @@ def torch_embed(encoder: SentenceTransformer) -> TorchEmbed:
     return embed
 
 
-def require_parity(parity: Parity, params: ExportParams, model: Path) -> None:
+def require_parity(cosine: float, diff: float, params: ExportParams, model: Path) -> None:
     """Refuses an fp32 graph that differs from torch.
+
+    Args:
+        cosine: least cosine of a text's embeddings.
+        diff: largest difference of a component.
+        params: with the limits.
+        model: folder of the encoder, for the message.
 
     Raises:
         BadInput: cosine or difference is beyond its limit, or NaN.
     """
-    cosine, diff = parity.fp32_min_cosine, parity.fp32_max_abs_diff
     # written so that NaN fails
     if not (cosine >= params.parity_min_cosine and diff <= params.parity_max_abs_diff):
         raise BadInput(
@@ -146,3 +153,32 @@ def write_folder(
     graphs = write_graphs(params, encoder, texts, out)
     write_json(out / MANIFEST, build_manifest(about, model, {}, {}))
     return graphs
+
+
+def write_fp32(
+    params: ExportParams, encoder: SentenceTransformer, n_positions: int | None, model: Path, out: Path
+) -> None:
+    """Writes a folder that `attune.runtime` reads with the fp32 graph alone, without torch's weights.
+
+    Args:
+        params: of the graph.
+        encoder: on the CPU, in fp32.
+        n_positions: largest number of tokens that it can read; None where it has no limit.
+        model: its folder.
+        out: folder to write.
+
+    Raises:
+        BadInput: the folder cannot express the encoder, or its graph differs from torch.
+    """
+    about = describe(encoder, model)
+    texts, expected = torch_reference(encoder, about.max_length)
+    write_settings(model, out, about, torch_weights=False)
+    export_graph(encoder, out / FP32, params.opset)
+    write_json(out / MANIFEST, build_manifest(about, model, {}, {}))
+    positions, threads = n_positions or about.max_length, params.machine.threads
+    grid = run_grid(out, FP32, about.max_length, positions, torch_embed(encoder), threads)
+    require_parity(grid.min_cosine, grid.max_abs_diff, params, model)
+    write_json(out / GOLDEN, golden(texts, expected, {FP32: expected}))
+    (out / MANIFEST).unlink()  # it lists every file but itself
+    figures = {"fp32_min_cosine": grid.min_cosine, "fp32_max_abs_diff": grid.max_abs_diff}
+    write_json(out / MANIFEST, build_manifest(about, model, figures, file_records(out)))

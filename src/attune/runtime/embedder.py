@@ -10,13 +10,13 @@ from tokenizers import Tokenizer
 from attune.errors import BadInput
 from attune.runtime.adapter import ADAPTER, QueryAdapter
 from attune.runtime.arrays import Float32, Int64
+from attune.runtime.engines import OUTPUT, load_engine
 from attune.runtime.folders import confined
 from attune.runtime.manifest import REMEDY, TOKENIZER, read_manifest
-from attune.runtime.sessions import SHOWN, failures, load_session
+from attune.runtime.sessions import SHOWN, failures
 
 Progress = Callable[[int, int], None]  # number of texts embedded so far, total number
 TOKENIZER_BATCH = 4096  # texts; the library's encodings are far larger than the token ids kept of them
-OUTPUT = "sentence_embedding"
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -31,12 +31,23 @@ class Embedder:
         file: graph to run: `onnx/model.onnx` is fp32, `onnx/model_quantized.onnx` int8; `onnx/model_fp16.onnx` is for
             GPUs, and on a CPU no faster than fp32.
         threads: CPU threads for one batch; None takes one per physical core.
+        engine: onnxruntime, or openvino where it is installed: faster on batches, no faster on one query.
+        precision: of matrix products in an fp32 graph: fp32, or with openvino bf16, which differs by rounding
+            (cosine above .9999) and is faster on CPUs that have it.
 
     Raises:
-        BadInput: a file is missing, damaged or outside the folder; encoding: tokenizer and graph do not fit together.
+        BadInput: a file is missing, damaged or outside the folder, or the engine is not installed; encoding: tokenizer
+            and graph do not fit together.
     """
 
-    def __init__(self, folder: Path | str, file: str = "onnx/model.onnx", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path | str,
+        file: str = "onnx/model.onnx",
+        threads: int | None = None,
+        engine: str = "onnxruntime",
+        precision: str = "fp32",
+    ) -> None:
         folder = Path(folder)
         self.manifest = read_manifest(folder)
         self.dim = self.manifest.dim
@@ -44,14 +55,12 @@ class Embedder:
         self._tokenizer = _load_tokenizer(confined(folder, TOKENIZER, REMEDY))
         self._pad_id = (self._tokenizer.padding or {}).get("pad_id", 0)
         self._tokenizer.no_padding()  # batches are padded here, after sorting by length
-        self._session = load_session(confined(folder, file, REMEDY), threads)
+        self._engine = load_engine(engine, precision, confined(folder, file, REMEDY), threads)
         self._adapter = QueryAdapter(folder, threads) if ADAPTER in self.manifest.files else None
         if self._adapter is not None and self._adapter.dim != self.dim:
             raise BadInput(f"{folder / ADAPTER}: {self._adapter.dim} dimensions, expected {self.dim}; {REMEDY}")
-        self._inputs = [node.name for node in self._session.get_inputs()]
-        outputs = [node.name for node in self._session.get_outputs()]
-        if not {*self._inputs} <= {*INPUTS} or OUTPUT not in outputs:
-            got = f"inputs {self._inputs}, outputs {outputs}"[:SHOWN]
+        if not {*self._engine.inputs} <= {*INPUTS} or OUTPUT not in self._engine.outputs:
+            got = f"inputs {self._engine.inputs}, outputs {self._engine.outputs}"[:SHOWN]
             raise BadInput(f"{self._place}: {got}; expected inputs among {[*INPUTS]}, an output {OUTPUT}; {REMEDY}")
 
     @property
@@ -184,20 +193,22 @@ class Embedder:
     def _run(self, features: dict[str, Int64], shape: tuple[int, int]) -> Float32:
         """Runs the graph on one batch; vectors of another size than the manifest's are refused, not broadcast."""
         with failures(f"{self._place}: fails on the ids of tokenizer.json"):
-            vectors: Float32 = self._session.run([OUTPUT], features)[0]
+            vectors = self._engine.run(features)
         if vectors.shape != shape:
             raise BadInput(f"{self._place}: computes {vectors.shape}, expected {shape} by the manifest's dim; {REMEDY}")
         return vectors
 
     def _features(self, rows: list[Int64]) -> dict[str, Int64]:
         """Pads token ids to (batch, longest row) and returns the inputs of the graph by name."""
-        shape = (len(rows), max(len(row) for row in rows))
+        step, longest = self._engine.length_step, max(len(row) for row in rows)
+        # rounded up, but not beyond the encoder's positions
+        shape = (len(rows), max(longest, min(-(-longest // step) * step, self.manifest.max_length)))
         ids, mask = np.full(shape, self._pad_id, dtype=np.int64), np.zeros(shape, dtype=np.int64)
         for place, row in enumerate(rows):
             ids[place, : len(row)] = row
             mask[place, : len(row)] = 1
         features = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros(shape, dtype=np.int64)}
-        return {name: features[name] for name in self._inputs}
+        return {name: features[name] for name in self._engine.inputs}
 
 
 def _load_tokenizer(path: Path) -> Tokenizer:

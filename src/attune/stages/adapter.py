@@ -11,7 +11,6 @@ import numpy as np
 import polars as pl
 import torch
 
-from attune.encoding.encoders import load_torch
 from attune.errors import BadInput
 from attune.evaluation.scoring.judgments import Split, load_split
 from attune.export.adapter_folder import write_adapter_folder
@@ -99,7 +98,7 @@ def chosen(fitted: Fitted, clusters: Int64) -> tuple[QueryMap, Receipt]:
 def adapter(
     params: AdapterParams,
     *,
-    base: Path,
+    exported: Path,
     embeddings: Path,
     prepared: Path,
     train: Path,
@@ -137,8 +136,7 @@ def adapter(
         "n_pairs": len(pairs.pairs),
         "n_train_passages": len(pairs.documents),
     }
-    encoder = load_torch(base).to("cpu").float().eval()
-    write_adapter_folder(base, encoder, query_map, opset, figures, out)
+    write_adapter_folder(exported, query_map, opset, figures, out)
     return figures
 
 

@@ -3,7 +3,8 @@
 The source is the first available of a local folder, an installed wheel with this model, and the hub at a pinned
 revision. Any source is good, because every pinned file must have its sha256. The wheel comes before the hub, so that
 the default needs no network. The maximum length is set here, once for base, tuned and exported encoder. Last, the
-encoder goes through a step of training and the export on a handful of texts (tuning/rehearsal.py).
+encoder goes through a step of training and the export on a handful of texts (tuning/rehearsal.py), and its graph is
+exported: base is scored by the same code as the tuned encoder, in the runtime that services use.
 """
 
 import json
@@ -30,6 +31,7 @@ from attune.tables import CORPUS, DOCUMENT_IDS, QRELS, SPLIT_QUERIES, read
 if TYPE_CHECKING:
     from attune.tuning.rehearsal import Rehearsal
 
+EXPORTED = "exported"  # folder of the graph, below that of the encoder
 MAX_LENGTH = 8192  # tokens
 MAX_CUT_SHARE = 0.1  # of documents or of queries, above which a line says so; that of ATT035
 
@@ -250,8 +252,32 @@ def rehearsed(name: str, folder: Path, parameters: Path) -> "Rehearsal":
     return rehearse(name, folder, *records)
 
 
+def write_graph(folder: Path, n_positions: int | None, parameters: Path) -> None:
+    """Writes the encoder's fp32 graph, in a folder that `attune.runtime` reads, below the encoder's.
+
+    Args:
+        folder: of the encoder, finished.
+        n_positions: largest number of tokens that it can read; None where it has no limit.
+        parameters: path of params.yaml, for section export.
+
+    Raises:
+        BadInput: the encoder cannot be exported, or its graph differs from torch.
+    """
+    import torch  # noqa: PLC0415
+
+    from attune.encoding.encoders import load_for_export  # noqa: PLC0415
+    from attune.export.shipped import ExportParams, write_fp32  # noqa: PLC0415
+
+    params = load_params(ExportParams, "export", parameters)
+    torch.set_num_threads(params.machine.threads)
+    write_fp32(params, load_for_export(folder), n_positions, folder, folder / EXPORTED)
+
+
 def base(params: BaseParams, corpus: Path, train: Path, parameters: Path, out: Out) -> Receipt:
-    """Writes the verified base encoder with prompts and maximum length set; stderr has a line on what may be wrong."""
+    """Writes the verified base encoder with prompts and maximum length set, and its graph in the folder `exported`.
+
+    stderr has a line on what may be wrong.
+    """
     n_verified = copy_files(locate(params), out, params.sha256)
     settings = folder_settings(params.model, out)
     if is_older(out, settings):
@@ -267,6 +293,7 @@ def base(params: BaseParams, corpus: Path, train: Path, parameters: Path, out: O
     # read by all stages that encode with this encoder, or with one tuned from it
     write_json(out / "attune.json", origin | ({"precision": "fp32"} if rehearsal.is_bf16_wrong else {}))
     files = [path for path in out.rglob("*") if path.is_file()]
+    write_graph(out, settings.positions, parameters)
     return {
         "model": params.model,
         "revision": params.revision,

@@ -4,22 +4,18 @@ Encoding is nearly the whole cost of the pipeline outside training. The queries 
 so a stage that must not see the test split does not have it among its inputs.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from attune.encoding import launch, processes
 from attune.encoding.launch import SharedParams
+from attune.encoding.scored import Way, load_encoder, way_of
 from attune.encoding.scratch import code_files, fingerprint
 from attune.encoding.shards import Assignment, distinct, encode_shards, write_vectors
 from attune.errors import BadInput
 from attune.files import discard
 from attune.retrieval.passages import read_passages
-from attune.runtime import Embedder
 from attune.stage import AfterCommit, Out, Receipt, run
 from attune.tables import CORPUS, SPLIT_QUERIES, read
 
@@ -29,68 +25,18 @@ SPLITS_OF = {
     "base": ("train", *SCORED),
     "tuned": ("train", *SCORED),
     "round": ("train",),
-    "onnx": SCORED,
-    "onnx_int8": SCORED,
+    "tuned_int8": SCORED,
 }
 
 SCRATCH = Path("scratch/embed")
-LIBRARIES = ("torch", "transformers", "sentence-transformers", "tokenizers", "onnxruntime", "numpy")
-
-Vectors = NDArray[np.float32]
-
-
-class Encoder(Protocol):
-    """An encoder of queries and documents: (n texts) -> float32 (n, dim), rows of length 1."""
-
-    @property
-    def dim(self) -> int:
-        """Dimension of the embeddings."""
-
-    def encode_query(self, texts: Sequence[str]) -> Vectors:
-        """Embeds queries, with the query prompt if the encoder has one."""
-
-    def encode_document(self, texts: Sequence[str]) -> Vectors:
-        """Embeds documents, with the document prompt if the encoder has one."""
+LIBRARIES = ("torch", "transformers", "sentence-transformers", "tokenizers", "onnxruntime", "openvino", "numpy")
 
 
 class EmbedParams(SharedParams):
     """Parameters of stage embed; prompts and maximum length belong to the encoder."""
 
 
-def precision_in(system: str, model: Path, params: EmbedParams) -> str:
-    """Returns the number format of matrix products: a graph's own, or machine.precision with auto resolved."""
-    if system.startswith("onnx"):
-        return "int8" if system == "onnx_int8" else "fp32"
-    from attune.encoding.encoders import precision_of  # noqa: PLC0415
-
-    return precision_of(model, params.machine.precision)
-
-
-def device_of(system: str) -> str:
-    """Returns the device that a system runs on, on which the last digits of its vectors depend."""
-    if system.startswith("onnx"):
-        return "cpu"
-    import torch  # noqa: PLC0415
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def load_encoder(system: str, folder: Path, precision: str, params: EmbedParams) -> Encoder:
-    """Loads the encoder of a system: onnx and onnx_int8 run in the runtime that services use, all others in torch."""
-    if system == "onnx":
-        return Embedder(folder, threads=params.machine.threads)
-    if system == "onnx_int8":
-        return Embedder(folder, file="onnx/model_quantized.onnx", threads=params.machine.threads)
-    # torch takes seconds to import, and the shipped models do not need it
-    import torch  # noqa: PLC0415
-
-    from attune.encoding.encoders import TorchEncoder, load_torch  # noqa: PLC0415
-
-    torch.set_num_threads(params.machine.threads)
-    return TorchEncoder(load_torch(folder), precision, params.machine.batch_tokens)
-
-
-def scratch_of(system: str, precision: str, params: EmbedParams, inputs: Iterable[Path]) -> Path:
+def scratch_of(system: str, way: Way, params: EmbedParams, inputs: Iterable[Path]) -> Path:
     """Returns the scratch folder of a run, named by a hash of its parameters, libraries, input files and code.
 
     Raises:
@@ -98,12 +44,20 @@ def scratch_of(system: str, precision: str, params: EmbedParams, inputs: Iterabl
     """
     files = sorted(path for path in inputs if path.is_file())
     shared = params.model_copy(update={"processes": 1})  # any number of processes makes the same shards
-    settings = (system, device_of(system), precision, shared)
-    return processes.same_on_all_ranks(SCRATCH / fingerprint(settings, LIBRARIES, [*files, *code_files()]))
+    settings = (system, way, shared)
+    libraries = [name for name in LIBRARIES if name != "openvino" or way.engine == "openvino"]  # optional
+    return processes.same_on_all_ranks(SCRATCH / fingerprint(settings, libraries, [*files, *code_files()]))
 
 
 def embed(
-    params: EmbedParams, system: str, model: Path, prepared: Path, splits: Path, out: Out, after: AfterCommit
+    params: EmbedParams,
+    system: str,
+    model: Path,
+    exported: Path,
+    prepared: Path,
+    splits: Path,
+    out: Out,
+    after: AfterCommit,
 ) -> Receipt:
     """Writes corpus.npy, a row per passage, and a file per split's queries: float32, (n rows, dim), of length 1."""
     if system not in SPLITS_OF:
@@ -112,10 +66,11 @@ def embed(
     texts = {file.parent.name: read(file, SPLIT_QUERIES)["text"].to_list() for file in tables}
     passages = read_passages(prepared, read(prepared / "corpus.parquet", CORPUS))
     texts["corpus"] = passages.texts
-    precision = precision_in(system, model, params)
-    encoder = load_encoder(system, model, precision, params)
-    inputs = [prepared / "corpus.parquet", prepared / "passages.parquet", *tables, *model.rglob("*")]
-    scratch = scratch_of(system, precision, params, inputs)
+    way = way_of(system, model, params.machine)
+    encoder = load_encoder(system, way, model, exported, params.machine)
+    folder = model if way.engine == "torch" else exported
+    inputs = [prepared / "corpus.parquet", prepared / "passages.parquet", *tables, *folder.rglob("*")]
+    scratch = scratch_of(system, way, params, inputs)
     assignment = Assignment(processes.rank(), processes.world_size())
     indices, n_encoded = {}, 0
     for name, all_texts in texts.items():
@@ -133,7 +88,7 @@ def embed(
     n_queries = sum(map(len, texts.values())) - len(texts["corpus"])
     sizes = {"n_documents": passages.corpus.height, "n_queries": n_queries, "n_encoded": n_encoded}
     sizes |= {"n_passages": len(passages)} if passages.is_cut else {}
-    return sizes | {"dim": encoder.dim, "precision": precision}
+    return sizes | {"dim": encoder.dim, "engine": way.engine, "precision": way.precision}
 
 
 if __name__ == "__main__":

@@ -8,11 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from sentence_transformers import SentenceTransformer
 
-from attune.encoding.encoders import load_torch
+from attune.encoding.encoders import load_for_export
 from attune.encoding.positions import n_positions
-from attune.errors import BadInput
 from attune.export.folder import FP16, FP32, INT8, file_records
 from attune.export.int8.calibration import calibration_texts
 from attune.export.modules import describe
@@ -33,19 +31,6 @@ from attune.stage import Out, Receipt, run, write_json
 from attune.tables import CORPUS, TRIPLETS, read
 
 
-def load_for_export(model: Path) -> SentenceTransformer:
-    """Loads the encoder for inference on the CPU in fp32.
-
-    Raises:
-        BadInput: the folder is missing, damaged, or not a sentence-transformers folder.
-    """
-    if not (model / "modules.json").is_file():  # without it the library assumes mean pooling
-        raise BadInput(
-            f"{model / 'modules.json'}: not found; give a sentence-transformers folder, such as models/tuned"
-        )
-    return load_torch(model).to("cpu").float().eval()
-
-
 def export(params: ExportParams, model: Path, triplets: Path, corpus: Path, out: Out) -> Receipt:
     """Writes the ONNX folder; int8 is calibrated on the train queries and documents of the triplets."""
     torch.set_num_threads(params.machine.threads)
@@ -62,7 +47,7 @@ def export(params: ExportParams, model: Path, triplets: Path, corpus: Path, out:
     positions = n_positions(encoder.transformers_model.config.to_dict()) or about.max_length
     grid = run_grid(out, FP32, about.max_length, positions, torch_embed(encoder), params.machine.threads)
     parity = parity.with_grid(grid.n_batches, grid.min_cosine, grid.max_abs_diff)
-    require_parity(parity, params, model)
+    require_parity(parity.fp32_min_cosine, parity.fp32_max_abs_diff, params, model)
     figures = asdict(parity)
     if params.fp16:
         figures |= compare_fp16(vectors[FP16], expected)

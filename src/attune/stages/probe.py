@@ -15,10 +15,9 @@ from typing import Annotated, Literal
 
 import numpy as np
 import polars as pl
-import torch
 from pydantic import Field, StringConstraints, model_validator
 
-from attune.encoding.encoders import TorchEncoder, load_torch, precision_of
+from attune.encoding.scored import load_encoder, way_of
 from attune.errors import BadInput
 from attune.evaluation.probe import RetrievalData, SimilarityData, TaskData, TaskType, read_task
 from attune.evaluation.task_scores import (
@@ -188,12 +187,10 @@ def general_space(tasks: Iterable[TaskData], queries: Encoded, documents: Encode
     return vectors, np.array([(row[q], row[d]) for q, d in pairs], dtype=np.int64).reshape(-1, 2)
 
 
-def probe(params: ProbeParams, model: Path, near_domain: Path, out: Out) -> Receipt:
-    """Scores an encoder on all tasks; writes items.parquet, general.npy and positives.npy for stage drift."""
-    torch.set_num_threads(params.machine.threads)
+def probe(params: ProbeParams, system: str, model: Path, exported: Path, near_domain: Path, out: Out) -> Receipt:
+    """Scores base or tuned on all tasks; writes items.parquet, general.npy and positives.npy for stage drift."""
     tasks = read_tasks(params, near_domain)
-    precision = precision_of(model, params.machine.precision)
-    encoder = TorchEncoder(load_torch(model), precision, params.machine.batch_tokens)
+    encoder = load_encoder(system, way_of(system, model, params.machine), model, exported, params.machine)
     queries = Encoded(chain.from_iterable(task.data.queries for task in tasks.values()), encoder.encode_query)
     documents = Encoded(chain.from_iterable(task.data.documents for task in tasks.values()), encoder.encode_document)
     general = (task.data for task in tasks.values() if task.counts_as == "general")

@@ -61,7 +61,7 @@ def release_manifest(params: ReleaseParams, exported: Mapping[str, Any], section
 
 def int8_to_fp32(embeddings: Path, n_rows: int) -> dict[str, float]:
     """Returns mean and minimum cosine of the int8 and fp32 embeddings of the corpus."""
-    files = [embeddings / system / "corpus.npy" for system in ("onnx", "onnx_int8")]
+    files = [embeddings / system / "corpus.npy" for system in ("tuned", "tuned_int8")]
     fp32, int8 = (load_embeddings(file, n_rows, "the corpus") for file in files)
     cosines = np.einsum("ij,ij->i", fp32, int8, dtype=np.float64)
     return {

@@ -275,7 +275,8 @@ class _Rest:
         graphs = write_folder(self.export, model, about, encoder, self.texts, out)
         threads = self.train.machine.threads
         vectors = {file: by_batch_size(Embedder(out, file, threads), self.texts, kind) for kind, file in graphs.items()}
-        require_parity(int8_parity(vectors[FP32], vectors[INT8], expected), self.export, Path(self.name))
+        parity = int8_parity(vectors[FP32], vectors[INT8], expected)
+        require_parity(parity.fp32_min_cosine, parity.fp32_max_abs_diff, self.export, Path(self.name))
         if not np.isfinite(vectors[INT8]).all():
             raise BadInput(f"{self.name}: vectors of the int8 graph are not finite; set export.int8_keep_fp32 to ['*']")
         if FP16 in vectors:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Encode = Callable[[list[str]], Float32]
 Fuse = Callable[[str, list[Found], int], list[Found]]  # query, its ranking, depth: the fused ranking
+BASE = "models/base/exported"  # the graph of the base encoder
 MODEL = "models/onnx"  # the shipped model
 MAX_QUERY = 2000  # characters; encoders read the first few hundred
 
@@ -177,7 +178,7 @@ def direction(hit: Hit) -> str:
 def load_search(
     root: Path, params: DemoParams, answers: Mapping[str, set[str]], is_hybrid: bool = False
 ) -> PairedSearch:
-    """Loads the base encoder in torch, the shipped one in ONNX, and a finished pipeline's embeddings by both.
+    """Loads the graphs of the base and of the shipped encoder, and a finished pipeline's embeddings by both.
 
     Args:
         root: of the pipeline.
@@ -189,17 +190,13 @@ def load_search(
         BadInput: the pipeline has not run yet, or its outputs do not belong together.
     """
     corpus = read(root / "data/prepared/corpus.parquet", CORPUS)
-    # torch takes seconds to import; a missing corpus is reported before
-    from attune.encoding.encoders import TorchEncoder, load_torch  # noqa: PLC0415
-
     documents = {row[0]: row[1:] for row in corpus.select("document_id", "title", "text").iter_rows()}
-    base = TorchEncoder(load_torch(root / "models/base"), "fp32", batch_tokens=4096)
-    tuned = Embedder(root / MODEL)
+    base, tuned = Embedder(root / BASE), Embedder(root / MODEL)
     passages = read_passages(root / "data/prepared", corpus)
     folder = root / "data/embeddings"
     systems = (
-        SearchSystem("base", "PyTorch", base.encode_query, _index(folder / "base", base.encode_query, passages)),
-        SearchSystem("tuned", "ONNX", tuned.encode_query, _index(folder / "onnx", tuned.encode_query, passages)),
+        SearchSystem("base", "ONNX", base.encode_query, _index(folder / "base", base.encode_query, passages)),
+        SearchSystem("tuned", "ONNX", tuned.encode_query, _index(folder / "tuned", tuned.encode_query, passages)),
     )
     if is_hybrid:
         fuses = with_bm25(root, corpus, ("base", "tuned"))

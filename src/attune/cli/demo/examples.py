@@ -49,7 +49,7 @@ def query_changes(queries: Mapping[str, str], base: Mapping[str, float], tuned: 
         BadInput: the two systems were not scored on the same queries.
     """
     if base.keys() != tuned.keys() or not base.keys() <= queries.keys():
-        raise BadInput("data/runs: base and onnx were not scored on the same test queries; run `dvc repro`")
+        raise BadInput("data/runs: base and tuned were not scored on the same test queries; run `dvc repro`")
     ids = sorted(base, key=lambda id_: (-abs(tuned[id_] - base[id_]), hashlib.sha256(id_.encode()).digest()))
     by_sign: dict[int, list[QueryChange]] = {1: [], -1: [], 0: []}
     for id_ in ids:
@@ -64,7 +64,7 @@ def read_query_changes(root: Path) -> QueryChanges:
     Raises:
         BadInput: the pipeline has not run yet, or its outputs do not belong together.
     """
-    base, tuned = (_scores(root / f"data/runs/{system}/scores.parquet") for system in ("base", "onnx"))
+    base, tuned = (_scores(root / f"data/runs/{system}/scores.parquet") for system in ("base", "tuned"))
     return query_changes(_texts(root), base, tuned)
 
 

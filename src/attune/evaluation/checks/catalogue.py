@@ -23,6 +23,7 @@ RETIRED: Mapping[str, str] = {
     "ATT003": "p-values are exact, without resamples",
     "ATT012": "ATT044 judges merge.min_retention",
     "ATT013": "ATT044 judges merge.min_near_domain",
+    "ATT016": "tuned is the fp32 file",
 }
 WORST_FIRST = (Status.FAILED, Status.UNDECIDED, Status.IGNORED, Status.PASSED, Status.NOT_APPLICABLE)
 

@@ -21,8 +21,7 @@ class GateParams(Params):
         ignore: checks that do not fail the gate, by code, each with the reason.
         max_leak_share: of test queries.
         min_parity_cosine: of the fp32 graph to torch.
-        min_onnx_kept: share of tuned nDCG@10 that the fp32 file keeps.
-        min_int8_kept: likewise of the int8 file.
+        min_int8_kept: share of tuned nDCG@10 that the int8 file keeps.
         max_false_negative_share: of mined negatives, by those who judged a sample.
         retired: figures that may be missing although the revision has them.
     """
@@ -34,7 +33,6 @@ class GateParams(Params):
     ignore: dict[Code, Reason]
     max_leak_share: float = Field(ge=0, le=1)
     min_parity_cosine: float = Field(ge=-1, le=1)
-    min_onnx_kept: float = Field(ge=0, le=2)
     min_int8_kept: float = Field(ge=0, le=2)
     max_false_negative_share: float = Field(ge=0, le=1)
     retired: list[str]

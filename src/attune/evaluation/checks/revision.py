@@ -23,7 +23,7 @@ from attune.evaluation.statistics.decision import Change, Status, decision_inter
 from attune.evaluation.statistics.sign_flips import exact_p
 from attune.runtime.arrays import Float64
 
-GATED_SYSTEMS = ("tuned", "onnx_int8")
+GATED_SYSTEMS = ("tuned", "tuned_int8")
 TESTED_ON = ("data/splits/test", "data/prepared/corpus.parquet")
 TESTED_BY = ("evaluate@tuned", "seeds")  # stages that record these inputs; the first one's hash counts
 MAX_NAMED = 3  # figures listed in one message

@@ -174,8 +174,7 @@ DASHES: Mapping[str, Any] = {
     "base": {"linestyle": (0, (5, 1.8)), "linewidth": 2.0},
     "adapter": {"linestyle": (0, (8, 1.6, 1.5, 1.6)), "linewidth": 2.0},
     "tuned": {"linestyle": "solid", "linewidth": 3.4},
-    "onnx": {"linestyle": (0, (7, 3)), "linewidth": 1.4},
-    "onnx_int8": {"linestyle": (0, (1.5, 2)), "linewidth": 1.8},
+    "tuned_int8": {"linestyle": (0, (1.5, 2)), "linewidth": 1.8},
 }
 DESCRIBED_AT = (1, 10, 100)
 

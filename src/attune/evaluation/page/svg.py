@@ -15,7 +15,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 # CSS variables of the page, each with a placeholder colour that occurs nowhere else
-NAMES = ("ink", "muted", "rule", "bm25", "base", "adapter", "tuned", "onnx", "onnx_int8", "gain", "loss")
+NAMES = ("ink", "muted", "rule", "bm25", "base", "adapter", "tuned", "tuned_int8", "gain", "loss")
 COLOURS = {name: f"#0102{place:02x}" for place, name in enumerate(NAMES, start=16)}
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"

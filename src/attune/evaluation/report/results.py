@@ -8,7 +8,7 @@ from attune.evaluation.report.examples import Rankings
 from attune.evaluation.report.summary import Paired
 from attune.tuning.curve import Point
 
-SYSTEMS = ("bm25", "base", "adapter", "tuned", "onnx", "onnx_int8")
+SYSTEMS = ("bm25", "base", "adapter", "tuned", "tuned_int8")
 HYBRIDS = ("hybrid_base", "hybrid_adapter", "hybrid_tuned")
 OTHERS = ("adapter", *HYBRIDS)  # compared with base in a family of their own
 

@@ -25,7 +25,7 @@ from attune.runtime.arrays import Int64
 from attune.tables import read, scores_columns, seed_scores_columns
 
 SCORES, SEED_SCORES = scores_columns(MEASURES), seed_scores_columns(MEASURES)
-EXPORTED = ("onnx", "onnx_int8")
+EXPORTED = ("tuned_int8",)
 TASKS = ("test", "paraphrases")  # paired comparisons; not dev, which model selection uses
 
 Values = NDArray[np.float64]
