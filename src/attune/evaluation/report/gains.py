@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from attune.errors import BadInput
 from attune.evaluation.scoring.measures import MEASURES
 from attune.evaluation.scoring.query_clusters import clusters_of
-from attune.evaluation.statistics.clusters import ClusterSums, numbered
+from attune.evaluation.statistics.clusters import ClusterSums, cluster_sums
 from attune.runtime.arrays import Float64, Int64
 from attune.tables import read, scores_columns
 
@@ -36,10 +35,8 @@ class Gain:
     @classmethod
     def of(cls, base: Float64, tuned: Float64, clusters: Int64) -> "Gain":
         """Compares (n_queries,) scores of base and tuned, given the number of each query's cluster."""
-        deltas, numbers = tuned - base, numbered(clusters)
-        # not by_cluster, which refuses one cluster: here that is an outcome, "cannot tell"
-        sums, sizes = (np.bincount(numbers, weights=one).astype(np.float64) for one in (deltas, np.ones(len(deltas))))
-        return cls(ClusterSums(sums, sizes), float(tuned.mean()), not deltas.any())
+        deltas = tuned - base
+        return cls(cluster_sums(deltas, clusters), float(tuned.mean()), not deltas.any())
 
     @property
     def mean(self) -> float:

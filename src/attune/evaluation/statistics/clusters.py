@@ -81,14 +81,18 @@ def by_cluster(values: Float64, clusters: Int64) -> ClusterSums:
     Raises:
         BadInput: there are fewer than two clusters, so that a mean has no standard error.
     """
-    numbers = numbered(clusters)
-    n_clusters = int(numbers.max(initial=-1)) + 1
-    if n_clusters < 2:
+    sums = cluster_sums(values, clusters)
+    if sums.n_clusters < 2:
         raise BadInput(
-            f"comparison: {len(numbers)} test queries in {n_clusters} cluster(s), at least 2 clusters are needed; "
-            "enlarge the test split"
+            f"comparison: {values.shape[-1]} test queries in {sums.n_clusters} cluster(s), at least 2 clusters are "
+            "needed; enlarge the test split"
         )
-    rows = values.reshape(-1, len(numbers))
-    sums: Float64 = np.stack([np.bincount(numbers, weights=row) for row in rows]).astype(np.float64)
+    return sums
+
+
+def cluster_sums(values: Float64, clusters: Int64) -> ClusterSums:
+    """Sums values as `by_cluster` does, of a single cluster, too, where "cannot tell" is an outcome."""
+    numbers = numbered(clusters)
     sizes = np.bincount(numbers).astype(np.float64)
-    return ClusterSums(sums.reshape(*values.shape[:-1], n_clusters), sizes)
+    sums = [np.bincount(numbers, weights=row) for row in values.reshape(-1, len(numbers))]
+    return ClusterSums(np.array(sums, dtype=np.float64).reshape(*values.shape[:-1], len(sizes)), sizes)

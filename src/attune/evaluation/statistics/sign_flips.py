@@ -33,15 +33,16 @@ def exact_p(sums: Float64) -> float:
         return 1.0
     n_counted = min(MOST_CLUSTERS, len(changed))
     sizes = np.abs(changed) / np.abs(changed[:n_counted]).sum() * max(CELLS, CELLS_PER_CLUSTER * n_counted)
-    sizes[:n_counted] = np.rint(sizes[:n_counted])
-    steps, others = sizes[:n_counted].astype(np.int64), sizes[n_counted:]
+    steps, others = np.rint(sizes[:n_counted]).astype(np.int64), sizes[n_counted:]
     rounding = int(np.sqrt(n_counted))  # three standard deviations of the sum's rounding error
-    smaller = min(sizes[changed > 0].sum(), sizes[changed < 0].sum()) + rounding
-    shares = _shares(int(min(smaller, steps.sum())), steps)
-    if len(others):  # a subset of them has half their sum on average; half the largest corrects for sums that are equal
-        room = smaller + others[0] / 2 - np.arange(len(shares)) - others.sum() / 2
-        shares *= ndtr(2 * room / np.sqrt((others**2).sum()))
-    return min(1.0, 2 * float(shares.sum()))
+    if not len(others):
+        smaller = min(steps[changed > 0].sum(), steps[changed < 0].sum()) + rounding
+        return min(1.0, 2 * float(_shares(int(smaller), steps).sum()))
+    smaller = min(sizes[changed > 0].sum(), sizes[changed < 0].sum()) + rounding - sizes.sum() / 2
+    shares = _shares(int(steps.sum()), steps)
+    # what the others may sum to, from their mean; half of the largest corrects for sums that are equal
+    room = smaller + others[0] / 2 - (np.arange(len(shares)) - steps.sum() / 2)
+    return min(1.0, 2 * float(shares @ ndtr(2 * room / np.sqrt((others**2).sum()))))
 
 
 def _shares(limit: int, steps: NDArray[np.int64]) -> Float64:

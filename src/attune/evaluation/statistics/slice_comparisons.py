@@ -21,7 +21,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from attune.evaluation.statistics.chance import significance_level
-from attune.evaluation.statistics.clusters import ClusterSums, numbered
+from attune.evaluation.statistics.clusters import ClusterSums, cluster_sums
 from attune.evaluation.statistics.decision import Change, Status, decide, decision_interval, with_one_each
 from attune.evaluation.statistics.holm import holm
 from attune.evaluation.statistics.sign_flips import countable, exact_p, smallest_exact_p
@@ -154,7 +154,7 @@ def compare_slices(
         The comparisons in the order of the slices, and their counts.
     """
     parts = [part for part in slices if 0 < len(part.rows) < len(base)]
-    sums = [_cluster_sums((tuned - base)[part.rows], clusters[part.rows]) for part in parts]
+    sums = [cluster_sums((tuned - base)[part.rows], clusters[part.rows]) for part in parts]
     is_tested = countable(np.array([smallest_exact_p(one.sums) for one in sums]), significance_level(rules.confidence))
     corrected = iter(holm([exact_p(one.sums) for one, tested in zip(sums, is_tested, strict=True) if tested]))
     p_values = [next(corrected) if tested else None for tested in is_tested]
@@ -163,13 +163,6 @@ def compare_slices(
         for part, one, p in zip(parts, sums, p_values, strict=True)
     ]
     return rows, SliceCounts.of(parts, rows)
-
-
-def _cluster_sums(deltas: Float64, clusters: Int64) -> ClusterSums:
-    """Sums the differences over the queries of each cluster; unlike `by_cluster`, of one cluster, too."""
-    numbers = numbered(clusters)
-    sums, sizes = np.bincount(numbers, weights=deltas), np.bincount(numbers)
-    return ClusterSums(sums.astype(np.float64), sizes.astype(np.float64))
 
 
 def _comparison(
