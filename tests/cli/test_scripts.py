@@ -20,7 +20,7 @@ def read(tokenizer: Tokenizer, folder: Path, *documents: str) -> dict[str, tuple
     """Returns by script the number of documents, and the shares of unknown letters and of those taken apart."""
     tokenizer.save(str(folder / "tokenizer.json"))
     facts = script_facts({"documents": documents}, folder / "tokenizer.json")
-    return {name: tuple(round(value, 3) for value in row.values()) for name, row in facts.items()}  # type: ignore[misc]
+    return {name: tuple(round(value, 3) for value in row.values()) for name, row in facts.items()}
 
 
 @pytest.fixture

@@ -36,13 +36,13 @@ def test_cells_and_sentences_by_hand() -> None:
 def page(folder: Path) -> str:
     """Returns a page with right-to-left texts in every place that shows texts from data."""
     results = make_results(folder)
-    documents = {id_: each | {"title": HEBREW, "text": ARABIC} for id_, each in results.documents.items()}
+    documents = {id_: {**each, "title": HEBREW, "text": ARABIC} for id_, each in results.documents.items()}
     mined = {"positive_title": HEBREW, "positive_text": ARABIC, "negative_title": "", "negative_text": HEBREW}
     results = replace(
         results,
         documents=documents,
-        wins=[each | {"query": HEBREW} for each in results.wins],
-        losses=[each | {"query": ARABIC} for each in results.losses],
+        wins=[{**each, "query": HEBREW} for each in results.wins],
+        losses=[{**each, "query": ARABIC} for each in results.losses],
         negatives=[{**results.negatives[0], **mined, "text": ARABIC}],
         slices=[sliced("stratum", HEBREW, -0.1, -0.3, -0.06, 0.01)],
         tasks=[{**results.tasks[0], "task": "שאלות"}, *results.tasks[1:]],
