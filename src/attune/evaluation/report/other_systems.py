@@ -15,6 +15,7 @@ from attune.errors import BadInput
 from attune.evaluation.report.markdown import number, score, signed
 from attune.evaluation.report.summary import SCORES, Paired
 from attune.evaluation.scoring.measures import HEADLINE
+from attune.evaluation.statistics.chance import is_significant
 from attune.evaluation.statistics.holm import holm
 from attune.evaluation.statistics.significance import compare
 from attune.runtime.arrays import Float64
@@ -61,14 +62,14 @@ def compare_others(
 
 
 def hybrid_sentence(runs: Path, test: Paired, confidence: float) -> str:
-    """Returns what is worth knowing where BM25 fused with base beats tuned alone in recall@10; "" where it does not.
+    """Returns a sentence where BM25 fused with base beats tuned alone in recall@10, by interval and test; else "".
 
     Raises:
         BadInput: the hybrid was scored on other queries than base and tuned.
     """
     own, tuned = scores_of(UNTRAINED, runs, test)[HEADLINE], test.tuned[HEADLINE]
     one = compare({HEADLINE: tuned}, {HEADLINE: own}, test.clusters, confidence)[HEADLINE]
-    if one.ci_low <= 0:
+    if one.ci_low <= 0 or not is_significant(one.p_value, confidence):
         return ""
     level = number(100 * confidence)
     between = f"{level}% interval {signed(one.ci_low, 3)} to {signed(one.ci_high, 3)}"
