@@ -24,6 +24,11 @@ OVERRIDDEN = {
         ["self", "checkpoint_path"],
         "the trainer cannot load a checkpoint with adapters",
     ),
+    "_save": (
+        SentenceTransformerTrainer,
+        ["self", "output_dir", "state_dict"],
+        "the trainer saves weights under names that an encoder with adapters cannot read back",
+    ),
 }
 
 

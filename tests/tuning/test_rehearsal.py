@@ -249,7 +249,7 @@ def test_every_stage_takes_the_precision_that_the_folder_says(
 
 
 def test_most_of_it_is_done_with_the_first_layers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two of four layers, with their own weights; a failure counts only where the whole encoder fails, too."""
+    """One of four layers, with its own weights; a failure counts only where the whole encoder fails, too."""
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
     from transformers import BertConfig, BertModel
 
@@ -260,7 +260,7 @@ def test_most_of_it_is_done_with_the_first_layers(folder: Path, monkeypatch: pyt
     assert short is not None
     whole, first = (load_torch(path).state_dict() for path in (encoder, short))
     layers = {name.split(".")[4] for name in first if ".layer." in name}
-    assert layers == {"0", "1"} and all(whole[name].equal(value) for name, value in first.items())
+    assert layers == {"0"} and all(whole[name].equal(value) for name, value in first.items())
     assert first_layers(load_torch(short), short, folder / "shorter") is None
     tried: list[Path] = []
 

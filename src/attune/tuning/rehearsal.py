@@ -40,7 +40,7 @@ from attune.tuning.training.recipe import TrainParams, check_combinations, check
 SCRATCH = Path("scratch")
 N_STEPS = 2
 LEARNING_RATE = 1e-4
-LEAST_LAYERS = 2
+LEAST_LAYERS = 1
 SHOWN = 300  # characters of a library's message
 STEPS = ("encoding", "training", "resuming", "merging", "export", "int8", "runtime")
 
