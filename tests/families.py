@@ -19,14 +19,15 @@ import torch
 from tiny_encoders import FAMILIES, MAX_LENGTH, build
 from training import params, sha256, task, trained
 
+from attune.encoding.encoders import load_for_export
 from attune.errors import BadInput, one_line
 from attune.export.folder import FP32, INT8, write_settings
 from attune.export.modules import describe
+from attune.export.shipped import ExportParams, build_manifest, write_graphs
 from attune.runtime import Embedder
 from attune.runtime.manifest import MANIFEST
 from attune.stage import call, load_params, sha256_of, write_json
 from attune.stages.base import BaseParams, base, files_to_copy
-from attune.stages.export import ExportParams, build_manifest, load_for_export, write_graphs
 from attune.tuning.training.batches import EpochCallback
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,7 +51,7 @@ def brought(encoder: Path, out: Path) -> Path:
     pins = {name: sha256_of(encoder / name) for name in files_to_copy(encoder, {})}
     changes = {"model": "own", "folder": str(encoder), "revision": "", "max_length": MAX_LENGTH, "sha256": pins}
     settings = load_params(BaseParams, "base", ROOT / "params.yaml").model_copy(update=changes | {"prompts": {}})
-    call(base, settings, None, corpus=out / "none", train=out / "none", out=out)
+    call(base, settings, None, corpus=out / "none", train=out / "none", parameters=ROOT / "params.yaml", out=out)
     return out
 
 

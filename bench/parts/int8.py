@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from onnxruntime.quantization import quantize_dynamic
 
+from attune.encoding.encoders import load_for_export
 from attune.errors import BadInput
 from attune.evaluation.scoring.measures import measure
 from attune.export.folder import FP32, write_settings
@@ -36,7 +37,6 @@ from attune.runtime import Embedder
 from attune.runtime.arrays import Int64
 from attune.runtime.manifest import MANIFEST
 from attune.stage import fail, load_params, write_json
-from attune.stages.export import load_for_export
 from attune.tables import CORPUS, QRELS, SPLIT_QUERIES, TRIPLETS, full_texts, read
 from bench.rivals.fastembed_process import Seconds, fastembed
 

@@ -39,7 +39,7 @@ N = 40
 
 
 @pytest.fixture(scope="module")
-def inputs(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def inputs(tiny_encoder: Path, tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """40 documents of three words; a query has two of them, and base's embeddings are the tiny encoder's."""
     root = tmp_path_factory.mktemp("adapter")
     random = np.random.default_rng(0)
@@ -63,7 +63,7 @@ def inputs(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
         write(pl.DataFrame(schema=OWN_TEXTS), folder / "own_texts.parquet", OWN_TEXTS)
         write(pl.DataFrame({"document_id": [ids[i] for i in rows]}), folder / "documents.parquet", DOCUMENT_IDS)
         np.save(root / f"embeddings/{name}.npy", encoder.encode(queries["text"]))
-    paths = {"base": tiny_encoder, "embeddings": root / "embeddings", "prepared": root / "prepared"}
+    paths = {"exported": tiny_onnx, "embeddings": root / "embeddings", "prepared": root / "prepared"}
     return paths | {"train": root / "train", "dev_split": root / "dev"}
 
 

@@ -7,18 +7,23 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from conftest import build_tiny_reranker
 from pydantic import ValidationError
 
+from attune.encoding.encoders import load_torch
 from attune.errors import BadInput
 from attune.evaluation.checks import data as checks
 from attune.retrieval.passages import PASSAGES
+from attune.runtime import Embedder, verify
 from attune.stage import call
 from attune.stages import base as stage
-from attune.stages.base import MAX_CUT_SHARE, BaseParams, base, cut_texts
+from attune.stages.base import MAX_CUT_SHARE, BaseParams, base, cut_texts, write_graph
 from attune.tables import CORPUS, DOCUMENT_IDS, QRELS, SPLIT_QUERIES, Columns, write
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def params(folder: Path | str, **changes: object) -> BaseParams:
@@ -40,9 +45,10 @@ def params(folder: Path | str, **changes: object) -> BaseParams:
 
 @pytest.fixture(autouse=True)
 def unrehearsed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves the rehearsal out, which tests/tuning/test_rehearsal.py tests."""
+    """Leaves the rehearsal out, which tests/tuning/test_rehearsal.py tests, and the graph."""
     passed = SimpleNamespace(steps=("export", "int8"), precision="bf16", is_bf16_wrong=False)
     monkeypatch.setattr(stage, "rehearsed", lambda *_: passed)
+    monkeypatch.setattr(stage, "write_graph", lambda *_: None)
 
 
 def fetch(params: BaseParams, folder: Path, data: str = "none") -> Any:
@@ -434,3 +440,15 @@ def test_a_model_that_is_no_encoder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="tiny: a cross-encoder, which scores pairs"):
         fetch(params(build_tiny_reranker(tmp_path / "reranker")), tmp_path)
     assert not (tmp_path / "base").exists()
+
+
+def test_the_graph_is_exported_below_the_encoder(tiny_encoder: Path, tmp_path: Path) -> None:
+    """A folder that `verify` passes and the runtime runs, with torch's vectors and without torch's weights."""
+    folder = Path(shutil.copytree(tiny_encoder, tmp_path / "base"))
+    write_graph(folder, 32, ROOT / "params.yaml")
+    exported = folder / "exported"
+    verify(exported)
+    assert not list(exported.rglob("*.safetensors"))
+    texts = ["stack the arrays", "", "graph with nodes " * 30]
+    expected = load_torch(tiny_encoder).encode(texts, normalize_embeddings=True)
+    np.testing.assert_allclose(Embedder(exported, threads=1).encode(texts), expected, atol=1e-5)

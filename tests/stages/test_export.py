@@ -104,7 +104,7 @@ def test_a_parity_of_nan_is_refused(params: ExportParams) -> None:
     """NaN compares false with every limit, so a careless comparison would accept it."""
     broken = parity.Parity(0, float("nan"), float("nan"), 1.0, 1.0, 0.0)
     with pytest.raises(BadInput, match="differs from torch"):
-        shipped.require_parity(broken, params, Path("models/tuned"))
+        shipped.require_parity(broken.fp32_min_cosine, broken.fp32_max_abs_diff, params, Path("models/tuned"))
 
 
 def break_modules(model: Path) -> None:
