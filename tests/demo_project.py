@@ -48,7 +48,7 @@ def finished_pipeline(folder: Path, base: Path, tuned: Path) -> Path:
         frame = pl.DataFrame(scores, dict(columns), orient="row")
         write(frame, folder / f"data/runs/{system}/scores.parquet", columns)
     (folder / "models").mkdir()
-    shutil.copytree(base, folder / "models/base/exported")
+    shutil.copytree(base, folder / "models/base_exported")
     shutil.copytree(tuned, folder / "models/onnx")
     encoders = {"base": Embedder(base), "tuned": Embedder(tuned)}
     for system, encoder in encoders.items():

@@ -144,8 +144,11 @@ def test_a_fused_ranking_takes_the_place_of_the_system_s_own(tmp_path: Path) -> 
     for name in ("params.yaml", "advanced.yaml"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "metrics").mkdir()
-    receipts = {"bm25": {"language": "none"}, "hybrid_base": {"fusion": "reciprocal ranks", "dense_weight": 0.5}}
-    receipts["hybrid_tuned"] = {"fusion": "weighted scores", "dense_weight": 0.9}
+    receipts = {
+        "bm25": {"language": "none"},
+        "hybrid_base": {"fusion": "reciprocal ranks", "weighted_scores_dense_weight": 0.5},
+    }
+    receipts["hybrid_tuned"] = {"fusion": "weighted scores", weight: 0.9}
     for name, receipt in receipts.items():
         (tmp_path / f"metrics/{name}.json").write_text(json.dumps(receipt))
     by_ranks, by_scores = with_bm25(tmp_path, corpus, ("base", "tuned"))

@@ -51,10 +51,11 @@ def counted(n_queries: int, won: int, lost: int) -> Change:
         *((-0.1, high, 0.01, 0.02, UNDECIDED) for high in (-0.019, -0.02)),
         (0.03, 0.1, 0.001, -0.02, PASSED),
         (0.01, 0.1, 0.001, -0.02, UNDECIDED),
+        *((-0.005, 0.005, p, -0.05, FAILED) for p in (1.0, 0.001, None)),
     ],
 )
 def test_the_rule_has_three_outcomes(low: float, high: float, p: float | None, margin: float, outcome: Status) -> None:
-    """Without a margin a pass needs interval and test, with one the interval alone; a failure needs both."""
+    """Without a margin a pass needs interval and test, with one the interval alone; a failure both, but for a gain."""
     assert decide(Change((low + high) / 2, low, high, p), margin, 0.95) is outcome
 
 

@@ -32,7 +32,7 @@ STAGES = (
     ),
     *("seeds", "probe", "drift", "report", "release"),
 )
-EXACT = ("base", "embed", "train", "merge", "export", "probe")  # a needless re-run would cost minutes
+EXACT = ("base", "embed", "train", "merge", "adapter", "export", "probe")  # a needless re-run would cost minutes
 PER_ROUND = ("mine", "train")
 NOT_A_STAGE = {"machine", "encoders", "rounds", "gate", "judge", "demo"}  # sections that no stage is named after
 REHEARSED = {

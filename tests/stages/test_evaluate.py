@@ -428,7 +428,9 @@ def test_a_hybrid_is_the_best_on_dev_of_ranks_and_weights(case: Case) -> None:
         return float(ir_measures.calc_aggregate([nDCG @ 10], qrels, rows)[nDCG @ 10])
 
     assert receipt["reciprocal_ranks_dev_ndcg@10"] == pytest.approx(score(None, "dev"), abs=1e-4)
-    assert receipt["weighted_scores_dev_ndcg@10"] == pytest.approx(score(receipt["dense_weight"], "dev"), abs=1e-4)
+    assert receipt["weighted_scores_dev_ndcg@10"] == pytest.approx(
+        score(receipt["weighted_scores_dense_weight"], "dev"), abs=1e-4
+    )
     by_weight = [score(n / 20, "dev") for n in range(1, 20)]
     assert receipt["weighted_scores_dev_ndcg@10"] == pytest.approx(max(by_weight), abs=1e-4)
     is_weighted = receipt["fusion"] == "weighted scores"
@@ -436,5 +438,5 @@ def test_a_hybrid_is_the_best_on_dev_of_ranks_and_weights(case: Case) -> None:
         receipt[f"{kind}_dev_ndcg@10"] for kind in ("reciprocal_ranks", "weighted_scores")
     )
     assert receipt["ndcg@10"] == pytest.approx(
-        score(receipt["dense_weight"] if is_weighted else None, "test"), abs=1e-4
+        score(receipt["weighted_scores_dense_weight"] if is_weighted else None, "test"), abs=1e-4
     )

@@ -9,18 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from attune.encoding.origin import right_precision
 from attune.runtime import Embedder
+from attune.runtime.arrays import Float32
 from attune.runtime.engines import has_bf16, has_openvino
 from attune.stage import Machine
 
 GRAPHS = {"base": "onnx/model.onnx", "tuned": "onnx/model.onnx", "tuned_int8": "onnx/model_quantized.onnx"}
 GPU_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, either below Windows
-
-Vectors = NDArray[np.float32]
 
 
 class Encoder(Protocol):
@@ -30,10 +26,10 @@ class Encoder(Protocol):
     def dim(self) -> int:
         """Dimension of the embeddings."""
 
-    def encode_query(self, texts: Sequence[str]) -> Vectors:
+    def encode_query(self, texts: Sequence[str], *, show_progress: bool = False) -> Float32:
         """Embeds queries, with the query prompt if the encoder has one."""
 
-    def encode_document(self, texts: Sequence[str]) -> Vectors:
+    def encode_document(self, texts: Sequence[str], *, show_progress: bool = False) -> Float32:
         """Embeds documents, with the document prompt if the encoder has one."""
 
 

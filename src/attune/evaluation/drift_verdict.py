@@ -72,7 +72,7 @@ class Losses:
 
     @property
     def excessive(self) -> list[TaskCost]:
-        """The general tasks with a certain loss above the limit."""
+        """The general tasks that certainly lost more than max_cost."""
         return [cost for cost in self.general if self._is_excessive(cost)]
 
     @property
@@ -88,7 +88,8 @@ class Losses:
         return cost.counts_as == "near_domain" or self._is_excessive(cost) or cost.detectable <= self.max_cost
 
     def _is_excessive(self, cost: TaskCost) -> bool:
-        return cost.is_certain and cost.cost > self.max_cost
+        """Tells whether a loss above max_cost is certain: by the test of a loss, and by the interval of its size."""
+        return cost.is_certain and cost.low > self.max_cost
 
 
 def largest(costs: Sequence[TaskCost]) -> TaskCost | None:
@@ -105,10 +106,11 @@ def is_drifted(figures: Figures, losses: Losses, params: DriftParams) -> bool:
 def is_decided(figures: Figures, losses: Losses, params: DriftParams) -> bool:
     """Tells whether *not drifted* would be an answer.
 
-    A general task could have found a loss of max_cost, and general texts certainly kept their neighbours, or none of
-    them moved.
+    Each counted general task, of one or more, excludes a loss above max_cost, and general texts certainly kept their
+    neighbours, or none of them moved.
     """
-    is_answered = bool(losses.counted) and _has_kept_neighbours(figures, params)
+    is_within = bool(losses.counted) and all(cost.high <= losses.max_cost for cost in losses.counted)
+    is_answered = is_within and _has_kept_neighbours(figures, params)
     return is_drifted(figures, losses, params) or is_answered
 
 
@@ -194,7 +196,9 @@ def _general(figures: Figures, losses: Losses, params: DriftParams) -> str:
     elif losses.counted:
         text += _none_above(losses.counted, losses)
         if worst := largest(losses.counted):
-            text += f"; the largest is {_shown(worst, losses)}, within {limit}"
+            text += f"; the largest is {_shown(worst, losses)}"
+        is_open = any(cost.high > losses.max_cost for cost in losses.counted)
+        text += f"; a loss above {limit} is not ruled out" if is_open else ""
     else:
         text += f"no task detects a loss of {losses.max_cost:.1%} (drift.max_cost), so none is ruled out"
     silent = [f"{cost.name} (from {cost.detectable:.1%})" for cost in losses.general if not losses.is_counted(cost)]

@@ -119,7 +119,7 @@ def adapter(
     pairs = train_pairs(
         splits[0], read(train / "documents.parquet", DOCUMENT_IDS)["document_id"], queries[0], passages, documents
     )
-    if not len(pairs.pairs):
+    if params.steps and not len(pairs.pairs):
         raise BadInput(f"{train}: no pair of a query and a relevant document; add pairs, or set adapter.steps to 0")
 
     def score(query_map: QueryMap) -> Float64:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -25,13 +25,10 @@ from attune.encoding.prompts import absent_prompts, told, used_prompts
 from attune.encoding.settings import PROMPTS_FILE, Settings, folder_settings
 from attune.errors import BadInput
 from attune.retrieval.passages import read_passages
-from attune.stage import Out, Params, Receipt, load_params, run, sha256_of, write_json
+from attune.stage import Out, Params, Receipt, run, sha256_of, write_json
 from attune.tables import CORPUS, DOCUMENT_IDS, QRELS, SPLIT_QUERIES, read
+from attune.tuning.rehearsed import rehearsed, write_graph
 
-if TYPE_CHECKING:
-    from attune.tuning.rehearsal import Rehearsal
-
-EXPORTED = "exported"  # folder of the graph, below that of the encoder
 MAX_LENGTH = 8192  # tokens
 MAX_CUT_SHARE = 0.1  # of documents or of queries, above which a line says so; that of ATT035
 
@@ -232,49 +229,8 @@ def cut_texts(length: int, of_data: Receipt) -> str:
     return f"{said}; set base.max_length: {whole}, which cuts {left}, for about {ratio:.1f} times the training time"
 
 
-def rehearsed(name: str, folder: Path, parameters: Path) -> "Rehearsal":
-    """Rehearses the pipeline with an encoder.
-
-    Args:
-        name: of the encoder, for messages.
-        folder: of it, with prompts and maximum length set.
-        parameters: path of params.yaml, whose sections train and export say what is rehearsed.
-
-    Raises:
-        BadInput: a step fails.
-    """
-    # torch takes seconds to import; `attune check` imports this module without it
-    from attune.export.shipped import ExportParams  # noqa: PLC0415
-    from attune.tuning.rehearsal import rehearse  # noqa: PLC0415
-    from attune.tuning.training.recipe import TrainParams  # noqa: PLC0415
-
-    records = load_params(TrainParams, "train", parameters), load_params(ExportParams, "export", parameters)
-    return rehearse(name, folder, *records)
-
-
-def write_graph(folder: Path, n_positions: int | None, parameters: Path) -> None:
-    """Writes the encoder's fp32 graph, in a folder that `attune.runtime` reads, below the encoder's.
-
-    Args:
-        folder: of the encoder, finished.
-        n_positions: largest number of tokens that it can read; None where it has no limit.
-        parameters: path of params.yaml, for section export.
-
-    Raises:
-        BadInput: the encoder cannot be exported, or its graph differs from torch.
-    """
-    import torch  # noqa: PLC0415
-
-    from attune.encoding.encoders import load_for_export  # noqa: PLC0415
-    from attune.export.shipped import ExportParams, write_fp32  # noqa: PLC0415
-
-    params = load_params(ExportParams, "export", parameters)
-    torch.set_num_threads(params.machine.threads)
-    write_fp32(params, load_for_export(folder), n_positions, folder, folder / EXPORTED)
-
-
-def base(params: BaseParams, corpus: Path, train: Path, parameters: Path, out: Out) -> Receipt:
-    """Writes the verified base encoder with prompts and maximum length set, and its graph in the folder `exported`.
+def base(params: BaseParams, corpus: Path, train: Path, parameters: Path, out: Out, exported: Out) -> Receipt:
+    """Writes the verified base encoder with prompts and maximum length set, and the folder of its graph.
 
     stderr has a line on what may be wrong.
     """
@@ -293,7 +249,7 @@ def base(params: BaseParams, corpus: Path, train: Path, parameters: Path, out: O
     # read by all stages that encode with this encoder, or with one tuned from it
     write_json(out / "attune.json", origin | ({"precision": "fp32"} if rehearsal.is_bf16_wrong else {}))
     files = [path for path in out.rglob("*") if path.is_file()]
-    write_graph(out, settings.positions, parameters)
+    write_graph(out, settings.positions, parameters, exported)
     return {
         "model": params.model,
         "revision": params.revision,

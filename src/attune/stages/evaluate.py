@@ -4,7 +4,7 @@ Every system, BM25 included, is scored by this one piece of code on the same que
 text are left out of its ranking (split.leave_out_own_text). A document that is read in passages (prepare.passages)
 scores as its best one; BM25, which has no maximum length, reads documents whole. A ranking goes on to the last document
 that ties with the one at its depth, and measures are expected values over the orders of equal scores, so no score
-depends on a document's id. Embeddings are read, not made, so scoring again after a change to a measure takes a minute
+depends on a document's id, but for hybrids, which fuse ranks and cut runs. Embeddings are read, not made, so scoring again after a change to a measure takes a minute
 or two, stage probe included. Where train queries are embedded, a sample of them is scored as well: a gain on train
 without one on test is overfitting.
 """
@@ -65,7 +65,7 @@ class EvaluateParams(Params):
 
 # scores and document rows, (n_queries, depth or more: ties), of one system's ranking; row -1 where nothing is ranked
 Ranker = Callable[[Split], tuple[Float32, Int64]]
-QueryMap = Callable[[Float32], Float32]  # (n, dim) embeddings of queries to the same
+MapQueries = Callable[[Float32], Float32]  # (n, dim) embeddings of queries to the same
 
 
 def sample(split: Split, n: int, seed: int) -> Split:
@@ -142,7 +142,7 @@ def hybrid_ranker(lexical: Path, dense: Path, corpus: pl.DataFrame, splits: Sequ
 
 
 def dense_ranker(
-    params: EvaluateParams, source: Path, passages: Passages, dim: int | None = None, adapter: QueryMap | None = None
+    params: EvaluateParams, source: Path, passages: Passages, dim: int | None = None, adapter: MapQueries | None = None
 ) -> Ranker:
     """Returns a ranker by the cosine of documents' best passages.
 
@@ -205,7 +205,7 @@ def splits_of(params: EvaluateParams, system: str, source: Path, splits: Path, c
 
 
 def scores_by_dimension(
-    params: EvaluateParams, source: Path, splits: list[Split], passages: Passages, adapter: QueryMap | None
+    params: EvaluateParams, source: Path, splits: list[Split], passages: Passages, adapter: MapQueries | None
 ) -> Receipt:
     """Scores test, and dev to choose by, at each number of dimensions (Matryoshka truncation)."""
     figures: dict[str, float] = {}

@@ -22,7 +22,7 @@ from attune.evaluation.report.examples import closest_leaks, examples, read_rank
 from attune.evaluation.report.gains import gains_of
 from attune.evaluation.report.judged import judged_of
 from attune.evaluation.report.markdown import render
-from attune.evaluation.report.other_systems import adapter_sentence, compare_others, hybrid_sentence
+from attune.evaluation.report.other_systems import UNTRAINED, adapter_sentence, compare_others, hybrid_sentence
 from attune.evaluation.report.overfitting import Curve, Limits, judge
 from attune.evaluation.report.panels import (
     base_on_dev,
@@ -205,11 +205,12 @@ def report(
     leaked = leaked_queries(leaks, answers)
     summary = summarised(params, receipts, test, (by_task, by_slice, counts), leaked, seeds, rule)
     summary["ndcg@10_kept_interval"] = kept_intervals(runs, test, rule.confidence)
-    summary["others"] = compare_others(OTHERS, runs, test, rule.confidence)
+    summary["others"], summary["untrained_hybrid"] = compare_others(OTHERS, runs, test, rule.confidence)
     base, tuned = (receipts[name][HEADLINE] for name in PROBED)
     of_adapter = summary["others"]["adapter"][HEADLINE]
     summary["adapter"] = adapter_sentence(receipts["query_adapter"], of_adapter, base, tuned, rule.confidence)
-    if beyond := hybrid_sentence(runs, test, rule.confidence):
+    untrained = receipts[UNTRAINED][HEADLINE]
+    if beyond := hybrid_sentence(summary["untrained_hybrid"], untrained, rule.confidence):
         summary["verdict"] += f" {beyond}"
     merged, trained = receipts["merge"], receipts["train"]
     kept = Curve.of(curve, candidate_of(merged), merged["n_candidates"], looks_of_training(trained, rates))

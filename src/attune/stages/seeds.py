@@ -1,17 +1,17 @@
 """Scores the encoders of the other training seeds, so that a gain is not mistaken for the luck of one seed.
 
-The first seed's encoder is models/tuned, which stage evaluate has scored; the others are run and scored here in the
-same way. With a single seed nothing is encoded, and the figures are those of tuned.
+The first seed's encoder is models/tuned, which stage evaluate has scored; the others have no graph, so torch runs them,
+which changes scores by rounding. With a single seed nothing is encoded, and the figures are those of tuned.
 """
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
+from attune.encoding.scored import Encoder, load_encoder, way_of
 from attune.errors import BadInput
 from attune.evaluation.scoring.judgments import load_split
 from attune.evaluation.scoring.measures import MEASURES, RECALL_AT, measure
@@ -22,9 +22,6 @@ from attune.retrieval.passages import Passages, read_passages
 from attune.runtime.arrays import Float64, Int64
 from attune.stage import Machine, Out, Params, Receipt, run
 from attune.tables import CORPUS, read, scores_columns, seed_scores_columns, write
-
-if TYPE_CHECKING:
-    from attune.encoding.encoders import TorchEncoder
 
 SCORES, SEED_SCORES = scores_columns(MEASURES), seed_scores_columns(MEASURES)
 SPLITS_SCORED = ("dev", "test")
@@ -54,19 +51,12 @@ def read_seeds(models: Path) -> tuple[int, dict[int, Path]]:
         raise BadInput(f"{path}: not what merge writes ({error!r}); delete it and run `dvc repro`") from None
 
 
-def load_seed(folder: Path, machine: Machine) -> "TorchEncoder":
-    """Loads an encoder with the settings of stage embed."""
-    # torch takes seconds to import; a run with a single seed does not need it
-    import torch  # noqa: PLC0415
-
-    from attune.encoding.encoders import TorchEncoder, load_torch, precision_of  # noqa: PLC0415
-
-    torch.set_num_threads(machine.threads)
-    precision = precision_of(folder, machine.precision)
-    return TorchEncoder(load_torch(folder), precision, machine.batch_tokens)
+def load_seed(folder: Path, machine: Machine) -> Encoder:
+    """Loads an encoder as stage embed loads one without a graph."""
+    return load_encoder("round", way_of("round", folder, machine), folder, folder, machine)
 
 
-def score_encoder(encoder: "TorchEncoder", passages: Passages, splits: Path, threads: int) -> pl.DataFrame:
+def score_encoder(encoder: Encoder, passages: Passages, splits: Path, threads: int) -> pl.DataFrame:
     """Scores one encoder on every dev and test query, with the measures of stage evaluate."""
     documents = encoder.encode_document(passages.texts, show_progress=True)
     tables = []

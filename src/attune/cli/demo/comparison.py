@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Encode = Callable[[list[str]], Float32]
 Fuse = Callable[[str, list[Found], int], list[Found]]  # query, its ranking, depth: the fused ranking
-BASE = "models/base/exported"  # the graph of the base encoder
+BASE = "models/base_exported"  # the graph of the base encoder
 MODEL = "models/onnx"  # the shipped model
 MAX_QUERY = 2000  # characters; encoders read the first few hundred
 
@@ -205,11 +205,13 @@ def load_search(
             replace(system, name=name, fuse=fuse) for system, name, fuse in zip(systems, names, fuses, strict=True)
         )
         systems = (base_system, tuned_system)
-    return PairedSearch(systems, documents, answers, params.depth)
+    # scores are scaled from the last document on, so hybrids need the depth at which dev chose the weight
+    depth = all_params(root / PARAMS_FILE)["evaluate"]["depth"] if is_hybrid else params.depth
+    return PairedSearch(systems, documents, answers, depth)
 
 
 def with_bm25(root: Path, corpus: "pl.DataFrame", systems: Sequence[str]) -> list[Fuse]:
-    """Returns for each system a function that fuses a ranking of its with BM25's, by their receipts in metrics/.
+    """Returns one function per system, which fuses its ranking with BM25's as the receipts in metrics/ say.
 
     Raises:
         BadInput: a receipt is missing.
@@ -226,7 +228,7 @@ def with_bm25(root: Path, corpus: "pl.DataFrame", systems: Sequence[str]) -> lis
     row_of = {id_: row for row, id_ in enumerate(ids)}
 
     def of(receipt: Mapping[str, Any]) -> Fuse:
-        weight = receipt["dense_weight"] if receipt["fusion"] == "weighted scores" else RANKS
+        weight = receipt["weighted_scores_dense_weight"] if receipt["fusion"] == "weighted scores" else RANKS
 
         def fused(query: str, ranking: list[Found], depth: int) -> list[Found]:
             found = {row_of[hit.document_id]: hit for hit in ranking}

@@ -68,12 +68,18 @@ def changed(old: Hashes, new: Hashes) -> list[str]:
     return sorted(one_sided | {name for name in old.keys() & new.keys() if old[name] != new[name]})
 
 
+def _reads_machine(stage: Mapping[str, Any]) -> bool:
+    """Tells whether a stage tracks section `machine`, or a key of it."""
+    tracked = (key for values in stage.get("params", {}).values() for key in values)
+    return any(key.partition(".")[0] == "machine" for key in tracked)
+
+
 def equal_on_all_cpus(stages: Stages) -> set[str]:
     """Returns the outputs of stages that read neither section `machine` nor an output of a stage that does.
 
-    Every stage that computes vectors or scores reads that section, so these are texts, splits and the base's files.
+    Every stage that computes vectors or scores reads that section, so these are texts and splits.
     """
-    left = {name for name, stage in stages.items() if not any("machine" in v for v in stage.get("params", {}).values())}
+    left = {name for name, stage in stages.items() if not _reads_machine(stage)}
     while True:
         computed = outputs({name: stages[name] for name in stages.keys() - left})
         reached = {name for name in left if any(_is_in(dep["path"], computed) for dep in stages[name].get("deps", []))}

@@ -222,9 +222,13 @@ def differences(pairs: Mapping[str, tuple[Scores, Scores]], confidence: float) -
 
 
 def _largest(found: list[Difference]) -> str:
+    """Names the largest difference, and says what its interval leaves open where no seed moves a score so far."""
     largest = max(found, key=lambda each: abs(each.delta))
     size = "below .001" if abs(largest.delta) < 0.0005 else f"{abs(largest.delta):.3f}".removeprefix("0")
-    return f"largest difference {size} ({largest.name}), within what seeds do"
+    words = f"largest difference {size} ({largest.name})"
+    if abs(largest.delta) < SEED_SHIFT:
+        return f"{words}, within what seeds do"
+    return f"{words}, interval {largest.low:+.3f} to {largest.high:+.3f}: these queries cannot tell it from chance"
 
 
 def _listed(names: list[str], between: str = ", ") -> str:

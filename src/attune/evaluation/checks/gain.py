@@ -62,7 +62,8 @@ def counts(facts: Facts) -> tuple[int, int]:
 def _against_base(facts: Facts, limits: GateParams, measure: str, margin: float, *fault: str) -> Outcome:
     """Decides whether a measure lost at most the margin; below 0, whether it gained at least as much."""
     n, clean = counts(facts)
-    # with hardly a clean query the report has no intervals without leaks, and the figure is missing
+    if n != clean and facts.get("report", "paired_without_leaks") == {}:  # fewer than two clusters without leaks
+        return Outcome(Status.UNDECIDED, f"{measure}: too few of {n:,} test queries are without leaks (ATT008)")
     shipped = _change(facts, "paired" if n == clean else "paired_without_leaks", measure, has_p=True)
     words, seeds = f"{measure} {worded(shipped)}", None
     if (n_seeds := facts.number("seeds", "n_seeds")) > 1:

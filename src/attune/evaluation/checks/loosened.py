@@ -19,6 +19,8 @@ NOT_COUNTED = "nothing"  # counts_as of a task of the probe whose loss is shown 
 VERDICT_LIMITS: dict[str, tuple[str, ...]] = {
     "drift.max_cost": (),
     "drift.min_neighbour_overlap": (),
+    "drift.min_same_cosine": (),
+    "drift.min_stale_overlap": (),
     "merge.min_retention": (),
     "merge.min_near_domain": (),
     "report.max_dev_decline": (),

@@ -40,42 +40,47 @@ def scores_of(system: str, runs: Path, test: Paired) -> dict[str, Float64]:
 
 def compare_others(
     systems: Sequence[str], runs: Path, test: Paired, confidence: float
-) -> dict[str, dict[str, dict[str, Any]]]:
-    """Compares each system with base on test; returns figures by system and measure, `p_holm` over all of them.
+) -> tuple[dict[str, dict[str, dict[str, Any]]], dict[str, Any]]:
+    """Compares each system with base on test, and BM25 fused with base with tuned.
 
     Args:
-        systems: names of folders in `runs`.
+        systems: names of folders in `runs`, hybrid_base among them.
         runs: data/runs, with the scores.
-        test: scores of base, and the queries' clusters.
+        test: scores of base and tuned, and the queries' clusters.
         confidence: of the intervals.
+
+    Returns:
+        Figures by system and measure; those of hybrid_base less tuned in recall@10. `p_holm` is corrected over all.
 
     Raises:
         BadInput: a system was scored on other queries than base.
     """
     base = {measure: test.base[measure] for measure in COMPARED}
-    compared = {system: compare(base, scores_of(system, runs, test), test.clusters, confidence) for system in systems}
-    corrected = iter(holm([one.p_value for of_system in compared.values() for one in of_system.values()]))
-    return {
-        system: {measure: asdict(one) | {"p_holm": next(corrected)} for measure, one in of_system.items()}
-        for system, of_system in compared.items()
-    }
+    scores = {system: scores_of(system, runs, test) for system in systems}
+    compared = {system: compare(base, own, test.clusters, confidence) for system, own in scores.items()}
+    sides = {HEADLINE: test.tuned[HEADLINE]}, {HEADLINE: scores[UNTRAINED][HEADLINE]}
+    flat = [one for of_system in compared.values() for one in of_system.values()]
+    flat += compare(*sides, test.clusters, confidence).values()
+    rows = [asdict(one) | {"p_holm": p} for one, p in zip(flat, holm([one.p_value for one in flat]), strict=True)]
+    each = iter(rows)
+    return {system: {measure: next(each) for measure in COMPARED} for system in systems}, rows[-1]
 
 
-def hybrid_sentence(runs: Path, test: Paired, confidence: float) -> str:
+def hybrid_sentence(against_tuned: Mapping[str, Any], untrained: float, confidence: float) -> str:
     """Returns a sentence where BM25 fused with base beats tuned alone in recall@10, by interval and test; else "".
 
-    Raises:
-        BadInput: the hybrid was scored on other queries than base and tuned.
+    Args:
+        against_tuned: hybrid_base less tuned, from `compare_others`.
+        untrained: recall@10 of hybrid_base.
+        confidence: of interval and test.
     """
-    own, tuned = scores_of(UNTRAINED, runs, test)[HEADLINE], test.tuned[HEADLINE]
-    one = compare({HEADLINE: tuned}, {HEADLINE: own}, test.clusters, confidence)[HEADLINE]
-    if one.ci_low <= 0 or not is_significant(one.p_value, confidence):
+    if against_tuned["ci_low"] <= 0 or not is_significant(against_tuned["p_holm"], confidence):
         return ""
     level = number(100 * confidence)
-    between = f"{level}% interval {signed(one.ci_low, 3)} to {signed(one.ci_high, 3)}"
+    between = f"{level}% interval {signed(against_tuned['ci_low'], 3)} to {signed(against_tuned['ci_high'], 3)}"
     return (
         f"BM25 fused with base, without any training, is better than tuned alone: {HEADLINE} "
-        f"{score(float(own.mean()))} ({signed(one.delta, 3)}, {between})."
+        f"{score(untrained)} ({signed(against_tuned['delta'], 3)}, {between})."
     )
 
 

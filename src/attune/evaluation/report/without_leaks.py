@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from attune.data.splitting.kinds import ALL_KINDS, role
 from attune.evaluation.report.summary import Paired
 from attune.evaluation.scoring.measures import HEADLINE
+from attune.evaluation.statistics.holm import holm
 from attune.evaluation.statistics.significance import compare
 from attune.tables import LEXICAL, Leak
 
@@ -55,7 +56,10 @@ def without_leaks(
 def gains_without_leaks(
     scores: Paired, leaked: Mapping[str, Collection[str]], confidence: float
 ) -> dict[str, dict[str, Any]]:
-    """Returns recall@10 of base and tuned on the queries without leaks, by kind of leak, with an interval."""
+    """Returns recall@10 of base and tuned on the queries without leaks, by kind of leak, with interval and p-value.
+
+    The p-values are corrected over the kinds.
+    """
     sides = {"baseline": scores.base[HEADLINE], "tuned": scores.tuned[HEADLINE]}
     gains = without_leaks(scores.query_ids, sides, {name: set(ids) for name, ids in leaked.items()})
     for name, figures in gains.items():
@@ -63,5 +67,8 @@ def gains_without_leaks(
         if clean.n_clusters > 1:
             base, tuned = ({HEADLINE: side[HEADLINE]} for side in (clean.base, clean.tuned))
             gain = compare(base, tuned, clean.clusters, confidence)[HEADLINE]
-            figures |= {"delta": gain.delta, "ci_low": gain.ci_low, "ci_high": gain.ci_high}
+            figures |= {"delta": gain.delta, "ci_low": gain.ci_low, "ci_high": gain.ci_high, "p_holm": gain.p_value}
+    compared = [figures for figures in gains.values() if "p_holm" in figures]
+    for figures, p in zip(compared, holm([one["p_holm"] for one in compared]), strict=True):
+        figures["p_holm"] = p
     return gains

@@ -34,8 +34,8 @@ def fuse(lexical: Ranking, dense: Ranking, weight: float) -> tuple[Float32, Int6
     """Returns the fused ranking.
 
     Args:
-        lexical: of BM25, whose scores begin with 0.
-        dense: of an encoder, whose cosines are scaled from the last one of each query on.
+        lexical: of BM25, whose lowest score is 0.
+        dense: of an encoder; the cosine of each query's last document becomes 0.
         weight: of the encoder; `RANKS` for reciprocal rank fusion.
     """
     if weight == RANKS:
@@ -53,7 +53,7 @@ def chosen_weight(lexical: Ranking, dense: Ranking, dev: Split) -> tuple[float, 
     best_sum = max(WEIGHTS, key=lambda weight: means[weight])
     return best, {
         "fusion": "reciprocal ranks" if best == RANKS else "weighted scores",
-        "dense_weight": best_sum,
+        "weighted_scores_dense_weight": best_sum,
         f"reciprocal_ranks_dev_{CHOSEN_BY}": means[RANKS],
         f"weighted_scores_dev_{CHOSEN_BY}": means[best_sum],
     }

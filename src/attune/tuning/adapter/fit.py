@@ -145,8 +145,8 @@ def batch_loss(
 
 
 def batches(n_pairs: int, size: int, random: np.random.Generator) -> Iterator[Int64]:
-    """Yields rows of pairs without end, each pass over them in a new order."""
-    while True:
+    """Yields rows of pairs without end, each pass over them in a new order; nothing where there are none."""
+    while n_pairs:
         order = random.permutation(n_pairs)
         for start in range(0, n_pairs, size):
             yield order[start : start + size]

@@ -1,0 +1,53 @@
+"""Rehearses the pipeline with an encoder, and exports its graph, by the project's parameters.
+
+torch takes seconds to import, so it is imported by the calls: `attune check` imports this module without it.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attune.stage import load_params
+
+if TYPE_CHECKING:
+    from attune.tuning.rehearsal import Rehearsal
+
+
+def rehearsed(name: str, folder: Path, parameters: Path) -> "Rehearsal":
+    """Rehearses the pipeline with an encoder.
+
+    Args:
+        name: of the encoder, for messages.
+        folder: of it, with prompts and maximum length set.
+        parameters: path of params.yaml, whose sections train and export say what is rehearsed.
+
+    Raises:
+        BadInput: a step fails.
+    """
+    from attune.export.shipped import ExportParams  # noqa: PLC0415
+    from attune.tuning.rehearsal import rehearse  # noqa: PLC0415
+    from attune.tuning.training.recipe import TrainParams  # noqa: PLC0415
+
+    records = load_params(TrainParams, "train", parameters), load_params(ExportParams, "export", parameters)
+    return rehearse(name, folder, *records)
+
+
+def write_graph(folder: Path, n_positions: int | None, parameters: Path, out: Path) -> None:
+    """Writes a folder that `attune.runtime` reads, with the encoder's fp32 graph.
+
+    Args:
+        folder: of the encoder, finished.
+        n_positions: largest number of tokens that it can read; None where it has no limit.
+        parameters: path of params.yaml, for section export.
+        out: folder to write.
+
+    Raises:
+        BadInput: the encoder cannot be exported, or its graph differs from torch.
+    """
+    import torch  # noqa: PLC0415
+
+    from attune.encoding.encoders import load_for_export  # noqa: PLC0415
+    from attune.export.shipped import ExportParams, write_fp32  # noqa: PLC0415
+
+    params = load_params(ExportParams, "export", parameters)
+    torch.set_num_threads(params.machine.threads)
+    write_fp32(params, load_for_export(folder), n_positions, folder, out)
