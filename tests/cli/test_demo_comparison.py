@@ -148,7 +148,7 @@ def test_a_fused_ranking_takes_the_place_of_the_system_s_own(tmp_path: Path) -> 
         "bm25": {"language": "none"},
         "hybrid_base": {"fusion": "reciprocal ranks", "weighted_scores_dense_weight": 0.5},
     }
-    receipts["hybrid_tuned"] = {"fusion": "weighted scores", weight: 0.9}
+    receipts["hybrid_tuned"] = {"fusion": "weighted scores", "weighted_scores_dense_weight": 0.9}
     for name, receipt in receipts.items():
         (tmp_path / f"metrics/{name}.json").write_text(json.dumps(receipt))
     by_ranks, by_scores = with_bm25(tmp_path, corpus, ("base", "tuned"))

@@ -2,11 +2,11 @@
 
 Every system, BM25 included, is scored by this one piece of code on the same queries; documents with the query's own
 text are left out of its ranking (split.leave_out_own_text). A document that is read in passages (prepare.passages)
-scores as its best one; BM25, which has no maximum length, reads documents whole. A ranking goes on to the last document
-that ties with the one at its depth, and measures are expected values over the orders of equal scores, so no score
-depends on a document's id, but for hybrids, which fuse ranks and cut runs. Embeddings are read, not made, so scoring again after a change to a measure takes a minute
-or two, stage probe included. Where train queries are embedded, a sample of them is scored as well: a gain on train
-without one on test is overfitting.
+scores as its best one; BM25, which has no maximum length, reads documents whole. A ranking goes on to the last
+document that ties with the one at its depth, and measures are expected values over the orders of equal scores, so no
+score depends on a document's id, but for hybrids, which fuse ranks and cut runs. Embeddings are read, not made, so
+scoring again after a change to a measure takes a minute or two, stage probe included. Where train queries are
+embedded, a sample of them is scored as well: a gain on train without one on test is overfitting.
 """
 
 import hashlib

@@ -22,8 +22,9 @@ def leaks_by_words(facts: Facts, limits: GateParams) -> Outcomes:
 @check("ATT009", "gain without leaks by meaning", "metrics/report.json", fails_gate=False)
 def leaks_by_meaning(facts: Facts, limits: GateParams) -> Outcomes:
     """Recall@10 without the test queries that are close to train or dev by the base's embeddings, or in a document's
-    other form. Passes where it still gains, by interval and test, fails where it loses; if a gain vanishes here, it came from
-    leakage. Warns only, because nearest neighbours count siblings on the same topic as well as paraphrases."""
+    other form. Passes where it still gains, by interval and test, fails where it loses; if a gain vanishes here, it
+    came from leakage. Warns only, because nearest neighbours count siblings on the same topic as well as
+    paraphrases."""
     n = int(facts.number("report", "n_test_queries"))
     n_close = n - int(facts.get("report", "without_leaks", "any", "n_queries", default=n))
     keys = [facts.get("report", "without_leaks", "any", key) for key in ("delta", "ci_low", "ci_high", "p_holm")]
