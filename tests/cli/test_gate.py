@@ -284,7 +284,7 @@ def test_with_several_seeds_a_leaking_split_is_judged_over_seeds(tmp_path: Path)
     stopped = blocking(tmp_path, receipts)
     assert set(stopped) == {"ATT007", "ATT008"} and "over 3 seeds -0.100" in stopped["ATT007"][1]
     receipts["report"]["paired_without_leaks"] = {}
-    assert blocking(tmp_path, receipts)["ATT007"][1].startswith("recall@10: too few of ")
+    assert "too few of 100 test queries are without leaks (ATT008)" in blocking(tmp_path, receipts)["ATT007"][1]
     receipts = healthy()
     receipts["seeds"]["n_seeds"] = 3
     assert "has no paired_over_seeds > recall@10" in blocking(tmp_path, receipts)["ATT007"][1]

@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 
 from attune.cli.review.gate import reader
 from attune.cli.review.locks import changed, equal_on_all_cpus, inputs, stages_of
+from attune.cli.review.same import Difference, _largest
 from attune.evaluation.scoring.groups import COLUMNS, KEPT
 
 CPU, ANOTHER = "AMD AVX2", "Intel AMX"
@@ -47,7 +48,8 @@ class Project:
         for name in ("params.yaml", "advanced.yaml"):
             shutil.copy(ROOT / name, folder / name)
         self.write(SPLIT, json.dumps({"n_test_queries": 1000}))
-        self.write(DRIFT, json.dumps({"is_drifted": False, "verdict": "Not drifted.", "is_reindex_needed": True}))
+        drift = {"is_drifted": False, "is_decided": True, "verdict": "Not drifted.", "is_reindex_needed": True}
+        self.write(DRIFT, json.dumps(drift))
         self.write(SEEDS, json.dumps({"n_seeds": 1}))
         self.write(REPORT, json.dumps({"cpu": CPU, "verdict": "Better: .1"}))
         self.write(GROUPS, groups(np.zeros(100)))
@@ -270,3 +272,20 @@ def test_the_figures_here_are_those_of_the_last_commit_or_of_another_cpu() -> No
     done = attune(ROOT, "same")
     assert done.returncode in (0, 2), done.stdout + done.stderr
     assert reader(ROOT)("dvc.lock")
+
+
+@pytest.mark.parametrize(("key", "is_equal"), [("machine", False), ("machine.threads", False), ("split", True)])
+def test_what_reads_a_key_of_machine_may_differ(key: str, is_equal: bool) -> None:
+    """DVC records a tracked key with its section; such a stage computes, and its bytes depend on the CPU."""
+    stage = {"params": {"params.yaml": {key: 2}}, "outs": [{"path": "models/base", "md5": "1" * 32}]}
+    assert equal_on_all_cpus({"base": stage}) == ({"models/base"} if is_equal else set())
+
+
+def test_a_large_difference_that_chance_explains_is_not_said_to_be_what_seeds_do() -> None:
+    """Beyond SEED_SHIFT the line gives the interval: so few queries cannot tell a loss from chance."""
+    found = [Difference("recall@10 of tuned", -0.2, -0.41, 0.01), Difference("mrr@10 of tuned", 0.001, -0.1, 0.1)]
+    assert _largest(found) == (
+        "largest difference .200 (recall@10 of tuned), interval -0.410 to +0.010: these queries cannot tell it from "
+        "chance"
+    )
+    assert _largest(found[1:]).endswith("within what seeds do")

@@ -32,7 +32,7 @@ def near_domain(facts: Facts, limits: GateParams) -> Outcomes:
 @check("ATT011", "drift", DRIFT, on_top=True)
 def drift(facts: Facts, limits: GateParams) -> Outcomes:
     """Fails where a general task certainly lost more than `drift.max_cost`, a near-domain task certainly lost, or
-    general texts lost their neighbours; undecided where no task could have found such a loss. Remedies: more
-    `train.distill_weight`, a higher `merge.min_retention`, fewer `train.epochs`."""
+    general texts lost their neighbours; undecided where a counted task does not exclude such a loss, or none is
+    counted. Remedies: more `train.distill_weight`, a higher `merge.min_retention`, fewer `train.epochs`."""
     is_bad, is_decided, sentence = (facts.of("drift", key) for key in ("is_drifted", "is_decided", "verdict"))
     yield judged(is_bad is False, sentence) if is_bad or is_decided else Outcome(Status.UNDECIDED, sentence)
