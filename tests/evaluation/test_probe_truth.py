@@ -118,7 +118,8 @@ def test_the_probe_agrees_with_public_data_on_what_is_forgotten(
     torch.set_num_threads(2)
     encoder_params = load_params(BaseParams, "base").model_copy(update={"max_length": 96})
     unread = {"corpus": tmp_path / "none", "train": tmp_path / "none"}
-    call(base, encoder_params, None, **unread, parameters=Path("params.yaml"), out=tmp_path / "base")
+    places = {"out": tmp_path / "base", "exported": tmp_path / "exported"}
+    call(base, encoder_params, None, **unread, parameters=Path("params.yaml"), **places)
     (tmp_path / "none").mkdir()
     probed = tmp_path / "probed"
     before = judge(tmp_path / "base", probed / "base", tmp_path / "none")

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 from page_inputs import filled
+from prepared_tables import write_corpus
 
 from attune.encoding.encoders import load_torch
 from attune.errors import BadInput
@@ -45,11 +46,7 @@ def inputs(tiny_encoder: Path, tiny_onnx: Path, tmp_path_factory: pytest.TempPat
     random = np.random.default_rng(0)
     words = [random.choice(WORDS, 3, replace=False).tolist() for _ in range(N)]
     ids = [f"d{i:02}" for i in range(N)]
-    write(
-        filled({"document_id": ids, "text": [" ".join(own) for own in words]}, CORPUS),
-        root / "prepared/corpus.parquet",
-        CORPUS,
-    )
+    write_corpus(filled({"document_id": ids, "text": [" ".join(own) for own in words]}, CORPUS), root / "prepared")
     encoder = load_torch(tiny_encoder)
     (root / "embeddings").mkdir()
     np.save(root / "embeddings/corpus.npy", encoder.encode([" ".join(own) for own in words]))
