@@ -22,6 +22,7 @@ from attune.stage import Machine, call
 from attune.stages.adapter import adapter, chosen, train_pairs
 from attune.tables import CORPUS, DOCUMENT_IDS, OWN_TEXTS, QRELS, SPLIT_QUERIES, write
 from attune.tuning.adapter.fit import AdapterParams, Fitted
+from attune.tuning.rehearsed import write_graph
 
 PARAMS = AdapterParams(
     steps=40,
@@ -40,7 +41,7 @@ N = 40
 
 
 @pytest.fixture(scope="module")
-def inputs(tiny_encoder: Path, tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def inputs(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """40 documents of three words; a query has two of them, and base's embeddings are the tiny encoder's."""
     root = tmp_path_factory.mktemp("adapter")
     random = np.random.default_rng(0)
@@ -60,7 +61,8 @@ def inputs(tiny_encoder: Path, tiny_onnx: Path, tmp_path_factory: pytest.TempPat
         write(pl.DataFrame(schema=OWN_TEXTS), folder / "own_texts.parquet", OWN_TEXTS)
         write(pl.DataFrame({"document_id": [ids[i] for i in rows]}), folder / "documents.parquet", DOCUMENT_IDS)
         np.save(root / f"embeddings/{name}.npy", encoder.encode(queries["text"]))
-    paths = {"exported": tiny_onnx, "embeddings": root / "embeddings", "prepared": root / "prepared"}
+    write_graph(tiny_encoder, 32, Path(__file__).resolve().parents[2] / "params.yaml", root / "exported")
+    paths = {"exported": root / "exported", "embeddings": root / "embeddings", "prepared": root / "prepared"}
     return paths | {"train": root / "train", "dev_split": root / "dev"}
 
 
