@@ -51,7 +51,16 @@ def brought(encoder: Path, out: Path) -> Path:
     pins = {name: sha256_of(encoder / name) for name in files_to_copy(encoder, {})}
     changes = {"model": "own", "folder": str(encoder), "revision": "", "max_length": MAX_LENGTH, "sha256": pins}
     settings = load_params(BaseParams, "base", ROOT / "params.yaml").model_copy(update=changes | {"prompts": {}})
-    call(base, settings, None, corpus=out / "none", train=out / "none", parameters=ROOT / "params.yaml", out=out)
+    call(
+        base,
+        settings,
+        None,
+        corpus=out / "none",
+        train=out / "none",
+        parameters=ROOT / "params.yaml",
+        out=out,
+        exported=out.with_name("graph"),
+    )
     return out
 
 

@@ -40,7 +40,15 @@ def tuned(folder: Path, encoder: Path) -> Path:
     settings = load_params(BaseParams, "base", ROOT / "params.yaml").model_copy(update=changes)
     unread = {"corpus": folder / "none", "train": folder / "none"}
     panel = ROOT / "params.yaml"
-    call(base, settings, folder / "base.json", **unread, parameters=panel, out=folder / "brought")
+    call(
+        base,
+        settings,
+        folder / "base.json",
+        **unread,
+        parameters=panel,
+        out=folder / "brought",
+        exported=folder / "graph",
+    )
     inputs = task(folder, folder / "brought")
     # one evaluation, as the task is to be run through, not to be learnt
     _, receipt = trained(folder, inputs, params(max_steps=2, n_evaluations=1, epochs=1), "run")

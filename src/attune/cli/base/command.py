@@ -7,6 +7,7 @@ from attune.cli.base.hub import hub_source
 from attune.cli.base.section import SECTION, shown, values_of, write_section
 from attune.cli.base.source import Source, folder_source
 from attune.encoding.families import MINILM, Family, family_of
+from attune.encoding.layouts import require_tokenizer
 from attune.encoding.prompts import absent_prompts, used_prompts
 from attune.encoding.prompts import told as told_prompts
 from attune.encoding.settings import Settings, read_settings
@@ -38,6 +39,7 @@ def base(model: str, revision: str, is_written: bool, file: Path = PARAMS_FILE) 
         raise BadInput(f"--revision: got {revision}, but {model} is a folder here, which has none; leave it out")
     source = folder_source(Path(model)) if is_folder else hub_source(model, revision)
     settings = read_settings(source.model, source.texts)
+    require_tokenizer(source.model, source.sha256, settings.folder)
     family, absent = family_of(source.model), absent_prompts(source.model, settings.prompts, {})
     said = facts(source, settings, family) + [f"note: {note}" for note in notes(source, settings, family)]
     lines = list(map(printable, said))
