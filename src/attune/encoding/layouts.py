@@ -1,8 +1,8 @@
 """Layouts of an encoder's folder: sentence-transformers reads older ones, all stages and consumers read one.
 
 Stage base saves an encoder of an older layout anew, by sentence-transformers itself, so that its vectors stay as they
-are: the transformer in a folder that modules.json names, weights as pytorch_model.bin, settings under an older name, lower-casing
-that the tokenizer's file does not have, no modules.json.
+are: the transformer in a folder that modules.json names, weights as pytorch_model.bin, settings under an older name,
+lower-casing that the tokenizer's file does not have, no modules.json.
 """
 
 import shutil
