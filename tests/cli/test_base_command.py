@@ -413,7 +413,7 @@ def test_files_that_no_folder_of_a_model_has_are_not_fetched(hub: Hub, monkeypat
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.title)
 def test_each_family_knows_its_own_model_card(family: Family) -> None:
-    """The encoder whose card is the source is found as of this family; what to use instead is named where that cannot be used."""
+    """The encoder whose card is the source is of this family; another is named where that cannot be used."""
     assert family_of(family.card) is family
     is_usable = family.shape is not None and not is_too_large(family.shape.n_parameters)
     assert is_usable != bool(family.instead)

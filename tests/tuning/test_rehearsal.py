@@ -117,7 +117,7 @@ N_TOKENS = len(_vocabulary())
 REFUSED: dict[Callable[[Path], Path], str] = {
     dot_product: "tiny: export fails in the rehearsal: similarity is dot without Normalize; export needs cosine",
     two_poolings: "tiny: export fails in the rehearsal: pooling .* cannot be exported; use one mode",
-    no_padding_token: "tiny: tokenizer .* its tokenizer has no padding token, .* set pad_token in tokenizer_config.json",
+    no_padding_token: "tiny: tokenizer .* has no padding token, .* set pad_token in tokenizer_config.json",
     no_special_tokens: "tiny: tokenizer .* its tokenizer adds no special token, so an empty text has no token",
     ids_beyond_the_table: rf"tiny: tokenizer .* gives ids up to {N_TOKENS} \('newword'\), but the embedding table has "
     f"{N_TOKENS} rows, expected at least {N_TOKENS + 1}",

@@ -46,8 +46,8 @@ def check_tokenizer(name: str, model: SentenceTransformer) -> None:
         model: the encoder.
 
     Raises:
-        BadInput: it cannot be saved as tokenizer.json, has special tokens alone, cannot pad, has ids beyond the embedding table, or gives an
-            empty text no token, of which no encoder can compute anything.
+        BadInput: it cannot be saved as tokenizer.json, has special tokens alone, cannot pad, has ids beyond the
+            embedding table, or gives an empty text no token, of which no encoder can compute anything.
     """
     tokenizer = model.tokenizer
     if not getattr(tokenizer, "is_fast", False):

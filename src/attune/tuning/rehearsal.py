@@ -52,7 +52,7 @@ class Rehearsal:
 
     Attributes:
         precision: of matrix products on this hardware: as machine.precision says, or what was right under auto.
-        is_bf16_wrong: whether auto may not take bf16: vectors are compared on any hardware, training only where it has bf16.
+        is_bf16_wrong: whether auto may not take bf16, by vectors on any hardware, by training where it has bf16.
         steps: what was done.
     """
 
