@@ -4,6 +4,7 @@ As sentence-transformers saves them: hidden size 16, one or two layers, a tokeni
 16 tokens. Builders of layouts that the library only reads stand in `layouts.py`.
 """
 
+import json
 import string
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -195,3 +196,15 @@ def build(
         encoder = SentenceTransformer(modules=[*layers, Normalize()], prompts=prompts, device="cpu")
     encoder.save_pretrained(str(folder / name), create_model_card=False)
     return folder / name
+
+
+def in_own_folder(folder: Path, name: str) -> None:
+    """Moves an encoder's transformer and tokenizer into a folder of their own, as version 1 of the library did."""
+    inner = folder / name
+    inner.mkdir()
+    for file in [path for path in folder.iterdir() if path.is_file()]:
+        if file.name not in ("modules.json", "config_sentence_transformers.json"):
+            file.rename(inner / file.name)
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[0]["path"] = name
+    (folder / "modules.json").write_text(json.dumps(modules))

@@ -16,6 +16,7 @@ from command_lines import Finished, run_here
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
+from tiny_encoders import in_own_folder
 
 from attune.cli.check import profile as profiling
 from attune.cli.check.source import guess_source, source_params, with_names, yaml_value
@@ -106,6 +107,29 @@ def test_it_prints_a_table_and_the_lines_to_set_in_params(tmp_path: Path) -> Non
     assert "largest cluster" in done.stdout and "cut at max length" in done.stdout
     lines = "  source: pairs\n  path: faq.csv\n  columns:\n    query: q\n    document: a\nthen: make repro\n"
     assert done.stdout.endswith(f"\nTo use this data, set in params.yaml, section collect:\n{lines}")
+
+
+def test_a_tokenizer_is_found_where_the_transformer_lies(
+    tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder of its own, as tokenizer.json or as a vocabulary alone: tokens and scripts are the same."""
+    rows = [(f"sort the rows {i}", f"by the norm of row {i}") for i in range(5)]
+    write_csv(tmp_path / "faq.csv", [("query", "document"), *rows])
+    vocabulary = json.loads((tiny_encoder / "tokenizer.json").read_text())["model"]["vocab"]
+    seen = []
+    for name in ("today", "0_Transformer", "vocabulary"):
+        encoder = Path(shutil.copytree(tiny_encoder, tmp_path / "encoders" / name))
+        if name != "today":
+            in_own_folder(encoder, name)
+        if name == "vocabulary":
+            (encoder / name / "tokenizer.json").unlink()
+            (encoder / name / "vocab.txt").write_text("".join(f"{w}\n" for w in sorted(vocabulary, key=vocabulary.get)))
+        monkeypatch.setattr(profiling, "locate", lambda _, encoder=encoder: encoder)
+        done = check(tmp_path, "faq.csv", "--json")
+        assert done.returncode == 0, done.stderr
+        facts = json.loads(done.stdout)
+        seen.append([facts[key] for key in ("documents", "queries", "lengths", "scripts", "read_as")])
+    assert seen[0] == seen[1] == seen[2]
 
 
 def test_the_lines_have_the_columns_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tiny_encoders import in_own_folder
 from training import sha256
 from typer.testing import CliRunner
 
@@ -45,10 +46,29 @@ def test_the_folder_is_rehearsed_as_stage_base_would_bring_it(
     assert sha256(tiny_encoder) == before
 
 
+def test_an_older_layout_is_rehearsed_as_saved_anew(
+    tiny_encoder: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transformer in a folder of its own comes as stage base would save it, with the length set where it is read."""
+    own = project / "own"
+    shutil.copytree(tiny_encoder, own)
+    in_own_folder(own, "transformer")
+    seen: list[tuple[str, int, bool]] = []
+
+    def rehearsed(name: str, folder: Path, _: Path) -> SimpleNamespace:
+        settings = folder_settings(name, folder)
+        seen.append((settings.folder, settings.max_length, (folder / "tokenizer.json").is_file()))
+        return SimpleNamespace(steps=("training",), precision="fp32")
+
+    monkeypatch.setattr(encoder, "rehearsed", rehearsed)
+    encoder.check_encoder(own)
+    assert seen == [("", 64, True)]
+
+
 def test_what_is_no_folder_or_no_encoder_is_one_line(project: Path) -> None:
     """The line names the folder and what is missing there."""
     with pytest.raises(BadInput, match="--base: nowhere is not a folder"):
         encoder.check_encoder(Path("nowhere"))
     (project / "empty").mkdir()
-    with pytest.raises(BadInput, match="empty: no \\*.safetensors file; save the model"):
+    with pytest.raises(BadInput, match=r"empty: no \*.safetensors and no pytorch_model.bin; save the model"):
         encoder.check_encoder(project / "empty")

@@ -11,10 +11,11 @@ import torch
 from families import REFUSED, brought, exported, refusals
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
-from tiny_encoders import MAX_LENGTH, build
+from tiny_encoders import MAX_LENGTH, build, in_own_folder
 
+from attune.cli.base.command import base as described
 from attune.encoding.encoders import load_torch
-from attune.encoding.layouts import files_of, needed
+from attune.encoding.layouts import files_of, needed, save_anew
 from attune.encoding.settings import SETTINGS_FILES, folder_settings
 from attune.errors import BadInput
 from attune.runtime import Embedder
@@ -35,13 +36,18 @@ def lower_case(folder: Path) -> None:
 
 def numbered(folder: Path) -> None:
     """Moves the transformer into a folder of its own, 0_Transformer."""
-    inner = folder / "0_Transformer"
-    inner.mkdir()
-    for file in [path for path in folder.iterdir() if path.is_file()]:
-        if file.name not in ("modules.json", "config_sentence_transformers.json"):
-            file.rename(inner / file.name)
+    in_own_folder(folder, "0_Transformer")
+
+
+def named(folder: Path) -> None:
+    """Moves the transformer into a folder of any name, with lower-casing in its tokenizer alone."""
+    in_own_folder(folder, "transformer")
+
+
+def dotted(folder: Path) -> None:
+    """Names the encoder's own folder ./ as the transformer's."""
     modules = json.loads((folder / "modules.json").read_text())
-    modules[0]["path"] = inner.name
+    modules[0]["path"] = "./"
     (folder / "modules.json").write_text(json.dumps(modules))
 
 
@@ -80,6 +86,8 @@ LAYOUTS: dict[str, tuple[str, bool, Callable[[Path], None]]] = {
     "older name": ("roberta", False, older_name),
     "lower case": ("roberta", False, lower_case),
     "0_Transformer": ("bert", False, numbered),
+    "transformer": ("bert", True, named),
+    "./": ("bert", True, dotted),
     "bin": ("bert", True, bins),
     "no modules": ("bert", False, bare),
     "vocab.txt": ("bert", False, vocabulary_alone),
@@ -155,6 +163,25 @@ def test_what_cannot_be_tuned_is_refused_by_name(tmp_path: Path) -> None:
     for kind, word in zip(said, ("auto_map", "an adapter", "StaticEmbedding", "CLIP", "Word", "Router"), strict=True):
         assert word in said[kind], kind
     assert "makers/encoder" in said["an adapter (PEFT) without its base"]
+
+
+def test_an_encoder_saved_anew_with_other_vectors_is_refused(tmp_path: Path) -> None:
+    """A copy without its vocabulary's words, or that lower-cases no more, is no encoder that its source is."""
+    folder = build(tmp_path, "roberta")
+    shutil.copytree(folder, tmp_path / "copy")
+    lower_case(folder)
+    with pytest.raises(BadInput, match=r"^own: saved anew it gives other vectors \(difference .*and name that folder$"):
+        save_anew("own", folder, tmp_path / "copy")
+
+
+def test_a_folder_without_tokenizer_is_refused_before_loading(tmp_path: Path) -> None:
+    """The library would read every word as unknown; the line names the folder and what is missing."""
+    folder = build(tmp_path, "bert")
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(BadInput, match=r"^own: no tokenizer in its folder, expected one of tokenizer.json, vocab"):
+        brought(folder, tmp_path / "base")
+    with pytest.raises(BadInput, match=": no tokenizer in its folder, expected one of tokenizer.json"):
+        described(str(folder), "main", is_written=False)
 
 
 def test_files_that_the_library_cannot_load_are_one_line(tmp_path: Path) -> None:

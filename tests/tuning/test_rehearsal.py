@@ -91,6 +91,15 @@ def ids_beyond_the_table(folder: Path) -> Path:
     return saved(folder, *encoder)
 
 
+def special_tokens_alone(folder: Path) -> Path:
+    """Saves the tokenizer that transformers makes of a folder without any."""
+    from transformers import BertTokenizer
+
+    encoder = build_tiny_encoder(folder)
+    BertTokenizer().save_pretrained(encoder)
+    return encoder
+
+
 def damaged(folder: Path) -> Path:
     encoder = build_tiny_encoder(folder)
     (encoder / "model.safetensors").write_bytes((encoder / "model.safetensors").read_bytes()[:-8])
@@ -108,11 +117,12 @@ N_TOKENS = len(_vocabulary())
 REFUSED: dict[Callable[[Path], Path], str] = {
     dot_product: "tiny: export fails in the rehearsal: similarity is dot without Normalize; export needs cosine",
     two_poolings: "tiny: export fails in the rehearsal: pooling .* cannot be exported; use one mode",
-    no_padding_token: "tiny: its tokenizer has no padding token, .* set pad_token in tokenizer_config.json",
-    no_special_tokens: "tiny: its tokenizer adds no special token, so an empty text has no token",
-    ids_beyond_the_table: rf"tiny: its tokenizer gives ids up to {N_TOKENS} \('newword'\), but the embedding table has "
+    no_padding_token: "tiny: tokenizer .* has no padding token, .* set pad_token in tokenizer_config.json",
+    no_special_tokens: "tiny: tokenizer .* its tokenizer adds no special token, so an empty text has no token",
+    ids_beyond_the_table: rf"tiny: tokenizer .* gives ids up to {N_TOKENS} \('newword'\), but the embedding table has "
     f"{N_TOKENS} rows, expected at least {N_TOKENS + 1}",
-    damaged: "tiny: .*model",
+    damaged: r"tiny: size fails in the rehearsal: model.safetensors is damaged \(.*\); fetch it again$",
+    special_tokens_alone: "tiny: tokenizer .* has no token but 5 special ones, so every word is unknown",
     without_pooling: "tiny: loading fails in the rehearsal: .* save it again with sentence-transformers",
 }
 
@@ -283,6 +293,22 @@ def test_the_texts_are_those_that_fail_elsewhere(tiny_encoder: Path) -> None:
     assert texts[0] == "" and lengths[0] == 2 and max(lengths) > model.max_seq_length
     assert all(token in texts[4] for token in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"))
     assert np.isfinite(model.encode(texts)).all()
+    for unbounded in (None, 10**30):
+        model.max_seq_length = unbounded
+        assert len(sample_texts(model)[3].split()) == rehearsal.MOST_WORDS + 8
+
+
+@pytest.mark.parametrize("name", ["check_tokenizer", "sample_texts", "first_layers", "Interpolation", "read_change"])
+def test_what_a_library_raises_is_one_line(tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """An exception of its own, wherever it comes from, names the encoder, the step and what to do."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no\nsuch head")
+
+    monkeypatch.setattr(rehearsal, name, fail)
+    said = r"^tiny: \w+ fails in the rehearsal \(RuntimeError: no such head\); choose another base.model$"
+    with pytest.raises(BadInput, match=said):
+        rehearsed_with(tiny_encoder)
 
 
 def test_stage_base_follows_the_parameters(tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

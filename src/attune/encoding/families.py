@@ -9,6 +9,8 @@ SEARCHING_ZH = "为这个句子生成表示以用于检索相关文章："
 INSTRUCTION = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
 WITHOUT_CODE = "Alibaba-NLP/gte-modernbert-base, nomic-ai/modernbert-embed-base or intfloat/multilingual-e5-small"
 
+MAX_BYTES = 2**31 - 1  # of one ONNX file, and so of an encoder's weights in fp32
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -68,8 +70,8 @@ class Family:
         document: text put before documents; "" for none.
         max_length: tokens that its encoders read.
         card: encoder on the Hugging Face hub whose model card says so.
-        instead: encoder to use instead where the family brings code of its own; "" where it brings none.
-        shape: of the encoder that `card` names; None where it cannot be used.
+        instead: encoder to use instead where that which `card` names brings code of its own or is too large.
+        shape: of the encoder that `card` names; None where it brings code.
     """
 
     title: str
@@ -87,7 +89,7 @@ class Family:
 FAMILIES = (
     Family(
         *("multilingual e5, instruct", r"multilingual-e5-\w+-instruct", "mean", f"{INSTRUCTION} ", "", 512),
-        "intfloat/multilingual-e5-large-instruct",
+        *("intfloat/multilingual-e5-large-instruct", "intfloat/multilingual-e5-base"),
         shape=XLM_R_LARGE,
     ),
     Family(
@@ -98,7 +100,10 @@ FAMILIES = (
     Family(
         "e5", r"\be5-(small|base|large)", "mean", "query: ", "passage: ", 512, "intfloat/e5-base-v2", shape=BERT_BASE
     ),
-    Family("bge-m3", r"\bbge-m3\b", "cls", "", "", 8192, "BAAI/bge-m3", shape=XLM_R_LARGE),
+    Family(
+        *("bge-m3", r"\bbge-m3\b", "cls", "", "", 8192, "BAAI/bge-m3", "intfloat/multilingual-e5-base"),
+        shape=XLM_R_LARGE,
+    ),
     Family(
         "bge, English",
         r"\bbge-(small|base|large)-en",
@@ -139,7 +144,7 @@ FAMILIES = (
     ),
     Family(
         *("gte-Qwen2", r"\bgte-qwen2", "lasttoken", f"{INSTRUCTION} ", "", 32768),
-        *("Alibaba-NLP/gte-Qwen2-1.5B-instruct", "Qwen/Qwen3-Embedding-0.6B"),
+        *("Alibaba-NLP/gte-Qwen2-1.5B-instruct", "Alibaba-NLP/gte-modernbert-base"),
     ),
     Family("gte", r"\bgte-(small|base|large)$", "mean", "", "", 512, "thenlper/gte-base", shape=BERT_BASE),
     Family(
@@ -157,12 +162,12 @@ FAMILIES = (
     ),
     Family(
         *("arctic-embed-l v2", r"\barctic-embed-l-v2", "cls", "query: ", "", 8192),
-        "Snowflake/snowflake-arctic-embed-l-v2.0",
+        *("Snowflake/snowflake-arctic-embed-l-v2.0", "intfloat/multilingual-e5-base"),
         shape=XLM_R_LARGE,
     ),
     Family(
         *("arctic-embed-m v2", r"\barctic-embed-m-v2", "cls", "query: ", "", 8192),
-        *("Snowflake/snowflake-arctic-embed-m-v2.0", "Snowflake/snowflake-arctic-embed-l-v2.0"),
+        *("Snowflake/snowflake-arctic-embed-m-v2.0", "Snowflake/snowflake-arctic-embed-m-v1.5"),
     ),
     Family(
         *("arctic-embed-m-long", r"\barctic-embed-m-long", "cls", SEARCHING, "", 2048),
@@ -190,7 +195,7 @@ FAMILIES = (
     ),
     Family(
         *("Qwen3-Embedding", r"\bqwen3-embedding", "lasttoken", INSTRUCTION, "", 32768),
-        "Qwen/Qwen3-Embedding-0.6B",
+        *("Qwen/Qwen3-Embedding-0.6B", "Alibaba-NLP/gte-modernbert-base"),
         shape=QWEN3_600M,
     ),
     Family(
@@ -209,9 +214,14 @@ def family_of(model: str, families: Sequence[Family] = FAMILIES) -> Family | Non
 
 
 def instead_of(model: str) -> str:
-    """Names an encoder without code of its own to use instead of one that brings code."""
+    """Names an encoder to use instead of one that brings code of its own or is too large."""
     family = family_of(model)
     return (family.instead if family else "") or WITHOUT_CODE
+
+
+def is_too_large(n_parameters: int) -> bool:
+    """Tells whether weights in fp32 exceed one ONNX file."""
+    return 4 * n_parameters > MAX_BYTES
 
 
 def families_table() -> str:
@@ -231,7 +241,10 @@ def _size(family: Family) -> tuple[str, str]:
     """Returns parameters and relative cost, or what to use instead."""
     if not family.shape:
         return "brings code", f"use {family.instead}"
-    return f"{family.shape.n_parameters / 1e6:,.0f} million", f"{family.shape.cost:.0f}"
+    said = f"{family.shape.n_parameters / 1e6:,.0f} million"
+    if is_too_large(family.shape.n_parameters):
+        return f"{said}, too large", f"use {family.instead}"
+    return said, f"{family.shape.cost:.0f}"
 
 
 def _shown(prompt: str) -> str:

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from sentence_transformers import SentenceTransformer
 
 from attune.encoding.encoders import TorchEncoder
+from attune.encoding.families import MAX_BYTES
 from attune.errors import BadInput
 from attune.stage import named
 
-MAX_BYTES = 2**31 - 1  # of one ONNX file
 MIN_COSINE = 0.99  # of a text's vectors in bf16 and in fp32; an encoder that bf16 suits has .999 and more
 BATCH_TOKENS = 4096
 OTHER = "choose another base.model"
@@ -21,12 +21,16 @@ def check_size(name: str, folder: Path) -> None:
     """Refuses an encoder whose weights in fp32 exceed one ONNX file.
 
     Raises:
-        BadInput: they do.
+        BadInput: they do, or a file of them is damaged.
     """
     n_weights = 0
     for file in folder.rglob("*.safetensors"):
-        with safe_open(file, framework="np") as weights:
-            n_weights += sum(int(np.prod(weights.get_slice(key).get_shape())) for key in weights.keys())  # noqa: SIM118
+        try:
+            with safe_open(file, framework="np") as weights:
+                shapes = [weights.get_slice(key).get_shape() for key in weights.keys()]  # noqa: SIM118
+        except SafetensorError as error:
+            raise BadInput(f"{name}: {file.name} is damaged ({error}); fetch it again") from None
+        n_weights += sum(int(np.prod(shape)) for shape in shapes)
     if (n_bytes := 4 * n_weights) > MAX_BYTES:
         raise BadInput(
             f"{name}: its weights have {n_bytes:,} bytes in fp32, expected at most {MAX_BYTES:,}, the size of one ONNX "
@@ -42,14 +46,19 @@ def check_tokenizer(name: str, model: SentenceTransformer) -> None:
         model: the encoder.
 
     Raises:
-        BadInput: it cannot be saved as tokenizer.json, cannot pad, has ids beyond the embedding table, or gives an
-            empty text no token, of which no encoder can compute anything.
+        BadInput: it cannot be saved as tokenizer.json, has special tokens alone, cannot pad, has ids beyond the
+            embedding table, or gives an empty text no token, of which no encoder can compute anything.
     """
     tokenizer = model.tokenizer
     if not getattr(tokenizer, "is_fast", False):
         raise BadInput(
             f"{name}: its tokenizer ({type(tokenizer).__name__}) has no tokenizer.json, which the ONNX folder needs; "
             "convert it to a fast one and save the encoder again"
+        )
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        raise BadInput(
+            f"{name}: its tokenizer has no token but {len(tokenizer)} special ones, so every word is unknown; save the "
+            "encoder with its own tokenizer"
         )
     if tokenizer.pad_token is None:
         raise BadInput(

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from attune.encoding.families import instead_of
@@ -113,7 +113,7 @@ def read_settings(model: str, texts: Mapping[str, str]) -> Settings:
     reading = next((own for name in SETTINGS_FILES if (own := _object(model, texts, names[name]))), {})
     poolings = [_object(model, texts, f"{path}/config.json") for path, kind in kinds.items() if kind == "Pooling"]
     denses = [_object(model, texts, f"{path}/config.json") for path, kind in kinds.items() if kind == "Dense"]
-    pooling = _pooling(poolings[0]) if poolings else ""
+    pooling = _pooling(model, poolings[0]) if poolings else ""
     with_prompt = all(each.get("include_prompt", True) for each in poolings)
     refuse_other_vectors(model, library, list(kinds.values()), pooling, with_prompt)
     positions = n_positions(config)
@@ -134,6 +134,14 @@ def read_settings(model: str, texts: Mapping[str, str]) -> Settings:
     )
 
 
+def first_folder(modules: str) -> str:
+    """Returns the folder of the first module by the text of modules.json; "" where it says none that can be read."""
+    try:
+        return next(iter(_modules("", {"modules.json": modules})), "")
+    except BadInput:  # read_settings says so
+        return ""
+
+
 def settings_file(folder: Path) -> Path | None:
     """Returns the file with the settings of the text that a transformer reads: the first that there is, or None."""
     return next((folder / name for name in SETTINGS_FILES if (folder / name).is_file()), None)
@@ -151,7 +159,7 @@ def transformer_folder(model: str, modules: Mapping[str, str]) -> str:
             f"{model}: modules.json begins with {name}, expected Transformer: attune tunes transformers only; choose "
             "an encoder with one"
         )
-    return path.strip("/")
+    return path
 
 
 def refuse_adapter(model: str, settings: Mapping[str, Any]) -> None:
@@ -199,21 +207,26 @@ def _parsed(model: str, texts: Mapping[str, str], name: str) -> Any:  # noqa: AN
 
 
 def _modules(model: str, texts: Mapping[str, str]) -> dict[str, str]:
-    """Returns the types of the modules by path; empty where there is no modules.json."""
+    """Returns the types of the modules by path, "" for the encoder's folder; empty where there is no modules.json."""
     modules = _parsed(model, texts, "modules.json") if "modules.json" in texts else []
     try:
-        return {str(module["path"]): str(module["type"]) for module in modules}
+        types = {PurePosixPath(str(module["path"]).strip("/")): str(module["type"]) for module in modules}
     except (TypeError, KeyError):
         raise BadInput(
             f"{model}: modules.json is not a list of objects with path and type; fetch or save the encoder again"
         ) from None
+    return {"" if path == PurePosixPath() else path.as_posix(): kind for path, kind in types.items()}
 
 
-def _pooling(config: Mapping[str, Any]) -> str:
+def _pooling(model: str, config: Mapping[str, Any]) -> str:
     """Returns the modes of a Pooling module, in the new form (a name or names) or in the old (one flag per mode)."""
     modes = config.get(POOLING_KEY)
     if modes is None:
         modes = [key.removeprefix(POOLING_FLAG) for key, value in config.items() if POOLING_FLAG in key and value]
+    if not isinstance(modes, str | list):
+        raise BadInput(
+            f"{model}: {POOLING_KEY} is {modes!r}, expected a name or names; fetch or save the encoder again"
+        )
     return "+".join(SHORT_NAMES.get(str(mode), str(mode)) for mode in ([modes] if isinstance(modes, str) else modes))
 
 

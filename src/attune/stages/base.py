@@ -10,7 +10,7 @@ exported: base is scored by the same code as the tuned encoder, in the runtime t
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from pydantic import Field, field_validator, model_validator
 
 from attune.data.lengths import auto_length, figures, lengths_of, price, sampled
-from attune.encoding.layouts import BIN, PATTERNS, SAFETENSORS, files_of, is_older, save_anew
+from attune.encoding.layouts import BIN, DOWNLOADED, SAFETENSORS, files_of, is_older, require_tokenizer, save_anew
 from attune.encoding.prompts import absent_prompts, told, used_prompts
 from attune.encoding.settings import PROMPTS_FILE, Settings, folder_settings
 from attune.errors import BadInput
@@ -78,7 +78,7 @@ def locate(params: BaseParams) -> Path:
             "base.revision: a hub model needs the 40 hex digits of a commit, so that it cannot change; set it"
         )
     try:
-        return Path(snapshot_download(params.model, revision=params.revision, allow_patterns=list(PATTERNS)))
+        return Path(snapshot_download(params.model, revision=params.revision, allow_patterns=list(DOWNLOADED)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:  # ValueError: an invalid name
         raise BadInput(
             f"base.model: {params.model}@{params.revision} cannot be fetched from the hub ({error}); "
@@ -109,8 +109,8 @@ def files_to_copy(folder: Path, sha256: dict[str, str]) -> list[str]:
     return sorted(names)
 
 
-def copy_files(source: Path, out: Path, sha256: dict[str, str]) -> int:
-    """Copies the encoder's files and verifies the copies; returns the number of pinned files.
+def copy_files(source: Path, out: Path, sha256: dict[str, str]) -> None:
+    """Copies the encoder's files and verifies the copies.
 
     Raises:
         BadInput: a file is missing or does not have its pinned sha256.
@@ -125,7 +125,6 @@ def copy_files(source: Path, out: Path, sha256: dict[str, str]) -> int:
                 f"{source / name}: sha256 is {got}, expected {sha256[name]}; the file is damaged or another model's: "
                 "fetch it again, or change base.sha256 if the change is intended"
             )
-    return len(sha256)
 
 
 def positions_of(settings: Settings) -> int:
@@ -229,21 +228,52 @@ def cut_texts(length: int, of_data: Receipt) -> str:
     return f"{said}; set base.max_length: {whole}, which cuts {left}, for about {ratio:.1f} times the training time"
 
 
+def prepared(
+    params: BaseParams,
+    source: Path,
+    sha256: dict[str, str],
+    out: Path,
+    length_of: Callable[[Settings], tuple[int, Receipt]],
+) -> tuple[Settings, Receipt]:
+    """Writes an encoder as all stages read it: verified, in the layout of today, with prompts and maximum length set.
+
+    Args:
+        params: of the base encoder.
+        source: folder of the encoder.
+        sha256: of its files that are pinned.
+        out: folder to write.
+        length_of: returns the maximum length, and what is known of it, once the files lie in `out`.
+
+    Returns:
+        The settings that the source gives, and the prompts and the length that are set.
+
+    Raises:
+        BadInput: the encoder cannot be read or used as the parameters say.
+    """
+    copy_files(source, out, sha256)
+    settings = folder_settings(params.model, out)
+    require_tokenizer(params.model, files_of(out), settings.folder)
+    if is_older(out, settings):
+        save_anew(params.model, source, out)
+    prompts = prompts_of(params, settings)
+    max_length, of_data = length_of(settings)
+    set_max_length(out, max_length, positions_of(settings))
+    set_prompts(out, settings, prompts)
+    said = {f"{kind}_prompt": prompts[kind] for kind in ("query", "document")}
+    return settings, {**said, "max_length": max_length, **of_data}
+
+
 def base(params: BaseParams, corpus: Path, train: Path, parameters: Path, out: Out, exported: Out) -> Receipt:
     """Writes the verified base encoder with prompts and maximum length set, and the folder of its graph.
 
     stderr has a line on what may be wrong.
     """
-    n_verified = copy_files(locate(params), out, params.sha256)
-    settings = folder_settings(params.model, out)
-    if is_older(out, settings):
-        save_anew(params.model, out)
-    prompts = prompts_of(params, settings)
-    max_length, of_data = length_of_data(params, corpus, train, out, settings)
-    for said in filter(None, (absent(params, settings), cut_texts(max_length, of_data))):
+    settings, receipt = prepared(
+        *(params, locate(params), params.sha256, out),
+        lambda settings: length_of_data(params, corpus, train, out, settings),
+    )
+    for said in filter(None, (absent(params, settings), cut_texts(receipt["max_length"], receipt))):
         sys.stderr.write(f"attune base: {said}\n")
-    set_max_length(out, max_length, positions_of(settings))
-    set_prompts(out, settings, prompts)
     rehearsal = rehearsed(params.model, out, parameters)
     origin = {"model": params.model, "revision": params.revision, "licence": params.licence}
     # read by all stages that encode with this encoder, or with one tuned from it
@@ -253,12 +283,9 @@ def base(params: BaseParams, corpus: Path, train: Path, parameters: Path, out: O
     return {
         "model": params.model,
         "revision": params.revision,
-        "query_prompt": prompts["query"],
-        "document_prompt": prompts["document"],
-        "max_length": max_length,
-        **of_data,
+        **receipt,
         "n_files": len(files),
-        "n_verified": n_verified,
+        "n_verified": len(params.sha256),
         "n_bytes": sum(path.stat().st_size for path in files),
         "rehearsed": ", ".join(rehearsal.steps),
         "is_bf16_wrong": rehearsal.is_bf16_wrong,

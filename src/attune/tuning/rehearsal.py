@@ -41,6 +41,7 @@ SCRATCH = Path("scratch")
 N_STEPS = 2
 LEARNING_RATE = 1e-4
 LEAST_LAYERS = 1
+MOST_WORDS = 8192  # of a text, where the encoder names no limit or a huge one
 SHOWN = 300  # characters of a library's message
 STEPS = ("encoding", "training", "resuming", "merging", "export", "int8", "runtime")
 
@@ -51,7 +52,7 @@ class Rehearsal:
 
     Attributes:
         precision: of matrix products on this hardware: as machine.precision says, or what was right under auto.
-        is_bf16_wrong: whether auto may not take bf16, on any hardware.
+        is_bf16_wrong: whether auto may not take bf16, by vectors on any hardware, by training where it has bf16.
         steps: what was done.
     """
 
@@ -104,15 +105,17 @@ def rehearse(name: str, folder: Path, train: TrainParams, export: ExportParams) 
             model = load_torch(folder, remedy="save it again with sentence-transformers' save_pretrained")
         with _step(name, "export"):
             describe(model, Path(name))
-        check_tokenizer(name, model)
-        texts = sample_texts(model)
+        with _step(name, "tokenizer"):
+            check_tokenizer(name, model)
+            texts = sample_texts(model)
         with _step(name, "encoding"):
             is_bf16_wrong = is_wrong_in_bf16(name, model, texts, train.machine.precision)
         wanted = "fp32" if is_bf16_wrong else train.machine.precision
         precision = best_precision() if wanted == "auto" else wanted
         with _step(name, "training"):
             check_dimensions(train, model.get_embedding_dimension())
-        short = first_layers(model, folder, Path(scratch) / "short")
+        with _step(name, "loading"):
+            short = first_layers(model, folder, Path(scratch) / "short")
         del model
         gc.collect()
         rest = _Rest(name, texts, train, export)
@@ -154,7 +157,7 @@ def _step(name: str, step: str) -> Iterator[None]:
 def sample_texts(model: SentenceTransformer) -> list[str]:
     """Returns an empty text, a word, a sentence, one longer than the encoder reads, special tokens, other scripts."""
     words = " ".join(SENTENCES).split()
-    n_words = model.max_seq_length + 8
+    n_words = min(model.max_seq_length or MOST_WORDS, MOST_WORDS) + 8
     longest = " ".join((words * (1 + n_words // len(words)))[:n_words])
     return [
         "",
@@ -167,7 +170,9 @@ def sample_texts(model: SentenceTransformer) -> list[str]:
 
 
 def first_layers(model: SentenceTransformer, folder: Path, out: Path) -> Path | None:
-    """Saves an encoder of the first layers, until each kind has occurred; None where it cannot be made or has them all.
+    """Saves an encoder of the first layer; None where it cannot be made or has them all.
+
+    Where config.json names kinds of layers (layer_types), as many are kept as have each kind.
 
     Args:
         model: the whole encoder.
@@ -242,10 +247,12 @@ class _Rest:
         params = self.train.model_copy(update=changes | {"batch_size": len(self.texts), "distill_batch_size": 2})
         rows = {"query": self.texts[::-1], "positive": [*self.texts[1:], self.texts[0]], "negative_1": self.texts}
         general = [Pair(*SENTENCES[place : place + 2]) for place in range(3)]
-        data = TrainingData(Dataset.from_dict(rows), BatchingKeys.independent([*map(len, rows["positive"])]), general)
+        keys = BatchingKeys.independent([*map(len, rows["positive"])])
         corpus = {str(place): text for place, text in enumerate(self.texts)}
-        scorer = _Scorer(RetrievalTask(corpus, corpus, {id_: {id_: 1} for id_ in corpus}), precision)
-        dev = DevScoring(Interpolation(encoder), scorer, [1.0])
+        with _step(self.name, "training"):
+            data = TrainingData(Dataset.from_dict(rows), keys, general)
+            scorer = _Scorer(RetrievalTask(corpus, corpus, {id_: {id_: 1} for id_ in corpus}), precision)
+            dev = DevScoring(Interpolation(encoder), scorer, [1.0])
         rate = LEARNING_RATE * (10 if params.lora_rank else 1)
         schedule = Schedule(rate, epochs=N_STEPS, n_steps=N_STEPS, n_evaluations=N_STEPS)
         result = None
@@ -263,7 +270,9 @@ class _Rest:
         is_finite = all(map(np.isfinite, result.losses.values())) and all(one.is_finite for one in result.evaluations)
         if is_finite and len(set(scorer.seen)) != 1:
             raise BadInput(f"{self.name}: resuming from a checkpoint ends in other weights than training on; {OTHER}")
-        if is_finite and not read_change(change_at(scratch, N_STEPS)):
+        with _step(self.name, "training"):
+            is_changed = not is_finite or bool(read_change(change_at(scratch, N_STEPS)))
+        if not is_changed:
             raise BadInput(f"{self.name}: training changes no weight in the rehearsal; {OTHER}")
         return is_finite
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from attune.cli.base.hub import hub_source
 from attune.cli.base.section import SECTION, shown, values_of, write_section
 from attune.cli.base.source import Source, folder_source
-from attune.encoding.families import MINILM, Family, family_of
+from attune.encoding.families import MAX_BYTES, MINILM, Family, family_of, instead_of, is_too_large
+from attune.encoding.layouts import require_tokenizer
 from attune.encoding.prompts import absent_prompts, used_prompts
 from attune.encoding.prompts import told as told_prompts
 from attune.encoding.settings import Settings, read_settings
@@ -38,6 +39,12 @@ def base(model: str, revision: str, is_written: bool, file: Path = PARAMS_FILE) 
         raise BadInput(f"--revision: got {revision}, but {model} is a folder here, which has none; leave it out")
     source = folder_source(Path(model)) if is_folder else hub_source(model, revision)
     settings = read_settings(source.model, source.texts)
+    require_tokenizer(source.model, source.sha256, settings.folder)
+    if is_too_large(source.n_parameters):
+        raise BadInput(
+            f"{source.model}: its weights have {4 * source.n_parameters:,} bytes in fp32, expected at most "
+            f"{MAX_BYTES:,}, the size of one ONNX file; use {instead_of(source.model)}"
+        )
     family, absent = family_of(source.model), absent_prompts(source.model, settings.prompts, {})
     said = facts(source, settings, family) + [f"note: {note}" for note in notes(source, settings, family)]
     lines = list(map(printable, said))

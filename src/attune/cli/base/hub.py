@@ -20,8 +20,8 @@ from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from attune.cli.base.source import Source, is_weights, spdx
-from attune.encoding.layouts import BIN, SAFETENSORS, needed
-from attune.encoding.settings import is_settings, texts_of
+from attune.encoding.layouts import BIN, MODULES, SAFETENSORS, needed
+from attune.encoding.settings import first_folder, is_settings, texts_of
 from attune.errors import BadInput
 from attune.stage import sha256_of
 
@@ -42,7 +42,8 @@ def hub_source(model: str, revision: str) -> Source:
     try:
         info = api.model_info(model, revision=revision, files_metadata=True, timeout=TIMEOUT_SECONDS)
         files = {file.rfilename: file for file in info.siblings or []}
-        files = {name: files[name] for name in needed(files) if name != BIN}  # which stage base does not download
+        own = first_folder(_modules(api, model, info.sha)) if MODULES in files else ""
+        files = {name: files[name] for name in needed(files, own) if name != BIN}  # which stage base does not download
         if not any(name.endswith(SAFETENSORS) for name in files):
             raise BadInput(
                 f"{model}: no *.safetensors file at {revision}; choose a revision that has one (--revision), or save "
@@ -63,6 +64,13 @@ def hub_source(model: str, revision: str) -> Source:
         n_parameters=info.safetensors.total if info.safetensors else 0,
         texts=texts,
     )
+
+
+def _modules(api: HfApi, model: str, commit: str) -> str:
+    """Returns the text of modules.json, which says where the transformer lies."""
+    with TemporaryDirectory() as scratch:
+        file = _downloaded(api, model, commit, [MODULES], scratch)[MODULES]
+        return file.read_text(encoding="utf-8", errors="replace")
 
 
 def _contents(

@@ -3,10 +3,11 @@
 import tempfile
 from pathlib import Path
 
-from attune.encoding.settings import folder_settings
+from attune.encoding.settings import Settings
 from attune.errors import BadInput
-from attune.stage import PARAMS_FILE, load_params
-from attune.stages.base import BaseParams, copy_files, positions_of, prompts_of, rehearsed, set_max_length, set_prompts
+from attune.stage import PARAMS_FILE, Receipt, load_params
+from attune.stages.base import BaseParams, positions_of, prepared
+from attune.tuning.rehearsed import rehearsed
 
 AUTO = 96  # tokens, where base.max_length is auto: no data are measured
 
@@ -23,12 +24,12 @@ def check_encoder(folder: Path) -> dict[str, str]:
     if not folder.is_dir():
         raise BadInput(f"--base: {folder} is not a folder; name one with an encoder")
     params = load_params(BaseParams, "base").model_copy(update={"model": str(folder)})
+
+    def length_of(settings: Settings) -> tuple[int, Receipt]:
+        return min(AUTO if params.max_length == "auto" else params.max_length, positions_of(settings)), {}
+
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "base"
-        copy_files(folder, out, {})
-        settings = folder_settings(params.model, out)
-        length = AUTO if params.max_length == "auto" else params.max_length
-        set_max_length(out, min(length, positions_of(settings)), positions_of(settings))
-        set_prompts(out, settings, prompts_of(params, settings))
+        prepared(params, folder, {}, out, length_of)
         rehearsal = rehearsed(params.model, out, PARAMS_FILE)
     return {"encoder": params.model, "rehearsed": ", ".join(rehearsal.steps), "precision": rehearsal.precision}

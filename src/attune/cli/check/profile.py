@@ -18,6 +18,7 @@ from attune.data.splitting.kinds import audited
 from attune.data.splitting.lexical_audit import audit_splits
 from attune.data.splitting.shared_documents import known_answers_share
 from attune.data.splitting.similarity import alike
+from attune.encoding.layouts import tokenizer_file
 from attune.encoding.settings import folder_settings
 from attune.evaluation.checks.catalogue import by_code, findings
 from attune.evaluation.checks.facts import Facts as CheckedFacts
@@ -52,10 +53,16 @@ def profile(collect: CollectParams) -> Facts:
     Raises:
         BadInput: the data cannot be read; every problem is counted, the first 20 are shown in full.
     """
-    raw = read_source(collect)
     with tempfile.TemporaryDirectory() as folder:
-        write_raw(raw, Path(folder))
-        data = merge_raw(Path(folder))
+        return _profiled(collect, Path(folder))
+
+
+def _profiled(collect: CollectParams, scratch: Path) -> Facts:
+    """Returns the facts; `scratch` takes the raw data, and a tokenizer that is made from a vocabulary."""
+    raw = read_source(collect)
+    (scratch / "raw").mkdir()
+    write_raw(raw, scratch / "raw")
+    data = merge_raw(scratch / "raw")
     params, split = load_params(PrepareParams, "prepare"), load_params(SplitParams, "split")
     tables, sections = tables_of(data, params), all_params()
     unusable = unusable_clusters(tables["queries"], tables["corpus"], split)
@@ -66,7 +73,8 @@ def profile(collect: CollectParams) -> Facts:
     passages = Passages(tables["corpus"], cut(tables["corpus"], params.passages))
     documents, asked = sampled(passages.texts), sampled(tables["queries"]["text"].to_list())
     settings = folder_settings(base.model, locate(base))
-    encoder = locate(base) / settings.folder
+    tokenizer = tokenizer_file(base.model, locate(base) / settings.folder, scratch / "tokenizer")
+    encoder = tokenizer.parent
     prompts = prompts_of(base, settings)
     lengths = lengths_of(encoder, prompts, documents, asked, tables["qrels"].height)
     of_train = lengths_of_train(tables, passages, trained, protocols[1].by, encoder, prompts) or lengths
@@ -77,7 +85,7 @@ def profile(collect: CollectParams) -> Facts:
         "queries": text_facts(asked, lengths.queries, of_lengths["max_length"]),
         **({"passages": passage_figures(passages.table)} if passages.is_cut else {}),
         "lengths": of_lengths,
-        "scripts": script_facts({"documents": documents, "queries": asked}, locate(base) / "tokenizer.json"),
+        "scripts": script_facts({"documents": documents, "queries": asked}, tokenizer),
         "read_as": read_as(prompts, {"query": (asked, lengths.queries), "document": (documents, lengths.documents)}),
         "alike": duplicate_facts(tables, params),
         "peculiar": peculiarities(tables),
