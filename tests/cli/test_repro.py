@@ -57,9 +57,11 @@ def test_a_log_has_a_line_for_a_stage_and_one_a_minute(
     for seconds in (59.0, 2.0, 58.0, 1.0, 1.0):  # lines at 61 and at 121
         clock.append(seconds)
         picture.tick()
+    picture.feed("\rtrain: 100%|██| 480/480 [18:06<00:00,  2.26s/step]\n\x1b[31mERROR\x1b[39m: told\n")
     picture.feed(
-        "\rtrain: 100%|██| 480/480 [18:06<00:00,  2.26s/step]\n\x1b[31mERROR\x1b[39m: told\nUpdating lock file"
+        "!\n  0%|      |memory://.x.tmp     0.00/145 [00:00<?,      ?B/s]\ncorpus.jsonl: 300 rows [00:00, 28730.08 rows/s]\n"
     )
+    picture.feed("  0% Committing data/raw to cache|      |0/8 [00:00<?,     ?file/s]\nUpdating lock file")
     picture.feed(" 'dvc.lock'\n\nStage 'each@b' is cached - skipping run, checking out outputs\n")
     picture.end(0)
     assert capsys.readouterr().out.splitlines() == [

@@ -29,6 +29,8 @@ STAGE = re.compile(r"(?:Running s|S)tage '([^']+)'(:| didn't change, skipping| i
 HIDDEN = re.compile(r"> .*python -m attune\.stages\.|(Updating|Generating) lock file |$")
 CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # colours and moves of the cursor
 BAR = re.compile(r"\s*(?P<what>.*?):? *(?P<share>\d+)%\|.*?\| *(?P<done>\S+) \[[\d:]+<(?P<left>[\d:?]+)(?P<rest>.*)\]")
+# other bars, of DVC's cache and of data without a known length, and what a terminal makes of DVC's erasures
+NOISE = re.compile(r".*\[\d+:\d\d(:\d\d)?[<,].*\]$|!$")
 COLUMNS, ROWS = 120, 24  # of the pseudo-terminal, where output goes to a file
 MINUTE = 60.0
 
@@ -108,7 +110,7 @@ class Picture:
         elif self.is_terminal:
             if not plain or not HIDDEN.match(plain):
                 self._write(f"{line}\n")
-        elif not self._bar(line) and not HIDDEN.match(plain):
+        elif not self._bar(line) and not HIDDEN.match(plain) and not NOISE.match(plain):
             self._write(f"{plain}\n")
 
     def _bar(self, text: str) -> bool:
