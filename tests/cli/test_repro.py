@@ -58,9 +58,8 @@ def test_a_log_has_a_line_for_a_stage_and_one_a_minute(
         clock.append(seconds)
         picture.tick()
     picture.feed("\rtrain: 100%|██| 480/480 [18:06<00:00,  2.26s/step]\n\x1b[31mERROR\x1b[39m: told\n")
-    picture.feed(
-        "!\n  0%|      |memory://.x.tmp     0.00/145 [00:00<?,      ?B/s]\ncorpus.jsonl: 300 rows [00:00, 28730.08 rows/s]\n"
-    )
+    picture.feed("!\n  0%|      |memory://.x.tmp     0.00/145 [00:00<?,      ?B/s]\n")
+    picture.feed("corpus.jsonl: 300 rows [00:00, 28730.08 rows/s]\n")
     picture.feed("  0% Committing data/raw to cache|      |0/8 [00:00<?,     ?file/s]\nUpdating lock file")
     picture.feed(" 'dvc.lock'\n\nStage 'each@b' is cached - skipping run, checking out outputs\n")
     picture.end(0)
