@@ -386,6 +386,7 @@ def test_absent_names_revisions_and_networks_are_one_line(hub: Hub, monkeypatch:
         ("modules.json", '[{"path": ""}]', "modules.json is not a list of objects with path and type"),
         ("config_sentence_transformers.json", '{"prompts": {"query": 1}}', "expected texts by name"),
         ("tokenizer_config.json", "[" * 100_000, "tokenizer_config.json is not JSON"),
+        ("1_Pooling/config.json", '{"pooling_mode": 3}', "pooling_mode is 3, expected a name or names"),
         ("model.safetensors", "x", "not readable as safetensors"),
     ],
 )
