@@ -48,13 +48,14 @@ def unrehearsed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves the rehearsal out, which tests/tuning/test_rehearsal.py tests, and the graph."""
     passed = SimpleNamespace(steps=("export", "int8"), precision="bf16", is_bf16_wrong=False)
     monkeypatch.setattr(stage, "rehearsed", lambda *_: passed)
-    monkeypatch.setattr(stage, "write_graph", lambda *_: None)
+    monkeypatch.setattr(stage, "write_graph", lambda *arguments: arguments[-1].mkdir())
 
 
 def fetch(params: BaseParams, folder: Path, data: str = "none") -> Any:
     """Runs the stage into a folder, with the data there; returns its receipt."""
     places = {"corpus": folder / data / "corpus.parquet", "train": folder / data / "train"}
-    call(base, params, folder / "base.json", **places, parameters=folder / "none", out=folder / "base")
+    outs = {"out": folder / "base", "exported": folder / "base_exported"}
+    call(base, params, folder / "base.json", **places, parameters=folder / "none", **outs)
     return json.loads((folder / "base.json").read_text())
 
 
@@ -442,11 +443,11 @@ def test_a_model_that_is_no_encoder_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "base").exists()
 
 
-def test_the_graph_is_exported_below_the_encoder(tiny_encoder: Path, tmp_path: Path) -> None:
+def test_the_graph_is_exported_beside_the_encoder(tiny_encoder: Path, tmp_path: Path) -> None:
     """A folder that `verify` passes and the runtime runs, with torch's vectors and without torch's weights."""
     folder = Path(shutil.copytree(tiny_encoder, tmp_path / "base"))
-    write_graph(folder, 32, ROOT / "params.yaml")
-    exported = folder / "exported"
+    exported = tmp_path / "base_exported"
+    write_graph(folder, 32, ROOT / "params.yaml", exported)
     verify(exported)
     assert not list(exported.rglob("*.safetensors"))
     texts = ["stack the arrays", "", "graph with nodes " * 30]
