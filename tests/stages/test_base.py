@@ -218,6 +218,7 @@ def test_a_wrong_hash_stops_the_stage_and_leaves_nothing(tiny_encoder: Path, tmp
             train=tmp_path / "none",
             parameters=tmp_path / "none",
             out=tmp_path / "base",
+            exported=tmp_path / "base_exported",
         )
     assert not list(tmp_path.iterdir())
 
@@ -239,6 +240,7 @@ def test_one_flipped_bit_in_the_weights_is_noticed(tiny_encoder: Path, tmp_path:
             train=tmp_path / "none",
             parameters=tmp_path / "none",
             out=tmp_path / "base",
+            exported=tmp_path / "base_exported",
         )
 
 
@@ -309,6 +311,7 @@ def test_another_model_in_a_local_folder_fails_by_the_pins(tiny_encoder: Path, t
             train=tmp_path / "none",
             parameters=tmp_path / "none",
             out=tmp_path / "base",
+            exported=tmp_path / "base_exported",
         )
     assert not list(tmp_path.iterdir())
 
