@@ -319,9 +319,12 @@ def test_a_large_encoder_is_told_its_cost_and_how_it_fits(hub: Hub, monkeypatch:
     said = "\n".join(base(MODEL, "main", False))
     assert "cost            about 26 times the default encoder's per token, to train and to encode" in said
     assert "set train.lora_rank: 16, train.loss: cached_mnrl and train.mini_batch_size: 8" in said
+    n_most = 536_870_911
     monkeypatch.setattr(hub, "info", lambda: told | {"safetensors": None})
     assert "cost            not known" in "\n".join(base(MODEL, "main", False))
-    monkeypatch.setattr(hub, "info", lambda: told | {"safetensors": {"total": 536_870_912}})
+    monkeypatch.setattr(
+        hub, "info", lambda: told | {"safetensors": {"parameters": {"F32": n_most + 1}, "total": n_most + 1}}
+    )
     with pytest.raises(BadInput, match=r"have 2,147,483,648 bytes in fp32, expected at most 2,147,483,647, .*; use "):
         base(MODEL, "main", False)
 
@@ -386,6 +389,7 @@ def test_absent_names_revisions_and_networks_are_one_line(hub: Hub, monkeypatch:
         ("modules.json", '[{"path": ""}]', "modules.json is not a list of objects with path and type"),
         ("config_sentence_transformers.json", '{"prompts": {"query": 1}}', "expected texts by name"),
         ("tokenizer_config.json", "[" * 100_000, "tokenizer_config.json is not JSON"),
+        ("1_Pooling/config.json", '{"pooling_mode": 3}', "pooling_mode is 3, expected a name or names"),
         ("model.safetensors", "x", "not readable as safetensors"),
     ],
 )

@@ -160,7 +160,7 @@ def test_what_cannot_be_tuned_is_refused_by_name(tmp_path: Path) -> None:
     """Stage base says what each folder is: other modules than a transformer, an adapter, code of its own."""
     said = refusals(tmp_path)
     assert said.keys() == REFUSED.keys()
-    for kind, word in zip(said, ("auto_map", "an adapter", "StaticEmbedding", "CLIP", "Word", "Router"), strict=True):
+    for kind, word in zip(said, ("auto_map", "an adapter", "StaticEmbedding", "images", "Word", "Router"), strict=True):
         assert word in said[kind], kind
     assert "makers/encoder" in said["an adapter (PEFT) without its base"]
 

@@ -54,8 +54,8 @@ def unrehearsed(monkeypatch: pytest.MonkeyPatch) -> None:
 def fetch(params: BaseParams, folder: Path, data: str = "none") -> Any:
     """Runs the stage into a folder, with the data there; returns its receipt."""
     places = {"corpus": folder / data / "corpus.parquet", "train": folder / data / "train"}
-    places |= {"parameters": folder / "none", "out": folder / "base", "exported": folder / "graph"}
-    call(base, params, folder / "base.json", **places)
+    outs = {"out": folder / "base", "exported": folder / "base_exported"}
+    call(base, params, folder / "base.json", **places, parameters=folder / "none", **outs)
     return json.loads((folder / "base.json").read_text())
 
 
@@ -218,7 +218,7 @@ def test_a_wrong_hash_stops_the_stage_and_leaves_nothing(tiny_encoder: Path, tmp
             train=tmp_path / "none",
             parameters=tmp_path / "none",
             out=tmp_path / "base",
-            exported=tmp_path / "graph",
+            exported=tmp_path / "base_exported",
         )
     assert not list(tmp_path.iterdir())
 
@@ -240,7 +240,7 @@ def test_one_flipped_bit_in_the_weights_is_noticed(tiny_encoder: Path, tmp_path:
             train=tmp_path / "none",
             parameters=tmp_path / "none",
             out=tmp_path / "base",
-            exported=tmp_path / "graph",
+            exported=tmp_path / "base_exported",
         )
 
 
@@ -311,7 +311,7 @@ def test_another_model_in_a_local_folder_fails_by_the_pins(tiny_encoder: Path, t
             train=tmp_path / "none",
             parameters=tmp_path / "none",
             out=tmp_path / "base",
-            exported=tmp_path / "graph",
+            exported=tmp_path / "base_exported",
         )
     assert not list(tmp_path.iterdir())
 
@@ -449,7 +449,7 @@ def test_a_model_that_is_no_encoder_is_refused(tmp_path: Path) -> None:
 def test_the_graph_is_exported_beside_the_encoder(tiny_encoder: Path, tmp_path: Path) -> None:
     """A folder that `verify` passes and the runtime runs, with torch's vectors and without torch's weights."""
     folder = Path(shutil.copytree(tiny_encoder, tmp_path / "base"))
-    exported = tmp_path / "exported"
+    exported = tmp_path / "base_exported"
     write_graph(folder, 32, ROOT / "params.yaml", exported)
     verify(exported)
     assert not list(exported.rglob("*.safetensors"))

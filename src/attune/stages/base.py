@@ -272,7 +272,7 @@ def base(params: BaseParams, corpus: Path, train: Path, parameters: Path, out: O
         *(params, locate(params), params.sha256, out),
         lambda settings: length_of_data(params, corpus, train, out, settings),
     )
-    for said in filter(None, (absent(params, settings), cut_texts(receipt["max_length"], receipt))):
+    for said in filter(None, (absent(params, settings), cut_texts(int(receipt["max_length"]), receipt))):
         sys.stderr.write(f"attune base: {said}\n")
     rehearsal = rehearsed(params.model, out, parameters)
     origin = {"model": params.model, "revision": params.revision, "licence": params.licence}
