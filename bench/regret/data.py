@@ -21,7 +21,14 @@ miniature = module("tests/miniature.py")
 RECIPES = ROOT / "examples"
 DATA_KEYS = ("collect", "split")
 # outputs that all cells of a data set share; stages that make them
-SHARED = ("models/base", "data/prepared", "data/splits", "data/near_domain", "data/embeddings/base")
+SHARED = (
+    "models/base",
+    "models/base_exported",
+    "data/prepared",
+    "data/splits",
+    "data/near_domain",
+    "data/embeddings/base",
+)
 STAGES = ("near_domain", "audit", "embed@base")
 Recipe = Mapping[str, Mapping[str, Any]]
 Row = Mapping[str, Any]
