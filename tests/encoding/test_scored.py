@@ -13,6 +13,7 @@ from attune.runtime import engines
 from attune.stage import Machine
 
 AUTO, FP32 = (Machine(threads=1, precision=name, batch_tokens=512) for name in ("auto", "fp32"))
+NOWHERE = Path("no-such-folder")  # whose encoder is right in either precision
 TEXTS = ["stack the arrays", "", "graph with nodes " * 30]
 
 
@@ -27,27 +28,27 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 def test_openvino_runs_what_has_a_graph(machine: pytest.MonkeyPatch) -> None:
     """In bf16 where the CPU has it; int8 graphs in int8; an encoder of a round runs in torch."""
-    assert way_of("base", AUTO) == way_of("tuned", AUTO) == Way("openvino", "cpu", "bf16")
-    assert way_of("tuned", FP32) == Way("openvino", "cpu", "fp32")
-    assert way_of("tuned_int8", AUTO) == Way("openvino", "cpu", "int8")
-    assert way_of("round", FP32) == Way("torch", "cpu", "fp32")
+    assert way_of("base", NOWHERE, AUTO) == way_of("tuned", NOWHERE, AUTO) == Way("openvino", "cpu", "bf16")
+    assert way_of("tuned", NOWHERE, FP32) == Way("openvino", "cpu", "fp32")
+    assert way_of("tuned_int8", NOWHERE, AUTO) == Way("openvino", "cpu", "int8")
+    assert way_of("round", NOWHERE, FP32) == Way("torch", "cpu", "fp32")
     machine.setattr(scored, "has_bf16", lambda: False)
-    assert way_of("tuned", AUTO) == Way("openvino", "cpu", "fp32")
+    assert way_of("tuned", NOWHERE, AUTO) == Way("openvino", "cpu", "fp32")
 
 
 def test_onnxruntime_takes_its_place(machine: pytest.MonkeyPatch) -> None:
     """In fp32, which is all that it has on a CPU."""
     machine.setattr(scored, "has_openvino", lambda: False)
-    assert way_of("base", AUTO) == Way("onnxruntime", "cpu", "fp32")
-    assert way_of("tuned_int8", AUTO) == Way("onnxruntime", "cpu", "int8")
+    assert way_of("base", NOWHERE, AUTO) == Way("onnxruntime", "cpu", "fp32")
+    assert way_of("tuned_int8", NOWHERE, AUTO) == Way("onnxruntime", "cpu", "int8")
 
 
 def test_torch_takes_its_place_on_a_gpu(machine: pytest.MonkeyPatch) -> None:
     """But for the int8 file, which is made for CPUs."""
     machine.setattr(scored, "has_gpu", lambda: True)
     machine.setattr("attune.encoding.encoders.best_precision", lambda: "bf16")
-    assert way_of("tuned", AUTO) == Way("torch", "cuda", "bf16")
-    assert way_of("tuned_int8", AUTO).device == "cpu"
+    assert way_of("tuned", NOWHERE, AUTO) == Way("torch", "cuda", "bf16")
+    assert way_of("tuned_int8", NOWHERE, AUTO).device == "cpu"
 
 
 def test_without_a_driver_torch_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:

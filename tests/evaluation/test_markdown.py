@@ -115,20 +115,6 @@ def test_p_values_are_printed_as_in_papers(value: float, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "floor", "expected"),
-    [
-        (0.0036, 0.0036, "p ≤ 0.004"),
-        (0.0032, 0.0032, "p ≤ 0.004"),
-        (0.0038, 0.0036, "p = 0.004"),
-        (1.0, 0.9, "p = 1.000"),
-    ],
-)
-def test_p_values_at_the_floor_are_upper_bounds(value: float, floor: float, expected: str) -> None:
-    """The value is rounded up, so that the bound holds."""
-    assert p_value(value, floor) == expected
-
-
-@pytest.mark.parametrize(
     ("share", "expected"), [(0.98999, "98.99%"), (0.99, "99.00%"), (0.57, "57.00%"), (1, "100.00%")]
 )
 def test_percentages_are_rounded_down(share: float, expected: str) -> None:

@@ -296,7 +296,7 @@ def test_the_pipelines_edits_change_what_they_say(tmp_path: Path, monkeypatch: p
 def test_a_large_encoder_is_built_in_its_shape(tiny_encoder: Path, tmp_path: Path, name: str) -> None:
     """Smaller ones of each kind load as stage train loads them, and give finite vectors of their width."""
     small = large_encoder.ENCODERS[name]
-    shape = replace(small.shape, layers=1, width=32, inner=64, vocabulary=2000)
+    shape = replace(small.shape, layers=1, width=96, inner=64, vocabulary=2000)
     built = large_encoder.build(small._replace(shape=shape), tiny_encoder, tmp_path / name)
     embeddings = TorchEncoder(load_torch(built), "fp32", 64).encode_document(["sort an array", "plot"])
-    assert embeddings.shape == (2, 32) and np.isfinite(embeddings).all()
+    assert embeddings.shape == (2, 96) and np.isfinite(embeddings).all()

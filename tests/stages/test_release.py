@@ -105,7 +105,7 @@ def test_a_model_hub_reads_the_card(released: Path, metrics: Path) -> None:
     found = ModelCard((released / "README.md").read_text(encoding="utf-8"))
     assert (found.data.base_model, found.data.license, found.data.language) == ("a/b", "apache-2.0", ["en"])
     assert (found.data.library_name, found.data.pipeline_tag) == ("sentence-transformers", "sentence-similarity")
-    receipt = read(metrics / "onnx.json")
+    receipt = read(metrics / "tuned.json")
     assert {result.metric_name: result.metric_value for result in found.data.eval_results or []} == {
         name: receipt[name] for name in MEASURES
     }

@@ -67,6 +67,7 @@ def export_graph(encoder: SentenceTransformer, path: Path, opset: int) -> None:
         raise TypeError("torch.onnx.export returned no program; dynamo=True always does")
     path.parent.mkdir(parents=True, exist_ok=True)
     model = strip_metadata(program.model_proto)
+    transpose_shared_weights(model)
     reorder_gelu(model)
     separate_layer_norms(model)
     onnx.save(model, path)
@@ -101,6 +102,29 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(logging.NOTSET)
+
+
+def transpose_shared_weights(model: onnx.ModelProto) -> int:
+    """Transposes weights that several layers read, instead of a node that does so in each; returns their number.
+
+    The exporter transposes a weight itself only where one layer reads it. int8 rounds what enters a product as weights.
+    """
+    graph = model.graph
+    weights = {tensor.name: tensor for tensor in graph.initializer if len(tensor.dims) == 2}
+    nodes = [node for node in graph.node if node.op_type == "Transpose" and node.input[0] in weights]
+    names = {node.output[0]: f"{node.input[0]}_transposed" for node in nodes}
+    for weight in dict.fromkeys(node.input[0] for node in nodes):
+        turned = np.ascontiguousarray(numpy_helper.to_array(weights[weight]).T)
+        graph.initializer.append(numpy_helper.from_array(turned, f"{weight}_transposed"))
+    for node in nodes:
+        graph.node.remove(node)
+    read = set()
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        read |= {*node.input}
+    for weight in {node.input[0] for node in nodes} - read:
+        graph.initializer.remove(weights[weight])
+    return len(set(names.values()))
 
 
 def reorder_gelu(model: onnx.ModelProto) -> int:

@@ -81,13 +81,12 @@ def by_cluster(values: Float64, clusters: Int64) -> ClusterSums:
     Raises:
         BadInput: there are fewer than two clusters, so that a mean has no standard error.
     """
-    sums = cluster_sums(values, clusters)
-    if sums.n_clusters < 2:
+    if (n := len(np.unique(clusters))) < 2:
         raise BadInput(
-            f"comparison: {values.shape[-1]} test queries in {sums.n_clusters} cluster(s), at least 2 clusters are "
-            "needed; enlarge the test split"
+            f"comparison: {values.shape[-1]} test queries in {n} cluster(s), at least 2 clusters are needed; enlarge the "
+            "test split"
         )
-    return sums
+    return cluster_sums(values, clusters)
 
 
 def cluster_sums(values: Float64, clusters: Int64) -> ClusterSums:
