@@ -142,7 +142,7 @@ def test_a_change_that_makes_nothing_worse_passes(clone: Path, change: Callable[
         ),
         (
             stale_by_code,
-            {"ATT019": r"drift \(src/attune/evaluation/scoring modified\), evaluate@base .* and \d more would run"},
+            {"ATT019": r"drift \(src/attune/evaluation/scoring modified\), evaluate@adapter .* and \d+ more would run"},
         ),
         (stale_by_command, {"ATT019": r"audit \(its command changed\), .* and \d+ more would run again"}),
         (

@@ -59,4 +59,4 @@ def test_dropout_reaches_every_layer_of_a_family(tmp_path: Path, family: str) ->
     numbers = [v for own in owners for n, v in vars(own).items() if DROPOUT.search(n) and type(v) in (int, float)]
     layers = [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)]
     assert {*numbers, *layers} == {0.5}
-    assert torch.equal(*passes(0))
+    assert torch.equal(*passes(0.0))

@@ -18,6 +18,7 @@ from attune.runtime import Embedder, verify
 from attune.stage import call, load_params, sha256_of
 from attune.stages.base import BaseParams, base
 from attune.stages.export import ExportParams, export
+from attune.tuning.interpolation import Interpolation, read_change
 
 ROOT = Path(__file__).resolve().parents[2]
 GRID = ("bert", "mpnet", "modernbert", "xlm_r", "distilbert", "qwen3")
@@ -46,10 +47,14 @@ def tuned(folder: Path, encoder: Path) -> Path:
     # one evaluation, as the task is to be run through, not to be learnt
     _, receipt = trained(folder, inputs, params(max_steps=2, n_evaluations=1, epochs=1), "run")
     assert receipt["n_steps"] == 2
-    before, after = (load_torch(path).state_dict() for path in (encoder, folder / "run" / "5"))
+    candidates = (folder / "run" / "candidates" / "5").glob("*.safetensors")
+    last = max(candidates, key=lambda file: int(file.stem))  # whether dev takes it or not
+    trained_weights = Interpolation(folder / "brought").at(read_change(last), 1.0)
+    before, after = load_torch(encoder).state_dict(), trained_weights.state_dict()
     changed = [name for name in after if not after[name].equal(before[name])]
     assert len(changed) > len(after) / 2
-    return folder / "run" / "5"
+    trained_weights.save_pretrained(str(folder / "tuned"), create_model_card=False)
+    return folder / "tuned"
 
 
 def check(folder: Path, family: str, pooling: str, has_prompts: bool, has_dense: bool, is_tuned: bool = False) -> None:

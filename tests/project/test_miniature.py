@@ -29,8 +29,6 @@ AFTER_TRAIN = {
     *(f"{s}@{x}" for s in ("embed", "evaluate") for x in ("tuned", "tuned_int8")),
     "evaluate@hybrid_tuned",
 }
-AFTER_MERGE_NOT_EXPORT = {"train@r1", "merge", "seeds", "embed@tuned", "probe@tuned", "drift"}
-AFTER_MERGE_NOT_EXPORT |= {"evaluate@tuned", "evaluate@hybrid_tuned"}
 PROBED = {"probe@base", "probe@tuned", "drift"}
 AFTER_REPORT = {"report", "release"}
 AFTER_EVALUATE = {*AFTER_REPORT, "seeds", *(f"evaluate@{system}" for system in SYSTEMS)}
@@ -155,7 +153,7 @@ def test_a_second_run_runs_nothing(finished: Path) -> None:
         ({"train": {"learning_rate": 2e-5}}, AFTER_TRAIN),
         ({"mine": {"n_negatives": 2}}, AFTER_TRAIN | {"mine@r1"}),
         ({"merge": {"min_retention": 0.5}}, AFTER_TRAIN - {"train@r1"}),
-        ({"export": {"int8_smoothing": 0.5}}, AFTER_TRAIN - AFTER_MERGE_NOT_EXPORT | {"base"}),
+        ({"export": {"int8_smoothing": 0.5}}, AFTER_TRAIN - {"train@r1", "merge"} | {"base"}),
         ({"train": {"lora_rank": 2}}, AFTER_TRAIN | {"base"}),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, Mapping) else "",
@@ -220,7 +218,7 @@ def test_training_never_has_a_test_row_among_its_inputs() -> None:
     assert set(of_adapter) == {
         *(f"data/embeddings/base/{name}.npy" for name in ("corpus", "dev", "train")),
         *("data/prepared/corpus.parquet", "data/prepared/passages.parquet", "data/splits/dev", "data/splits/train"),
-        "models/base",
+        "models/base_exported",
     }
     data = [dep for name in ("mine", "train") for dep in stages[name]["do"]["deps"] if not dep.startswith("src/")]
     assert set(data) == {
@@ -252,8 +250,9 @@ def test_a_second_round_leaves_the_first_alone(copy: Path) -> None:
     """A second round mines with the first one's encoder and trains on from it; merge.round chooses it."""
     first = files_of(copy / "models" / "rounds" / "r1")
     seed = YAML(typ="safe").load((copy / "params.yaml").read_text())["train"]["seeds"][0]
+    of_round = {"system": "round", "splits": "data/splits/train"}
     added = {
-        "encoders": {"r2": {"model": f"models/rounds/r1/{seed}", "system": "round", "splits": "data/splits/train"}},
+        "encoders": {"r2": dict.fromkeys(("model", "exported"), f"models/rounds/r1/{seed}") | of_round},
         "rounds": {"r2": {"embeddings": "r2", "start": "models/rounds/r1", "ending": "_r2"}},
     }
     miniature.change(copy, added | {"merge": {"round": "r2"}})

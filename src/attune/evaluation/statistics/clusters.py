@@ -83,8 +83,8 @@ def by_cluster(values: Float64, clusters: Int64) -> ClusterSums:
     """
     if (n := len(np.unique(clusters))) < 2:
         raise BadInput(
-            f"comparison: {values.shape[-1]} test queries in {n} cluster(s), at least 2 clusters are needed; enlarge the "
-            "test split"
+            f"comparison: {values.shape[-1]} test queries in {n} cluster(s), at least 2 clusters are needed; "
+            "enlarge the test split"
         )
     return cluster_sums(values, clusters)
 
