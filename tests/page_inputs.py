@@ -153,7 +153,7 @@ def summary(systems: dict[str, dict[str, Any]]) -> dict[str, Any]:
             "room": "",
             "sentence": ships(MERGED),
         },
-        "overfitting": gains | {"status": "passed", "verdict": "Not overfitted. Dev was best at the end."},
+        "overfitting": gains | {"status": "not overfitted", "verdict": "Not overfitted. Dev was best at the end."},
     }
 
 

@@ -301,3 +301,13 @@ def test_a_comment_that_would_be_refused_for_its_length_is_cut(clone: Path) -> N
     (clone / "metrics" / "judged.json").write_text(json.dumps({f"figure{i}": i for i in range(3000)}))
     text = comment(clone, "main", "main", "")
     assert len(text) <= MAX_CHARACTERS + 1 and "Too many figures changed" in text and "### Parameters" in text
+
+
+def test_a_system_is_found_at_a_revision_under_its_former_name(clone: Path) -> None:
+    """The int8 file was onnx_int8 once: a loss against such a revision is found, and no loss passes."""
+    git(clone, "mv", "metrics/plots/groups/tuned_int8.csv", "metrics/plots/groups/onnx_int8.csv")
+    git(clone, "commit", "-qm", "former name")
+    shutil.copy(clone / "metrics/plots/groups/onnx_int8.csv", clone / "metrics/plots/groups/tuned_int8.csv")
+    assert "ATT022" not in failing(clone, "HEAD")
+    shift(clone, "tuned_int8", -0.15)
+    assert re.search(r"tuned_int8 ndcg@10 -0\.1\d+", failing(clone, "HEAD")["ATT022"])

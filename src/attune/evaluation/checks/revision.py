@@ -24,6 +24,7 @@ from attune.evaluation.statistics.sign_flips import exact_p
 from attune.runtime.arrays import Float64
 
 GATED_SYSTEMS = ("tuned", "tuned_int8")
+FORMER_NAMES = {"tuned_int8": "onnx_int8"}  # of systems at earlier revisions
 TESTED_ON = ("data/splits/test", "data/prepared/corpus.parquet")
 TESTED_BY = ("evaluate@tuned", "seeds")  # stages that record these inputs; the first one's hash counts
 MAX_NAMED = 3  # figures listed in one message
@@ -156,7 +157,8 @@ def _stages(lock: str | None) -> Mapping[str, Any]:
 def _groups(facts: Facts, system: str) -> tuple[Groups, Groups] | None:
     """Returns a system's scores by group at the revision and here; None where the revision kept none."""
     path, there = f"metrics/plots/groups/{system}.csv", snapshot(facts)
-    old, new = there.read(path), facts.read(path)
+    former = f"metrics/plots/groups/{FORMER_NAMES.get(system, system)}.csv"
+    old, new = there.read(path) or there.read(former), facts.read(path)
     if new is None:
         raise Missing(f"{path} is missing")
     return None if old is None else (read_groups(old, f"{path} at {there.name}"), read_groups(new, path))
