@@ -112,6 +112,7 @@ def receipts() -> dict[str, dict[str, Any]]:
     leaks = {f"{split}_leaks.{kind}": 0 for split in ("dev", "test") for kind in ("exact_queries", "near_documents")}
     split_sizes = {f"n_{split}_{side}": 8 for side in ("queries", "documents") for split in ("dev", "test")}
     cost = {"largest_cost": 0.05, "largest_cost_of": "general.spearman", "is_drifted": False, "is_reindex_needed": True}
+    cost |= {"is_decided": True}
     return figures | {
         "split": {f"n_{split}_queries": 8 for split in ("train", "dev", "test")} | leaks,
         "audit": split_sizes | {f"{split}_leaks.semantic_queries": 1 for split in ("dev", "test")},

@@ -35,8 +35,8 @@ AFTER_EVALUATE = {*AFTER_REPORT, "seeds", *(f"evaluate@{system}" for system in S
 
 
 def copy_or_link(source: str, target: str) -> None:
-    """Copies a small file; links a large one, of which there is a gigabyte. Stages and DVC replace, never edit."""
-    if Path(source).stat().st_size > 100_000:
+    """Copies a small file; links a large one, of which there is a gigabyte. Stages replace them; DVC edits dvc.lock."""
+    if Path(source).stat().st_size > 100_000 and Path(source).name != "dvc.lock":
         os.link(source, target)
     else:
         shutil.copy2(source, target)
