@@ -62,7 +62,7 @@ def descriptions(folder: Path) -> dict[str, str]:
 
 
 class Picture:
-    """What is shown of a run: feed it DVC's output, and call `tick` about once a second.
+    """Prints the progress of a run from DVC's output, given to `feed`; call `tick` about once a second.
 
     Args:
         folder: the project's root, with dvc.yaml.

@@ -34,7 +34,7 @@ class Encoder(Protocol):
 
 
 class Way(NamedTuple):
-    """How a system encodes; the last digits of its vectors depend on it.
+    """Engine, device and number format of a system, on which the last digits of its vectors depend.
 
     Attributes:
         engine: onnxruntime, openvino, or torch.

@@ -32,7 +32,7 @@ class Letter(NamedTuple):
 
 
 class Fate(NamedTuple):
-    """What a tokenizer makes of a text's letters.
+    """Numbers of a text's letters that a tokenizer does not know or takes apart.
 
     Attributes:
         n_unknown: letters in the unknown token, or in none.
