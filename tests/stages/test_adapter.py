@@ -22,7 +22,7 @@ from attune.stage import Machine, call
 from attune.stages.adapter import adapter, chosen, train_pairs
 from attune.tables import CORPUS, DOCUMENT_IDS, OWN_TEXTS, QRELS, SPLIT_QUERIES, write
 from attune.tuning.adapter.fit import AdapterParams, Fitted
-from attune.tuning.rehearsed import write_graph
+from attune.tuning.base_encoder import write_graph
 
 PARAMS = AdapterParams(
     steps=40,

@@ -27,7 +27,7 @@ from attune.errors import BadInput
 from attune.retrieval.passages import read_passages
 from attune.stage import Out, Params, Receipt, run, sha256_of, write_json
 from attune.tables import CORPUS, DOCUMENT_IDS, QRELS, SPLIT_QUERIES, read
-from attune.tuning.rehearsed import rehearsed, write_graph
+from attune.tuning.base_encoder import rehearsed, write_graph
 
 MAX_LENGTH = 8192  # tokens
 MAX_CUT_SHARE = 0.1  # of documents or of queries, above which a line says so; that of ATT035

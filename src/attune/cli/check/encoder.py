@@ -7,7 +7,7 @@ from attune.encoding.settings import Settings
 from attune.errors import BadInput
 from attune.stage import PARAMS_FILE, Receipt, load_params
 from attune.stages.base import BaseParams, positions_of, prepared
-from attune.tuning.rehearsed import rehearsed
+from attune.tuning.base_encoder import rehearsed
 
 AUTO = 96  # tokens, where base.max_length is auto: no data are measured
 

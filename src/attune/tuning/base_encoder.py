@@ -1,4 +1,4 @@
-"""Rehearses the pipeline with an encoder, and exports its graph, by the project's parameters.
+"""Rehearses the pipeline with the base encoder, and exports its graph, by the parameters of the project.
 
 torch takes seconds to import, so it is imported by the calls: `attune check` imports this module without it.
 """
