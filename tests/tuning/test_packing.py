@@ -13,6 +13,7 @@ from training import run_params
 
 from attune.encoding.encoders import TorchEncoder, load_torch
 from attune.tuning.training import packing
+from attune.tuning.training.forgetting import Teacher, WithDistillation
 from attune.tuning.training.losses import build_loss
 from attune.tuning.training.packing import layout
 
@@ -67,6 +68,24 @@ def test_a_packed_step_is_that_of_padded_columns(tiny_encoder: Path, changes: di
         torch.testing.assert_close(other, one, atol=1e-5, rtol=1e-4)
     n_tokens = 3 * sum(len(ids) for ids in padded.tokenizer(TEXTS, truncation=True)["input_ids"])
     assert widths == [(1, n_tokens)]
+
+
+def test_general_texts_are_embedded_in_the_pass_of_the_rows(tiny_encoder: Path) -> None:
+    """The loss and the gradients of rows and distillation are those of passes apart, in one pass of the encoder."""
+    params = run_params(distill_weight=2.0, distill_batch_size=3)
+    padded, packed = loaded(tiny_encoder), loaded(tiny_encoder)
+    assert packing.pack(packed, TEXTS)
+    teacher = Teacher(TEXTS, torch.nn.functional.normalize(torch.ones(len(TEXTS), 32).triu(), dim=1))
+    n_passes: list[object] = []
+    packed[0].register_forward_pre_hook(lambda *_: n_passes.append(1))
+    apart = WithDistillation(padded, build_loss(padded, params, None), params, teacher)
+    together = WithDistillation(packed, packing.PackedLoss(packed, build_loss(packed, params, None)), params, teacher)
+    expected, gradients = value_and_gradients(padded, apart)
+    found, others = value_and_gradients(packed, together)
+    assert found == pytest.approx(expected, abs=1e-5)
+    for one, other in zip(gradients, others, strict=True):
+        torch.testing.assert_close(other, one, atol=1e-5, rtol=1e-4)
+    assert len(n_passes) == 1
 
 
 def test_a_packed_encoder_still_embeds_padded_texts(tiny_encoder: Path) -> None:

@@ -197,8 +197,8 @@ def build_objective(
     2. One of two optional wrappers, never both, as MatryoshkaLoss accepts no ready embeddings:
        a. MatryoshkaLoss, directly around the library's loss, whose embeddings it truncates;
        b. PackedLoss, which embeds all columns of the batch in one pass for the library's loss.
-    3. WithDistillation adds its term to the loss of the rows. It is outside of PackedLoss, as general texts are no
-       column of the rows, and outside of MatryoshkaLoss, as the teacher's embeddings are not truncated.
+    3. WithDistillation adds its term to the loss of the rows. PackedLoss embeds its texts, too, in the pass of the rows.
+       It is outside of MatryoshkaLoss, as the teacher's embeddings are not truncated.
     4. AllProcessesLoss is outermost, where several processes train: it scales the gradient of all terms once.
     """
     if base is not None:

@@ -7,6 +7,7 @@ the same ones.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from attune.stage import named
 from attune.tuning.general_text import Pair
 from attune.tuning.training.conflicts import BatchingKeys
 from attune.tuning.training.losses import over_all_processes
+from attune.tuning.training.packing import PackedLoss
 from attune.tuning.training.recipe import TrainParams
 
 BATCH_TOKENS = 4096
@@ -71,7 +73,7 @@ class WithDistillation(torch.nn.Module):
                 "set train.distill_weight to 0, or start from an encoder that came of this base"
             )
         self.model, self.loss = model, loss
-        self.distance = over_all_processes(EmbedDistillLoss)(model, distance_metric="cosine")
+        self.distance: Any = over_all_processes(EmbedDistillLoss)(model, distance_metric="cosine")
         self.params, self.teacher = params, teacher
         self.step = 0  # set by StepCallback
 
@@ -81,9 +83,16 @@ class WithDistillation(torch.nn.Module):
         rows = sample_texts(len(self.teacher.texts), n, self.params.seed, self.step)
         texts = [self.teacher.texts[row] for row in processes.own_part(rows)]
         general = batch_to_device(self.model.preprocess(texts), self.model.device)
-        distance = self.distance([general], self.teacher.embeddings[rows].to(self.model.device))
-        value: Tensor = self.loss(features, labels) + self.params.distill_weight * distance
-        return value
+        wanted = self.teacher.embeddings[rows].to(self.model.device)
+        if isinstance(self.loss, PackedLoss):  # in one pass: a second one would compute a gradient of all weights again
+            *columns, embeddings = self.loss.embed([*features, general])
+            value = self.loss.of_embeddings(columns, labels)
+            distance = self.distance.compute_loss_from_embeddings([embeddings], [wanted])
+        else:
+            value = self.loss(features, labels)
+            distance = self.distance([general], wanted)
+        total: Tensor = value + self.params.distill_weight * distance
+        return total
 
 
 class StepCallback(TrainerCallback):

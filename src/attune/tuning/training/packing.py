@@ -246,10 +246,16 @@ class PackedLoss(Module):
         self.model = model
         self.loss: Any = loss
 
+    def embed(self, columns: Sequence[Features]) -> list[Tensor]:
+        """Embeds the texts of several columns in one pass: (n texts of the column, dim) for each."""
+        embeddings: Tensor = self.model(concatenate(columns))["sentence_embedding"]
+        return list(embeddings.split([len(column["cu_seq_lens_q"]) - 1 for column in columns]))
+
+    def of_embeddings(self, embeddings: Sequence[Tensor], labels: Tensor | None) -> Tensor:
+        """Returns the loss of the columns' embeddings."""
+        value: Tensor = self.loss.compute_loss_from_embeddings(list(embeddings), labels)
+        return value
+
     def forward(self, features: Sequence[Features], labels: Tensor | None) -> Tensor:
         """Returns the loss of a batch's columns."""
-        columns = list(features)
-        embeddings = self.model(concatenate(columns))["sentence_embedding"]
-        sizes = [len(column["cu_seq_lens_q"]) - 1 for column in columns]
-        value: Tensor = self.loss.compute_loss_from_embeddings(list(embeddings.split(sizes)), labels)
-        return value
+        return self.of_embeddings(self.embed(list(features)), labels)
