@@ -32,11 +32,11 @@ MACHINE = {"threads": 1, "precision": "fp32", "batch_tokens": 4096}
 def params(**changes: object) -> TrainParams:
     """Returns parameters for the small task, some of them changed."""
     values = {
-        "seeds": [5], "loss": "mnrl", "epochs": 3, "batch_size": 8, "mini_batch_size": 0, "learning_rate": 2e-3,
-        "warmup_share": 0.1, "weight_decay": 0.01, "scale": 20.0, "symmetric": False, "guide_margin": 0.05,
-        "guide_same_side": True, "triplet_margin": 0.2, "contrastive_margin": 0.5, "matryoshka_dims": [],
-        "max_steps": 0, "max_pairs_per_query": 0, "typed_query_share": 0.0, "other_form_share": 0.0,
-        "n_dev_documents": 0,
+        "seeds": [5], "loss": "mnrl", "epochs": 3, "batch_size": 8, "hard_negatives": "rows", "mini_batch_size": 0,
+        "learning_rate": 2e-3, "warmup_share": 0.1, "weight_decay": 0.01, "scale": 20.0, "symmetric": False,
+        "guide_margin": 0.05, "guide_same_side": True, "triplet_margin": 0.2, "contrastive_margin": 0.5,
+        "matryoshka_dims": [], "max_steps": 0, "max_pairs_per_query": 0, "typed_query_share": 0.0,
+        "other_form_share": 0.0, "n_dev_documents": 0,
         "lora_rank": 0, "lora_alpha": 16.0, "dropout": 0.1, "general": "practice.jsonl", "general_share": 0.0,
         "distill_weight": 0.0, "distill_batch_size": 4, "n_evaluations": 3, "patience": 3, "shares": [0.5, 1.0],
         "processes": 1, "machine": MACHINE,

@@ -130,8 +130,12 @@ def test_what_was_tried_is_counted(tmp_path: Path, n_restarts: int, words: str) 
     said = tried(TRAINED | {"n_restarts": n_restarts}, rates, checkpoints)
     assert said.startswith("Rates, with their best nDCG@10 on dev after 4 steps: 2e-05 (0.520), 5e-05 (0.560). ")
     assert words in said and said.endswith("Candidates: 2 checkpoints and 1 average, each at shares 0.5, 1.")
-    for n, ending in ((1, "no better on dev"), (0, "better on dev, and counts")):
-        twice = TRAINED | {"is_tried_without_negatives": True, "n_negatives": n}
+    for kind, ending in (
+        ("rows", "no better on dev"),
+        ("batch", "no better on dev"),
+        ("none", "better on dev, and counts"),
+    ):
+        twice = TRAINED | {"is_tried_without_negatives": True, "hard_negatives": kind}
         assert f"run without hard negatives was tried: {ending}. Cand" in tried(twice, rates, checkpoints)
     assert tried(TRAINED, [], checkpoints[:1]) == (
         "Training: 20 steps at rate 5e-05. Candidates: 1 checkpoint, each at shares 0.5, 1."

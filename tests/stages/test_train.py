@@ -228,10 +228,11 @@ def test_a_checkpoint_of_another_run_is_never_continued(inputs: dict[str, Path])
     """The scratch folder's name changes with every parameter, the machine's included, and every input byte."""
     files = [inputs["mined"] / "triplets.parquet"]
     other = {
-        "loss": "triplet", "epochs": 4, "batch_size": 9, "mini_batch_size": 1, "learning_rate": 3e-3,
-        "warmup_share": 0.2, "weight_decay": 0.02, "scale": 21.0, "symmetric": True, "guide_margin": 0.1,
-        "guide_same_side": False, "triplet_margin": 0.3, "contrastive_margin": 0.6, "matryoshka_dims": [8],
-        "lora_rank": 2, "lora_alpha": 17.0, "dropout": 0.2, "max_steps": 9, "max_pairs_per_query": 1,
+        "loss": "triplet", "epochs": 4, "batch_size": 9, "hard_negatives": "batch", "mini_batch_size": 1,
+        "learning_rate": 3e-3, "warmup_share": 0.2, "weight_decay": 0.02, "scale": 21.0, "symmetric": True,
+        "guide_margin": 0.1, "guide_same_side": False, "triplet_margin": 0.3, "contrastive_margin": 0.6,
+        "matryoshka_dims": [8], "lora_rank": 2, "lora_alpha": 17.0, "dropout": 0.2, "max_steps": 9,
+        "max_pairs_per_query": 1,
         "typed_query_share": 0.1, "other_form_share": 0.1, "n_dev_documents": 5, "general_share": 0.3,
         "distill_weight": 0.5, "distill_batch_size": 5, "n_evaluations": 4, "patience": 4, "shares": [1.0],
         "seeds": [6], "general": "other.jsonl", "processes": 2,

@@ -42,6 +42,27 @@ def test_pairs_per_query_bound_an_epoch(tmp_path: Path, inputs: dict[str, Path])
         assert (receipt["n_rows"], receipt["n_rows_per_epoch"], receipt["n_steps"]) == (288, n_rows, n_rows // 8)
 
 
+def test_negatives_come_from_the_batch_where_other_rows_hold_them(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """By auto where half of them are documents of other rows, here two thirds; a setting of one's own stands."""
+    file = inputs["mined"] / "triplets.parquet"
+    triplets = read(file, TRIPLETS)
+    positives = set(triplets["document_id"])
+    held = sum(own[0] in positives for own in triplets["negative_ids"].to_list()) / len(triplets)
+    assert held == pytest.approx(2 / 3, abs=0.02)
+    found = {}
+    for name, kind in (("auto", "batch"), ("batch", "batch"), ("rows", "rows")):
+        found[name], receipt = trained(tmp_path, inputs, params(epochs=1, hard_negatives=name), name)
+        assert receipt["hard_negatives"] == kind
+        assert (receipt["n_negatives"], receipt["n_steps"]) == (int(kind == "rows"), 9)
+    assert found["auto"] == found["batch"] != found["rows"]
+    nowhere = pl.Series("negative_ids", [["x1"]] * len(triplets), TRIPLETS["negative_ids"])
+    write(triplets.with_columns(nowhere), file, TRIPLETS)
+    _, receipt = trained(tmp_path, inputs, params(epochs=1, hard_negatives="auto"), "nowhere")
+    assert receipt["hard_negatives"] == "rows"
+    _, receipt = trained(tmp_path, inputs, params(epochs=1, hard_negatives="auto", loss="triplet"), "triplet")
+    assert receipt["hard_negatives"] == "rows"
+
+
 def test_batches_that_cannot_be_filled_are_counted_and_warned_of(
     tmp_path: Path, inputs: dict[str, Path], capfd: pytest.CaptureFixture[str]
 ) -> None:

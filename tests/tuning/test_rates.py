@@ -162,8 +162,25 @@ def test_a_run_that_is_best_early_is_tried_without_hard_negatives(
     result = seed_runs(tmp_path, 1).train(1e-4)
     assert seen == [["query", "positive", "negative_1"], ["query", "positive"]][: 1 if without is None else 2]
     assert (result.data.n_negatives, result.is_tried_without) == (n_negatives, without is not None)
-    assert result.folder.name == ("run-0.0001" if n_negatives else "run-0.0001-in-batch")
+    assert result.folder.name == (f"run-0.0001-{'rows' if n_negatives else 'none'}")
     assert [len(own) for own in result.data.keys.documents] == [1 + n_negatives] * 32
+
+
+def test_a_run_with_negatives_from_the_batch_is_tried_without_them_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Best early, it is followed by one whose batches are drawn by length again, in a folder of its own."""
+    seen: list[str] = []
+
+    def run(self: SeedRuns, schedule: Schedule) -> TrainingResult:
+        seen.append(self.data.hard_negatives)
+        return TrainingResult({}, [Evaluation(0, [1.0], [[0.5]])], 12, schedule.learning_rate, 3)
+
+    monkeypatch.setattr(SeedRuns, "_run", run)
+    runs = seed_runs(tmp_path, 1)
+    result = replace(runs, data=runs.data.with_negatives_in_batch()).train(1e-4)
+    assert seen == ["batch", "none"]
+    assert (result.data.hard_negatives, result.folder.name) == ("batch", "run-0.0001-batch")
 
 
 @pytest.mark.parametrize(
@@ -192,5 +209,5 @@ def test_a_run_below_base_starts_again_at_a_third_of_its_rate(monkeypatch: pytes
     monkeypatch.setattr(SeedRuns, "_run", run)
     folder, result, n_restarts, *_ = seed_runs(tmp_path, 1).train(9e-5)
     assert [schedule.learning_rate for schedule in schedules] == pytest.approx([9e-5, 3e-5, 1e-5])
-    assert (folder.name, n_restarts) == ("run-1e-05", 2)
+    assert (folder.name, n_restarts) == ("run-1e-05-rows", 2)
     assert result.learning_rate == pytest.approx(1e-5)

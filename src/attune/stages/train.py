@@ -37,6 +37,7 @@ from attune.tuning.training.conflicts import BatchingKeys
 from attune.tuning.training.evaluations import DevScoring, change_at
 from attune.tuning.training.fit import TrainingData
 from attune.tuning.training.forgetting import with_general_rows
+from attune.tuning.training.grouping import reachable_share
 from attune.tuning.training.rates import DOCUMENTS_SHARE, SHARES
 from attune.tuning.training.recipe import TrainParams, check_combinations
 from attune.tuning.training.rows import batching_keys, row_document_ids, training_rows
@@ -135,12 +136,15 @@ class Inputs:
         rows = augmented(self.columns, self.document_ids, self.other_forms, *shares, params.seed)
         keys = replace(self.keys, lengths=[len(text) for text in rows["positive"]])
         rows, keys = with_general_rows(rows, keys, self.general, params.general_share, params.seed)
+        data = TrainingData(Dataset.from_dict(rows), keys, self.general)
+        if data.n_negatives and params.takes_negatives_from_batch(reachable_share(self.keys.documents)):
+            data = data.with_negatives_in_batch()
         dev, probe_dev = (RetrievalScorer(task, params.precision) for task in self.dev)
         return SeedRuns(
             params=params,
             base=base,
             start=start,
-            data=TrainingData(Dataset.from_dict(rows), keys, self.general),
+            data=data,
             dev=DevScoring(self.interpolation, dev, params.scored_shares),
             probe_dev=DevScoring(self.interpolation, probe_dev, SHARES),
             scratch=scratch_of(params, {*self.files, *start.rglob("*")}),
@@ -243,6 +247,7 @@ def train(
         **training_figures({seed: own.result for seed, own in results.items()}),
         "n_restarts": results[params.seed].n_restarts,
         "n_negatives": results[params.seed].data.n_negatives,
+        "hard_negatives": results[params.seed].data.hard_negatives,
         "is_tried_without_negatives": results[params.seed].is_tried_without,
         "precision": runs[params.seed].params.precision,
     }

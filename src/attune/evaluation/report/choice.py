@@ -112,7 +112,7 @@ def tried(train: Row, rates: Sequence[Row], checkpoints: Sequence[Row]) -> str:
     again = ", a third of the rate before, after a restart" if n_restarts == 1 else again
     words.append(f"Training: {number(train['n_steps'])} steps at rate {number(train['learning_rate'])}{again}.")
     if train.get("is_tried_without_negatives"):
-        ending = "no better on dev" if train["n_negatives"] else "better on dev, and counts"
+        ending = "no better on dev" if train["hard_negatives"] != "none" else "better on dev, and counts"
         words.append(f"Its best was early, so a second run without hard negatives was tried: {ending}.")
     shares = ", ".join(f"{share:g}" for share in checkpoints[0]["dev"]) if checkpoints else "none"
     n_averages = sum(row["n_averaged"] > 1 for row in checkpoints)

@@ -13,6 +13,7 @@ from attune.encoding import processes
 from attune.errors import BadInput
 from attune.stage import named
 from attune.tuning.training.conflicts import Batch, BatchingKeys, Judgments, WaitingRows
+from attune.tuning.training.grouping import grouped
 
 WINDOW = 16  # batches whose rows are sorted by length together: enough to save padding, few enough to stay random
 # Rows that are tried for each place of a batch, at most, so that the work is linear in the rows. Sparse judgments need
@@ -22,7 +23,8 @@ FIRST_TRIED = 2  # rows per place that are tried at once; twice as many when the
 
 
 class PairBatchSampler(DefaultBatchSampler):
-    """Draws full batches of texts of like length, none with a pair that is known to be a false negative.
+    """Draws full batches, none with a pair that is known to be a false negative: of texts of like length, or of groups
+    of rows that are hard negatives of each other where the keys have neighbours.
 
     Rows that find no place in an epoch (`n_rows % batch_size` of them, or pairs of a document that answers very many
     queries) wait for the next, which shuffles anew; so the number of batches is known beforehand and the same in each
@@ -52,6 +54,8 @@ class PairBatchSampler(DefaultBatchSampler):
         shuffled = random.permutation(rows)
         # chance, not length, decides which rows are left over
         drawn, spare = np.split(shuffled, [len(self) * self.batch_size])
+        if self.keys.neighbours:
+            return np.concatenate([grouped(drawn, self.keys.neighbours, random), spare])
         width = WINDOW * self.batch_size
         windows = [drawn[start : start + width] for start in range(0, len(drawn), width)]
         return np.concatenate([*(window[np.argsort(self.lengths[window], kind="stable")] for window in windows), spare])

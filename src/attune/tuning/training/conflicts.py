@@ -1,12 +1,14 @@
 """Conflicts between training rows, which then may not share a batch, and the draw of an epoch's rows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from attune.tuning.training import grouping
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class BatchingKeys:
         lengths: characters of each row's positive, to batch texts of like length.
         relevant: for each near_group, the documents that are judged relevant to a query of it.
         max_pairs_per_query: rows of a query that an epoch draws at most, 0 for all.
+        neighbours: for each row, the rows that should share its batch; () where batches are drawn by length.
     """
 
     queries: Sequence[int]
@@ -30,6 +33,7 @@ class BatchingKeys:
     lengths: Sequence[int]
     relevant: Sequence[frozenset[int]]
     max_pairs_per_query: int
+    neighbours: Sequence[Sequence[int]] = ()
 
     @classmethod
     def independent(cls, lengths: Sequence[int]) -> Self:
@@ -52,6 +56,12 @@ class BatchingKeys:
     def n_batches(self, batch_size: int) -> int:
         """Returns the number of batches per epoch: at least one, even of fewer rows than a batch."""
         return max(1, self.n_rows_per_epoch // batch_size)
+
+    def grouped(self) -> Self:
+        """Returns the keys of rows that leave their negatives out, and share batches with those that hold them."""
+        return replace(
+            self, documents=[own[:1] for own in self.documents], neighbours=grouping.neighbours(self.documents)
+        )
 
     def draw(self, random: np.random.Generator) -> NDArray[np.int64]:
         """Draws the rows of an epoch: of each query the most relevant ones, among equally relevant ones by chance."""

@@ -56,12 +56,21 @@ class TrainingData:
 
     @property
     def n_negatives(self) -> int:
-        """Number of hard negatives of each row."""
+        """Number of hard negatives that each row brings to its batch."""
         return len(self.rows.column_names) - 2
+
+    @property
+    def hard_negatives(self) -> str:
+        """Where the hard negatives come from: `rows`, `batch` or `none`."""
+        return "rows" if self.n_negatives else "batch" if self.keys.neighbours else "none"
+
+    def with_negatives_in_batch(self) -> "TrainingData":
+        """Returns the rows with their queries and positives alone, in batches with those that are hard negatives."""
+        return TrainingData(self.rows.select_columns(self.rows.column_names[:2]), self.keys.grouped(), self.general)
 
     def without_negatives(self) -> "TrainingData":
         """Returns the rows with their queries and positives alone."""
-        keys = replace(self.keys, documents=[own[:1] for own in self.keys.documents])
+        keys = replace(self.keys, documents=[own[:1] for own in self.keys.documents], neighbours=())
         return TrainingData(self.rows.select_columns(self.rows.column_names[:2]), keys, self.general)
 
 
@@ -197,8 +206,8 @@ def build_objective(
     2. One of two optional wrappers, never both, as MatryoshkaLoss accepts no ready embeddings:
        a. MatryoshkaLoss, directly around the library's loss, whose embeddings it truncates;
        b. PackedLoss, which embeds all columns of the batch in one pass for the library's loss.
-    3. WithDistillation adds its term to the loss of the rows. PackedLoss embeds its texts, too, in the pass of the rows.
-       It is outside of MatryoshkaLoss, as the teacher's embeddings are not truncated.
+    3. WithDistillation adds its term to the loss of the rows; PackedLoss embeds its texts in the pass of the rows. It
+       is outside of MatryoshkaLoss, as the teacher's embeddings are not truncated.
     4. AllProcessesLoss is outermost, where several processes train: it scales the gradient of all terms once.
     """
     if base is not None:

@@ -16,6 +16,7 @@ NEEDS_NEGATIVES = ("triplet", "contrastive")
 # epochs: auto. Four passes; more where they are fewer steps than training takes to warm up, fewer where they take hours
 EPOCHS, MOST_EPOCHS = 4, 15
 LEAST_STEPS, MOST_STEPS = 60, 2000
+LEAST_REACHABLE = 0.5  # hard_negatives: auto. Share of negatives that other rows must hold, for batches to have them
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Dimension = Annotated[int, Field(ge=1)]
@@ -33,6 +34,7 @@ class TrainParams(SharedParams):
     max_steps: int = Field(ge=0)
     max_pairs_per_query: int = Field(ge=0)
     batch_size: int = Field(ge=2, le=65536)
+    hard_negatives: Literal["auto", "rows", "batch"]
     mini_batch_size: int = Field(ge=0, le=65536)
     learning_rate: Literal["auto"] | Annotated[float, Field(gt=0, le=1)]
     warmup_share: float = Field(ge=0, lt=1)
@@ -110,6 +112,16 @@ class TrainParams(SharedParams):
         """Number format of matrix products: fp32 or bf16 (auto before `runs` has resolved it)."""
         return self.machine.precision
 
+    def takes_negatives_from_batch(self, reachable_share: float) -> bool:
+        """Says if hard negatives come from other rows of the batch, and not with their own row.
+
+        Args:
+            reachable_share: of the rows' negatives, 0 to 1, that are the positive of another row.
+        """
+        if self.hard_negatives == "auto":
+            return self.loss not in NEEDS_NEGATIVES and reachable_share >= LEAST_REACHABLE
+        return self.hard_negatives == "batch"
+
     @property
     def needs_base(self) -> bool:
         """Says if the frozen base encoder takes part in training, as guide or as teacher."""
@@ -146,6 +158,9 @@ def check_combinations(params: TrainParams, n_negatives: int) -> None:
         problems.append(
             ("train.loss", f"got {loss}, but the rows have no negatives; set mine.n_negatives to 1 or more")
         )
+    if loss in NEEDS_NEGATIVES and params.hard_negatives == "batch":
+        line = f"got batch, but train.loss {loss} compares a row with its own negatives; set it to rows or auto"
+        problems.append(("train.hard_negatives", line))
     if loss == "gist" and n_negatives > 1 and not parts:
         line = f"got gist, but the rows have {n_negatives} negatives, and without parts it takes 1 at most; "
         problems.append(("train.loss", line + "set train.mini_batch_size to 32, say, or mine.n_negatives to 1"))

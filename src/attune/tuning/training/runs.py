@@ -110,7 +110,8 @@ class SeedRuns:
     def _is_best_early(self, result: TrainingResult) -> bool:
         """Says if dev was best in the first half of a run whose rows have hard negatives that it can do without."""
         has_choice = self.params.learning_rate == "auto" and self.params.loss not in NEEDS_NEGATIVES
-        return bool(has_choice and self.data.n_negatives and self.n_steps and 2 * result.kept[0] <= self.n_steps)
+        has_negatives = self.data.hard_negatives != "none"
+        return bool(has_choice and has_negatives and self.n_steps and 2 * result.kept[0] <= self.n_steps)
 
     def _train(self, rate: float) -> SeedResult:
         """Trains at a rate; if it was found by `auto`, starts again at a third where a run begins below the base."""
@@ -131,8 +132,7 @@ class SeedRuns:
 
     def _folder(self, schedule: Schedule) -> Path:
         kind = "probe" if schedule.is_probe else "run"
-        rows = "" if self.data.n_negatives else "-in-batch"  # negatives of the batch alone
-        return self.scratch / f"{kind}-{schedule.learning_rate:g}{rows}"
+        return self.scratch / f"{kind}-{schedule.learning_rate:g}-{self.data.hard_negatives}"
 
     def _run(self, schedule: Schedule) -> TrainingResult:
         """Does one run, unless an earlier process finished it."""
