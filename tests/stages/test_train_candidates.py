@@ -146,11 +146,11 @@ def test_a_run_that_begins_below_base_starts_again_lower(
     assert (receipt["n_restarts"], receipt["learning_rate"]) == (1, 0.002)
     assert receipt["kept_dev_ndcg@10"] > receipt["start_dev_ndcg@10"]
     (scratch,) = (tmp_path / "scratch" / "train").iterdir()
-    for name, steps in (("probe-0.5", {"8"}), ("run-0.5", {"0", "9"}), ("run-0.002", {"0", "9", "18", "27"})):
+    for name, steps in (("probe-0.5-rows", {"8"}), ("run-0.5-rows", {"0", "9"}), ("run-0.002-rows", {"0", "9", "18", "27"})):
         folder = scratch / name / evaluations.FOLDER
         assert {path.name for path in folder.iterdir()} == steps
         kept = {path.parent.name for path in folder.rglob("*.safetensors")}
-        assert kept == (steps if name == "run-0.002" else set())
+        assert kept == (steps if name == "run-0.002-rows" else set())
     assert trained(tmp_path, inputs, params(learning_rate=0.002, shares=[]), "fixed")[0] == auto
 
 

@@ -161,7 +161,7 @@ def test_a_finished_checkpoint_of_other_parameters_is_not_reused(folder: Path, r
     assert other["result"] == whole["result"]
     assert [event for event in other["events"] if event.startswith("step")] == steps
     (left,) = other["left"]
-    assert last_complete_checkpoint(folder / "scratch" / "train" / left / "run-0.001")
+    assert last_complete_checkpoint(folder / "scratch" / "train" / left / "run-0.001-rows")
 
 
 @pytest.mark.parametrize("missing", ["trainer_state.json", "optimizer.pt", "rng_state.pth"])
