@@ -31,6 +31,7 @@ FORMER_NAMES = {  # in saved results: stages, keys and modules by what they are 
     "report, page": "stage report",
     "release, page": "stages report and release",
     "embed.precision": "machine.precision",
+    "evaluate@onnx": "evaluate@tuned",
     "attune.gate": "attune.cli.review.gate",
     "attune.comment": "attune.cli.review.comment",
     "attune.check": "attune.cli.check",
