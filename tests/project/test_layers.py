@@ -37,6 +37,7 @@ TORCH = (
         "attune.stages.merge",
     ),
     *("attune.stages.train", "attune.stages.adapter", "attune.tuning.adapter"),
+    *("attune.stages.static", "attune.tuning.static.fit"),
 )
 POLARS = (
     *("attune.plots", "attune.data.raw_tables"),

@@ -16,7 +16,10 @@ from ruamel.yaml import YAML
 
 ROOT = miniature.ROOT
 pytestmark = pytest.mark.usefixtures("yaml_is_parsed_once")
-SYSTEMS = ("bm25", "base", "adapter", "hybrid_base", "hybrid_adapter", "hybrid_tuned", "tuned", "tuned_int8")
+SYSTEMS = (
+    *("bm25", "base", "adapter", "static_base", "static_tuned", "hybrid_base", "hybrid_adapter", "hybrid_tuned"),
+    *("tuned", "tuned_int8"),
+)
 AFTER_TRAIN = {
     "train@r1",
     "merge",

@@ -28,6 +28,7 @@ STAGES = (
         "merge",
         "export",
         "adapter",
+        "static",
         "evaluate",
     ),
     *("seeds", "probe", "drift", "report", "release"),

@@ -17,13 +17,16 @@ from attune.errors import BadInput
 from attune.evaluation.report.card import SYSTEM_TITLES, card, metric_figures, params_sha256, shaping_params
 from attune.evaluation.scoring.receipts import read_receipts
 from attune.export.folder import file_records
+from attune.export.static_folder import copy_released
 from attune.retrieval.vectors import load_embeddings
 from attune.runtime.integrity import verify_files
 from attune.runtime.manifest import MANIFEST
+from attune.runtime.static import GRAPH, RECORD, VECTORS, is_on
 from attune.stage import PARAMS_FILE, Out, Params, Receipt, run, write_json
 
 RECEIPTS = (*SYSTEM_TITLES, "collect", "prepare", "split", "audit", "merge", "drift", "export", "report")
 CARD = "README.md"
+STATIC = "static"  # folder of the static query encoder in the released one
 FIRST_KEYS = ("format", "name", "licence", "base", "params_sha256")  # of the manifest, in this order
 
 
@@ -70,7 +73,21 @@ def int8_to_fp32(embeddings: Path, n_rows: int) -> dict[str, float]:
     }
 
 
-def release(params: ReleaseParams, exported: Path, embeddings: Path, metrics: Path, out: Out) -> Receipt:
+def release_static(static: Path, out: Path) -> dict[str, Any]:
+    """Copies the static query encoder, if it is on, and returns what the manifest says of it: files and dev's figures.
+
+    Args:
+        static: folder of stage static, over tuned's documents.
+        out: released folder.
+    """
+    if not is_on(static):
+        return {}
+    copy_released(static, out / STATIC)
+    figures = json.loads((static / RECORD).read_text(encoding="utf-8"))["figures"]
+    return {"static": {"vectors": f"{STATIC}/{VECTORS}", "graph": f"{STATIC}/{GRAPH}", **figures}}
+
+
+def release(params: ReleaseParams, exported: Path, static: Path, embeddings: Path, metrics: Path, out: Out) -> Receipt:
     """Writes the released folder from the exported one."""
     verify_files(exported)
     receipts, sections = read_receipts(metrics, RECEIPTS, list(SYSTEM_TITLES)), shaping_params(PARAMS_FILE)
@@ -79,6 +96,7 @@ def release(params: ReleaseParams, exported: Path, embeddings: Path, metrics: Pa
     about = release_manifest(params, before, sections)
     about["parity"] = {**about["parity"], **int8_parity}
     shutil.copytree(exported, out)
+    about |= release_static(static, out)
     page = card(about, sections | {"release": params.model_dump()}, receipts)
     (out / CARD).write_text(page, encoding="utf-8")
     (out / MANIFEST).unlink()  # it lists every file but itself
