@@ -140,6 +140,8 @@ def summary(systems: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "paired": dict.fromkeys(MEASURES, compared),
         "others": dict.fromkeys(OTHERS, dict.fromkeys(("recall@10", "mrr@10", "ndcg@10"), compared | {"p_holm": 0.6})),
         "adapter": "The query adapter keeps every document embedding of base.",
+        "scores": "As a probability that a hit is relevant, tuned's score is wrong by 0.380 on average.",
+        "cutoff": "A cutoff of base's scores does not carry over: 0.310 keeps 90.0% of dev's relevant documents.",
         "static": "A static query encoder, a sum of token vectors without a transformer, keeps 0.700 of 0.713.",
         "systems": systems,
         "paired_without_leaks": {},

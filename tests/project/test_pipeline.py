@@ -30,6 +30,7 @@ STAGES = (
         "adapter",
         "static",
         "evaluate",
+        "calibrate",
     ),
     *("seeds", "probe", "drift", "report", "release"),
 )

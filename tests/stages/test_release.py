@@ -20,6 +20,7 @@ from attune.evaluation.report.card import SHAPING, SYSTEM_TITLES, card, params_s
 from attune.evaluation.scoring.measures import MEASURES
 from attune.export.static_folder import write_record
 from attune.runtime import Embedder, verify
+from attune.runtime.calibration import Calibration
 from attune.runtime.static import StaticEncoder
 from attune.stage import all_params, call, load_params
 from attune.stages.release import RECEIPTS, ReleaseParams, release, release_manifest
@@ -76,7 +77,13 @@ def released(
     params: ReleaseParams, exported: Path, static: Path, embeddings: Path, metrics: Path, tmp_path: Path
 ) -> Path:
     out = tmp_path / "released" / "onnx"
-    paths = {"exported": exported, "static": static, "embeddings": embeddings, "metrics": metrics}
+    paths = {
+        "exported": exported,
+        "static": static,
+        "calibration": embeddings,
+        "embeddings": embeddings,
+        "metrics": metrics,
+    }
     call(release, params, out.with_name("release.json"), **paths, out=out)
     return out
 
@@ -176,12 +183,35 @@ def test_the_static_encoder_ships_without_the_documents_encoder_again(released: 
     assert {path.name for path in (released / "static").iterdir()} == names - {"sentence_transformers"} < names
 
 
+def test_scores_are_calibrated_by_the_manifest(
+    params: ReleaseParams, exported: Path, static: Path, embeddings: Path, metrics: Path, tmp_path: Path
+) -> None:
+    """The map of stage calibrate, without the scores of dev's documents."""
+    content = {"method": "isotonic", "scores": [0.2, 0.6], "probabilities": [0.0, 0.8], "cutoff": 0.5}
+    (tmp_path / "calibration").mkdir()
+    (tmp_path / "calibration/tuned.json").write_text(json.dumps(content | {"n_relevant": 1, "relevant_scores": [0.5]}))
+    paths = {"exported": exported, "static": static, "calibration": tmp_path / "calibration"}
+    out = tmp_path / "onnx"
+    call(release, params, tmp_path / "r.json", **paths, embeddings=embeddings, metrics=metrics, out=out)
+    told = read(out / "manifest.json")["calibration"]
+    assert told == content | {"unjudged": "counted as not relevant"}
+    calibration = Calibration.load(out)
+    assert calibration.probability(np.array([0.1, 0.4, 0.9])).tolist() == pytest.approx([0, 0.4, 0.8])
+    assert calibration.cutoff == 0.5
+
+
 def test_a_static_encoder_that_is_off_does_not_ship(
     params: ReleaseParams, exported: Path, embeddings: Path, metrics: Path, tmp_path: Path
 ) -> None:
     """Neither a folder nor a word in the manifest."""
     write_record(exported, {"is_off": True}, tmp_path / "off")
-    paths = {"exported": exported, "static": tmp_path / "off", "embeddings": embeddings, "metrics": metrics}
+    paths = {
+        "exported": exported,
+        "static": tmp_path / "off",
+        "calibration": embeddings,
+        "embeddings": embeddings,
+        "metrics": metrics,
+    }
     call(release, params, tmp_path / "r.json", **paths, out=tmp_path / "onnx")
     assert not (tmp_path / "onnx/static").exists() and "static" not in read(tmp_path / "onnx/manifest.json")
 
@@ -193,7 +223,13 @@ def test_an_export_that_is_not_the_scored_one_is_refused(
     with (exported / "onnx" / "model.onnx").open("ab") as file:
         file.write(b" ")
     with pytest.raises(BadInput, match=f"^{exported / 'onnx' / 'model.onnx'}: sha256 is "):
-        paths = {"exported": exported, "static": static, "embeddings": embeddings, "metrics": metrics}
+        paths = {
+            "exported": exported,
+            "static": static,
+            "calibration": embeddings,
+            "embeddings": embeddings,
+            "metrics": metrics,
+        }
         call(release, params, tmp_path / "r.json", **paths, out=tmp_path / "out" / "onnx")
     assert not (tmp_path / "out" / "onnx").exists() and not (tmp_path / "r.json").exists()
 
@@ -237,7 +273,13 @@ def test_passages_are_in_the_manifest_and_on_the_card(
     tuned = read(own / "tuned.json")
     (own / "tuned.json").write_text(json.dumps(tuned | {"n_passages": tuned["n_documents"], "n_documents": 1234}))
     out = tmp_path / "onnx"
-    paths = {"exported": exported, "static": static, "embeddings": embeddings, "metrics": own}
+    paths = {
+        "exported": exported,
+        "static": static,
+        "calibration": embeddings,
+        "embeddings": embeddings,
+        "metrics": own,
+    }
     call(release, params, tmp_path / "r.json", **paths, out=out)
     verify(out)
     assert Embedder(out).encode_document(["a"]).shape == (1, 32)

@@ -126,6 +126,7 @@ class Case:
         self.write_receipt("drift", cost | moved | {"is_drifted": False, "verdict": "Not drifted. The space moved."})
         self.write_receipt("merge", MERGED)
         self.write_receipt("query_adapter", ADAPTED)
+        self.write_receipt("calibrate", {"is_off": True})
         self.write_plot("merge", MERGE_CSV)
         self.write_plot("rates", RATES_CSV)
         self.write_plot("training", "seed,step,loss,dev_ndcg@10\n13,0,,0.5\n13,10,0.9,0.7\n13,20,0.8,0.6\n21,0,,0.1\n")

@@ -18,7 +18,7 @@ from attune.tuning.static.tokens import Bags, Vocabulary, bags_of, token_vectors
 PARAMS = StaticParams(
     steps=60,
     batch_size=8,
-    learning_rate=0.05,
+    learning_rate=0.3,
     scale=20,
     n_lines=10,
     n_tokens=1000,

@@ -87,7 +87,29 @@ def release_static(static: Path, out: Path) -> dict[str, Any]:
     return {"static": {"vectors": f"{STATIC}/{VECTORS}", "graph": f"{STATIC}/{GRAPH}", **figures}}
 
 
-def release(params: ReleaseParams, exported: Path, static: Path, embeddings: Path, metrics: Path, out: Out) -> Receipt:
+def calibration_of(folder: Path) -> dict[str, Any]:
+    """Returns what the manifest says of tuned's scores: the map to probabilities and the promised cutoff; {} if off.
+
+    Args:
+        folder: data/calibration.
+    """
+    file = folder / "tuned.json"
+    if not file.is_file():
+        return {}
+    content = json.loads(file.read_text(encoding="utf-8"))
+    kept = {name: content[name] for name in ("method", "scores", "probabilities", "cutoff")}
+    return {"calibration": {**kept, "unjudged": "counted as not relevant"}}
+
+
+def release(
+    params: ReleaseParams,
+    exported: Path,
+    static: Path,
+    calibration: Path,
+    embeddings: Path,
+    metrics: Path,
+    out: Out,
+) -> Receipt:
     """Writes the released folder from the exported one."""
     verify_files(exported)
     receipts, sections = read_receipts(metrics, RECEIPTS, list(SYSTEM_TITLES)), shaping_params(PARAMS_FILE)
@@ -96,7 +118,7 @@ def release(params: ReleaseParams, exported: Path, static: Path, embeddings: Pat
     about = release_manifest(params, before, sections)
     about["parity"] = {**about["parity"], **int8_parity}
     shutil.copytree(exported, out)
-    about |= release_static(static, out)
+    about |= release_static(static, out) | calibration_of(calibration)
     page = card(about, sections | {"release": params.model_dump()}, receipts)
     (out / CARD).write_text(page, encoding="utf-8")
     (out / MANIFEST).unlink()  # it lists every file but itself

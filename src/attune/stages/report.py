@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import Field
 
+from attune.evaluation.calibration.settings import CalibrateParams
 from attune.evaluation.checks.catalogue import by_code, findings
 from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams
@@ -18,6 +19,7 @@ from attune.evaluation.page.contents import page as html_page
 from attune.evaluation.page.contents import sources
 from attune.evaluation.page.cpu import cpu_class
 from attune.evaluation.report.choice import candidate_of, choice_of, looks_of_training
+from attune.evaluation.report.cutoffs import cutoff_moved_sentence, scores_sentence
 from attune.evaluation.report.examples import closest_leaks, examples, read_rankings
 from attune.evaluation.report.gains import gains_of
 from attune.evaluation.report.judged import judged_of
@@ -78,6 +80,7 @@ RECEIPTS = (
         "base_encoder",
         "prepare",
         "split",
+        "calibrate",
         "audit",
         "mine",
         "train",
@@ -217,6 +220,9 @@ def report(
     of_adapter = summary["others"]["adapter"][HEADLINE]
     summary["adapter"] = adapter_sentence(receipts["query_adapter"], of_adapter, base, tuned, rule.confidence)
     summary["static"] = static_sentence(is_off, receipts, summary["others"], rule.confidence)
+    precision = load_params(CalibrateParams, "calibrate").precision
+    summary["scores"] = scores_sentence(receipts["calibrate"], precision, rule.confidence)
+    summary["cutoff"] = cutoff_moved_sentence(receipts["calibrate"])
     untrained = receipts[UNTRAINED][HEADLINE]
     if beyond := hybrid_sentence(summary["untrained_hybrid"], untrained, rule.confidence):
         summary["verdict"] += f" {beyond}"
