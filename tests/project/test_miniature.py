@@ -212,7 +212,7 @@ def test_changing_an_evaluation_costs_no_encoding(copy: Path) -> None:
 
 
 def test_training_never_has_a_test_row_among_its_inputs() -> None:
-    """What mine, train, adapter and static depend on holds nothing of the test split: no whole data/splits, no test embeddings.
+    """What mine, train, adapter and static read holds nothing of test: no whole data/splits, no test embeddings.
 
     Documents, their passages and forms are the whole corpus, which every encoder may read.
     """
