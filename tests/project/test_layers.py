@@ -45,6 +45,7 @@ POLARS = (
     *(
         "attune.evaluation.scoring.judgments",
         "attune.evaluation.scoring.hybrid",
+        "attune.evaluation.calibration.hits",
         "attune.evaluation.report",
         "attune.evaluation.statistics.slices",
     ),

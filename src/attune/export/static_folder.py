@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 from attune.export.folder import file_records
 from attune.export.static_graph import static_graph
 from attune.runtime.arrays import Float32
-from attune.runtime.manifest import MANIFEST, TOKENIZER, read_manifest
+from attune.runtime.manifest import TOKENIZER, read_manifest
 from attune.runtime.static import EMBEDDINGS, GRAPH, RECORD, VECTORS, WEIGHTS
 from attune.stage import write_json
 
@@ -127,13 +127,3 @@ def _write_router(exported: Path, static: Path, out: Path) -> None:
 def _write_empty(folder: Path) -> None:
     folder.mkdir()
     (folder / "config.json").write_text("{}\n", encoding="utf-8")  # git and DVC keep no empty folders
-
-
-def copy_released(static: Path, out: Path) -> None:
-    """Copies what a service needs, without the folder of sentence-transformers, byte for byte.
-
-    Args:
-        static: folder that `write_static_folder` wrote.
-        out: to write, such as models/onnx/static.
-    """
-    shutil.copytree(static, out, ignore=shutil.ignore_patterns(ROUTER, MANIFEST))

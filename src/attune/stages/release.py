@@ -17,7 +17,6 @@ from attune.errors import BadInput
 from attune.evaluation.report.card import SYSTEM_TITLES, card, metric_figures, params_sha256, shaping_params
 from attune.evaluation.scoring.receipts import read_receipts
 from attune.export.folder import file_records
-from attune.export.static_folder import copy_released
 from attune.retrieval.vectors import load_embeddings
 from attune.runtime.integrity import verify_files
 from attune.runtime.manifest import MANIFEST
@@ -82,9 +81,11 @@ def release_static(static: Path, out: Path) -> dict[str, Any]:
     """
     if not is_on(static):
         return {}
-    copy_released(static, out / STATIC)
-    figures = json.loads((static / RECORD).read_text(encoding="utf-8"))["figures"]
-    return {"static": {"vectors": f"{STATIC}/{VECTORS}", "graph": f"{STATIC}/{GRAPH}", **figures}}
+    record = json.loads((static / RECORD).read_text(encoding="utf-8"))
+    (out / STATIC).mkdir()
+    for name in (RECORD, *record["files"]):  # not the folder of sentence-transformers, which holds the encoder again
+        shutil.copyfile(static / name, out / STATIC / name)
+    return {"static": {"vectors": f"{STATIC}/{VECTORS}", "graph": f"{STATIC}/{GRAPH}", **record["figures"]}}
 
 
 def calibration_of(folder: Path) -> dict[str, Any]:
