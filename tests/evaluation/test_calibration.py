@@ -154,7 +154,8 @@ def test_hits_are_those_of_the_splits_queries_with_their_judgments(data: Path) -
     hits = read_hits(data / "run", data / "split")
     assert hits.scores.tolist() == [0.9, 0.5, 0.8, 0.7, 0.6]
     assert hits.is_relevant.tolist() == [True, False, False, True, True]
-    assert hits.queries.tolist() == [0, 0, 1, 1, 2] and len(set(hits.clusters[:4])) == 1 != hits.clusters[4]
+    assert hits.queries.tolist() == [0, 0, 1, 1, 2] and len(set(hits.clusters[:4])) == 1
+    assert hits.clusters[0] != hits.clusters[4]
     assert hits.relevant.tolist() == [LEFT_OUT, 0.6, 0.7, 0.9]
     assert hits.first.scores.tolist() == [0.9, 0.8, 0.6] and hits.upto(2).scores.tolist() == hits.scores.tolist()
     assert hits.best_without_relevant().tolist() == [0.5, 0.8, LEFT_OUT]

@@ -25,7 +25,7 @@ def inputs(tmp_path: Path) -> dict[str, Path]:
     rows: dict[str, list[tuple[str, int, str, float]]] = {"base": [], "tuned": []}
     for split in ("dev", "test"):
         ids = [f"{split}{i:03}" for i in range(N)]
-        columns = {"query_id": ids, "text": ids, "cluster_id": [id_[:-1] for id_ in ids]}
+        columns = {"query_id": ids, "text": ids, "cluster_id": ids}
         write(filled(columns, SPLIT_QUERIES), tmp_path / f"splits/{split}/queries.parquet", SPLIT_QUERIES)
         judged = pl.DataFrame([(id_, f"answer of {id_}", 1) for id_ in ids], schema=QRELS, orient="row")
         write(judged, tmp_path / f"splits/{split}/qrels.parquet", QRELS)

@@ -93,7 +93,7 @@ class Error(NamedTuple):
 
 
 def calibration_error(
-    probabilities: Float64, is_relevant: NDArray[np.bool_], clusters: Int64, confidence: float, seed: int, n: int = 2000
+    probabilities: Float64, is_relevant: NDArray[np.bool_], clusters: Int64, confidence: float, seed: int, n: int = 1000
 ) -> Error:
     """Returns the mean distance of predicted and seen shares over ten bins of equally many hits (Naeini et al., 2015).
 
