@@ -55,4 +55,5 @@ def _relevant(record: dict[str, Any]) -> Float64:
 
 
 def _map(record: dict[str, Any]) -> Calibration:
-    return Calibration(*(np.array(record[name], dtype=np.float64) for name in ("scores", "probabilities")))
+    scores, probabilities = (np.array(record[name], dtype=np.float64) for name in ("scores", "probabilities"))
+    return Calibration(scores, probabilities)

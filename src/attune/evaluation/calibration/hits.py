@@ -36,7 +36,13 @@ class Hits(NamedTuple):
     def upto(self, rank: int) -> "Hits":
         """Returns the hits up to a rank."""
         kept = self.ranks <= rank
-        return Hits(*(part[kept] for part in self[:5]), self.relevant)
+        return self._replace(
+            scores=self.scores[kept],
+            is_relevant=self.is_relevant[kept],
+            queries=self.queries[kept],
+            clusters=self.clusters[kept],
+            ranks=self.ranks[kept],
+        )
 
     @property
     def first(self) -> "Hits":
