@@ -14,7 +14,7 @@ from attune.evaluation.page.contents import page
 from attune.evaluation.report.choice import ships
 from attune.evaluation.report.examples import Rankings, examples
 from attune.evaluation.report.panels import by_checkpoint, interpolation_points, rate_probes
-from attune.evaluation.report.results import HYBRIDS, OTHERS, SYSTEMS, Results
+from attune.evaluation.report.results import OTHERS, SCORED, SYSTEMS, Results
 from attune.evaluation.report.summary import Paired, Rule
 from attune.evaluation.scoring.measures import MEASURES, measure
 from attune.stage import load_params
@@ -104,7 +104,7 @@ def rankings_and_corpus(folder: Path) -> tuple[Rankings, Path]:
 def receipts() -> dict[str, dict[str, Any]]:
     """Returns the receipts of all stages, by name."""
     figures: dict[str, dict[str, Any]] = {}
-    for system in (*SYSTEMS, *HYBRIDS):
+    for system in SCORED:
         is_base = ranks_of(system) is BASE
         scores = {name: float(values.mean()) for name, values in run_of(ranks_of(system))[1].items()}
         others = {"dev_ndcg@10": 0.4 if is_base else 0.6, "dev_recall@10": 0.5, "train_ndcg@10": 0.5}
@@ -140,6 +140,9 @@ def summary(systems: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "paired": dict.fromkeys(MEASURES, compared),
         "others": dict.fromkeys(OTHERS, dict.fromkeys(("recall@10", "mrr@10", "ndcg@10"), compared | {"p_holm": 0.6})),
         "adapter": "The query adapter keeps every document embedding of base.",
+        "scores": "As a probability that a hit is relevant, tuned's score is wrong by 0.380 on average.",
+        "cutoff": "A cutoff of base's scores does not carry over: 0.310 keeps 90.0% of dev's relevant documents.",
+        "static": "A static query encoder, a sum of token vectors without a transformer, keeps 0.700 of 0.713.",
         "systems": systems,
         "paired_without_leaks": {},
         "without_leaks": {"lexical": without_any | {"n_queries": 8}, "any": without_any},
@@ -189,7 +192,7 @@ def make_results(folder: Path) -> Results:
     mined = {f"{side}_{part}": NASTY for side in ("positive", "negative") for part in ("id", "title", "text")}
     mined |= {"query_id": "q", "text": NASTY, "source": "dense", "positive_score": 0.61, "negative_score": 0.52}
     return Results(
-        summary=summary({system: figures[system] for system in (*SYSTEMS, *HYBRIDS)}),
+        summary=summary({system: figures[system] for system in SCORED}),
         receipts=figures,
         leaks="",
         comparisons=[comparison("test", name) for name in MEASURES],

@@ -8,7 +8,13 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 
 from attune.errors import BadInput
-from attune.evaluation.report.other_systems import COMPARED, adapter_sentence, compare_others, hybrid_sentence
+from attune.evaluation.report.other_systems import (
+    COMPARED,
+    adapter_sentence,
+    compare_others,
+    hybrid_sentence,
+    static_sentence,
+)
 from attune.evaluation.report.summary import SCORES, Paired
 from attune.evaluation.scoring.measures import MEASURES
 from attune.evaluation.statistics.significance import compare
@@ -74,3 +80,20 @@ def test_the_sentence_says_what_the_adapter_is_worth_or_that_it_is_the_identity(
     said = adapter_sentence(receipt | {"is_identity": True}, gain, 0.707, 0.882, 0.95)
     assert "no map of them beats base by more than one standard error (nDCG@10 0.645, base 0.541)" in said
     assert "adapter.steps: 0" in adapter_sentence(receipt | {"is_identity": True, "n_steps": 0}, gain, 0.7, 0.8, 0.95)
+
+
+def test_the_sentence_says_what_the_static_encoders_keep_and_gain_or_that_they_are_off() -> None:
+    """Shares of tuned on test and on paraphrases, and the gain over base with its interval."""
+    receipts = {
+        "base": {"ndcg@10": 0.527},
+        "tuned": {"ndcg@10": 0.7, "paraphrases_ndcg@10": 0.5},
+        "static_tuned": {"ndcg@10": 0.686, "paraphrases_ndcg@10": 0.45},
+    }
+    others = {"static_base": {"ndcg@10": {"delta": 0.065, "ci_low": 0.04, "ci_high": 0.09}}}
+    said = static_sentence(False, receipts, others, 0.95)
+    assert "keeps 0.686 of 0.700 (98%) of tuned's ndcg@10 over tuned's documents, on paraphrases 0.450 of" in said
+    assert "0.500 (90%). Over base's documents" in said
+    assert "from 0.527 to 0.592 (+0.065, 95% interval +0.040 to +0.090)." in said
+    del receipts["static_tuned"]["paraphrases_ndcg@10"]
+    assert "paraphrases" not in static_sentence(False, receipts, others, 0.95)
+    assert "static.steps: 0" in static_sentence(True, receipts, {}, 0.95)

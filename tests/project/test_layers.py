@@ -37,6 +37,7 @@ TORCH = (
         "attune.stages.merge",
     ),
     *("attune.stages.train", "attune.stages.adapter", "attune.tuning.adapter"),
+    *("attune.stages.static", "attune.tuning.static.fit"),
 )
 POLARS = (
     *("attune.plots", "attune.data.raw_tables"),
@@ -44,6 +45,7 @@ POLARS = (
     *(
         "attune.evaluation.scoring.judgments",
         "attune.evaluation.scoring.hybrid",
+        "attune.evaluation.calibration.hits",
         "attune.evaluation.report",
         "attune.evaluation.statistics.slices",
     ),

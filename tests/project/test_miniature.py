@@ -16,7 +16,10 @@ from ruamel.yaml import YAML
 
 ROOT = miniature.ROOT
 pytestmark = pytest.mark.usefixtures("yaml_is_parsed_once")
-SYSTEMS = ("bm25", "base", "adapter", "hybrid_base", "hybrid_adapter", "hybrid_tuned", "tuned", "tuned_int8")
+SYSTEMS = (
+    *("bm25", "base", "adapter", "static_base", "static_tuned", "hybrid_base", "hybrid_adapter", "hybrid_tuned"),
+    *("tuned", "tuned_int8"),
+)
 AFTER_TRAIN = {
     "train@r1",
     "merge",
@@ -27,11 +30,11 @@ AFTER_TRAIN = {
     "report",
     "release",
     *(f"{s}@{x}" for s in ("embed", "evaluate") for x in ("tuned", "tuned_int8")),
-    "evaluate@hybrid_tuned",
+    *("evaluate@hybrid_tuned", "static@tuned", "evaluate@static_tuned", "calibrate"),
 }
 PROBED = {"probe@base", "probe@tuned", "drift"}
 AFTER_REPORT = {"report", "release"}
-AFTER_EVALUATE = {*AFTER_REPORT, "seeds", *(f"evaluate@{system}" for system in SYSTEMS)}
+AFTER_EVALUATE = {*AFTER_REPORT, "seeds", "calibrate", *(f"evaluate@{system}" for system in SYSTEMS)}
 
 
 def copy_or_link(source: str, target: str) -> None:
@@ -97,7 +100,7 @@ def edit(file: Path) -> None:
 
 
 def test_every_stage_leaves_its_outputs_and_its_receipt(finished: Path) -> None:
-    """Data, three models, nine systems, a curve, a report; figures are scalars, as DVC reads them."""
+    """Data, three models, ten systems, a curve, a report; figures are scalars, as DVC reads them."""
     report = json.loads((finished / "metrics" / "report.json").read_text())
     assert list(report)[:4] == ["baseline_recall@10", "tuned_recall@10", "mrr", "delta"]
     assert report["delta"][0] in "+-" and 0 < report["baseline_recall@10"] <= 1
@@ -209,7 +212,7 @@ def test_changing_an_evaluation_costs_no_encoding(copy: Path) -> None:
 
 
 def test_training_never_has_a_test_row_among_its_inputs() -> None:
-    """What mine, train and adapter depend on holds nothing of the test split: no whole data/splits, no test embeddings.
+    """What mine, train, adapter and static read holds nothing of test: no whole data/splits, no test embeddings.
 
     Documents, their passages and forms are the whole corpus, which every encoder may read.
     """
@@ -219,6 +222,12 @@ def test_training_never_has_a_test_row_among_its_inputs() -> None:
         *(f"data/embeddings/base/{name}.npy" for name in ("corpus", "dev", "train")),
         *("data/prepared/corpus.parquet", "data/prepared/passages.parquet", "data/splits/dev", "data/splits/train"),
         "models/base_exported",
+    }
+    of_static = [dep for dep in stages["static"]["do"]["deps"] if not dep.startswith("src/")]
+    assert set(of_static) == {
+        *(f"data/embeddings/${{key}}/{name}.npy" for name in ("corpus", "dev", "train")),
+        *("data/prepared/corpus.parquet", "data/prepared/passages.parquet", "data/splits/dev", "data/splits/train"),
+        *("${item.model}", "${item.exported}"),
     }
     data = [dep for name in ("mine", "train") for dep in stages[name]["do"]["deps"] if not dep.startswith("src/")]
     assert set(data) == {

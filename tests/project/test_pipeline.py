@@ -28,7 +28,9 @@ STAGES = (
         "merge",
         "export",
         "adapter",
+        "static",
         "evaluate",
+        "calibrate",
     ),
     *("seeds", "probe", "drift", "report", "release"),
 )

@@ -12,16 +12,17 @@ from prepared_tables import write_corpus
 
 from attune.encoding.encoders import load_torch
 from attune.errors import BadInput
-from attune.evaluation.scoring.judgments import Split, load_split
+from attune.evaluation.scoring.judgments import load_split
 from attune.export.query_map import QueryMap
 from attune.retrieval.passages import PASSAGES, Passages
 from attune.runtime import Embedder, verify
 from attune.runtime.adapter import ADAPTER, QueryAdapter
 from attune.runtime.search import Search
 from attune.stage import Machine, call
-from attune.stages.adapter import adapter, chosen, train_pairs
+from attune.stages.adapter import adapter, chosen
 from attune.tables import CORPUS, DOCUMENT_IDS, OWN_TEXTS, QRELS, SPLIT_QUERIES, write
 from attune.tuning.adapter.fit import AdapterParams, Fitted
+from attune.tuning.adapter.pairs import train_pairs
 from attune.tuning.base_encoder import write_graph
 
 PARAMS = AdapterParams(
@@ -134,14 +135,9 @@ def test_pairs_are_of_the_nearest_passage_and_all_passages_of_answers_are_masked
     passages = Passages(filled({"document_id": ["a", "b", "c"]}, CORPUS), table)
     documents = np.eye(5, dtype=np.float32)
     queries = np.array([[0, 1, 0, 0, 0], [0, 0, 1, 0, 0]], dtype=np.float32)
-    train = Split(
-        *("train", pl.Series(["q", "r"]), ["q", "r"], pl.Series(["q", "r"])),
-        judgments=np.array([[0, 0, 1], [0, 1, 2], [0, 2, 1], [1, 1, 1], [1, 0, 0]]),
-        own_texts=np.array([[1, 0]]),
-        rows=np.arange(2),
-        n_in_file=2,
-    )
-    pairs = train_pairs(train, pl.Series(["a", "b"]), queries, passages, documents)
+    judgments, own_texts = np.array([[0, 0, 1], [0, 1, 2], [0, 2, 1], [1, 1, 1], [1, 0, 0]]), np.array([[1, 0]])
+    is_usable = np.array([True, True, False])
+    pairs = train_pairs(judgments, own_texts, is_usable, queries, passages.document_rows, documents)
     assert pairs.documents.tolist() == documents[:3].tolist()
     assert pairs.pairs.tolist() == [[0, 1], [0, 2], [1, 2]]
     assert pairs.masked.tolist() == [[0, 0], [0, 1], [0, 2], [1, 2], [1, 0], [1, 1]]

@@ -13,12 +13,15 @@ import pytest
 from ir_measures import AP, RR, R, nDCG
 from prepared_tables import write_corpus
 from pydantic import ValidationError
+from static_folders import write_static
 
 from attune.errors import BadInput
 from attune.evaluation.scoring.groups import COLUMNS, KEPT
 from attune.evaluation.scoring.measures import MEASURES
 from attune.export.query_map import QueryMap
+from attune.export.static_folder import write_record
 from attune.runtime.adapter import ADAPTER
+from attune.runtime.static import StaticEncoder
 from attune.stage import Machine
 from attune.stages.evaluate import SCORES, EvaluateParams, evaluate
 from attune.tables import CORPUS, OWN_TEXTS, QRELS, RUN, SPLIT_QUERIES, read, write
@@ -401,6 +404,21 @@ def test_an_adapter_maps_the_queries_and_leaves_the_documents(case: Case) -> Non
     adapted = case.run("adapter", beside=case.root / "mapped")
     assert adapted == pytest.approx(case.run(source="by_numpy")) and adapted != base
     assert case.run("adapter", beside=case.root / "same") == base
+
+
+def test_a_static_encoder_embeds_the_queries_from_their_texts(case: Case, tiny_onnx: Path) -> None:
+    """Its scores are those of embeddings that it has made; one that is off leaves its encoder's, to the bit."""
+    encoder = StaticEncoder(write_static(tiny_onnx, case.root / "static"))
+    save_embeddings(case.root / "wide/corpus.npy", np.random.default_rng(5).normal(size=(N_DOCUMENTS, encoder.dim)))
+    shutil.copytree(case.root / "wide", case.root / "by_static")
+    for split in ("dev", "test", "train"):
+        texts = pl.read_parquet(case.root / f"splits/{split}/queries.parquet")["text"].to_list()
+        np.save(case.root / f"by_static/{split}.npy", encoder.encode_query(texts))
+        save_embeddings(case.root / f"wide/{split}.npy", np.ones((len(texts), encoder.dim)))
+    own = case.run("static_tuned", "wide", beside=case.root / "static")
+    assert own == case.run(source="by_static") != case.run(source="wide")
+    write_record(tiny_onnx, {"is_off": True}, case.root / "off")
+    assert case.run("static_tuned", "wide", beside=case.root / "off") == case.run(source="wide")
 
 
 def test_a_hybrid_is_the_best_on_dev_of_ranks_and_weights(case: Case) -> None:

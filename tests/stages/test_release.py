@@ -13,11 +13,15 @@ import pytest
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from ruamel.yaml import YAML
+from static_folders import TEXTS, write_static
 
 from attune.errors import BadInput
 from attune.evaluation.report.card import SHAPING, SYSTEM_TITLES, card, params_sha256, shaping_params
 from attune.evaluation.scoring.measures import MEASURES
+from attune.export.static_folder import write_record
 from attune.runtime import Embedder, verify
+from attune.runtime.calibration import Calibration
+from attune.runtime.static import StaticEncoder
 from attune.stage import all_params, call, load_params
 from attune.stages.release import RECEIPTS, ReleaseParams, release, release_manifest
 
@@ -62,10 +66,24 @@ def embeddings(metrics: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def static(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A static query encoder over the tiny encoder's documents."""
+    return write_static(tiny_onnx, tmp_path_factory.mktemp("static") / "tuned")
+
+
 @pytest.fixture
-def released(params: ReleaseParams, exported: Path, embeddings: Path, metrics: Path, tmp_path: Path) -> Path:
+def released(
+    params: ReleaseParams, exported: Path, static: Path, embeddings: Path, metrics: Path, tmp_path: Path
+) -> Path:
     out = tmp_path / "released" / "onnx"
-    paths = {"exported": exported, "embeddings": embeddings, "metrics": metrics}
+    paths = {
+        "exported": exported,
+        "static": static,
+        "calibration": embeddings,
+        "embeddings": embeddings,
+        "metrics": metrics,
+    }
     call(release, params, out.with_name("release.json"), **paths, out=out)
     return out
 
@@ -151,14 +169,67 @@ def test_no_released_file_holds_a_path(exported: Path, released: Path) -> None:
             assert str(trace) not in (released / name).read_text(encoding="utf-8")
 
 
-def test_an_export_that_is_not_the_scored_one_is_refused(
+def test_the_static_encoder_ships_without_the_documents_encoder_again(released: Path, static: Path) -> None:
+    """Its files are those of stage static, its queries search what the released encoder embeds; the folder verifies."""
+    verify(released)
+    encoder = StaticEncoder(released / "static")
+    assert encoder.fingerprint == Embedder(released).fingerprint
+    assert encoder.encode_query(TEXTS).tobytes() == StaticEncoder(static).encode_query(TEXTS).tobytes()
+    told = read(released / "manifest.json")["static"]
+    assert told["dev_ndcg@10"] == 0.5 and {told["vectors"], told["graph"]} < set(
+        read(released / "manifest.json")["files"]
+    )
+    names = {path.name for path in static.iterdir()}
+    assert {path.name for path in (released / "static").iterdir()} == names - {"sentence_transformers"} < names
+
+
+def test_scores_are_calibrated_by_the_manifest(
+    params: ReleaseParams, exported: Path, static: Path, embeddings: Path, metrics: Path, tmp_path: Path
+) -> None:
+    """The map of stage calibrate, without the scores of dev's documents."""
+    content = {"method": "isotonic", "scores": [0.2, 0.6], "probabilities": [0.0, 0.8], "cutoff": 0.5}
+    (tmp_path / "calibration").mkdir()
+    (tmp_path / "calibration/tuned.json").write_text(json.dumps(content | {"n_relevant": 1, "relevant_scores": [0.5]}))
+    paths = {"exported": exported, "static": static, "calibration": tmp_path / "calibration"}
+    out = tmp_path / "onnx"
+    call(release, params, tmp_path / "r.json", **paths, embeddings=embeddings, metrics=metrics, out=out)
+    told = read(out / "manifest.json")["calibration"]
+    assert told == content | {"unjudged": "counted as not relevant"}
+    calibration = Calibration.load(out)
+    assert calibration.probability(np.array([0.1, 0.4, 0.9])).tolist() == pytest.approx([0, 0.4, 0.8])
+    assert calibration.cutoff == 0.5
+
+
+def test_a_static_encoder_that_is_off_does_not_ship(
     params: ReleaseParams, exported: Path, embeddings: Path, metrics: Path, tmp_path: Path
+) -> None:
+    """Neither a folder nor a word in the manifest."""
+    write_record(exported, {"is_off": True}, tmp_path / "off")
+    paths = {
+        "exported": exported,
+        "static": tmp_path / "off",
+        "calibration": embeddings,
+        "embeddings": embeddings,
+        "metrics": metrics,
+    }
+    call(release, params, tmp_path / "r.json", **paths, out=tmp_path / "onnx")
+    assert not (tmp_path / "onnx/static").exists() and "static" not in read(tmp_path / "onnx/manifest.json")
+
+
+def test_an_export_that_is_not_the_scored_one_is_refused(
+    params: ReleaseParams, exported: Path, static: Path, embeddings: Path, metrics: Path, tmp_path: Path
 ) -> None:
     """One more byte in a graph, and nothing is written."""
     with (exported / "onnx" / "model.onnx").open("ab") as file:
         file.write(b" ")
     with pytest.raises(BadInput, match=f"^{exported / 'onnx' / 'model.onnx'}: sha256 is "):
-        paths = {"exported": exported, "embeddings": embeddings, "metrics": metrics}
+        paths = {
+            "exported": exported,
+            "static": static,
+            "calibration": embeddings,
+            "embeddings": embeddings,
+            "metrics": metrics,
+        }
         call(release, params, tmp_path / "r.json", **paths, out=tmp_path / "out" / "onnx")
     assert not (tmp_path / "out" / "onnx").exists() and not (tmp_path / "r.json").exists()
 
@@ -187,6 +258,7 @@ def test_prompts_and_dense_layers_are_on_the_card(released: Path, metrics: Path)
 def test_passages_are_in_the_manifest_and_on_the_card(
     params: ReleaseParams,
     exported: Path,
+    static: Path,
     embeddings: Path,
     metrics: Path,
     tmp_path: Path,
@@ -201,7 +273,14 @@ def test_passages_are_in_the_manifest_and_on_the_card(
     tuned = read(own / "tuned.json")
     (own / "tuned.json").write_text(json.dumps(tuned | {"n_passages": tuned["n_documents"], "n_documents": 1234}))
     out = tmp_path / "onnx"
-    call(release, params, tmp_path / "r.json", exported=exported, embeddings=embeddings, metrics=own, out=out)
+    paths = {
+        "exported": exported,
+        "static": static,
+        "calibration": embeddings,
+        "embeddings": embeddings,
+        "metrics": own,
+    }
+    call(release, params, tmp_path / "r.json", **paths, out=out)
     verify(out)
     assert Embedder(out).encode_document(["a"]).shape == (1, 32)
     told = {"tokens": 96, "overlap": 24, "document_score": "best passage"}

@@ -21,7 +21,7 @@ from attune.evaluation.page.provenance import NOT_RUN
 from attune.evaluation.report.examples import largest_changes
 from attune.evaluation.report.judged import JudgedShare, sample_hash, write_judged
 from attune.evaluation.report.markdown import p_value
-from attune.evaluation.report.results import HYBRIDS
+from attune.evaluation.report.results import SCORED
 from attune.evaluation.report.summary import SCORES, SEED_SCORES
 from attune.evaluation.report.verdict import HeadlineResult, too_few, verdict
 from attune.evaluation.scoring.measures import MEASURES, measure
@@ -29,7 +29,7 @@ from attune.evaluation.statistics.power import Sensitivity
 from attune.evaluation.statistics.significance import Comparison, Interval, compare, compare_seeds
 from attune.evaluation.statistics.slices import traits_of
 from attune.stage import call, write_json
-from attune.stages.report import RECEIPTS, SYSTEMS, ReportParams, report
+from attune.stages.report import RECEIPTS, ReportParams, report
 from attune.stages.seeds import values_on_test
 from attune.tables import CLUSTERED_QUERIES, CORPUS, LEAKS, NEGATIVE_SAMPLE, QRELS, RUN, SPLIT_QUERIES, read, write
 
@@ -120,11 +120,13 @@ class Case:
         for system, gain in (("base", 0.0), ("tuned", 0.05)):
             task = {"general_similarity.spearman": 0.8 + gain, "general_similarity.n": 330}
             self.write_receipt(f"probe/{system}", task | {"general_similarity.counts_as": "general"})
+            self.write_receipt(f"static/{system}", {"is_off": False})
         moved = {f"{texts}.cka": value for texts, value in (("domain", 0.7), ("general", 0.9))}
         cost = {"largest_cost": 0.05, "largest_cost_of": "general_similarity.spearman", "is_reindex_needed": True}
         self.write_receipt("drift", cost | moved | {"is_drifted": False, "verdict": "Not drifted. The space moved."})
         self.write_receipt("merge", MERGED)
         self.write_receipt("query_adapter", ADAPTED)
+        self.write_receipt("calibrate", {"is_off": True})
         self.write_plot("merge", MERGE_CSV)
         self.write_plot("rates", RATES_CSV)
         self.write_plot("training", "seed,step,loss,dev_ndcg@10\n13,0,,0.5\n13,10,0.9,0.7\n13,20,0.8,0.6\n21,0,,0.1\n")
@@ -186,7 +188,7 @@ def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
 def make_case(tmp_path: Path) -> Case:
     """Writes the outputs of all earlier stages."""
     case = Case(tmp_path)
-    for system in (*SYSTEMS, *HYBRIDS):
+    for system in SCORED:
         case.write_system(system, BASE if system in ("bm25", "base") else TUNED)
     leaks = {f"{split}_leaks.{kind}": 0 for split in ("dev", "test") for kind in ("exact_queries", "near_documents")}
     sizes = {"n_train_queries": 1000, "n_dev_queries": 8, "n_test_queries": 8}
@@ -483,7 +485,7 @@ def test_scores_are_given_without_the_leaked_queries(case: Case) -> None:
 def test_systems_and_paired_measures_agree(case: Case) -> None:
     """Each delta is the difference of the means, lies in its interval, and its counts sum to the queries."""
     summary, _ = case.report()
-    assert list(summary["systems"]) == [*SYSTEMS, *HYBRIDS]
+    assert list(summary["systems"]) == [*SCORED]
     assert list(summary["paired"]) == list(MEASURES)
     for name, comparison in summary["paired"].items():
         expected = summary["systems"]["tuned"][name] - summary["systems"]["base"][name]
@@ -496,7 +498,7 @@ def test_systems_and_paired_measures_agree(case: Case) -> None:
 
 def test_a_tuned_model_equal_to_base_on_eight_queries_tells_nothing(case: Case) -> None:
     """As with train.epochs 0, but of eight queries: Cannot tell, every p-value is 1, and there are no examples."""
-    for system in (*SYSTEMS, *HYBRIDS):
+    for system in SCORED:
         case.write_system(system, BASE)
     summary, page = case.report()
     assert summary["delta"] == "+0.00"
@@ -640,7 +642,7 @@ def many(case: Case) -> None:
     """
     n = 100
     hurt = [i < 30 for i in range(n)]
-    for system in (*SYSTEMS, *HYBRIDS):
+    for system in SCORED:
         is_base = system in ("bm25", "base")
         ranks = [i % (3 if is_hurt else 2) * 4 for i, is_hurt in enumerate(hurt)]
         case.write_system(system, [1 if h == is_base else rank for h, rank in zip(hurt, ranks, strict=True)])

@@ -31,6 +31,14 @@ app = typer.Typer(help="Fine-tune your own embedding model, and know that it wor
 
 
 @app.command()
+def cutoff(old: Annotated[float, typer.Argument(help="cutoff of the base's scores that a service uses")]) -> None:
+    """Prints the cutoff of the tuned encoder's scores with the same effect."""
+    from attune.cli.cutoff import cutoff_sentence  # noqa: PLC0415  scipy takes a third of a second
+
+    typer.echo(cutoff_sentence(old))
+
+
+@app.command()
 def search(
     query: Annotated[str, typer.Argument(help="text to search for")],
     k: Annotated[int, typer.Option(min=1, max=100, help="number of documents to show")] = 5,

@@ -17,12 +17,14 @@ class Hit(NamedTuple):
         document_id: its id.
         score: inner product of the query with its best passage.
         start, stop: range of characters of this passage in the document; None where documents are whole.
+        probability: that the document is relevant, where `Search.probable` gave it.
     """
 
     document_id: str
     score: float
     start: int | None
     stop: int | None
+    probability: float | None = None
 
 
 def best_of_documents(

@@ -15,6 +15,7 @@ import numpy as np
 from attune.errors import BadInput
 from attune.runtime import folders, indexes, rules
 from attune.runtime.arrays import Float32, Int64
+from attune.runtime.calibration import Calibration, probable
 from attune.runtime.manifest import sha256_of
 from attune.runtime.passages import Hit, best_of_documents
 
@@ -205,6 +206,19 @@ class Search:
         self._check(queries, k)
         found = [self._best_of(query[None], k) for query in queries]
         return [[Hit(self._ids[row], score, *self._passages[row]) for row, score in best] for best in found]
+
+    def probable(
+        self, queries: Float32, k: int, calibration: Calibration, min_probability: float = 0.0
+    ) -> list[list[Hit]]:
+        """Returns what `top_passages` does, with each hit's probability to be relevant, and drops improbable ones.
+
+        Args:
+            queries: (m, dim).
+            k: number of documents, 1 or more.
+            calibration: `Calibration.load` of the encoder's folder; other encoders' scores mean something else.
+            min_probability: hits below it are left out; a query may find nothing.
+        """
+        return probable(self.top_passages(queries, k), calibration, min_probability)
 
     def _best_of(self, query: Float32, k: int) -> list[tuple[int, float]]:
         def search(n: int) -> tuple[Float32, Int64]:

@@ -8,7 +8,6 @@ identity. The folder holds the base's graph and the adapter's, and is complete w
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import torch
 
 from attune.errors import BadInput
@@ -22,7 +21,8 @@ from attune.retrieval.vectors import load_embeddings
 from attune.runtime.arrays import Float32, Float64, Int64
 from attune.stage import Out, Receipt, run
 from attune.tables import CORPUS, DOCUMENT_IDS, read
-from attune.tuning.adapter.fit import AdapterParams, Fitted, Pairs, fit
+from attune.tuning.adapter.fit import AdapterParams, Fitted, fit
+from attune.tuning.adapter.pairs import train_pairs
 from attune.tuning.choice import Refusal, Scored, choose
 from attune.tuning.curve import BASE, Candidate
 from attune.tuning.estimates import gain
@@ -37,41 +37,6 @@ def dev_scores(
     search = document_search(query_map(queries), documents, passages.document_rows, threads)
     scores, rows = dev.ranked(search, DEPTH)
     return ndcg(rows, dev.judgments, scores, DEPTH)
-
-
-def train_pairs(train: Split, usable: pl.Series, queries: Float32, passages: Passages, documents: Float32) -> Pairs:
-    """Returns the pairs of train with the embeddings of the documents that train may use.
-
-    A document of several passages is the passage nearest to the query.
-
-    Args:
-        train: queries and judgments.
-        usable: ids of the documents of train.
-        queries: (n_queries, dim) embeddings.
-        passages: of the corpus.
-        documents: (n_passages, dim) embeddings.
-    """
-    is_usable = passages.corpus["document_id"].is_in(usable.implode()).to_numpy()
-    kept = np.flatnonzero(is_usable[passages.document_rows])
-    own, vectors = passages.document_rows[kept], documents[kept]
-
-    def ranges(pairs: Int64) -> tuple[Int64, Int64, Int64]:
-        """Returns the query row of each pair with a usable document, and the range of its document's passages."""
-        pairs = pairs[is_usable[pairs[:, 1]]]
-        return pairs[:, 0], np.searchsorted(own, pairs[:, 1]), np.searchsorted(own, pairs[:, 1], side="right")
-
-    relevant = train.judgments[train.judgments[:, 2] > 0, :2]
-    pairs = [
-        (query, start + int(np.argmax(vectors[start:stop] @ queries[query])))
-        for query, start, stop in zip(*ranges(relevant), strict=True)
-    ]
-    masked = [
-        (query, row)
-        for query, start, stop in zip(*ranges(np.vstack([relevant, train.own_texts])), strict=True)
-        for row in range(start, stop)
-    ]
-    rows = (np.array(own_pairs, dtype=np.int64).reshape(-1, 2) for own_pairs in (pairs, masked))
-    return Pairs(np.ascontiguousarray(queries), vectors, *rows)
 
 
 def chosen(fitted: Fitted, clusters: Int64) -> tuple[QueryMap, Receipt]:
@@ -116,9 +81,10 @@ def adapter(
     queries = [
         load_embeddings(embeddings / f"{one.name}.npy", one.n_in_file, f"the {one.name} queries") for one in splits
     ]
-    pairs = train_pairs(
-        splits[0], read(train / "documents.parquet", DOCUMENT_IDS)["document_id"], queries[0], passages, documents
-    )
+    usable = read(train / "documents.parquet", DOCUMENT_IDS)["document_id"]
+    is_usable = corpus["document_id"].is_in(usable.implode()).to_numpy()
+    judged = splits[0].judgments, splits[0].own_texts
+    pairs = train_pairs(*judged, is_usable, queries[0], passages.document_rows, documents)
     if params.steps and not len(pairs.pairs):
         raise BadInput(f"{train}: no pair of a query and a relevant document; add pairs, or set adapter.steps to 0")
 

@@ -23,6 +23,7 @@ from attune.evaluation.scoring.groups import group_means
 from attune.evaluation.scoring.hybrid import chosen_weight, fuse, ranking_of
 from attune.evaluation.scoring.judgments import Split, load_split
 from attune.evaluation.scoring.measures import MEASURES, depends_on_ties, measure
+from attune.evaluation.scoring.query_embeddings import EmbedQueries, query_embeddings
 from attune.retrieval.bm25 import Bm25
 from attune.retrieval.fusion import Ranking
 from attune.retrieval.grouped import document_search
@@ -30,7 +31,6 @@ from attune.retrieval.languages import STEMMERS, code_of, stems_in
 from attune.retrieval.passages import Passages, read_passages
 from attune.retrieval.vectors import load_embeddings
 from attune.retrieval.words import words
-from attune.runtime.adapter import QueryAdapter
 from attune.runtime.arrays import Float32, Float64, Int64
 from attune.stage import PARAMS_FILE, Machine, Out, Params, Receipt, all_params, run
 from attune.tables import CORPUS, RUN, full_texts, read, scores_columns, write
@@ -65,7 +65,6 @@ class EvaluateParams(Params):
 
 # scores and document rows, (n_queries, depth or more: ties), of one system's ranking; row -1 where nothing is ranked
 Ranker = Callable[[Split], tuple[Float32, Int64]]
-MapQueries = Callable[[Float32], Float32]  # (n, dim) embeddings of queries to the same
 
 
 def sample(split: Split, n: int, seed: int) -> Split:
@@ -142,24 +141,22 @@ def hybrid_ranker(lexical: Path, dense: Path, corpus: pl.DataFrame, splits: Sequ
 
 
 def dense_ranker(
-    params: EvaluateParams, source: Path, passages: Passages, dim: int | None = None, adapter: MapQueries | None = None
+    params: EvaluateParams, source: Path, passages: Passages, embed: EmbedQueries, dim: int | None = None
 ) -> Ranker:
     """Returns a ranker by the cosine of documents' best passages.
 
     Args:
         params: depth and threads.
-        source: embeddings of documents and queries.
+        source: embeddings of documents.
         passages: of the documents.
+        embed: the queries.
         dim: number of dimensions to truncate both to; None for all.
-        adapter: maps the queries' embeddings; None leaves them.
     """
     documents = load_embeddings(source / "corpus.npy", len(passages), "the corpus")
     documents = documents if dim is None else truncated(documents, dim)
 
     def ranked(split: Split) -> tuple[Float32, Int64]:
-        path = source / f"{split.name}.npy"
-        queries = load_embeddings(path, split.n_in_file, f"the {split.name} queries")[split.rows]
-        queries = queries if adapter is None else adapter(queries)
+        queries = embed(split)
         queries = queries if dim is None else truncated(queries, dim)
         return split.ranked(
             document_search(queries, documents, passages.document_rows, params.machine.threads), params.depth
@@ -205,12 +202,12 @@ def splits_of(params: EvaluateParams, system: str, source: Path, splits: Path, c
 
 
 def scores_by_dimension(
-    params: EvaluateParams, source: Path, splits: list[Split], passages: Passages, adapter: MapQueries | None
+    params: EvaluateParams, source: Path, splits: list[Split], passages: Passages, embed: EmbedQueries
 ) -> Receipt:
     """Scores test, and dev to choose by, at each number of dimensions (Matryoshka truncation)."""
     figures: dict[str, float] = {}
     for dim in params.truncate_dims:
-        ranker = dense_ranker(params, source, passages, dim, adapter)
+        ranker = dense_ranker(params, source, passages, embed, dim)
         for split in (split for split in splits if split.name in ("dev", "test")):
             scores, rows = ranker(split)
             values = measure(rows, split.judgments, scores)
@@ -233,20 +230,21 @@ def evaluate(
     """Scores a system from its embeddings, or BM25 from the texts; writes its run, scores per query and group means.
 
     `beside` is `input` again, or what a system needs beside it: the folder of an adapter through which the queries of
-    `input` go, or of the run with which a hybrid fuses that of `input`.
+    `input` go, or of a static encoder that embeds them, or of the run with which a hybrid fuses that of `input`.
     """
     corpus = read(prepared / "corpus.parquet", CORPUS)
     passages = read_passages(prepared, corpus)
     scored = splits_of(params, system, input, splits, corpus)
     told: Receipt = {}
     is_hybrid = system.startswith(HYBRID)
-    adapter = QueryAdapter(beside, params.machine.threads) if beside != input and not is_hybrid else None
     if system == BM25:
         ranker, told = best_bm25(params, corpus, scored)
     elif is_hybrid:
         ranker, told = hybrid_ranker(input, beside, corpus, scored)
     else:
-        ranker = dense_ranker(params, input, passages, adapter=adapter)
+        embed = query_embeddings(system, input, beside, params.machine.threads)
+        ranker = dense_ranker(params, input, passages, embed)
+        told = scores_by_dimension(params, input, scored, passages, embed)
     runs, tables, means, n_tied = [], [], {}, {}
     for split in scored:
         scores, rows = ranker(split)
@@ -274,7 +272,7 @@ def evaluate(
         **({"n_passages": len(passages)} if passages.is_cut and system != BM25 else {}),
         **secondary,
         "n_paraphrases": n_queries.get("paraphrases", 0),
-        **(told if system == BM25 or is_hybrid else scores_by_dimension(params, input, scored, passages, adapter)),
+        **told,
     }
 
 

@@ -20,10 +20,12 @@ from attune.export.folder import file_records
 from attune.retrieval.vectors import load_embeddings
 from attune.runtime.integrity import verify_files
 from attune.runtime.manifest import MANIFEST
+from attune.runtime.static import GRAPH, RECORD, VECTORS, is_on
 from attune.stage import PARAMS_FILE, Out, Params, Receipt, run, write_json
 
 RECEIPTS = (*SYSTEM_TITLES, "collect", "prepare", "split", "audit", "merge", "drift", "export", "report")
 CARD = "README.md"
+STATIC = "static"  # folder of the static query encoder in the released one
 FIRST_KEYS = ("format", "name", "licence", "base", "params_sha256")  # of the manifest, in this order
 
 
@@ -70,7 +72,45 @@ def int8_to_fp32(embeddings: Path, n_rows: int) -> dict[str, float]:
     }
 
 
-def release(params: ReleaseParams, exported: Path, embeddings: Path, metrics: Path, out: Out) -> Receipt:
+def release_static(static: Path, out: Path) -> dict[str, Any]:
+    """Copies the static query encoder, if it is on, and returns what the manifest says of it: files and dev's figures.
+
+    Args:
+        static: folder of stage static, over tuned's documents.
+        out: released folder.
+    """
+    if not is_on(static):
+        return {}
+    record = json.loads((static / RECORD).read_text(encoding="utf-8"))
+    (out / STATIC).mkdir()
+    for name in (RECORD, *record["files"]):  # not the folder of sentence-transformers, which holds the encoder again
+        shutil.copyfile(static / name, out / STATIC / name)
+    return {"static": {"vectors": f"{STATIC}/{VECTORS}", "graph": f"{STATIC}/{GRAPH}", **record["figures"]}}
+
+
+def calibration_of(folder: Path) -> dict[str, Any]:
+    """Returns what the manifest says of tuned's scores: the map to probabilities and the promised cutoff; {} if off.
+
+    Args:
+        folder: data/calibration.
+    """
+    file = folder / "tuned.json"
+    if not file.is_file():
+        return {}
+    content = json.loads(file.read_text(encoding="utf-8"))
+    kept = {name: content[name] for name in ("method", "scores", "probabilities", "cutoff")}
+    return {"calibration": {**kept, "unjudged": "counted as not relevant"}}
+
+
+def release(
+    params: ReleaseParams,
+    exported: Path,
+    static: Path,
+    calibration: Path,
+    embeddings: Path,
+    metrics: Path,
+    out: Out,
+) -> Receipt:
     """Writes the released folder from the exported one."""
     verify_files(exported)
     receipts, sections = read_receipts(metrics, RECEIPTS, list(SYSTEM_TITLES)), shaping_params(PARAMS_FILE)
@@ -79,6 +119,7 @@ def release(params: ReleaseParams, exported: Path, embeddings: Path, metrics: Pa
     about = release_manifest(params, before, sections)
     about["parity"] = {**about["parity"], **int8_parity}
     shutil.copytree(exported, out)
+    about |= release_static(static, out) | calibration_of(calibration)
     page = card(about, sections | {"release": params.model_dump()}, receipts)
     (out / CARD).write_text(page, encoding="utf-8")
     (out / MANIFEST).unlink()  # it lists every file but itself

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import Field
 
+from attune.evaluation.calibration.settings import CalibrateParams
 from attune.evaluation.checks.catalogue import by_code, findings
 from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams
@@ -18,11 +19,18 @@ from attune.evaluation.page.contents import page as html_page
 from attune.evaluation.page.contents import sources
 from attune.evaluation.page.cpu import cpu_class
 from attune.evaluation.report.choice import candidate_of, choice_of, looks_of_training
+from attune.evaluation.report.cutoffs import cutoff_moved_sentence, scores_sentence
 from attune.evaluation.report.examples import closest_leaks, examples, read_rankings
 from attune.evaluation.report.gains import gains_of
 from attune.evaluation.report.judged import judged_of
 from attune.evaluation.report.markdown import render
-from attune.evaluation.report.other_systems import UNTRAINED, adapter_sentence, compare_others, hybrid_sentence
+from attune.evaluation.report.other_systems import (
+    UNTRAINED,
+    adapter_sentence,
+    compare_others,
+    hybrid_sentence,
+    static_sentence,
+)
 from attune.evaluation.report.overfitting import Curve, Limits, judge
 from attune.evaluation.report.panels import (
     base_on_dev,
@@ -36,7 +44,7 @@ from attune.evaluation.report.panels import (
     tasks_of,
     training_curve,
 )
-from attune.evaluation.report.results import HYBRIDS, OTHERS, SYSTEMS, Results
+from attune.evaluation.report.results import OTHERS, SCORED, STATIC, SYSTEMS, Results
 from attune.evaluation.report.summary import (
     Paired,
     Rule,
@@ -68,11 +76,11 @@ from attune.tables import LEAKS, QRELS, Leak, read
 
 RECEIPTS = (
     *(
-        *SYSTEMS,
-        *HYBRIDS,
+        *SCORED,
         "base_encoder",
         "prepare",
         "split",
+        "calibrate",
         "audit",
         "mine",
         "train",
@@ -140,7 +148,7 @@ def summarised(
     comparisons, slices, counts = rows
     results = headline_results(comparisons, scores, leaked["lexical"], seeds / "scores.parquet", rule)
     leaks = leaks_of_test(receipts["split"])
-    summary = headline(receipts, (*SYSTEMS, *HYBRIDS), results, leaks, [asdict(row) for row in lost(slices)])
+    summary = headline(receipts, SCORED, results, leaks, [asdict(row) for row in lost(slices)])
     summary["n_test_clusters"] = scores.n_clusters
     add_comparisons(summary, comparisons)
     summary["slices"] = of_slices(slices)
@@ -188,8 +196,8 @@ def report(
     """
     limits = load_params(GateParams, "gate")
     rule = Rule(limits.confidence, limits.margin, params.power)
-    probed = read_receipts(metrics / "probe", PROBED, ())
-    receipts = receipts_of(metrics, RECEIPTS, (*SYSTEMS, *HYBRIDS), round) | {"probe": probed["base"]}
+    probed, of_static = (read_receipts(metrics / name, PROBED, ()) for name in ("probe", "static"))
+    receipts = receipts_of(metrics, RECEIPTS, SCORED, round) | {"probe": probed["base"]}
     tasks, scores = tasks_of(probed["base"], probed["tuned"], receipts["drift"]), paired_scores(runs, splits)
     test, crossing = scores["test"], leaks_of_test(receipts["split"])
     leaks = [Leak(*row) for row in read(audit / "leaks.parquet", LEAKS).iter_rows()]
@@ -205,10 +213,16 @@ def report(
     leaked = leaked_queries(leaks, answers)
     summary = summarised(params, receipts, test, (by_task, by_slice, counts), leaked, seeds, rule)
     summary["ndcg@10_kept_interval"] = kept_intervals(runs, test, rule.confidence)
-    summary["others"], summary["untrained_hybrid"] = compare_others(OTHERS, runs, test, rule.confidence)
+    is_off = of_static["base"]["is_off"]  # both are, or none
+    others = [system for system in OTHERS if not (is_off and system in STATIC)]
+    summary["others"], summary["untrained_hybrid"] = compare_others(others, runs, test, rule.confidence)
     base, tuned = (receipts[name][HEADLINE] for name in PROBED)
     of_adapter = summary["others"]["adapter"][HEADLINE]
     summary["adapter"] = adapter_sentence(receipts["query_adapter"], of_adapter, base, tuned, rule.confidence)
+    summary["static"] = static_sentence(is_off, receipts, summary["others"], rule.confidence)
+    precision = load_params(CalibrateParams, "calibrate").precision
+    summary["scores"] = scores_sentence(receipts["calibrate"], precision, rule.confidence)
+    summary["cutoff"] = cutoff_moved_sentence(receipts["calibrate"])
     untrained = receipts[UNTRAINED][HEADLINE]
     if beyond := hybrid_sentence(summary["untrained_hybrid"], untrained, rule.confidence):
         summary["verdict"] += f" {beyond}"

@@ -23,6 +23,7 @@ from attune.tables import read
 
 COMPARED = ("recall@10", "mrr@10", "ndcg@10")
 UNTRAINED = "hybrid_base"
+RANKED = "ndcg@10"  # measure of the static encoders' sentence
 
 
 def scores_of(system: str, runs: Path, test: Paired) -> dict[str, Float64]:
@@ -108,4 +109,34 @@ def adapter_sentence(
         f"The query adapter keeps every document embedding of base: {HEADLINE} goes from {score(base)} to "
         f"{score(base + gain['delta'])} ({signed(gain['delta'], 3)}, {number(100 * confidence)}% interval {between}), "
         f"tuned to {score(tuned)} with all documents embedded again."
+    )
+
+
+def static_sentence(
+    is_off: bool, receipts: Mapping[str, Mapping[str, Any]], others: Mapping[str, Any], confidence: float
+) -> str:
+    """Returns what the static query encoders keep of tuned and gain over base, in a few sentences.
+
+    Args:
+        is_off: true with static.steps: 0.
+        receipts: of the systems, by name.
+        others: gains over base by system and measure, from `compare_others`.
+        confidence: of the intervals.
+    """
+    if is_off:
+        return "The static query encoders are off (static.steps: 0): static base and static tuned repeat base, tuned."
+    level = number(100 * confidence)
+
+    def kept(measure: str) -> str:
+        of, own = receipts["tuned"][measure], receipts["static_tuned"][measure]
+        return f"{score(own)} of {score(of)}" + (f" ({100 * own / of:.0f}%)" if of else "")
+
+    gain, base = others["static_base"][RANKED], receipts["base"][RANKED]
+    between = f"{level}% interval {signed(gain['ci_low'], 3)} to {signed(gain['ci_high'], 3)}"
+    style = f"paraphrases_{RANKED}"
+    other_style = f", on paraphrases {kept(style)}" if style in receipts["static_tuned"] else ""
+    return (
+        f"A static query encoder, a sum of token vectors without a transformer, keeps {kept(RANKED)} of tuned's "
+        f"{RANKED} over tuned's documents{other_style}. Over base's documents, none embedded again, {RANKED} goes from "
+        f"{score(base)} to {score(base + gain['delta'])} ({signed(gain['delta'], 3)}, {between})."
     )

@@ -9,8 +9,10 @@ from attune.evaluation.report.summary import Paired
 from attune.tuning.curve import Point
 
 SYSTEMS = ("bm25", "base", "adapter", "tuned", "tuned_int8")
+STATIC = ("static_base", "static_tuned")  # query encoders by lookup, over base's and over tuned's documents
 HYBRIDS = ("hybrid_base", "hybrid_adapter", "hybrid_tuned")
-OTHERS = ("adapter", *HYBRIDS)  # compared with base in a family of their own
+SCORED = (*SYSTEMS, *STATIC, *HYBRIDS)
+OTHERS = ("adapter", *STATIC, *HYBRIDS)  # compared with base in a family of their own
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,31 @@
+"""A static query encoder with random token vectors over the space of an exported encoder."""
+
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from attune.export.static_folder import Quantised, quantised, write_static_folder
+from attune.runtime.arrays import Float32
+from attune.runtime.manifest import read_manifest
+
+TEXTS = ["", "sort the rows of a matrix", "Shortest path, between two nodes", "n_jobs=-1 zzz 42", "word " * 80]
+
+
+def random_vectors(exported: Path) -> Float32:
+    """Returns (n_tokens, dim) vectors, zeros for special tokens."""
+    tokenizer = Tokenizer.from_file(str(exported / "tokenizer.json"))
+    vectors = np.random.default_rng(0).normal(size=(tokenizer.get_vocab_size(), read_manifest(exported).dim))
+    vectors[[id_ for id_, token in tokenizer.get_added_tokens_decoder().items() if token.special]] = 0
+    return vectors.astype(np.float32)
+
+
+def random_tokens(exported: Path) -> Quantised:
+    """Returns them as they ship."""
+    return quantised(random_vectors(exported))
+
+
+def write_static(exported: Path, out: Path) -> Path:
+    """Writes a folder as stage static does, and returns it."""
+    write_static_folder(exported, random_tokens(exported), 18, {"is_off": False, "dev_ndcg@10": 0.5}, out)
+    return out
