@@ -71,13 +71,14 @@ def int8_to_fp32(embeddings: Path, n_rows: int) -> dict[str, float]:
 
 
 def release(params: ReleaseParams, exported: Path, embeddings: Path, metrics: Path, out: Out) -> Receipt:
-    """Writes the released folder from the exported one."""
-    verify_files(exported)
+    """Writes the released folder from the exported one; where that has no graph, card and manifest alone."""
     receipts, sections = read_receipts(metrics, RECEIPTS, list(SYSTEM_TITLES)), shaping_params(PARAMS_FILE)
     before = json.loads((exported / MANIFEST).read_text(encoding="utf-8"))
-    int8_parity = int8_to_fp32(embeddings, receipts["tuned"].get("n_passages", receipts["tuned"]["n_documents"]))
-    about = release_manifest(params, before, sections)
-    about["parity"] = {**about["parity"], **int8_parity}
+    about, int8_parity = release_manifest(params, before, sections), dict[str, float]()
+    if before["graphs"]:
+        verify_files(exported)
+        int8_parity = int8_to_fp32(embeddings, receipts["tuned"].get("n_passages", receipts["tuned"]["n_documents"]))
+        about["parity"] = {**about["parity"], **int8_parity}
     shutil.copytree(exported, out)
     page = card(about, sections | {"release": params.model_dump()}, receipts)
     (out / CARD).write_text(page, encoding="utf-8")
