@@ -19,7 +19,7 @@ from attune.evaluation.scoring.receipts import read_receipts
 from attune.export.folder import file_records
 from attune.retrieval.vectors import load_embeddings
 from attune.runtime.integrity import verify_files
-from attune.runtime.manifest import MANIFEST
+from attune.runtime.manifest import ENCODER, MANIFEST, read_manifest
 from attune.stage import PARAMS_FILE, Out, Params, Receipt, run, write_json
 
 RECEIPTS = (*SYSTEM_TITLES, "collect", "prepare", "split", "audit", "merge", "drift", "export", "report")
@@ -72,11 +72,13 @@ def int8_to_fp32(embeddings: Path, n_rows: int) -> dict[str, float]:
 
 def release(params: ReleaseParams, exported: Path, embeddings: Path, metrics: Path, out: Out) -> Receipt:
     """Writes the released folder from the exported one; where that has no graph, card and manifest alone."""
+    has_graphs = ENCODER not in read_manifest(exported).files  # names an encoder behind an endpoint
+    if has_graphs:
+        verify_files(exported)
     receipts, sections = read_receipts(metrics, RECEIPTS, list(SYSTEM_TITLES)), shaping_params(PARAMS_FILE)
     before = json.loads((exported / MANIFEST).read_text(encoding="utf-8"))
     about, int8_parity = release_manifest(params, before, sections), dict[str, float]()
-    if before["graphs"]:
-        verify_files(exported)
+    if has_graphs:
         int8_parity = int8_to_fp32(embeddings, receipts["tuned"].get("n_passages", receipts["tuned"]["n_documents"]))
         about["parity"] = {**about["parity"], **int8_parity}
     shutil.copytree(exported, out)
