@@ -77,7 +77,8 @@ def endpoint_facts(
     """
     if reader.counter is None:
         return {}
-    tasks = [read_task(task["type"], Path(task["path"]), probe["n_folds"]) for task in probe["tasks"].values()]
+    named = [(task["type"], Path(task["path"])) for task in probe["tasks"].values()]
+    tasks = [read_task(kind, path, probe["n_folds"]) for kind, path in named if path.exists()]
     queries, documents = (list(chain(own, *others)) for own, others in zip(texts, _texts_of(tasks), strict=True))
     served = Served(
         model=base.model, endpoint=base.endpoint, prompts=dict(reader.prompts), max_length=max_length, dim=0
