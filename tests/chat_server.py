@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from loopback import serving
 
-from attune.data.sources.generated.endpoint import KEY, Endpoint
+from attune.data.sources.generated.endpoint import Endpoint
 from attune.data.sources.raw import Document
+from attune.endpoints.requests import KEY
 
 Reply = tuple[int, bytes, dict[str, str]]
 

@@ -104,7 +104,8 @@ def code_of(names: Sequence[str], root: Path = ROOT) -> list[Path]:
     """Returns the files of attune on which stages depend, as dvc.yaml lists them."""
     listed = YAML(typ="safe").load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     stages = [listed[name.partition("@")[0]] for name in names]
-    paths = {root / path for stage in stages for path in stage.get("do", stage)["deps"] if path.startswith("src/")}
+    deps = [path.replace("${programs.tuning}", "stages") for stage in stages for path in stage.get("do", stage)["deps"]]
+    paths = {root / path for path in deps if path.startswith("src/")}
     files = {file for path in paths for file in (path.rglob("*.py") if path.is_dir() else [path])}
     return sorted(files)
 

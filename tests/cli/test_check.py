@@ -202,6 +202,28 @@ def test_the_length_is_that_of_train(tmp_path: Path) -> None:
     assert facts["documents"]["cut_at_max_length_share"] == 0.5
 
 
+def test_what_an_endpoint_would_be_sent_is_counted_and_priced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """20 queries of 15 bytes and 20 documents of 14, 4 tokens each; nothing is asked and no cache is made."""
+    monkeypatch.chdir(tmp_path)
+    write_params(tmp_path)
+    yaml = YAML(typ="safe")
+    advanced = yaml.load((tmp_path / "advanced.yaml").read_text(encoding="utf-8"))
+    advanced["base"]["endpoint"] |= {"url": "http://127.0.0.1:9/v1", "price": 50.0, "most_tokens": 159}
+    YAML().dump(advanced, tmp_path / "advanced.yaml")
+    rows = [("query", "document")] + [(f"what is thing{i:02}", f"it is{i:02} that{i:02}") for i in range(20)]
+    facts = profiling.profile(source_params(write_csv(tmp_path / "own.csv", rows), "", [])[0])
+    assert facts["endpoint"] == {
+        "url": "http://127.0.0.1:9/v1",
+        "n_texts_to_send": 40,
+        "n_tokens_to_send": 160,
+        "tokens_are": "estimated",
+        "price": pytest.approx(160 / 1e6 * 50),
+        "is_within_most_tokens": False,
+    }
+    assert "scripts" not in facts and not (tmp_path / "data").exists()
+    assert facts["checks"]["ATT045"]["status"] == "not applicable"
+
+
 @pytest.fixture
 def profiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Returns the facts of pairs (query, document, further columns) under some parameters."""

@@ -12,8 +12,9 @@ import pytest
 from chat_server import Model, Reply, corpus, echo, loopback, says, settings
 from pydantic import ValidationError
 
-from attune.data.sources.generated.endpoint import KEY, complete
+from attune.data.sources.generated.endpoint import complete
 from attune.data.sources.raw import Document
+from attune.endpoints.requests import KEY
 from attune.errors import BadInput
 
 SECRET = "sk-very-secret"

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from chat_server import Model, corpus, echo, loopback, says, settings
 
-from attune.data.sources.generated.client import MAX_ANSWER
-from attune.data.sources.generated.endpoint import KEY, complete
+from attune.data.sources.generated.endpoint import complete
+from attune.endpoints.client import MAX_ANSWER
+from attune.endpoints.requests import KEY
 from attune.errors import BadInput
 
 SECRET = "sk-very-secret"

@@ -23,6 +23,7 @@ PARAMS = DriftParams(
     min_same_cosine=0.98,
     min_stale_overlap=0.9,
     n_sample=50,
+    n_bridge=20,
     machine=Machine(threads=1, precision="fp32", batch_tokens=512),
 )
 MOVED = {

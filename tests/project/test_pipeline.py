@@ -36,13 +36,22 @@ STAGES = (
 )
 EXACT = ("base", "embed", "train", "merge", "adapter", "export", "probe")  # a needless re-run would cost minutes
 PER_ROUND = ("mine", "train")
-NOT_A_STAGE = {"machine", "encoders", "rounds", "gate", "judge", "demo"}  # sections that no stage is named after
+PROGRAMS, SERVED = "${programs.tuning}", ("train", "merge", "export")  # stages that an encoder with weights needs
+NOT_A_STAGE = {
+    "machine",
+    "encoders",
+    "rounds",
+    "programs",
+    "gate",
+    "judge",
+    "demo",
+}  # sections that no stage is named after
 REHEARSED = {
     ("params.yaml", name)
     for name in ("export", "machine.precision", "machine.threads", "train.loss", "train.lora_rank")
 }
 REHEARSED |= {("advanced.yaml", f"train.{name}") for name in ("distill_weight", "matryoshka_dims", "mini_batch_size")}
-REHEARSED |= {("advanced.yaml", "export")}
+REHEARSED |= {("advanced.yaml", "export"), ("advanced.yaml", "programs")}
 NO_SECTION = {"seeds"}  # stages without parameters of their own
 
 
@@ -57,8 +66,9 @@ def body(name: str) -> dict[str, Any]:
     return stage.get("do", stage)
 
 
-def code_deps(name: str) -> list[str]:
-    return [dep for dep in body(name)["deps"] if dep.startswith("src/")]
+def code_deps(name: str, programs: str = "stages") -> list[str]:
+    """Returns the code that a stage depends on, with the folder of programs in its place."""
+    return [dep.replace(PROGRAMS, programs) for dep in body(name)["deps"] if dep.startswith("src/")]
 
 
 def uncovered(files: set[str], deps: list[str]) -> tuple[set[str], set[str]]:
@@ -78,6 +88,20 @@ def test_a_stage_depends_on_the_files_that_it_imports(name: str) -> None:
 def test_a_stage_that_costs_minutes_lists_files_only(name: str) -> None:
     """An edit beside the files that such a stage imports does not run it."""
     assert sorted(code_deps(name)) == sorted(closure(SOURCE / "attune" / "stages" / f"{name}.py"))
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_a_stage_of_an_encoder_behind_an_endpoint_depends_on_what_it_imports(name: str) -> None:
+    """With programs.tuning: served, the same list names the other program and misses no import of it."""
+    missing, _ = uncovered(closure(SOURCE / "attune" / "served" / f"{name}.py"), code_deps(name, "served"))
+    assert missing == set() and f"src/attune/served/{name}.py" in code_deps(name, "served")
+    assert f"-m attune.{PROGRAMS}.{name} " in body(name)["cmd"]
+
+
+def test_only_stages_that_need_weights_have_two_programs() -> None:
+    """The folder of programs stands in no other stage, and holds one program for each."""
+    assert {name for name in STAGES if PROGRAMS in str(body(name))} == {*SERVED}
+    assert {path.stem for path in (SOURCE / "attune" / "served").glob("*.py")} - {"__init__"} == {*SERVED}
 
 
 def test_the_dependency_test_can_fail() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 from conftest import build_tiny_reranker
+from embeddings_server import embeddings_server
 from pydantic import ValidationError
 
 from attune.encoding.encoders import load_torch
@@ -18,7 +19,7 @@ from attune.errors import BadInput
 from attune.evaluation.checks import data as checks
 from attune.retrieval.passages import PASSAGES
 from attune.runtime import Embedder, verify
-from attune.stage import call
+from attune.stage import all_params, call
 from attune.stages import base as stage
 from attune.stages.base import MAX_CUT_SHARE, BaseParams, base, cut_texts, write_graph
 from attune.tables import CORPUS, DOCUMENT_IDS, QRELS, SPLIT_QUERIES, Columns, write
@@ -36,6 +37,7 @@ def params(folder: Path | str, **changes: object) -> BaseParams:
         "max_length": 16,
         "run_tokens": 1000,
         "prompts": {},
+        "endpoint": all_params(ROOT / "params.yaml")["base"]["endpoint"],
         "sha256": {"config.json": sha256(config)} if (config := Path(folder, "config.json")).is_file() else {},
     }
     if folder and not values["sha256"]:
@@ -456,3 +458,20 @@ def test_the_graph_is_exported_beside_the_encoder(tiny_encoder: Path, tmp_path: 
     texts = ["stack the arrays", "", "graph with nodes " * 30]
     expected = load_torch(tiny_encoder).encode(texts, normalize_embeddings=True)
     np.testing.assert_allclose(Embedder(exported, threads=1).encode(texts), expected, atol=1e-5)
+
+
+def test_an_encoder_behind_an_endpoint_is_described(
+    tiny_onnx: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its dimension is asked for; auto holds documents of 80 and 100 bytes, 20 and 25 tokens."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with embeddings_server(tiny_onnx) as api:
+        endpoint = all_params(ROOT / "params.yaml")["base"]["endpoint"]
+        endpoint |= {"url": api.url, "cache": str(tmp_path / "cache")}
+        receipt = fetch(params("", model="tuned", max_length="auto", endpoint=endpoint, sha256={}), tmp_path, data.name)
+        assert len(api.texts) == 1
+    assert (receipt["dim"], receipt["endpoint"], receipt["max_length"]) == (32, api.url, 32)
+    assert (receipt["documents_tokens_p50"], receipt["documents_cut_share"]) == (20, 0)
+    described = json.loads((tmp_path / "base" / "attune.json").read_text())
+    assert described["endpoint"]["dim"] == 32 and described["endpoint"]["max_length"] == 32
+    assert {path.name for path in (tmp_path / "base_exported").iterdir()} == {"encoder.json", "manifest.json"}

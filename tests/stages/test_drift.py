@@ -22,7 +22,7 @@ from attune.tables import CORPUS, OWN_TEXTS, PROBE_ITEMS, QRELS, SPLIT_QUERIES, 
 N_DOCUMENTS, N_QUERIES, N_TEXTS, DIM = 150, 9, 120, 12
 VALUES = {"max_cost": 0.05, "min_neighbour_overlap": 0.3, "min_same_cosine": 0.98, "min_stale_overlap": 0.9}
 MACHINE = {"threads": 1, "precision": "fp32", "batch_tokens": 512}
-PARAMS = DriftParams.model_validate(VALUES | {"n_sample": 120, "machine": MACHINE})
+PARAMS = DriftParams.model_validate(VALUES | {"n_sample": 120, "n_bridge": 60, "machine": MACHINE})
 COUNTS_AS = {"find.counts_as": "general", "near_us.counts_as": "near_domain"}
 PROBED = {"n_general_texts": N_TEXTS, "n_general_pairs": 2} | COUNTS_AS
 VALUES_OF = {"find": np.linspace(0.6, 1, 200), "near_us": np.linspace(0.3, 0.9, 50)}  # by base, nDCG@10 of each query

@@ -207,6 +207,21 @@ def verify(folder: Annotated[Path, typer.Argument(help="exported model")] = Path
     print(f"{one_line(folder)}: every file and every golden vector is as the manifest says")
 
 
+@app.command()
+def bridge(
+    old_index: Annotated[Path, typer.Argument(help="saved index of all documents, by the old encoder")],
+    sample: Annotated[Path, typer.Argument(help="saved index of some of them, by the new encoder")],
+    out: Annotated[
+        Path | None, typer.Option(show_default="none is written", help="new folder for the mapped index")
+    ] = None,
+) -> None:
+    """Maps an old index to a new encoder's space by documents embedded with both; dev says what gain it keeps."""
+    from attune.cli.bridge.command import bridge  # noqa: PLC0415 - scikit-learn and polars take seconds to import
+
+    for line in bridge(old_index, sample, out, Path()):
+        print(line, flush=True)
+
+
 @contextmanager
 def judging(command: str) -> Iterator[None]:
     """Ends a command that fails itself with exit code 2, by a line or a traceback: 1 is a verdict."""

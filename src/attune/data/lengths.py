@@ -4,9 +4,10 @@ A longer maximum costs time with every text that it no longer cuts. Time is coun
 the default `train.epochs`, because it grows with them on any machine.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -22,6 +23,7 @@ DOCUMENTS_PER_ROW = 2  # the relevant one and a hard negative; fixed, so that mi
 # whose 60 steps at least are more passes, any length is affordable
 PASSES, MOST_ROWS = 4, 64_000
 MAX_SAMPLED = 5_000  # documents, and queries, whose tokens are counted
+MAX_CUT_SHARE = 0.1  # of documents or of queries, above which a line says so; that of ATT035
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,21 @@ def price(lengths: Lengths, length: int, n_positions: int) -> dict[str, int | fl
     }
 
 
+def cut_texts(length: int, of_data: Mapping[str, Any]) -> str:
+    """Returns a line on texts that are cut, with the way out and its price; "" where nothing is measured or few are."""
+    names = ("documents", "queries")
+    cut = {name: float(of_data.get(f"{name}_cut_share", 0)) for name in names}
+    if max(cut.values()) <= MAX_CUT_SHARE:
+        return ""
+    told = " and ".join(f"{cut[name]:.0%} of the {name}" for name in names)
+    said = f"{told} of train are longer than the {length} tokens that are read"
+    whole, ratio = of_data["whole_length"], of_data["whole_run_ratio"]
+    if whole == length:
+        return f"{said}; set prepare.passages.tokens to read them in passages"
+    left = " and ".join(f"{of_data[f'{name}_cut_at_whole_length_share']:.0%}" for name in names)
+    return f"{said}; set base.max_length: {whole}, which cuts {left}, for about {ratio:.1f} times the training time"
+
+
 def sampled(texts: Sequence[str]) -> list[str]:
     """Returns the texts, or as many as are counted, evenly spaced, if there are more."""
     n = min(len(texts), MAX_SAMPLED)
@@ -124,11 +141,22 @@ def lengths_of(
     """
     tokenizer = _tokenizer(folder / "tokenizer.json")
 
-    def count(kind: str, texts: Sequence[str]) -> Int64:
-        encodings = tokenizer.encode_batch_fast([prompts.get(kind, "") + text for text in texts])
-        return np.array([len(encoding.ids) for encoding in encodings], dtype=np.int64)
+    def count(texts: Sequence[str]) -> Int64:
+        return np.array([len(encoding.ids) for encoding in tokenizer.encode_batch_fast(list(texts))], dtype=np.int64)
 
-    return Lengths(count("document", documents), count("query", queries), n_pairs)
+    return counted(count, prompts, documents, queries, n_pairs)
+
+
+def counted(
+    count: Callable[[Sequence[str]], Int64],
+    prompts: Mapping[str, str],
+    documents: Sequence[str],
+    queries: Sequence[str],
+    n_pairs: int,
+) -> Lengths:
+    """Counts as `lengths_of` does, by a function from texts to their numbers of tokens."""
+    kinds = (("document", documents), ("query", queries))
+    return Lengths(*(count([prompts.get(kind, "") + text for text in texts]) for kind, texts in kinds), n_pairs)
 
 
 def _tokenizer(file: Path) -> Tokenizer:

@@ -2,7 +2,7 @@
 
 A system is scored by the graph that ships, in `attune.runtime`: by OpenVINO where it is installed, else by onnxruntime.
 On a GPU, torch runs the weights that the graph was made of. An encoder of a round of training has no graph; torch runs
-it everywhere.
+it everywhere. An encoder behind an endpoint has neither: its server embeds (encoding/served.py).
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from attune.encoding.origin import right_precision
+from attune.encoding.served import ENGINE, ServedEncoder, is_served
 from attune.runtime import Embedder
 from attune.runtime.arrays import Float32
 from attune.runtime.engines import has_bf16, has_openvino
@@ -37,9 +38,9 @@ class Way(NamedTuple):
     """Engine, device and number format of a system, on which the last digits of its vectors depend.
 
     Attributes:
-        engine: onnxruntime, openvino, or torch.
-        device: cpu or cuda.
-        precision: of matrix products: fp32, bf16 or int8.
+        engine: onnxruntime, openvino, torch, or endpoint.
+        device: cpu, cuda, or server.
+        precision: of matrix products: fp32, bf16 or int8; unknown of a server.
     """
 
     engine: str
@@ -64,6 +65,8 @@ def way_of(system: str, model: Path, machine: Machine) -> Way:
         model: folder of its weights, which says where bf16 is wrong.
         machine: the parameters of that name.
     """
+    if is_served(model):
+        return Way(ENGINE, "server", "unknown")
     if system not in GRAPHS or (system != "tuned_int8" and has_gpu()):
         from attune.encoding.encoders import precision_of  # noqa: PLC0415
 
@@ -88,6 +91,8 @@ def load_encoder(system: str, way: Way, model: Path, exported: Path, machine: Ma
     Raises:
         BadInput: a file is missing or damaged, or the engine lacks the precision.
     """
+    if way.engine == ENGINE:
+        return ServedEncoder.load(model)
     if way.engine != "torch":
         precision = "fp32" if way.precision == "int8" else way.precision  # what is not int8 in its graph
         return Embedder(exported, GRAPHS[system], machine.threads, way.engine, precision)

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
+from attune.evaluation.bridge import Kept
 from attune.evaluation.costs import TaskCost, Unmeasured
 from attune.evaluation.drift import MIN_TEXTS
 from attune.stage import Machine, Params
@@ -29,6 +30,7 @@ class DriftParams(Params):
         min_stale_overlap: re-index unless tuned vectors certainly find at least this share of their 10 nearest among
             base vectors, beyond chance.
         n_sample: documents of the domain compared.
+        n_bridge: documents embedded again for a map of all other vectors.
     """
 
     max_cost: float = Field(ge=0, le=1)
@@ -36,6 +38,7 @@ class DriftParams(Params):
     min_same_cosine: float = Field(ge=-1, le=1)
     min_stale_overlap: float = Field(ge=0, le=1)
     n_sample: int = Field(ge=2, le=20_000)
+    n_bridge: int = Field(ge=20, le=100_000)
     machine: Machine
 
 
@@ -185,8 +188,18 @@ def _reindex(figures: Figures, params: DriftParams) -> str:
         f"base's vectors is {figures['stale_dev_ndcg@10']:.3f} instead of {figures['dev_ndcg@10']:.3f}"
     )
     if is_reindex_needed(figures, params):
-        return f"Re-index: vectors of the base cannot be mixed with the tuned encoder's ({measured})."
+        return f"Re-index: vectors of the base cannot be mixed with the tuned encoder's ({measured}).{_bridge(figures)}"
     return f"No re-index needed: vectors of base and tuned can be mixed ({measured})."
+
+
+def _bridge(figures: Figures) -> str:
+    """Says, with a space before it, what a linear map of the base's vectors keeps of the gain; "" if none is known."""
+    if (n := figures.get("bridge.n_documents")) is None:
+        return ""
+    names = ("base_dev_ndcg@10", "dev_ndcg@10", "share", "share_low", "share_high")
+    before, bridged, *share = (figures[f"bridge.{name}"] for name in names)
+    kept = Kept(before, bridged, figures["dev_ndcg@10"], *share).words
+    return f" Until then, `attune bridge`: a linear map of old vectors, fitted on {n:,} documents, has {kept}."
 
 
 def _general(figures: Figures, losses: Losses, params: DriftParams) -> str:

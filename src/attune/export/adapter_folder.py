@@ -21,10 +21,10 @@ from attune.stage import write_json
 
 
 def write_adapter_folder(base: Path, query_map: QueryMap, opset: int, figures: Mapping[str, Any], out: Path) -> None:
-    """Writes the folder and verifies it: its files, and the base's graph against torch's vectors.
+    """Writes the folder and verifies it: its files, and the base's graph, where it has one, against torch's vectors.
 
     Args:
-        base: folder of the base's graph, which stage base has exported.
+        base: folder of the base's graph, which stage base has exported; of an encoder behind an endpoint, of its name.
         query_map: the adapter.
         opset: of its graph.
         figures: of the adapter, for the manifest.

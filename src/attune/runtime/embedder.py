@@ -12,7 +12,7 @@ from attune.runtime.adapter import ADAPTER, QueryAdapter
 from attune.runtime.arrays import Float32, Int64
 from attune.runtime.engines import OUTPUT, load_engine
 from attune.runtime.folders import confined
-from attune.runtime.manifest import REMEDY, TOKENIZER, read_manifest
+from attune.runtime.manifest import ENCODER, REMEDY, TOKENIZER, read_manifest
 from attune.runtime.sessions import SHOWN, failures
 
 Progress = Callable[[int, int], None]  # number of texts embedded so far, total number
@@ -50,6 +50,8 @@ class Embedder:
     ) -> None:
         folder = Path(folder)
         self.manifest = read_manifest(folder)
+        if ENCODER in self.manifest.files and file not in self.manifest.files:
+            raise BadInput(f"{folder / ENCODER}: an encoder behind an endpoint has no graph here; embed there")
         self.dim = self.manifest.dim
         self._place = f"{folder / file}"
         self._tokenizer = _load_tokenizer(confined(folder, TOKENIZER, REMEDY))

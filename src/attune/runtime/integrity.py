@@ -6,12 +6,14 @@ import numpy as np
 
 from attune.errors import BadInput
 from attune.runtime import folders, rules
+from attune.runtime.adapter import ADAPTER, QueryAdapter
 from attune.runtime.arrays import Float32
 from attune.runtime.embedder import Embedder
-from attune.runtime.manifest import GRAPH, MANIFEST, Manifest, read_manifest, sha256_of
+from attune.runtime.manifest import ENCODER, GRAPH, MANIFEST, Manifest, read_manifest, sha256_of
 
 GOLDEN = "golden.json"
 REQUIRED = ("config.json", GOLDEN, GRAPH, "tokenizer.json")  # whatever the manifest lists
+REQUIRED_OF_ADAPTER = (ENCODER, ADAPTER)  # where the encoder is behind an endpoint, so that there is no graph of it
 REMEDY = "fetch the encoder again"
 RULE = rules.record(
     {
@@ -26,7 +28,8 @@ def verify(folder: Path | str, threads: int | None = None) -> None:
     """Checks every file's sha256 against the manifest, then every graph against the golden vectors.
 
     The golden vectors were computed by torch from the texts beside them. Each graph must reach a minimum cosine to
-    them, which also detects machines on which int8 arithmetic saturates.
+    them, which also detects machines on which int8 arithmetic saturates. A folder with encoder.json and no graph of the
+    encoder, which is behind an endpoint, holds a query adapter, which must load.
 
     Args:
         folder: of the exported encoder.
@@ -40,6 +43,9 @@ def verify(folder: Path | str, threads: int | None = None) -> None:
     """
     folder = Path(folder)
     verify_files(folder)
+    if not _has_graph(read_manifest(folder)):
+        QueryAdapter(folder, threads)
+        return
     texts, vectors, limits = _golden(folder, read_manifest(folder))
     for name, limit in limits.items():
         least = float((Embedder(folder, name, threads).encode(texts) * vectors).sum(axis=1).min())
@@ -48,6 +54,11 @@ def verify(folder: Path | str, threads: int | None = None) -> None:
                 f"{folder / name}: least cosine to the golden vectors is {least:.6f}, expected {limit} or more; "
                 "this machine or version of onnxruntime computes other vectors: use another graph or version"
             )
+
+
+def _has_graph(manifest: Manifest) -> bool:
+    """Tells whether the folder should hold the encoder's graph: all but the adapter of one behind an endpoint."""
+    return ENCODER not in manifest.files or GRAPH in manifest.files
 
 
 def _golden(folder: Path, manifest: Manifest) -> tuple[list[str], Float32, dict[str, float]]:
@@ -71,9 +82,10 @@ def verify_files(folder: Path) -> None:
         BadInput: a file is missing, differs, is not in the manifest, or is no regular file inside the folder; names
             the first one.
     """
-    files = read_manifest(folder).files
-    present = set(folders.walk(folder))
-    for name in sorted({*present, *REQUIRED} - {MANIFEST, *files}):
+    manifest = read_manifest(folder)
+    files, present = manifest.files, set(folders.walk(folder))
+    required = REQUIRED if _has_graph(manifest) else REQUIRED_OF_ADAPTER
+    for name in sorted({*present, *required} - {MANIFEST, *files}):
         raise BadInput(f"{folder / name}: not in the manifest, which lists every file; {REMEDY}")
     for name, expected in sorted(files.items()):
         path = folders.confined(folder, name, f"the manifest lists it: {REMEDY}")

@@ -9,6 +9,7 @@ from attune.errors import BadInput
 from attune.runtime import folders, rules
 
 MANIFEST, GRAPH, TOKENIZER = "manifest.json", "onnx/model.onnx", "tokenizer.json"
+ENCODER = "encoder.json"  # in place of graph and tokenizer, names an encoder behind an endpoint
 REMEDY = "fetch or export the encoder again"
 RULE = rules.record(
     {
@@ -34,9 +35,11 @@ class Manifest:
     def fingerprint(self) -> str:
         """Returns a sha256 over graph, tokenizer, maximum length and prompts, which identifies the encoder of an index.
 
+        Of an encoder behind an endpoint, name and dimensions stand for graph and tokenizer.
         fp32 and int8 graphs of one encoder share it: queries of one may search documents of the other.
         """
-        hashes = [self.files.get(name, {}).get("sha256") for name in (GRAPH, TOKENIZER)]
+        names = (GRAPH, TOKENIZER) if GRAPH in self.files else (ENCODER,)
+        hashes = [self.files.get(name, {}).get("sha256") for name in names]
         parts = [*hashes, self.max_length, self.prompts, self.default_prompt_name]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -4,33 +4,37 @@ The source is the first available of a local folder, an installed wheel with thi
 revision. Any source is good, because every pinned file must have its sha256. The wheel comes before the hub, so that
 the default needs no network. The maximum length is set here, once for base, tuned and exported encoder. Last, the
 encoder goes through a step of training and the export on a handful of texts (tuning/rehearsal.py), and its graph is
-exported: base is scored by the same code as the tuned encoder, in the runtime that services use.
+exported: base is scored by the same code as the tuned encoder, in the runtime that services use. Of an encoder behind
+an endpoint (base.endpoint) nothing is fetched: the folder says where it is served and how texts are sent there.
 """
 
-import json
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from pydantic import Field, field_validator, model_validator
 
-from attune.data.lengths import auto_length, figures, lengths_of, price, sampled
+from attune.data.lengths import Lengths, auto_length, counted, cut_texts, figures, lengths_of, price, sampled
 from attune.encoding.layouts import BIN, DOWNLOADED, SAFETENSORS, files_of, is_older, require_tokenizer, save_anew
-from attune.encoding.prompts import absent_prompts, told, used_prompts
-from attune.encoding.settings import PROMPTS_FILE, Settings, folder_settings
+from attune.encoding.prompts import KINDS, absent_prompts, told, used_prompts
+from attune.encoding.saved_settings import set_max_length, set_prompts
+from attune.encoding.served import EndpointParams, Served, ServedEncoder
+from attune.encoding.served_folder import write_description
+from attune.encoding.served_tokens import TokenCounter
+from attune.encoding.settings import Settings, folder_settings
 from attune.errors import BadInput
 from attune.retrieval.passages import read_passages
 from attune.stage import Out, Params, Receipt, run, sha256_of, write_json
 from attune.tables import CORPUS, DOCUMENT_IDS, QRELS, SPLIT_QUERIES, read
-from attune.tuning.base_encoder import rehearsed, write_graph
+from attune.tuning.base_encoder import rehearsed, require_programs, write_graph
 
 MAX_LENGTH = 8192  # tokens
-MAX_CUT_SHARE = 0.1  # of documents or of queries, above which a line says so; that of ATT035
 
 
 class BaseParams(Params):
@@ -45,6 +49,7 @@ class BaseParams(Params):
     run_tokens: int = Field(ge=1000, le=1_000_000_000)
     prompts: dict[Literal["query", "document"], str]
     sha256: dict[str, str]
+    endpoint: EndpointParams
 
     @field_validator("max_length", mode="plain")
     @classmethod
@@ -152,39 +157,12 @@ def absent(params: BaseParams, settings: Settings) -> str:
     )
 
 
-def set_prompts(folder: Path, settings: Settings, prompts: Mapping[str, str]) -> None:
-    """Writes prompts into the saved encoder under the names that it is read by everywhere, unless they are there."""
-    if any(settings.prompts.get(kind, "") != text for kind, text in prompts.items()):
-        file = folder / PROMPTS_FILE
-        content = _object(file) if file.exists() else {}
-        write_json(file, content | {"prompts": {**settings.prompts, **prompts}})
-
-
-def set_max_length(folder: Path, max_length: int, positions: int) -> None:
-    """Sets the number of tokens at which the saved encoder cuts texts, wherever it is loaded.
-
-    Raises:
-        BadInput: the encoder has fewer positions, or its settings cannot be read.
-    """
-    if max_length > positions:
-        raise BadInput(f"base.max_length: got {max_length}, but the encoder has {positions} positions; lower it")
-    file = folder / "sentence_bert_config.json"
-    settings = _object(file) if file.exists() else {}
-    write_json(file, settings | {"max_seq_length": max_length})
-
-
-def _object(file: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError) as error:
-        raise BadInput(f"base: the encoder's {file.name} cannot be read ({error}); fetch or save it again") from None
-    if not isinstance(settings, dict):
-        raise BadInput(f"base: the encoder's {file.name} is not a JSON object; fetch or save it again")
-    return settings
-
-
 def length_of_data(
-    params: BaseParams, corpus: Path, train: Path, folder: Path, settings: Settings
+    params: BaseParams,
+    corpus: Path,
+    train: Path,
+    n_positions: int,
+    lengths_of_texts: Callable[[Sequence[str], Sequence[str], int], Lengths],
 ) -> tuple[int, Receipt]:
     """Returns base.max_length, and, where it is auto, what the data say: shares that are cut, and what more would cost.
 
@@ -192,11 +170,11 @@ def length_of_data(
         params: of the base encoder.
         corpus: texts of documents; where passages stand beside it, their lengths count.
         train: queries, judgments and ids of documents, all of this split; neither is read where a number is given.
-        folder: of the encoder, whose tokenizer counts.
-        settings: of the encoder.
+        n_positions: tokens that the encoder can read.
+        lengths_of_texts: counts the tokens of sampled documents and queries; the last argument is the number of pairs.
 
     Raises:
-        BadInput: the data or the encoder's tokenizer cannot be read.
+        BadInput: the data cannot be read.
     """
     if params.max_length != "auto":
         return params.max_length, {"is_max_length_auto": False}
@@ -207,25 +185,9 @@ def length_of_data(
     n_pairs = int((read(train / "qrels.parquet", QRELS)["relevance"] > 0).sum())
     if not (texts and queries and n_pairs):
         raise BadInput(f"{train}: no query, document or pair to measure; add data, or set base.max_length to a number")
-    prompts, positions = prompts_of(params, settings), positions_of(settings)
-    lengths = lengths_of(folder, prompts, sampled(texts), sampled(queries), n_pairs)
-    length = auto_length(lengths, positions, params.run_tokens)
-    return length, {"is_max_length_auto": True, **figures(lengths, length), **price(lengths, length, positions)}
-
-
-def cut_texts(length: int, of_data: Receipt) -> str:
-    """Returns a line on texts that are cut, with the way out and its price; "" where nothing is measured or few are."""
-    names = ("documents", "queries")
-    cut = {name: float(of_data.get(f"{name}_cut_share", 0)) for name in names}
-    if max(cut.values()) <= MAX_CUT_SHARE:
-        return ""
-    told = " and ".join(f"{cut[name]:.0%} of the {name}" for name in names)
-    said = f"{told} of train are longer than the {length} tokens that are read"
-    whole, ratio = of_data["whole_length"], of_data["whole_run_ratio"]
-    if whole == length:
-        return f"{said}; set prepare.passages.tokens to read them in passages"
-    left = " and ".join(f"{of_data[f'{name}_cut_at_whole_length_share']:.0%}" for name in names)
-    return f"{said}; set base.max_length: {whole}, which cuts {left}, for about {ratio:.1f} times the training time"
+    lengths = lengths_of_texts(sampled(texts), sampled(queries), n_pairs)
+    length = auto_length(lengths, n_positions, params.run_tokens)
+    return length, {"is_max_length_auto": True, **figures(lengths, length), **price(lengths, length, n_positions)}
 
 
 def prepared(
@@ -263,15 +225,34 @@ def prepared(
     return settings, {**said, "max_length": max_length, **of_data}
 
 
+def served(params: BaseParams, corpus: Path, train: Path, out: Path, exported: Path) -> Receipt:
+    """Writes the description of an encoder behind an endpoint, in place of its weights and of its graph."""
+    tokens = TokenCounter.read(Path(params.endpoint.tokenizer) if params.endpoint.tokenizer else None)
+    prompts = used_prompts(params.model, {}, {str(kind): text for kind, text in params.prompts.items()})
+    free = params.model_copy(update={"run_tokens": sys.maxsize})  # nothing is trained
+    length, of_data = length_of_data(free, corpus, train, MAX_LENGTH, partial(counted, tokens.count, prompts))
+    described = Served(model=params.model, endpoint=params.endpoint, prompts=prompts, max_length=length, dim=0)
+    described = described.model_copy(update={"dim": len(ServedEncoder(described, tokens).known_vector())})
+    write_description(described, params.licence, out, exported)
+    said = {f"{kind}_prompt": prompts[kind] for kind in KINDS}
+    about = {"model": params.model, "endpoint": params.endpoint.url, "dim": described.dim}
+    return {**about, **said, "max_length": length, **of_data}
+
+
 def base(params: BaseParams, corpus: Path, train: Path, parameters: Path, out: Out, exported: Out) -> Receipt:
     """Writes the verified base encoder with prompts and maximum length set, and the folder of its graph.
 
     stderr has a line on what may be wrong.
     """
-    settings, receipt = prepared(
-        *(params, locate(params), params.sha256, out),
-        lambda settings: length_of_data(params, corpus, train, out, settings),
-    )
+    require_programs(bool(params.endpoint.url), parameters)
+    if params.endpoint.url:
+        return served(params, corpus, train, out, exported)
+
+    def length_of(settings: Settings) -> tuple[int, Receipt]:
+        measured = partial(lengths_of, out, prompts_of(params, settings))
+        return length_of_data(params, corpus, train, positions_of(settings), measured)
+
+    settings, receipt = prepared(params, locate(params), params.sha256, out, length_of)
     for said in filter(None, (absent(params, settings), cut_texts(int(receipt["max_length"]), receipt))):
         sys.stderr.write(f"attune base: {said}\n")
     rehearsal = rehearsed(params.model, out, parameters)

@@ -14,6 +14,7 @@ import polars as pl
 
 from attune.errors import BadInput
 from attune.evaluation import drift as space
+from attune.evaluation.bridge import LEAST_DOCUMENTS, fit_bridge, kept_gain
 from attune.evaluation.costs import PairedItems, task_costs
 from attune.evaluation.drift_verdict import (
     DriftParams,
@@ -30,7 +31,7 @@ from attune.evaluation.scoring.receipts import read_receipts
 from attune.retrieval.passages import read_passages
 from attune.retrieval.ties import exact_search
 from attune.retrieval.vectors import load_embeddings
-from attune.runtime.arrays import Float32
+from attune.runtime.arrays import Float32, Int64
 from attune.stage import Receipt, run
 from attune.tables import CORPUS, PROBE_ITEMS, read
 
@@ -117,6 +118,35 @@ def domain_figures(
         scores, ranked = dev.ranked(exact_search(queries[1], index, params.machine.threads), 10)
         figures[name] = float(measure(ranked, dev.judgments, scores)["ndcg@10"].mean())
     return figures
+
+
+def bridge_figures(
+    params: DriftParams,
+    documents: tuple[Float32, Float32],
+    rows: Int64,
+    queries: tuple[Float32, Float32],
+    dev: Split,
+    confidence: float,
+) -> dict[str, float | None]:
+    """Measures what a linear map of the base's vectors to the tuned space keeps of dev's gain; empty where none moved.
+
+    Args:
+        params: of the stage.
+        documents: (n_passages, dim) by base and by tuned.
+        rows: (n_passages,) document of each passage.
+        queries: (n_queries, dim) of dev, by base and by tuned.
+        dev: the dev split.
+        confidence: of the interval.
+    """
+    n = min(params.n_bridge, len(rows))
+    if n < LEAST_DOCUMENTS or np.array_equal(*documents):
+        return {}
+    sample = np.sort(np.random.default_rng(SAMPLE_SEED).choice(len(rows), size=n, replace=False))
+    bridge = fit_bridge(documents[0][sample], documents[1][sample])
+    kept = kept_gain(dev, queries, documents, rows, bridge, confidence, params.machine.threads)
+    shares = {"share": kept.share, "share_low": kept.low, "share_high": kept.high}
+    told = {"base_dev_ndcg@10": kept.old, "dev_ndcg@10": kept.bridged, **shares, "n_documents": n}
+    return {f"bridge.{name}": value for name, value in told.items()}
 
 
 def general_figures(probed: Path, receipt: Mapping[str, Any], confidence: float) -> dict[str, float | None]:
@@ -219,6 +249,7 @@ def drift(
     costs, unmeasured = task_costs(paired_items(probed, receipt), confidence, power)
     losses = Losses(costs, params.max_cost, confidence, unmeasured)
     figures = domain_figures(params, documents, queries, dev, confidence)
+    figures |= bridge_figures(params, (before, after), passages.document_rows, queries, dev, confidence)
     figures |= general_figures(probed, receipt, confidence)
     judged = {
         "is_drifted": is_drifted(figures, losses, params),

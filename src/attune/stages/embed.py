@@ -12,6 +12,7 @@ from attune.encoding import launch, processes
 from attune.encoding.launch import SharedParams
 from attune.encoding.scored import Way, load_encoder, way_of
 from attune.encoding.scratch import code_files, fingerprint
+from attune.encoding.served import ServedEncoder
 from attune.encoding.shards import Assignment, distinct, encode_shards, write_vectors
 from attune.errors import BadInput
 from attune.files import discard
@@ -72,6 +73,8 @@ def embed(
     inputs = [prepared / "corpus.parquet", prepared / "passages.parquet", *tables, *folder.rglob("*")]
     scratch = scratch_of(system, way, params, inputs)
     assignment = Assignment(processes.rank(), processes.world_size())
+    if isinstance(encoder, ServedEncoder) and processes.is_rank_0():
+        encoder.announce([text for name in texts if name != "corpus" for text in texts[name]], texts["corpus"])
     indices, n_encoded = {}, 0
     for name, all_texts in texts.items():
         unique_texts, indices[name] = distinct(all_texts)

@@ -19,7 +19,7 @@ from attune.evaluation.scoring.receipts import read_receipts
 from attune.export.folder import file_records
 from attune.retrieval.vectors import load_embeddings
 from attune.runtime.integrity import verify_files
-from attune.runtime.manifest import MANIFEST
+from attune.runtime.manifest import ENCODER, MANIFEST, read_manifest
 from attune.runtime.static import GRAPH, RECORD, VECTORS, is_on
 from attune.stage import PARAMS_FILE, Out, Params, Receipt, run, write_json
 
@@ -111,13 +111,16 @@ def release(
     metrics: Path,
     out: Out,
 ) -> Receipt:
-    """Writes the released folder from the exported one."""
-    verify_files(exported)
+    """Writes the released folder from the exported one; where that has no graph, card and manifest alone."""
+    has_graphs = ENCODER not in read_manifest(exported).files  # names an encoder behind an endpoint
+    if has_graphs:
+        verify_files(exported)
     receipts, sections = read_receipts(metrics, RECEIPTS, list(SYSTEM_TITLES)), shaping_params(PARAMS_FILE)
     before = json.loads((exported / MANIFEST).read_text(encoding="utf-8"))
-    int8_parity = int8_to_fp32(embeddings, receipts["tuned"].get("n_passages", receipts["tuned"]["n_documents"]))
-    about = release_manifest(params, before, sections)
-    about["parity"] = {**about["parity"], **int8_parity}
+    about, int8_parity = release_manifest(params, before, sections), dict[str, float]()
+    if has_graphs:
+        int8_parity = int8_to_fp32(embeddings, receipts["tuned"].get("n_passages", receipts["tuned"]["n_documents"]))
+        about["parity"] = {**about["parity"], **int8_parity}
     shutil.copytree(exported, out)
     about |= release_static(static, out) | calibration_of(calibration)
     page = card(about, sections | {"release": params.model_dump()}, receipts)

@@ -6,10 +6,39 @@ torch takes seconds to import, so it is imported by the calls: `attune check` im
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attune.stage import load_params
+from attune.errors import BadInput
+from attune.stage import all_params, load_params, named
 
 if TYPE_CHECKING:
     from attune.tuning.rehearsal import Rehearsal
+
+
+WITH_WEIGHTS, SERVED = "stages", "served"  # values of programs.tuning
+
+
+def require_programs(is_served: bool, parameters: Path) -> None:
+    """Refuses parameters by which an encoder behind an endpoint would be trained, or one with weights would not.
+
+    Args:
+        is_served: whether base.endpoint.url names an endpoint.
+        parameters: path of params.yaml; where it does not exist, nothing is refused.
+
+    Raises:
+        BadInput: programs.tuning or train.epochs does not fit.
+    """
+    if not parameters.exists():
+        return
+    sections, expected = all_params(parameters), SERVED if is_served else WITH_WEIGHTS
+    got, epochs = sections["programs"]["tuning"], sections["train"]["epochs"]
+    why = "base.endpoint.url names an endpoint" if is_served else "base.endpoint.url names none"
+    if got != expected:
+        place = named("programs.tuning", parameters)
+        raise BadInput(f"{place}: got {got!r}, expected {expected}, as {why}; set it")
+    if is_served and epochs != 0:
+        place = named("train.epochs", parameters)
+        raise BadInput(
+            f"{place}: got {epochs}, expected 0: an encoder behind an endpoint cannot be trained; set it to 0"
+        )
 
 
 def rehearsed(name: str, folder: Path, parameters: Path) -> "Rehearsal":

@@ -1,5 +1,6 @@
 """Profiles a data set before any run: counts, lengths, duplicates, and the split with its leaks."""
 
+import sys
 import tempfile
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -10,16 +11,15 @@ import numpy as np
 import polars as pl
 
 from attune.cli.check.peculiarities import peculiarities
+from attune.cli.check.reader import Reader, endpoint_facts, reader_of
 from attune.cli.check.scripts import script_facts
-from attune.data.lengths import Lengths, auto_length, figures, lengths_of, price, sampled
+from attune.data.lengths import Lengths, auto_length, figures, price, sampled
 from attune.data.sources.raw import RawData
 from attune.data.splitting.duplicates import merge_raw
 from attune.data.splitting.kinds import audited
 from attune.data.splitting.lexical_audit import audit_splits
 from attune.data.splitting.shared_documents import known_answers_share
 from attune.data.splitting.similarity import alike
-from attune.encoding.layouts import tokenizer_file
-from attune.encoding.settings import folder_settings
 from attune.evaluation.checks.catalogue import by_code, findings
 from attune.evaluation.checks.facts import Facts as CheckedFacts
 from attune.evaluation.checks.limits import GateParams
@@ -28,7 +28,7 @@ from attune.retrieval.passages import Passages
 from attune.retrieval.words import n_words
 from attune.runtime.arrays import Int64
 from attune.stage import all_params, load_params
-from attune.stages.base import BaseParams, locate, positions_of, prompts_of
+from attune.stages.base import BaseParams
 from attune.stages.collect import CollectParams, read_source, write_raw
 from attune.stages.prepare import PrepareParams, cut, passage_figures, tables_of
 from attune.stages.split import (
@@ -72,21 +72,24 @@ def _profiled(collect: CollectParams, scratch: Path) -> Facts:
     base = load_params(BaseParams, "base")
     passages = Passages(tables["corpus"], cut(tables["corpus"], params.passages))
     documents, asked = sampled(passages.texts), sampled(tables["queries"]["text"].to_list())
-    settings = folder_settings(base.model, locate(base))
-    tokenizer = tokenizer_file(base.model, locate(base) / settings.folder, scratch / "tokenizer")
-    encoder = tokenizer.parent
-    prompts = prompts_of(base, settings)
-    lengths = lengths_of(encoder, prompts, documents, asked, tables["qrels"].height)
-    of_train = lengths_of_train(tables, passages, trained, protocols[1].by, encoder, prompts) or lengths
-    of_lengths = length_facts(of_train, base, positions_of(settings))
+    reader = reader_of(base, scratch)
+    lengths = reader.lengths(documents, asked, tables["qrels"].height)
+    of_train = lengths_of_train(tables, passages, trained, protocols[1].by, reader) or lengths
+    of_lengths = length_facts(of_train, base, reader.n_positions)
+    every = tables["queries"]["text"].to_list(), passages.texts
+    sent = endpoint_facts(base, reader, of_lengths["max_length"], every, sections["probe"])
+    samples = {"documents": documents, "queries": asked}
     facts: Facts = {
         "data": data_facts(raw, tables),
         "documents": text_facts(documents, lengths.documents, of_lengths["max_length"]),
         "queries": text_facts(asked, lengths.queries, of_lengths["max_length"]),
         **({"passages": passage_figures(passages.table)} if passages.is_cut else {}),
         "lengths": of_lengths,
-        "scripts": script_facts({"documents": documents, "queries": asked}, tokenizer),
-        "read_as": read_as(prompts, {"query": (asked, lengths.queries), "document": (documents, lengths.documents)}),
+        **({"endpoint": sent} if sent else {}),
+        **({"scripts": script_facts(samples, reader.tokenizer)} if reader.tokenizer else {}),
+        "read_as": read_as(
+            reader.prompts, {"query": (asked, lengths.queries), "document": (documents, lengths.documents)}
+        ),
         "alike": duplicate_facts(tables, params),
         "peculiar": peculiarities(tables),
         "split": split_facts(tables, queries, params, split),
@@ -119,8 +122,7 @@ def lengths_of_train(
     passages: Passages,
     queries: pl.DataFrame,
     by: str,
-    encoder: Path,
-    prompts: Mapping[str, str],
+    reader: Reader,
 ) -> Lengths | None:
     """Counts the tokens of the split that trains, as stage base does; None where it is empty.
 
@@ -129,8 +131,7 @@ def lengths_of_train(
         passages: of the documents.
         queries: with their split.
         by: protocol.
-        encoder: folder of the base encoder.
-        prompts: put before queries and documents.
+        reader: of the base encoder.
     """
     corpus = tables["corpus"].with_columns(assign_documents(tables["corpus"], queries, tables["qrels"]))
     own = documents_of(corpus, queries, tables["qrels"], by)["train"]
@@ -139,7 +140,7 @@ def lengths_of_train(
     pairs = tables["qrels"].join(train, on="query_id", how="semi").filter(pl.col("relevance") > 0)
     if not (texts and pairs.height):
         return None
-    return lengths_of(encoder, prompts, sampled(texts), sampled(train["text"].to_list()), pairs.height)
+    return reader.lengths(sampled(texts), sampled(train["text"].to_list()), pairs.height)
 
 
 def read_as(prompts: Mapping[str, str], texts: Mapping[str, tuple[Sequence[str], Int64]]) -> Facts:
@@ -159,7 +160,8 @@ def read_as(prompts: Mapping[str, str], texts: Mapping[str, tuple[Sequence[str],
 
 def length_facts(lengths: Lengths, base: BaseParams, n_positions: int) -> Facts:
     """Returns the maximum length, the one that `auto` takes, and what a length that cuts next to no text would cost."""
-    auto = auto_length(lengths, n_positions, base.run_tokens)
+    run_tokens = sys.maxsize if base.endpoint.url else base.run_tokens  # of an endpoint nothing is trained
+    auto = auto_length(lengths, n_positions, run_tokens)
     length = auto if base.max_length == "auto" else base.max_length
     return {
         "max_length": length,

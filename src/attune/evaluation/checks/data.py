@@ -191,7 +191,7 @@ def scripts(facts: Facts, limits: GateParams) -> Outcomes:
     single letters, as Thai does with an English encoder. Tuning teaches it little: take an encoder for the language."""
     sizes = {kind: facts.of(kind, "n_sampled") for kind in ("documents", "queries")}
     read, model = [], facts.of("params", "base", "model")
-    for name, script in facts.of("scripts").items():
+    for name, script in facts.get("scripts", default={}).items():
         counts = {kind: script[f"n_{kind}"] for kind in sizes}
         if all(n < MIN_SCRIPT_SHARE * sizes[kind] for kind, n in counts.items()):
             continue

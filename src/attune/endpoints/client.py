@@ -1,4 +1,4 @@
-"""Client of a chat endpoint that bounds what a server can cost: the time of a request, and the size of its answer.
+"""Client of an endpoint that bounds what a server can cost: the time of a request, and the size of its answer.
 
 The `openai` client repeats requests that fail. By itself it waits for a server that sends a byte now and then as long
 as that goes on, and reads an answer of any size, compressed ones above all: a thousand times what is sent.
@@ -6,15 +6,14 @@ as that goes on, and reads an answer of any size, compressed ones above all: a t
 
 import asyncio
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx2
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
-if TYPE_CHECKING:
-    from attune.data.sources.generated.endpoint import Endpoint
-
-MAX_ANSWER = 16 * 1024 * 1024  # bytes, unpacked; the longest answer that max_tokens allows has a tenth of it
+# bytes, unpacked; the longest answer that collect.endpoint.max_tokens allows has a tenth of it, and so have 64 vectors
+# of 1,024 numbers, those of one request of base.endpoint
+MAX_ANSWER = 16 * 1024 * 1024
 _INFLATED = ("gzip", "deflate")
 
 
@@ -72,12 +71,19 @@ async def _body(answer: httpx2.Response) -> bytes:
     return inflated
 
 
-def client_of(key: str, endpoint: "Endpoint") -> AsyncOpenAI:
-    """Returns a client that sends the key to this endpoint and to no other."""
+def client_of(url: str, key: str, timeout_seconds: float, retries: int) -> AsyncOpenAI:
+    """Returns a client that sends the key to this endpoint and to no other.
+
+    Args:
+        url: base address of the endpoint.
+        key: sent to it; "" for none.
+        timeout_seconds: longest time of one request, the whole answer included.
+        retries: repeats after 408, 409, 429, 5xx, broken connections and timeouts.
+    """
     return AsyncOpenAI(
         api_key=key or "none",  # without one the client would look for OPENAI_API_KEY
-        base_url=endpoint.url,
-        timeout=endpoint.timeout_seconds,
-        max_retries=endpoint.retries,
-        http_client=BoundedClient(endpoint.timeout_seconds),
+        base_url=url,
+        timeout=timeout_seconds,
+        max_retries=retries,
+        http_client=BoundedClient(timeout_seconds),
     )

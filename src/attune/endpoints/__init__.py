@@ -1,0 +1,1 @@
+"""Requests to OpenAI-compatible endpoints: a bounded client, failures in one line, answers kept on disk."""
