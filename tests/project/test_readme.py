@@ -24,7 +24,10 @@ from bench import readme as tables
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
-FOLDERS = [f"{name}/README.md" for name in ("data", "data/general", "data/own", "data/tasks", "models/rerankers")]
+FOLDERS = [
+    f"{name}/README.md"
+    for name in ("data", "data/general", "data/own", "data/tasks", "models/champions", "models/rerankers")
+]
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/service/README.md", *DOCS, *FOLDERS]
 BIN = str(Path(sys.executable).parent)
 FROM_METRICS = ("results", "diff")  # tables of the figures in metrics/, which another class of CPU changes

@@ -5,13 +5,16 @@ import os
 import shutil
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
+from page_inputs import filled
 from ruamel.yaml import YAML
 
 from attune.errors import BadInput
@@ -20,6 +23,7 @@ from attune.evaluation.scoring.measures import MEASURES
 from attune.runtime import Embedder, verify
 from attune.stage import all_params, call, load_params
 from attune.stages.release import RECEIPTS, ReleaseParams, release, release_manifest
+from attune.tables import CORPUS, QRELS, SPLIT_QUERIES, write
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = {"model": "a/b", "revision": "0" * 40, "licence": "Apache-2.0"}
@@ -62,10 +66,31 @@ def embeddings(metrics: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A corpus and splits: a query and its document in each of train, dev and test."""
+    folder = Path(tmp_path_factory.mktemp("texts"))
+    documents = {"document_id": ["d0", "d1", "d2"], "title": [""] * 3, "text": ["body 0", "body 1", "body 2"]}
+    write(filled(documents, CORPUS), folder / "prepared/corpus.parquet", CORPUS)
+    for row, split in enumerate(("train", "dev", "test")):
+        queries = filled({"query_id": [f"q{row}"], "text": [f"Query  {row}"]}, SPLIT_QUERIES)
+        write(queries, folder / f"splits/{split}/queries.parquet", SPLIT_QUERIES)
+        judged = pl.DataFrame([(f"q{row}", f"d{row}", 1)], schema=QRELS, orient="row")
+        write(judged, folder / f"splits/{split}/qrels.parquet", QRELS)
+    return {"prepared": folder / "prepared", "splits": folder / "splits"}
+
+
 @pytest.fixture
-def released(params: ReleaseParams, exported: Path, embeddings: Path, metrics: Path, tmp_path: Path) -> Path:
+def released(
+    params: ReleaseParams,
+    exported: Path,
+    embeddings: Path,
+    metrics: Path,
+    texts: dict[str, Path],
+    tmp_path: Path,
+) -> Path:
     out = tmp_path / "released" / "onnx"
-    paths = {"exported": exported, "embeddings": embeddings, "metrics": metrics}
+    paths = {"exported": exported, "embeddings": embeddings, "metrics": metrics, **texts}
     call(release, params, out.with_name("release.json"), **paths, out=out)
     return out
 
@@ -79,9 +104,9 @@ def read(path: Path) -> Any:
 
 
 def test_the_release_is_the_export_with_a_card_and_verifies(exported: Path, released: Path) -> None:
-    """All files are the export's but the manifest, which lists the card too."""
+    """All files are the export's but the manifest, which lists card and hashes too."""
     before, after = contents(exported), contents(released)
-    assert set(after) == {*before, "README.md"}
+    assert set(after) == {*before, "README.md", "trained_on.json"}
     assert {name for name in before if before[name] != after[name]} == {"manifest.json"}
     assert {*read(released / "manifest.json")["files"], "manifest.json"} == set(after)
     verify(released)
@@ -98,6 +123,15 @@ def test_the_manifest_has_origin_parameters_and_scores(released: Path, metrics: 
     for system in SYSTEM_TITLES:
         receipt = read(metrics / f"{system}.json")
         assert figures["systems"][system] == {name: receipt[name] for name in MEASURES}
+
+
+def test_the_release_names_by_hash_what_it_was_trained_on(released: Path) -> None:
+    """Queries of train and dev, whatever their white space, and their documents; none of test."""
+    hashes = read(released / "trained_on.json")
+    digests = [sha256(text.encode()).hexdigest()[:16] for text in ("query 0", "query 1", "body 0", "body 1")]
+    assert (hashes["queries"], hashes["documents"]) == (sorted(digests[:2]), sorted(digests[2:]))
+    counts = {"n_queries": 2, "n_documents": 2}
+    assert read(released / "manifest.json")["trained_on"] == {"file": "trained_on.json", **counts}
 
 
 def test_a_model_hub_reads_the_card(released: Path, metrics: Path) -> None:
@@ -127,7 +161,7 @@ def test_the_card_has_scores_data_use_limits_and_licence(released: Path, metrics
 
 
 def test_another_folder_and_another_run_give_the_same_bytes(
-    exported: Path, released: Path, embeddings: Path, metrics: Path
+    exported: Path, released: Path, embeddings: Path, metrics: Path, texts: dict[str, Path]
 ) -> None:
     """Another process and checkout, by command line: dvc.lock must not change."""
     checkout = exported.parent / "checkout"
@@ -137,8 +171,11 @@ def test_another_folder_and_another_run_give_the_same_bytes(
     shutil.copytree(exported, checkout / "exported")
     shutil.copytree(metrics, checkout / "metrics")
     shutil.copytree(embeddings, checkout / "embeddings")
+    for name, folder in texts.items():
+        shutil.copytree(folder, checkout / name)
     command = [sys.executable, "-m", "attune.stages.release", "--exported", "exported", "--embeddings", "embeddings"]
-    command += ["--metrics", "metrics", "--out", "onnx", "--receipt", "r.json"]
+    command += ["--metrics", "metrics", "--prepared", "prepared", "--splits", "splits", "--out", "onnx"]
+    command += ["--receipt", "r.json"]
     environment = os.environ | {"PYTHONPATH": "src", "PYTHONHASHSEED": "7"}
     subprocess.run(command, cwd=checkout, env=environment, check=True)
     assert contents(checkout / "onnx") == contents(released)
@@ -152,13 +189,18 @@ def test_no_released_file_holds_a_path(exported: Path, released: Path) -> None:
 
 
 def test_an_export_that_is_not_the_scored_one_is_refused(
-    params: ReleaseParams, exported: Path, embeddings: Path, metrics: Path, tmp_path: Path
+    params: ReleaseParams,
+    exported: Path,
+    embeddings: Path,
+    metrics: Path,
+    texts: dict[str, Path],
+    tmp_path: Path,
 ) -> None:
     """One more byte in a graph, and nothing is written."""
     with (exported / "onnx" / "model.onnx").open("ab") as file:
         file.write(b" ")
     with pytest.raises(BadInput, match=f"^{exported / 'onnx' / 'model.onnx'}: sha256 is "):
-        paths = {"exported": exported, "embeddings": embeddings, "metrics": metrics}
+        paths = {"exported": exported, "embeddings": embeddings, "metrics": metrics, **texts}
         call(release, params, tmp_path / "r.json", **paths, out=tmp_path / "out" / "onnx")
     assert not (tmp_path / "out" / "onnx").exists() and not (tmp_path / "r.json").exists()
 
@@ -189,6 +231,7 @@ def test_passages_are_in_the_manifest_and_on_the_card(
     exported: Path,
     embeddings: Path,
     metrics: Path,
+    texts: dict[str, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -201,7 +244,8 @@ def test_passages_are_in_the_manifest_and_on_the_card(
     tuned = read(own / "tuned.json")
     (own / "tuned.json").write_text(json.dumps(tuned | {"n_passages": tuned["n_documents"], "n_documents": 1234}))
     out = tmp_path / "onnx"
-    call(release, params, tmp_path / "r.json", exported=exported, embeddings=embeddings, metrics=own, out=out)
+    paths = {"exported": exported, "embeddings": embeddings, "metrics": own, **texts}
+    call(release, params, tmp_path / "r.json", **paths, out=out)
     verify(out)
     assert Embedder(out).encode_document(["a"]).shape == (1, 32)
     told = {"tokens": 96, "overlap": 24, "document_score": "best passage"}

@@ -244,7 +244,6 @@ def same(revision: Annotated[str, typer.Argument(help="revision to compare with"
 def comment(
     folder: Annotated[Path, typer.Argument(help="the project's root")] = Path(),
     against: Annotated[str, typer.Option(help="revision that the change is to be merged into")] = "main",
-    baseline: Annotated[str, typer.Option(help="revision whose tuned encoder is the base")] = "baseline",
     link: Annotated[
         str, typer.Option(envvar="METRICS_LINK", help="URL of the folder metrics/ at this commit, for links")
     ] = "",
@@ -255,7 +254,7 @@ def comment(
     """
     from attune.cli.review.comment import comment  # noqa: PLC0415
 
-    text = comment(folder, against, baseline, link)
+    text = comment(folder, against, link)
     print(text, end="")
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(summary).open("a", encoding="utf-8") as file:

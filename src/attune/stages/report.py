@@ -17,6 +17,7 @@ from attune.evaluation.checks.limits import GateParams
 from attune.evaluation.page.contents import page as html_page
 from attune.evaluation.page.contents import sources
 from attune.evaluation.page.cpu import cpu_class
+from attune.evaluation.report.champion import champion_of, champion_sentence
 from attune.evaluation.report.choice import candidate_of, choice_of, looks_of_training
 from attune.evaluation.report.examples import closest_leaks, examples, read_rankings
 from attune.evaluation.report.gains import gains_of
@@ -79,6 +80,7 @@ RECEIPTS = (
         "merge",
         "query_adapter",
         "seeds",
+        "champion",
     ),
     *("drift", "export"),
 )
@@ -174,6 +176,7 @@ def report(
     mined: Path,
     round: str,
     metrics: Path,
+    champion: Path,
     exported: Path,
     libraries: Path,
     out: Out,
@@ -209,6 +212,9 @@ def report(
     base, tuned = (receipts[name][HEADLINE] for name in PROBED)
     of_adapter = summary["others"]["adapter"][HEADLINE]
     summary["adapter"] = adapter_sentence(receipts["query_adapter"], of_adapter, base, tuned, rule.confidence)
+    seen = leaked["lexical"]
+    summary["champion"] = champion_of(champion, receipts["champion"], test, seen, rule.confidence)
+    summary["champion_sentence"] = champion_sentence(summary["champion"], rule.confidence)
     untrained = receipts[UNTRAINED][HEADLINE]
     if beyond := hybrid_sentence(summary["untrained_hybrid"], untrained, rule.confidence):
         summary["verdict"] += f" {beyond}"
