@@ -212,7 +212,7 @@ def test_losses_that_the_parameters_allow_pass(clone: Path) -> None:
 
 
 def test_an_excuse_for_another_test_names_a_commit_and_expires(clone: Path) -> None:
-    """ATT021 says what to write; compared with the next commit the excuse is void; ATT021 cannot be ignored for good."""
+    """ATT021 says what to write; compared with the next commit it is void, and ATT021 cannot be ignored for good."""
     other_split(clone)
     main = git(clone, "rev-parse", "HEAD")
     sentence = failing(clone, "HEAD")["ATT021"]

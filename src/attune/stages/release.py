@@ -1,4 +1,4 @@
-"""Writes the folder that ships: the exported folder with a model card, the scores, and hashes of what it was trained on.
+"""Writes the folder that ships: the exported folder with model card, scores, and hashes of what it was trained on.
 
 The scores are those of the exported files, so this stage follows evaluation. The graphs are copied byte for byte after
 a check of their hashes: the shipped files are the scored ones.

@@ -1,6 +1,6 @@
 """Figures and parameters that differ between a revision and here, read from the files in git, without DVC's index.
 
-The values are those of `dvc metrics diff` and `dvc params diff`, which load every stage on both sides to find the files.
+The values are those of `dvc metrics diff` and `dvc params diff`, which load every stage twice to find the files.
 """
 
 import json
@@ -28,7 +28,8 @@ HIGHER = re.compile(
     r"|(fp32|int8)_(min|mean|corpus_min|corpus_mean)_cosine)"
 )
 LOWER = re.compile(
-    r"(.*(?<!detectable)[._])?(cost|dev_leaks\..*|test_leaks\..*|.*_cut_share|n_unfilled_batches|n_restarts|.*_bytes)"
+    r"(.*(?<!detectable)[._])?"
+    r"(cost|dev_leaks\..*|test_leaks\..*|.*_cut_share|n_unfilled_batches|n_restarts|.*_bytes)"
 )
 UNDIRECTED = re.compile(r"(sd|ci_low|ci_high|delta|language|reciprocal_ranks|weighted_scores|next|start)_.*")
 
