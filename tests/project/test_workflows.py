@@ -92,7 +92,7 @@ def test_both_workflows_are_there() -> None:
     assert [file.stem for file in WORKFLOWS] == ["ci", "metrics"]
     steps = steps_of(WORKFLOWS[1], "metrics")
     runs = [step["run"] for step in steps if "run" in step]
-    assert runs == ["make .venv/review", "make baseline", COMMENT, POST, "make gate"]
+    assert runs == ["make .venv/review", COMMENT, POST, "make gate"]
     assert "cancelled" in steps[-1]["if"]
 
 

@@ -240,6 +240,19 @@ def same(revision: Annotated[str, typer.Argument(help="revision to compare with"
 
 
 @app.command()
+def diff(
+    folder: Annotated[Path, typer.Argument(help="the project's root")] = Path(),
+    against: Annotated[str, typer.Option(help="revision whose tuned encoder is a row, too, such as main")] = "",
+) -> None:
+    """Prints tuned less base, and less the champion, with intervals, from the figures of this commit."""
+    from attune.cli.review.comment import deltas  # noqa: PLC0415
+    from attune.cli.review.gate import judge  # noqa: PLC0415
+
+    judged = judge(folder, against)
+    print(deltas(judged.facts, judged.limits))
+
+
+@app.command()
 @judging("comment")
 def comment(
     folder: Annotated[Path, typer.Argument(help="the project's root")] = Path(),
