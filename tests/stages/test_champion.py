@@ -79,7 +79,8 @@ class Case:
 
 
 @pytest.fixture
-def case(tmp_path: Path, tiny_onnx: Path) -> Case:
+def case(tmp_path: Path, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
+    monkeypatch.chdir(tmp_path)  # scratch
     return Case(tmp_path, tiny_onnx)
 
 
@@ -92,6 +93,23 @@ def test_the_champion_has_the_scores_that_evaluate_gives_its_graph(case: Case) -
         assert scores[measure].to_list() == pytest.approx(expected[measure].to_list(), abs=1e-6)
     assert (receipt["n_queries"], receipt["n_left_out"], receipt["is_training_known"]) == (20, 0, False)
     assert receipt["ndcg@10"] == pytest.approx(expected["ndcg@10"].mean(), abs=1e-6)
+
+
+def test_documents_are_encoded_once_per_encoder(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second run has the same scores and encodes queries alone."""
+    _, first = case.run()
+
+    class Queries:
+        """An encoder that refuses documents."""
+
+        def __init__(self, *arguments: Any) -> None:
+            self.encode_query = load_encoder(*arguments).encode_query
+
+        def encode_document(self, texts: list[str]) -> None:
+            raise AssertionError(f"{len(texts)} documents are encoded again")
+
+    monkeypatch.setattr("attune.stages.champion.load_encoder", Queries)
+    assert case.run()[1].equals(first)
 
 
 def test_whole_clusters_that_the_champion_can_have_seen_are_left_out(case: Case) -> None:

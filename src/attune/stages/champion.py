@@ -11,6 +11,7 @@ import polars as pl
 
 from attune.data.trained_on import read_trained_on, seen_clusters
 from attune.encoding.scored import load_encoder, way_of
+from attune.encoding.shards import encode_kept, encoder_hash
 from attune.errors import BadInput
 from attune.evaluation.scoring.encoded import score_split
 from attune.evaluation.scoring.judgments import load_split
@@ -23,6 +24,7 @@ from attune.tables import CORPUS, SPLIT_QUERIES, read, scores_columns, write
 
 SCORES = scores_columns(MEASURES)
 DEPTH = max(RECALL_AT)
+SCRATCH = Path("scratch/champion")
 SYSTEM = "tuned"  # of whose graph and number format the champion's are
 
 
@@ -69,9 +71,12 @@ def champion(
             f"{released}: was trained on {len(seen)} of test's {test.cluster_ids.n_unique()} clusters, so nothing is "
             "left to compare on; name another champion in evaluate.champion, or '' for none"
         )
-    encoder = load_encoder(SYSTEM, way_of(SYSTEM, released, params.machine), released, released, params.machine)
-    scored = test.take(kept.arg_true().to_numpy())
-    table = score_split(encoder, read_passages(prepared, corpus), scored, DEPTH, params.machine.threads)
+    way = way_of(SYSTEM, released, params.machine)
+    encoder = load_encoder(SYSTEM, way, released, released, params.machine)
+    scored, passages = test.take(kept.arg_true().to_numpy()), read_passages(prepared, corpus)
+    scratch = SCRATCH / encoder_hash(params, way, released.rglob("*"))  # of earlier runs: the encoder stays, texts grow
+    vectors = encode_kept(passages.texts, encoder.encode_document, scratch, "corpus")
+    table = score_split(encoder, passages, scored, DEPTH, params.machine.threads, vectors)
     write(table.select(SCORES.keys()).sort("query_id"), out / "scores.parquet", SCORES)
     return {
         "name": name,

@@ -1,4 +1,4 @@
-"""Scores an encoder that has no embeddings on disk: encodes corpus and queries, ranks, measures per query."""
+"""Scores an encoder whose queries are not on disk: encodes and ranks them, and measures each."""
 
 import polars as pl
 
@@ -16,7 +16,7 @@ def score_split(
     split: Split,
     depth: int,
     threads: int,
-    documents: Float32 | None = None,
+    documents: Float32,
 ) -> pl.DataFrame:
     """Scores an encoder on a split's queries, with the measures of stage evaluate; a row per query.
 
@@ -26,9 +26,8 @@ def score_split(
         split: queries and judgments.
         depth: of the rankings.
         threads: of the search.
-        documents: (n passages, dim) embeddings; None encodes the passages.
+        documents: (n passages, dim) embeddings.
     """
-    documents = encoder.encode_document(passages.texts, show_progress=True) if documents is None else documents
     queries = encoder.encode_query(split.texts, show_progress=True)
     scores, rows = split.ranked(document_search(queries, documents, passages.document_rows, threads), depth)
     values = measure(rows, split.judgments, scores)
