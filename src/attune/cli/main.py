@@ -260,6 +260,7 @@ def comment(
     link: Annotated[
         str, typer.Option(envvar="METRICS_LINK", help="URL of the folder metrics/ at this commit, for links")
     ] = "",
+    is_note: Annotated[bool, typer.Option("--gitlab", help="also write it as a note on the merge request")] = False,
 ) -> None:
     """Prints the comment for a pull request, in Markdown: the gate's verdict, changed figures and parameters.
 
@@ -272,6 +273,10 @@ def comment(
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(summary).open("a", encoding="utf-8") as file:
             file.write(text)
+    if is_note:
+        from attune.cli.review.gitlab import post_note  # noqa: PLC0415
+
+        print(f"attune comment: {post_note(text)}", file=sys.stderr)
 
 
 def main() -> None:
