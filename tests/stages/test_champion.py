@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 from prepared_tables import write_corpus
 
-from attune.data.trained_on import FILE, TrainedOn, read_trained_on, seen_clusters, text_hash
+from attune.data.text_hash import text_hash
+from attune.data.trained_on import FILE, TrainedOn, read_trained_on, seen_clusters
 from attune.encoding.scored import load_encoder
 from attune.errors import BadInput
 from attune.evaluation.scoring.measures import MEASURES

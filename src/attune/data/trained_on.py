@@ -4,7 +4,6 @@ With them a later run tells which of its test queries an earlier encoder could h
 A hash hides no text that somebody can guess.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,19 +11,13 @@ from pathlib import Path
 
 import polars as pl
 
+from attune.data.text_hash import ABOUT, text_hash
 from attune.errors import BadInput
 from attune.stage import write_json
 from attune.tables import CORPUS, QRELS, SPLIT_QUERIES, full_texts, read
 
 FILE = "trained_on.json"  # in a released folder
 SEEN = ("train", "dev")  # dev chose the encoder
-DIGITS = 16  # hex digits of a hash: two of 10^6 texts share one with probability 3e-8
-ABOUT = f"first {DIGITS} hex digits of the sha256 of each text in lower case with single spaces, as UTF-8"
-
-
-def text_hash(text: str) -> str:
-    """Returns the hash of a text, whatever its case and white space."""
-    return hashlib.sha256(" ".join(text.casefold().split()).encode()).hexdigest()[:DIGITS]
 
 
 @dataclass(frozen=True)
