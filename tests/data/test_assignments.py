@@ -1,6 +1,7 @@
 """The splits that git keeps tell which queries moved, by direction, whatever was appended between two revisions."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import polars as pl
 import pytest
@@ -60,7 +61,7 @@ def test_beyond_the_limit_revisions_share_a_sample(monkeypatch: pytest.MonkeyPat
 def test_twelve_weeks_of_appended_rows_move_nobody() -> None:
     """50 rows a week on 1,000: every old query keeps its split, week by week."""
     weeks = [split_of(queries(1000 + 50 * week)) for week in range(13)]
-    for before, after in zip(weeks, weeks[1:], strict=False):
+    for before, after in pairwise(weeks):
         assert moves(before, after) == ({}, len(before))
 
 
