@@ -138,7 +138,7 @@ def test_a_ruined_run_is_overfitted_drifted_and_stopped_by_the_gate(copy: Path) 
 
 
 def test_the_released_encoder_as_champion_equals_tuned(copy: Path) -> None:
-    """Only champion, report and release run; it was not trained on test, so no query is left out, and no score differs."""
+    """Only champion, report and release run; it was not trained on test, so no query is left out."""
     shutil.copytree(copy / "models" / "onnx", copy / "models" / "champions" / "v1")
     miniature.change(copy, {"evaluate": {"champion": "v1"}})
     assert woken(copy) == {"champion", "report", "release"}
