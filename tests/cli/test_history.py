@@ -7,7 +7,7 @@ from branches import git
 from dvc.repo import Repo
 
 from attune.cli.review.conflicts import refuse_conflicts
-from attune.cli.review.history import Revision, dvc_project, lock_facts
+from attune.cli.review.history import Revision, default_branch, dvc_project, lock_facts
 from attune.errors import BadInput
 
 PIPELINE = "stages:\n  one:\n    cmd: echo 1 > metrics/one.json\n    metrics: [metrics/one.json: {cache: false}]\n"
@@ -43,6 +43,12 @@ def test_only_stages_of_the_folder_s_own_pipeline_are_judged(repository: Path) -
     with dvc_project(repository / "shop") as repo:
         facts = lock_facts(repo, repository / "shop")
     assert (facts["n_stages"], facts["stale"]) == (1, ["one (not in dvc.lock)"])
+
+
+def test_the_default_branch_is_the_remote_s_whatever_its_name(repository: Path, tmp_path: Path) -> None:
+    """A clone knows it; a repository without a remote has none, and main is tried."""
+    git(tmp_path, "clone", "-q", str(repository), "clone")
+    assert default_branch(tmp_path / "clone") == "origin/trunk" and default_branch(repository) == "main"
 
 
 def test_conflict_markers_in_the_lock_are_named_as_such(repository: Path) -> None:

@@ -44,7 +44,7 @@ RUN = (
 ALSO_RUN = ("make help", "dvc dag")
 # All others, with the reason why they are not run here.
 NOT_RUN = {
-    r"(make test|make check(-workflows)?|\.ci/run|python -m pytest .*|\. \.venv/bin/activate)": "this suite, its set-up",
+    r"(make test|make check(-workflows)?|\.ci/run|python -m pytest .*|\. \.venv/bin/activate)": "this suite, set-up",
     r"attune gate --against main|make (comment|gate) AGAINST=main": "tests/project/test_clone.py",
     r"attune gate shop --against trunk": "needs a folder shop; tests/cli/test_history.py",
     r"python -m attune\.runtime model": "test_the_lines_that_a_service_copies_run",

@@ -256,7 +256,9 @@ def diff(
 @judging("comment")
 def comment(
     folder: Annotated[Path, typer.Argument(help="the project's root")] = Path(),
-    against: Annotated[str, typer.Option(help="revision that the change is to be merged into")] = "main",
+    against: Annotated[
+        str, typer.Option(show_default="origin's default branch", help="revision to be merged into")
+    ] = "",
     link: Annotated[
         str, typer.Option(envvar="METRICS_LINK", help="URL of the folder metrics/ at this commit, for links")
     ] = "",

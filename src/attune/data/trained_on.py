@@ -84,7 +84,7 @@ def seen_clusters(split: Path, corpus: pl.DataFrame, trained_on: TrainedOn, by: 
     if by == "query":
         return seen
     judged = read(split / "qrels.parquet", QRELS).filter(pl.col("relevance") > 0)
-    answers = corpus.join(judged.select("document_id").unique(), on="document_id", how="semi").select(CORPUS.keys())
+    answers = corpus.join(judged.select("document_id").unique(), on="document_id", how="semi").select(list(CORPUS))
     known = {
         id_
         for id_, text in zip(answers["document_id"], full_texts(answers), strict=True)

@@ -77,7 +77,7 @@ def champion(
     scratch = SCRATCH / encoder_hash(params, way, released.rglob("*"))  # of earlier runs: the encoder stays, texts grow
     vectors = encode_kept(passages.texts, encoder.encode_document, scratch, "corpus")
     table = score_split(encoder, passages, scored, DEPTH, params.machine.threads, vectors)
-    write(table.select(SCORES.keys()).sort("query_id"), out / "scores.parquet", SCORES)
+    write(table.select(list(SCORES)).sort("query_id"), out / "scores.parquet", SCORES)
     return {
         "name": name,
         **{measure: float(table[measure].mean()) for measure in MEASURES},  # type: ignore[arg-type]

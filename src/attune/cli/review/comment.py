@@ -18,7 +18,7 @@ from attune.cli.review.figures import (
     is_beyond_rounding,
 )
 from attune.cli.review.gate import judge, last_line, reader
-from attune.cli.review.history import project_root
+from attune.cli.review.history import default_branch, project_root
 from attune.errors import BadInput
 from attune.evaluation.checks.catalogue import Finding
 from attune.evaluation.checks.facts import Facts, Missing, Snapshot
@@ -38,13 +38,13 @@ def comment(folder: Path, against: str, link: str) -> str:
 
     Args:
         folder: the project's root.
-        against: the revision that the pull request is to be merged into.
+        against: the revision that the pull request is to be merged into; "" for the default branch.
         link: URL of the folder metrics/ at this commit; "" leaves the links out.
 
     Raises:
         BadInput: no project there; other reasons that the gate cannot tell stand in the comment.
     """
-    project_root(folder)
+    against = against or default_branch(project_root(folder))
     facts = Facts(read=reader(folder))
     try:
         judged = judge(folder, against)

@@ -5,6 +5,7 @@ Nothing here needs data. Outputs that a clone has not pulled count as dvc.lock r
 hand-edited figures show up. A project is a folder with a dvc.yaml; a repository may hold several, in sub-folders.
 """
 
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -20,6 +21,7 @@ from attune.errors import BadInput
 if TYPE_CHECKING:
     from dvc.stage import Stage
 
+MAIN = "main"
 STATES = {  # DVC's names for the states of a file in git
     "new": "no hash in dvc.lock",
     "deleted": "missing",
@@ -36,6 +38,16 @@ def project_root(folder: Path) -> Path:
     if not (folder / "dvc.yaml").is_file():
         raise BadInput(f"{folder / 'dvc.yaml'}: not found; run from the project's root, or name it: attune gate FOLDER")
     return folder.resolve()
+
+
+def default_branch(folder: Path) -> str:
+    """Returns the branch that the remote origin takes as its default, such as origin/trunk; main where it is unknown."""
+    command = ("git", "-C", str(folder), "symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD")
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:  # no git
+        return MAIN
+    return done.stdout.strip() or MAIN
 
 
 @contextmanager
