@@ -41,7 +41,7 @@ def project_root(folder: Path) -> Path:
 
 
 def default_branch(folder: Path) -> str:
-    """Returns the branch that the remote origin takes as its default, such as origin/trunk; main where it is unknown."""
+    """Returns the branch that the remote origin has as default, such as origin/trunk; main where it is unknown."""
     command = ("git", "-C", str(folder), "symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD")
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
