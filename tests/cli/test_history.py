@@ -10,7 +10,12 @@ from attune.cli.review.conflicts import refuse_conflicts
 from attune.cli.review.history import Revision, default_branch, dvc_project, lock_facts
 from attune.errors import BadInput
 
-PIPELINE = "stages:\n  one:\n    cmd: echo 1 > metrics/one.json\n    metrics: [metrics/one.json: {cache: false}]\n"
+PIPELINE = """stages:
+  one:
+    cmd: cp in.txt metrics/one.json
+    deps: [in.txt]
+    metrics: [metrics/one.json: {cache: false}]
+"""
 
 
 @pytest.fixture
@@ -22,6 +27,7 @@ def repository(tmp_path: Path) -> Path:
         (tmp_path / name / "metrics").mkdir(parents=True)
         (tmp_path / name / "metrics" / "one.json").write_text(f'{{"of": "{name}"}}')
         (tmp_path / name / "dvc.yaml").write_text(PIPELINE)
+        (tmp_path / name / "in.txt").write_text("{}")
     git(tmp_path, "init", "-q", "--initial-branch", "trunk")
     git(tmp_path, "add", "-A")
     git(tmp_path, "commit", "-q", "-m", "two domains")

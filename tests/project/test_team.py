@@ -12,17 +12,17 @@ from branches import GIT, git
 BIN = Path(sys.executable).parent
 PIPELINE = """stages:
   one:
-    cmd: cp params.yaml one.txt && echo '{"one": 1}' > metrics/one.json
+    cmd: cp params.yaml one.txt && cp params.yaml metrics/one.json
     params: [one]
     outs: [one.txt]
     metrics: [metrics/one.json: {cache: false}]
   two:
-    cmd: cp params.yaml two.txt && echo '{"two": 1}' > metrics/two.json
+    cmd: cp params.yaml two.txt && cp params.yaml metrics/two.json
     params: [two]
     outs: [two.txt]
     metrics: [metrics/two.json: {cache: false}]
   all:
-    cmd: cat params.yaml > metrics/all.json
+    cmd: cp params.yaml metrics/all.json
     deps: [one.txt, two.txt]
     metrics: [metrics/all.json: {cache: false}]
 """
