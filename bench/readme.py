@@ -141,16 +141,27 @@ def _read(path: Path, command: str = "make repro") -> dict[str, Any]:
 def diff(root: Path) -> str | None:
     """Returns `dvc metrics diff` of the tuned encoder against the baseline; None without the tag.
 
+    A tag on another test is not compared: its figures are those of other queries.
+
     Raises:
         BadInput: dvc fails.
     """
-    if _run(root, "git", "rev-parse", "--quiet", "--verify", f"refs/tags/{BASELINE}").returncode:
+    lock = _run(root, "git", "show", f"refs/tags/{BASELINE}:dvc.lock")
+    if lock.returncode:
         return None
+    if _test_hash(lock.stdout) != _test_hash((root / "dvc.lock").read_text(encoding="utf-8")):
+        return f"The tag `{BASELINE}` marks a commit with another test, not compared."
     command = ("metrics", "diff", BASELINE, "--targets", "metrics/tuned.json", "--md")
     done = _run(root, sys.executable, "-m", "dvc", *command)
     if done.returncode:
         raise BadInput(f"dvc {' '.join(command)}: {done.stderr}")
     return done.stdout.strip()
+
+
+def _test_hash(lock: str) -> str | None:
+    """Returns the hash of the test split that a dvc.lock records."""
+    found = re.search(r"path: data/splits/test\n +hash: md5\n +md5: (\S+)", lock)
+    return found and found[1]
 
 
 def _run(root: Path, *command: str) -> subprocess.CompletedProcess[str]:

@@ -22,7 +22,7 @@ IN_GIT = (
     *("dvc.yaml", "dvc.lock", "params.yaml", "advanced.yaml", "libraries.yaml", "constraints.txt", ".dvcignore"),
     *("src", "metrics"),
 )
-FOLDERS_IN_GIT = ("data/own", "data/general", "data/tasks", "models/rerankers")
+FOLDERS_IN_GIT = ("data/own", "data/general", "data/tasks", "models/champions", "models/rerankers")
 # ignores the user's settings; sets an author, which git requires
 GIT = {
     "GIT_CONFIG_GLOBAL": os.devnull,

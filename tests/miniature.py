@@ -24,6 +24,7 @@ COPIED = (
     ".dvcignore",
     "src",
     "data/own",
+    "models/champions",
     "models/rerankers",
     "data/general",
     "data/tasks",

@@ -124,6 +124,7 @@ def receipts() -> dict[str, dict[str, Any]]:
         "merge": MERGED,
         "query_adapter": ADAPTED,
         "seeds": {"n_seeds": 1},
+        "champion": {"name": ""},
         "export": {"fp32_min_cosine": 0.999999},
     }
 
@@ -139,6 +140,8 @@ def summary(systems: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "slice_counts": {"n_slices": 3, "n_tested": 2, "max_slice_loss": 0.05},
         "paired": dict.fromkeys(MEASURES, compared),
         "others": dict.fromkeys(OTHERS, dict.fromkeys(("recall@10", "mrr@10", "ndcg@10"), compared | {"p_holm": 0.6})),
+        "champion": {},
+        "champion_sentence": "",
         "adapter": "The query adapter keeps every document embedding of base.",
         "scores": "As a probability that a hit is relevant, tuned's score is wrong by 0.380 on average.",
         "cutoff": "A cutoff of base's scores does not carry over: 0.310 keeps 90.0% of dev's relevant documents.",

@@ -89,7 +89,15 @@ def prepared(
 def run_split(folder: Path, source: Path, **changes: float) -> dict[str, int]:
     """Runs the stage on data/prepared in `source`, leaves folder/splits, and returns the receipt."""
     params = PARAMS.model_copy(update=changes)
-    call(split, params, folder / "split.json", prepared=source, **NEAR, out=folder / "splits")
+    call(
+        split,
+        params,
+        folder / "split.json",
+        prepared=source,
+        **NEAR,
+        out=folder / "splits",
+        assignments=folder / "assignments.csv",
+    )
     receipt: dict[str, int] = json.loads((folder / "split.json").read_text())
     return receipt
 

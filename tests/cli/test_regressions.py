@@ -30,6 +30,7 @@ class Files:
 
     files: Mapping[str, str]
     name: str = "main"
+    commit: str = "0" * 40
 
     def read(self, path: str) -> str | None:
         return self.files.get(path)

@@ -67,7 +67,7 @@ def figures() -> dict[str, dict[str, str]]:
     """The figures of three commits by class of CPU, from this repository's history."""
     try:
         with Repo(str(ROOT)) as repo:
-            sides = {name: Revision(repo, commit) for name, commit in CLASSES.items()}
+            sides = {name: Revision(repo, commit, ROOT) for name, commit in CLASSES.items()}
             return {
                 name: {path: side.read(path) or "" for path in side.paths("metrics", "")}
                 for name, side in sides.items()

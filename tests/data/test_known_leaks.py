@@ -32,7 +32,15 @@ def audited(name: str, out: Path) -> dict[str, Any]:
     call(prepare, clustering, None, raw=out / "raw", out=out / "prepared")
     near = asdict(clustering.near_duplicates())
     tolerant = params(SplitParams, "split", max_leak_share=1.0)
-    call(split, tolerant, out / "split.json", prepared=out / "prepared", **near, out=out / "splits")
+    call(
+        split,
+        tolerant,
+        out / "split.json",
+        prepared=out / "prepared",
+        **near,
+        out=out / "splits",
+        assignments=out / "assignments.csv",
+    )
     receipt: dict[str, Any] = json.loads((out / "split.json").read_text())
     return receipt
 

@@ -254,6 +254,7 @@ class Revision:
     """A revision that holds params.yaml alone."""
 
     name = "main"
+    commit = "0" * 40
 
     def __init__(self, text: str) -> None:
         self.text = text

@@ -41,7 +41,7 @@ TORCH = (
     *("attune.stages.static", "attune.tuning.static.fit"),
 )
 POLARS = (
-    *("attune.plots", "attune.data.raw_tables"),
+    *("attune.plots", "attune.data.raw_tables", "attune.data.trained_on", "attune.evaluation.scoring.encoded"),
     *("attune.tables", "attune.data.splitting.duplicates", "attune.cli.check", "attune.export.int8.calibration"),
     *(
         "attune.evaluation.scoring.judgments",
@@ -60,7 +60,10 @@ RUNTIME = {"numpy", "onnxruntime", "tokenizers", "attune"}
 SLOW = """
 datasets matplotlib networkx onnx pandas peft scipy.stats sentence_transformers sklearn statsmodels torch transformers
 """.split()
-LIGHT = ("base", "collect", "prepare", "split", "embed", "audit", "mine", "evaluate", "seeds", "drift", "release")
+LIGHT = (
+    *("base", "collect", "prepare", "split", "embed", "audit", "mine", "evaluate", "seeds", "champion", "drift"),
+    "release",
+)
 # base, embed and probe load torch at its first use: for the rehearsal, and where an encoder has no graph
 COMMANDS = ("attune.cli.main", "attune.cli.check.profile")
 # the power analysis of the report

@@ -140,6 +140,22 @@ def test_a_ruined_run_is_overfitted_drifted_and_stopped_by_the_gate(copy: Path) 
     assert {"ATT007", "ATT010", "ATT011"} <= {code for code, status, *_ in lines if status == "FAILED"}
 
 
+def test_the_released_encoder_as_champion_equals_tuned(copy: Path) -> None:
+    """Only champion, report and release run; it was not trained on test, so no query is left out."""
+    shutil.copytree(copy / "models" / "onnx", copy / "models" / "champions" / "v1")
+    miniature.change(copy, {"evaluate": {"champion": "v1"}})
+    assert woken(copy) == {"champion", "report", "release"}
+    miniature.dvc(copy, "repro", "report")
+    report = json.loads((copy / "metrics" / "report.json").read_text())
+    champion = report["champion"]
+    assert (champion["name"], champion["n_queries"], champion["n_left_out"]) == ("v1", report["n_test_queries"], 0)
+    assert champion["is_training_known"]
+    assert {one["delta"] for one in champion["paired"].values()} == {0.0}
+    assert "Against the champion v1" in (copy / "metrics" / "report.md").read_text()
+    assert "<h2>Champion</h2>" in (copy / "metrics" / "report.html").read_text()
+    assert report["checks"]["ATT046"]["status"] != "failed"
+
+
 def test_a_second_run_runs_nothing(finished: Path) -> None:
     """Everything is up to date."""
     done = miniature.dvc(finished, "repro")
@@ -174,7 +190,7 @@ def test_a_parameter_wakes_its_stage_and_what_comes_after(
     [
         ("src/attune/cli/main.py", set()),
         ("src/attune/cli/demo/app.py", set()),
-        ("src/attune/evaluation/scoring/measures.py", AFTER_EVALUATE | PROBED),
+        ("src/attune/evaluation/scoring/measures.py", AFTER_EVALUATE | PROBED | {"champion"}),
         ("src/attune/tuning/training/fit.py", AFTER_TRAIN | {"base"}),
         ("src/attune/evaluation/report/templates/report.md.j2", AFTER_REPORT),
         ("src/attune/evaluation/page/templates/page.css", AFTER_REPORT),

@@ -24,7 +24,10 @@ from bench import readme as tables
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
-FOLDERS = [f"{name}/README.md" for name in ("data", "data/general", "data/own", "data/tasks", "models/rerankers")]
+FOLDERS = [
+    f"{name}/README.md"
+    for name in ("data", "data/general", "data/own", "data/tasks", "models/champions", "models/rerankers")
+]
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/service/README.md", *DOCS, *FOLDERS]
 BIN = str(Path(sys.executable).parent)
 FROM_METRICS = ("results", "diff")  # tables of the figures in metrics/, which another class of CPU changes
@@ -41,15 +44,16 @@ RUN = (
 ALSO_RUN = ("make help", "dvc dag")
 # All others, with the reason why they are not run here.
 NOT_RUN = {
-    r"(make test|make check|\.ci/run|python -m pytest .*|\. \.venv/bin/activate)": "this suite, or its set-up",
-    r"attune gate --against baseline|make (comment|gate) AGAINST=main": "tests/project/test_clone.py",
+    r"(make test|make check(-workflows)?|\.ci/run|python -m pytest .*|\. \.venv/bin/activate)": "this suite, set-up",
+    r"attune gate --against main|make (comment|gate) AGAINST=main": "tests/project/test_clone.py",
+    r"attune gate shop --against trunk": "needs a folder shop; tests/cli/test_history.py",
     r"python -m attune\.runtime model": "test_the_lines_that_a_service_copies_run",
     r"make docs": "test_the_site_has_no_dead_links_and_loads_only_its_own_files",
     r"make test-(slow|remotes|consumers)": "minutes, and programs of their own",
     r"make demo": "serves until Ctrl-C; tests/cli/test_demo.py",
     r"dvc exp (run|apply) .*": "trains; tests/cli/test_experiments.py runs such a sweep",
     r"dvc metrics diff main sweep-3|attune gate --against sweep-3": "needs the sweep before it",
-    r"dvc (commit -f|status|repro).*": "needs the outputs of a finished pipeline",
+    r"dvc (commit -f|status|repro|add|gc|metrics show).*": "needs the outputs of a finished pipeline",
     r"dvc (remote|push|get|import|update|artifacts) ?.*|gto .*|git .*": "needs a DVC remote; make test-remotes",
     r"PYTHONHASHSEED=0 PYTHONPATH=src torchrun .*": "needs several hosts; tests/encoding/test_torchrun.py",
     r"python -m bench\.parts\.passages .*": "public data; tests/project/test_passages_pipeline.py",

@@ -4,6 +4,7 @@ import copy
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ def test_both_workflows_are_there() -> None:
     assert [file.stem for file in WORKFLOWS] == ["ci", "metrics"]
     steps = steps_of(WORKFLOWS[1], "metrics")
     runs = [step["run"] for step in steps if "run" in step]
-    assert runs == ["make .venv/review", "make baseline", COMMENT, POST, "make gate"]
+    assert runs == ["make .venv/review", COMMENT, POST, "make gate"]
     assert "cancelled" in steps[-1]["if"]
 
 
@@ -137,6 +138,23 @@ def test_gh_posts_the_comment_once_and_then_edits_it(tmp_path: Path, code: int) 
     assert (tmp_path / "arguments").read_text().splitlines() == expected
     assert (tmp_path / "body").read_text() == (tmp_path / "comment.md").read_text()
     assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "code"), [(("", ""), 0), (("on:\n  pull_request: {}", "on:\n  pull_request_target: {}"), 1)]
+)
+def test_zizmor_finds_nothing_in_the_workflows_but_what_is_planted(
+    tmp_path: Path, change: tuple[str, str], code: int
+) -> None:
+    """As `make check-workflows` runs it, without a network; a trigger that hands secrets to forks is found."""
+    zizmor = Path(sys.executable).with_name("zizmor")
+    for file in WORKFLOWS:
+        text = file.read_text()
+        assert change[0] in text or file.stem == "ci"
+        (tmp_path / file.name).write_text(text.replace(*change))
+    done = subprocess.run([zizmor, "--offline", "--quiet", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (done.returncode != 0) == bool(code), done.stdout + done.stderr
+    assert ("dangerous-triggers" in done.stdout) == bool(code)
 
 
 def planted(change: Callable[[Workflow], object]) -> list[str]:

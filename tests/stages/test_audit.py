@@ -116,7 +116,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     call(prepare, clustering, None, raw=planted(folder / "raw"), out=folder / "prepared")
     tolerant = load_params(SplitParams, "split", PARAMS).model_copy(update={"max_leak_share": 1.0})
     near = asdict(clustering.near_duplicates())
-    call(split, tolerant, folder / "split.json", prepared=folder / "prepared", **near, out=folder / "splits")
+    call(
+        split,
+        tolerant,
+        folder / "split.json",
+        prepared=folder / "prepared",
+        **near,
+        out=folder / "splits",
+        assignments=folder / "assignments.csv",
+    )
     encoder = TorchEncoder(load_torch(folder / "base"), "fp32", 4096)
     (folder / "embeddings").mkdir()
     corpus = full_texts(read(folder / "prepared" / "corpus.parquet", CORPUS))

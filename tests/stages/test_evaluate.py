@@ -35,6 +35,7 @@ PARAMS = EvaluateParams(
     bm25_k1=1.2,
     bm25_b=0.75,
     bm25_language="",
+    champion="",
 )
 N_DOCUMENTS = 150
 

@@ -149,7 +149,7 @@ def test_vectors_are_written_only_where_there_is_room_for_all(tmp_path: Path, mo
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(BadInput, match=r"out\.npy: cannot be written \(No space left"), writing(tmp_path):
-        shards.write_vectors(tmp_path / "no shards", np.arange(2000), 4, tmp_path / "out.npy")
+        shards.write_vectors([tmp_path / "no shard"] * 2, np.arange(2000), 4, tmp_path / "out.npy")
 
 
 def small_disks(folder: Path, program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -201,7 +201,8 @@ from pathlib import Path
 from attune.encoding import shards
 folder = Path(sys.argv[1])
 PLANTED
-shards.write_vectors(folder, np.arange(3000), 384, folder / "disk" / "corpus.npy")
+files = [folder / f"{number}.npy" for number in range(3)]
+shards.write_vectors(files, np.arange(3000), 384, folder / "disk" / "corpus.npy")
 """
 
 

@@ -85,7 +85,15 @@ def run(folder: Path, raw: Path, **changes: Any) -> dict[str, Any]:
     call(prepare, CLUSTERING, folder / "prepare.json", raw=raw, out=folder / "prepared")
     near = asdict(CLUSTERING.near_duplicates())
     params = PARAMS.model_copy(update=changes)
-    call(split, params, folder / "split.json", prepared=folder / "prepared", **near, out=folder / "splits")
+    call(
+        split,
+        params,
+        folder / "split.json",
+        prepared=folder / "prepared",
+        **near,
+        out=folder / "splits",
+        assignments=folder / "assignments.csv",
+    )
     receipt: dict[str, Any] = json.loads((folder / "split.json").read_text())
     return receipt
 

@@ -5,13 +5,16 @@ import os
 import shutil
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
+from page_inputs import filled
 from ruamel.yaml import YAML
 from static_folders import TEXTS, write_static
 
@@ -24,6 +27,7 @@ from attune.runtime.calibration import Calibration
 from attune.runtime.static import StaticEncoder
 from attune.stage import all_params, call, load_params
 from attune.stages.release import RECEIPTS, ReleaseParams, release, release_manifest
+from attune.tables import CORPUS, QRELS, SPLIT_QUERIES, write
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = {"model": "a/b", "revision": "0" * 40, "licence": "Apache-2.0"}
@@ -72,9 +76,29 @@ def static(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_static(tiny_onnx, tmp_path_factory.mktemp("static") / "tuned")
 
 
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A corpus and splits: a query and its document in each of train, dev and test."""
+    folder = Path(tmp_path_factory.mktemp("texts"))
+    documents = {"document_id": ["d0", "d1", "d2"], "title": [""] * 3, "text": ["body 0", "body 1", "body 2"]}
+    write(filled(documents, CORPUS), folder / "prepared/corpus.parquet", CORPUS)
+    for row, split in enumerate(("train", "dev", "test")):
+        queries = filled({"query_id": [f"q{row}"], "text": [f"Query  {row}"]}, SPLIT_QUERIES)
+        write(queries, folder / f"splits/{split}/queries.parquet", SPLIT_QUERIES)
+        judged = pl.DataFrame([(f"q{row}", f"d{row}", 1)], schema=QRELS, orient="row")
+        write(judged, folder / f"splits/{split}/qrels.parquet", QRELS)
+    return {"prepared": folder / "prepared", "splits": folder / "splits"}
+
+
 @pytest.fixture
 def released(
-    params: ReleaseParams, exported: Path, static: Path, embeddings: Path, metrics: Path, tmp_path: Path
+    params: ReleaseParams,
+    exported: Path,
+    static: Path,
+    embeddings: Path,
+    metrics: Path,
+    texts: dict[str, Path],
+    tmp_path: Path,
 ) -> Path:
     out = tmp_path / "released" / "onnx"
     paths = {
@@ -84,7 +108,7 @@ def released(
         "embeddings": embeddings,
         "metrics": metrics,
     }
-    call(release, params, out.with_name("release.json"), **paths, out=out)
+    call(release, params, out.with_name("release.json"), **paths, **texts, out=out)
     return out
 
 
@@ -97,9 +121,9 @@ def read(path: Path) -> Any:
 
 
 def test_the_release_is_the_export_with_a_card_and_verifies(exported: Path, released: Path) -> None:
-    """All files are the export's but the manifest, which lists the card too."""
+    """All files are the export's but the manifest, which lists card and hashes too."""
     before, after = contents(exported), contents(released)
-    assert set(after) == {*before, "README.md"}
+    assert set(after) == {*before, "README.md", "trained_on.json"}
     assert {name for name in before if before[name] != after[name]} == {"manifest.json"}
     assert {*read(released / "manifest.json")["files"], "manifest.json"} == set(after)
     verify(released)
@@ -116,6 +140,15 @@ def test_the_manifest_has_origin_parameters_and_scores(released: Path, metrics: 
     for system in SYSTEM_TITLES:
         receipt = read(metrics / f"{system}.json")
         assert figures["systems"][system] == {name: receipt[name] for name in MEASURES}
+
+
+def test_the_release_names_by_hash_what_it_was_trained_on(released: Path) -> None:
+    """Queries of train and dev, whatever their white space, and their documents; none of test."""
+    hashes = read(released / "trained_on.json")
+    digests = [sha256(text.encode()).hexdigest()[:16] for text in ("query 0", "query 1", "body 0", "body 1")]
+    assert (hashes["queries"], hashes["documents"]) == (sorted(digests[:2]), sorted(digests[2:]))
+    counts = {"n_queries": 2, "n_documents": 2}
+    assert read(released / "manifest.json")["trained_on"] == {"file": "trained_on.json", **counts}
 
 
 def test_a_model_hub_reads_the_card(released: Path, metrics: Path) -> None:
@@ -145,7 +178,7 @@ def test_the_card_has_scores_data_use_limits_and_licence(released: Path, metrics
 
 
 def test_another_folder_and_another_run_give_the_same_bytes(
-    exported: Path, released: Path, embeddings: Path, metrics: Path
+    exported: Path, released: Path, embeddings: Path, metrics: Path, texts: dict[str, Path]
 ) -> None:
     """Another process and checkout, by command line: dvc.lock must not change."""
     checkout = exported.parent / "checkout"
@@ -155,8 +188,11 @@ def test_another_folder_and_another_run_give_the_same_bytes(
     shutil.copytree(exported, checkout / "exported")
     shutil.copytree(metrics, checkout / "metrics")
     shutil.copytree(embeddings, checkout / "embeddings")
+    for name, folder in texts.items():
+        shutil.copytree(folder, checkout / name)
     command = [sys.executable, "-m", "attune.stages.release", "--exported", "exported", "--embeddings", "embeddings"]
-    command += ["--metrics", "metrics", "--out", "onnx", "--receipt", "r.json"]
+    command += ["--metrics", "metrics", "--prepared", "prepared", "--splits", "splits", "--out", "onnx"]
+    command += ["--receipt", "r.json"]
     environment = os.environ | {"PYTHONPATH": "src", "PYTHONHASHSEED": "7"}
     subprocess.run(command, cwd=checkout, env=environment, check=True)
     assert contents(checkout / "onnx") == contents(released)
@@ -184,7 +220,13 @@ def test_the_static_encoder_ships_without_the_documents_encoder_again(released: 
 
 
 def test_scores_are_calibrated_by_the_manifest(
-    params: ReleaseParams, exported: Path, static: Path, embeddings: Path, metrics: Path, tmp_path: Path
+    params: ReleaseParams,
+    exported: Path,
+    static: Path,
+    embeddings: Path,
+    metrics: Path,
+    texts: dict[str, Path],
+    tmp_path: Path,
 ) -> None:
     """The map of stage calibrate, without the scores of dev's documents."""
     content = {"method": "isotonic", "scores": [0.2, 0.6], "probabilities": [0.0, 0.8], "cutoff": 0.5}
@@ -192,7 +234,7 @@ def test_scores_are_calibrated_by_the_manifest(
     (tmp_path / "calibration/tuned.json").write_text(json.dumps(content | {"n_relevant": 1, "relevant_scores": [0.5]}))
     paths = {"exported": exported, "static": static, "calibration": tmp_path / "calibration"}
     out = tmp_path / "onnx"
-    call(release, params, tmp_path / "r.json", **paths, embeddings=embeddings, metrics=metrics, out=out)
+    call(release, params, tmp_path / "r.json", **paths, embeddings=embeddings, metrics=metrics, **texts, out=out)
     told = read(out / "manifest.json")["calibration"]
     assert told == content | {"unjudged": "counted as not relevant"}
     calibration = Calibration.load(out)
@@ -201,7 +243,7 @@ def test_scores_are_calibrated_by_the_manifest(
 
 
 def test_a_static_encoder_that_is_off_does_not_ship(
-    params: ReleaseParams, exported: Path, embeddings: Path, metrics: Path, tmp_path: Path
+    params: ReleaseParams, exported: Path, embeddings: Path, metrics: Path, texts: dict[str, Path], tmp_path: Path
 ) -> None:
     """Neither a folder nor a word in the manifest."""
     write_record(exported, {"is_off": True}, tmp_path / "off")
@@ -212,12 +254,18 @@ def test_a_static_encoder_that_is_off_does_not_ship(
         "embeddings": embeddings,
         "metrics": metrics,
     }
-    call(release, params, tmp_path / "r.json", **paths, out=tmp_path / "onnx")
+    call(release, params, tmp_path / "r.json", **paths, **texts, out=tmp_path / "onnx")
     assert not (tmp_path / "onnx/static").exists() and "static" not in read(tmp_path / "onnx/manifest.json")
 
 
 def test_an_export_that_is_not_the_scored_one_is_refused(
-    params: ReleaseParams, exported: Path, static: Path, embeddings: Path, metrics: Path, tmp_path: Path
+    params: ReleaseParams,
+    exported: Path,
+    static: Path,
+    embeddings: Path,
+    metrics: Path,
+    texts: dict[str, Path],
+    tmp_path: Path,
 ) -> None:
     """One more byte in a graph, and nothing is written."""
     with (exported / "onnx" / "model.onnx").open("ab") as file:
@@ -230,7 +278,7 @@ def test_an_export_that_is_not_the_scored_one_is_refused(
             "embeddings": embeddings,
             "metrics": metrics,
         }
-        call(release, params, tmp_path / "r.json", **paths, out=tmp_path / "out" / "onnx")
+        call(release, params, tmp_path / "r.json", **paths, **texts, out=tmp_path / "out" / "onnx")
     assert not (tmp_path / "out" / "onnx").exists() and not (tmp_path / "r.json").exists()
 
 
@@ -261,6 +309,7 @@ def test_passages_are_in_the_manifest_and_on_the_card(
     static: Path,
     embeddings: Path,
     metrics: Path,
+    texts: dict[str, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -280,7 +329,7 @@ def test_passages_are_in_the_manifest_and_on_the_card(
         "embeddings": embeddings,
         "metrics": own,
     }
-    call(release, params, tmp_path / "r.json", **paths, out=out)
+    call(release, params, tmp_path / "r.json", **paths, **texts, out=out)
     verify(out)
     assert Embedder(out).encode_document(["a"]).shape == (1, 32)
     told = {"tokens": 96, "overlap": 24, "document_score": "best passage"}

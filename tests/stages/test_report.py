@@ -165,7 +165,18 @@ class Case:
         """Arguments of the stage: inputs and outputs."""
         inputs = {
             name: self.root / name
-            for name in ("runs", "seeds", "raw", "prepared", "splits", "audit", "mined", "metrics", "exported")
+            for name in (
+                "runs",
+                "seeds",
+                "raw",
+                "prepared",
+                "splits",
+                "audit",
+                "mined",
+                "champion",
+                "metrics",
+                "exported",
+            )
         }
         inputs["libraries"] = self.root / "libraries.yaml"
         outs = {"out": "report.json", "markdown": "report.md", "page": "report.html"}
@@ -201,6 +212,7 @@ def make_case(tmp_path: Path) -> Case:
     case.write_receipt("mine", {"n_too_close": 59775, "scored_by": "cosine"})
     case.write_receipt("train", TRAINED)
     case.write_side_effects()
+    case.write_receipt("champion", {"name": ""})
     case.write_receipt("export", {"fp32_min_cosine": 0.999999})
     case.write_receipt("base_encoder", {"model": "some/encoder", "revision": "0123abcd"})
     case.write_exported()

@@ -79,6 +79,7 @@ class Case:
             bm25_k1=1.2,
             bm25_b=0.75,
             bm25_language="",
+            champion="",
         )
         evaluate(
             settings,

@@ -146,7 +146,11 @@ def test_a_run_that_begins_below_base_starts_again_lower(
     assert (receipt["n_restarts"], receipt["learning_rate"]) == (1, 0.002)
     assert receipt["kept_dev_ndcg@10"] > receipt["start_dev_ndcg@10"]
     (scratch,) = (tmp_path / "scratch" / "train").iterdir()
-    for name, steps in (("probe-0.5-rows", {"8"}), ("run-0.5-rows", {"0", "9"}), ("run-0.002-rows", {"0", "9", "18", "27"})):
+    for name, steps in (
+        ("probe-0.5-rows", {"8"}),
+        ("run-0.5-rows", {"0", "9"}),
+        ("run-0.002-rows", {"0", "9", "18", "27"}),
+    ):
         folder = scratch / name / evaluations.FOLDER
         assert {path.name for path in folder.iterdir()} == steps
         kept = {path.parent.name for path in folder.rglob("*.safetensors")}

@@ -263,14 +263,29 @@ def same(revision: Annotated[str, typer.Argument(help="revision to compare with"
 
 
 @app.command()
+def diff(
+    folder: Annotated[Path, typer.Argument(help="the project's root")] = Path(),
+    against: Annotated[str, typer.Option(help="revision whose tuned encoder is a row, too, such as main")] = "",
+) -> None:
+    """Prints tuned less base, and less the champion, with intervals, from the figures of this commit."""
+    from attune.cli.review.comment import deltas  # noqa: PLC0415
+    from attune.cli.review.gate import judge  # noqa: PLC0415
+
+    judged = judge(folder, against)
+    print(deltas(judged.facts, judged.limits))
+
+
+@app.command()
 @judging("comment")
 def comment(
     folder: Annotated[Path, typer.Argument(help="the project's root")] = Path(),
-    against: Annotated[str, typer.Option(help="revision that the change is to be merged into")] = "main",
-    baseline: Annotated[str, typer.Option(help="revision whose tuned encoder is the base")] = "baseline",
+    against: Annotated[
+        str, typer.Option(show_default="origin's default branch", help="revision to be merged into")
+    ] = "",
     link: Annotated[
         str, typer.Option(envvar="METRICS_LINK", help="URL of the folder metrics/ at this commit, for links")
     ] = "",
+    is_note: Annotated[bool, typer.Option("--gitlab", help="also write it as a note on the merge request")] = False,
 ) -> None:
     """Prints the comment for a pull request, in Markdown: the gate's verdict, changed figures and parameters.
 
@@ -278,11 +293,15 @@ def comment(
     """
     from attune.cli.review.comment import comment  # noqa: PLC0415
 
-    text = comment(folder, against, baseline, link)
+    text = comment(folder, against, link)
     print(text, end="")
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(summary).open("a", encoding="utf-8") as file:
             file.write(text)
+    if is_note:
+        from attune.cli.review.gitlab import post_note  # noqa: PLC0415
+
+        print(f"attune comment: {post_note(text)}", file=sys.stderr)
 
 
 def main() -> None:

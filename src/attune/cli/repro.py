@@ -23,6 +23,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from attune.cli.review.conflicts import refuse_conflicts
+from attune.errors import BadInput
+
 DVC = (sys.executable, "-m", "dvc", "repro")
 SECONDS_FILE = Path(".dvc/tmp/attune_seconds.json")
 STAGE = re.compile(r"(?:Running s|S)tage '([^']+)'(:| didn't change, skipping| is cached)")
@@ -228,6 +231,10 @@ def run(command: Sequence[str], picture: Picture) -> int:
 
 def main() -> None:
     """Runs `dvc repro` with the arguments of this program in the current folder, and exits with its code."""
+    try:
+        refuse_conflicts(Path())
+    except BadInput as error:
+        sys.exit(f"attune repro: {error}")
     sys.exit(run([*DVC, *sys.argv[1:]], Picture(Path(), sys.stdout.isatty())))
 
 

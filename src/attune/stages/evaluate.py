@@ -44,7 +44,10 @@ SAMPLE_SEED = 13  # of the sample of train queries
 
 
 class EvaluateParams(Params):
-    """Depth of the rankings, samples and dimensions scored besides dev and test, and BM25's constants and language."""
+    """Depth of the rankings, samples and dimensions scored besides dev and test, and BM25's constants and language.
+
+    `champion` names a released encoder, which stage champion scores.
+    """
 
     depth: int = Field(ge=100, le=10_000)
     n_train_sample: int = Field(ge=1)
@@ -54,6 +57,7 @@ class EvaluateParams(Params):
     bm25_k1: float = Field(ge=0, le=10)
     bm25_b: float = Field(ge=0, le=1)
     bm25_language: str
+    champion: str
 
     @field_validator("bm25_language")
     @classmethod

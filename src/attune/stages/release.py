@@ -1,4 +1,4 @@
-"""Writes the folder that ships: the exported folder with a model card, and the scores in its manifest.
+"""Writes the folder that ships: the exported folder with model card, scores, and hashes of what it was trained on.
 
 The scores are those of the exported files, so this stage follows evaluation. The graphs are copied byte for byte after
 a check of their hashes: the shipped files are the scored ones.
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
+from attune.data.trained_on import FILE, TrainedOn
 from attune.errors import BadInput
 from attune.evaluation.report.card import SYSTEM_TITLES, card, metric_figures, params_sha256, shaping_params
 from attune.evaluation.scoring.receipts import read_receipts
@@ -22,6 +23,7 @@ from attune.runtime.integrity import verify_files
 from attune.runtime.manifest import ENCODER, MANIFEST, read_manifest
 from attune.runtime.static import GRAPH, RECORD, VECTORS, is_on
 from attune.stage import PARAMS_FILE, Out, Params, Receipt, run, write_json
+from attune.tables import CORPUS, read
 
 RECEIPTS = (*SYSTEM_TITLES, "collect", "prepare", "split", "audit", "merge", "drift", "export", "report")
 CARD = "README.md"
@@ -104,14 +106,20 @@ def calibration_of(folder: Path) -> dict[str, Any]:
 
 def release(
     params: ReleaseParams,
+    *,
     exported: Path,
     static: Path,
     calibration: Path,
     embeddings: Path,
     metrics: Path,
+    prepared: Path,
+    splits: Path,
     out: Out,
 ) -> Receipt:
-    """Writes the released folder from the exported one; where that has no graph, card and manifest alone."""
+    """Writes the released folder from the exported one, with hashes of the texts that training and dev read.
+
+    Where the exported folder has no graph, these are card, manifest and hashes alone.
+    """
     has_graphs = ENCODER not in read_manifest(exported).files  # names an encoder behind an endpoint
     if has_graphs:
         verify_files(exported)
@@ -121,8 +129,12 @@ def release(
     if has_graphs:
         int8_parity = int8_to_fp32(embeddings, receipts["tuned"].get("n_passages", receipts["tuned"]["n_documents"]))
         about["parity"] = {**about["parity"], **int8_parity}
+    trained_on = TrainedOn.of(splits, read(prepared / "corpus.parquet", CORPUS))
+    counts = {"n_queries": len(trained_on.queries), "n_documents": len(trained_on.documents)}
+    about["trained_on"] = {"file": FILE, **counts}
     shutil.copytree(exported, out)
     about |= release_static(static, out) | calibration_of(calibration)
+    trained_on.write(out / FILE)
     page = card(about, sections | {"release": params.model_dump()}, receipts)
     (out / CARD).write_text(page, encoding="utf-8")
     (out / MANIFEST).unlink()  # it lists every file but itself

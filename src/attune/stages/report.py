@@ -18,6 +18,7 @@ from attune.evaluation.checks.limits import GateParams
 from attune.evaluation.page.contents import page as html_page
 from attune.evaluation.page.contents import sources
 from attune.evaluation.page.cpu import cpu_class
+from attune.evaluation.report.champion import champion_of, champion_sentence
 from attune.evaluation.report.choice import candidate_of, choice_of, looks_of_training
 from attune.evaluation.report.cutoffs import cutoff_moved_sentence, scores_sentence
 from attune.evaluation.report.examples import closest_leaks, examples, read_rankings
@@ -87,6 +88,7 @@ RECEIPTS = (
         "merge",
         "query_adapter",
         "seeds",
+        "champion",
     ),
     *("drift", "export"),
 )
@@ -182,6 +184,7 @@ def report(
     mined: Path,
     round: str,
     metrics: Path,
+    champion: Path,
     exported: Path,
     libraries: Path,
     out: Out,
@@ -223,6 +226,9 @@ def report(
     precision = load_params(CalibrateParams, "calibrate").precision
     summary["scores"] = scores_sentence(receipts["calibrate"], precision, rule.confidence)
     summary["cutoff"] = cutoff_moved_sentence(receipts["calibrate"])
+    seen = leaked["lexical"]
+    summary["champion"] = champion_of(champion, receipts["champion"], test, seen, rule.confidence)
+    summary["champion_sentence"] = champion_sentence(summary["champion"], rule.confidence)
     untrained = receipts[UNTRAINED][HEADLINE]
     if beyond := hybrid_sentence(summary["untrained_hybrid"], untrained, rule.confidence):
         summary["verdict"] += f" {beyond}"

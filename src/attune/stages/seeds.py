@@ -13,11 +13,11 @@ import polars as pl
 
 from attune.encoding.scored import Encoder, load_encoder, way_of
 from attune.errors import BadInput
+from attune.evaluation.scoring.encoded import score_split
 from attune.evaluation.scoring.judgments import load_split
-from attune.evaluation.scoring.measures import MEASURES, RECALL_AT, measure
+from attune.evaluation.scoring.measures import MEASURES, RECALL_AT
 from attune.evaluation.scoring.query_clusters import clusters_of
 from attune.evaluation.statistics.significance import Interval, compare_seeds
-from attune.retrieval.grouped import document_search
 from attune.retrieval.passages import Passages, read_passages
 from attune.runtime.arrays import Float64, Int64
 from attune.stage import Machine, Out, Params, Receipt, run
@@ -62,10 +62,7 @@ def score_encoder(encoder: Encoder, passages: Passages, splits: Path, threads: i
     tables = []
     for name in SPLITS_SCORED:
         split = load_split(splits / name, passages.corpus)
-        vectors = encoder.encode_query(split.texts, show_progress=True)
-        scores, rows = split.ranked(document_search(vectors, documents, passages.document_rows, threads), DEPTH)
-        values = measure(rows, split.judgments, scores)
-        tables.append(pl.DataFrame({"query_id": split.query_ids}).with_columns(split=pl.lit(name), **values))
+        tables.append(score_split(encoder, passages, split, DEPTH, threads, documents))
     return pl.concat(tables)
 
 

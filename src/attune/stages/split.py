@@ -20,6 +20,7 @@ from typing import Literal
 import polars as pl
 from pydantic import Field, model_validator
 
+from attune.data.assignments import assignment_text
 from attune.data.splitting.kinds import audited
 from attune.data.splitting.leaks import NearDuplicates, count
 from attune.data.splitting.lexical_audit import audit_splits
@@ -227,6 +228,7 @@ def split(
     similar_query: float,
     similar_document: float,
     out: Out,
+    assignments: Out,
 ) -> Receipt:
     """Splits by whole clusters and audits the splits for leaks, by stage prepare's definition of near-duplicates."""
     near = NearDuplicates(query_shingle, document_shingle, similar_query, similar_document)
@@ -262,6 +264,7 @@ def split(
         for name in ("dev", "test")
         if params.by == "query"
     }
+    assignments.write_text(assignment_text(queries.select("text", "split").iter_rows()), encoding="utf-8")
     n_queries = {f"n_{name}_queries": sizes[f"queries.{name}"] for name in SPLITS}
     n_documents = {f"n_{name}_documents": documents[name].height for name in SPLITS}
     return {"by": params.by, **n_queries, **n_documents, **known, **figures, **told[2]}

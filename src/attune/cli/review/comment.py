@@ -1,51 +1,72 @@
-"""Markdown comment on a pull request: the gate's verdict and findings, what the test had of new, changed figures.
+"""Markdown comment on a pull request: at most 25 lines that decide, and the rest folded.
 
-The tables hold the same values as `dvc metrics diff` and `dvc params diff`; they are laid out here so that the order of
-rows is fixed and a text in a parameter can neither break a table nor become markup.
+Above: the gate's verdict, the report's, what to ship, the checks that failed, and tuned against base, against the
+revision and against the champion, with intervals. Folded: passed checks, near-domain tasks, parameters, and the figures
+with a direction that changed by more than rounding, by stage. Texts in parameters can neither break a table nor become
+markup.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from attune.cli.review.gate import judge_project, last_line, reader
-from attune.cli.review.history import Changes, dvc_diff, project_root, without_moves
+from attune.cli.review.figures import (
+    Change,
+    changed_figures,
+    changed_parameters,
+    direction,
+    is_beyond_rounding,
+)
+from attune.cli.review.gate import judge, last_line, reader
+from attune.cli.review.history import default_branch, project_root
 from attune.errors import BadInput
 from attune.evaluation.checks.catalogue import Finding
-from attune.evaluation.checks.facts import Facts, Missing
-from attune.evaluation.report.markdown import plain, score, table
+from attune.evaluation.checks.facts import Facts, Missing, Snapshot
+from attune.evaluation.checks.limits import GateParams
+from attune.evaluation.checks.revision import changes_since
+from attune.evaluation.report.markdown import plain, score, signed, table
 from attune.evaluation.statistics.decision import Status
 
-HEADLINE_FILE = "metrics/tuned.json"
-SAID_ABOVE = "checks."  # the gate's own findings
+COMPARED = ("recall@10", "mrr@10", "ndcg@10")
+MAX_SHOWN = 5  # checks above the fold
 MAX_CHARACTERS = 60_000  # GitHub refuses comments above 65,536
+HEADING = "## attune:"
 
 
-def comment(folder: Path, against: str, baseline: str, link: str) -> str:
+def comment(folder: Path, against: str, link: str) -> str:
     """Returns the comment.
 
     Args:
         folder: the project's root.
-        against: the revision that the pull request is to be merged into.
-        baseline: the revision whose tuned encoder is the base, such as the tag `baseline`.
+        against: the revision that the pull request is to be merged into; "" for the default branch.
         link: URL of the folder metrics/ at this commit; "" leaves the links out.
 
     Raises:
         BadInput: no project there; other reasons that the gate cannot tell stand in the comment.
     """
-    project_root(folder)
-    parts = [
-        *_verdict(folder, against),
-        *_headline(folder, against, f"`{against}` → this pull request"),
-        *_headline(folder, baseline, f"base encoder (`{baseline}`) → this pull request"),
-        *_parameters(folder, against),
-        _links(folder, link) if link else "",
+    against = against or default_branch(project_root(folder))
+    facts = Facts(read=reader(folder))
+    try:
+        judged = judge(folder, against)
+    except BadInput as error:
+        top = [f"{HEADING} cannot tell whether this model may be merged", _text(error), _sentences(facts, folder, link)]
+        return shortened("\n\n".join(filter(None, top))) + "\n"
+    is_blocked = any(each.is_blocking for each in judged.findings)
+    shown = [each for each in judged.findings if each.status not in (Status.PASSED, Status.NOT_APPLICABLE)]
+    shown = sorted(shown, key=lambda each: not each.is_blocking)
+    top = [
+        f"{HEADING} {'this model must not be merged' if is_blocked else 'this model may be merged'}",
+        _sentences(facts, folder, link),
+        _findings(shown[:MAX_SHOWN]) if shown else "",
+        deltas(judged.facts, judged.limits),
     ]
-    text, figures = "\n\n".join(part for part in parts if part), "\n\n".join(_all_figures(folder, against))
-    if len(text) + len(figures) > MAX_CHARACTERS - 100:
-        figures = "Too many figures changed to list them all here."
-    return shortened("\n\n".join(part for part in (text, figures) if part)) + "\n"
+    rest = [each for each in judged.findings if each not in shown[:MAX_SHOWN]]
+    folded = [
+        _folded(last_line(judged.findings), _findings(rest)),
+        *filter(None, [near_domain_table(facts)]),
+        *(_changed(judged.facts.revision, folder) if judged.facts.revision else []),
+    ]
+    return shortened("\n\n".join(filter(None, [*top, "\n".join(folded)]))) + "\n"
 
 
 def shortened(text: str) -> str:
@@ -57,44 +78,63 @@ def shortened(text: str) -> str:
     return f"{kept}\n\nThis comment was cut at the length that GitHub accepts."
 
 
-def _links(folder: Path, link: str) -> str:
-    page = f", or download [report.html]({link}/report.html)" if (folder / "metrics" / "report.html").is_file() else ""
-    return f"Intervals, examples and side effects: read [report.md]({link}/report.md){page}."
-
-
-def _verdict(folder: Path, against: str) -> Iterator[str]:
+def _sentences(facts: Facts, folder: Path, link: str) -> str:
+    """Returns the report's verdict, and below it what to ship, what is new in test, and links."""
     try:
-        findings = judge_project(folder, against)
-    except BadInput as error:
-        yield "## attune: cannot tell whether this model may be merged"
-        yield _text(error)
-        return
-    is_blocked = any(finding.is_blocking for finding in findings)
-    yield f"## attune: {'this model must not be merged' if is_blocked else 'this model may be merged'}"
-    facts = Facts(read=reader(folder))
-    try:
-        yield f"**{_text(facts.of('report', 'verdict'))}**"
-        yield f"Test: {_text(facts.of('report', 'new_in_test'))}."
-        yield near_domain_table(facts)
+        verdict = f"**{_text(facts.of('report', 'verdict'))}**"
+        new = f"Test: {_text(facts.of('report', 'new_in_test'))}."
     except Missing as missing:
-        yield _text(missing)
-    shown = [each for each in findings if each.status not in (Status.PASSED, Status.NOT_APPLICABLE)]
-    if shown:
-        yield _findings(sorted(shown, key=lambda each: not each.is_blocking))
-    yield _folded(last_line(findings), _findings([each for each in findings if each not in shown]))
+        return _text(missing)
+    return f"{verdict}\n\n{' '.join(filter(None, [_to_ship(facts), new, _links(folder, link)]))}"
+
+
+def _to_ship(facts: Facts) -> str:
+    """Returns the choice that metrics/choices.json names, else the candidate that stage merge chose."""
+    if named := facts.get("choices", "named", default=""):
+        without = facts.get("choices", "without_reindex", default="")
+        other = f"; without a new index {_text(without)}" if without not in ("", named) else ""
+        return f"Ship: **{_text(named)}**{other}."
+    return f"Ships: {_text(shipped)}." if (shipped := facts.get("report", "choice", "shipped", default="")) else ""
+
+
+def _links(folder: Path, link: str) -> str:
+    if not link:
+        return ""
+    page = f", [report.html]({link}/report.html)" if (folder / "metrics" / "report.html").is_file() else ""
+    return f"Intervals, examples, side effects: [report.md]({link}/report.md){page}."
+
+
+def deltas(facts: Facts, limits: GateParams) -> str:
+    """Returns a table of tuned less base, less the revision's tuned and less the champion, each with its interval."""
+    rows = [("base", _cells(facts.get("report", "paired", default={})))]
+    if facts.revision is not None:
+        try:
+            changes = changes_since(facts, limits, "tuned")
+            cells = {key: {"delta": c.delta, "ci_low": c.low, "ci_high": c.high} for key, c in changes.items()}
+            rows.append((facts.revision.name, _cells(cells)))
+        except (Missing, BadInput) as reason:
+            rows.append((facts.revision.name, [_text(reason), "", ""]))
+    if name := facts.get("report", "champion", "name", default=""):
+        rows.append((f"champion {name}", _cells(facts.get("report", "champion", "paired", default={}))))
+    return table(("tuned less", *COMPARED), [(_text(name), *cells) for name, cells in rows])
+
+
+def _cells(paired: Any) -> list[str]:  # noqa: ANN401
+    return [
+        f"{signed(own['delta'], 3)} ({signed(own['ci_low'], 3)} to {signed(own['ci_high'], 3)})" if own else ""
+        for own in (paired.get(measure) for measure in COMPARED)
+    ]
 
 
 def near_domain_table(figures: Facts) -> str:
-    """Returns a table of base beside tuned on near-domain tasks, "" where there is none."""
-    try:
-        tasks = figures.of("report", "near_domain")
-    except Missing:
-        return ""
+    """Returns a folded table of base beside tuned on near-domain tasks, "" where there is none."""
+    tasks = figures.get("report", "near_domain", default={})
     rows = [
         (_text(task.replace("_", " ")), f"{row['n']:,}", *(score(row[side]) for side in ("base", "tuned")))
         for task, row in tasks.items()
     ]
-    return table(("near the domain, nDCG@10", "n", "base", "tuned"), rows) if rows else ""
+    head = ("near the domain, nDCG@10", "n", "base", "tuned")
+    return _folded(f"{len(rows)} near-domain tasks", table(head, rows)) if rows else ""
 
 
 def _findings(findings: Sequence[Finding]) -> str:
@@ -105,65 +145,54 @@ def _findings(findings: Sequence[Finding]) -> str:
     return table(("", "status", "check", "figures"), [(*row[:2], *map(_text, row[2:])) for row in rows])
 
 
-def _headline(folder: Path, revision: str, title: str) -> Iterator[str]:
-    yield f"### {title}"
-    try:
-        diff = dvc_diff(folder, "metrics", revision, HEADLINE_FILE)
-    except BadInput as error:
-        yield _text(error)
-        return
-    yield from map(_text, diff.unread)
-    rows = [row[1:] for row in _rows(diff.changes)]
-    if rows or not diff.unread:
-        yield table(("figure", "before", "here", "change"), rows) if rows else "No figure of the tuned encoder changed."
+def _changed(there: Snapshot, folder: Path) -> Iterator[str]:
+    """Yields the folded tables of changed parameters, and of changed figures by stage."""
+    parameters, unread = changed_parameters(there, folder.resolve())
+    head = ("file", "parameter", "before", "here")
+    rows = [(_text(each.file), _text(each.key), _value(each.old), _value(each.new)) for each in parameters]
+    if rows or unread:
+        yield _folded(f"{len(rows)} parameters changed", _lines(unread) + (table(head, rows) if rows else ""))
+    figures, unread = changed_figures(there, folder.resolve())
+    told = [each for each in figures if direction(each.key) and is_beyond_rounding(each)]
+    blocks = [_by_stage(stage, [each for each in told if _stage(each) == stage]) for stage in _stages(told)]
+    if len(figures) > len(told):
+        blocks.append(f"{len(figures) - len(told):,} others changed, without a direction or within rounding.")
+    if blocks or unread:
+        title = f"{len(told)} figures with a direction changed since {_text(there.name)}"
+        text = "\n\n".join([_lines(unread).strip(), *blocks]).strip()
+        if len(text) > MAX_CHARACTERS // 2:
+            text = f"Too many figures changed to list them here: `dvc metrics diff {_text(there.name)}`."
+        yield _folded(title, text)
 
 
-def _parameters(folder: Path, revision: str) -> Iterator[str]:
-    yield "### Parameters"
-    try:
-        diff = dvc_diff(folder, "params", revision)
-    except BadInput as error:
-        yield _text(error)
-        return
-    yield from map(_text, diff.unread)
-    rows = [row[:4] for row in _rows(without_moves(diff.changes))]
-    if rows or not diff.unread:
-        yield table(("file", "parameter", "before", "here"), rows) if rows else "None changed."
+def _stage(change: Change) -> str:
+    return change.file.removeprefix("metrics/").removesuffix(".json")
 
 
-def _all_figures(folder: Path, revision: str) -> Iterator[str]:
-    try:
-        diff = dvc_diff(folder, "metrics", revision)
-    except BadInput:
-        return  # _headline has said so
-    yield "\n".join(f"- {_text(line)}" for line in diff.unread)
-    if rows := [row for row in _rows(diff.changes) if not row[1].startswith(SAID_ABOVE)]:
-        head = ("file", "figure", "before", "here", "change")
-        yield _folded(f"all {len(rows)} figures that changed", table(head, rows))
+def _stages(changes: Sequence[Change]) -> list[str]:
+    return list(dict.fromkeys(map(_stage, changes)))
 
 
-def _rows(changes: Changes) -> list[tuple[str, ...]]:
-    """Returns (file, key, before, here, change), sorted by name with 5 before 10; DVC's own order varies by run."""
-    return [
-        (_text(path), _text(key), *(_value(change.get(side)) for side in ("old", "new")), _delta(change.get("diff")))
-        for path in sorted(changes)
-        for key, change in sorted(changes[path].items(), key=lambda item: _natural(item[0]))
-    ]
+def _by_stage(stage: str, changes: Sequence[Change]) -> str:
+    rows = [(_text(each.key), _value(each.old), _value(each.new), *_moved(each)) for each in changes]
+    return table((_text(stage), "before", "here", "change", ""), rows)
 
 
-def _natural(key: str) -> list[tuple[bool, int, str]]:
-    """Sort key that orders numbers within names by size."""
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", key)]
+def _moved(change: Change) -> tuple[str, str]:
+    """Returns a change with its sign, and whether it is for the better."""
+    if (difference := change.difference) is None:
+        return "", ""
+    return f"{difference:+.3g}", "better" if difference * direction(change.key) > 0 else "worse"
 
 
 def _value(value: Any) -> str:  # noqa: ANN401
     if value is None:
         return "—"
-    return f"{value:.6g}" if isinstance(value, float) else _text(value)
+    return f"{value:.4g}" if isinstance(value, float) else _text(value)
 
 
-def _delta(value: Any) -> str:  # noqa: ANN401
-    return f"{value:+.4g}" if isinstance(value, int | float) else ""
+def _lines(unread: Sequence[str]) -> str:
+    return "".join(f"- {_text(line)}\n" for line in unread) + ("\n" if unread else "")
 
 
 def _text(value: object) -> str:

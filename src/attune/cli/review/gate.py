@@ -5,6 +5,7 @@ seconds in a fresh clone, as in a pull request.
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 from attune.cli.review.history import Revision, dvc_project, lock_facts
 from attune.errors import BadInput
@@ -25,20 +26,34 @@ def reader(folder: Path) -> Read:
     return read
 
 
+class Judged(NamedTuple):
+    """Findings on a project, and what they were judged by."""
+
+    findings: list[Finding]
+    facts: Facts
+    limits: GateParams
+
+
 def judge_project(folder: Path, against: str) -> list[Finding]:
     """Judges a project: its figures, its dvc.lock and, if `against` is given, the changes since that revision.
 
     Raises:
         BadInput: no project there, no such revision, or parameters out of bounds: the gate cannot tell.
     """
+    return judge(folder, against).findings
+
+
+def judge(folder: Path, against: str) -> Judged:
+    """Judges a project as `judge_project` does, and returns the facts and limits as well."""
     limits = load_params(GateParams, "gate", folder / PARAMS_FILE)
     if not (folder / "metrics").is_dir():
         raise BadInput(f"{folder / 'metrics'}: not found; run `dvc repro`, or name the root of a project that has it")
     with dvc_project(folder) as repo:
-        known = {"params": all_params(folder / PARAMS_FILE), "dvc.lock": lock_facts(repo)}
-        revision = Revision(repo, against) if against else None
+        known = {"params": all_params(folder / PARAMS_FILE), "dvc.lock": lock_facts(repo, folder)}
+        revision = Revision(repo, against, folder) if against else None
         places = ["metrics", "dvc.lock", *(["revision"] if revision else [])]
-        return findings(Facts(known, reader(folder), revision=revision), limits, places)
+        facts = Facts(known, reader(folder), revision=revision)
+        return Judged(findings(facts, limits, places), facts, limits)
 
 
 def last_line(found: list[Finding]) -> str:

@@ -1,13 +1,13 @@
-"""Project state as DVC and git record it: staleness of dvc.lock, files in git, revisions, and changes since one.
+"""Project state as DVC and git record it: staleness of dvc.lock, files in git, and revisions.
 
 Nothing here needs data. Outputs that a clone has not pulled count as dvc.lock records them, as in
 `dvc repro --allow-missing`. Files that git keeps (`cache: false`) are always there, so their hashes are compared and
-hand-edited figures show up.
+hand-edited figures show up. A project is a folder with a dvc.yaml; a repository may hold several, in sub-folders.
 """
 
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,13 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.scm import NoSCM, SCMError, resolve_rev
 
-from attune.errors import BadInput, one_line
+from attune.cli.review.conflicts import refuse_conflicts
+from attune.errors import BadInput
 
 if TYPE_CHECKING:
     from dvc.stage import Stage
 
+MAIN = "main"
 STATES = {  # DVC's names for the states of a file in git
     "new": "no hash in dvc.lock",
     "deleted": "missing",
@@ -38,14 +40,26 @@ def project_root(folder: Path) -> Path:
     return folder.resolve()
 
 
+def default_branch(folder: Path) -> str:
+    """Returns the branch that the remote origin has as default, such as origin/trunk; main where it is unknown."""
+    command = ("git", "-C", str(folder), "symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD")
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:  # no git
+        return MAIN
+    return done.stdout.strip() or MAIN
+
+
 @contextmanager
 def dvc_project(folder: Path) -> Iterator[Repo]:
-    """Opens and locks the DVC project in a folder.
+    """Opens and locks the DVC repository of the project in a folder.
 
     Raises:
-        BadInput: no project there, or DVC cannot read its dvc.yaml, dvc.lock or parameters.
+        BadInput: no project there, conflict markers in its dvc.lock, or DVC cannot read its dvc.yaml, dvc.lock or
+            parameters.
     """
     root = project_root(folder)
+    refuse_conflicts(root)
     try:
         with Repo(str(root)) as repo, repo.lock:  # the lock that DVC itself takes to read the stages
             yield repo
@@ -53,16 +67,19 @@ def dvc_project(folder: Path) -> Iterator[Repo]:
         raise BadInput(f"{folder}: DVC says: {error}") from None
 
 
-def lock_facts(repo: Repo) -> dict[str, Any]:
+def lock_facts(repo: Repo, folder: Path) -> dict[str, Any]:
     """Returns the stages that would run again, each with the reason, and the files in git by what is wrong with them.
+
+    Only stages of the folder's own dvc.yaml count.
 
     A stage is stale where it has another command, other parameters, code or data than those that dvc.lock records; a
     file that a stage leaves in git must have the hash there.
     """
     graph = repo.index.graph
-    stages = sorted(graph, key=lambda stage: stage.addressing)
+    pipeline = str(project_root(folder) / "dvc.yaml")
+    stages = sorted((stage for stage in graph if stage.path == pipeline), key=lambda stage: stage.addressing)
     reasons = {stage: _stale_reason(stage, list(graph.successors(stage))) for stage in stages}
-    outs = [out for stage in graph for out in stage.outs if not out.use_cache]
+    outs = [out for stage in stages for out in stage.outs if not out.use_cache]
     states = {str(out): next(iter(out.status().values()), "") if out.hash_info else "new" for out in outs}
     files = {words: sorted(name for name, its in states.items() if its == state) for state, words in STATES.items()}
     return {
@@ -94,10 +111,15 @@ def _states(status: Mapping[str, Any]) -> Iterator[str]:
 
 
 class Revision:
-    """A commit, by any name known to git or DVC: branch, tag, hash, origin/main, an experiment."""
+    """A project at a commit, by any name known to git or DVC: branch, tag, hash, origin/main, an experiment."""
 
-    def __init__(self, repo: Repo, name: str) -> None:
+    def __init__(self, repo: Repo, name: str, folder: Path) -> None:
         """Resolves the name.
+
+        Args:
+            repo: that the project is in.
+            name: of the commit.
+            folder: the project's; the repository's root, or below it.
 
         Raises:
             BadInput: the project is no git repository, or has no such revision.
@@ -106,14 +128,14 @@ class Revision:
         if isinstance(repo.scm, NoSCM):
             raise BadInput(f"{repo.root_dir}: no git repository, so no revision {name!r} to compare with")
         try:
-            commit = resolve_rev(repo.scm, name)
+            self.commit = str(resolve_rev(repo.scm, name))
         except (SCMError, DvcException):
             raise BadInput(
                 f"revision {name!r}: not found here; git fetch it (in a shallow clone: git fetch --unshallow), "
-                f"or for the baseline: make baseline"
+                "or name the branch that is merged into"
             ) from None
-        self._files: Any = repo.scm.get_fs(commit)
-        self._root = PurePosixPath("/", PurePosixPath(repo.root_dir).relative_to(repo.scm.root_dir))
+        self._files: Any = repo.scm.get_fs(self.commit)
+        self._root = PurePosixPath("/", PurePosixPath(folder.resolve()).relative_to(Path(repo.scm.root_dir).resolve()))
 
     def read(self, path: str) -> str | None:
         """Returns a file's text by its path in the project; None where the revision has no such file."""
@@ -130,67 +152,3 @@ class Revision:
             return []
         paths = [str(PurePosixPath(path).relative_to(self._root)) for path in self._files.find(full)]
         return sorted(path for path in paths if path.endswith(suffix))
-
-
-Changes = Mapping[str, Mapping[str, Mapping[str, Any]]]  # file -> key -> old, new, diff
-
-
-@dataclass(frozen=True)
-class DvcDiff:
-    """Changes by file and key, and a line for each file that could not be read on one of the two sides."""
-
-    changes: Changes
-    unread: list[str]
-
-
-def dvc_diff(folder: Path, kind: str, revision: str, target: str = "") -> DvcDiff:
-    """Returns `dvc metrics diff` or `dvc params diff` between a revision and the working tree.
-
-    Args:
-        folder: the project's root.
-        kind: metrics or params.
-        revision: name of the revision.
-        target: a single file to compare; "" compares all.
-
-    Raises:
-        BadInput: no such revision, or DVC cannot read the project on one of the two sides.
-    """
-    root = project_root(folder)
-    targets = {"targets": [str(root / target)]} if target else {}
-    try:
-        with Repo(str(root)) as repo:
-            Revision(repo, revision)  # raises the readable error for an unknown revision
-            diff = getattr(repo, kind).diff(revision, **targets)
-    except DvcException as error:
-        raise BadInput(f"dvc {kind} diff {revision}: {error}") from None
-    return DvcDiff(diff.get("diff", {}), list(_unread(diff.get("errors", {}), revision)))
-
-
-def _unread(errors: Mapping[str, Any], revision: str) -> Iterator[str]:
-    for side, files in errors.items():
-        place = f"at {revision}" if side == revision else "here"
-        if isinstance(files, Exception):
-            words = one_line(files)
-            raise BadInput(f"the project cannot be read {place}: {words}; run `dvc status` there")
-        for path, error in sorted(files.items()):
-            is_gone = isinstance(error, FileNotFoundError)
-            reason = "is missing" if is_gone else f"cannot be read ({one_line(error)})"
-            yield f"{path} {reason} {place}"
-
-
-def without_moves(changes: Changes) -> Changes:
-    """Merges the two halves of a key that moved from one file to another; drops it where its value stayed the same.
-
-    DVC reports such a key as removed from the one file and added to the other.
-    """
-    removed = {key: each["old"] for keys in changes.values() for key, each in keys.items() if each.get("new") is None}
-    added = {key for keys in changes.values() for key, each in keys.items() if each.get("old") is None}
-    moved = removed.keys() & added
-    return {
-        path: {
-            key: {**each, "old": removed[key]} if key in moved else each
-            for key, each in keys.items()
-            if key not in moved or each.get("new") not in (None, removed[key])
-        }
-        for path, keys in changes.items()
-    }

@@ -106,15 +106,15 @@ def compare(folder: Path, revision: str) -> Sameness:
     """
     try:
         with Repo(str(folder)) as repo:
-            there = _revision(repo, revision)
+            there = _revision(repo, revision, folder)
             return _compared(folder, there)
     except DvcException as error:  # such as: not a git repository
         raise BadInput(f"nothing to compare with: {error}") from None
 
 
-def _revision(repo: Repo, name: str) -> Revision:
+def _revision(repo: Repo, name: str, folder: Path) -> Revision:
     try:
-        return Revision(repo, name)
+        return Revision(repo, name, folder)
     except BadInput as error:
         raise (BadInput("nothing to compare with: no commit yet") if name == "HEAD" else error) from None
 

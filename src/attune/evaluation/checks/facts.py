@@ -14,9 +14,10 @@ class Missing(Exception):
 
 
 class Snapshot(Protocol):
-    """Files of a project at a revision."""
+    """Files of a project at a revision; `commit` is its hash."""
 
     name: str
+    commit: str
 
     def read(self, path: str) -> str | None:
         """Returns a file's text by its path in the project; None where there is no such file."""

@@ -34,12 +34,22 @@ Groups = Mapping[str, Float64]
 
 @check("ATT021", "same test", "revision", "dvc.lock")
 def same_test(facts: Facts, limits: GateParams) -> Outcomes:
-    """Fails where the test split or the corpus differ from the revision's, so that no measure can be compared; ignore
-    it for the commit that changes them."""
-    there, changed = snapshot(facts), _changed_inputs(facts)
+    """Fails where the test split or the corpus differ from the revision's, so that no measure can be compared with it,
+    and no champion (ATT046) is scored on today's test in its place. `gate.allow_other_test` excuses one commit by its
+    hash, such as `{1a2b3c4: 'a week of new rows'}`; compared with a later commit, the excuse has expired."""
+    there, changed = snapshot(facts), changed_inputs(facts)
+    if not changed:
+        yield judged(True, f"the test split and the corpus are those of {there.name}")
+        return
     words = f"not those of {there.name}: {', '.join(changed)}; measures of another test cannot be compared"
-    words += "; compare with a revision that has the same, or ignore ATT021 with the reason"
-    yield judged(not changed, words if changed else f"the test split and the corpus are those of {there.name}")
+    excuses = [why for commit, why in limits.allow_other_test.items() if there.commit.startswith(commit)]
+    if champion := facts.get("report", "champion", "name", default=""):
+        yield judged(True, f"{words}; champion {champion} is scored on today's test (ATT046)")
+    elif excuses:
+        yield judged(True, f"{words}; excused by gate.allow_other_test ({excuses[0]})")
+    else:
+        words += "; set evaluate.champion to what main ships, which is scored on today's test, or excuse this commit: "
+        yield judged(False, f"{words}gate.allow_other_test: {{{there.commit[:7]}: 'the reason'}}")
 
 
 @check("ATT022", "regression", "revision", "dvc.lock")
@@ -48,8 +58,9 @@ def regression(facts: Facts, limits: GateParams) -> Outcomes:
     Each evaluation keeps the mean scores of 100 groups of test queries (metrics/plots/groups); a query's group is a
     hash of its cluster's id, so revisions scored on the same queries are compared group by group. Passes, fails and is
     undecided as ATT007, and passes where vectors and scores are the same. A revision without groups leaves it
-    undecided, one with others (`evaluate.n_groups`) fails. Not applicable where the test differs (ATT021)."""
-    for system in () if _changed_inputs(facts) else GATED_SYSTEMS:
+    undecided, one with others (`evaluate.n_groups`) fails. Not applicable where the test differs (ATT021); there the
+    champion, scored on today's test, tells a regression (ATT046)."""
+    for system in () if changed_inputs(facts) else GATED_SYSTEMS:
         tables = _groups(facts, system)
         if tables is None:
             words = "keeps no scores by group, so that a change cannot be told from chance"
@@ -60,6 +71,20 @@ def regression(facts: Facts, limits: GateParams) -> Outcomes:
             yield judged(True, f"{system} has the vectors and the scores of {snapshot(facts).name}")
         else:
             yield from (_by_groups(facts, limits, system, measure, *tables) for measure in KEPT)
+
+
+def changes_since(facts: Facts, limits: GateParams, system: str) -> dict[str, Change]:
+    """Returns a system's change since the revision by measure, on the same test.
+
+    Raises:
+        Missing: another test, or no scores by group that can be paired.
+    """
+    if changed_inputs(facts):
+        raise Missing("another test, not compared")
+    tables = _groups(facts, system)
+    if tables is None or _why_unpaired(*tables):
+        raise Missing("no scores by group to compare with")
+    return {measure: _change(facts, limits, measure, *tables) for measure in KEPT}
 
 
 @check("ATT023", "figures", "revision")
@@ -110,11 +135,20 @@ def have_same_groups(old: Groups, new: Groups) -> bool:
 
 
 def _by_groups(facts: Facts, limits: GateParams, system: str, measure: str, old: Groups, new: Groups) -> Outcome:
-    n = int(old["n"].sum())
-    n_clusters = min(n, int(facts.get("report", "n_test_clusters", default=n)))
-    change = mean_difference(old, new, measure, limits.confidence, n / n_clusters)
+    change, n = _change(facts, limits, measure, old, new), _counts(facts, old)
     words = f"{system} {measure} {worded(change, 4)} against {snapshot(facts).name}"
-    return loss_outcome(words, change, None, limits.margin, (n, n_clusters), limits)
+    return loss_outcome(words, change, None, limits.margin, n, limits)
+
+
+def _change(facts: Facts, limits: GateParams, measure: str, old: Groups, new: Groups) -> Change:
+    n, n_clusters = _counts(facts, old)
+    return mean_difference(old, new, measure, limits.confidence, n / n_clusters)
+
+
+def _counts(facts: Facts, table: Groups) -> tuple[int, int]:
+    """Returns the numbers of test queries and of their clusters."""
+    n = int(table["n"].sum())
+    return n, min(n, int(facts.get("report", "n_test_clusters", default=n)))
 
 
 def _are_same(facts: Facts, system: str, old: Groups, new: Groups) -> bool:
@@ -127,7 +161,8 @@ def _are_same(facts: Facts, system: str, old: Groups, new: Groups) -> bool:
     return here is not None and here == before and all(np.array_equal(old[key], new[key]) for key in KEPT)
 
 
-def _changed_inputs(facts: Facts) -> list[str]:
+def changed_inputs(facts: Facts) -> list[str]:
+    """Returns what the tuned encoder was scored on, as far as it differs from the revision's, by path."""
     there = snapshot(facts)
     sides = _inputs(facts.read("dvc.lock"), "here"), _inputs(there.read("dvc.lock"), there.name)
     return [path for path in TESTED_ON if sides[0][path] != sides[1][path]]
@@ -151,7 +186,7 @@ def _hashes(lock: str | None, names: Sequence[str]) -> dict[str, str]:
 
 @lru_cache(maxsize=2)  # a lock of thousands of lines takes a second to parse
 def _stages(lock: str | None) -> Mapping[str, Any]:
-    return dict((YAML(typ="safe", pure=True).load(lock) if lock else {}).get("stages", {}))
+    return dict((YAML(typ="safe").load(lock) if lock else {}).get("stages", {}))
 
 
 def _groups(facts: Facts, system: str) -> tuple[Groups, Groups] | None:
