@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from attune.cli.check.languages import language_facts
 from attune.cli.check.peculiarities import peculiarities
 from attune.cli.check.scripts import script_facts
 from attune.data.lengths import Lengths, auto_length, figures, lengths_of, price, sampled
@@ -86,6 +87,7 @@ def _profiled(collect: CollectParams, scratch: Path) -> Facts:
         **({"passages": passage_figures(passages.table)} if passages.is_cut else {}),
         "lengths": of_lengths,
         "scripts": script_facts({"documents": documents, "queries": asked}, tokenizer),
+        "languages": language_facts({"documents": documents, "queries": asked}),
         "read_as": read_as(prompts, {"query": (asked, lengths.queries), "document": (documents, lengths.documents)}),
         "alike": duplicate_facts(tables, params),
         "peculiar": peculiarities(tables),
