@@ -19,8 +19,9 @@ from attune.encoding.encoders import TorchEncoder, load_torch
 from attune.errors import BadInput
 from bench import texts
 from bench.alternating import Run, Spread, alternate, rates, ratios, timed
-from bench.parts import large_encoder, pipeline, train
+from bench.parts import large_encoder, pipeline, rehearsal, train
 from bench.parts.ceilings import Shape
+from bench.parts.startup import Cost
 from bench.ranked import Task, run_of
 from bench.results import PARTS, explained, page, sections
 from bench.section import ROOT, Section, Target, table
@@ -193,6 +194,37 @@ def test_every_stage_and_module_in_saved_results_is_there_or_explained() -> None
             assert is_there or f"{module or f'stage {stage}'} is " in former, path
             named += 1
     assert named > 20
+
+
+def test_the_rehearsal_is_measured_by_the_stages_own_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seconds with it less those without, by round; a file that has other bytes in one run is counted."""
+    outs = {"base/model.safetensors": "weights", "base_exported/onnx/model.onnx": "graph"}
+
+    def write(folder: Path, changed: str = "") -> None:
+        for name, text in outs.items():
+            (folder / name).parent.mkdir(parents=True)
+            (folder / name).write_text(text + (changed if name.endswith("onnx") else ""))
+
+    seconds = iter([9.0, 2.0, 30.0, 3.0, 12.0, 4.0])
+    runs: list[list[str]] = []
+
+    def run(command: list[str]) -> tuple[Cost, str]:
+        runs.append(command)
+        write(Path(command[command.index("--out") + 1]).parent, "!" if len(runs) == 4 else "")
+        return Cost(next(seconds), 1.0), ""
+
+    monkeypatch.setattr(rehearsal, "ROOT", tmp_path)
+    monkeypatch.setattr(rehearsal, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr(rehearsal, "run", run)
+    write(tmp_path / "models")
+    section = Section("Rehearsal", "", "2026-01-02")
+    rehearsal.measure(section, Namespace(rounds=3))
+    assert [command[1] for command in runs] == ["-m", "-c"] * 3
+    time, files = section.targets
+    assert (time.is_met, time.found) == (True, "7.0 / **8.0** / 27.0 s")
+    assert (files.is_met, files.found) == (False, "1 of 2")
+    options = " ".join(runs[0][3:9])
+    assert f"attune.stages.base {options} --out" in " ".join((ROOT / "dvc.yaml").read_text().split())
 
 
 def test_every_part_of_the_bench_is_a_program() -> None:

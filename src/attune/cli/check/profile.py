@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from attune.cli.check.languages import language_facts
 from attune.cli.check.peculiarities import peculiarities
 from attune.cli.check.reader import Reader, endpoint_facts, reader_of
 from attune.cli.check.scripts import script_facts
@@ -87,6 +88,7 @@ def _profiled(collect: CollectParams, scratch: Path) -> Facts:
         "lengths": of_lengths,
         **({"endpoint": sent} if sent else {}),
         **({"scripts": script_facts(samples, reader.tokenizer)} if reader.tokenizer else {}),
+        "languages": language_facts(samples),
         "read_as": read_as(
             reader.prompts, {"query": (asked, lengths.queries), "document": (documents, lengths.documents)}
         ),

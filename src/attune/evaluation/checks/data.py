@@ -1,5 +1,7 @@
 """Looks at a data set before any run (`attune check`); a failure names the next step."""
 
+from collections.abc import Mapping
+
 from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams
 from attune.evaluation.checks.record import Outcome, Outcomes, check, judged
@@ -11,6 +13,7 @@ MAX_CLUSTER_SHARE = 0.2  # of all rows; a larger cluster makes a poor split
 MAX_CUT_SHARE = MAX_SHORT_SHARE = 0.1  # of texts
 MAX_UNREAD_SHARE = 0.2  # of a script's letters; a tokenizer made for a script leaves a hundredth or two
 MIN_SCRIPT_SHARE = 0.01  # of documents or queries; a stray text in another script is no reason for another encoder
+MIN_LANGUAGE_SHARE = 0.1  # of documents or queries; of fewer, stems change little
 MAX_LABEL_WORDS = 6  # labels are short ...
 MIN_LABEL_QUERIES = 10  # ... and each has many queries
 
@@ -205,6 +208,35 @@ def scripts(facts: Facts, limits: GateParams) -> Outcomes:
         yield judged(False, f"the tokenizer of {model} cannot read {where}: {fate}; {advice}")
     if read:
         yield judged(True, f"the tokenizer of {model} reads {', '.join(read)}")
+
+
+@check("ATT048", "languages that words are matched in", "data", fails_gate=False)
+def languages(facts: Facts, limits: GateParams) -> Outcomes:
+    """Fails where a language of a tenth or more of the documents or queries whose language is clear is not among
+    `release.languages`: BM25, the bar that tuning must pass, tries no stems or stop words of it, and the model's card
+    names other languages. The name of a language comes from a model of byte sequences, which may mistake close ones."""
+    rows, declared = dict(facts.of("languages")), facts.of("params", "release", "languages")
+    clear = {code: row for code, row in rows.items() if code not in ("other", "unclear")}
+    totals = {key: sum(row[key] for row in clear.values()) for key in ("n_documents", "n_queries")}
+    least = {key: max(1, MIN_LANGUAGE_SHARE * n) for key, n in totals.items()}
+    main = [code for code, row in clear.items() if any(n >= least[key] for key, n in row.items())]
+    if not main:  # no text is long enough
+        return
+    told = ", ".join(f"{code} ({_of_kinds(clear[code])})" for code in main)
+    missing = [code for code in main if code not in declared]
+    named = f"release.languages ({', '.join(declared)})"
+    if missing:
+        yield judged(
+            False,
+            f"the texts are in {told}, of which {', '.join(missing)} is not among {named}: BM25 tries no stems of it; "
+            "set release.languages in advanced.yaml to the languages of your texts",
+        )
+    else:
+        yield judged(True, f"the texts are in {told}, all among {named}")
+
+
+def _of_kinds(row: Mapping[str, int]) -> str:
+    return " and ".join(f"{n:,} {key.removeprefix('n_')}" for key, n in row.items() if n)
 
 
 def _are_labels(facts: Facts) -> bool:
