@@ -19,6 +19,7 @@ from demo_project import finished_pipeline, served
 from ruamel.yaml import YAML
 
 from attune.cli.main import app
+from attune.cli.repository.results import between
 from attune.errors import BadInput
 from bench import readme as tables
 
@@ -198,7 +199,7 @@ def test_a_table_is_put_in_its_place_and_nothing_else_changes() -> None:
     page = "before\n<!-- diff -->\nold\ntwo lines\n<!-- /diff -->\nafter\n"
     put = tables.put(page, "diff", r"\1 new", "x.md")
     assert put == "before\n<!-- diff -->\n\\1 new\n<!-- /diff -->\nafter\n"
-    assert tables.put(put, "diff", tables.between(put, "diff", "x.md"), "x.md") == put
+    assert tables.put(put, "diff", between(put, "diff", "x.md"), "x.md") == put
     assert tables.put("<!-- diff -->\n<!-- /diff -->\n", "diff", "x", "x.md") == "<!-- diff -->\nx\n<!-- /diff -->\n"
 
 
@@ -248,7 +249,7 @@ def test_generated_tables_are_those_of_the_figures(name: str, other_figures: str
     text = make()
     if text is None:
         pytest.skip("no tag `baseline` here: run `make baseline`")
-    assert tables.between(read(page), name, page) == text
+    assert between(read(page), name, page) == text
 
 
 def test_readme_and_contributing_are_short() -> None:
