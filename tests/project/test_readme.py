@@ -45,6 +45,8 @@ NOT_RUN = {
     r"(make test|make check|\.ci/run|python -m pytest .*|\. \.venv/bin/activate)": "this suite, or its set-up",
     r"attune gate --against baseline|make (comment|gate) AGAINST=main": "tests/project/test_clone.py",
     r"python -m attune\.runtime model": "test_the_lines_that_a_service_copies_run",
+    r"attune new .*|cd shop && make repro": "tests/cli/test_walkthrough.py",
+    r"attune upgrade( --dry)?": "tests/cli/test_upgrade.py",
     r"make docs": "test_the_site_has_no_dead_links_and_loads_only_its_own_files",
     r"make test-(slow|remotes|consumers)": "minutes, and programs of their own",
     r"make demo": "serves until Ctrl-C; tests/cli/test_demo.py",
