@@ -12,7 +12,8 @@ from own_repository import build_wheel, environment, install, run, write_questio
 from ruamel.yaml import YAML
 
 from attune.cli.main import main
-from attune.cli.repository.new import installed_from
+from attune.cli.repository.new import _into_git
+from attune.cli.repository.versions import installed_from
 from attune.stage import all_params
 
 COLUMNS = ("--column", "query=question", "--column", "document=answer")
@@ -143,7 +144,7 @@ def test_the_makefile_names_where_attune_came_from(
         def read_text(self, name: str) -> str | None:
             return told
 
-    monkeypatch.setattr("attune.cli.repository.new.distribution", lambda name: Distribution())
+    monkeypatch.setattr("attune.cli.repository.versions.distribution", lambda name: Distribution())
     assert installed_from() == (f"attune[EXTRA] @ {source}@1f" if source else "")
 
 
@@ -157,3 +158,16 @@ def test_make_lists_its_targets_and_says_what_it_lacks(made: Path, tmp_path: Pat
         ["make", "gate"], cwd=made, env=os.environ | path, capture_output=True, text=True, check=False
     )
     assert done.returncode != 0 and "ATTUNE is empty" in done.stderr and not (made / ".venv").exists()
+
+
+def test_inside_a_git_repository_it_becomes_a_part_of_that(tmp_path: Path) -> None:
+    """One commit with the folder's files and no others, which stay staged; no repository within the other."""
+    git(tmp_path, "init", "-q")
+    (tmp_path / "theirs.txt").touch()
+    git(tmp_path, "add", "theirs.txt")
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search" / "dvc.yaml").touch()
+    _into_git(tmp_path / "search", [])
+    assert not (tmp_path / "search" / ".git").exists()
+    assert git(tmp_path, "ls-tree", "-r", "--name-only", "HEAD") == "search/dvc.yaml"
+    assert git(tmp_path, "status", "--porcelain") == "A  theirs.txt"

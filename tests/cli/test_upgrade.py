@@ -9,6 +9,7 @@ from own_repository import build_wheel, environment, install, run, write_questio
 from ruamel.yaml import YAML
 from test_new import COLUMNS
 
+from attune.cli.repository.upgrade import _with_source
 from attune.stage import all_params
 
 PAGE = "src/attune/evaluation/page/provenance.py"  # of the files that only the report reads
@@ -109,3 +110,12 @@ def test_an_edited_pipeline_is_not_overwritten(upgraded: tuple[Path, Path, list[
     done = run(copy, str(python), "-m", "attune", "upgrade", check=False)
     assert done.returncode == 1 and "edited by hand" in done.stderr and done.stderr.count("\n") == 1
     assert git(copy, "status", "--porcelain") == status
+
+
+def test_the_makefile_takes_the_new_source_and_keeps_another_one() -> None:
+    """A commit of attune is replaced by that of the installation; a source of one's own, or no known one, stays."""
+    own = "# x\nATTUNE ?= attune[EXTRA] @ git+https://host/a.git@1f\nall:\n"
+    assert _with_source(own, "attune[EXTRA] @ git+https://host/a.git@2e").splitlines()[1].endswith("a.git@2e")
+    assert _with_source(own, "") == own
+    mirror = "ATTUNE ?= $(WHEEL)\n"
+    assert _with_source(mirror, "attune[EXTRA] @ git+https://host/a.git@2e") == mirror

@@ -1,14 +1,11 @@
 """Makes a repository of a user's own: data, parameters that fit them, the pipeline, a first commit (`attune new`)."""
 
 import contextlib
-import json
 import re
 import shutil
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from attune.cli.base.command import base
 from attune.cli.check.profile import profile
@@ -17,7 +14,7 @@ from attune.cli.repository.pipeline import LIBRARIES, outputs, pipeline_text
 from attune.cli.repository.product import product_text, template
 from attune.cli.repository.programs import commit, dvc, git, is_in_git
 from attune.cli.repository.settings import set_values
-from attune.cli.repository.versions import versions_text
+from attune.cli.repository.versions import installed_from, versions_text
 from attune.errors import BadInput
 from attune.files import discard, partial, writing
 from attune.stage import all_params, load_params
@@ -179,20 +176,6 @@ def _write_files(folder: Path, name: str, data: Path | None) -> None:
     for path, text in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text, encoding="utf-8")
-
-
-def installed_from() -> str:
-    """Returns where pip finds this attune, as a requirement with EXTRA for the extras; "" where that is no git URL."""
-    try:
-        told = json.loads(distribution("attune").read_text("direct_url.json") or "{}")
-    except PackageNotFoundError:
-        told = {}
-    if "vcs_info" not in told:
-        return ""  # a wheel on this machine, or files; the index may hold another's package of this name
-    url = urlsplit(told["url"])
-    user, at, host = url.netloc.rpartition("@")
-    place = url._replace(netloc=f"{user.partition(':')[0]}{at}{host}" if url.scheme == "ssh" else host).geturl()
-    return f"attune[EXTRA] @ {told['vcs_info']['vcs']}+{place}@{told['vcs_info']['commit_id']}"
 
 
 def _into_git(folder: Path, owned: Sequence[Path]) -> None:

@@ -1,5 +1,6 @@
 """Brings a repository to the installed attune, and says which stages run again and why (`attune upgrade`)."""
 
+import re
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,19 +11,19 @@ from ruamel.yaml import YAML
 from attune.cli.repository.keys import FILES, migrated
 from attune.cli.repository.pipeline import LIBRARIES, outputs, pipeline_text
 from attune.cli.repository.product import product_text
-from attune.cli.repository.versions import installed_version, recorded, text_hash, versions_text
+from attune.cli.repository.versions import installed_from, installed_version, recorded, text_hash, versions_text
 from attune.cli.review.history import dvc_project, lock_facts
 from attune.errors import BadInput
 from attune.files import replacing
 
-PIPELINE, IGNORED, CONSTRAINTS = "dvc.yaml", ".gitignore", "constraints.txt"
+PIPELINE, IGNORED, CONSTRAINTS, MAKEFILE = "dvc.yaml", ".gitignore", "constraints.txt", "Makefile"
 
 
 def upgrade(folder: Path, is_dry: bool) -> list[str]:
     """Writes what a newer attune needs; returns the lines to print.
 
     dvc.yaml, libraries.yaml and constraints.txt become the package's, the parameter files get its keys, .gitignore the
-    outputs that it lacks. All other files belong to the user and stay.
+    outputs that it lacks, and Makefile the commit that was installed. All other files belong to the user and stay.
 
     Args:
         folder: the repository's root.
@@ -39,8 +40,8 @@ def upgrade(folder: Path, is_dry: bool) -> list[str]:
             f"a dvc.yaml of another folder, and: git checkout HEAD -- {PIPELINE}"
         )
     own, said = migrated({name: old[name] for name in FILES}, {name: product_text(name) for name in FILES})
-    constraints = folder / CONSTRAINTS
-    old[CONSTRAINTS] = constraints.read_text(encoding="utf-8") if constraints.exists() else ""
+    for name in (CONSTRAINTS, MAKEFILE):
+        old[name] = (folder / name).read_text(encoding="utf-8") if (folder / name).exists() else ""
     pipeline = pipeline_text(_sections(own))
     new = {
         **own,
@@ -48,6 +49,7 @@ def upgrade(folder: Path, is_dry: bool) -> list[str]:
         LIBRARIES: versions_text(pipeline),
         CONSTRAINTS: product_text(CONSTRAINTS),
         IGNORED: _with_outputs(old[IGNORED], pipeline),
+        MAKEFILE: _with_source(old[MAKEFILE], installed_from()),
     }
     changed = [name for name, text in new.items() if old[name] != text]
     _write(folder, {name: new[name] for name in changed})
@@ -75,6 +77,13 @@ def _with_outputs(ignored: str, pipeline: str) -> str:
     """Returns .gitignore with a line for each output that it lacks."""
     known = set(ignored.splitlines())
     return ignored + "".join(f"/{path}\n" for path in outputs(pipeline) if f"/{path}" not in known)
+
+
+def _with_source(makefile: str, source: str) -> str:
+    """Returns the Makefile with the place where this attune was installed from, where git knows it."""
+    return (
+        re.sub(r"^(ATTUNE \?= ).*attune\[EXTRA\].*$", rf"\g<1>{source}", makefile, flags=re.M) if source else makefile
+    )
 
 
 def _write(folder: Path, texts: Mapping[str, str]) -> None:

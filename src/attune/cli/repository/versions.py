@@ -1,9 +1,11 @@
 """libraries.yaml of a user's repository: versions of libraries, and a hash of each stage's code in section attune."""
 
 import hashlib
-from importlib.metadata import PackageNotFoundError, version
+import json
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -35,6 +37,20 @@ def installed_version() -> str:
         return version("attune")
     except PackageNotFoundError:
         return "unknown"
+
+
+def installed_from() -> str:
+    """Returns where pip finds this attune, as a requirement with EXTRA for the extras; "" where that is no git URL."""
+    try:
+        told = json.loads(distribution("attune").read_text("direct_url.json") or "{}")
+    except PackageNotFoundError:
+        told = {}
+    if "vcs_info" not in told:
+        return ""  # a wheel on this machine, or files; the index may hold another's package of this name
+    url = urlsplit(told["url"])
+    user, at, host = url.netloc.rpartition("@")
+    place = url._replace(netloc=f"{user.partition(':')[0]}{at}{host}" if url.scheme == "ssh" else host).geturl()
+    return f"attune[EXTRA] @ {told['vcs_info']['vcs']}+{place}@{told['vcs_info']['commit_id']}"
 
 
 def versions_text(pipeline: str) -> str:
