@@ -165,7 +165,7 @@ def _write_files(folder: Path, name: str, data: Path | None) -> None:
         ".gitignore": template("gitignore") + ignored,
         ".dvc/config": DVC_CONFIG,
         "metrics/judged.json": "{}\n",
-        "Makefile": template("Makefile").replace("{source}", installed_from()),
+        "Makefile": template("Makefile").replace(" {source}", f" {source}" if (source := installed_from()) else ""),
         "README.md": template("README.md").replace("{name}", name).replace("{data}", added),
         **{target: template(source) for target, source in AS_THEY_ARE.items()},
     }

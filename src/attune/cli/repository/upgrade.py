@@ -102,5 +102,5 @@ def _what_runs(folder: Path) -> list[str]:
     stale, n = facts["stale"], facts["n_stages"]
     if not stale:
         return [f"none of {n} stages runs again"]
-    after = "and those that read their outputs, if these change" if len(stale) < n else ""
-    return [*(f"runs again: {each}" for each in stale), f"{len(stale)} of {n} stages run again {after}".rstrip()]
+    others = f"{n - len(stale)} of {n} stages run only if what they read changes"
+    return [*(f"runs again: {each}" for each in stale), *([others] if len(stale) < n else [])]
