@@ -59,9 +59,10 @@ def install(python: Path, wheel: Path) -> None:
 def run(folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Runs a program, without this project's sources on the path of Python."""
     own = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    path = os.pathsep.join([str(Path(command[0]).parent), os.environ.get("PATH", "")])
+    # behind the program's own folder that of this interpreter: DVC's queue starts the program `dvc`
+    path = os.pathsep.join([str(Path(command[0]).parent), str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     done = subprocess.run(
-        command, cwd=folder, env=own | GIT | {"PATH": path}, capture_output=True, text=True, check=False
+        command, cwd=folder, env=own | GIT | {"PATH": path}, capture_output=True, text=True, check=False, timeout=1800
     )
     assert not check or done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done
