@@ -5,17 +5,15 @@ Figures are those of metrics/, examples/ and bench/figures; the paragraphs on ch
 A table stands between the markers `<!-- NAME -->` and `<!-- /NAME -->` of its page; `TABLES` lists names and pages.
 """
 
-import json
-import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from attune.cli.repository.results import put, read_figures, results
 from attune.errors import BadInput
 from attune.evaluation.checks.catalogue import catalogue, paragraphs
-from attune.evaluation.report.markdown import number, p_value, plain, score, signed, table
+from attune.evaluation.report.markdown import number, plain, score, signed, table
 from attune.stage import fail
 from bench.regret.table import summary
 
@@ -23,43 +21,6 @@ ROOT = Path(__file__).resolve().parents[1]
 BASELINE = "baseline"  # the git tag
 PARTS_WITH_TARGETS = ("encode", "train", "mine", "evaluate", "serve", "pipeline", "startup")
 STEPS_OF_FAMILIES = {step: step for step in ("loads", "trains", "lora", "resumes", "exports")} | {"lora": "LoRA"}
-HEADLINE_MEASURES = ("recall@10", "mrr@10", "ndcg@10")
-
-
-def results(metrics: Path) -> str:
-    """Returns the table of all systems and of the paired differences, and the verdict below it.
-
-    Raises:
-        BadInput: a receipt is missing or not JSON.
-    """
-    report, n_queries = _read(metrics / "report.json"), _read(metrics / "tuned.json")["n_queries"]
-    paired = report["paired"]
-    bounds = {
-        name: f"{signed(paired[name]['ci_low'], 3)} to {signed(paired[name]['ci_high'], 3)}"
-        for name in HEADLINE_MEASURES
-    }
-    rows = [
-        ["system", *HEADLINE_MEASURES],
-        ["---", *["---:"] * len(HEADLINE_MEASURES)],
-        *(
-            [system, *(score(values[name]) for name in HEADLINE_MEASURES)]
-            for system, values in report["systems"].items()
-        ),
-        ["tuned minus base", *(f"**{signed(paired[name]['delta'], 3)}**" for name in HEADLINE_MEASURES)],
-        ["its interval", *(bounds[name] for name in HEADLINE_MEASURES)],
-        [
-            f"its p-value (Holm, {report['n_comparisons']} comparisons)",
-            *(p_value(paired[name]["p_holm"]) for name in HEADLINE_MEASURES),
-        ],
-    ]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    without = report["without_leaks"]["any"]
-    leaks = (
-        f"None of them is a near-duplicate of training by words; {number(n_queries - without['n_queries'])} are close "
-        "to training in meaning (nearest neighbours of the base encoder), and without these the gain in recall@10 "
-        f"is {signed(without['delta'], 3)} ({signed(without['ci_low'], 3)} to {signed(without['ci_high'], 3)})."
-    )
-    return f"{table}\n\n{report['verdict']} Measured on {number(n_queries)} test queries. {leaks}"
 
 
 def examples(folder: Path) -> str:
@@ -70,7 +31,7 @@ def examples(folder: Path) -> str:
     head = ["recipe", "test queries", "bm25", "base", "tuned", "delta", "leaking queries", "delta without"]
     rows = [head, ["---", *["---:"] * (len(head) - 1)]]
     for file in sorted(folder.glob("*.json")):
-        report = _read(file)
+        report = read_figures(file)
         n, n_clean = report["n_test_queries"], report["without_leaks"]["lexical"]["n_queries"]
         rows.append(
             [
@@ -90,7 +51,7 @@ def targets(figures: Path) -> str:
     head = ["what", "target", "met", "min / **median** / max"]
     rows = [head, ["---", "---", "---", "---:"]]
     for part in PARTS_WITH_TARGETS:
-        for target in _read(figures / f"{part}.json", "make bench")["targets"]:
+        for target in read_figures(figures / f"{part}.json", "make bench")["targets"]:
             met = "yes" if target["is_met"] else "**no**"
             rows.append([target["what"], target["wanted"], met, target["found"]])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -98,14 +59,14 @@ def targets(figures: Path) -> str:
 
 def serving(figures: Path) -> str:
     """Returns the bench's tables of single queries and of the installation in an empty environment."""
-    body: list[str] = _read(figures / "serve.json", "make bench")["body"]
+    body: list[str] = read_figures(figures / "serve.json", "make bench")["body"]
     shown = ("| one query |", "**In an empty", "| from the start")
     return "\n\n".join(part for part in body if part.startswith(shown))
 
 
 def families(figures: Path) -> str:
     """Returns what each family of encoders does, the failures below it, and the kinds that stage base refuses."""
-    kept = _read(figures / "families.json", "make families")
+    kept = read_figures(figures / "families.json", "make families")
     head = ["class", "pooling", *(STEPS_OF_FAMILIES.values()), "int8", "runtime to torch"]
     rows, failures = [], []
     for row in kept["families"].values():
@@ -126,16 +87,6 @@ def families(figures: Path) -> str:
 def _delta(paired: dict[str, dict[str, float]]) -> str:
     recall = paired["recall@10"]
     return f"**{signed(recall['delta'], 3)}** [{signed(recall['ci_low'], 3)}, {signed(recall['ci_high'], 3)}]"
-
-
-def _read(path: Path, command: str = "make repro") -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput(f"{path}: not found; run `{command}` first") from None
-    except ValueError as error:
-        raise BadInput(f"{path}: not JSON ({error}); delete it and run `{command}`") from None
-    return content
 
 
 def diff(root: Path) -> str | None:
@@ -166,33 +117,6 @@ def _test_hash(lock: str) -> str | None:
 
 def _run(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-
-
-def between(page: str, name: str, path: str) -> str:
-    """Returns the text between the markers of this name.
-
-    Args:
-        page: text of the page.
-        name: name of the table.
-        path: path of the page, for the error.
-
-    Raises:
-        BadInput: the page does not have exactly one pair of these markers.
-    """
-    tables: list[str] = re.findall(_marked(name), page, re.DOTALL)
-    if len(tables) != 1:
-        raise BadInput(f"{path}: {len(tables)} pairs of markers <!-- {name} --> and <!-- /{name} -->, expected one")
-    return tables[0]
-
-
-def put(page: str, name: str, text: str, path: str) -> str:
-    """Returns the page with this text between the markers of this name."""
-    between(page, name, path)
-    return re.sub(_marked(name), lambda _: f"<!-- {name} -->\n{text}\n<!-- /{name} -->", page, flags=re.DOTALL)
-
-
-def _marked(name: str) -> str:
-    return rf"<!-- {name} -->\n(.*?)\n?<!-- /{name} -->"
 
 
 # by table: its page, and the function that returns its text

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from checkout import OF_ATTUNES_OWN, is_attunes_own
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
@@ -26,6 +27,8 @@ for variable in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # else a test's own make 
 # property tests judge results, not the speed of a machine that does other work, too
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+collect_ignore = [] if is_attunes_own() else list(OF_ATTUNES_OWN)
 
 # Test files that take minutes. pytest-xdist gives whole files to its processes, in this order.
 LONGEST = ("test_miniature", "test_walkthrough", "test_resume")

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from shipped_params import PANEL
 
 from attune.evaluation.checks.catalogue import by_code, findings
 from attune.evaluation.checks.facts import Facts
@@ -21,7 +22,6 @@ from attune.stage import load_params
 from attune.tables import CORPUS, QRELS, RUN, SPLIT_QUERIES, Columns, write
 from attune.tuning.curve import Point
 
-ROOT = Path(__file__).resolve().parents[1]
 STATISTICS = {"rule": Rule(confidence=0.95, margin=0.02, power=0.8), "max_characters": 140}
 # ranks of the relevant document of each query among ten (0: not ranked); query i is answered by document i
 BASE = [1, 2, 2, 0, 0, 5, 3, 4]
@@ -229,7 +229,7 @@ def changed(results: Results, part: str, name: str | None = None, **figures: obj
 def checks(results: Results) -> dict[str, Any]:
     """Returns the checks of these results, as stage report writes them."""
     known = {**results.receipts, "report": results.summary, "params": {}}
-    limits = load_params(GateParams, "gate", ROOT / "params.yaml")
+    limits = load_params(GateParams, "gate", PANEL)
     return by_code(findings(Facts(known), limits, ["metrics"]))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from shipped_params import PANEL
 from transformers import EarlyStoppingCallback
 
 from attune.errors import BadInput
@@ -18,7 +19,6 @@ from attune.tuning.dev import RetrievalScorer, RetrievalTask
 from attune.tuning.training.recipe import TrainParams
 from bench.rivals import trainer_recipes
 from bench.rivals.trainer_recipes import DevEvaluator, train_rival
-from bench.section import ROOT
 
 
 def test_the_evaluator_of_a_trainer_gives_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +93,7 @@ def cut(tiny_encoder: Path, tmp_path: Path) -> Path:
 def test_rivals_read_the_passages_that_attune_reads(cut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of each relevant document the passage that stage mine chose; dev reads all passages of its documents."""
     monkeypatch.setattr(trainer_recipes, "SentenceTransformerTrainer", Recorder)
-    params = load_params(TrainParams, "train", ROOT / "params.yaml")
+    params = load_params(TrainParams, "train", PANEL)
     train_rival("in-batch", cut, params, 13, 1e-4, tmp_path)
     assert list(Recorder.given["train_dataset"]["positive"]) == ["second of d0", "second of d1"]
     scorer = Recorder.given["evaluator"].scorer
@@ -105,6 +105,6 @@ def test_rivals_read_the_passages_that_attune_reads(cut: Path, tmp_path: Path, m
 
 def test_negatives_are_not_mined_among_passages(cut: Path, tmp_path: Path) -> None:
     """Another passage of the answer would be a negative: one line says what to leave out."""
-    params = load_params(TrainParams, "train", ROOT / "params.yaml")
+    params = load_params(TrainParams, "train", PANEL)
     with pytest.raises(BadInput, match="mined-1 cannot mine among passages; leave it out"):
         train_rival("mined-1", cut, params, 13, 1e-4, tmp_path)

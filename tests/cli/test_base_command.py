@@ -10,6 +10,7 @@ from typing import Any
 
 import networkx
 import pytest
+from checkout import is_attunes_own
 from dvc.repo import Repo
 from loopback import serving
 from ruamel.yaml import YAML
@@ -474,6 +475,7 @@ def test_unknown_encoders_have_no_family() -> None:
     assert family_of("intfloat/e5-small-v2") is not family_of("intfloat/multilingual-e5-small")
 
 
+@pytest.mark.skipif(not is_attunes_own(), reason="a checkout without attune's pages")
 def test_the_page_shows_the_families_as_the_code_knows_them() -> None:
     """The table in docs/encoders.md is that of the code."""
     assert families_table() in (ROOT / "docs" / "encoders.md").read_text(encoding="utf-8")

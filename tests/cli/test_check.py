@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import miniature
 import numpy as np
 import polars as pl
 import pytest
@@ -16,6 +17,7 @@ from command_lines import Finished, run_here
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
+from shipped_params import PANEL, write_shipped
 from tiny_encoders import in_own_folder
 
 from attune.cli.check import profile as profiling
@@ -35,17 +37,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def check(folder: Path, *arguments: str, **base: object) -> Finished:
-    """Runs the command in a folder with this project's parameters, some of section base changed."""
+    """Runs the command in a folder with the parameters that attune ships, some of section base changed."""
     write_params(folder, "base", **base)
     return run_here(main, folder, "check", *arguments)
 
 
 def write_params(folder: Path, section: str = "split", **changes: object) -> None:
-    """Writes this project's parameters to a folder, with some of a section of params.yaml changed."""
-    shutil.copy(ROOT / "advanced.yaml", folder)
-    params = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    params[section] |= changes
-    YAML().dump(params, folder / "params.yaml")
+    """Writes the parameters that attune ships to a folder, with some of a section changed."""
+    write_shipped(folder)
+    miniature.change(folder, {section: changes})
 
 
 def write_csv(path: Path, rows: Sequence[tuple[str, ...]]) -> Path:
@@ -134,7 +134,7 @@ def test_a_tokenizer_is_found_where_the_transformer_lies(
 
 def test_the_lines_have_the_columns_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only names that differ from params.yaml; lists as YAML; without a path there is nothing to set."""
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(PANEL.parent)
     _, lines = source_params(Path("data/own"), "pairs", ["query=query", "group=customer", "negatives=a,b"])
     assert lines == ["source: pairs", "path: data/own", "columns:", '  negatives: ["a", "b"]', "  group: customer"]
     assert source_params(None, "", [])[1] == []
@@ -169,9 +169,9 @@ def test_a_leaking_split_and_texts_that_will_be_cut_are_named(tmp_path: Path) ->
 
 def cut_texts(lengths: Lengths, n_positions: int, **base: object) -> str:
     """Returns the sentences of ATT035 for lengths of texts, under some parameters of section base."""
-    params = load_params(BaseParams, "base", ROOT / "params.yaml").model_copy(update=base)
+    params = load_params(BaseParams, "base", PANEL).model_copy(update=base)
     facts = profiling.length_facts(lengths, params, n_positions)
-    limits = load_params(GateParams, "gate", ROOT / "params.yaml")
+    limits = load_params(GateParams, "gate", PANEL)
     return "; ".join(outcome.sentence for outcome in long_texts.judge(Facts({"base_encoder": facts}), limits))
 
 
@@ -404,9 +404,9 @@ def test_a_near_domain_task_is_proposed_where_there_is_none(profiled: Any) -> No
     facts = profiled([(f"how is topic{i} kept", f"by rule{i} of book{i}") for i in range(12)])
     proposed = "counts_as: near_domain (data/tasks/README.md)"
     assert proposed in "\n".join(notes(facts))
-    params = all_params(ROOT / "params.yaml")
+    params = all_params(PANEL)
     tasks = {"probe": {"tasks": {"ours": {"counts_as": "near_domain"}}}}
-    limits = load_params(GateParams, "gate", ROOT / "params.yaml")
+    limits = load_params(GateParams, "gate", PANEL)
     for data, sections in (({"n_other_forms": 3}, params), ({}, params | tasks)):
         known = facts | {"data": facts["data"] | data, "split": facts["split"] | {"unusable": ""}, "params": sections}
         told = {each.check.code: str(each.status) for each in findings(Facts(known), limits, ["data"])}
@@ -424,7 +424,7 @@ def test_bad_data_is_one_line_per_problem_and_no_facts(tmp_path: Path) -> None:
 
 def test_the_source_is_guessed_from_files_and_columns(tmp_path: Path) -> None:
     """BEIR by its corpus or qrels, documents by text files, tables by their columns; otherwise one line."""
-    columns = load_params(CollectParams, "collect", ROOT / "params.yaml").columns
+    columns = load_params(CollectParams, "collect", PANEL).columns
     (tmp_path / "beir").mkdir()
     (tmp_path / "beir" / "corpus.jsonl.gz").touch()
     (tmp_path / "wiki" / "deep").mkdir(parents=True)
@@ -447,7 +447,7 @@ def test_unknown_sources_and_columns_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, column: str
 ) -> None:
     """One line with got and expected."""
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(PANEL.parent)
     with pytest.raises(BadInput, match="got .* expected"):
         source_params(tmp_path, source, [column])
 

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 from page_inputs import MERGED
+from shipped_params import PANEL
 from split_inputs import GIVEN, counted_leaks, prepared, queries
 
 from attune.cli.review.gate import judge_project, reader
@@ -60,7 +61,7 @@ def written(folder: Path, receipts: Receipts) -> Path:
 
 
 def found(folder: Path, receipts: Receipts, **limits: object) -> list[Finding]:
-    params = load_params(GateParams, "gate", ROOT / "params.yaml").model_copy(update=limits)
+    params = load_params(GateParams, "gate", PANEL).model_copy(update=limits)
     return findings(Facts(read=reader(written(folder, receipts))), params, ["metrics"])
 
 
@@ -230,7 +231,7 @@ def test_near_domain_tasks_pass_where_a_loss_above_the_limit_is_excluded(
         "near_domain.is_worse": is_worse,
     }
     facts = Facts({"params": {"drift": {"max_cost": 0.05}}}, reader(written(tmp_path, receipts)))
-    limits = load_params(GateParams, "gate", ROOT / "params.yaml")
+    limits = load_params(GateParams, "gate", PANEL)
     (told,) = [each for each in findings(facts, limits, ["metrics"]) if each.check.code == "ATT006"]
     assert (str(told.status), told.is_blocking) == (status, False)
 

@@ -2,9 +2,9 @@
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
+from shipped_params import PANEL
 
 from attune.evaluation.checks.catalogue import Finding, catalogue, findings
 from attune.evaluation.checks.facts import Facts
@@ -14,8 +14,7 @@ from attune.evaluation.checks.revision import GATED_SYSTEMS, TESTED_ON
 from attune.evaluation.scoring.groups import COLUMNS, KEPT
 from attune.stage import load_params
 
-ROOT = Path(__file__).resolve().parents[2]
-PARAMS = load_params(GateParams, "gate", ROOT / "params.yaml")
+PARAMS = load_params(GateParams, "gate", PANEL)
 METRICS = "metrics"
 LOCK = "stages:\n  evaluate@tuned:\n    deps:\n" + "".join(f"    - path: {p}\n      md5: a\n" for p in TESTED_ON)
 # evaluate reads the folder of all splits, seeds the test split

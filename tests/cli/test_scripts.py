@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shipped_params import PANEL
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from attune.cli.check.scripts import script_facts
@@ -12,7 +13,6 @@ from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams
 from attune.stage import load_params
 
-ROOT = Path(__file__).resolve().parents[2]
 PIECES = ["[UNK]", "in", "##ch", "co", "##de", "א", "ב", "##ב", "##א", "的", "手"]
 
 
@@ -72,7 +72,7 @@ def judged(n_thai: int, unknown: float, apart: float) -> dict[str, str]:
     thai = {"n_documents": n_thai, "n_queries": 0, "unknown_share": unknown, "apart_share": apart}
     known: dict[str, Any] = {"documents": {"n_sampled": 200}, "queries": {"n_sampled": 100}}
     known |= {"scripts": {"Latin": latin, "Thai": thai}, "params": {"base": {"model": "some/encoder"}}}
-    limits = load_params(GateParams, "gate", ROOT / "params.yaml")
+    limits = load_params(GateParams, "gate", PANEL)
     return {outcome.status.value: outcome.sentence for outcome in scripts.judge(Facts(known), limits)}
 
 

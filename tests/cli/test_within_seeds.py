@@ -7,6 +7,7 @@ import pytest
 from branches import ROOT
 from dvc.repo import Repo
 from numpy.typing import NDArray
+from shipped_params import PANEL
 
 from attune.cli.review.history import Revision
 from attune.cli.review.same import Scores, differences, turned_verdicts
@@ -90,6 +91,6 @@ def test_three_classes_of_cpu_differ_as_seeds_do(figures: dict[str, dict[str, st
     found = differences(tables, 0.95)
     assert len(found) == 15 and all(each.is_by_chance for each in found)
     assert 0.002 < max(abs(each.delta) for each in found) < 0.01
-    limits = load_params(GateParams, "gate", ROOT / "params.yaml")
+    limits = load_params(GateParams, "gate", PANEL)
     turned, _ = turned_verdicts(Facts(read=figures[one].get), Facts(read=figures[other].get), limits)
     assert turned == []

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shipped_params import PANEL
 
 from attune.stage import Params, call, load_params
 from attune.stages.collect import CollectParams, collect
@@ -14,7 +15,7 @@ from attune.stages.prepare import PrepareParams, prepare
 from attune.stages.split import SplitParams, split
 
 DATASETS = Path(os.environ.get("ATTUNE_DATASETS", Path(__file__).parents[2] / "../shared/datasets"))
-PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
+PARAMS = PANEL
 
 
 def audited(name: str, out: Path) -> dict[str, Any]:

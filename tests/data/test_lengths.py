@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shipped_params import PANEL
 
 from attune.data.lengths import (
     CANDIDATES,
@@ -23,7 +24,6 @@ from attune.stage import load_params
 from attune.stages.base import BaseParams
 from attune.tuning.training.recipe import EPOCHS, MOST_STEPS
 
-ROOT = Path(__file__).resolve().parents[2]
 PLENTY = 10**9  # tokens
 NO_LIMIT = 8192  # positions
 
@@ -58,7 +58,7 @@ def test_a_run_is_that_of_the_default_epochs() -> None:
 
 def test_many_pairs_are_read_as_far_as_few() -> None:
     """The budget as committed leaves 96 tokens to a hundred thousand pairs of long documents, more to a few hundred."""
-    budget = load_params(BaseParams, "base", ROOT / "params.yaml").run_tokens
+    budget = load_params(BaseParams, "base", PANEL).run_tokens
     assert auto_length(lengths([900] * 20, [12], 100_000), NO_LIMIT, budget) == 96
     assert auto_length(lengths([900] * 20, [12], 300), NO_LIMIT, budget) == 512
 

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from conftest import write_train_tables
 from onnx.reference import ReferenceEvaluator
+from shipped_params import PANEL
 from tiny_encoders import MAX_LENGTH, build
 from training import params, task, trained
 
@@ -20,7 +21,6 @@ from attune.stages.base import BaseParams, base
 from attune.stages.export import ExportParams, export
 from attune.tuning.interpolation import Interpolation, read_change
 
-ROOT = Path(__file__).resolve().parents[2]
 GRID = ("bert", "mpnet", "modernbert", "xlm_r", "distilbert", "qwen3")
 POOLINGS = ("mean", "cls", "lasttoken")
 TEXTS = ["stack arrays vertically", "", " \t", "Sort the rows by their norm, then look at them. " * 5, "日本", "x" * 99]
@@ -38,9 +38,9 @@ def tuned(folder: Path, encoder: Path) -> Path:
     """Runs the encoder through stages base and train, two steps; returns the folder of what was tuned."""
     pins = {"model.safetensors": sha256_of(encoder / "model.safetensors")}
     changes = {"folder": str(encoder), "model": "own", "revision": "", "max_length": MAX_LENGTH, "sha256": pins}
-    settings = load_params(BaseParams, "base", ROOT / "params.yaml").model_copy(update=changes)
+    settings = load_params(BaseParams, "base", PANEL).model_copy(update=changes)
     unread = {"corpus": folder / "none", "train": folder / "none"}
-    panel = ROOT / "params.yaml"
+    panel = PANEL
     outs = {"out": folder / "brought", "exported": folder / "graph"}
     call(base, settings, folder / "base.json", **unread, parameters=panel, **outs)
     inputs = task(folder, folder / "brought")
@@ -61,7 +61,7 @@ def check(folder: Path, family: str, pooling: str, has_prompts: bool, has_dense:
     """Exports an encoder and compares a service's embeddings with torch's; the stage refuses an export that differs."""
     model, out = build(folder, family, pooling, has_prompts, has_dense), folder / "exported"
     model = tuned(folder, model) if is_tuned else model
-    settings = load_params(ExportParams, "export", ROOT / "params.yaml").model_copy(update={"fp16": True})
+    settings = load_params(ExportParams, "export", PANEL).model_copy(update={"fp16": True})
     call(export, settings, folder / "export.json", model=model, out=out, **write_train_tables(folder / "tables"))
     receipt = json.loads((folder / "export.json").read_text())
     assert receipt["n_grid_batches"] >= 60 and receipt["fp16_min_cosine"] >= 0.9999

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from shipped_params import PANEL
 from training import params, task, trained
 
 from attune.encoding.encoders import load_torch
@@ -14,7 +15,6 @@ from attune.runtime import Embedder
 from attune.stage import call, load_params
 from attune.stages.export import ExportParams, export
 
-ROOT = Path(__file__).resolve().parents[2]
 FORMATS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -55,7 +55,7 @@ def test_training_and_export_do_not_depend_on_the_precision_of_the_file(
         assert receipt["n_steps"] == 9
         curves.append((folder / "run.csv").read_text())
         weights.append((folder / "run" / "5" / "model.safetensors").read_bytes())
-        settings = load_params(ExportParams, "export", ROOT / "params.yaml")
+        settings = load_params(ExportParams, "export", PANEL)
         model, out = folder / "run" / "5", folder / "exported"
         call(export, settings, folder / "export.json", model=model, out=out, **train_tables)
         graphs.append((out / "onnx" / "model.onnx").read_bytes())

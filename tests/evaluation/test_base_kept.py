@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 from page_inputs import MERGE_CSV, MERGED, RATES_CSV, TRAINED
+from shipped_params import PANEL
 
 from attune.errors import BadInput
 from attune.evaluation.checks.catalogue import RETIRED, catalogue, findings
@@ -20,8 +21,7 @@ from attune.stage import load_params
 from attune.tables import QRELS, scores_columns, write
 from attune.tuning.curve import BASE, Candidate
 
-ROOT = Path(__file__).resolve().parents[2]
-LIMITS = load_params(GateParams, "gate", ROOT / "params.yaml")
+LIMITS = load_params(GateParams, "gate", PANEL)
 BASE_KEPT = MERGED | {"step": 0, "share": 0.0, "dev_ndcg@10": 0.5, "gain_standard_error": 0.0}
 LAST = {key: value for key, value in MERGED.items() if not key.startswith("next_")}
 LAST |= {"keep": "last", "step": 20, "share": 1.0, "dev_ndcg@10": 0.6, "gain_standard_error": 0.02, "n_candidates": 1}

@@ -1,9 +1,9 @@
 """ATT044: the encoder that ships keeps what stage merge asks for on general text and near the domain."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
+from shipped_params import PANEL
 
 from attune.evaluation.checks.catalogue import findings
 from attune.evaluation.checks.facts import Facts
@@ -11,8 +11,7 @@ from attune.evaluation.checks.limits import GateParams
 from attune.evaluation.checks.training import floors
 from attune.stage import load_params
 
-ROOT = Path(__file__).resolve().parents[2]
-LIMITS = load_params(GateParams, "gate", ROOT / "params.yaml")
+LIMITS = load_params(GateParams, "gate", PANEL)
 GENERAL = {"retention": 0.98, "retention_standard_error": 0.01, "min_retention": 0.95}
 NEAR = {"near_domain_kept": 1.02, "near_domain_standard_error": 0.02, "min_near_domain": 1.0}
 

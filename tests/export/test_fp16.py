@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
+from shipped_params import PANEL
 
 from attune.errors import BadInput
 from attune.export import shipped
@@ -17,14 +18,13 @@ from attune.runtime import Embedder, verify
 from attune.stage import call, load_params
 from attune.stages.export import ExportParams, export
 
-ROOT = Path(__file__).resolve().parents[2]
 TEXTS = ["stack arrays vertically", "sort the rows"]
 
 
 @pytest.fixture(scope="module")
 def params() -> ExportParams:
     """The project's parameters, with an fp16 graph."""
-    return load_params(ExportParams, "export", ROOT / "params.yaml").model_copy(update={"fp16": True})
+    return load_params(ExportParams, "export", PANEL).model_copy(update={"fp16": True})
 
 
 @pytest.fixture(scope="module")

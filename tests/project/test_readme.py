@@ -19,6 +19,7 @@ from demo_project import finished_pipeline, served
 from ruamel.yaml import YAML
 
 from attune.cli.main import app
+from attune.cli.repository.results import between
 from attune.errors import BadInput
 from bench import readme as tables
 
@@ -48,6 +49,8 @@ NOT_RUN = {
     r"attune gate --against main|make (comment|gate) AGAINST=main": "tests/project/test_clone.py",
     r"attune gate shop --against trunk": "needs a folder shop; tests/cli/test_history.py",
     r"python -m attune\.runtime model": "test_the_lines_that_a_service_copies_run",
+    r"attune new .*|cd shop && make repro": "tests/cli/test_walkthrough.py",
+    r"attune upgrade( --dry)?": "tests/cli/test_upgrade.py",
     r"make docs": "test_the_site_has_no_dead_links_and_loads_only_its_own_files",
     r"make test-(slow|remotes|consumers)": "minutes, and programs of their own",
     r"make demo": "serves until Ctrl-C; tests/cli/test_demo.py",
@@ -202,7 +205,7 @@ def test_a_table_is_put_in_its_place_and_nothing_else_changes() -> None:
     page = "before\n<!-- diff -->\nold\ntwo lines\n<!-- /diff -->\nafter\n"
     put = tables.put(page, "diff", r"\1 new", "x.md")
     assert put == "before\n<!-- diff -->\n\\1 new\n<!-- /diff -->\nafter\n"
-    assert tables.put(put, "diff", tables.between(put, "diff", "x.md"), "x.md") == put
+    assert tables.put(put, "diff", between(put, "diff", "x.md"), "x.md") == put
     assert tables.put("<!-- diff -->\n<!-- /diff -->\n", "diff", "x", "x.md") == "<!-- diff -->\nx\n<!-- /diff -->\n"
 
 
@@ -252,7 +255,7 @@ def test_generated_tables_are_those_of_the_figures(name: str, other_figures: str
     text = make()
     if text is None:
         pytest.skip("no tag `baseline` here: run `make baseline`")
-    assert tables.between(read(page), name, page) == text
+    assert between(read(page), name, page) == text
 
 
 def test_readme_and_contributing_are_short() -> None:

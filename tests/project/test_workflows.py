@@ -157,6 +157,20 @@ def test_zizmor_finds_nothing_in_the_workflows_but_what_is_planted(
     assert ("dangerous-triggers" in done.stdout) == bool(code)
 
 
+def test_workflows_of_new_repositories_are_as_safe() -> None:
+    """The workflow that `attune new` writes has no flaw either; GitLab's job runs the same targets of its Makefile."""
+    files = ROOT / "src" / "attune" / "cli" / "repository" / "files"
+    workflow = read_workflow(files / "github.yml")
+    assert flaws(workflow) == []
+    targets = set(re.findall(r"^([a-z-]+|\.venv/[a-z]+):", (files / "Makefile").read_text(), re.MULTILINE))
+    run = [
+        step["run"].split()[1] for step in workflow["jobs"]["model"]["steps"] if step.get("run", "").startswith("make")
+    ]
+    script = YAML(typ="safe").load((files / "gitlab-ci.yml").read_text())["attune"]["script"]
+    assert run == [line.split()[1] for line in script if line.startswith("make ")] == [".venv/ready", "comment", "gate"]
+    assert set(run) <= targets
+
+
 def planted(change: Callable[[Workflow], object]) -> list[str]:
     workflow = copy.deepcopy(read_workflow(WORKFLOWS[1]))
     change(workflow)

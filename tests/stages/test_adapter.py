@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from page_inputs import filled
 from prepared_tables import write_corpus
+from shipped_params import PANEL
 
 from attune.encoding.encoders import load_torch
 from attune.errors import BadInput
@@ -62,7 +63,7 @@ def inputs(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
         write(pl.DataFrame(schema=OWN_TEXTS), folder / "own_texts.parquet", OWN_TEXTS)
         write(pl.DataFrame({"document_id": [ids[i] for i in rows]}), folder / "documents.parquet", DOCUMENT_IDS)
         np.save(root / f"embeddings/{name}.npy", encoder.encode(queries["text"]))
-    write_graph(tiny_encoder, 32, Path(__file__).resolve().parents[2] / "params.yaml", root / "exported")
+    write_graph(tiny_encoder, 32, PANEL, root / "exported")
     paths = {"exported": root / "exported", "embeddings": root / "embeddings", "prepared": root / "prepared"}
     return paths | {"train": root / "train", "dev_split": root / "dev"}
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from shipped_params import PANEL
 
 from attune.data.splitting.kinds import OF_STAGE_AUDIT
 from attune.data.splitting.leaks import Texts
@@ -19,7 +20,7 @@ from attune.stages.prepare import PrepareParams, prepare
 from attune.stages.split import SplitParams, split
 from attune.tables import CORPUS, DOCUMENT_FORMS, LEAKS, SPLIT_QUERIES, SPLITS, Leak, full_texts, read, write
 
-PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
+PARAMS = PANEL
 
 # train queries of a shop's customers, and their paraphrases in test
 PARAPHRASED = {

@@ -13,6 +13,7 @@ import pytest
 from conftest import build_tiny_reranker
 from embeddings_server import embeddings_server
 from pydantic import ValidationError
+from shipped_params import PANEL
 
 from attune.encoding.encoders import load_torch
 from attune.errors import BadInput
@@ -23,8 +24,6 @@ from attune.stage import all_params, call
 from attune.stages import base as stage
 from attune.stages.base import MAX_CUT_SHARE, BaseParams, base, cut_texts, write_graph
 from attune.tables import CORPUS, DOCUMENT_IDS, QRELS, SPLIT_QUERIES, Columns, write
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def params(folder: Path | str, **changes: object) -> BaseParams:
@@ -290,7 +289,7 @@ def committed() -> BaseParams:
     """Parameters as committed, but for the length, which would need data."""
     from attune.stage import load_params
 
-    params = load_params(BaseParams, "base", Path(__file__).parents[2] / "params.yaml")
+    params = load_params(BaseParams, "base", PANEL)
     return params.model_copy(update={"max_length": 96})
 
 
@@ -452,7 +451,7 @@ def test_the_graph_is_exported_beside_the_encoder(tiny_encoder: Path, tmp_path: 
     """A folder that `verify` passes and the runtime runs, with torch's vectors and without torch's weights."""
     folder = Path(shutil.copytree(tiny_encoder, tmp_path / "base"))
     exported = tmp_path / "base_exported"
-    write_graph(folder, 32, ROOT / "params.yaml", exported)
+    write_graph(folder, 32, PANEL, exported)
     verify(exported)
     assert not list(exported.rglob("*.safetensors"))
     texts = ["stack the arrays", "", "graph with nodes " * 30]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from shipped_params import PANEL
 
 from attune.data.sources.beir import read_beir
 from attune.data.sources.raw import Document, Qrel, Query, RawData, subset
@@ -20,7 +21,7 @@ from attune.stages.collect import CollectParams, collect, write_raw
 TEXTS = ("plain", 'quotes " and \\ and \t', "Grüße 东京 🎉", "two\nlines\r\nand more", "\u2028 \x85 \x01", " ")
 
 
-DEFAULT = load_params(CollectParams, "collect", Path(__file__).resolve().parents[2] / "params.yaml").model_dump()
+DEFAULT = load_params(CollectParams, "collect", PANEL).model_dump()
 
 
 def params(**changes: object) -> CollectParams:

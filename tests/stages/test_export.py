@@ -11,6 +11,7 @@ from typing import Any
 import onnx
 import pytest
 from onnx import numpy_helper
+from shipped_params import PANEL
 
 from attune.encoding.encoders import load_torch
 from attune.errors import BadInput
@@ -24,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def params() -> ExportParams:
-    return load_params(ExportParams, "export", ROOT / "params.yaml")
+    return load_params(ExportParams, "export", PANEL)
 
 
 def read(folder: Path, name: str) -> Any:

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from ruamel.yaml import YAML
 from scipy.stats import spearmanr
+from shipped_params import PANEL
 
 from attune.encoding.encoders import TorchEncoder, load_torch
 from attune.encoding.scored import Way
@@ -21,7 +22,7 @@ from attune.stages.probe import TRACKED, Encoded, ProbeParams, general_space, pr
 from attune.tables import PROBE_ITEMS, read
 
 ROOT = Path(__file__).resolve().parents[2]
-DEFAULTS = load_params(ProbeParams, "probe", ROOT / "params.yaml")
+DEFAULTS = load_params(ProbeParams, "probe", PANEL)
 WORDS = "array bird boat graph house moon river snow stone tree wind world".split()
 
 

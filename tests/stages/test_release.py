@@ -16,6 +16,7 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from page_inputs import filled
 from ruamel.yaml import YAML
+from shipped_params import PANEL
 from static_folders import TEXTS, write_static
 
 from attune.errors import BadInput
@@ -36,7 +37,7 @@ WHOLE = {"prepare": {"passages": {"tokens": 0, "overlap": 0}}}  # documents are 
 
 @pytest.fixture(scope="module")
 def params() -> ReleaseParams:
-    return load_params(ReleaseParams, "release", ROOT / "params.yaml")
+    return load_params(ReleaseParams, "release", PANEL)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +134,7 @@ def test_the_manifest_has_origin_parameters_and_scores(released: Path, metrics: 
     """Base, licence, parameters' hash, library versions, parity; the scores on test of all systems."""
     manifest = read(released / "manifest.json")
     assert (manifest["base"], manifest["licence"], manifest["dim"]) == (BASE, "Apache-2.0", 32)
-    assert manifest["params_sha256"] == params_sha256(shaping_params(ROOT / "params.yaml"))
+    assert manifest["params_sha256"] == params_sha256(shaping_params(PANEL))
     assert {"torch", "onnxruntime"} < set(manifest["libraries"]) and manifest["parity"]["n_grid_batches"] > 60
     figures = manifest["metrics"]
     assert figures["n_queries"] == read(metrics / "tuned.json")["n_queries"]
@@ -184,7 +185,7 @@ def test_another_folder_and_another_run_give_the_same_bytes(
     checkout = exported.parent / "checkout"
     shutil.copytree(ROOT / "src", checkout / "src", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("params.yaml", "advanced.yaml"):
-        shutil.copy(ROOT / name, checkout)
+        shutil.copy(PANEL.with_name(name), checkout)
     shutil.copytree(exported, checkout / "exported")
     shutil.copytree(metrics, checkout / "metrics")
     shutil.copytree(embeddings, checkout / "embeddings")
@@ -297,7 +298,7 @@ def test_prompts_and_dense_layers_are_on_the_card(released: Path, metrics: Path)
     about = read(released / "manifest.json") | {"prompts": {"query": "a|`b`\nc: "}, "n_dense": 1}
     receipts = {name: read(metrics / f"{name}.json") for name in RECEIPTS}
     own = {"name": "n", "languages": ["en"], "licence": "", "data": "", "intended_use": "", "limits": "Not for law."}
-    page = card(about, shaping_params(ROOT / "params.yaml") | {"release": own}, receipts)
+    page = card(about, shaping_params(PANEL) | {"release": own}, receipts)
     tokens = [token.content for token in MarkdownIt().enable("table").parse(page) if token.type == "inline"]
     assert tokens[tokens.index("prompt of query") + 1] == "`a|'b'↵c: `"
     assert "Use `sentence_embedding`" in page and "- Not for law." in page
@@ -315,7 +316,7 @@ def test_passages_are_in_the_manifest_and_on_the_card(
 ) -> None:
     """Size, overlap and how a document scores, where prepare.passages is on; the folder verifies. Off: neither."""
     assert "passages" not in release_manifest(params, read(exported / "manifest.json"), WHOLE)
-    sections = shaping_params(ROOT / "params.yaml")
+    sections = shaping_params(PANEL)
     sections["prepare"] |= {"passages": {"tokens": 96, "overlap": 24}}
     monkeypatch.setattr("attune.stages.release.shaping_params", lambda _: sections)
     own = Path(shutil.copytree(metrics, tmp_path / "metrics"))
@@ -348,15 +349,15 @@ def test_the_card_lists_an_fp16_graph_where_there_is_one(released: Path, metrics
     graphs, parity = about["graphs"] | {"fp16": "onnx/model_fp16.onnx"}, about["parity"] | {"fp16_min_cosine": 0.9987}
     receipts = {name: read(metrics / f"{name}.json") for name in RECEIPTS}
     own = {"name": "n", "languages": ["en"], "licence": "", "data": "", "intended_use": "", "limits": ""}
-    sections = shaping_params(ROOT / "params.yaml") | {"release": own}
+    sections = shaping_params(PANEL) | {"release": own}
     page = card(about | {"graphs": graphs, "parity": parity}, sections, receipts)
     assert "`onnx/model_fp16.onnx` (fp16, for GPUs" in page and "cosine of at least 0.9987 to torch" in page
 
 
 def test_the_parameters_hash_covers_all_that_shapes_the_model(tmp_path: Path) -> None:
     """Another value changes it; another order of keys or a section that shapes nothing does not."""
-    sections = all_params(ROOT / "params.yaml")
-    expected = params_sha256(shaping_params(ROOT / "params.yaml"))
+    sections = all_params(PANEL)
+    expected = params_sha256(shaping_params(PANEL))
 
     def hashed(changed: dict[str, Any]) -> str:
         (tmp_path / "params.yaml").write_text(json.dumps(changed))

@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import _vocabulary, build_tiny_encoder
 from safetensors.torch import load_file, save_file
+from shipped_params import PANEL
 from training import MACHINE, params
 
 from attune.encoding import encoders, fitness
@@ -24,7 +25,6 @@ from attune.tuning import rehearsal
 from attune.tuning.rehearsal import STEPS, Rehearsal, first_layers, rehearse, sample_texts
 from attune.tuning.training.lora import LoraTrainer
 
-ROOT = Path(__file__).resolve().parents[2]
 SHAPE = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 64}
 
 
@@ -37,7 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def rehearsed_with(encoder: Path, **changes: object) -> Rehearsal:
     """Rehearses an encoder named tiny with stage train's parameters, some of them changed."""
-    return rehearse("tiny", encoder, params(**changes), load_params(ExportParams, "export", ROOT / "params.yaml"))
+    return rehearse("tiny", encoder, params(**changes), load_params(ExportParams, "export", PANEL))
 
 
 def saved(folder: Path, *modules: torch.nn.Module, **settings: Any) -> Path:
@@ -315,6 +315,6 @@ def test_stage_base_follows_the_parameters(tiny_encoder: Path, monkeypatch: pyte
     """Loss, adapters, precision and export are those of params.yaml and advanced.yaml."""
     seen: list[Any] = []
     monkeypatch.setattr(rehearsal, "rehearse", lambda *arguments: seen.extend(arguments))
-    rehearsed("tiny", tiny_encoder, ROOT / "params.yaml")
+    rehearsed("tiny", tiny_encoder, PANEL)
     assert seen[:2] == ["tiny", tiny_encoder]
     assert (seen[2].loss, seen[2].lora_rank, seen[2].distill_weight, seen[3].opset) == ("mnrl", 0, 1.0, 18)

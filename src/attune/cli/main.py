@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from attune.cli.repository import commands
 from attune.cli.terminal import Isolated
 from attune.errors import BadInput, one_line
 from attune.evaluation.report.excerpts import isolated_words
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from attune.cli.demo.comparison import Hit, PairedHits
 
 app = typer.Typer(help="Fine-tune your own embedding model, and know that it worked.")
+commands.add_to(app)
 
 
 @app.command()

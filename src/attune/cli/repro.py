@@ -29,7 +29,7 @@ from attune.errors import BadInput
 DVC = (sys.executable, "-m", "dvc", "repro")
 SECONDS_FILE = Path(".dvc/tmp/attune_seconds.json")
 STAGE = re.compile(r"(?:Running s|S)tage '([^']+)'(:| didn't change, skipping| is cached)")
-HIDDEN = re.compile(r"> .*python -m attune\.stages\.|(Updating|Generating) lock file |$")
+HIDDEN = re.compile(r"> .*python -m attune\.(stages|cli\.repository\.stage)\b|(Updating|Generating) lock file |$")
 CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # colours and moves of the cursor
 BAR = re.compile(r"\s*(?P<what>.*?):? *(?P<share>\d+)%\|.*?\| *(?P<done>\S+) \[[\d:]+<(?P<left>[\d:?]+)(?P<rest>.*)\]")
 # other bars, of DVC's cache and of data without a known length, and what a terminal makes of DVC's erasures

@@ -27,7 +27,7 @@ def parameters(file: Path) -> dict[str, dict[str, Any]]:
 
 
 def versions(file: Path) -> dict[str, str]:
-    """Returns the pinned versions of libraries.yaml, by library.
+    """Returns the pinned versions of libraries.yaml, by library, without section attune of a user's repository.
 
     Raises:
         BadInput: the file is missing or is not a YAML mapping.
@@ -42,7 +42,7 @@ def versions(file: Path) -> dict[str, str]:
         raise BadInput(
             f"{file}: got {type(content).__name__}, expected versions by library; run: git checkout -- {file}"
         )
-    return {str(name): str(version) for name, version in content.items()}
+    return {str(name): str(version) for name, version in content.items() if not isinstance(version, dict)}
 
 
 def _flat(value: object, above: str = "") -> list[tuple[str, Any]]:

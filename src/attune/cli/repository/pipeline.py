@@ -1,0 +1,122 @@
+"""dvc.yaml of a user's repository, derived from attune's own.
+
+Commands, data, outputs, metrics and plots are attune's. In place of its code dependencies a stage tracks the hash of
+its code in libraries.yaml, and stage `general` brings the package's general text. What a user may add is a dependency
+once the parameters name it, as DVC refuses one that does not exist.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from textwrap import wrap
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from attune.cli.repository.product import GENERAL, product_text
+
+WIDTH = 120
+LIBRARIES, SECTION = "libraries.yaml", "attune"  # the file and the section of the hashes
+TASKS, RERANKERS = "data/tasks", "models/rerankers"
+PAGE_OF_PLOTS = re.compile(r"^# `dvc plots show`.*?(?=^artifacts:)", re.DOTALL | re.MULTILINE)  # of several files
+PLOT_TEMPLATES = r"template: (intervals|candidates)"  # of attune's own .dvc/plots
+
+HEAD = """\
+# The pipeline, from data to a shipped model; `attune upgrade` writes this file. A stage runs from the installed
+# package, with the parameters of its section in params.yaml and advanced.yaml. libraries.yaml holds the versions of the
+# libraries and, in section attune, a hash of each stage's code. Stages of your own belong into another dvc.yaml.
+
+vars:
+  - advanced.yaml
+  # runs a stage; the fixed hash seed makes the order of sets the same in each run
+  - stage: PYTHONHASHSEED=0 python -m attune.cli.repository.stage
+
+stages:
+"""
+GENERAL_STAGE = f"""\
+  general:
+    desc: general text of the installed package, for the floors of merge and for the probe
+    cmd: ${{stage}} general --out {GENERAL}
+    params: [{{{LIBRARIES}: [{SECTION}.general]}}]
+    outs: [{GENERAL}]
+
+"""
+
+Sections = Mapping[str, Mapping[str, Any]]
+
+
+def pipeline_text(params: Sections) -> str:
+    """Returns the dvc.yaml of a repository.
+
+    Args:
+        params: all its parameters, by section.
+    """
+    text = product_text("dvc.yaml")
+    stages = YAML(typ="safe").load(text)["stages"]
+    lines = re.sub(PAGE_OF_PLOTS, "", text).partition("\nstages:\n")[2].splitlines()
+    body = "\n".join(_own_lines(lines, stages, params))
+    body = body.replace("${python} -m attune.stages.", "${stage} ")
+    return f"{HEAD}{GENERAL_STAGE}{re.sub(PLOT_TEMPLATES, 'template: scatter', body)}\n"
+
+
+def _own_lines(lines: list[str], stages: Mapping[str, Any], params: Sections) -> Iterator[str]:
+    """Yields the lines of all stages, dependencies and parameters written anew."""
+    name, inside = "", 0  # the stage; indentation of a key whose old value is left out
+    for line in lines:
+        indent = len(line) - len(line.lstrip())
+        if inside and (indent > inside or not line):
+            continue
+        inside = 0
+        if match := re.fullmatch(r"  (\w+):", line):
+            name = match[1]
+        elif match := re.match(r" +(deps|params):", line):
+            body, inside = stages[name].get("do", stages[name]), indent
+            values = _deps(body, params) if match[1] == "deps" else _params(name, body)
+            yield from _flow(f"{line[:indent]}{match[1]}: [", values)
+            continue
+        yield line
+
+
+def _deps(body: Mapping[str, Any], params: Sections) -> list[str]:
+    """Returns the dependencies of a stage but for code, those that only parameters call for where they do."""
+    tasks = [str(task.get("path", "")) for task in params["probe"]["tasks"].values()]
+    left_out = set() if any(path.startswith(f"{TASKS}/") for path in tasks) else {TASKS}
+    kept = [dep for dep in body["deps"] if not dep.startswith("src/") and dep not in {*left_out, LIBRARIES}]
+    if not params["mine"]["reranker"]:
+        kept = [dep for dep in kept if not dep.startswith(RERANKERS)]
+    return [f'"{dep}"' if "$" in dep else dep for dep in kept]
+
+
+def _params(name: str, body: Mapping[str, Any]) -> list[str]:
+    """Returns the parameters of a stage, with the hash of its code before the versions of libraries.
+
+    A stage that reads the file of the versions tracks all of them, and not the hashes of other stages' code.
+    """
+    own = [entry for entry in body["params"] if isinstance(entry, str)]
+    files: dict[str, list[str]] = {}
+    for entry in body["params"]:
+        files |= entry if isinstance(entry, dict) else {}
+    every = YAML(typ="safe").load(product_text(LIBRARIES)) if LIBRARIES in body["deps"] else files.get(LIBRARIES, [])
+    files[LIBRARIES] = [f"{SECTION}.{name}", *every]
+    lists = ", ".join(f"{file}: [{', '.join(keys)}]" for file, keys in files.items())
+    return [*own, f"{{{lists}}}"]
+
+
+def _flow(head: str, values: list[str]) -> list[str]:
+    """Returns a list in YAML's flow style, in lines that begin below its first value."""
+    left = " " * len(head)
+    text = f"{head}{', '.join(values)}]"
+    return wrap(text, WIDTH, subsequent_indent=left, break_long_words=False, break_on_hyphens=False)
+
+
+def outputs(text: str) -> list[str]:
+    """Returns the folders and files that DVC keeps, for .gitignore: each up to the first part that a stage fills in.
+
+    Args:
+        text: of dvc.yaml.
+    """
+    found: dict[str, None] = {}
+    for stage in YAML(typ="safe").load(text)["stages"].values():
+        for out in stage.get("do", stage).get("outs", []):
+            if isinstance(out, str):
+                found[out.partition("/$")[0]] = None
+    return list(found)

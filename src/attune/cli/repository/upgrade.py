@@ -1,0 +1,106 @@
+"""Brings a repository to the installed attune, and says which stages run again and why (`attune upgrade`)."""
+
+import re
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from attune.cli.repository.keys import FILES, migrated
+from attune.cli.repository.pipeline import LIBRARIES, outputs, pipeline_text
+from attune.cli.repository.product import product_text
+from attune.cli.repository.versions import installed_from, installed_version, recorded, text_hash, versions_text
+from attune.cli.review.history import dvc_project, lock_facts
+from attune.errors import BadInput
+from attune.files import replacing
+
+PIPELINE, IGNORED, CONSTRAINTS, MAKEFILE = "dvc.yaml", ".gitignore", "constraints.txt", "Makefile"
+
+
+def upgrade(folder: Path, is_dry: bool) -> list[str]:
+    """Writes what a newer attune needs; returns the lines to print.
+
+    dvc.yaml, libraries.yaml and constraints.txt become the package's, the parameter files get its keys, .gitignore the
+    outputs that it lacks, and Makefile the commit that was installed. All other files belong to the user and stay.
+
+    Args:
+        folder: the repository's root.
+        is_dry: leaves all files as they are.
+
+    Raises:
+        BadInput: this is no repository of `attune new`, or dvc.yaml was edited by hand; nothing is written then.
+    """
+    before = recorded(folder)
+    old = {name: (folder / name).read_text(encoding="utf-8") for name in (*FILES, PIPELINE, LIBRARIES, IGNORED)}
+    if text_hash(old[PIPELINE]) != before.get("dvc_yaml"):
+        raise BadInput(
+            f"{folder / PIPELINE}: edited by hand, and `attune upgrade` would undo that; put stages of your own into "
+            f"a dvc.yaml of another folder, and: git checkout HEAD -- {PIPELINE}"
+        )
+    own, said = migrated({name: old[name] for name in FILES}, {name: product_text(name) for name in FILES})
+    for name in (CONSTRAINTS, MAKEFILE):
+        old[name] = (folder / name).read_text(encoding="utf-8") if (folder / name).exists() else ""
+    pipeline = pipeline_text(_sections(own))
+    new = {
+        **own,
+        PIPELINE: pipeline,
+        LIBRARIES: versions_text(pipeline),
+        CONSTRAINTS: product_text(CONSTRAINTS),
+        IGNORED: _with_outputs(old[IGNORED], pipeline),
+        MAKEFILE: _with_source(old[MAKEFILE], installed_from()),
+    }
+    changed = [name for name, text in new.items() if old[name] != text]
+    _write(folder, {name: new[name] for name in changed})
+    try:
+        lines = _what_runs(folder)
+    finally:
+        if is_dry:
+            _write(folder, {name: old[name] for name in changed})
+    head = f"attune {before.get('version')} -> {installed_version()}"
+    if not changed:
+        return [f"{head}: this repository is up to date", *lines]
+    return [f"{head}: {'would write' if is_dry else 'wrote'} {', '.join(sorted(changed))}", *said, *lines]
+
+
+def _sections(texts: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Returns the sections of both parameter files, merged."""
+    merged: dict[str, dict[str, Any]] = {}
+    for text in texts.values():
+        for section, values in YAML(typ="safe").load(text).items():
+            merged.setdefault(section, {}).update(values)
+    return merged
+
+
+def _with_outputs(ignored: str, pipeline: str) -> str:
+    """Returns .gitignore with a line for each output that it lacks."""
+    known = set(ignored.splitlines())
+    return ignored + "".join(f"/{path}\n" for path in outputs(pipeline) if f"/{path}" not in known)
+
+
+def _with_source(makefile: str, source: str) -> str:
+    """Returns the Makefile with the place where this attune was installed from, where git knows it."""
+    return (
+        re.sub(r"^(ATTUNE \?= ).*attune\[EXTRA\].*$", rf"\g<1>{source}", makefile, flags=re.M) if source else makefile
+    )
+
+
+def _write(folder: Path, texts: Mapping[str, str]) -> None:
+    """Writes all files under temporary names and renames them together."""
+    with ExitStack() as stack:
+        for name, text in texts.items():
+            stack.enter_context(replacing(folder / name)).write_text(text, encoding="utf-8")
+
+
+def _what_runs(folder: Path) -> list[str]:
+    """Returns a line for each stage that will run again, with the reason, and one for all others."""
+    if not (folder / "dvc.lock").exists():
+        return ["nothing has run here yet: make repro (or dvc repro)"]
+    with dvc_project(folder) as repo:
+        facts = lock_facts(repo)
+    stale, n = facts["stale"], facts["n_stages"]
+    if not stale:
+        return [f"none of {n} stages runs again"]
+    others = f"{n - len(stale)} of {n} stages run only if what they read changes"
+    return [*(f"runs again: {each}" for each in stale), *([others] if len(stale) < n else [])]
