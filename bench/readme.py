@@ -5,6 +5,7 @@ Figures are those of metrics/, examples/ and bench/figures; the paragraphs on ch
 A table stands between the markers `<!-- NAME -->` and `<!-- /NAME -->` of its page; `TABLES` lists names and pages.
 """
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable

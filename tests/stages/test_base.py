@@ -36,7 +36,7 @@ def params(folder: Path | str, **changes: object) -> BaseParams:
         "max_length": 16,
         "run_tokens": 1000,
         "prompts": {},
-        "endpoint": all_params(ROOT / "params.yaml")["base"]["endpoint"],
+        "endpoint": all_params(PANEL)["base"]["endpoint"],
         "sha256": {"config.json": sha256(config)} if (config := Path(folder, "config.json")).is_file() else {},
     }
     if folder and not values["sha256"]:
@@ -465,7 +465,7 @@ def test_an_encoder_behind_an_endpoint_is_described(
     """Its dimension is asked for; auto holds documents of 80 and 100 bytes, 20 and 25 tokens."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with embeddings_server(tiny_onnx) as api:
-        endpoint = all_params(ROOT / "params.yaml")["base"]["endpoint"]
+        endpoint = all_params(PANEL)["base"]["endpoint"]
         endpoint |= {"url": api.url, "cache": str(tmp_path / "cache")}
         receipt = fetch(params("", model="tuned", max_length="auto", endpoint=endpoint, sha256={}), tmp_path, data.name)
         assert len(api.texts) == 1
