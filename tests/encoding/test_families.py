@@ -22,7 +22,8 @@ MAX_DIFFERENCE = 2e-6  # of a number of an embedding, by rounding
 def test_a_family_does_what_the_table_says(tmp_path: Path, family: str) -> None:
     """The steps that go through, what the others say, the share of int8; runtime equals torch."""
     now, kept = measured(family, tmp_path), KEPT["families"][family]
-    assert {step: now.get(step) for step in STEPS} == {step: kept.get(step) for step in STEPS}
+    for step in STEPS:  # numbers in messages depend on the hardware
+        assert re.sub(r"\d[\d.e-]*", "N", str(now.get(step))) == re.sub(r"\d[\d.e-]*", "N", str(kept.get(step)))
     assert now.get("int8_share") == pytest.approx(kept.get("int8_share"), abs=0.02)
     assert now.get("difference", 0) <= MAX_DIFFERENCE
 
