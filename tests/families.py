@@ -1,13 +1,15 @@
-"""Runs a tiny encoder of each family through load, training, LoRA, a stop, export and runtime (`make families`).
+"""Rehearses the pipeline with a tiny encoder of each family, as stage base does with a user's (`make families`).
 
-Writes bench/figures/families.json, from which `make readme` makes the table of docs/encoders.md. With names of families
-it measures these alone and keeps the others' rows.
+Load, training, LoRA, a run that is stopped and resumed, export, int8, runtime. Writes bench/figures/families.json, from
+which `make readme` makes the table of docs/encoders.md. With names of families it measures these alone and keeps the
+others' rows.
 """
 
 import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,31 +17,31 @@ from unittest.mock import patch
 
 import numpy as np
 import onnx
-import torch
 from tiny_encoders import FAMILIES, MAX_LENGTH, build
-from training import params, sha256, task, trained
 
 from attune.encoding.encoders import load_for_export
-from attune.errors import BadInput, one_line
+from attune.errors import BadInput
 from attune.export.folder import FP32, INT8, write_settings
 from attune.export.modules import describe
 from attune.export.shipped import ExportParams, build_manifest, write_graphs
 from attune.runtime import Embedder
 from attune.runtime.manifest import MANIFEST
-from attune.stage import call, load_params, sha256_of, write_json
+from attune.stage import Machine, call, load_params, sha256_of, write_json
 from attune.stages.base import BaseParams, base, files_to_copy
-from attune.tuning.training.batches import EpochCallback
+from attune.tuning import rehearsal
+from attune.tuning.rehearsal import _Rest
+from attune.tuning.training.recipe import TrainParams
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "bench" / "figures" / "families.json"
 STEPS = ("loads", "trains", "lora", "resumes", "exports")
+# of the rehearsal's steps, by their names in messages
+COLUMN = {
+    **dict.fromkeys(("size", "loading", "tokenizer", "encoding"), "loads"),
+    **{"training": "trains", "resuming": "resumes", "merging": "exports", "export": "exports"},
+}
 TEXTS = ["stack arrays vertically", "a", "Sort the ROWS by their norm, then look at them. " * 5, "日本", "x" * 99]
-SHORT = {"max_steps": 2, "n_evaluations": 2, "epochs": 1, "shares": []}
 Row = dict[str, Any]
-
-
-class Stopped(Exception):
-    """Stops a run in place of a kill."""
 
 
 def brought(encoder: Path, out: Path) -> Path:
@@ -77,30 +79,71 @@ def weight_bytes(graph: Path) -> int:
     return sum(len(tensor.raw_data) for tensor in onnx.load(graph).graph.initializer)
 
 
-@contextmanager
-def stopped_at_first_checkpoint() -> Iterator[None]:
-    """Ends training as soon as a checkpoint is written, as a kill would."""
+@dataclass
+class Figures:
+    """What a rehearsal did.
 
-    def stop(*args: object, **kwargs: object) -> None:
-        raise Stopped
+    Attributes:
+        steps: that were begun, in their order; the last one is the one that failed, if any.
+        int8_share: bytes of the int8 graph's weights as a share of fp32's.
+        difference: largest difference of a number of an embedding in runtime and torch.
+        said: what failed; "" if nothing did.
+    """
 
-    with patch.object(EpochCallback, "on_save", stop):
-        try:
+    steps: list[str] = field(default_factory=list)
+    int8_share: float | None = None
+    difference: float | None = None
+    said: str = ""
+
+
+def rehearsed(encoder: Path, is_exported: bool = True, **changes: object) -> Figures:
+    """Rehearses the pipeline of params.yaml with an encoder; returns what it did, and the figures of its graphs.
+
+    Args:
+        encoder: its folder.
+        is_exported: whether the graphs are made, which takes most of the time.
+        changes: of the parameters of stage train.
+    """
+    figures, step = Figures(), rehearsal._step
+    write, parity = rehearsal.write_folder, rehearsal.require_parity
+
+    @contextmanager
+    def noted_step(name: str, what: str) -> Iterator[None]:
+        figures.steps.append(what)
+        with step(name, what):
             yield
-        except Stopped:
-            return
-    raise AssertionError("no checkpoint was written")
+
+    def noted_folder(*arguments: Any) -> dict[str, str]:
+        graphs, out = write(*arguments), arguments[-1]
+        figures.int8_share = round(weight_bytes(out / INT8) / weight_bytes(out / FP32), 2)
+        return graphs
+
+    def noted_parity(cosine: float, difference: float, *rest: Any) -> None:
+        figures.difference = float(f"{difference:.0e}")
+        parity(cosine, difference, *rest)
+
+    machine = Machine(threads=1, precision="fp32", batch_tokens=4096)  # the same figures on any hardware
+    settings = (
+        load_params(TrainParams, "train", ROOT / "params.yaml").model_copy(update=changes | {"machine": machine}),
+        load_params(ExportParams, "export", ROOT / "params.yaml").model_copy(update={"machine": machine}),
+    )
+    patches: dict[str, Any] = {"_step": noted_step, "write_folder": noted_folder, "require_parity": noted_parity}
+    patches["first_layers"] = _none  # all layers, which may share weights
+    exports = _Rest._exports if is_exported else _none
+    with patch.multiple(rehearsal, **patches), patch.object(_Rest, "_exports", exports):
+        try:
+            rehearsal.rehearse("own", encoder, *settings)
+        except BadInput as error:
+            figures.said = str(error)
+    return figures
 
 
-def resumed(folder: Path, inputs: dict[str, Path]) -> str:
-    """Stops a run at its first checkpoint and resumes it; returns the sha256 of what it leaves."""
-    with stopped_at_first_checkpoint():
-        trained(folder, inputs, params(**SHORT), "resumed")
-    return trained(folder, inputs, params(**SHORT), "resumed")[0]
+def _none(*_: object) -> None:
+    """Stands for a step that is left out."""
 
 
 def measured(family: str, folder: Path) -> Row:
-    """Tries each step on a tiny encoder of a family.
+    """Rehearses with a tiny encoder of a family, all weights first, then LoRA.
 
     Args:
         family: a key of tiny_encoders.FAMILIES.
@@ -108,34 +151,22 @@ def measured(family: str, folder: Path) -> Row:
 
     Returns:
         Per step True, or what it said; int8_share of the bytes of fp32's weights; difference of runtime and torch.
+        Steps after one that failed are absent.
     """
-    torch.set_num_threads(1)
     kind = FAMILIES[family]
     row: Row = {"class": kind.model or f"{kind.name}Model", "pooling": kind.pooling}
-    results: dict[str, Any] = {}
-
-    def attempt(step: str, action: Callable[[], Any]) -> bool:
-        try:
-            results[step] = action()
-        except Exception as error:  # any failure is the figure
-            row[step] = one_line(f"{type(error).__name__}: {error}".splitlines()[0])[:200]
-            return False
-        row[step] = True
-        return True
-
     with chdir(folder):
-        if not attempt("loads", lambda: task(folder, brought(build(folder, family), folder / "brought"))):
+        encoder = build(folder, family)
+        whole = rehearsed(encoder)
+        adapters = rehearsed(encoder, is_exported=False, lora_rank=2) if not whole.said else None
+    failed = COLUMN[whole.steps[-1]] if whole.said else ""
+    for column in (step for step in STEPS if step in {COLUMN[step] for step in whole.steps}):
+        row[column] = whole.said if column == failed else True
+        if column == failed:
             return row
-        inputs = results["loads"]
-        is_trained = attempt("trains", lambda: trained(folder, inputs, params(**SHORT), "run")[0])
-        attempt("lora", lambda: trained(folder, inputs, params(**SHORT | {"max_steps": 1}, lora_rank=2), "lora"))
-        if is_trained and attempt("resumes", lambda: resumed(folder, inputs)):
-            row["resumes"] = results["resumes"] == sha256(folder / "run") or "other bytes"
-        model = folder / "run" / "5" if is_trained else folder / "brought"
-        if attempt("exports", lambda: exported(model, folder / "onnx")):
-            row["int8_share"] = round(weight_bytes(folder / "onnx" / INT8) / weight_bytes(folder / "onnx" / FP32), 2)
-            row["difference"] = float(f"{results['exports']:.0e}")
-    return row
+    assert adapters is not None
+    row["lora"] = adapters.said or True
+    return row | {"int8_share": whole.int8_share, "difference": whole.difference}
 
 
 def refusals(folder: Path) -> dict[str, str]:

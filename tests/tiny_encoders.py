@@ -170,7 +170,19 @@ def transformer(folder: Path, family: str) -> None:
 
     kind = FAMILIES[family]
     config = getattr(transformers, f"{kind.name}Config")(vocab_size=kind.tokenizer(folder), **kind.settings)
-    getattr(transformers, kind.model or f"{kind.name}Model")(config).save_pretrained(folder)
+    encoder = getattr(transformers, kind.model or f"{kind.name}Model")(config)
+    if kind.tokenizer is decoder_bytes:
+        _embed_padding(encoder)
+    encoder.save_pretrained(folder)
+
+
+def _embed_padding(encoder: Any) -> None:
+    """Gives the padding token, in which a decoder's texts end, an embedding: among random weights it has none."""
+    import torch
+
+    weight = encoder.get_input_embeddings().weight
+    with torch.no_grad():
+        weight[weight.eq(0).all(dim=1)] = weight[-1].flip(0)
 
 
 def build(

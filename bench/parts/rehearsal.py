@@ -56,7 +56,7 @@ def measure(section: Section, options: argparse.Namespace) -> None:
     """Adds the table of seconds, and a target each for the time and for the bytes."""
     expected, out = hashes(ROOT / "models"), KEPT / "rehearsal"
     costs: dict[bool, list[Cost]] = {True: [], False: []}
-    changed = set()
+    changed: set[str] = set()
     for _ in range(options.rounds):
         for is_rehearsed, own in costs.items():
             shutil.rmtree(out, ignore_errors=True)

@@ -76,8 +76,8 @@ def test_a_main_language_that_is_not_declared_warns() -> None:
     rows = {"de": (80, 30), "en": (20, 0), "unclear": (500, 9)}
     assert judged(rows, "en") == {
         "failed": "the texts are in de (80 documents and 30 queries), en (20 documents), of which de is not among "
-        "release.languages (en): BM25 tries no stems of it; set release.languages in advanced.yaml to the languages of "
-        "your texts"
+        "release.languages (en): the model's card leaves it out, and BM25 tries no stems of it; set release.languages "
+        "in advanced.yaml to the languages of your texts"
     }
     assert judged(rows, "de", "en") == {
         "passed": "the texts are in de (80 documents and 30 queries), en (20 documents), all among release.languages "

@@ -10,6 +10,7 @@ from families import FIGURES, REFUSED, STEPS, measured
 from tiny_encoders import FAMILIES, build
 
 from attune.encoding.encoders import load_torch
+from attune.tuning import rehearsal
 from attune.tuning.training.fit import DROPOUT, set_dropout
 from bench.readme import families as families_table
 
@@ -17,19 +18,33 @@ KEPT = json.loads(FIGURES.read_text())
 MAX_DIFFERENCE = 2e-6  # of a number of an embedding, by rounding
 
 
-@pytest.mark.parametrize("family", KEPT["families"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_does_what_the_table_says(tmp_path: Path, family: str) -> None:
     """The steps that go through, what the others say, the share of int8; runtime equals torch."""
     now, kept = measured(family, tmp_path), KEPT["families"][family]
-    assert {step: now.get(step) for step in STEPS} == {step: kept.get(step) for step in STEPS}
+    for step in STEPS:  # numbers in messages depend on the hardware
+        assert re.sub(r"\d[\d.e-]*", "N", str(now.get(step))) == re.sub(r"\d[\d.e-]*", "N", str(kept.get(step)))
     assert now.get("int8_share") == pytest.approx(kept.get("int8_share"), abs=0.02)
     assert now.get("difference", 0) <= MAX_DIFFERENCE
 
 
-def test_the_table_has_families_and_refusals_that_are_built_today() -> None:
-    """What is kept in bench/figures is of tiny_encoders.FAMILIES, in that order, and of all kinds that are refused."""
-    assert list(KEPT["families"]) == [family for family in FAMILIES if family in KEPT["families"]]
-    assert list(KEPT["refused"]) == list(REFUSED)
+def test_the_table_has_every_family_and_every_refusal() -> None:
+    """All of tiny_encoders.FAMILIES in that order, and all kinds that are refused, each with what is said."""
+    assert list(KEPT["families"]) == list(FAMILIES)
+    assert list(KEPT["refused"]) == list(REFUSED) and all(KEPT["refused"].values())
+
+
+def test_a_step_that_fails_is_told_in_its_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: weights that are not read back. What came before is yes, what comes after is absent."""
+    monkeypatch.setattr(rehearsal, "read_change", fail)
+    row = measured("bert", tmp_path)
+    said = "own: training fails in the rehearsal (RuntimeError: no such file); choose another base.model"
+    assert row == {"class": "BertModel", "pooling": "mean", "loads": True, "trains": said}
+
+
+def fail(*_: object) -> None:
+    """Fails as a library does."""
+    raise RuntimeError("no such file")
 
 
 def test_the_table_says_where_a_family_fails(tmp_path: Path) -> None:

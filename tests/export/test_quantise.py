@@ -48,6 +48,34 @@ def x() -> NDArray[np.float32]:
     return np.array([[[0.5, 100], [-1, 50], [0.25, -25]]], dtype=np.float32)
 
 
+def test_a_product_with_its_sum_in_one_node_is_quantised_like_two() -> None:
+    """Gemm, as of GPT-2's layers: the same integers as of MatMul and Add; one of a transposed weight stays."""
+    ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["b", 2]) for name in ("x", "y")]
+    weights = [numpy_helper.from_array(WEIGHT, "w"), numpy_helper.from_array(BIAS, "b")]
+
+    def quantised(*nodes: onnx.NodeProto) -> onnx.ModelProto:
+        graph = helper.make_graph(nodes, "linear", ends[:1], ends[1:], weights)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+        return to_int8(model, [{"x": rows}], Scheme(0.5, [], [], True))
+
+    rows = np.array([[0.5, 100], [-1, 50], [0.25, -25]], dtype=np.float32)
+    whole = quantised(helper.make_node("Gemm", ["x", "w", "b"], ["y"], "dense"))
+    parts = [helper.make_node("MatMul", ["x", "w"], ["p"], "dense"), helper.make_node("Add", ["p", "b"], ["y"], "bias")]
+    assert "MatMulIntegerToFloat" in {node.op_type for node in whole.graph.node}
+    np.testing.assert_array_equal(run(whole, rows), run(quantised(*parts), rows))
+    np.testing.assert_allclose(run(whole, rows), rows @ WEIGHT + BIAS, atol=2)
+    turned = quantised(helper.make_node("Gemm", ["x", "w", "b"], ["y"], "dense", transB=1))
+    assert [node.op_type for node in turned.graph.node] == ["Gemm"]
+    np.testing.assert_allclose(run(turned, rows), rows @ WEIGHT.T + BIAS, rtol=1e-6)
+
+
+def test_a_graph_that_is_kept_whole_stays_in_fp32(x: NDArray[np.float32]) -> None:
+    """int8_keep_fp32 of ['*']: no product is left to observe."""
+    kept = to_int8(linear(), [{"x": x}], Scheme(0.5, [], ["*"], False))
+    assert [node.op_type for node in kept.graph.node] == ["MatMul", "Add"]
+    np.testing.assert_array_equal(run(kept, x), run(linear(), x))
+
+
 def test_smoothing_by_hand(x: NDArray[np.float32]) -> None:
     """Peaks (1, 100), largest weights (2, .5): at 0.5 sqrt(1/2), sqrt(200), over their mean sqrt(10)."""
     sites = observe(linear(), [{"x": x}])

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_encoders
 import torch
 from conftest import _vocabulary, build_tiny_encoder
 from safetensors.torch import load_file, save_file
@@ -113,6 +114,15 @@ def without_pooling(folder: Path) -> Path:
     return encoder
 
 
+def no_embedding_of_the_last_token(folder: Path) -> Path:
+    """Saves a decoder whose texts end in a token with an embedding of zeros."""
+    encoder = tiny_encoders.build(folder, "qwen3")
+    weights = load_file(encoder / "model.safetensors")
+    weights["embed_tokens.weight"][0] = 0
+    save_file(weights, encoder / "model.safetensors", {"format": "pt"})
+    return encoder
+
+
 N_TOKENS = len(_vocabulary())
 REFUSED: dict[Callable[[Path], Path], str] = {
     dot_product: "tiny: export fails in the rehearsal: similarity is dot without Normalize; export needs cosine",
@@ -123,6 +133,7 @@ REFUSED: dict[Callable[[Path], Path], str] = {
     f"{N_TOKENS} rows, expected at least {N_TOKENS + 1}",
     damaged: r"tiny: size fails in the rehearsal: model.safetensors is damaged \(.*\); fetch it again$",
     special_tokens_alone: "tiny: tokenizer .* has no token but 5 special ones, so every word is unknown",
+    no_embedding_of_the_last_token: "tiny: encoding .* the vector of '' is 0, which has no direction",
     without_pooling: "tiny: loading fails in the rehearsal: .* save it again with sentence-transformers",
 }
 
@@ -157,6 +168,25 @@ def test_an_encoder_that_can_be_shipped_passes_every_step(tiny_encoder: Path, fo
     found = rehearsed_with(tiny_encoder, lora_rank=2, distill_weight=1.0)
     assert found == Rehearsal("fp32", is_bf16_wrong=False, steps=STEPS)
     assert list((folder / "scratch").iterdir()) == []
+
+
+def test_all_weights_but_the_token_vectors_are_trained(tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of every layer; the table of tokens alone, which can be most of an encoder, stays as it is."""
+    changed: set[str] = set()
+    read = rehearsal.read_change
+
+    def noted(file: Path) -> Any:
+        change = read(file)
+        changed.update(change)
+        return change
+
+    monkeypatch.setattr(rehearsal, "read_change", noted)
+    monkeypatch.setattr(rehearsal._Rest, "_exports", lambda *_: None)
+    rehearsed_with(tiny_encoder)
+    tables = {name for name in load_torch(tiny_encoder).state_dict() if "word_embeddings" in name}
+    layers = {name for name in load_torch(tiny_encoder).state_dict() if ".layer.0." in name and "key.bias" not in name}
+    assert len(tables) == 1 and not tables & changed
+    assert len(layers) > 10 and layers <= changed  # a key's bias has no gradient: it adds the same to all scores
 
 
 def test_an_encoder_whose_file_has_other_names_trains_with_adapters(
@@ -259,7 +289,7 @@ def test_every_stage_takes_the_precision_that_the_folder_says(
 
 
 def test_most_of_it_is_done_with_the_first_layers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One of four layers, with its own weights; a failure counts only where the whole encoder fails, too."""
+    """One of four layers, two where the second is of other modules; a failure counts where the whole one fails, too."""
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
     from transformers import BertConfig, BertModel
 
@@ -272,6 +302,12 @@ def test_most_of_it_is_done_with_the_first_layers(folder: Path, monkeypatch: pyt
     layers = {name.split(".")[4] for name in first if ".layer." in name}
     assert layers == {"0"} and all(whole[name].equal(value) for name, value in first.items())
     assert first_layers(load_torch(short), short, folder / "shorter") is None
+    mixed = load_torch(encoder)
+    mixed.transformers_model.encoder.layer[1].output.dropout = torch.nn.Identity()
+    both = first_layers(mixed, encoder, folder / "both")
+    assert both is not None
+    names = load_file(both / "model.safetensors")
+    assert {name.split(".")[2] for name in names if ".layer." in name} == {"0", "1"}
     tried: list[Path] = []
 
     def follow(_self: Any, tried_encoder: Path, precision: str, _scratch: Path) -> str:

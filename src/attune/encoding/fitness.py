@@ -89,11 +89,16 @@ def is_wrong_in_bf16(name: str, model: SentenceTransformer, texts: Sequence[str]
         precision: machine.precision.
 
     Raises:
-        BadInput: vectors in fp32 are not finite, or bf16 is demanded and they differ in it.
+        BadInput: vectors in fp32 are not finite or 0, or bf16 is demanded and they differ in it.
     """
     exact = TorchEncoder(model, "fp32", BATCH_TOKENS).encode_document(texts)
     if not np.isfinite(exact).all():
         raise BadInput(f"{name}: vectors are not finite in fp32; {OTHER}")
+    if len(zero := np.flatnonzero(~exact.any(axis=1))):
+        raise BadInput(
+            f"{name}: the vector of {texts[zero[0]]!r} is 0, which has no direction, so no cosine; the embeddings of "
+            f"its tokens may be 0, as an untrained padding token's are; {OTHER}"
+        )
     if precision == "fp32":
         return False
     rounded = TorchEncoder(model, "bf16", BATCH_TOKENS).encode_document(texts)

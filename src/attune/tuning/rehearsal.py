@@ -1,13 +1,12 @@
 """Rehearses the pipeline with an encoder on a handful of texts, before anything is trained.
 
 The code is that of the stages: load, encode, train, resume from a checkpoint, merge, export, int8, runtime. All but
-loading and encoding is done with the encoder's first layers, which takes seconds; what fails there is tried again with
-the whole encoder, which alone can be refused.
+loading and encoding is done with the encoder's first layers, and its token vectors are not trained, so that it takes
+seconds; what fails there is tried again with all layers, and only a failure there refuses the encoder.
 """
 
 import gc
 import hashlib
-import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,8 @@ import torch
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 
-from attune.encoding.encoders import TorchEncoder, best_precision, load_torch
+from attune.encoding.encoders import best_precision, load_torch
+from attune.encoding.first_layers import first_layers
 from attune.encoding.fitness import OTHER, check_size, check_tokenizer, is_wrong_in_bf16
 from attune.errors import BadInput, one_line
 from attune.export.folder import FP16, FP32, INT8
@@ -29,7 +29,7 @@ from attune.export.parity import SENTENCES, by_batch_size, compare_fp16, int8_pa
 from attune.export.shipped import ExportParams, require_fp16_parity, require_parity, write_folder
 from attune.runtime import Embedder
 from attune.runtime.arrays import Float32, Float64
-from attune.tuning.dev import BATCH_TOKENS, RetrievalScorer, RetrievalTask
+from attune.tuning.dev import RetrievalScorer, RetrievalTask
 from attune.tuning.general_text import Pair
 from attune.tuning.interpolation import Interpolation, read_change
 from attune.tuning.training.conflicts import BatchingKeys
@@ -40,7 +40,6 @@ from attune.tuning.training.recipe import TrainParams, check_combinations, check
 SCRATCH = Path("scratch")
 N_STEPS = 2
 LEARNING_RATE = 1e-4
-LEAST_LAYERS = 1
 MOST_WORDS = 8192  # of a text, where the encoder names no limit or a huge one
 SHOWN = 300  # characters of a library's message
 STEPS = ("encoding", "training", "resuming", "merging", "export", "int8", "runtime")
@@ -66,7 +65,7 @@ class _Stopped(Exception):
 
 
 class _Scorer(RetrievalScorer):
-    """Scores encoders as dev does; notes the weights after the last step, and ends the run there once."""
+    """Scores the encoder as dev does after the last step, notes its weights, and ends the run there once."""
 
     def __init__(self, task: RetrievalTask, precision: str) -> None:
         super().__init__(task, precision)
@@ -74,12 +73,13 @@ class _Scorer(RetrievalScorer):
         self.seen: list[str] = []
 
     def __call__(self, model: SentenceTransformer, documents: Float32 | None = None) -> Float64:
-        values = super().__call__(model, documents)
         self.n_calls += 1  # the start of training, then a call per step, in which the last one is repeated
-        if self.n_calls > N_STEPS:
-            self.seen.append(_digest(model))
-            if len(self.seen) == 1:
-                raise _Stopped
+        if self.n_calls <= N_STEPS:
+            return np.zeros(len(self.query_ids))  # which nothing depends on
+        values = super().__call__(model, documents)
+        self.seen.append(_digest(model))
+        if len(self.seen) == 1:
+            raise _Stopped
         return values
 
 
@@ -169,31 +169,15 @@ def sample_texts(model: SentenceTransformer) -> list[str]:
     ]
 
 
-def first_layers(model: SentenceTransformer, folder: Path, out: Path) -> Path | None:
-    """Saves an encoder of the first layer; None where it cannot be made or has them all.
+def _trained(folder: Path) -> SentenceTransformer:
+    """Loads an encoder to train without its token vectors.
 
-    Where config.json names kinds of layers (layer_types), as many are kept as have each kind.
-
-    Args:
-        model: the whole encoder.
-        folder: of it.
-        out: folder to write.
+    They are the same module in all encoders, and most of the weights of a short one: training and checkpoints of a
+    multilingual table would take several times as long as all the rest.
     """
-    config = model.transformers_model.config
-    kinds, n_layers = list(getattr(config, "layer_types", None) or ()), getattr(config, "num_hidden_layers", 0)
-    n = max([LEAST_LAYERS, *(kinds.index(kind) + 1 for kind in set(kinds))])
-    if not isinstance(n_layers, int) or n >= n_layers:
-        return None
-    logging.disable(logging.WARNING)  # transformers lists the weights of the layers that are left out
-    try:
-        short = load_torch(folder, {"num_hidden_layers": n} | ({"layer_types": kinds[:n]} if kinds else {}))
-        vectors = TorchEncoder(short, "fp32", BATCH_TOKENS).encode_document(["graph"])
-        short.save_pretrained(str(out), create_model_card=False)
-    except Exception:  # an architecture whose layers are counted elsewhere; the whole encoder serves
-        return None
-    finally:
-        logging.disable(logging.NOTSET)
-    return out if np.isfinite(vectors).all() else None
+    model = load_torch(folder)
+    model.transformers_model.get_input_embeddings().requires_grad_(False)
+    return model
 
 
 def _digest(model: SentenceTransformer) -> str:
@@ -215,26 +199,30 @@ class _Rest:
 
     def follow(self, encoder: Path, precision: str, scratch: Path) -> str:
         """Trains, resumes, merges and exports; returns the precision in which training is right."""
-        is_finite = self._trains(encoder, precision, scratch / precision)
+        with _step(self.name, "training"):
+            interpolation = Interpolation(encoder)
+        is_finite = self._trains(interpolation, precision, scratch / precision)
         if not is_finite and precision != "fp32" and self.train.machine.precision == "auto":
             precision = "fp32"
-            is_finite = self._trains(encoder, precision, scratch / precision)
+            is_finite = self._trains(interpolation, precision, scratch / precision)
         if not is_finite:
             raise BadInput(
                 f"{self.name}: training fails in the rehearsal: loss or weights are not finite in {precision}; "
                 + ("set machine.precision to fp32" if precision != "fp32" else OTHER)
             )
         with _step(self.name, "merging"):
-            merged = Interpolation(encoder).at(read_change(change_at(scratch / precision, N_STEPS)), 1.0)
+            merged = interpolation.at(read_change(change_at(scratch / precision, N_STEPS)), 1.0)
             merged.save_pretrained(str(scratch / "merged"), create_model_card=False)
-            if _digest(load_torch(scratch / "merged")) != _digest(merged):
+            saved = load_torch(scratch / "merged")
+            if _digest(saved) != _digest(merged):
                 raise BadInput(f"{self.name}: saved weights are read back with other values or names; {OTHER}")
         with _step(self.name, "export"):
-            self._exports(scratch / "merged", scratch / "onnx")
+            self._exports(saved.to("cpu").eval(), scratch / "merged", scratch / "onnx")
         return precision
 
-    def _trains(self, encoder: Path, precision: str, scratch: Path) -> bool:
+    def _trains(self, interpolation: Interpolation, precision: str, scratch: Path) -> bool:
         """Trains two steps, is stopped, resumes from the first; returns whether loss and weights are finite."""
+        encoder = interpolation.folder
         machine = self.train.machine.model_copy(update={"precision": precision})
         changes = {
             "seeds": [0],
@@ -252,7 +240,7 @@ class _Rest:
         with _step(self.name, "training"):
             data = TrainingData(Dataset.from_dict(rows), keys, general)
             scorer = _Scorer(RetrievalTask(corpus, corpus, {id_: {id_: 1} for id_ in corpus}), precision)
-            dev = DevScoring(Interpolation(encoder), scorer, [1.0])
+            dev = DevScoring(interpolation, scorer, [1.0])
         rate = LEARNING_RATE * (10 if params.lora_rank else 1)
         schedule = Schedule(rate, epochs=N_STEPS, n_steps=N_STEPS, n_evaluations=N_STEPS)
         result = None
@@ -260,7 +248,7 @@ class _Rest:
             with _step(self.name, step):
                 try:
                     load_base = partial(load_torch, encoder) if params.needs_base else None
-                    result = fit(load_torch(encoder), load_base, data, dev, params, schedule, scratch)
+                    result = fit(_trained(encoder), load_base, data, dev, params, schedule, scratch)
                 except _Stopped:
                     continue
                 finally:
@@ -276,12 +264,11 @@ class _Rest:
             raise BadInput(f"{self.name}: training changes no weight in the rehearsal; {OTHER}")
         return is_finite
 
-    def _exports(self, encoder: Path, out: Path) -> None:
-        """Exports all graphs, and compares them with torch in the runtime that services use."""
-        model = load_torch(encoder).to("cpu").eval()
+    def _exports(self, model: SentenceTransformer, folder: Path, out: Path) -> None:
+        """Exports all graphs of an encoder as loaded from a folder, and compares them with torch in the runtime."""
         about = describe(model, Path(self.name))
         expected = model.encode(list(self.texts), batch_size=1, normalize_embeddings=True, show_progress_bar=False)
-        graphs = write_folder(self.export, model, about, encoder, self.texts, out)
+        graphs = write_folder(self.export, model, about, folder, self.texts, out)
         threads = self.train.machine.threads
         vectors = {file: by_batch_size(Embedder(out, file, threads), self.texts, kind) for kind, file in graphs.items()}
         parity = int8_parity(vectors[FP32], vectors[INT8], expected)

@@ -228,8 +228,8 @@ def languages(facts: Facts, limits: GateParams) -> Outcomes:
     if missing:
         yield judged(
             False,
-            f"the texts are in {told}, of which {', '.join(missing)} is not among {named}: BM25 tries no stems of it; "
-            "set release.languages in advanced.yaml to the languages of your texts",
+            f"the texts are in {told}, of which {', '.join(missing)} is not among {named}: the model's card leaves it "
+            "out, and BM25 tries no stems of it; set release.languages in advanced.yaml to the languages of your texts",
         )
     else:
         yield judged(True, f"the texts are in {told}, all among {named}")

@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from attune.runtime.arrays import Float32
 
@@ -86,3 +86,24 @@ class GraphEditor:
         kept = [tensor for tensor in self.graph.initializer if tensor.name in read]
         del self.graph.initializer[:]
         self.graph.initializer.extend(kept)
+
+
+def split_gemms(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Copies a graph with each x * weight + bias in one node (Gemm, as of GPT-2's layers) as a product and a sum."""
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    shapes = {tensor.name: len(tensor.dims) for tensor in copied.graph.initializer}
+    nodes = list(copied.graph.node)
+    del copied.graph.node[:]
+    for node in nodes:
+        settings = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+        is_plain = not settings.get("transA") and not settings.get("transB") and settings.get("alpha", 1) == 1
+        is_plain = is_plain and settings.get("beta", 1) == 1 and [shapes.get(name) for name in node.input[1:]] == [2, 1]
+        if node.op_type == "Gemm" and is_plain:
+            product = f"{node.output[0]}_product"
+            parts = [helper.make_node("MatMul", node.input[:2], [product], node.name)]
+            parts.append(helper.make_node("Add", [product, node.input[2]], node.output[:], f"{node.name}/bias"))
+        else:
+            parts = [node]
+        copied.graph.node.extend(parts)
+    return copied

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from attune.export.int8.matmuls import Activation, GraphEditor
+from attune.export.int8.matmuls import Activation, GraphEditor, split_gemms
 from attune.export.int8.ranges import ACTIVATION_STEPS, MIN_MAGNITUDE, best_range, round_weight
 from attune.export.int8.smooth import Features, observe, smooth
 
@@ -49,6 +49,7 @@ def to_int8(model: onnx.ModelProto, batches: Iterable[Features], scheme: Scheme)
         batches: inputs of train texts, without padding, to measure ranges and smoothing factors on.
         scheme: settings.
     """
+    model = split_gemms(model)
     activations = observe(model, batches, scheme.keep_fp32)
     products = GraphEditor(model, scheme.keep_fp32).products
     smoothed = [a for a in activations if scheme.smoothing and not _matches(products[a.tensor], scheme.unsmoothed)]

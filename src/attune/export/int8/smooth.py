@@ -29,6 +29,8 @@ def observe(model: onnx.ModelProto, batches: Iterable[Features], keep_fp32: Sequ
         keep_fp32: patterns (fnmatch) of node names to leave out.
     """
     names = list(GraphEditor(model, keep_fp32).products)
+    if not names:  # of none onnxruntime would return all outputs
+        return []
     observed = onnx.ModelProto()
     observed.CopyFrom(model)
     observed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
