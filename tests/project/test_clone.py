@@ -64,7 +64,7 @@ def test_dvc_shows_what_changed(clone: Path, baseline: str, kind: str, words: st
 
 
 def test_the_model_that_is_committed_passes_against_its_own_baseline(clone: Path, baseline: str) -> None:
-    """The gate of a first pull request does not fail by this repository's own history: the baseline has today's test."""
+    """The gate of a first pull request does not fail by this repository's own history, which has today's test."""
     done = run(clone, "make", "gate", "READY=Makefile", f"AGAINST={baseline}")
     lines = [line.split() for line in done.stdout.splitlines()]
     stopped = {code for code, status, *_ in lines if status in ("FAILED", "UNDECIDED")}
