@@ -13,6 +13,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from attune.cli.review.gate import reader
 from attune.errors import one_line
 from attune.evaluation.checks.facts import Read, Snapshot
 from attune.stage import ADVANCED_FILE, PARAMS_FILE
@@ -73,7 +74,7 @@ def changed_figures(there: Snapshot, here: Path) -> tuple[list[Change], list[str
     """
     paths = [file.relative_to(here).as_posix() for file in sorted((here / METRICS).rglob("*.json"))]
     both = sorted({*paths, *there.paths(METRICS, ".json")} - {REPORT})  # the report repeats the stages' figures
-    return _changes(both, there.read, _reader(here), json.loads, there.name)
+    return _changes(both, there.read, reader(here), json.loads, there.name)
 
 
 def changed_parameters(there: Snapshot, here: Path) -> tuple[list[Change], list[str]]:
@@ -81,7 +82,7 @@ def changed_parameters(there: Snapshot, here: Path) -> tuple[list[Change], list[
 
     A key that moved from one file to another with its value is no change.
     """
-    changes, unread = _changes(PARAMETER_FILES, there.read, _reader(here), YAML(typ="safe").load, there.name)
+    changes, unread = _changes(PARAMETER_FILES, there.read, reader(here), YAML(typ="safe").load, there.name)
     removed = {each.key: each for each in changes if each.new is None}
     added = {each.key for each in changes if each.old is None}
     moved = removed.keys() & added
@@ -105,14 +106,6 @@ def flat(content: Any, above: str = "") -> Iterator[tuple[str, Any]]:  # noqa: A
 def natural(key: str) -> list[tuple[bool, int, str]]:
     """Sort key that orders numbers within names by size."""
     return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", key)]
-
-
-def _reader(folder: Path) -> Read:
-    def read(path: str) -> str | None:
-        file = folder / path
-        return file.read_text(encoding="utf-8") if file.is_file() else None
-
-    return read
 
 
 def _changes(
