@@ -31,7 +31,7 @@ settings.load_profile("any machine")
 collect_ignore = [] if is_attunes_own() else list(OF_ATTUNES_OWN)
 
 # Test files that take minutes. pytest-xdist gives whole files to its processes, in this order.
-LONGEST = ("test_miniature", "test_walkthrough", "test_resume")
+LONGEST = ("test_miniature", "test_walkthrough", "test_resume", "test_new", "test_upgrade")
 
 TINY_DIMENSION = 32
 TINY_MAX_LENGTH = 32

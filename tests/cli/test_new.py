@@ -171,3 +171,14 @@ def test_inside_a_git_repository_it_becomes_a_part_of_that(tmp_path: Path) -> No
     assert not (tmp_path / "search" / ".git").exists()
     assert git(tmp_path, "ls-tree", "-r", "--name-only", "HEAD") == "search/dvc.yaml"
     assert git(tmp_path, "status", "--porcelain") == "A  theirs.txt"
+
+
+def test_a_folder_with_an_encoder_travels_with_the_data(tiny_encoder: Path, tmp_path: Path) -> None:
+    """Its copy in data/own is in DVC, pinned by sha256, and named by its place there, wherever the command runs."""
+    write_questions(tmp_path / "faq.csv")
+    shutil.copytree(tiny_encoder, tmp_path / "tiny")
+    done = run_here(main, tmp_path, "new", "shop", "--data", "faq.csv", *COLUMNS, "--base", "tiny")
+    assert done.returncode == 0, done.stderr
+    base = all_params(tmp_path / "shop" / "params.yaml")["base"]
+    assert base["folder"] == "data/own/tiny" and set(base["sha256"]) >= {"config.json", "model.safetensors"}
+    assert {"data/own/faq.csv.dvc", "data/own/tiny.dvc"} <= set(git(tmp_path / "shop", "ls-files").splitlines())

@@ -52,7 +52,8 @@ def test_there_are_two_commands(project: Path) -> None:
     assert len(COMMANDS) == 2 and COMMANDS[1] == "cd shop && make repro"
     params = load_params(CollectParams, "collect", project / "params.yaml")
     assert (params.source, params.path, params.columns.query) == ("pairs", "data/own/faq.csv", "question")
-    assert {line[3:] for line in git(project, "status", "--porcelain").splitlines()} <= {"params.yaml", "advanced.yaml"}
+    assert set(git(project, "diff", "--name-only", "HEAD").split()) <= {"params.yaml", "advanced.yaml"}
+    assert git(project, "ls-files", "--others", "--exclude-standard") == ""
 
 
 def test_the_csv_becomes_a_tuned_model_and_a_report(

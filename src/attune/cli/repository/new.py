@@ -58,8 +58,9 @@ def new(folder: Path, data: Path | None, columns: Sequence[str], source: str, mo
             (scratch / OWN).mkdir(parents=True)
             owned = [_copied(path, scratch / OWN).name for path in (data, _local(model)) if path]
             _write_parameters(scratch, folder.name)
+            encoder = _inside(model)  # before the folder changes, from which the path of a model may start
             with contextlib.chdir(scratch):
-                lines = _fill_in(OWN / owned[0] if data else None, columns, source, _inside(model), revision)
+                lines = _fill_in(OWN / owned[0] if data else None, columns, source, encoder, revision)
             _write_files(scratch, folder.name, OWN / owned[0] if data else None)
             folder.mkdir(parents=True, exist_ok=True)
             for path in scratch.iterdir():
