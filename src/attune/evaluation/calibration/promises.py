@@ -23,8 +23,8 @@ class Promise(NamedTuple):
 
     Attributes:
         cutoff: queries whose first hit scores less find nothing; None where no cutoff keeps the promise.
-        bound: lower bound of the precision of the others.
-        coverage: share of the queries that are answered.
+        bound: lower bound of the precision of the others; without a cutoff, the highest bound of those that competed.
+        coverage: share of the queries that are answered; without a cutoff, by the one with the highest bound.
     """
 
     cutoff: float | None
@@ -65,6 +65,8 @@ def promised(first: Hits, precision: float, confidence: float) -> Promise:
         bound = lower_bound(first.is_relevant[answered], first.clusters[answered], (1 - confidence) / N_CUTOFFS)
         if bound >= precision:
             best = Promise(cutoff, bound, float(answered.mean()))
+        elif best.cutoff is None and bound > best.bound:
+            best = Promise(None, bound, float(answered.mean()))
     return best
 
 
