@@ -39,7 +39,8 @@ def lower_bound(is_right: NDArray[np.bool_], clusters: Int64, error: float) -> f
         is_right, clusters: (n,) each.
         error: one-sided.
     """
-    n, mean = len(is_right), float(is_right.mean())
+    n: float = len(is_right)
+    mean = float(is_right.mean())
     sums = np.bincount(np.unique(clusters, return_inverse=True)[1], weights=is_right - mean)
     variance = float((sums**2).sum()) / n**2
     if 0 < mean < 1 and variance > 0 and len(sums) > 1:
