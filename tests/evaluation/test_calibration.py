@@ -113,9 +113,10 @@ def test_a_promised_precision_is_kept_in_95_of_100_samples() -> None:
 
 
 def test_a_precision_that_no_cutoff_reaches_is_not_promised() -> None:
-    """Scores that mean nothing, of hits that are right by half."""
+    """Scores that mean nothing, of hits that are right by half; the highest bound is told."""
     random = np.random.default_rng(6)
-    assert promised(hits_of(random.random(300), random.random(300) < 0.5), 0.8, 0.95) == (None, 0.0, 0.0)
+    promise = promised(hits_of(random.random(300), random.random(300) < 0.5), 0.8, 0.95)
+    assert promise.cutoff is None and 0.2 < promise.bound < 0.5 and 0 < promise.coverage <= 1
 
 
 def test_a_cutoff_keeps_its_share_of_the_relevant_under_another_encoder() -> None:
@@ -190,9 +191,11 @@ def test_the_report_says_what_scores_mean() -> None:
     """With a promise and without one; off; and what becomes of a cutoff."""
     figures = {"is_off": False, "tuned.ece": 0.005, "tuned.ece_low": 0.004, "tuned.ece_high": 0.02}
     figures |= {"tuned.score_as_probability_ece": 0.38, "tuned.method": "isotonic", "tuned.removed_answer_auroc": 0.66}
-    without = scores_sentence(figures | {"tuned.promised.is_kept": False}, 0.8, 0.95)
+    none = {"tuned.promised.is_kept": False, "tuned.promised.dev_bound": 0.741, "tuned.promised.dev_coverage": 0.2}
+    without = scores_sentence(figures | none, 0.8, 0.95)
     assert "wrong by 0.380 on average" in without and "by 0.005 (95% interval 0.004 to 0.020)" in without
-    assert "No cutoff promises that 80% of first hits are right." in without and without.endswith("AUROC 0.66.")
+    assert "that 80% of first hits are right (at 95% confidence, most are 74.1%, for 20.0% of the queries)." in without
+    assert without.endswith("AUROC 0.66.")
     promise = {"tuned.promised.is_kept": True, "tuned.promised.cutoff": 0.512, "tuned.promised.dev_coverage": 0.4}
     promise |= {"tuned.promised.test_precision": 0.83, "tuned.promised.test_coverage": 0.41}
     said = scores_sentence(figures | promise, 0.8, 0.95)

@@ -122,9 +122,9 @@ def read(path: Path) -> Any:
 
 
 def test_the_release_is_the_export_with_a_card_and_verifies(exported: Path, released: Path) -> None:
-    """All files are the export's but the manifest, which lists card and hashes too."""
+    """All files are the export's but the manifest, which lists card, hashes and the static encoder's files too."""
     before, after = contents(exported), contents(released)
-    assert set(after) == {*before, "README.md", "trained_on.json"}
+    assert {name for name in after if not name.startswith("static/")} == {*before, "README.md", "trained_on.json"}
     assert {name for name in before if before[name] != after[name]} == {"manifest.json"}
     assert {*read(released / "manifest.json")["files"], "manifest.json"} == set(after)
     verify(released)
@@ -179,7 +179,7 @@ def test_the_card_has_scores_data_use_limits_and_licence(released: Path, metrics
 
 
 def test_another_folder_and_another_run_give_the_same_bytes(
-    exported: Path, released: Path, embeddings: Path, metrics: Path, texts: dict[str, Path]
+    exported: Path, static: Path, released: Path, embeddings: Path, metrics: Path, texts: dict[str, Path]
 ) -> None:
     """Another process and checkout, by command line: dvc.lock must not change."""
     checkout = exported.parent / "checkout"
@@ -187,13 +187,28 @@ def test_another_folder_and_another_run_give_the_same_bytes(
     for name in ("params.yaml", "advanced.yaml"):
         shutil.copy(PANEL.with_name(name), checkout)
     shutil.copytree(exported, checkout / "exported")
+    shutil.copytree(static, checkout / "static")
     shutil.copytree(metrics, checkout / "metrics")
     shutil.copytree(embeddings, checkout / "embeddings")
     for name, folder in texts.items():
         shutil.copytree(folder, checkout / name)
     command = [sys.executable, "-m", "attune.stages.release", "--exported", "exported", "--embeddings", "embeddings"]
-    command += ["--metrics", "metrics", "--prepared", "prepared", "--splits", "splits", "--out", "onnx"]
-    command += ["--receipt", "r.json"]
+    command += [
+        "--static",
+        "static",
+        "--calibration",
+        "embeddings",
+        "--metrics",
+        "metrics",
+        "--prepared",
+        "prepared",
+        "--splits",
+        "splits",
+        "--out",
+        "onnx",
+        "--receipt",
+        "r.json",
+    ]
     environment = os.environ | {"PYTHONPATH": "src", "PYTHONHASHSEED": "7"}
     subprocess.run(command, cwd=checkout, env=environment, check=True)
     assert contents(checkout / "onnx") == contents(released)

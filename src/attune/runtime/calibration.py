@@ -50,7 +50,8 @@ class Calibration:
 
     def probability(self, scores: NDArray[np.floating]) -> Float64:
         """Returns the probability that a document with each score is relevant, of the same shape."""
-        return np.interp(scores, self.scores, self.probabilities)
+        probabilities: Float64 = np.interp(scores, self.scores, self.probabilities)
+        return probabilities
 
     def score_of(self, probability: float) -> float:
         """Returns the least score whose documents are relevant with this probability or more; infinity if none are."""

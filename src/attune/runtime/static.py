@@ -94,7 +94,8 @@ def summed(vectors: NDArray[np.int8] | Float32, weights: Float32) -> Float32:
     """
     total: Float32 = weights @ vectors.astype(np.float32)
     length = np.sqrt(total @ total)
-    return total / np.maximum(length, np.float32(LEAST_LENGTH))
+    embedding: Float32 = total / np.maximum(length, np.float32(LEAST_LENGTH))
+    return embedding
 
 
 def is_on(folder: Path | str) -> bool:

@@ -12,7 +12,7 @@ from attune.json_text import parse_json
 from attune.runtime import rules
 
 MAX_HEADER_BYTES = 2**20
-DTYPES = {"I8": np.dtype("int8"), "F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+DTYPES: dict[str, np.dtype[Any]] = {"I8": np.dtype("int8"), "F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 SIZE = rules.whole(0, 2**40)
 TENSOR = rules.record({"dtype": rules.text, "shape": rules.rows(SIZE, 0, 8), "data_offsets": rules.rows(SIZE, 2, 2)})
 
@@ -56,4 +56,5 @@ def _array(content: bytes, begin: int, name: str, about: Mapping[str, Any]) -> N
         n *= size
     if stop - start != n * dtype.itemsize or begin + stop > len(content):
         raise ValueError(f"{place!a} of shape {shape} at bytes {start} to {stop} of {len(content) - begin}")
-    return np.frombuffer(content, dtype, n, begin + start).reshape(shape)
+    array: NDArray[Any] = np.frombuffer(content, dtype, n, begin + start).reshape(shape)
+    return array

@@ -23,8 +23,8 @@ class Promise(NamedTuple):
 
     Attributes:
         cutoff: queries whose first hit scores less find nothing; None where no cutoff keeps the promise.
-        bound: lower bound of the precision of the others.
-        coverage: share of the queries that are answered.
+        bound: lower bound of the precision of the others; without a cutoff, the highest bound of those that competed.
+        coverage: share of the queries that are answered; without a cutoff, by the one with the highest bound.
     """
 
     cutoff: float | None
@@ -39,7 +39,8 @@ def lower_bound(is_right: NDArray[np.bool_], clusters: Int64, error: float) -> f
         is_right, clusters: (n,) each.
         error: one-sided.
     """
-    n, mean = len(is_right), float(is_right.mean())
+    n: float = len(is_right)
+    mean = float(is_right.mean())
     sums = np.bincount(np.unique(clusters, return_inverse=True)[1], weights=is_right - mean)
     variance = float((sums**2).sum()) / n**2
     if 0 < mean < 1 and variance > 0 and len(sums) > 1:
@@ -65,6 +66,8 @@ def promised(first: Hits, precision: float, confidence: float) -> Promise:
         bound = lower_bound(first.is_relevant[answered], first.clusters[answered], (1 - confidence) / N_CUTOFFS)
         if bound >= precision:
             best = Promise(cutoff, bound, float(answered.mean()))
+        elif best.cutoff is None and bound > best.bound:
+            best = Promise(None, bound, float(answered.mean()))
     return best
 
 

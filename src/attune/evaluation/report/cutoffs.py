@@ -27,9 +27,10 @@ def scores_sentence(figures: Mapping[str, Any], precision: float, confidence: fl
         "Whether a query's answers were taken out of the corpus is told by the best score with AUROC "
         f"{own['removed_answer_auroc']:.2f}."
     )
-    if not own["promised.is_kept"]:
-        return f"{words} No cutoff promises that {promise} of first hits are right. {noticed}"
     coverage = percent(own["promised.dev_coverage"], 1)
+    if not own["promised.is_kept"]:
+        most = f"at {level} confidence, most are {percent(own['promised.dev_bound'], 1)}, for {coverage} of the queries"
+        return f"{words} No cutoff promises that {promise} of first hits are right ({most}). {noticed}"
     kept = (
         f"From {own['promised.cutoff']:.3f} on, {promise} of first hits are right or more, at {level} confidence; "
         f"{coverage} of dev's queries are answered so"

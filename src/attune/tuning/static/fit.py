@@ -138,7 +138,7 @@ def fit(
             chosen = next(line_rows)
             loss = loss + _distance(embedded(vectors, lines.bags.take(chosen)), of_lines[chosen])
         loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        optimizer.step()  # type: ignore[no-untyped-call]
         step += 1
         if step % params.evaluate_every == 0 or step == params.steps:
             current = vectors.detach().numpy()
