@@ -28,6 +28,7 @@ COPIED = (
     "data/general",
     "data/tasks",
     "metrics/judged.json",
+    "metrics/times.json",
 )
 
 

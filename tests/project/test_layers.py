@@ -36,7 +36,7 @@ TORCH = (
         "attune.stages.export",
         "attune.stages.merge",
     ),
-    *("attune.stages.train", "attune.stages.adapter", "attune.tuning.adapter"),
+    *("attune.stages.train", "attune.stages.adapter", "attune.stages.curve", "attune.tuning.adapter"),
 )
 POLARS = (
     *("attune.plots", "attune.data.raw_tables"),
@@ -47,6 +47,7 @@ POLARS = (
         "attune.evaluation.report",
         "attune.evaluation.statistics.slices",
     ),
+    *("attune.evaluation.frozen", "attune.evaluation.label_points"),
     *("attune.evaluation.page.charts", "attune.stages"),
     *("attune.retrieval.passages", "attune.tuning.mining.passages"),
     *("attune.data.splitting.lexical_audit", "attune.data.splitting.paraphrases"),

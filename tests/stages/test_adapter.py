@@ -12,6 +12,7 @@ from prepared_tables import write_corpus
 
 from attune.encoding.encoders import load_torch
 from attune.errors import BadInput
+from attune.evaluation.frozen import train_pairs
 from attune.evaluation.scoring.judgments import Split, load_split
 from attune.export.query_map import QueryMap
 from attune.retrieval.passages import PASSAGES, Passages
@@ -19,7 +20,7 @@ from attune.runtime import Embedder, verify
 from attune.runtime.adapter import ADAPTER, QueryAdapter
 from attune.runtime.search import Search
 from attune.stage import Machine, call
-from attune.stages.adapter import adapter, chosen, train_pairs
+from attune.stages.adapter import adapter, chosen
 from attune.tables import CORPUS, DOCUMENT_IDS, OWN_TEXTS, QRELS, SPLIT_QUERIES, write
 from attune.tuning.adapter.fit import AdapterParams, Fitted
 from attune.tuning.base_encoder import write_graph

@@ -8,70 +8,22 @@ identity. The folder holds the base's graph and the adapter's, and is complete w
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import torch
 
 from attune.errors import BadInput
-from attune.evaluation.scoring.judgments import Split, load_split
+from attune.evaluation.frozen import dev_scores, train_pairs
+from attune.evaluation.scoring.judgments import load_split
 from attune.export.adapter_folder import write_adapter_folder
 from attune.export.query_map import QueryMap
-from attune.retrieval.grouped import document_search
-from attune.retrieval.ndcg import ndcg
-from attune.retrieval.passages import Passages, read_passages
+from attune.retrieval.passages import read_passages
 from attune.retrieval.vectors import load_embeddings
-from attune.runtime.arrays import Float32, Float64, Int64
+from attune.runtime.arrays import Float64, Int64
 from attune.stage import Out, Receipt, run
 from attune.tables import CORPUS, DOCUMENT_IDS, read
-from attune.tuning.adapter.fit import AdapterParams, Fitted, Pairs, fit
+from attune.tuning.adapter.fit import AdapterParams, Fitted, fit
 from attune.tuning.choice import Refusal, Scored, choose
 from attune.tuning.curve import BASE, Candidate
 from attune.tuning.estimates import gain
-
-DEPTH = 10  # cut-off of nDCG
-
-
-def dev_scores(
-    query_map: QueryMap, dev: Split, queries: Float32, passages: Passages, documents: Float32, threads: int
-) -> Float64:
-    """Returns (n_queries,) nDCG@10 on dev of the mapped queries over the whole corpus."""
-    search = document_search(query_map(queries), documents, passages.document_rows, threads)
-    scores, rows = dev.ranked(search, DEPTH)
-    return ndcg(rows, dev.judgments, scores, DEPTH)
-
-
-def train_pairs(train: Split, usable: pl.Series, queries: Float32, passages: Passages, documents: Float32) -> Pairs:
-    """Returns the pairs of train with the embeddings of the documents that train may use.
-
-    A document of several passages is the passage nearest to the query.
-
-    Args:
-        train: queries and judgments.
-        usable: ids of the documents of train.
-        queries: (n_queries, dim) embeddings.
-        passages: of the corpus.
-        documents: (n_passages, dim) embeddings.
-    """
-    is_usable = passages.corpus["document_id"].is_in(usable.implode()).to_numpy()
-    kept = np.flatnonzero(is_usable[passages.document_rows])
-    own, vectors = passages.document_rows[kept], documents[kept]
-
-    def ranges(pairs: Int64) -> tuple[Int64, Int64, Int64]:
-        """Returns the query row of each pair with a usable document, and the range of its document's passages."""
-        pairs = pairs[is_usable[pairs[:, 1]]]
-        return pairs[:, 0], np.searchsorted(own, pairs[:, 1]), np.searchsorted(own, pairs[:, 1], side="right")
-
-    relevant = train.judgments[train.judgments[:, 2] > 0, :2]
-    pairs = [
-        (query, start + int(np.argmax(vectors[start:stop] @ queries[query])))
-        for query, start, stop in zip(*ranges(relevant), strict=True)
-    ]
-    masked = [
-        (query, row)
-        for query, start, stop in zip(*ranges(np.vstack([relevant, train.own_texts])), strict=True)
-        for row in range(start, stop)
-    ]
-    rows = (np.array(own_pairs, dtype=np.int64).reshape(-1, 2) for own_pairs in (pairs, masked))
-    return Pairs(np.ascontiguousarray(queries), vectors, *rows)
 
 
 def chosen(fitted: Fitted, clusters: Int64) -> tuple[QueryMap, Receipt]:

@@ -7,17 +7,21 @@ All hold what this revision's receipts and runs say, so no history is needed to 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from attune.evaluation.checks.catalogue import by_code, findings
 from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams
+from attune.evaluation.label_points import LABELS
+from attune.evaluation.label_points import sentence as labels_sentence
 from attune.evaluation.page.contents import page as html_page
 from attune.evaluation.page.contents import sources
 from attune.evaluation.page.cpu import cpu_class
 from attune.evaluation.report.choice import candidate_of, choice_of, looks_of_training
+from attune.evaluation.report.choices import CHOICES, cells, columns, plotted, scalars
+from attune.evaluation.report.choices import sentence as ship_sentence
 from attune.evaluation.report.examples import closest_leaks, examples, read_rankings
 from attune.evaluation.report.gains import gains_of
 from attune.evaluation.report.judged import judged_of
@@ -37,6 +41,8 @@ from attune.evaluation.report.panels import (
     training_curve,
 )
 from attune.evaluation.report.results import HYBRIDS, OTHERS, SYSTEMS, Results
+from attune.evaluation.report.sizes import sentence as sizes_sentence
+from attune.evaluation.report.sizes import sizes_of
 from attune.evaluation.report.summary import (
     Paired,
     Rule,
@@ -48,8 +54,10 @@ from attune.evaluation.report.summary import (
     of_slices,
     paired_scores,
 )
+from attune.evaluation.report.times import Times, read_times
+from attune.evaluation.report.ways import WAYS
+from attune.evaluation.report.what_to_ship import Costs, Decision, decided
 from attune.evaluation.report.without_leaks import gains_without_leaks, leaked_queries
-from attune.evaluation.scoring.measures import HEADLINE
 from attune.evaluation.scoring.receipts import leaks_of_test, read_receipts, receipts_of
 from attune.evaluation.statistics.chance import significance_level
 from attune.evaluation.statistics.comparisons import TaskComparison, compare_tasks
@@ -62,7 +70,7 @@ from attune.evaluation.statistics.slice_comparisons import (
     lost,
 )
 from attune.evaluation.statistics.slices import Traits, by_trait, traits_of
-from attune.plots import COMPARISONS, SLICES, records_table, write_csv
+from attune.plots import COMPARISONS, SLICES, read_csv, records_table, write_csv
 from attune.stage import PARAMS_FILE, Out, Params, all_params, load_params, run, write_json
 from attune.tables import LEAKS, QRELS, Leak, read
 
@@ -80,7 +88,7 @@ RECEIPTS = (
         "query_adapter",
         "seeds",
     ),
-    *("drift", "export"),
+    *("drift", "export", "storage", "curve"),
 )
 PROBED = ("base", "tuned")
 SLICED = "ndcg@10"  # measure of the slices
@@ -89,8 +97,9 @@ Receipts = Mapping[str, Mapping[str, Any]]
 
 
 class ReportParams(Params):
-    """Statistics of the comparisons, limits of overfitting, and size of the examples."""
+    """Measure of the verdict, statistics of the comparisons, limits of overfitting, and size of the examples."""
 
+    headline: Literal["recall@10", "mrr@10", "ndcg@10"]
     seed: int = Field(ge=0)
     power: float = Field(gt=0.5, lt=1)
     n_bins: int = Field(ge=2, le=20)
@@ -149,6 +158,33 @@ def summarised(
     return summary
 
 
+def counted_leaks(test: Paired, leaked: set[str], leaks: str) -> set[str] | None:
+    """Returns the test queries that the verdict leaves out; None where fewer than two clusters would be left."""
+    if not leaks:
+        return set()
+    return leaked if test.without(leaked).n_clusters > 1 else None
+
+
+def advice(decision: Decision, receipts: Receipts, times: Times, min_kept: float) -> dict[str, Any]:
+    """Returns what report.json says of choices, vector sizes and further labels.
+
+    Sizes are those of the vectors that the named choice searches; of tuned's where it searches none.
+    """
+    vectors = next((way.vectors for way in WAYS if way.system == decision.named and way.vectors), "tuned")
+    return {
+        "what_to_ship": {
+            "named": decision.named,
+            "sentence": ship_sentence(decision),
+            "rule": decision.rule,
+            "times": times.sentence,
+            "columns": columns(decision),
+            "rows": cells(decision),
+        },
+        "sizes": sizes_sentence(sizes_of(receipts["storage"]), vectors, min_kept),
+        "labels": labels_sentence(receipts["curve"], decision.headline),
+    }
+
+
 def markdown_page(results: Results, params: ReportParams, confidence: float) -> str:
     """Returns report.md."""
     return render(
@@ -181,13 +217,15 @@ def report(
     page: Out,
     comparisons: Out,
     slices: Out,
+    choices: Out,
+    plotted_choices: Out,
 ) -> None:
     """Compares base and tuned and writes the report as JSON, Markdown, HTML and csv.
 
-    Confidence and margin are those of section gate.
+    Confidence and margin are those of section gate. `choices` holds the scalars of *What to ship*.
     """
     limits = load_params(GateParams, "gate")
-    rule = Rule(limits.confidence, limits.margin, params.power)
+    rule = Rule(limits.confidence, limits.margin, params.power, params.headline)
     probed = read_receipts(metrics / "probe", PROBED, ())
     receipts = receipts_of(metrics, RECEIPTS, (*SYSTEMS, *HYBRIDS), round) | {"probe": probed["base"]}
     tasks, scores = tasks_of(probed["base"], probed["tuned"], receipts["drift"]), paired_scores(runs, splits)
@@ -205,13 +243,19 @@ def report(
     leaked = leaked_queries(leaks, answers)
     summary = summarised(params, receipts, test, (by_task, by_slice, counts), leaked, seeds, rule)
     summary["ndcg@10_kept_interval"] = kept_intervals(runs, test, rule.confidence)
-    summary["others"], summary["untrained_hybrid"] = compare_others(OTHERS, runs, test, rule.confidence)
-    base, tuned = (receipts[name][HEADLINE] for name in PROBED)
-    of_adapter = summary["others"]["adapter"][HEADLINE]
-    summary["adapter"] = adapter_sentence(receipts["query_adapter"], of_adapter, base, tuned, rule.confidence)
-    untrained = receipts[UNTRAINED][HEADLINE]
-    if beyond := hybrid_sentence(summary["untrained_hybrid"], untrained, rule.confidence):
+    summary["others"], summary["untrained_hybrid"] = compare_others(OTHERS, runs, test, rule.confidence, rule.headline)
+    base, tuned = (receipts[name][rule.headline] for name in PROBED)
+    of_adapter = summary["others"]["adapter"][rule.headline]
+    summary["adapter"] = adapter_sentence(
+        receipts["query_adapter"], of_adapter, base, tuned, rule.confidence, rule.headline
+    )
+    untrained = receipts[UNTRAINED][rule.headline]
+    if beyond := hybrid_sentence(summary["untrained_hybrid"], untrained, rule.confidence, rule.headline):
         summary["verdict"] += f" {beyond}"
+    times = read_times(metrics)
+    costs = Costs.of(receipts["drift"], receipts["storage"], times)
+    decision = decided(runs, test, counted_leaks(test, leaked["lexical"], crossing), costs, rule)
+    summary |= advice(decision, receipts, times, limits.min_int8_kept)
     merged, trained = receipts["merge"], receipts["train"]
     kept = Curve.of(curve, candidate_of(merged), merged["n_candidates"], looks_of_training(trained, rates))
     overfits = Limits(params.min_carried_share, params.max_dev_decline, rule.confidence)
@@ -244,10 +288,15 @@ def report(
         judged=summary["judged_negatives"],
         **examples(rankings, prepared / "corpus.parquet", params.n_examples, params.seed),
         closest=closest_leaks(leaks, prepared, params.n_examples),
+        decision=decision,
+        sizes=sizes_of(receipts["storage"]),
+        labels=read_csv(plots / "labels.csv", LABELS).to_dicts(),
     )
     write_json(out, summary)
     write_csv(records_table(by_task, COMPARISONS), comparisons, COMPARISONS)
     write_csv(records_table(by_slice, SLICES), slices, SLICES)
+    write_json(choices, scalars(decision))
+    write_csv(plotted(decision), plotted_choices, CHOICES)
     markdown.write_text(markdown_page(results, params, rule.confidence), encoding="utf-8")
     inputs = [prepared / "corpus.parquet", splits, mined, *(runs / system for system in SYSTEMS)]
     provenance = sources(inputs, exported, PARAMS_FILE, libraries)
