@@ -29,6 +29,7 @@ COPIED = (
     "data/general",
     "data/tasks",
     "metrics/judged.json",
+    "metrics/times.json",
 )
 
 

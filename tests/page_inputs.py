@@ -11,13 +11,20 @@ from shipped_params import PANEL
 from attune.evaluation.checks.catalogue import by_code, findings
 from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams
+from attune.evaluation.label_points import LABELS
 from attune.evaluation.page.contents import page
 from attune.evaluation.report.choice import ships
+from attune.evaluation.report.choices import cells, columns
 from attune.evaluation.report.examples import Rankings, examples
 from attune.evaluation.report.panels import by_checkpoint, interpolation_points, rate_probes
-from attune.evaluation.report.results import OTHERS, SCORED, SYSTEMS, Results
+from attune.evaluation.report.results import Results
+from attune.evaluation.report.sizes import sizes_of
 from attune.evaluation.report.summary import Paired, Rule
+from attune.evaluation.report.ways import OTHERS, SCORED, SYSTEMS
+from attune.evaluation.report.what_to_ship import Choice, Decision
 from attune.evaluation.scoring.measures import MEASURES, measure
+from attune.evaluation.statistics.significance import Interval
+from attune.plots import read_csv
 from attune.stage import load_params
 from attune.tables import CORPUS, QRELS, RUN, SPLIT_QUERIES, Columns, write
 from attune.tuning.curve import Point
@@ -50,6 +57,23 @@ RATES_CSV = """learning_rate,n_steps,share,dev_ndcg@10,is_chosen
 5e-05,4,0.5,0.56,true
 5e-05,4,1.0,0.55,true
 """
+STORED = {
+    f"{system}.{storage}.{key}": value
+    for system in ("base", "tuned")
+    for storage, n_bytes, kept in (("float32", 128, 1.0), ("int8", 32, 0.99))
+    for key, value in (
+        *(("bytes", n_bytes), ("recall@10", 0.8), ("ndcg@10", 0.7 * kept)),
+        *(("kept_share", kept), ("kept_low", kept - 0.005), ("kept_high", kept)),
+    )
+}
+LABELS_CSV = """draw,share,n_queries,n_pairs,dev_recall@10,dev_ndcg@10,test_recall@10,test_ndcg@10
+0,0.5,100,110,0.5,0.4,0.55,0.45
+0,1.0,200,220,0.6,0.5,0.65,0.55
+"""
+CURVED = {"n_queries": 200, "test_recall@10": 0.65, "test_recall@10.twice.value": 0.7, "test_recall@10.twice.low": 0.66}
+CURVED |= {"test_recall@10.twice.high": 0.74, "test_recall@10.four_times.value": 0.75}
+CURVED |= {"test_recall@10.four_times.low": 0.68, "test_recall@10.four_times.high": 0.82}
+CURVED |= {"test_recall@10.check.low": 0.6, "test_recall@10.check.high": 0.7, "test_recall@10.check.is_within": True}
 PROVENANCE = {
     "encoder": {"model": "some/encoder"},
     "files": [{"path": "models/exported/onnx/model.onnx", "n_bytes": 90_322_828, "sha256": "ab" * 32}],
@@ -57,6 +81,20 @@ PROVENANCE = {
     "versions": {"numpy": "2.4.6"},
     "cpu": "AMD AVX2",
 }
+
+
+def choice(system: str, headline: float, is_reindexed: bool) -> Choice:
+    """Returns a choice whose gain over .750 has an interval of .1 on either side."""
+    gain = Interval(headline - 0.75, headline - 0.85, headline - 0.65)
+    scores = {"recall@10": headline, "ndcg@10": headline - 0.1}
+    known = {"query": "fp32 encoder", "bytes_per_vector": 128, "general_cost": None, "seconds": 1080.0}
+    return Choice(system, headline, scores, gain, gain, headline > 0.8, is_reindexed, **known, milliseconds=2.5)
+
+
+DECISION = Decision(
+    [choice("base", 0.75, False), choice("tuned_int8", 0.875, True), choice("tuned", 0.875, True)],
+    *("recall@10", "tuned_int8", "tuned", "base", 0.02, 0.95, 8),
+)
 
 
 def ranking(relevant: int, rank: int) -> list[int]:
@@ -126,6 +164,8 @@ def receipts() -> dict[str, dict[str, Any]]:
         "seeds": {"n_seeds": 1},
         "champion": {"name": ""},
         "export": {"fp32_min_cosine": 0.999999},
+        "storage": STORED,
+        "curve": CURVED,
     }
 
 
@@ -147,6 +187,15 @@ def summary(systems: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "cutoff": "A cutoff of base's scores does not carry over: 0.310 keeps 90.0% of dev's relevant documents.",
         "static": "A static query encoder, a sum of token vectors without a transformer, keeps 0.700 of 0.713.",
         "systems": systems,
+        "headline": "recall@10",
+        "what_to_ship": {
+            "sentence": "Ship tuned int8.",
+            "rule": "The best has the highest recall@10.",
+            "named": "tuned_int8",
+        }
+        | {"times": "Nobody has measured times.", "columns": columns(DECISION), "rows": cells(DECISION)},
+        "sizes": "float32 takes 128 bytes.",
+        "labels": "With all 200 labelled train queries ...",
         "paired_without_leaks": {},
         "without_leaks": {"lexical": without_any | {"n_queries": 8}, "any": without_any},
         "n_test_queries": 8,
@@ -216,6 +265,9 @@ def make_results(folder: Path) -> Results:
         **examples(rankings, corpus, 2, 0),
         closest={},
         judged={},
+        decision=DECISION,
+        sizes=sizes_of(STORED),
+        labels=read_csv(folder / "metrics/plots/labels.csv", LABELS).to_dicts(),
     )
 
 
@@ -245,6 +297,7 @@ def write_plots(folder: Path) -> None:
     (plots / "training.csv").write_text("seed,step,loss,dev_ndcg@10\n13,0,,0.5\n13,10,0.9,0.7\n13,20,0.8,0.6\n")
     (plots / "merge.csv").write_text(MERGE_CSV)
     (plots / "rates.csv").write_text(RATES_CSV)
+    (plots / "labels.csv").write_text(LABELS_CSV)
     rows = [",".join(map(str, comparison("test", name).values())) for name in MEASURES]
     (plots / "comparisons.csv").write_text("\n".join([COMPARISONS, *rows]) + "\n")
     slices = "slice,bin,n,base,tuned,delta,low,high,p_holm\nquery_length,1 to 3,5,0.6,0.9,0.3,0.1,0.5,0.01\n"

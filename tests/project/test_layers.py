@@ -37,7 +37,7 @@ TORCH = (
         "attune.stages.export",
         "attune.stages.merge",
     ),
-    *("attune.stages.train", "attune.stages.adapter", "attune.tuning.adapter"),
+    *("attune.stages.train", "attune.stages.adapter", "attune.stages.curve", "attune.tuning.adapter"),
     *("attune.stages.static", "attune.tuning.static.fit"),
 )
 POLARS = (
@@ -50,6 +50,7 @@ POLARS = (
         "attune.evaluation.report",
         "attune.evaluation.statistics.slices",
     ),
+    *("attune.evaluation.frozen", "attune.evaluation.label_points"),
     *("attune.evaluation.page.charts", "attune.stages", "attune.served"),
     *("attune.retrieval.passages", "attune.tuning.mining.passages"),
     *("attune.data.splitting.lexical_audit", "attune.data.splitting.paraphrases"),

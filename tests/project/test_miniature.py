@@ -27,6 +27,7 @@ AFTER_TRAIN = {
     "seeds",
     "probe@tuned",
     "drift",
+    "storage",
     "report",
     "release",
     *(f"{s}@{x}" for s in ("embed", "evaluate") for x in ("tuned", "tuned_int8")),
@@ -109,6 +110,11 @@ def test_every_stage_leaves_its_outputs_and_its_receipt(finished: Path) -> None:
         assert 0 < figures["recall@1"] <= figures["recall@10"] <= figures["recall@100"] <= 1
         assert all(isinstance(value, int | float | str) for value in figures.values())
     assert (finished / "metrics" / "plots" / "training.csv").read_text().startswith("seed,step,loss,dev_ndcg@10\n")
+    choices = json.loads((finished / "metrics" / "choices.json").read_text())
+    assert choices["named"] in SYSTEMS and all(choices[system]["recall@10"] > 0 for system in SYSTEMS)
+    assert json.loads((finished / "metrics" / "curve.json").read_text())["n_queries"] > 0
+    stored, tuned = (json.loads((finished / "metrics" / f"{name}.json").read_text()) for name in ("storage", "tuned"))
+    assert stored["tuned.float32.ndcg@10"] == tuned["ndcg@10"]  # two stages, one figure
     assert "# Base against tuned" in (finished / "metrics" / "report.md").read_text()
     assert not list(finished.rglob("*.partial"))
 
@@ -190,7 +196,7 @@ def test_a_parameter_wakes_its_stage_and_what_comes_after(
     [
         ("src/attune/cli/main.py", set()),
         ("src/attune/cli/demo/app.py", set()),
-        ("src/attune/evaluation/scoring/measures.py", AFTER_EVALUATE | PROBED | {"champion"}),
+        ("src/attune/evaluation/scoring/measures.py", AFTER_EVALUATE | PROBED | {"champion", "curve", "storage"}),
         ("src/attune/tuning/training/fit.py", AFTER_TRAIN | {"base"}),
         ("src/attune/evaluation/report/templates/report.md.j2", AFTER_REPORT),
         ("src/attune/evaluation/page/templates/page.css", AFTER_REPORT),

@@ -32,7 +32,7 @@ STAGES = (
         "evaluate",
         "calibrate",
     ),
-    *("seeds", "champion", "probe", "drift", "report", "release"),
+    *("seeds", "champion", "probe", "drift", "storage", "curve", "report", "release"),
 )
 EXACT = ("base", "embed", "train", "merge", "adapter", "export", "probe")  # a needless re-run would cost minutes
 PER_ROUND = ("mine", "train")
@@ -52,6 +52,7 @@ REHEARSED = {
 }
 REHEARSED |= {("advanced.yaml", f"train.{name}") for name in ("distill_weight", "matryoshka_dims", "mini_batch_size")}
 REHEARSED |= {("advanced.yaml", "export"), ("advanced.yaml", "programs")}
+READS = {"curve": "adapter", "storage": "evaluate.truncate_dims"}  # of another stage's section
 NO_SECTION = {"champion", "seeds"}  # stages without parameters of their own
 
 
@@ -173,6 +174,7 @@ def test_a_stage_tracks_its_own_section_and_no_other(name: str) -> None:
     # params.yaml: evaluate.champion is an argument of stage champion alone
     own = {(file, name) for file in homes} - {("params.yaml", "evaluate")}
     own |= {("advanced.yaml", "release.languages")} if name == "evaluate" else REHEARSED if name == "base" else set()
+    own |= {("advanced.yaml", READS[name])} if name in READS else set()
     assert own <= tracked(name) <= own | {("params.yaml", "machine"), ("advanced.yaml", "machine")}
 
 

@@ -32,6 +32,8 @@ from attune.tables import CORPUS, QRELS, SPLIT_QUERIES, write
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = {"model": "a/b", "revision": "0" * 40, "licence": "Apache-2.0"}
+SHIPPED = {"sentence": "Ship tuned int8.", "rule": "The best has the highest recall@10.", "times": "None measured."}
+SHIPPED |= {"columns": ["choice", "recall@10", "new index"], "rows": {"tuned_int8": ["0.875", "yes"]}}
 WHOLE = {"prepare": {"passages": {"tokens": 0, "overlap": 0}}}  # documents are read whole
 
 
@@ -47,6 +49,8 @@ def metrics(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in RECEIPTS:
         shutil.copy(ROOT / "metrics" / f"{name}.json", folder)
     shutil.copy(tiny_onnx.with_name("export.json"), folder)
+    report = json.loads((folder / "report.json").read_text())
+    (folder / "report.json").write_text(json.dumps(report | {"what_to_ship": SHIPPED}))
     return folder
 
 
@@ -167,7 +171,7 @@ def test_a_model_hub_reads_the_card(released: Path, metrics: Path) -> None:
 def test_the_card_has_scores_data_use_limits_and_licence(released: Path, metrics: Path) -> None:
     """All sections are there, with the scores of every system."""
     page = (released / "README.md").read_text(encoding="utf-8")
-    parts = ("Evaluation", "Usage", "Training data", "Intended use", "Limits", "Licence")
+    parts = ("What to ship", "Evaluation", "Usage", "Training data", "Intended use", "Limits", "Licence")
     assert [line.removeprefix("## ") for line in page.splitlines() if line.startswith("## ")] == list(parts)
     tokens = MarkdownIt().enable("table").parse(page.split("---", 2)[2])
     rows = [token.content for token in tokens if token.type == "inline"]
@@ -176,6 +180,7 @@ def test_the_card_has_scores_data_use_limits_and_licence(released: Path, metrics
         receipt = read(metrics / f"{system}.json")
         assert rows[place + 2] == f"{receipt['recall@10']:.3f}", system
     assert "Apache-2.0, that of the base encoder." in page
+    assert "Ship tuned int8." in page and "| tuned int8 | 0.875 | yes |" in page
 
 
 def test_another_folder_and_another_run_give_the_same_bytes(

@@ -12,7 +12,20 @@ import numpy as np
 import polars as pl
 import pytest
 from markdown_it import MarkdownIt
-from page_inputs import ADAPTED, BASE, MERGE_CSV, MERGED, RATES_CSV, TRAINED, TUNED, filled, ranking
+from page_inputs import (
+    ADAPTED,
+    BASE,
+    CURVED,
+    LABELS_CSV,
+    MERGE_CSV,
+    MERGED,
+    RATES_CSV,
+    STORED,
+    TRAINED,
+    TUNED,
+    filled,
+    ranking,
+)
 from ruamel.yaml import YAML
 
 from attune.errors import BadInput
@@ -21,9 +34,9 @@ from attune.evaluation.page.provenance import NOT_RUN
 from attune.evaluation.report.examples import largest_changes
 from attune.evaluation.report.judged import JudgedShare, sample_hash, write_judged
 from attune.evaluation.report.markdown import p_value
-from attune.evaluation.report.results import SCORED
 from attune.evaluation.report.summary import SCORES, SEED_SCORES
 from attune.evaluation.report.verdict import HeadlineResult, too_few, verdict
+from attune.evaluation.report.ways import SCORED
 from attune.evaluation.scoring.measures import MEASURES, measure
 from attune.evaluation.statistics.power import Sensitivity
 from attune.evaluation.statistics.significance import Comparison, Interval, compare, compare_seeds
@@ -37,6 +50,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 PARAMS = ReportParams(
+    headline="recall@10",
     seed=0,
     power=0.8,
     n_bins=2,
@@ -127,6 +141,9 @@ class Case:
         self.write_receipt("merge", MERGED)
         self.write_receipt("query_adapter", ADAPTED)
         self.write_receipt("calibrate", {"is_off": True})
+        self.write_receipt("storage", STORED)
+        self.write_receipt("curve", CURVED)
+        self.write_plot("labels", LABELS_CSV)
         self.write_plot("merge", MERGE_CSV)
         self.write_plot("rates", RATES_CSV)
         self.write_plot("training", "seed,step,loss,dev_ndcg@10\n13,0,,0.5\n13,10,0.9,0.7\n13,20,0.8,0.6\n21,0,,0.1\n")
@@ -181,6 +198,7 @@ class Case:
         inputs["libraries"] = self.root / "libraries.yaml"
         outs = {"out": "report.json", "markdown": "report.md", "page": "report.html"}
         outs |= {name: f"plots/{name}.csv" for name in ("comparisons", "slices")}
+        outs |= {"choices": "choices.json", "plotted_choices": "plots/choices.csv"}
         return inputs | {name: self.root / "metrics" / file for name, file in outs.items()}
 
     def report(self) -> tuple[dict[str, Any], str]:

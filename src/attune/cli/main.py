@@ -306,6 +306,14 @@ def comment(
         print(f"attune comment: {post_note(text)}", file=sys.stderr)
 
 
+@app.command()
+def times() -> None:
+    """Measures a query in each system, and writes it with the stages' times to metrics/times.json, for the report."""
+    from attune.cli.times import measure_times  # noqa: PLC0415 - onnxruntime and faiss take seconds to import
+
+    print("\n".join(measure_times(Path())))
+
+
 def main() -> None:
     """Runs the command `attune`; without arguments it shows the help."""
     if not sys.argv[1:]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from attune.errors import BadInput
 from attune.runtime import folders, indexes, rules
+from attune.runtime import storage as storages
 from attune.runtime.arrays import Float32, Int64
 from attune.runtime.calibration import Calibration, probable
 from attune.runtime.manifest import sha256_of
@@ -77,6 +78,7 @@ class Search:
         factory: str = "Flat",
         queries: Float32 | None = None,
         passages: Sequence[tuple[int, int]] | None = None,
+        storage: str = "float32",
     ) -> "Search":
         """Indexes embeddings and measures recall@10 of the index, which is saved with it.
 
@@ -91,10 +93,13 @@ class Search:
                 with a sample of the documents as queries.
             passages: where documents are embedded in passages, the range of characters of each row in its document;
                 the id of a document then stands at each of its rows, and the document scores as the best one.
+            storage: of the vectors of a flat index: `float32`, `float16`, `int8`, `binary` or `binary_rescored`
+                (`attune.runtime.storage` lists their bytes).
 
         Raises:
-            ValueError: embeddings and ids differ in number, or there are none; a vector is NaN or infinite; an id is no
-                string, or stands twice; FAISS has no such index, or cannot train it with these rows.
+            ValueError: storage and factory do not fit together; embeddings and ids differ in number, or there are none;
+                a vector is NaN or infinite; an id is no string, or stands twice; FAISS has no such index, or cannot
+                train it with these rows.
         """
         if embeddings.ndim != 2 or not embeddings.size or len(embeddings) != len(ids):
             raise ValueError(f"embeddings are {embeddings.shape} for {len(ids)} ids; expected (n ids, dim), n above 0")
@@ -106,9 +111,10 @@ class Search:
             if queries.ndim != 2 or queries.shape[1] != embeddings.shape[1] or not len(queries):
                 raise ValueError(f"queries are {queries.shape}; expected (m, {embeddings.shape[1]}), m above 0")
             _check_vectors("query", queries)
-        description = indexes.factory(factory, *embeddings.shape)
+        description = indexes.factory(storages.stored(storage, factory), *embeddings.shape)
         threads = indexes.load_faiss().omp_get_max_threads()
         index = indexes.build(description, embeddings, np.arange(len(ids)), seed=0, threads=threads)
+        storages.look_twice(index)
         recall = 1.0 if description == "Flat" else indexes.measured_recall(index, embeddings, queries, RECALL_AT)
         return cls(index, list(ids), encoder, description, recall, passages)
 

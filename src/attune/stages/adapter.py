@@ -11,32 +11,19 @@ import numpy as np
 import torch
 
 from attune.errors import BadInput
-from attune.evaluation.scoring.judgments import Split, load_split
+from attune.evaluation.frozen import dev_scores, train_pairs
+from attune.evaluation.scoring.judgments import load_split
 from attune.export.adapter_folder import write_adapter_folder
 from attune.export.query_map import QueryMap
-from attune.retrieval.grouped import document_search
-from attune.retrieval.ndcg import ndcg
-from attune.retrieval.passages import Passages, read_passages
+from attune.retrieval.passages import read_passages
 from attune.retrieval.vectors import load_embeddings
-from attune.runtime.arrays import Float32, Float64, Int64
+from attune.runtime.arrays import Float64, Int64
 from attune.stage import Out, Receipt, run
 from attune.tables import CORPUS, DOCUMENT_IDS, read
 from attune.tuning.adapter.fit import AdapterParams, Fitted, fit
-from attune.tuning.adapter.pairs import train_pairs
 from attune.tuning.choice import Refusal, Scored, choose
 from attune.tuning.curve import BASE, Candidate
 from attune.tuning.estimates import gain
-
-DEPTH = 10  # cut-off of nDCG
-
-
-def dev_scores(
-    query_map: QueryMap, dev: Split, queries: Float32, passages: Passages, documents: Float32, threads: int
-) -> Float64:
-    """Returns (n_queries,) nDCG@10 on dev of the mapped queries over the whole corpus."""
-    search = document_search(query_map(queries), documents, passages.document_rows, threads)
-    scores, rows = dev.ranked(search, DEPTH)
-    return ndcg(rows, dev.judgments, scores, DEPTH)
 
 
 def chosen(fitted: Fitted, clusters: Int64) -> tuple[QueryMap, Receipt]:
@@ -82,9 +69,7 @@ def adapter(
         load_embeddings(embeddings / f"{one.name}.npy", one.n_in_file, f"the {one.name} queries") for one in splits
     ]
     usable = read(train / "documents.parquet", DOCUMENT_IDS)["document_id"]
-    is_usable = corpus["document_id"].is_in(usable.implode()).to_numpy()
-    judged = splits[0].judgments, splits[0].own_texts
-    pairs = train_pairs(*judged, is_usable, queries[0], passages.document_rows, documents)
+    pairs = train_pairs(splits[0], usable, queries[0], passages, documents)
     if params.steps and not len(pairs.pairs):
         raise BadInput(f"{train}: no pair of a query and a relevant document; add pairs, or set adapter.steps to 0")
 

@@ -7,7 +7,7 @@ All hold what this revision's receipts and runs say, so no history is needed to 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -15,23 +15,19 @@ from attune.evaluation.calibration.settings import CalibrateParams
 from attune.evaluation.checks.catalogue import by_code, findings
 from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams
+from attune.evaluation.label_points import LABELS
 from attune.evaluation.page.contents import page as html_page
 from attune.evaluation.page.contents import sources
 from attune.evaluation.page.cpu import cpu_class
-from attune.evaluation.report.champion import champion_of, champion_sentence
+from attune.evaluation.report.advice import advice, counted_leaks
+from attune.evaluation.report.beside import against_champion, meaning_of_scores, other_systems
 from attune.evaluation.report.choice import candidate_of, choice_of, looks_of_training
-from attune.evaluation.report.cutoffs import cutoff_moved_sentence, scores_sentence
+from attune.evaluation.report.choices import CHOICES, plotted, scalars
 from attune.evaluation.report.examples import closest_leaks, examples, read_rankings
 from attune.evaluation.report.gains import gains_of
 from attune.evaluation.report.judged import judged_of
 from attune.evaluation.report.markdown import render
-from attune.evaluation.report.other_systems import (
-    UNTRAINED,
-    adapter_sentence,
-    compare_others,
-    hybrid_sentence,
-    static_sentence,
-)
+from attune.evaluation.report.other_systems import UNTRAINED, hybrid_sentence
 from attune.evaluation.report.overfitting import Curve, Limits, judge
 from attune.evaluation.report.panels import (
     base_on_dev,
@@ -45,7 +41,8 @@ from attune.evaluation.report.panels import (
     tasks_of,
     training_curve,
 )
-from attune.evaluation.report.results import OTHERS, SCORED, STATIC, SYSTEMS, Results
+from attune.evaluation.report.results import Results
+from attune.evaluation.report.sizes import sizes_of
 from attune.evaluation.report.summary import (
     Paired,
     Rule,
@@ -57,8 +54,10 @@ from attune.evaluation.report.summary import (
     of_slices,
     paired_scores,
 )
+from attune.evaluation.report.times import read_times
+from attune.evaluation.report.ways import SCORED, STATIC, SYSTEMS, WAYS
+from attune.evaluation.report.what_to_ship import Costs, decided
 from attune.evaluation.report.without_leaks import gains_without_leaks, leaked_queries
-from attune.evaluation.scoring.measures import HEADLINE
 from attune.evaluation.scoring.receipts import leaks_of_test, read_receipts, receipts_of
 from attune.evaluation.statistics.chance import significance_level
 from attune.evaluation.statistics.comparisons import TaskComparison, compare_tasks
@@ -71,7 +70,7 @@ from attune.evaluation.statistics.slice_comparisons import (
     lost,
 )
 from attune.evaluation.statistics.slices import Traits, by_trait, traits_of
-from attune.plots import COMPARISONS, SLICES, records_table, write_csv
+from attune.plots import COMPARISONS, SLICES, read_csv, records_table, write_csv
 from attune.stage import PARAMS_FILE, Out, Params, all_params, load_params, run, write_json
 from attune.tables import LEAKS, QRELS, Leak, read
 
@@ -90,7 +89,7 @@ RECEIPTS = (
         "seeds",
         "champion",
     ),
-    *("drift", "export"),
+    *("drift", "export", "storage", "curve"),
 )
 PROBED = ("base", "tuned")
 SLICED = "ndcg@10"  # measure of the slices
@@ -99,8 +98,9 @@ Receipts = Mapping[str, Mapping[str, Any]]
 
 
 class ReportParams(Params):
-    """Statistics of the comparisons, limits of overfitting, and size of the examples."""
+    """Measure of the verdict, statistics of the comparisons, limits of overfitting, and size of the examples."""
 
+    headline: Literal["recall@10", "mrr@10", "ndcg@10"]
     seed: int = Field(ge=0)
     power: float = Field(gt=0.5, lt=1)
     n_bins: int = Field(ge=2, le=20)
@@ -192,13 +192,15 @@ def report(
     page: Out,
     comparisons: Out,
     slices: Out,
+    choices: Out,
+    plotted_choices: Out,
 ) -> None:
     """Compares base and tuned and writes the report as JSON, Markdown, HTML and csv.
 
-    Confidence and margin are those of section gate.
+    Confidence and margin are those of section gate. `choices` holds the scalars of *What to ship*.
     """
     limits = load_params(GateParams, "gate")
-    rule = Rule(limits.confidence, limits.margin, params.power)
+    rule = Rule(limits.confidence, limits.margin, params.power, params.headline)
     probed, of_static = (read_receipts(metrics / name, PROBED, ()) for name in ("probe", "static"))
     receipts = receipts_of(metrics, RECEIPTS, SCORED, round) | {"probe": probed["base"]}
     tasks, scores = tasks_of(probed["base"], probed["tuned"], receipts["drift"]), paired_scores(runs, splits)
@@ -216,22 +218,24 @@ def report(
     leaked = leaked_queries(leaks, answers)
     summary = summarised(params, receipts, test, (by_task, by_slice, counts), leaked, seeds, rule)
     summary["ndcg@10_kept_interval"] = kept_intervals(runs, test, rule.confidence)
-    is_off = of_static["base"]["is_off"]  # both are, or none
-    others = [system for system in OTHERS if not (is_off and system in STATIC)]
-    summary["others"], summary["untrained_hybrid"] = compare_others(others, runs, test, rule.confidence)
-    base, tuned = (receipts[name][HEADLINE] for name in PROBED)
-    of_adapter = summary["others"]["adapter"][HEADLINE]
-    summary["adapter"] = adapter_sentence(receipts["query_adapter"], of_adapter, base, tuned, rule.confidence)
-    summary["static"] = static_sentence(is_off, receipts, summary["others"], rule.confidence)
-    precision = load_params(CalibrateParams, "calibrate").precision
-    summary["scores"] = scores_sentence(receipts["calibrate"], precision, rule.confidence)
-    summary["cutoff"] = cutoff_moved_sentence(receipts["calibrate"])
-    seen = leaked["lexical"]
-    summary["champion"] = champion_of(champion, receipts["champion"], test, seen, rule.confidence)
-    summary["champion_sentence"] = champion_sentence(summary["champion"], rule.confidence)
-    untrained = receipts[UNTRAINED][HEADLINE]
-    if beyond := hybrid_sentence(summary["untrained_hybrid"], untrained, rule.confidence):
+    is_static_off = bool(of_static["base"]["is_off"])  # both are, or none
+    summary |= other_systems(receipts, is_static_off, runs, test, rule)
+    summary |= meaning_of_scores(receipts, load_params(CalibrateParams, "calibrate").precision, rule.confidence)
+    summary |= against_champion(champion, receipts, test, leaked["lexical"], rule)
+    untrained = receipts[UNTRAINED][rule.headline]
+    if beyond := hybrid_sentence(summary["untrained_hybrid"], untrained, rule.confidence, rule.headline):
         summary["verdict"] += f" {beyond}"
+    times = read_times(metrics)
+    ways = [way for way in WAYS if not (is_static_off and way.system in STATIC)]
+    decision = decided(
+        runs,
+        test,
+        counted_leaks(test, leaked["lexical"], crossing),
+        Costs.of(receipts["drift"], receipts["storage"], times),
+        rule,
+        ways,
+    )
+    summary |= advice(decision, receipts, times, limits.min_int8_kept)
     merged, trained = receipts["merge"], receipts["train"]
     kept = Curve.of(curve, candidate_of(merged), merged["n_candidates"], looks_of_training(trained, rates))
     overfits = Limits(params.min_carried_share, params.max_dev_decline, rule.confidence)
@@ -264,10 +268,15 @@ def report(
         judged=summary["judged_negatives"],
         **examples(rankings, prepared / "corpus.parquet", params.n_examples, params.seed),
         closest=closest_leaks(leaks, prepared, params.n_examples),
+        decision=decision,
+        sizes=sizes_of(receipts["storage"]),
+        labels=read_csv(plots / "labels.csv", LABELS).to_dicts(),
     )
     write_json(out, summary)
     write_csv(records_table(by_task, COMPARISONS), comparisons, COMPARISONS)
     write_csv(records_table(by_slice, SLICES), slices, SLICES)
+    write_json(choices, scalars(decision))
+    write_csv(plotted(decision), plotted_choices, CHOICES)
     markdown.write_text(markdown_page(results, params, rule.confidence), encoding="utf-8")
     inputs = [prepared / "corpus.parquet", splits, mined, *(runs / system for system in SYSTEMS)]
     provenance = sources(inputs, exported, PARAMS_FILE, libraries)

@@ -195,8 +195,8 @@ def load_search(
     passages = read_passages(root / "data/prepared", corpus)
     folder = root / "data/embeddings"
     systems = (
-        SearchSystem("base", "ONNX", base.encode_query, _index(folder / "base", base.encode_query, passages)),
-        SearchSystem("tuned", "ONNX", tuned.encode_query, _index(folder / "tuned", tuned.encode_query, passages)),
+        SearchSystem("base", "ONNX", base.encode_query, index_of(folder / "base", base.encode_query, passages)),
+        SearchSystem("tuned", "ONNX", tuned.encode_query, index_of(folder / "tuned", tuned.encode_query, passages)),
     )
     if is_hybrid:
         fuses = with_bm25(root, corpus, ("base", "tuned"))
@@ -246,7 +246,7 @@ def with_bm25(root: Path, corpus: "pl.DataFrame", systems: Sequence[str]) -> lis
     return [of(receipts[name]) for name in names]
 
 
-def _index(folder: Path, encode_query: Encode, passages: Passages) -> Search:
+def index_of(folder: Path, encode_query: Encode, passages: Passages) -> Search:
     """Builds the search over a system's embeddings; encodes one query to check their dimension and to warm up."""
     path = folder / "corpus.npy"
     vectors, expected = load_embeddings(path, len(passages), "the corpus"), encode_query(["warm up"]).shape[1]

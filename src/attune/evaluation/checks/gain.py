@@ -11,7 +11,7 @@ COMPARED = ("recall@10", "mrr@10", "ndcg@10")
 VERDICTS = {"Better": Status.PASSED, "No change": Status.PASSED, "Worse": Status.FAILED}
 
 
-@check("ATT001", "verdict on recall@10", REPORT, fails_gate=False)
+@check("ATT001", "verdict on the headline measure", REPORT, fails_gate=False)
 def verdict(facts: Facts, limits: GateParams) -> Outcomes:
     """The first sentence of the report: *Better* and *No change* pass, *Worse* fails, anything else is undecided. It
     warns only: what a model may have lost is decided by ATT007, what it must have gained by ATT004."""
@@ -28,7 +28,8 @@ def enough_queries(facts: Facts, limits: GateParams) -> Outcomes:
     elif (smallest := facts.get("report", "smallest_detectable")) is not None:
         n = facts.number("report", "n_test_queries")
         power = facts.get("params", "report", "power", default=0.8)
-        words = f"{n:,.0f} test queries detect a change of {smallest:.3f} in recall@10 with power {power:.0%}"
+        headline = facts.get("report", "headline", default=COMPARED[0])
+        words = f"{n:,.0f} test queries detect a change of {smallest:.3f} in {headline} with power {power:.0%}"
         yield Outcome(Status.PASSED, f"{words}, Holm-corrected")
 
 

@@ -10,9 +10,10 @@ from attune.evaluation.page.html import render_page
 from attune.evaluation.page.provenance import exported_graphs, fingerprints, parameters, versions
 from attune.evaluation.report.choice import candidate_of
 from attune.evaluation.report.panels import near_domain
-from attune.evaluation.report.results import SYSTEMS, Results
+from attune.evaluation.report.results import Results
 from attune.evaluation.report.summary import Rule
-from attune.evaluation.scoring.measures import HEADLINE, MEASURES
+from attune.evaluation.report.ways import SYSTEMS
+from attune.evaluation.scoring.measures import MEASURES
 from attune.evaluation.scoring.receipts import read_receipts
 from attune.evaluation.statistics.chance import significance_level
 
@@ -41,7 +42,7 @@ def scores_of(receipts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]
 
 def charts_of(results: Results) -> "dict[str, Chart]":
     """Draws all charts of the page, by name."""
-    from attune.evaluation.page import charts  # noqa: PLC0415 - matplotlib takes long to import
+    from attune.evaluation.page import charts, decision_charts  # noqa: PLC0415 - matplotlib takes long to import
 
     base, tuned = results.scores.base[DRAWN], results.scores.tuned[DRAWN]
     by_measure = [{**row, "label": row["measure"]} for row in results.comparisons if row["task"] == "test"]
@@ -54,17 +55,19 @@ def charts_of(results: Results) -> "dict[str, Chart]":
         charts.forest(by_slice, "slices", "Tuned minus base by slice of test", f"{DRAWN}, tuned minus base"),
         charts.training(results.curve, candidate_of(results.receipts["merge"])),
         charts.interpolation(results.points),
+        decision_charts.gains(results.decision),
+        *([decision_charts.labels(results.labels)] if results.labels else []),
     ]
     return {chart.name: chart for chart in drawn}
 
 
-def headline_gain(results: Results) -> Mapping[str, Any]:
-    """Returns the comparison of recall@10 that the page shows in large letters.
+def headline_gain(results: Results, rule: Rule) -> Mapping[str, Any]:
+    """Returns the comparison of the headline measure that the page shows in large letters.
 
     If test leaks, it is computed on the leak-free queries, counted in `n_clean`, and empty if fewer than two remain.
     """
     summary = results.summary
-    gain: Mapping[str, Any] = summary["paired_without_leaks" if results.leaks else "paired"].get(HEADLINE, {})
+    gain: Mapping[str, Any] = summary["paired_without_leaks" if results.leaks else "paired"].get(rule.headline, {})
     if not gain:
         return {}
     return {**gain, "n_clean": summary["without_leaks"]["lexical"]["n_queries"] if results.leaks else None}
@@ -107,8 +110,8 @@ def page(results: Results, provenance: Mapping[str, Any], rule: Rule, max_charac
         **{name: value for name, value in vars(results).items() if name not in ("rankings", "scores", "curve")},
         **provenance,
         systems=SYSTEMS,
-        headline=HEADLINE,
-        gain=headline_gain(results),
+        headline=rule.headline,
+        gain=headline_gain(results, rule),
         near_domain=near_domain(results.tasks),
         confidence=rule.confidence,
         level_of_significance=significance_level(rule.confidence),

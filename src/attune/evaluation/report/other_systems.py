@@ -26,7 +26,7 @@ UNTRAINED = "hybrid_base"
 RANKED = "ndcg@10"  # measure of the static encoders' sentence
 
 
-def scores_of(system: str, runs: Path, test: Paired) -> dict[str, Float64]:
+def scores_of(system: str, runs: Path, test: Paired, measures: Sequence[str] = COMPARED) -> dict[str, Float64]:
     """Reads a system's scores of the test queries by measure, (n_queries,) each.
 
     Raises:
@@ -36,11 +36,11 @@ def scores_of(system: str, runs: Path, test: Paired) -> dict[str, Float64]:
     table = read(file, SCORES).filter(pl.col("split") == "test").sort("query_id")
     if table["query_id"].to_list() != test.query_ids:
         raise BadInput(f"{file}: base and {system} were scored on different test queries; run `dvc repro`")
-    return {measure: table[measure].to_numpy() for measure in COMPARED}
+    return {measure: table[measure].to_numpy() for measure in measures}
 
 
 def compare_others(
-    systems: Sequence[str], runs: Path, test: Paired, confidence: float
+    systems: Sequence[str], runs: Path, test: Paired, confidence: float, headline: str = HEADLINE
 ) -> tuple[dict[str, dict[str, dict[str, Any]]], dict[str, Any]]:
     """Compares each system with base on test, and BM25 fused with base with tuned.
 
@@ -49,9 +49,11 @@ def compare_others(
         runs: data/runs, with the scores.
         test: scores of base and tuned, and the queries' clusters.
         confidence: of the intervals.
+        headline: measure in which hybrid_base is compared with tuned, one of COMPARED.
 
     Returns:
-        Figures by system and measure; those of hybrid_base less tuned in recall@10. `p_holm` is corrected over all.
+        Figures by system and measure; those of hybrid_base less tuned in the headline measure. `p_holm` is corrected
+        over all.
 
     Raises:
         BadInput: a system was scored on other queries than base.
@@ -59,7 +61,7 @@ def compare_others(
     base = {measure: test.base[measure] for measure in COMPARED}
     scores = {system: scores_of(system, runs, test) for system in systems}
     compared = {system: compare(base, own, test.clusters, confidence) for system, own in scores.items()}
-    sides = {HEADLINE: test.tuned[HEADLINE]}, {HEADLINE: scores[UNTRAINED][HEADLINE]}
+    sides = {headline: test.tuned[headline]}, {headline: scores[UNTRAINED][headline]}
     flat = [one for of_system in compared.values() for one in of_system.values()]
     flat += compare(*sides, test.clusters, confidence).values()
     rows = [asdict(one) | {"p_holm": p} for one, p in zip(flat, holm([one.p_value for one in flat]), strict=True)]
@@ -67,34 +69,43 @@ def compare_others(
     return {system: {measure: next(each) for measure in COMPARED} for system in systems}, rows[-1]
 
 
-def hybrid_sentence(against_tuned: Mapping[str, Any], untrained: float, confidence: float) -> str:
-    """Returns a sentence where BM25 fused with base beats tuned alone in recall@10, by interval and test; else "".
+def hybrid_sentence(
+    against_tuned: Mapping[str, Any], untrained: float, confidence: float, headline: str = HEADLINE
+) -> str:
+    """Returns a sentence where BM25 fused with base beats tuned alone, by interval and test; else "".
 
     Args:
         against_tuned: hybrid_base less tuned, from `compare_others`.
-        untrained: recall@10 of hybrid_base.
+        untrained: headline measure of hybrid_base.
         confidence: of interval and test.
+        headline: the measure.
     """
     if against_tuned["ci_low"] <= 0 or not is_significant(against_tuned["p_holm"], confidence):
         return ""
     level = number(100 * confidence)
     between = f"{level}% interval {signed(against_tuned['ci_low'], 3)} to {signed(against_tuned['ci_high'], 3)}"
     return (
-        f"BM25 fused with base, without any training, is better than tuned alone: {HEADLINE} "
+        f"BM25 fused with base, without any training, is better than tuned alone: {headline} "
         f"{score(untrained)} ({signed(against_tuned['delta'], 3)}, {between})."
     )
 
 
 def adapter_sentence(
-    receipt: Mapping[str, Any], gain: Mapping[str, Any], base: float, tuned: float, confidence: float
+    receipt: Mapping[str, Any],
+    gain: Mapping[str, Any],
+    base: float,
+    tuned: float,
+    confidence: float,
+    headline: str = HEADLINE,
 ) -> str:
     """Returns what the query adapter is worth, in one or two sentences.
 
     Args:
         receipt: of stage adapter.
-        gain: the adapter against base in recall@10, from `compare_others`.
-        base, tuned: recall@10 on test.
+        gain: the adapter against base in the headline measure, from `compare_others`.
+        base, tuned: headline measure on test.
         confidence: of the interval.
+        headline: the measure.
     """
     if receipt["is_identity"]:
         if not receipt["n_steps"]:
@@ -106,7 +117,7 @@ def adapter_sentence(
         )
     between = f"{signed(gain['ci_low'], 3)} to {signed(gain['ci_high'], 3)}"
     return (
-        f"The query adapter keeps every document embedding of base: {HEADLINE} goes from {score(base)} to "
+        f"The query adapter keeps every document embedding of base: {headline} goes from {score(base)} to "
         f"{score(base + gain['delta'])} ({signed(gain['delta'], 3)}, {number(100 * confidence)}% interval {between}), "
         f"tuned to {score(tuned)} with all documents embedded again."
     )

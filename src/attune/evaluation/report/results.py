@@ -6,13 +6,8 @@ from typing import Any
 
 from attune.evaluation.report.examples import Rankings
 from attune.evaluation.report.summary import Paired
+from attune.evaluation.report.what_to_ship import Decision
 from attune.tuning.curve import Point
-
-SYSTEMS = ("bm25", "base", "adapter", "tuned", "tuned_int8")
-STATIC = ("static_base", "static_tuned")  # query encoders by lookup, over base's and over tuned's documents
-HYBRIDS = ("hybrid_base", "hybrid_adapter", "hybrid_tuned")
-SCORED = (*SYSTEMS, *STATIC, *HYBRIDS)
-OTHERS = ("adapter", *STATIC, *HYBRIDS)  # compared with base in a family of their own
 
 
 @dataclass(frozen=True)
@@ -41,6 +36,9 @@ class Results:
         documents: title and text of the documents in wins and losses, by id.
         closest: most similar leaks of test, by kind.
         judged: shares of mined negatives that are answers, by the name of the sheet that was judged.
+        decision: ways to serve queries, and the one that the rule names.
+        sizes: bytes and scores of base's and tuned's vectors by storage.
+        labels: points of the label curve; empty where it is off.
     """
 
     summary: Mapping[str, Any]
@@ -63,3 +61,6 @@ class Results:
     documents: Mapping[str, Mapping[str, Any]]
     closest: Mapping[str, Sequence[tuple[str, str, float]]]
     judged: Mapping[str, Mapping[str, Any]]
+    decision: Decision
+    sizes: Sequence[Mapping[str, Any]]
+    labels: Sequence[Mapping[str, Any]]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from attune.errors import BadInput
 from attune.evaluation.report.markdown import signed
+from attune.evaluation.report.other_measures import other_measures
 from attune.evaluation.report.protocol import new_in_test, only_like_these
 from attune.evaluation.report.verdict import OVER_SEEDS, HeadlineResult, too_few, verdict, verdict_despite_leaks
 from attune.evaluation.scoring.measures import HEADLINE, MEASURES
@@ -130,11 +131,13 @@ class Rule(NamedTuple):
         confidence: of the intervals; 1 less the significance level.
         margin: change that is as good as none.
         power: at which the smallest detectable difference is given.
+        headline: measure of the verdict, one of those that stage seeds compares.
     """
 
     confidence: float
     margin: float
     power: float
+    headline: str = HEADLINE
 
 
 def comparison_of(row: TaskComparison) -> Comparison:
@@ -158,7 +161,7 @@ def headline_result(
         of_seeds: scores of each trained seed on the same queries.
         rule: of the verdict.
     """
-    base, tuned = scores.base[HEADLINE], scores.tuned[HEADLINE]
+    base, tuned = scores.base[rule.headline], scores.tuned[rule.headline]
     corrected = holm([*(one.p_value for one in paired.values()), *(row.p for row in others)])
     n = len(corrected)
     return HeadlineResult(
@@ -170,6 +173,7 @@ def headline_result(
         over_seeds=_over_seeds(scores, of_seeds, rule.confidence) if len(of_seeds) > 1 else {},
         n_seeds=len(of_seeds),
         margin=rule.margin,
+        headline=rule.headline,
     )
 
 
@@ -227,10 +231,11 @@ def headline(
         "baseline_recall@10": base[HEADLINE],
         "tuned_recall@10": tuned[HEADLINE],
         "mrr": tuned["mrr@10"],
-        "delta": signed(tuned[HEADLINE] - base[HEADLINE]),
+        "delta": signed(tuned[counted.headline] - base[counted.headline]),
+        "headline": counted.headline,
         "n_test_queries": tuned["n_queries"],
         "new_in_test": new_in_test(receipts["split"], leaks),
-        "verdict": " ".join(filter(None, [sentences, only_like_these(receipts["probe"])])),
+        "verdict": " ".join(filter(None, [sentences, other_measures(counted), only_like_these(receipts["probe"])])),
         "n_comparisons": counted.sensitivity.n_comparisons,
         "too_few_queries": too_few(counted),
         "n_worse_slices": len(worse),

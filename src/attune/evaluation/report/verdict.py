@@ -1,4 +1,4 @@
-"""Verdict on recall@10: base against tuned, in sentences that can be quoted.
+"""Verdict on the headline measure: base against tuned, in sentences that can be quoted.
 
 Better, Worse, No change or Cannot tell, by the rule of `decision`: the encoder that ships is judged by its own interval
 and test, and Better also needs the interval over seeds, where there are several. No change is a claim, too: the
@@ -22,17 +22,18 @@ SAME, UNDECIDED = "No change", "Cannot tell"
 
 @dataclass(frozen=True)
 class HeadlineResult:
-    """Base against tuned on the same queries, with recall@10 in more detail.
+    """Base against tuned on the same queries, with the headline measure in more detail.
 
     Attributes:
         paired: comparisons of the shipped encoder by measure.
         corrected: p-values of these after Holm's correction for all comparisons of the report.
-        base: mean recall@10 of base.
-        tuned: mean recall@10 of tuned.
-        sensitivity: power of the test of recall@10 on these queries, among all comparisons of the report.
+        base: mean of the headline measure of base.
+        tuned: that of tuned.
+        sensitivity: power of the test of the headline measure on these queries, among all comparisons of the report.
         over_seeds: by measure, mean over seeds with an interval over queries and seeds; empty with one seed.
         n_seeds: number of trained seeds.
         margin: change that is as good as none.
+        headline: measure of the verdict (report.headline).
     """
 
     paired: Mapping[str, Comparison]
@@ -43,6 +44,7 @@ class HeadlineResult:
     over_seeds: Mapping[str, Interval]
     n_seeds: int
     margin: float
+    headline: str = HEADLINE
 
     @property
     def n_queries(self) -> int:
@@ -52,13 +54,13 @@ class HeadlineResult:
     @property
     def shipped(self) -> Change:
         """Change of the encoder that ships, with its corrected p-value."""
-        one = self.paired[HEADLINE]
-        return Change(one.delta, one.ci_low, one.ci_high, self.corrected[HEADLINE])
+        one = self.paired[self.headline]
+        return Change(one.delta, one.ci_low, one.ci_high, self.corrected[self.headline])
 
     @property
     def mean_over_seeds(self) -> Change | None:
         """Mean change over seeds; None with one seed."""
-        one = self.over_seeds.get(HEADLINE)
+        one = self.over_seeds.get(self.headline)
         return Change(one.delta, one.ci_low, one.ci_high) if one else None
 
     @property
@@ -73,7 +75,7 @@ class HeadlineResult:
         """Returns what a claim of a gain or a loss lacks, in words."""
         level, shipped, over_seeds = significance_level(self.sensitivity.confidence), self.shipped, self.mean_over_seeds
         doubts = ["the interval contains 0"] if shipped.low <= 0 <= shipped.high else []
-        if not is_significant(self.corrected[HEADLINE], self.sensitivity.confidence):
+        if not is_significant(self.corrected[self.headline], self.sensitivity.confidence):
             doubts.append(f"the corrected p-value is above {level:g}")
         if over_seeds and over_seeds.low <= 0:
             lies = "contains 0" if over_seeds.high >= 0 else "lies below 0"
@@ -81,17 +83,17 @@ class HeadlineResult:
         return doubts
 
     def change(self) -> str:
-        """Change of recall@10 in words, with an open parenthesis at the end."""
-        return f"{HEADLINE} went from {self.base:.3f} to {self.tuned:.3f} ({signed(self.shipped.delta, 3)}"
+        """Change of the headline measure in words, with an open parenthesis at the end."""
+        return f"{self.headline} went from {self.base:.3f} to {self.tuned:.3f} ({signed(self.shipped.delta, 3)}"
 
 
 def verdict(result: HeadlineResult) -> str:
-    """Returns one sentence on recall@10, which begins with Better, Worse, No change or Cannot tell, and a colon."""
+    """Returns one sentence, which begins with Better, Worse, No change or Cannot tell, and a colon."""
     answer = result.answer
     if not any(paired.wins or paired.losses for paired in result.paired.values()) and not result.over_seeds:
-        same = f"tuned scores exactly as base on every query and measure ({HEADLINE} {result.base:.3f}"
+        same = f"tuned scores exactly as base on every query and measure ({result.headline} {result.base:.3f}"
         return f"{answer}: {same}, {_interval(result, result.shipped)} of the change)."
-    p = p_value(result.corrected[HEADLINE])
+    p = p_value(result.corrected[result.headline])
     corrected = f"Holm-corrected for {number(result.sensitivity.n_comparisons)} comparisons"
     figures = f"{result.change()}, {_interval(result, result.shipped)}, {p}, {corrected}{_seeds(result)})"
     doubts = result.doubts() if answer == UNDECIDED else []
@@ -115,16 +117,16 @@ def _seeds(result: HeadlineResult) -> str:
 
 
 def too_few(result: HeadlineResult) -> str:
-    """Returns a warning where the test has too few queries for the difference in recall@10 that it shows; else ""."""
+    """Returns a warning where the test has too few queries for the difference that it shows; else ""."""
     test, delta = result.sensitivity, result.shipped.delta
     if abs(delta) >= test.smallest_detectable or result.answer == SAME:
         return ""
-    return " ".join(filter(None, [_too_small(test, delta), _enough(result)]))
+    return " ".join(filter(None, [_too_small(test, delta, result.headline), _enough(result)]))
 
 
-def _too_small(test: Sensitivity, delta: float) -> str:
+def _too_small(test: Sensitivity, delta: float, headline: str) -> str:
     """Returns how little a test detects, in words."""
-    of = f"a change of {signed(delta, 3)} in {HEADLINE}" if delta else f"telling whether {HEADLINE} changed"
+    of = f"a change of {signed(delta, 3)} in {headline}" if delta else f"telling whether {headline} changed"
     who = f"with {number(test.n_queries)} queries, the test"
     who += f" (Holm-corrected for {number(test.n_comparisons)} comparisons)" if test.n_comparisons > 1 else ""
     least, power = test.smallest_detectable, percent(test.power, 0)

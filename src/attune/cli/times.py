@@ -1,0 +1,121 @@
+"""Measures how long a query takes in each system, and collects what the stages took; writes metrics/times.json.
+
+A query is embedded and its best documents are looked up, one query after another as a service does with a single user.
+Systems alternate, because other load on the machine slows all alike.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+from attune.cli.demo.comparison import BASE, MODEL, Fuse, index_of, with_bm25
+from attune.cli.repro import SECONDS_FILE, in_words
+from attune.errors import BadInput
+from attune.evaluation.page.cpu import cpu_class
+from attune.evaluation.report.times import Times, write_times
+from attune.evaluation.report.ways import WAYS
+from attune.retrieval.passages import read_passages
+from attune.runtime import Embedder
+from attune.runtime.arrays import Float32
+from attune.runtime.search import Search
+from attune.stage import PARAMS_FILE, Machine, all_params
+from attune.tables import CORPUS, SPLIT_QUERIES, read
+
+ADAPTER, INT8 = "models/adapter", "onnx/model_quantized.onnx"
+N_QUERIES, N_ROUNDS, N_RESULTS = 40, 3, 10
+PAUSE_SECONDS = 0.05  # longer than the libraries' threads spin after a request
+
+Ask = Callable[[str], object]
+Encode = Callable[[list[str]], Float32]
+
+
+def medians(
+    asks: Mapping[str, Ask], queries: Sequence[str], clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
+    """Returns the median milliseconds of a query by system, with two digits after the point.
+
+    Args:
+        asks: by system; each is called with one query.
+        queries: asked N_ROUNDS times; the first of each series is not counted.
+        clock: in seconds.
+    """
+    milliseconds: dict[str, list[float]] = {system: [] for system in asks}
+    for _ in range(N_ROUNDS):
+        for system, ask in asks.items():
+            time.sleep(PAUSE_SECONDS)
+            ask(queries[0])
+            for query in queries:
+                start = clock()
+                ask(query)
+                milliseconds[system].append(1000 * (clock() - start))
+    return {system: round(median(values), 2) for system, values in milliseconds.items()}
+
+
+def asks_of(root: Path, threads: int) -> dict[str, Ask]:
+    """Returns what answers a query, by system.
+
+    Raises:
+        BadInput: the pipeline has not run, or its outputs do not belong together.
+    """
+    corpus = read(root / "data/prepared/corpus.parquet", CORPUS)
+    passages = read_passages(root / "data/prepared", corpus)
+    base, tuned = Embedder(root / BASE, threads=threads), Embedder(root / MODEL, threads=threads)
+    adapter, int8 = Embedder(root / ADAPTER, threads=threads), Embedder(root / MODEL, INT8, threads)
+    folder, depth = root / "data/embeddings", all_params(root / PARAMS_FILE)["evaluate"]["depth"]
+    of_base, of_tuned = (
+        index_of(folder / name, one.encode_query, passages) for name, one in (("base", base), ("tuned", tuned))
+    )
+    dense: dict[str, tuple[Encode, Search]] = {
+        "base": (base.encode_query, of_base),
+        "adapter": (partial(adapter.encode_query, adapter=True), of_base),
+        "tuned": (tuned.encode_query, of_tuned),
+        "tuned_int8": (int8.encode_query, of_tuned),
+    }
+    fused = ("base", "adapter", "tuned")
+    asks: dict[str, Ask] = {"bm25": partial(with_bm25(root, corpus, ("base",))[0], ranking=[], depth=N_RESULTS)}
+    asks |= {name: partial(_dense, encode, index, N_RESULTS) for name, (encode, index) in dense.items()}
+    for name, fuse in zip(fused, with_bm25(root, corpus, fused), strict=True):
+        asks[f"hybrid_{name}"] = partial(_hybrid, *dense[name], fuse, depth)
+    return asks
+
+
+def _dense(encode: Encode, index: Search, depth: int, query: str) -> object:
+    return index.top_passages(encode([query]), depth)
+
+
+def _hybrid(encode: Encode, index: Search, fuse: Fuse, depth: int, query: str) -> object:
+    return fuse(query, index.top_passages(encode([query]), depth)[0], depth)
+
+
+def stage_seconds(root: Path) -> dict[str, float]:
+    """Returns the seconds of the stages that make a system, as the last run of each took them in `make repro`."""
+    file = root / SECONDS_FILE
+    if not file.is_file():
+        return {}
+    try:
+        seconds = {str(name): float(value) for name, value in json.loads(file.read_text(encoding="utf-8")).items()}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise BadInput(f"{file}: not what make repro writes ({error}); delete it and run a stage again") from None
+    named = {stage for way in WAYS for stage in way.stages}
+    return {name: value for name, value in sorted(seconds.items()) if named & {name, name.partition("@")[0]}}
+
+
+def measure_times(root: Path) -> list[str]:
+    """Measures, writes metrics/times.json, and returns the lines to print.
+
+    Raises:
+        BadInput: the pipeline has not run.
+    """
+    threads = Machine.model_validate(all_params(root / PARAMS_FILE)["machine"]).threads
+    queries = read(root / "data/splits/test/queries.parquet", SPLIT_QUERIES)["text"].head(N_QUERIES).to_list()
+    if not queries:
+        raise BadInput("data/splits/test/queries.parquet: no query to measure with; run `make repro`")
+    found = Times(cpu_class(), threads, stage_seconds(root), medians(asks_of(root, threads), queries))
+    write_times(root / "metrics", found)
+    lines = [f"{system}: {value:.2f} ms a query" for system, value in found.milliseconds.items()]
+    lines += [f"stage {name}: {in_words(seconds)}" for name, seconds in found.seconds.items()]
+    lacking = "" if found.seconds else "; the stages' times are missing, as `make repro` did not make them here"
+    return [*lines, f"metrics/times.json written; `make repro` shows it in the report{lacking}"]

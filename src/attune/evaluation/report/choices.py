@@ -1,0 +1,123 @@
+"""What to ship in words, as scalars for `dvc metrics diff`, and as a table for plots."""
+
+from typing import Any
+
+import polars as pl
+
+from attune.evaluation.report.markdown import loss, number, score, signed
+from attune.evaluation.report.ways import BASE
+from attune.evaluation.report.what_to_ship import SHOWN, Choice, Decision
+from attune.tables import Columns
+
+UNKNOWN = "–"
+# rows of metrics/plots/choices.csv, cheapest to run first: slice says whether a new index is needed, bin is the system
+CHOICES: Columns = {
+    **{"slice": pl.String, "bin": pl.String},
+    **dict.fromkeys(("delta", "low", "high"), pl.Float64),
+    **{"is_named": pl.Boolean},
+}
+
+
+def sentence(decision: Decision) -> str:
+    """Returns what to ship and why, in words."""
+    if not decision.named:
+        return "No choice is named: fewer than two test queries are without leaks."
+    named, best = decision.of(decision.named), decision.of(decision.best)
+    action = "Keep" if named.system == BASE else "Ship"
+    words = f"{action} {_spoken(named.system)}: {_figures(named, decision)}"
+    words += (
+        ", with a new index."
+        if named.is_reindexed
+        else ", over the vectors of base."
+        if named.bytes_per_vector
+        else "."
+    )
+    equals = [choice for choice in decision.choices if choice.is_as_good]
+    if len(equals) > 1:
+        others = f"the {len(equals)} choices whose interval excludes a loss of {number(decision.margin)}"
+        than = f" against the best, {_spoken(best.system)} ({score(best.headline)})"
+        words += f" It costs least of {others}{than}."
+    else:
+        words += f" No other choice's interval excludes a loss of {number(decision.margin)} against it."
+    if named.is_reindexed:
+        other = decision.of(decision.without_reindex)
+        words += f" Without a new index: {_spoken(other.system)}, {_figures(other, decision)}."
+    return words
+
+
+def _spoken(system: str) -> str:
+    return system.replace("_", " ")
+
+
+def _figures(choice: Choice, decision: Decision) -> str:
+    """Returns the headline of a choice with its gain over base, in words."""
+    value = f"{decision.headline} {score(choice.headline)}"
+    if choice.system == BASE:
+        return value
+    level = number(100 * decision.confidence)
+    between = f"{level}% interval {signed(choice.gain.ci_low, 3)} to {signed(choice.gain.ci_high, 3)}"
+    return f"{value} ({signed(choice.gain.delta, 3)} over base, {between})"
+
+
+def columns(decision: Decision) -> list[str]:
+    """Returns the heads of the table: the choice, then those of `cells`."""
+    gain = f"gain in {decision.headline}, {number(100 * decision.confidence)}% interval"
+    costs = ["new index", "loss on general tasks", "a query takes", "ms per query", "made in", "bytes per vector"]
+    return ["choice", *SHOWN, gain, *costs]
+
+
+def cells(decision: Decision) -> dict[str, list[str]]:
+    """Returns the cells of each choice as text, by system, cheapest to run first."""
+    return {choice.system: _cells(choice) for choice in decision.choices}
+
+
+def _cells(choice: Choice) -> list[str]:
+    gain = choice.gain
+    between = f"{signed(gain.delta, 3)}, {signed(gain.ci_low, 3)} to {signed(gain.ci_high, 3)}"
+    return [
+        *(score(choice.scores[name]) for name in SHOWN),
+        UNKNOWN if choice.system == BASE else between,
+        "yes" if choice.is_reindexed else "no",
+        UNKNOWN if choice.general_cost is None else loss(choice.general_cost),
+        choice.query,
+        UNKNOWN if choice.milliseconds is None else f"{choice.milliseconds:.1f}",
+        UNKNOWN if choice.seconds is None else duration(choice.seconds),
+        UNKNOWN if choice.bytes_per_vector is None else number(choice.bytes_per_vector),
+    ]
+
+
+def duration(seconds: float) -> str:
+    """Returns a time in the unit that matters: 35 s, 18 min, 1 h 5 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def scalars(decision: Decision) -> dict[str, Any]:
+    """Returns metrics/choices.json: what is named, then the figures of each choice that are known, times left out."""
+    figures: dict[str, Any] = {"named": decision.named, "without_reindex": decision.without_reindex}
+    figures |= {"best": decision.best, "headline": decision.headline, "n_queries": decision.n_queries}
+    for one in sorted(decision.choices, key=lambda choice: choice.system):
+        own: dict[str, Any] = {**one.scores, "gain": one.gain.delta, "gain_low": one.gain.ci_low, "gain_high": one.gain.ci_high}
+        own |= {"against_best_low": one.against_best.ci_low, "is_as_good": one.is_as_good}
+        own |= {"is_reindexed": one.is_reindexed, "bytes_per_vector": one.bytes_per_vector}
+        own |= {"general_cost": one.general_cost}
+        figures[one.system] = {key: value for key, value in own.items() if value is not None}
+    return figures
+
+
+def plotted(decision: Decision) -> pl.DataFrame:
+    """Returns the rows of choices.csv."""
+    rows = [
+        ("new index" if one.is_reindexed else "base's index", one.system, *_gain(one), one.system == decision.named)
+        for one in decision.choices
+    ]
+    return pl.DataFrame(rows, schema=dict(CHOICES), orient="row")
+
+
+def _gain(choice: Choice) -> tuple[float, float, float]:
+    """Returns the gain over base and its interval, with six digits."""
+    ends = choice.gain.delta, choice.gain.ci_low, choice.gain.ci_high
+    delta, low, high = (round(end, 6) + 0.0 for end in ends)  # + 0.0 turns -0.0 into 0.0
+    return delta, low, high

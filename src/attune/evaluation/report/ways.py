@@ -1,0 +1,80 @@
+"""Ways to serve queries, and what each costs: the rows of *What to ship*.
+
+A new system is one entry of WAYS. Costs are facts: what happens for a query, whether documents must be embedded again,
+and the stages that make it. Times are measured by `attune times`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Encodes(IntEnum):
+    """What a query takes to be embedded, cheapest first."""
+
+    NOTHING = 0
+    TOKENS = 1
+    INT8 = 2
+    FP32 = 3
+
+
+WORDS = {
+    Encodes.NOTHING: "",
+    Encodes.TOKENS: "token vectors",
+    Encodes.INT8: "int8 encoder",
+    Encodes.FP32: "fp32 encoder",
+}
+
+
+BASE, TUNED = "base", "tuned"  # encoders of documents
+SYSTEMS = ("bm25", "base", "adapter", "tuned", "tuned_int8")
+STATIC = ("static_base", "static_tuned")  # query encoders by lookup, over base's and over tuned's documents
+HYBRIDS = ("hybrid_base", "hybrid_adapter", "hybrid_tuned")
+SCORED = (*SYSTEMS, *STATIC, *HYBRIDS)
+OTHERS = ("adapter", *STATIC, *HYBRIDS)  # compared with base in a family of their own
+EVERY_STAGE = ("mine", "train", "merge", "export", "embed@tuned")  # that a tuned encoder takes beyond the base's index
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to serve queries.
+
+    Attributes:
+        system: name of its scores, in data/runs and metrics.
+        encodes: what embeds a query.
+        vectors: encoder of the documents, base or tuned; "" where no vectors are searched.
+        matches_words: whether an index of words is searched, too.
+        stages: that make it, beside those that embed documents with the base.
+        is_probed: whether what it loses on general tasks is what stage drift says of tuned.
+    """
+
+    system: str
+    encodes: Encodes
+    vectors: str
+    matches_words: bool = False
+    stages: Sequence[str] = ()
+    is_probed: bool = False
+
+    @property
+    def cost(self) -> tuple[Encodes, bool]:
+        """Order of what a query costs: what embeds it, then an index of words beside."""
+        return self.encodes, self.matches_words
+
+    @property
+    def query_words(self) -> str:
+        """What happens for a query, in words."""
+        return " and ".join(filter(None, [WORDS[self.encodes], "BM25" if self.matches_words else ""]))
+
+
+WAYS = (
+    Way("bm25", Encodes.NOTHING, "", matches_words=True),
+    Way("base", Encodes.FP32, BASE),
+    Way("hybrid_base", Encodes.FP32, BASE, matches_words=True),
+    Way("adapter", Encodes.FP32, BASE, stages=("adapter",)),
+    Way("hybrid_adapter", Encodes.FP32, BASE, matches_words=True, stages=("adapter",)),
+    Way("static_base", Encodes.TOKENS, BASE, stages=("static@base",)),
+    Way("static_tuned", Encodes.TOKENS, TUNED, stages=(*EVERY_STAGE, "static@tuned")),
+    Way("tuned", Encodes.FP32, TUNED, stages=EVERY_STAGE, is_probed=True),
+    Way("tuned_int8", Encodes.INT8, TUNED, stages=EVERY_STAGE, is_probed=True),
+    Way("hybrid_tuned", Encodes.FP32, TUNED, matches_words=True, stages=EVERY_STAGE),
+)

@@ -1,0 +1,231 @@
+"""What to ship: every way to serve queries with its gain and its costs, and the one that the rule names.
+
+The rule, in words in `RULE`: the best has the highest headline measure on test; as good as the best is a way whose
+interval against it excludes a loss of `gate.margin` (`decision.decide`, as everywhere); of these, one that keeps the
+base's index goes before others, then the one whose query costs least. The best of several is picked by chance, too,
+which makes the others look worse than they are: the rule then errs towards the best, never towards a cheaper one.
+Nothing is chosen for the pipeline here: what `models/onnx` holds does not depend on it.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from attune.evaluation.report.markdown import number
+from attune.evaluation.report.other_systems import scores_of
+from attune.evaluation.report.summary import Paired, Rule
+from attune.evaluation.report.times import Times
+from attune.evaluation.report.ways import BASE, WAYS, Way
+from attune.evaluation.statistics.decision import Change, Status, decide
+from attune.evaluation.statistics.significance import Interval, compare
+from attune.runtime.arrays import Float64, Int64
+
+SHOWN = ("recall@10", "ndcg@10")  # measures of the table, beside the headline
+RULE = (
+    "The best has the highest {headline}. As good as the best is a choice whose interval against it excludes a loss of "
+    "{margin}. Of these, one that keeps base's index is named before others, then the one whose query costs least."
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A way to serve queries, with its scores and costs.
+
+    Attributes:
+        system: name of its scores.
+        headline: mean of the headline measure on the counted test queries.
+        scores: means of SHOWN.
+        gain: its headline less base's, with the interval.
+        against_best: its headline less the best's, with the interval.
+        is_as_good: whether the interval excludes a loss of the margin against the best; true of the best.
+        is_reindexed: whether documents that base has embedded must be embedded again.
+        query: what happens for a query, in words.
+        bytes_per_vector: of its documents' vectors in float32; None without vectors.
+        general_cost: largest relative loss on general tasks; None where it was not measured.
+        seconds: to make it, beside embedding documents with base; None where nobody measured.
+        milliseconds: of a query, median; None where nobody measured.
+    """
+
+    system: str
+    headline: float
+    scores: Mapping[str, float]
+    gain: Interval
+    against_best: Interval
+    is_as_good: bool
+    is_reindexed: bool
+    query: str
+    bytes_per_vector: int | None
+    general_cost: float | None
+    seconds: float | None
+    milliseconds: float | None
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Costs that other stages and `attune times` know.
+
+    Attributes:
+        is_reindex_needed: what stage drift says of tuned.
+        general_cost: largest loss of tuned on general tasks.
+        bytes_per_vector: by encoder of the documents.
+        seconds: of stages, by name.
+        milliseconds: of a query, by system.
+    """
+
+    is_reindex_needed: bool
+    general_cost: float | None
+    bytes_per_vector: Mapping[str, int]
+    seconds: Mapping[str, float]
+    milliseconds: Mapping[str, float]
+
+    @classmethod
+    def of(cls, drift: Mapping[str, Any], storage: Mapping[str, Any], times: Times) -> Self:
+        """Takes the costs from the receipts of stages drift and storage, and from what `attune times` measured."""
+        full = ".float32.bytes"
+        n_bytes = {key.removesuffix(full): int(value) for key, value in storage.items() if key.endswith(full)}
+        cost = drift.get("largest_cost")
+        return cls(bool(drift["is_reindex_needed"]), cost, n_bytes, times.seconds, times.milliseconds)
+
+    def is_reindexed(self, way: Way) -> bool:
+        """Tells whether a way needs documents embedded again."""
+        return way.vectors not in ("", BASE) and self.is_reindex_needed
+
+    def seconds_of(self, way: Way) -> float | None:
+        """Returns the seconds of a way's stages, rounds and all; None where one of them was not measured."""
+        found = [
+            [seconds for name, seconds in self.seconds.items() if stage in (name, name.partition("@")[0])]
+            for stage in way.stages
+        ]
+        return float(sum(map(sum, found))) if all(found) else None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The choices, cheapest first, and those that the rule names.
+
+    Attributes:
+        choices: of all ways.
+        headline: measure that decides.
+        named: system to ship; "" where too few test queries are without leaks.
+        best: system with the highest headline.
+        without_reindex: system to ship over the base's index, by the same rule among those; "" likewise.
+        margin: loss that a choice as good as the best excludes.
+        confidence: of the intervals.
+        n_queries: that were counted.
+    """
+
+    choices: Sequence[Choice]
+    headline: str
+    named: str
+    best: str
+    without_reindex: str
+    margin: float
+    confidence: float
+    n_queries: int
+
+    def of(self, system: str) -> Choice:
+        """Returns the choice of this name."""
+        return next(choice for choice in self.choices if choice.system == system)
+
+    @property
+    def rule(self) -> str:
+        """The rule in words."""
+        return RULE.format(headline=self.headline, margin=number(self.margin))
+
+
+def decided(
+    runs: Path,
+    test: Paired,
+    leaked: Collection[str] | None,
+    costs: Costs,
+    rule: Rule,
+    ways: Sequence[Way] = WAYS,
+) -> Decision:
+    """Compares all ways on test, and names one.
+
+    Args:
+        runs: data/runs, with the scores.
+        test: scores of base and tuned.
+        leaked: queries that do not count; None where fewer than two clusters would be left: all count, none is named.
+        costs: of ways and their parts.
+        rule: headline measure, margin and confidence.
+        ways: base among them.
+
+    Raises:
+        BadInput: a system was scored on other queries than base.
+    """
+    kept = np.array([id_ not in (leaked or ()) for id_ in test.query_ids], dtype=np.bool_)
+    ordered = sorted(ways, key=lambda way: _cost(way, costs))
+    headline, margin = rule.headline, rule.margin
+    measures = list(dict.fromkeys((headline, *SHOWN)))
+    read_scores = {way.system: scores_of(way.system, runs, test, measures) for way in ordered}
+    scores = {system: {name: values[kept] for name, values in own.items()} for system, own in read_scores.items()}
+    compared = Compared({system: own[headline] for system, own in scores.items()}, test.clusters[kept], rule.confidence)
+    best = compared.best(ordered)
+    choices = [
+        Choice(
+            system=way.system,
+            headline=compared.mean(way.system),
+            scores={name: float(scores[way.system][name].mean()) for name in SHOWN},
+            gain=compared.against(way.system, BASE),
+            against_best=compared.against(way.system, best),
+            is_as_good=compared.is_as_good(way.system, best, margin),
+            is_reindexed=costs.is_reindexed(way),
+            query=way.query_words,
+            bytes_per_vector=costs.bytes_per_vector.get(way.vectors),
+            general_cost=costs.general_cost if way.is_probed else 0.0 if way.system == BASE else None,
+            seconds=costs.seconds_of(way),
+            milliseconds=costs.milliseconds.get(way.system),
+        )
+        for way in ordered
+    ]
+    over_base = [way for way in ordered if not costs.is_reindexed(way)]
+    named = (
+        ("", "")
+        if leaked is None
+        else (_named(ordered, compared, costs, margin), _named(over_base, compared, costs, margin))
+    )
+    return Decision(choices, headline, named[0], best, named[1], margin, rule.confidence, int(kept.sum()))
+
+
+def _cost(way: Way, costs: Costs) -> tuple[bool, Any]:
+    return costs.is_reindexed(way), way.cost
+
+
+def _named(ordered: Sequence[Way], compared: "Compared", costs: Costs, margin: float) -> str:
+    """Returns the cheapest of the ways as good as the best of them; of equally cheap ones that with the best mean."""
+    best = compared.best(ordered)
+    good = [way for way in ordered if compared.is_as_good(way.system, best, margin)]
+    return compared.best([way for way in good if _cost(way, costs) == _cost(good[0], costs)])
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The (n_queries,) headline scores of all systems, and the queries' clusters."""
+
+    scores: Mapping[str, Float64]
+    clusters: Int64
+    confidence: float
+
+    def mean(self, system: str) -> float:
+        """Returns a system's mean."""
+        return float(self.scores[system].mean())
+
+    def best(self, ways: Sequence[Way]) -> str:
+        """Returns the system with the highest mean, the first of equals."""
+        return max((way.system for way in ways), key=self.mean)
+
+    def against(self, system: str, other: str) -> Interval:
+        """Returns a system's mean less another's, with the interval."""
+        before, after = ({"headline": self.scores[one]} for one in (other, system))
+        one = compare(before, after, self.clusters, self.confidence)["headline"]
+        return Interval(one.delta, one.ci_low, one.ci_high)
+
+    def is_as_good(self, system: str, best: str, margin: float) -> bool:
+        """Tells whether a system is the best, or its interval against it excludes a loss of the margin."""
+        found = self.against(system, best)
+        change = Change(found.delta, found.ci_low, found.ci_high)
+        return system == best or decide(change, margin, self.confidence) is Status.PASSED

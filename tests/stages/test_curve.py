@@ -1,0 +1,119 @@
+"""Stage curve: nested draws of clusters, hidden labels and not documents, and a forecast from equal bytes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from page_inputs import filled
+from prepared_tables import write_corpus
+
+from attune.evaluation.label_points import LABELS
+from attune.plots import read_csv
+from attune.runtime.arrays import Float32
+from attune.stage import Machine, call
+from attune.stages.curve import CurveParams, curve, in_order, labelled
+from attune.tables import CORPUS, DOCUMENT_IDS, OWN_TEXTS, QRELS, SPLIT_QUERIES, write
+from attune.tuning.adapter.fit import Pairs
+
+MACHINE = Machine(threads=1, precision="fp32", batch_tokens=4096)
+PARAMS = CurveParams(shares=[0.125, 0.25, 0.5, 1.0], draws=2, machine=MACHINE)
+ADVANCED = """adapter: {steps: 60, batch_size: 32, learning_rate: 0.01, scale: 20.0, rank: 0, hidden: 0,
+  n_documents: 1000, evaluate_every: 10, patience: 4}
+"""
+N, DIM = 160, 12
+SPLITS = {"train": range(80), "dev": range(80, 120), "test": range(120, N)}
+
+
+def unit(vectors: Any) -> Float32:
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """160 documents; a query is its document in a turned basis, which labels teach the adapter to turn back."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "advanced.yaml").write_text(ADVANCED)
+    (tmp_path / "params.yaml").write_text("machine: {threads: 1, precision: fp32, batch_tokens: 4096}\n")
+    random = np.random.default_rng(0)
+    documents = unit(random.normal(size=(N, DIM)))
+    turn = np.linalg.qr(random.normal(size=(DIM, DIM)))[0]
+    queries = unit(documents @ turn + 0.7 * documents + 0.15 * random.normal(size=(N, DIM)))
+    ids = [f"d{i:03}" for i in range(N)]
+    write_corpus(filled({"document_id": ids, "text": ids}, CORPUS), tmp_path / "prepared")
+    (tmp_path / "embeddings").mkdir()
+    np.save(tmp_path / "embeddings/corpus.npy", documents)
+    for name, rows in SPLITS.items():
+        folder = tmp_path / "splits" / name
+        table = {"query_id": [f"q{i:03}" for i in rows], "text": ["x"] * len(rows)}
+        table["cluster_id"] = [f"c{i // 2:03}" for i in rows]
+        write(filled(table, SPLIT_QUERIES), folder / "queries.parquet", SPLIT_QUERIES)
+        qrels = pl.DataFrame([(f"q{i:03}", ids[i], 1) for i in rows], schema=QRELS, orient="row")
+        write(qrels, folder / "qrels.parquet", QRELS)
+        write(pl.DataFrame(schema=OWN_TEXTS), folder / "own_texts.parquet", OWN_TEXTS)
+        write(pl.DataFrame({"document_id": [ids[i] for i in rows]}), folder / "documents.parquet", DOCUMENT_IDS)
+        np.save(tmp_path / f"embeddings/{name}.npy", queries[list(rows)])
+    return tmp_path
+
+
+def made(project: Path, params: CurveParams = PARAMS, name: str = "one") -> tuple[dict[str, Any], pl.DataFrame]:
+    """Runs the stage; returns its receipt and its points."""
+    paths = {key: project / key for key in ("embeddings", "prepared", "splits")}
+    outs = project / f"{name}.json", project / f"{name}.csv"
+    call(curve, params, outs[0], **paths, seed=13, confidence=0.95, points_file=outs[1])
+    return dict(json.loads(outs[0].read_text())), read_csv(outs[1], LABELS)
+
+
+def test_more_labels_teach_more_and_are_counted(project: Path) -> None:
+    """Shares of 40 clusters of two queries each; all labels do better than an eighth; the receipt forecasts."""
+    receipt, points = made(project)
+    assert points["n_queries"].to_list() == [10, 20, 40, 80] * 2 and points["draw"].to_list() == [0] * 4 + [1] * 4
+    by_share = points.group_by("share").agg(pl.col("test_ndcg@10").mean()).sort("share")["test_ndcg@10"].to_list()
+    assert by_share[-1] > by_share[0]
+    assert receipt["n_queries"] == 80 and receipt["test_ndcg@10"] == pytest.approx(by_share[-1], abs=1e-5)
+    assert (
+        receipt["test_ndcg@10.twice.low"] <= receipt["test_ndcg@10.twice.value"] <= receipt["test_ndcg@10.twice.high"]
+    )
+    assert "test_ndcg@10.check.low" not in receipt  # half of the labels leave three shares
+
+
+def test_a_second_run_gives_the_same_bytes(project: Path) -> None:
+    """Draws come from hashes, trainings from seeds."""
+    made(project)
+    made(project, name="two")
+    for ending in ("json", "csv"):
+        assert (project / f"one.{ending}").read_bytes() == (project / f"two.{ending}").read_bytes()
+
+
+def test_without_draws_the_stage_leaves_an_empty_table(project: Path) -> None:
+    """Nothing is trained, and the receipt is empty; likewise where the adapter is off."""
+    off = PARAMS.model_copy(update={"draws": 0})
+    assert made(project, off)[0] == {} and made(project, off)[1].height == 0
+    file = project / "advanced.yaml"
+    file.write_text(file.read_text().replace("steps: 60", "steps: 0"))
+    assert made(project)[0] == {}
+
+
+def test_draws_are_orders_of_clusters_of_which_a_share_is_the_beginning() -> None:
+    """Another draw is another order of the same clusters; the order of the queries does not matter."""
+    ids = pl.Series([f"c{i // 2}" for i in range(100)])
+    first = in_order(ids, 13, 0)
+    assert sorted(first) == sorted(set(ids)) and first == in_order(ids.reverse(), 13, 0)
+    assert first != in_order(ids, 13, 1) and first != in_order(ids, 14, 0)
+
+
+def test_hidden_labels_leave_documents_and_masks() -> None:
+    """Pairs of query 1 alone are left; all documents stay candidates of the softmax."""
+    pairs = np.array([[0, 0], [1, 1], [1, 2], [2, 0]])
+    vectors = np.eye(3, dtype=np.float32)
+    left = labelled(Pairs(vectors, vectors, pairs, pairs), np.array([False, True, False]))
+    assert left.pairs.tolist() == [[1, 1], [1, 2]] and left.documents is vectors and len(left.masked) == 4
+
+
+@pytest.mark.parametrize("shares", [[0.5, 0.25, 1.0], [0.25, 0.5], [0.5, 0.5, 1.0]])
+def test_shares_that_do_not_rise_to_all_are_refused(shares: list[float]) -> None:
+    """The message shows them."""
+    with pytest.raises(ValueError, match=r"expected rising numbers, the last of them 1"):
+        CurveParams(shares=shares, draws=1, machine=MACHINE)
