@@ -75,7 +75,7 @@ def asks_of(root: Path, threads: int) -> dict[str, Ask]:
         "tuned_int8": (int8.encode_query, of_tuned),
     }
     fused = ("base", "adapter", "tuned")
-    asks: dict[str, Ask] = {"bm25": partial(with_bm25(root, corpus, ("base",))[0], ranking=[], depth=N_RESULTS)}
+    asks: dict[str, Ask] = {"bm25": partial(_lexical, with_bm25(root, corpus, ("base",))[0])}
     asks |= {name: partial(_dense, encode, index, N_RESULTS) for name, (encode, index) in dense.items()}
     for name, fuse in zip(fused, with_bm25(root, corpus, fused), strict=True):
         asks[f"hybrid_{name}"] = partial(_hybrid, *dense[name], fuse, depth)
@@ -84,6 +84,10 @@ def asks_of(root: Path, threads: int) -> dict[str, Ask]:
 
 def _dense(encode: Encode, index: Search, depth: int, query: str) -> object:
     return index.top_passages(encode([query]), depth)
+
+
+def _lexical(fuse: Fuse, query: str) -> object:
+    return fuse(query, [], N_RESULTS)
 
 
 def _hybrid(encode: Encode, index: Search, fuse: Fuse, depth: int, query: str) -> object:

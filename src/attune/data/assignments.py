@@ -29,7 +29,7 @@ def read_assignments(text: str) -> dict[str, str]:
     header, *lines = text.splitlines() or [""]
     if header != HEADER:
         raise ValueError(f"begins with {header!r}, expected {HEADER!r}")
-    return dict(line.split(",") for line in lines)  # type: ignore[arg-type]
+    return dict(line.split(",") for line in lines)
 
 
 def moves(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[Counter[tuple[str, str]], int]:

@@ -155,8 +155,11 @@ def counted(
     n_pairs: int,
 ) -> Lengths:
     """Counts as `lengths_of` does, by a function from texts to their numbers of tokens."""
-    kinds = (("document", documents), ("query", queries))
-    return Lengths(*(count([prompts.get(kind, "") + text for text in texts]) for kind, texts in kinds), n_pairs)
+    of_documents, of_queries = (
+        count([prompts.get(kind, "") + text for text in texts])
+        for kind, texts in (("document", documents), ("query", queries))
+    )
+    return Lengths(of_documents, of_queries, n_pairs)
 
 
 def _tokenizer(file: Path) -> Tokenizer:

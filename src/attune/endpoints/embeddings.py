@@ -23,4 +23,5 @@ def vectors_in(body: str, n: int) -> Float32:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not (np.isfinite(lengths).all() and lengths.min() > 0):
         raise ValueError("a vector with numbers that are not finite, or of zeros alone")
-    return (vectors / lengths).astype(np.float32)
+    unit: Float32 = (vectors / lengths).astype(np.float32)
+    return unit

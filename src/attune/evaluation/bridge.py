@@ -41,7 +41,8 @@ class Bridge:
     def __call__(self, vectors: Float32) -> Float32:
         """Maps (n, old dim) to (n, new dim), rows of length 1."""
         mapped = vectors @ self.matrix.astype(np.float32)
-        return mapped / np.maximum(np.linalg.norm(mapped, axis=1, keepdims=True), np.float32(1e-12))
+        unit: Float32 = mapped / np.maximum(np.linalg.norm(mapped, axis=1, keepdims=True), np.float32(1e-12))
+        return unit
 
 
 def fit_bridge(old: Float32, new: Float32) -> Bridge:

@@ -235,7 +235,7 @@ def served(params: BaseParams, corpus: Path, train: Path, out: Path, exported: P
     described = described.model_copy(update={"dim": len(ServedEncoder(described, tokens).known_vector())})
     write_description(described, params.licence, out, exported)
     said = {f"{kind}_prompt": prompts[kind] for kind in KINDS}
-    about = {"model": params.model, "endpoint": params.endpoint.url, "dim": described.dim}
+    about: dict[str, int | float | str] = {"model": params.model, "endpoint": params.endpoint.url, "dim": described.dim}
     return {**about, **said, "max_length": length, **of_data}
 
 

@@ -63,7 +63,8 @@ def scored(test: Split, search: Search) -> dict[str, Float64]:
 
 def figures_of(test: Split, searched: dict[str, tuple[int, Search]], confidence: float) -> Receipt:
     """Returns bytes, scores on test and the kept share of nDCG@10 with its interval, by storage."""
-    clusters, figures = numbered(test.cluster_ids.to_list()), {}
+    clusters = numbered(test.cluster_ids.to_list())
+    figures: dict[str, float | str | bool] = {}
     full = scored(test, searched[FLOAT32][1])["ndcg@10"]
     for storage, (n_bytes, search) in searched.items():
         values = scored(test, search)
@@ -83,7 +84,7 @@ def storage(params: StorageParams, *, embeddings: Path, prepared: Path, splits: 
         return {}
     corpus = read(prepared / "corpus.parquet", CORPUS)
     passages, test = read_passages(prepared, corpus), load_split(splits / "test", corpus)
-    receipt: Receipt = {}
+    receipt: dict[str, float | str | bool] = {}
     for system in SYSTEMS:
         documents = load_embeddings(embeddings / system / "corpus.npy", len(passages), "the corpus")
         queries = load_embeddings(embeddings / system / "test.npy", test.n_in_file, "the test queries")

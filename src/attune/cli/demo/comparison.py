@@ -124,12 +124,13 @@ class PairedSearch:
         systems = []
         for system, (ranking, encode_seconds, search_seconds) in zip(self._systems, timed, strict=True):
             hits = []
-            for rank, (id_, score, start, stop) in enumerate(ranking[:k], 1):
+            for rank, found in enumerate(ranking[:k], 1):
+                id_ = found.document_id
                 title, text = self._documents[id_]
-                if stop is not None:  # the passage that matched
+                if found.stop is not None:  # the passage that matched
                     whole = full_text(title, text)
-                    text = whole[max(start or 0, len(whole) - len(text)) : stop]
-                hits.append(Hit(rank, id_, title, text, score, base.get(id_), tuned.get(id_), id_ in answers))
+                    text = whole[max(found.start or 0, len(whole) - len(text)) : found.stop]
+                hits.append(Hit(rank, id_, title, text, found.score, base.get(id_), tuned.get(id_), id_ in answers))
             systems.append(SystemHits(system.name, system.runs_in, encode_seconds, search_seconds, hits))
         return PairedHits(query, depth, systems)
 

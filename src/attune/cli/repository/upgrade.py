@@ -98,7 +98,7 @@ def _what_runs(folder: Path) -> list[str]:
     if not (folder / "dvc.lock").exists():
         return ["nothing has run here yet: make repro (or dvc repro)"]
     with dvc_project(folder) as repo:
-        facts = lock_facts(repo)
+        facts = lock_facts(repo, folder)
     stale, n = facts["stale"], facts["n_stages"]
     if not stale:
         return [f"none of {n} stages runs again"]

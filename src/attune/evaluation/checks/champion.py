@@ -17,9 +17,8 @@ def against_champion(facts: Facts, limits: GateParams) -> Outcomes:
     champion = facts.get("report", "champion", default={})
     for measure in COMPARED if champion else ():
         at = ("report", "champion", "paired", measure)
-        change = Change(
-            *(facts.number(*at, key) for key in ("delta", "ci_low", "ci_high")), facts.number(*at, "p_holm")
-        )
+        delta, low, high, p = (facts.number(*at, key) for key in ("delta", "ci_low", "ci_high", "p_holm"))
+        change = Change(delta, low, high, p)
         n = int(facts.number("report", "champion", "n_queries"))
         n_clusters = int(facts.number("report", "champion", "n_clusters"))
         left = facts.number("report", "champion", "n_left_out")

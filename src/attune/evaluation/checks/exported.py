@@ -41,4 +41,4 @@ def int8(facts: Facts, limits: GateParams) -> Outcomes:
 
 def _has_graphs(facts: Facts) -> bool:
     """Tells whether anything was exported: nothing is where the encoder is behind an endpoint."""
-    return facts.get("export", "n_graphs") != 0
+    return bool(facts.get("export", "n_graphs") != 0)

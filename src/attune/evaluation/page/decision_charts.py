@@ -22,8 +22,16 @@ def gains(decision: Decision) -> Chart:
             axes.plot([place, place], [one.gain.ci_low, one.gain.ci_high], color=colour, linewidth=2.4)
             axes.plot(place, one.gain.delta, "s" if one.is_reindexed else "o", color=colour, markersize=6.5)
             if one.system == decision.named:
-                ring = {"markerfacecolor": "none", "markeredgecolor": COLOURS["ink"]}
-                axes.plot(place, one.gain.delta, "o", markersize=MARKED, clip_on=False, **ring)
+                ring, ink = "none", COLOURS["ink"]
+                axes.plot(
+                    place,
+                    one.gain.delta,
+                    "o",
+                    markersize=MARKED,
+                    clip_on=False,
+                    markerfacecolor=ring,
+                    markeredgecolor=ink,
+                )
         axes.axhline(0, color=COLOURS["ink"], linewidth=1)
         names = [one.system.replace("_", " ") for one in decision.choices]
         axes.set_xticks(range(len(names)), names, rotation=40, ha="right")

@@ -99,7 +99,12 @@ def scalars(decision: Decision) -> dict[str, Any]:
     figures: dict[str, Any] = {"named": decision.named, "without_reindex": decision.without_reindex}
     figures |= {"best": decision.best, "headline": decision.headline, "n_queries": decision.n_queries}
     for one in sorted(decision.choices, key=lambda choice: choice.system):
-        own: dict[str, Any] = {**one.scores, "gain": one.gain.delta, "gain_low": one.gain.ci_low, "gain_high": one.gain.ci_high}
+        own: dict[str, Any] = {
+            **one.scores,
+            "gain": one.gain.delta,
+            "gain_low": one.gain.ci_low,
+            "gain_high": one.gain.ci_high,
+        }
         own |= {"against_best_low": one.against_best.ci_low, "is_as_good": one.is_as_good}
         own |= {"is_reindexed": one.is_reindexed, "bytes_per_vector": one.bytes_per_vector}
         own |= {"general_cost": one.general_cost}

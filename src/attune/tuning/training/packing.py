@@ -249,7 +249,7 @@ class PackedLoss(Module):
     def embed(self, columns: Sequence[Features]) -> list[Tensor]:
         """Embeds the texts of several columns in one pass: (n texts of the column, dim) for each."""
         embeddings: Tensor = self.model(concatenate(columns))["sentence_embedding"]
-        return list(embeddings.split([len(column["cu_seq_lens_q"]) - 1 for column in columns]))
+        return list(torch.split(embeddings, [len(column["cu_seq_lens_q"]) - 1 for column in columns]))
 
     def of_embeddings(self, embeddings: Sequence[Tensor], labels: Tensor | None) -> Tensor:
         """Returns the loss of the columns' embeddings."""
