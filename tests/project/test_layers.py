@@ -32,6 +32,7 @@ RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 TORCH = (
     *("attune.encoding.encoders", "attune.tuning.dev", "attune.tuning.interpolation", "attune.tuning.training"),
     *(
+        "attune.encoding.first_layers",
         "attune.tuning.rehearsal",
         "attune.export.graph",
         "attune.stages.export",
