@@ -157,18 +157,8 @@ def test_another_folder_and_another_run_give_the_same_bytes(
     shutil.copytree(metrics, checkout / "metrics")
     shutil.copytree(embeddings, checkout / "embeddings")
     command = [sys.executable, "-m", "attune.stages.release", "--exported", "exported", "--embeddings", "embeddings"]
-    command += [
-        "--static",
-        "static",
-        "--calibration",
-        "embeddings",
-        "--metrics",
-        "metrics",
-        "--out",
-        "onnx",
-        "--receipt",
-        "r.json",
-    ]
+    command += ["--static", "static", "--calibration", "embeddings", "--metrics", "metrics"]
+    command += ["--out", "onnx", "--receipt", "r.json"]
     environment = os.environ | {"PYTHONPATH": "src", "PYTHONHASHSEED": "7"}
     subprocess.run(command, cwd=checkout, env=environment, check=True)
     assert contents(checkout / "onnx") == contents(released)
