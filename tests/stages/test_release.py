@@ -198,22 +198,8 @@ def test_another_folder_and_another_run_give_the_same_bytes(
     for name, folder in texts.items():
         shutil.copytree(folder, checkout / name)
     command = [sys.executable, "-m", "attune.stages.release", "--exported", "exported", "--embeddings", "embeddings"]
-    command += [
-        "--static",
-        "static",
-        "--calibration",
-        "embeddings",
-        "--metrics",
-        "metrics",
-        "--prepared",
-        "prepared",
-        "--splits",
-        "splits",
-        "--out",
-        "onnx",
-        "--receipt",
-        "r.json",
-    ]
+    command += ["--static", "static", "--calibration", "embeddings", "--metrics", "metrics"]
+    command += ["--prepared", "prepared", "--splits", "splits", "--out", "onnx", "--receipt", "r.json"]
     environment = os.environ | {"PYTHONPATH": "src", "PYTHONHASHSEED": "7"}
     subprocess.run(command, cwd=checkout, env=environment, check=True)
     assert contents(checkout / "onnx") == contents(released)
