@@ -36,6 +36,7 @@ def write_adapter_folder(base: Path, query_map: QueryMap, opset: int, figures: M
     shutil.copytree(base, out)
     about = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
     (out / MANIFEST).unlink()  # it lists every file but itself
+    (out / ADAPTER).parent.mkdir(exist_ok=True)  # missing where the base is behind an endpoint
     onnx.save(query_map.graph(about["dim"], opset), out / ADAPTER)
     graphs = about["graphs"] | {"query_adapter": ADAPTER}
     write_json(out / MANIFEST, about | {"graphs": graphs, "query_adapter": figures, "files": file_records(out)})
