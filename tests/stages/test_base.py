@@ -15,6 +15,7 @@ from embeddings_server import embeddings_server
 from pydantic import ValidationError
 from shipped_params import PANEL
 
+from attune.data.lengths import MAX_CUT_SHARE, cut_texts
 from attune.encoding.encoders import load_torch
 from attune.errors import BadInput
 from attune.evaluation.checks import data as checks
@@ -22,7 +23,7 @@ from attune.retrieval.passages import PASSAGES
 from attune.runtime import Embedder, verify
 from attune.stage import all_params, call
 from attune.stages import base as stage
-from attune.stages.base import MAX_CUT_SHARE, BaseParams, base, cut_texts, write_graph
+from attune.stages.base import BaseParams, base, write_graph
 from attune.tables import CORPUS, DOCUMENT_IDS, QRELS, SPLIT_QUERIES, Columns, write
 
 
