@@ -21,6 +21,7 @@ from attune.retrieval.passages import read_passages
 from attune.runtime import Embedder
 from attune.runtime.arrays import Float32
 from attune.runtime.search import Search
+from attune.runtime.static import StaticEncoder, is_on
 from attune.stage import PARAMS_FILE, Machine, all_params
 from attune.tables import CORPUS, SPLIT_QUERIES, read
 
@@ -74,12 +75,22 @@ def asks_of(root: Path, threads: int) -> dict[str, Ask]:
         "tuned": (tuned.encode_query, of_tuned),
         "tuned_int8": (int8.encode_query, of_tuned),
     }
+    dense |= {
+        f"static_{name}": (StaticEncoder(folder_of(root, name)).encode_query, index)
+        for name, index in (("base", of_base), ("tuned", of_tuned))
+        if is_on(folder_of(root, name))
+    }
     fused = ("base", "adapter", "tuned")
     asks: dict[str, Ask] = {"bm25": partial(_lexical, with_bm25(root, corpus, ("base",))[0])}
     asks |= {name: partial(_dense, encode, index, N_RESULTS) for name, (encode, index) in dense.items()}
     for name, fuse in zip(fused, with_bm25(root, corpus, fused), strict=True):
         asks[f"hybrid_{name}"] = partial(_hybrid, *dense[name], fuse, depth)
     return asks
+
+
+def folder_of(root: Path, name: str) -> Path:
+    """Returns the folder of the static encoder over the documents of base or of tuned."""
+    return root / "models" / "static" / name
 
 
 def _dense(encode: Encode, index: Search, depth: int, query: str) -> object:

@@ -58,7 +58,8 @@ class Embedder:
         self._pad_id = (self._tokenizer.padding or {}).get("pad_id", 0)
         self._tokenizer.no_padding()  # batches are padded here, after sorting by length
         self._engine = load_engine(engine, precision, confined(folder, file, REMEDY), threads)
-        self._adapter = QueryAdapter(folder, threads) if ADAPTER in self.manifest.files else None
+        # one thread: after a query, the encoder's threads go on waiting for work, and further ones would wait for them
+        self._adapter = QueryAdapter(folder, 1) if ADAPTER in self.manifest.files else None
         if self._adapter is not None and self._adapter.dim != self.dim:
             raise BadInput(f"{folder / ADAPTER}: {self._adapter.dim} dimensions, expected {self.dim}; {REMEDY}")
         if not {*self._engine.inputs} <= {*INPUTS} or OUTPUT not in self._engine.outputs:
