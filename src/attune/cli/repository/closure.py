@@ -55,13 +55,17 @@ def closure(file: Path, source: Path = SOURCE) -> set[Path]:
 
 
 def stage_file(name: str, source: Path = SOURCE) -> Path:
-    """Returns the file of a stage."""
-    return source / PACKAGE / "stages" / f"{name}.py"
+    """Returns the file of a stage: `mine`, or with its room where there are two of one name, `served.train`."""
+    room, _, own = name.rpartition(".")
+    return source / PACKAGE / (room or "stages") / f"{own}.py"
 
 
 def stage_names(source: Path = SOURCE) -> list[str]:
-    """Returns the names of all stages, sorted."""
-    return sorted(path.stem for path in stage_file("", source).parent.glob("*.py") if path.stem != "__init__")
+    """Returns the names of all stages, sorted; those that parameter programs.tuning chooses with their room."""
+    own, served = (
+        {path.stem for path in (source / PACKAGE / room).glob("*.py")} - {"__init__"} for room in ("stages", "served")
+    )
+    return sorted({*own - served, *(f"{room}.{name}" for room in ("stages", "served") for name in served)})
 
 
 def code_hash(name: str, source: Path = SOURCE) -> str:

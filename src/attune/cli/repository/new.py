@@ -184,5 +184,5 @@ def _into_git(folder: Path, owned: Sequence[Path]) -> None:
     if not is_in_git(folder):
         git(folder, "init", "-q", "-b", "main")
     for path in owned:
-        dvc(folder, "add", "-q", str(path))
+        dvc(folder, "add", str(path))
     commit(folder, "A pipeline of attune with its data and parameters")

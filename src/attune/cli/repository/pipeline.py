@@ -16,6 +16,7 @@ from attune.cli.repository.product import GENERAL, product_text
 
 WIDTH = 120
 LIBRARIES, SECTION = "libraries.yaml", "attune"  # the file and the section of the hashes
+ROOM = "${programs.tuning}"  # folder of the programs of train, merge and export
 TASKS, RERANKERS = "data/tasks", "models/rerankers"
 PAGE_OF_PLOTS = re.compile(r"^# `dvc plots show`.*?(?=^artifacts:)", re.DOTALL | re.MULTILINE)  # of several files
 PLOT_TEMPLATES = r"template: (intervals|candidates)"  # of attune's own .dvc/plots
@@ -54,7 +55,7 @@ def pipeline_text(params: Sections) -> str:
     stages = YAML(typ="safe").load(text)["stages"]
     lines = re.sub(PAGE_OF_PLOTS, "", text).partition("\nstages:\n")[2].splitlines()
     body = "\n".join(_own_lines(lines, stages, params))
-    body = body.replace("${python} -m attune.stages.", "${stage} ")
+    body = body.replace("${python} -m attune.stages.", "${stage} ").replace("${python} -m attune.", "${stage} ")
     return f"{HEAD}{GENERAL_STAGE}{re.sub(PLOT_TEMPLATES, 'template: scatter', body)}\n"
 
 
@@ -83,7 +84,12 @@ def _deps(body: Mapping[str, Any], params: Sections) -> list[str]:
     kept = [dep for dep in body["deps"] if not dep.startswith("src/") and dep not in {*left_out, LIBRARIES}]
     if not params["mine"]["reranker"]:
         kept = [dep for dep in kept if not dep.startswith(RERANKERS)]
-    return [f'"{dep}"' if "$" in dep else dep for dep in kept]
+    return [_quoted(dep) for dep in kept]
+
+
+def _quoted(value: str) -> str:
+    """Returns a value of a flow list, in quotation marks where DVC fills in a part."""
+    return f'"{value}"' if "$" in value else value
 
 
 def _params(name: str, body: Mapping[str, Any]) -> list[str]:
@@ -96,8 +102,9 @@ def _params(name: str, body: Mapping[str, Any]) -> list[str]:
     for entry in body["params"]:
         files |= entry if isinstance(entry, dict) else {}
     every = YAML(typ="safe").load(product_text(LIBRARIES)) if LIBRARIES in body["deps"] else files.get(LIBRARIES, [])
-    files[LIBRARIES] = [f"{SECTION}.{name}", *every]
-    lists = ", ".join(f"{file}: [{', '.join(keys)}]" for file, keys in files.items())
+    room = f"{ROOM}_" if ROOM in body["cmd"] else ""
+    files[LIBRARIES] = [f"{SECTION}.{room}{name}", *every]
+    lists = ", ".join(f"{file}: [{', '.join(map(_quoted, keys))}]" for file, keys in files.items())
     return [*own, f"{{{lists}}}"]
 
 

@@ -45,7 +45,7 @@ def main() -> None:
     except EXPECTED as error:
         fail(name, error)
     sys.argv[1:] = arguments
-    runpy.run_module(f"attune.stages.{name}", run_name="__main__", alter_sys=True)
+    runpy.run_module(f"attune.{name if '.' in name else f'stages.{name}'}", run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

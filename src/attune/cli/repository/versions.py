@@ -31,6 +31,11 @@ def hash_of(name: str) -> str:
     return digest.hexdigest()[:N_DIGITS]
 
 
+def key_of(name: str) -> str:
+    """Returns the key of a stage's hash: its name, after its room where there are two of one name."""
+    return name.replace(".", "_")
+
+
 def installed_version() -> str:
     """Returns the version of the installed package; "unknown" where attune runs from files that nobody installed."""
     try:
@@ -59,7 +64,7 @@ def versions_text(pipeline: str) -> str:
     Args:
         pipeline: text of dvc.yaml, whose hash tells later whether it was edited by hand.
     """
-    hashes = {name: f"'{hash_of(name)}'" for name in ["general", *stage_names()]}
+    hashes = {key_of(name): f"'{hash_of(name)}'" for name in ["general", *stage_names()]}
     own = {"version": f"'{installed_version()}'", "dvc_yaml": f"'{text_hash(pipeline)}'", **hashes}
     lines = [f"{SECTION}:", *(f"  {key}: {value}" for key, value in own.items())]
     body = [line for line in product_text(LIBRARIES).splitlines() if not line.startswith("#")]
@@ -97,8 +102,9 @@ def require_recorded(name: str, folder: Path) -> None:
         BadInput: another version of the code is installed.
     """
     section = recorded(folder)
-    if section.get(name) != hash_of(name):
+    key = key_of(name)
+    if section.get(key) != hash_of(name):
         raise BadInput(
-            f"{LIBRARIES}: {SECTION}.{name} is {section.get(name)}, but the installed attune {installed_version()} has "
+            f"{LIBRARIES}: {SECTION}.{key} is {section.get(key)}, but the installed attune {installed_version()} has "
             f"other code for this stage; run: attune upgrade, or install attune {section.get('version')}"
         )
