@@ -21,6 +21,7 @@ from shipped_params import PANEL, write_shipped
 from tiny_encoders import in_own_folder
 
 from attune.cli.check import profile as profiling
+from attune.cli.check import reader
 from attune.cli.check.source import guess_source, source_params, with_names, yaml_value
 from attune.cli.main import main
 from attune.data.lengths import Lengths
@@ -124,7 +125,7 @@ def test_a_tokenizer_is_found_where_the_transformer_lies(
         if name == "vocabulary":
             (encoder / name / "tokenizer.json").unlink()
             (encoder / name / "vocab.txt").write_text("".join(f"{w}\n" for w in sorted(vocabulary, key=vocabulary.get)))
-        monkeypatch.setattr(profiling, "locate", lambda _, encoder=encoder: encoder)
+        monkeypatch.setattr(reader, "locate", lambda _, encoder=encoder: encoder)
         done = check(tmp_path, "faq.csv", "--json")
         assert done.returncode == 0, done.stderr
         facts = json.loads(done.stdout)

@@ -159,7 +159,8 @@ def test_a_fused_ranking_takes_the_place_of_the_system_s_own(tmp_path: Path) -> 
     assert [(hit.document_id, round(hit.score, 4)) for hit in by_scores("rare", ranking, 3)] == [
         *(("a", 0.9), ("b", 0.45), ("d", 0.1)),
     ]
-    assert by_scores("rare", ranking, 3)[0][2:] == (0, 3) and by_scores("rare", ranking, 3)[2][2:] == (None, None)
+    first, _, third = by_scores("rare", ranking, 3)
+    assert (first.start, first.stop) == (0, 3) and (third.start, third.stop) == (None, None)
     system_of_base = replace(system("base", [0.9, 0.5, 0.1, 0.0]), fuse=by_scores)
     assert [
         hit.document_id

@@ -16,7 +16,7 @@ from attune.stage import PARAMS_FILE, all_params
 
 LARGE = 200_000_000  # parameters from which a note names the settings that save memory
 MAIN = "main"  # the branch that a hub gives first
-NOT_RUN = ("collect", "prepare", "split", "near_domain", "evaluate@bm25")  # stages that no encoder enters
+NOT_RUN = ("collect", "prepare", "split", "near_domain", "evaluate@bm25", "champion")  # stages that no encoder enters
 
 
 def base(model: str, revision: str, is_written: bool, file: Path = PARAMS_FILE) -> list[str]:

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from attune.cli.repository.product import GENERAL, product_text
 
-WIDTH = 120
+WIDTH = 160
 LIBRARIES, SECTION = "libraries.yaml", "attune"  # the file and the section of the hashes
 ROOM = "${programs.tuning}"  # folder of the programs of train, merge and export
 TASKS, RERANKERS = "data/tasks", "models/rerankers"
