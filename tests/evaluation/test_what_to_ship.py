@@ -25,7 +25,8 @@ from attune.tables import write
 N = 1000
 RULE = Rule(confidence=0.95, margin=0.02, power=0.8)
 COSTS = Costs(True, 0.025, {"base": 1536, "tuned": 1536}, {}, {})
-SYSTEMS = [way.system for way in WAYS]
+PLAIN = [way for way in WAYS if way.encodes != Encodes.TOKENS]
+SYSTEMS = [way.system for way in PLAIN]
 
 
 def found(n_found: int, shift: int = 0) -> Float64:
@@ -51,7 +52,7 @@ def decide_on(
         frame = pl.DataFrame({"query_id": ids, "split": ["test"] * N} | dict.fromkeys(MEASURES, values))
         write(frame, folder / f"runs/{system}/scores.parquet", SCORES)
     sides = (dict.fromkeys(MEASURES, scored[name]) for name in ("base", "tuned"))
-    return decided(folder / "runs", Paired(ids, np.arange(N), *sides), leaked, costs, RULE._replace(**rule))
+    return decided(folder / "runs", Paired(ids, np.arange(N), *sides), leaked, costs, RULE._replace(**rule), PLAIN)
 
 
 def test_the_cheapest_of_those_as_good_as_the_best_is_named(tmp_path: Path) -> None:
@@ -121,7 +122,7 @@ def test_a_system_scored_on_other_queries_is_refused(tmp_path: Path) -> None:
     write(frame, file, SCORES)
     sides = (dict.fromkeys(MEASURES, SCORED[name]) for name in ("base", "tuned"))
     with pytest.raises(BadInput, match=r"adapter/scores\.parquet: base and adapter were scored on different"):
-        decided(tmp_path / "runs", Paired(ids, np.arange(N), *sides), set(), COSTS, RULE)
+        decided(tmp_path / "runs", Paired(ids, np.arange(N), *sides), set(), COSTS, RULE, PLAIN)
 
 
 def test_a_new_way_is_one_entry(tmp_path: Path) -> None:
@@ -130,7 +131,7 @@ def test_a_new_way_is_one_entry(tmp_path: Path) -> None:
     decide_on(tmp_path, SCORED | {"static": found(875)})
     ids = [f"q{i:04}" for i in range(N)]
     sides = (dict.fromkeys(MEASURES, SCORED[name]) for name in ("base", "tuned"))
-    decision = decided(tmp_path / "runs", Paired(ids, np.arange(N), *sides), set(), COSTS, RULE, (*WAYS, own))
+    decision = decided(tmp_path / "runs", Paired(ids, np.arange(N), *sides), set(), COSTS, RULE, (*PLAIN, own))
     assert decision.named == "static" and cells(decision)["static"][3:6] == ["yes", "–", "token vectors"]
 
 

@@ -9,7 +9,7 @@ from attune.retrieval.grouped import DEEPER, first_of_documents
 from attune.retrieval.ties import Search
 from attune.runtime import indexes
 from attune.runtime.arrays import Float32, Int64
-from attune.runtime.storage import look_twice, stored
+from attune.runtime.storage import set_search, stored
 
 SEED = 0  # of the sample of training rows, as in `runtime.Search`
 
@@ -17,7 +17,7 @@ SEED = 0  # of the sample of training rows, as in `runtime.Search`
 def stored_index(vectors: Float32, storage: str, threads: int) -> Any:  # noqa: ANN401  faiss has no types
     """Returns the index that `runtime.Search` builds of (n, dim) vectors with this storage."""
     index = indexes.build(stored(storage, "Flat"), vectors, np.arange(len(vectors)), SEED, threads)
-    look_twice(index)
+    set_search(index)
     return index
 
 

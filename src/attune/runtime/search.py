@@ -114,7 +114,7 @@ class Search:
         description = indexes.factory(storages.stored(storage, factory), *embeddings.shape)
         threads = indexes.load_faiss().omp_get_max_threads()
         index = indexes.build(description, embeddings, np.arange(len(ids)), seed=0, threads=threads)
-        storages.look_twice(index)
+        storages.set_search(index)
         recall = 1.0 if description == "Flat" else indexes.measured_recall(index, embeddings, queries, RECALL_AT)
         return cls(index, list(ids), encoder, description, recall, passages)
 

@@ -47,10 +47,15 @@ def stored(storage: str, kind: str) -> str:
     return STORAGES[storage]
 
 
-def look_twice(index: Any) -> None:  # noqa: ANN401  faiss has no types
-    """Sets how many candidates an index with a second look takes; saved with it."""
-    if isinstance(index, load_faiss().IndexRefine):
+def set_search(index: Any) -> None:  # noqa: ANN401  faiss has no types
+    """Sets how an index searches, which is saved with it: bits against whole queries, and the size of a second look."""
+    faiss = load_faiss()
+    first = index
+    if isinstance(index, faiss.IndexRefine):
         index.k_factor = RESCORED
+        first = faiss.downcast_index(index.base_index)
+    if isinstance(first, faiss.IndexRaBitQ):
+        first.qb = 0  # bits of a query's numbers; FAISS rounds them to 4 unless told
 
 
 def bytes_per_vector(index: Any) -> int:  # noqa: ANN401  faiss has no types

@@ -80,8 +80,6 @@ def figures_of(test: Split, searched: dict[str, tuple[int, Search]], confidence:
 def storage(params: StorageParams, *, embeddings: Path, prepared: Path, splits: Path, confidence: float) -> Receipt:
     """Scores base and tuned on test in each storage."""
     dims = all_params(PARAMS_FILE)["evaluate"]["truncate_dims"]
-    if not params.storages and not dims:
-        return {}
     corpus = read(prepared / "corpus.parquet", CORPUS)
     passages, test = read_passages(prepared, corpus), load_split(splits / "test", corpus)
     receipt: dict[str, float | str | bool] = {}
