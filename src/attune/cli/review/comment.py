@@ -29,6 +29,7 @@ from attune.evaluation.statistics.decision import Status
 
 COMPARED = ("recall@10", "mrr@10", "ndcg@10")
 MAX_SHOWN = 5  # checks above the fold
+LOOSENED = "ATT024"  # limits loosened in the same change come first, as they decide what the others say
 MAX_CHARACTERS = 60_000  # GitHub refuses comments above 65,536
 HEADING = "## attune:"
 
@@ -53,7 +54,7 @@ def comment(folder: Path, against: str, link: str) -> str:
         return shortened("\n\n".join(filter(None, top))) + "\n"
     is_blocked = any(each.is_blocking for each in judged.findings)
     shown = [each for each in judged.findings if each.status not in (Status.PASSED, Status.NOT_APPLICABLE)]
-    shown = sorted(shown, key=lambda each: not each.is_blocking)
+    shown = sorted(shown, key=lambda each: (each.code != LOOSENED, not each.is_blocking))
     top = [
         f"{HEADING} {'this model must not be merged' if is_blocked else 'this model may be merged'}",
         _sentences(facts, folder, link),
