@@ -54,7 +54,7 @@ def comment(folder: Path, against: str, link: str) -> str:
         return shortened("\n\n".join(filter(None, top))) + "\n"
     is_blocked = any(each.is_blocking for each in judged.findings)
     shown = [each for each in judged.findings if each.status not in (Status.PASSED, Status.NOT_APPLICABLE)]
-    shown = sorted(shown, key=lambda each: (each.code != LOOSENED, not each.is_blocking))
+    shown = sorted(shown, key=lambda each: (each.check.code != LOOSENED, not each.is_blocking))
     top = [
         f"{HEADING} {'this model must not be merged' if is_blocked else 'this model may be merged'}",
         _sentences(facts, folder, link),
