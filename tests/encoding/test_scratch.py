@@ -23,13 +23,17 @@ for names in json.loads(sys.argv[1]):
 """
 ENCODERS = "src/attune/encoding/encoders.py"  # torch encoders: embed loads them at their first use
 VERIFY = "src/attune/runtime/integrity.py"  # loaded when `attune.runtime.verify` is first used; these stages never do
+CLIENT = "src/attune/endpoints/client.py"  # loaded when an encoder behind an endpoint is first asked
 
 
 # the modules that a run of a stage loads, and the files of dvc.yaml that it does not
 RUNS: dict[str, tuple[list[str], set[str]]] = {
     "train": (["attune.stages.train"], set()),
-    "embed with torch": (["attune.stages.embed", "attune.encoding.encoders", "attune.runtime.embedder"], {VERIFY}),
-    "embed": (["attune.stages.embed", "attune.runtime.embedder"], {VERIFY, ENCODERS}),
+    "embed with torch": (
+        ["attune.stages.embed", "attune.encoding.encoders", "attune.runtime.embedder"],
+        {VERIFY, CLIENT},
+    ),
+    "embed": (["attune.stages.embed", "attune.runtime.embedder"], {VERIFY, ENCODERS, CLIENT}),
 }
 
 
