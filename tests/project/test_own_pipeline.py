@@ -20,7 +20,11 @@ PARAMS = all_params(ROOT / "params.yaml")
 PRODUCT = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
 TEXT = pipeline_text(PARAMS)
 OWN = YAML(typ="safe").load(TEXT)["stages"]
-ADDED_BY_USERS = {"data/tasks", "models/rerankers/${mine.reranker}"}  # once parameters name them
+ADDED_BY_USERS = {
+    "data/tasks",
+    "models/rerankers/${mine.reranker}",
+    "models/champions/${evaluate.champion}",
+}  # once parameters name them
 
 
 def body(stage: dict[str, Any]) -> dict[str, Any]:
@@ -94,9 +98,12 @@ def test_what_users_add_is_tracked_once_it_is_named() -> None:
     params = copy.deepcopy(PARAMS)
     params["probe"]["tasks"]["mine"] = {"type": "retrieval", "path": "data/tasks/mine", "counts_as": "nothing"}
     params["mine"]["reranker"] = "judge"
+    params["evaluate"]["champion"] = "last"
     stages = YAML(typ="safe").load(pipeline_text(params))["stages"]
     assert "data/tasks" in body(stages["probe"])["deps"] and "data/tasks" not in body(OWN["probe"])["deps"]
     assert "models/rerankers/${mine.reranker}" in body(stages["mine"])["deps"]
+    champion = "models/champions/${evaluate.champion}"
+    assert champion in body(stages["champion"])["deps"] and champion not in body(OWN["champion"])["deps"]
 
 
 def test_git_ignores_what_dvc_keeps() -> None:

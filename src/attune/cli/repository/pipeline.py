@@ -17,7 +17,7 @@ from attune.cli.repository.product import GENERAL, product_text
 WIDTH = 160
 LIBRARIES, SECTION = "libraries.yaml", "attune"  # the file and the section of the hashes
 ROOM = "${programs.tuning}"  # folder of the programs of train, merge and export
-TASKS, RERANKERS = "data/tasks", "models/rerankers"
+TASKS, RERANKERS, CHAMPIONS = "data/tasks", "models/rerankers", "models/champions"
 PAGE_OF_PLOTS = re.compile(r"^# `dvc plots show`.*?(?=^artifacts:)", re.DOTALL | re.MULTILINE)  # of several files
 PLOT_TEMPLATES = r"template: (intervals|candidates)"  # of attune's own .dvc/plots
 
@@ -82,8 +82,9 @@ def _deps(body: Mapping[str, Any], params: Sections) -> list[str]:
     tasks = [str(task.get("path", "")) for task in params["probe"]["tasks"].values()]
     left_out = set() if any(path.startswith(f"{TASKS}/") for path in tasks) else {TASKS}
     kept = [dep for dep in body["deps"] if not dep.startswith("src/") and dep not in {*left_out, LIBRARIES}]
-    if not params["mine"]["reranker"]:
-        kept = [dep for dep in kept if not dep.startswith(RERANKERS)]
+    for folder, named in ((RERANKERS, params["mine"]["reranker"]), (CHAMPIONS, params["evaluate"]["champion"])):
+        if not named:
+            kept = [dep for dep in kept if not dep.startswith(folder)]
     return [_quoted(dep) for dep in kept]
 
 
