@@ -302,3 +302,5 @@ def write_plots(folder: Path) -> None:
     (plots / "comparisons.csv").write_text("\n".join([COMPARISONS, *rows]) + "\n")
     slices = "slice,bin,n,base,tuned,delta,low,high,p_holm\nquery_length,1 to 3,5,0.6,0.9,0.3,0.1,0.5,0.01\n"
     (plots / "slices.csv").write_text(slices)
+    choices = "slice,bin,delta,low,high,is_named\nbase's index,adapter,0.1,0.05,0.15,true\n"
+    (plots / "choices.csv").write_text(choices)

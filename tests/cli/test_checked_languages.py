@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shipped_params import PANEL
 
 from attune.cli.check import languages
 from attune.cli.check.languages import language_facts, language_of
@@ -67,7 +68,7 @@ def judged(rows: dict[str, tuple[int, int]], *declared: str) -> dict[str, str]:
     """Returns status and sentence of ATT048 for numbers of documents and queries by language."""
     facts = {code: {"n_documents": n, "n_queries": asked} for code, (n, asked) in rows.items()}
     known: dict[str, Any] = {"languages": facts, "params": {"release": {"languages": list(declared)}}}
-    limits = load_params(GateParams, "gate", ROOT / "params.yaml")
+    limits = load_params(GateParams, "gate", PANEL)
     return {outcome.status.value: outcome.sentence for outcome in check.judge(Facts(known), limits)}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from branches import git
+from shipped_params import PANEL
 
 from attune.cli.review.comment import MAX_CHARACTERS, _to_ship, comment, deltas, near_domain_table, shortened
 from attune.evaluation.checks.facts import Facts
@@ -14,7 +15,7 @@ from attune.evaluation.checks.limits import GateParams
 from attune.stage import load_params
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMITS = load_params(GateParams, "gate", ROOT / "params.yaml")
+LIMITS = load_params(GateParams, "gate", PANEL)
 PAIRED = {"recall@10": {"delta": 0.1674, "ci_low": 0.1420, "ci_high": 0.1922}}
 
 
@@ -73,7 +74,7 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / ".dvc" / "config").write_text("[core]\n    analytics = false\n")
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
     for name in ("params.yaml", "advanced.yaml"):
-        (tmp_path / name).write_text((ROOT / name).read_text())
+        (tmp_path / name).write_text(PANEL.with_name(name).read_text())
     report = {"verdict": "Better: so it is.", "new_in_test": "new queries", "paired": PAIRED}
     (tmp_path / "metrics/report.json").write_text(json.dumps(report))
     (tmp_path / "metrics/tuned.json").write_text('{"ndcg@10": 0.5, "mrr@10": 0.4001, "n_queries": 8}')

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import polars as pl
 import pytest
-from branches import ROOT
+from shipped_params import PANEL
 
 from attune.data import assignments
 from attune.data.assignments import assignment_text, moves, read_assignments
@@ -30,7 +30,7 @@ def queries(n: int, strata: int = 0) -> pl.DataFrame:
 
 
 def split_of(table: pl.DataFrame) -> dict[str, str]:
-    params = load_params(SplitParams, "split", ROOT / "params.yaml")
+    params = load_params(SplitParams, "split", PANEL)
     return read_assignments(assignment_text(zip(table["text"], assign(table, params), strict=True)))
 
 
@@ -89,7 +89,7 @@ class Snapshot:
 def judged(old: str | None, new: str | None) -> Finding:
     files = [{"metrics/assignments.csv": text} if text is not None else {} for text in (old, new)]
     listed = [each for each in catalogue() if each.code == "ATT047"]
-    limits = load_params(GateParams, "gate", ROOT / "params.yaml")
+    limits = load_params(GateParams, "gate", PANEL)
     (found,) = findings(Facts({}, files[1].get, revision=Snapshot(files[0])), limits, ["revision"], listed)
     return found
 

@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 def test_every_csv_file_has_a_plot_with_a_title() -> None:
     """Each csv file of the first round is drawn; titles are words, not paths."""
     files = {file for given in defined().values() for file in given["y"]}
-    names = ("training", "merge", "rates", "comparisons", "slices")
+    names = ("training", "merge", "rates", "comparisons", "slices", "choices", "labels")
     assert files == {f"metrics/plots/{name}.csv" for name in names}
     assert all("/" not in given["title"] and given["template"] for given in defined().values())
 

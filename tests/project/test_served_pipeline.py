@@ -7,6 +7,7 @@ from typing import Any
 import miniature
 import pytest
 from embeddings_server import embeddings_server
+from shipped_params import PANEL
 
 from attune.runtime import verify
 from attune.runtime.adapter import QueryAdapter
@@ -25,7 +26,7 @@ def test_an_encoder_behind_an_endpoint_gets_a_whole_report(
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     folder, graphs = tmp_path / "served", finished / "models" / "base_exported"
     with embeddings_server(graphs) as api:
-        endpoint = all_params(miniature.ROOT / "params.yaml")["base"]["endpoint"]
+        endpoint = all_params(PANEL)["base"]["endpoint"]
         endpoint |= {"url": api.url, "tokenizer": str(graphs / "tokenizer.json"), "price": 0.02}
         changes = {
             "base": {"model": "tuned", "licence": "Apache-2.0", "max_length": 32, "endpoint": endpoint},

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shipped_params import PANEL
 
 from attune.encoding.served import EndpointParams, Served
 from attune.encoding.served_folder import write_description
@@ -34,7 +35,7 @@ def write_base(folder: Path) -> Path:
 
 
 def trained(folder: Path, base: Path, **changes: Any) -> None:
-    params = load_params(TrainParams, "train", ROOT / "params.yaml").model_copy(update={"epochs": 0} | changes)
+    params = load_params(TrainParams, "train", PANEL).model_copy(update={"epochs": 0} | changes)
     unread = dict.fromkeys(("start", "prepared", "forms", "mined", "train", "dev_split"), folder / "nowhere")
     outs = {"out": folder / "rounds", "curve_file": folder / "training.csv", "rates_file": folder / "rates.csv"}
     call(train, params, folder / "train.json", base=base, **unread, **outs)
