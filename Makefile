@@ -99,7 +99,7 @@ demo: .venv/ready  ## serve a local search page, base and tuned side by side; af
 	@attune demo
 
 # content of the site: all pages, and the files to which they link (mkdocs.yml)
-PAGES := '*.md' ':!metrics' ':!src' docs 'examples/*.yaml' params.yaml advanced.yaml pyproject.toml constraints.txt src/attune/tables.py LICENSE
+PAGES := '*.md' ':!metrics' ':!src/attune/cli' docs 'examples/*.yaml' params.yaml advanced.yaml pyproject.toml constraints.txt src/attune/tables.py LICENSE
 
 docs: .venv/ready  ## build the documentation as a searchable site in scratch/site; fails on a dead link; seconds
 	@rm -rf scratch/pages && mkdir -p scratch/pages
