@@ -21,7 +21,7 @@ from attune.retrieval.passages import Passages, read_passages
 from attune.retrieval.vectors import load_embeddings
 from attune.runtime import Embedder
 from attune.runtime.arrays import Float32, Float64
-from attune.runtime.manifest import TOKENIZER
+from attune.runtime.manifest import ENCODER, TOKENIZER, read_manifest
 from attune.stage import Machine, Out, Receipt, run
 from attune.tables import CORPUS, DOCUMENT_IDS, full_texts, read
 from attune.tuning.adapter.pairs import train_pairs
@@ -61,7 +61,7 @@ def static(
     out: Out,
 ) -> Receipt:
     """Writes models/static/X: token vectors and weights, tokenizer, graph, and the folder of sentence-transformers."""
-    if not params.steps:
+    if not params.steps or ENCODER in read_manifest(exported).files:  # behind an endpoint no token has a vector
         off: Receipt = {"is_off": True}
         write_record(exported, off, out)
         return off
