@@ -19,6 +19,7 @@ def receipt(folder: Path, name: str) -> dict[str, Any]:
     return figures
 
 
+@pytest.mark.slow  # a pipeline of its own, minutes; its stages are tested in tests/stages/test_served_stages.py
 def test_an_encoder_behind_an_endpoint_gets_a_whole_report(
     finished: Path, tmp_path: Path, warm_stages: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -55,6 +56,7 @@ def test_an_encoder_behind_an_endpoint_gets_a_whole_report(
         "README.md",
         "encoder.json",
         "manifest.json",
+        "trained_on.json",
     }
     assert api.url in (folder / "models" / "onnx" / "README.md").read_text()
     assert "up to date" in miniature.dvc(folder, "status").stdout

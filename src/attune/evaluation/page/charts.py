@@ -74,7 +74,7 @@ def interpolation(points: Sequence[Mapping[str, Any]]) -> Chart:
             }
             axes.plot(candidate.step, dev, linestyle="none", clip_on=False, label="ships", **ring)
         axes.set(xlabel="step (open: average of checkpoints up to it)", ylabel="dev nDCG@10")
-        axes.set_xlim(0, 1.05 * max(1, *(candidate.step for candidate, _ in candidates)))
+        axes.set_xlim(0, 1.05 * max([1, *(candidate.step for candidate, _ in candidates)]))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.margins(y=0.12)
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, handlelength=3.2)
