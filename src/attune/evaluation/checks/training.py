@@ -51,8 +51,8 @@ def base_kept(facts: Facts, limits: GateParams) -> Outcomes:
     standard error on dev and kept `merge.min_retention` and `merge.min_near_domain`. The report says what was tried,
     and what base's recall@100 and nDCG@10 on dev say about the room there is. Warns only: base is better than a loss.
     Not applicable where nothing was trained (`train.epochs: 0`)."""
-    merge = {**facts.of("merge"), **{key: facts.of("merge", key) for key in CHOICE}}
     if facts.number("train", "n_steps"):
+        merge = {**facts.of("merge"), **{key: facts.of("merge", key) for key in CHOICE}}
         yield judged(candidate_of(merge) != BASE, ships(merge))
 
 
