@@ -52,7 +52,7 @@ class TokenCounter:
 
     @property
     def words(self) -> str:
-        """How tokens are counted, for a message: "" where exactly."""
+        """Method of counting tokens, for a message; "" where the count is exact."""
         return "" if self._tokenizer else " (estimated, 4 bytes each)"
 
     def count(self, texts: Sequence[str]) -> Int64:

@@ -28,7 +28,7 @@ def api_key() -> str:
 
 @dataclass(frozen=True)
 class Address:
-    """Where requests go, and what a message about a failure says.
+    """Address of requests, and the words of a message about a failure.
 
     Attributes:
         url: base address of the endpoint.
@@ -54,7 +54,7 @@ class Address:
 
     @property
     def advice(self) -> Mapping[int, str]:
-        """What to do, by HTTP status."""
+        """Next step for the user, by HTTP status."""
         return {
             302: f"set {self.section}.url to the address it redirects to",
             400: f"check that it serves {self.model}{self.accepts and f' and accepts {self.accepts}'}",

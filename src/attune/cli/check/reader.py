@@ -1,4 +1,4 @@
-"""How the base encoder reads texts: prompts, positions and tokens, of its folder or behind an endpoint."""
+"""Reads prompts, positions and a token counter of the base encoder, from its folder or for an endpoint."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""What scores mean: probabilities, a promised precision, and cutoffs that keep their effect under another encoder."""
+"""Calibration of scores: probabilities, a promised precision, and cutoffs of the same effect under another encoder."""

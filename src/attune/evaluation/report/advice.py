@@ -1,4 +1,4 @@
-"""What report.json says of choices, vector sizes and further labels."""
+"""Sentences of report.json on choices, vector sizes and further labels."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What report.json says beside base and tuned: other systems, what scores mean, and the champion."""
+"""Parts of report.json beside base and tuned: other systems, calibration, and the champion."""
 
 from collections.abc import Mapping
 from pathlib import Path

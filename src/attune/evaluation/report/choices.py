@@ -1,4 +1,4 @@
-"""What to ship in words, as scalars for `dvc metrics diff`, and as a table for plots."""
+"""Renders *What to ship*: in words, as scalars for `dvc metrics diff`, and as a table for plots."""
 
 from typing import Any
 
