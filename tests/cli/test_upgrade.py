@@ -13,6 +13,7 @@ from attune.cli.repository.upgrade import _with_source
 from attune.stage import all_params
 
 PAGE = "src/attune/evaluation/page/provenance.py"  # of the files that only the report reads
+WRITTEN = "metrics/times.json"  # which an older attune did not have
 EDITS = {
     PAGE: ("run `dvc repro` to make it", "run `dvc repro`, which makes it"),
     "pyproject.toml": ('version = "0.1.0"', 'version = "0.2.0"'),
@@ -48,6 +49,7 @@ def upgraded(wheels: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
     (shop / "advanced.yaml").write_text(text.replace("  port: 8765", "  # ours\n  port: 9000  # of the proxy"))
     git(shop, "add", "-A")
     git(shop, "commit", "-q", "-m", "as if it had run")
+    (shop / WRITTEN).unlink()
     install(python, wheels[1])
     return python, shop, run(shop, str(python), "-m", "attune", "upgrade").stdout.splitlines()
 
@@ -74,6 +76,7 @@ def test_only_the_report_runs_again(upgraded: tuple[Path, Path, list[str]]) -> N
     again = [line for line in printed if line.startswith("runs again: ")]
     assert again == ["runs again: report (libraries.yaml: attune.report modified)"]
     assert printed[0].startswith("attune 0.1.0 -> 0.2.0: wrote ") and "libraries.yaml" in printed[0]
+    assert WRITTEN in printed[0] and (shop / WRITTEN).read_text() == "{}\n"
     plan = run(shop, str(python), "-m", "dvc", "repro", "--dry").stdout
     assert [line for line in plan.splitlines() if line.startswith("Running stage")] == ["Running stage 'report':"]
 

@@ -128,3 +128,12 @@ def outputs(text: str) -> list[str]:
             if isinstance(out, str):
                 found[out.partition("/$")[0]] = None
     return list(found)
+
+
+def command_metrics(text: str) -> list[str]:
+    """Returns the metric files that no stage writes but a command, as `attune judge` does; {} until it first runs.
+
+    Args:
+        text: of dvc.yaml.
+    """
+    return list(YAML(typ="safe").load(text)["metrics"])

@@ -9,7 +9,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from attune.cli.repository.keys import FILES, migrated
-from attune.cli.repository.pipeline import LIBRARIES, outputs, pipeline_text
+from attune.cli.repository.pipeline import LIBRARIES, command_metrics, outputs, pipeline_text
 from attune.cli.repository.product import product_text
 from attune.cli.repository.versions import installed_from, installed_version, recorded, text_hash, versions_text
 from attune.cli.review.history import dvc_project, lock_facts
@@ -23,7 +23,7 @@ def upgrade(folder: Path, is_dry: bool) -> list[str]:
     """Writes what a newer attune needs; returns the lines to print.
 
     dvc.yaml, libraries.yaml and constraints.txt become the package's, the parameter files get its keys, .gitignore the
-    outputs that it lacks, and Makefile the commit that was installed. All other files belong to the user and stay.
+    outputs that it lacks, metrics/ the files that commands write, and Makefile the commit that was installed. All other files belong to the user and stay.
 
     Args:
         folder: the repository's root.
@@ -51,13 +51,16 @@ def upgrade(folder: Path, is_dry: bool) -> list[str]:
         IGNORED: _with_outputs(old[IGNORED], pipeline),
         MAKEFILE: _with_source(old[MAKEFILE], installed_from()),
     }
-    changed = [name for name, text in new.items() if old[name] != text]
+    new |= {name: "{}\n" for name in command_metrics(pipeline) if not (folder / name).exists()}
+    changed = [name for name, text in new.items() if old.get(name) != text]
     _write(folder, {name: new[name] for name in changed})
     try:
         lines = _what_runs(folder)
     finally:
         if is_dry:
-            _write(folder, {name: old[name] for name in changed})
+            _write(folder, {name: old[name] for name in changed if name in old})
+            for name in set(changed) - set(old):
+                (folder / name).unlink()
     head = f"attune {before.get('version')} -> {installed_version()}"
     if not changed:
         return [f"{head}: this repository is up to date", *lines]
