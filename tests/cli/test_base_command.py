@@ -16,7 +16,8 @@ from loopback import serving
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from attune.cli.base.command import NOT_RUN, base
+from attune.cli.base.command import NOT_RUN
+from attune.cli.base.command import base as described
 from attune.cli.base.section import write_section
 from attune.cli.main import app
 from attune.encoding.families import (
@@ -129,6 +130,11 @@ def project(tmp_path: Path) -> Path:
     for name in ("params.yaml", "advanced.yaml"):
         shutil.copyfile(ROOT / name, tmp_path / name)
     return tmp_path / "params.yaml"
+
+
+def base(*arguments: Any, **options: Any) -> list[str]:
+    """Returns the lines that the command prints."""
+    return list(described(*arguments, **options).shown())
 
 
 def change(file: Path, **values: object) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
+from attune.cli.demo.hits import Hit, PairedHits, SystemHits
 from attune.errors import BadInput
 from attune.evaluation.scoring.hybrid import RANKS, fuse
 from attune.evaluation.scoring.receipts import read_receipts
@@ -52,40 +53,6 @@ class SearchSystem:
     encode_query: Encode
     index: Search
     fuse: Fuse | None = None  # with another ranking of the same query
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A ranked document, with its ranks by both systems (None: below the depth)."""
-
-    rank: int
-    document_id: str
-    title: str
-    text: str
-    score: float
-    base_rank: int | None
-    tuned_rank: int | None
-    is_answer: bool
-
-
-@dataclass(frozen=True)
-class SystemHits:
-    """The top documents of one system, with the seconds for encoding the query and for searching."""
-
-    system: str
-    runs_in: str
-    encode_seconds: float
-    search_seconds: float
-    hits: list[Hit]
-
-
-@dataclass(frozen=True)
-class PairedHits:
-    """Hits of both systems, base first, and the depth of the rankings that ranks were looked up in."""
-
-    query: str
-    depth: int
-    systems: list[SystemHits]
 
 
 class PairedSearch:
@@ -158,22 +125,6 @@ def valid_query(query: str) -> str:
     if any("\ud800" <= character <= "\udfff" for character in query):
         raise BadInput("the query is not valid Unicode; decode it properly")
     return query
-
-
-def rank_change(hit: Hit, depth: int) -> str:
-    """Describes a document's change of rank from base to tuned, such as `up 3, from 4 to 1`."""
-    if hit.base_rank == hit.tuned_rank:
-        return "same rank"
-    change = "" if hit.base_rank is None or hit.tuned_rank is None else f" {abs(hit.base_rank - hit.tuned_rank)}"
-    ranks = [f"below {depth}" if rank is None else rank for rank in (hit.base_rank, hit.tuned_rank)]
-    return f"{direction(hit)}{change}, from {ranks[0]} to {ranks[1]}"
-
-
-def direction(hit: Hit) -> str:
-    """Returns "up", "down" or "same", a document's direction from base to tuned."""
-    if hit.base_rank == hit.tuned_rank:
-        return "same"
-    return "up" if hit.base_rank is None or (hit.tuned_rank or hit.base_rank + 1) < hit.base_rank else "down"
 
 
 def load_search(

@@ -5,8 +5,9 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from attune.cli.demo.comparison import MAX_QUERY, PairedHits, direction, rank_change
+from attune.cli.demo.comparison import MAX_QUERY
 from attune.cli.demo.examples import QueryChanges
+from attune.cli.demo.hits import PairedHits, direction, rank_change
 from attune.evaluation.report.excerpts import cut, line
 
 MAX_SHOWN = 180  # characters of a text before it is unfolded

@@ -8,6 +8,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from attune.cli.repository.interface import Upgraded
 from attune.cli.repository.keys import FILES, migrated
 from attune.cli.repository.pipeline import LIBRARIES, command_metrics, outputs, pipeline_text
 from attune.cli.repository.product import product_text
@@ -19,11 +20,12 @@ from attune.files import replacing
 PIPELINE, IGNORED, CONSTRAINTS, MAKEFILE = "dvc.yaml", ".gitignore", "constraints.txt", "Makefile"
 
 
-def upgrade(folder: Path, is_dry: bool) -> list[str]:
-    """Writes what a newer attune needs; returns the lines to print.
+def upgrade(folder: Path, is_dry: bool) -> Upgraded:
+    """Writes what a newer attune needs, and says what runs again.
 
     dvc.yaml, libraries.yaml and constraints.txt become the package's, the parameter files get its keys, .gitignore the
-    outputs that it lacks, metrics/ the files that commands write, and Makefile the commit that was installed. All other files belong to the user and stay.
+    outputs that it lacks, metrics/ the files that commands write, and Makefile the commit that was installed. All other
+    files belong to the user and stay.
 
     Args:
         folder: the repository's root.
@@ -55,16 +57,14 @@ def upgrade(folder: Path, is_dry: bool) -> list[str]:
     changed = [name for name, text in new.items() if old.get(name) != text]
     _write(folder, {name: new[name] for name in changed})
     try:
-        lines = _what_runs(folder)
+        stale, n_stages = _what_runs(folder)
     finally:
         if is_dry:
             _write(folder, {name: old[name] for name in changed if name in old})
             for name in set(changed) - set(old):
                 (folder / name).unlink()
-    head = f"attune {before.get('version')} -> {installed_version()}"
-    if not changed:
-        return [f"{head}: this repository is up to date", *lines]
-    return [f"{head}: {'would write' if is_dry else 'wrote'} {', '.join(sorted(changed))}", *said, *lines]
+    versions = str(before.get("version")), installed_version()
+    return Upgraded(*versions, is_dry, sorted(changed), said if changed else [], stale, n_stages)
 
 
 def _sections(texts: Mapping[str, str]) -> dict[str, dict[str, Any]]:
@@ -96,14 +96,10 @@ def _write(folder: Path, texts: Mapping[str, str]) -> None:
             stack.enter_context(replacing(folder / name)).write_text(text, encoding="utf-8")
 
 
-def _what_runs(folder: Path) -> list[str]:
-    """Returns a line for each stage that will run again, with the reason, and one for all others."""
+def _what_runs(folder: Path) -> tuple[list[str], int]:
+    """Returns the stages that will run again, each with the reason, and the number of all; 0 where none has run yet."""
     if not (folder / "dvc.lock").exists():
-        return ["nothing has run here yet: make repro (or dvc repro)"]
+        return [], 0
     with dvc_project(folder) as repo:
         facts = lock_facts(repo, folder)
-    stale, n = facts["stale"], facts["n_stages"]
-    if not stale:
-        return [f"none of {n} stages runs again"]
-    others = f"{n - len(stale)} of {n} stages run only if what they read changes"
-    return [*(f"runs again: {each}" for each in stale), *([others] if len(stale) < n else [])]
+    return list(map(str, facts["stale"])), int(facts["n_stages"])
