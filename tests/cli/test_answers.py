@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import pytest
 import typer
@@ -13,8 +13,9 @@ from pydantic import TypeAdapter
 
 from attune.cli import answers as module
 from attune.cli import main as cli
-from attune.cli.answers import Answer, Failure, Verdict, add, answer_of, run, schema_of
+from attune.cli.answers import Answer, Failure, Status, Verdict, add, answer_of, run, schema_of
 from attune.errors import BadInput
+from attune.evaluation.statistics.decision import Status as DecisionStatus
 
 NAMES = [command.__name__ for command in cli.COMMANDS]
 
@@ -108,6 +109,11 @@ def test_every_command_has_a_schema(tmp_path: Path, name: str) -> None:
     assert all(own["description"] for record in records for own in record["properties"].values())
     wrapped = json.loads(run_here(cli.main, tmp_path, "schema", name, "--json").stdout)
     assert wrapped == {"command": name, "json_schema": printed}
+
+
+def test_the_statuses_are_those_that_checks_have() -> None:
+    """The schema repeats them, as the enumeration would load libraries that the help does not need."""
+    assert set(get_args(Status)) == set(DecisionStatus)
 
 
 def test_every_command_takes_json() -> None:

@@ -58,6 +58,7 @@ class Verdict(Answer):
     fault_code = FAULT
 
 
+Status = Literal["passed", "failed", "undecided", "not applicable", "ignored"]  # of `evaluation.statistics.decision`
 Fault = Literal["bad_input", "wrong_arguments", "fault"]
 Command = Callable[..., Answer | Iterator[Answer]]
 
@@ -76,7 +77,7 @@ class CheckResult:
 
     code: str
     title: str
-    status: Literal["passed", "failed", "undecided", "not applicable", "ignored"]
+    status: Status
     is_blocking: bool
     sentence: str
 
@@ -134,7 +135,8 @@ def add(app: typer.Typer, command: Command) -> None:
 def say(answer: Answer, as_json: bool) -> None:
     """Prints an answer."""
     if as_json:
-        typer.echo(json.dumps(TypeAdapter(type(answer)).dump_python(answer, mode="json"), indent=2))
+        content = json.loads(TypeAdapter(type(answer)).dump_json(answer))
+        typer.echo(json.dumps(content, indent=2))  # in ASCII: texts from data could command a terminal
         return
     for part in answer.shown():
         if isinstance(part, str):

@@ -11,11 +11,28 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from attune.cli.answers import Answer
+from attune.cli.answers import Answer, Status
 from attune.cli.terminal import Isolated
 from attune.evaluation.report.excerpts import isolated_words
 
+Facts = dict[str, int | float | str | bool]
+Counts = dict[str, dict[str, int | float]]
 COLOURS = {"passed": "green", "failed": "red"}  # all others are yellow
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a check says of the data.
+
+    Attributes:
+        title: of the check.
+        status: the worst of what it found.
+        sentence: why, with figures and what to do.
+    """
+
+    title: str
+    status: Status
+    sentence: str
 
 
 @dataclass(frozen=True)
@@ -35,33 +52,33 @@ class Profile(Answer):
         peculiar: rows that look like mistakes, counted.
         split: sizes, what is new in test, and leaks of the split that the pipeline will make.
         training: rows of an epoch.
-        checks: by code, title, status and sentence of each.
+        checks: what each says, by its code; docs/gate.md has a paragraph on each.
         to_set: lines of params.yaml, section collect, that make this the data of the project; none where it is.
     """
 
-    data: dict[str, Any]
-    documents: dict[str, Any]
-    queries: dict[str, Any]
-    passages: dict[str, Any] | None
-    lengths: dict[str, Any]
-    endpoint: dict[str, Any] | None
-    scripts: dict[str, Any] | None
-    languages: dict[str, Any]
+    data: Facts
+    documents: Facts
+    queries: Facts
+    passages: Facts | None
+    lengths: Facts
+    endpoint: Facts | None
+    scripts: Counts | None
+    languages: Counts
     read_as: dict[str, str]
-    alike: dict[str, Any]
-    peculiar: dict[str, Any]
-    split: dict[str, Any]
-    training: dict[str, Any]
-    checks: dict[str, dict[str, str]]
+    alike: Facts
+    peculiar: Facts
+    split: Facts
+    training: Facts
+    checks: dict[str, Judgement]
     to_set: list[str]
 
     def shown(self) -> Iterator[RenderableType]:
         """Returns the text for people."""
         yield facts_table({name: own for name, own in vars(self).items() if own and name not in ("checks", "to_set")})
         for code, row in self.checks.items():
-            colour = COLOURS.get(row["status"], "yellow")
-            line = isolated_words(f"{row['title']}: {row['sentence']}")
-            yield Text.from_markup(f"{code}  [{colour}]{row['status']}[/{colour}]  {escape(line)}")
+            colour = COLOURS.get(row.status, "yellow")
+            line = isolated_words(f"{row.title}: {row.sentence}")
+            yield Text.from_markup(f"{code}  [{colour}]{row.status}[/{colour}]  {escape(line)}")
         if self.to_set:
             yield "\nTo use this data, set in params.yaml, section collect:"
             yield from (f"  {line}" for line in self.to_set)
@@ -114,7 +131,9 @@ def check(
     from attune.cli.check.source import source_params  # noqa: PLC0415
 
     params, lines = source_params(path, source, column or [])
-    return Profile(**(dict.fromkeys(("passages", "endpoint", "scripts")) | profile(params)), to_set=lines)
+    facts = dict.fromkeys(("passages", "endpoint", "scripts")) | profile(params)
+    checks = {code: Judgement(**row) for code, row in facts.pop("checks").items()}
+    return Profile(**facts, checks=checks, to_set=lines)
 
 
 def facts_table(facts: Mapping[str, Mapping[str, Any]]) -> Table:
