@@ -21,7 +21,7 @@ COLOURS = {"passed": "green", "failed": "red"}  # all others are yellow
 
 
 @dataclass(frozen=True)
-class Judgement:
+class DataCheck:
     """What a check says of the data.
 
     Attributes:
@@ -69,7 +69,7 @@ class Profile(Answer):
     peculiar: Facts
     split: Facts
     training: Facts
-    checks: dict[str, Judgement]
+    checks: dict[str, DataCheck]
     to_set: list[str]
 
     def shown(self) -> Iterator[RenderableType]:
@@ -132,7 +132,7 @@ def check(
 
     params, lines = source_params(path, source, column or [])
     facts = dict.fromkeys(("passages", "endpoint", "scripts")) | profile(params)
-    checks = {code: Judgement(**row) for code, row in facts.pop("checks").items()}
+    checks = {code: DataCheck(**row) for code, row in facts.pop("checks").items()}
     return Profile(**facts, checks=checks, to_set=lines)
 
 
