@@ -44,6 +44,7 @@ def build(store: Store, documents: list[dict[str, str]]) -> None:
 
     Give a large corpus in several calls: a search reads rows that came after the index one by one, until `optimize`.
     """
+    documents = list({document["_id"]: document for document in documents}.values())  # merge_insert would keep both
     vectors = store.embedder.encode_document([document["text"] for document in documents])
     numbers = pa.array(vectors.ravel()).cast(_type(store.storage))
     rows = pa.table(

@@ -3,12 +3,17 @@
 Every store gets an environment of its own and runs on a corpus of random sentences and on the tiny encoder.
 """
 
+import os
+import re
+import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from conftest import VOCABULARY
+from environments import python_environment
+from roster import DRIVERS, ROOT, SCRATCH
 from store_runs import STORES, Hits, Tested, check_fused, check_nearest, recall, run
 
 from attune.runtime import Embedder
@@ -34,6 +39,10 @@ VECTOR_BYTES = {  # by dim; PostgreSQL saves 3 bytes of 2 dim + 8 below 127; sql
     "sqlite-vec": {"float32": "4 * dim", "binary": "dim / 8"},
 }
 LEAST_RECALL = {"hnsw": 0.97, "binary": 0.7}  # of 10 nearest, 32 random dimensions: bits alone say little
+
+
+NEW = {"_id": "twice", "section": SECTIONS[0], "text": "sheep in the garden"}  # in one call; the last one counts
+NEWEST = {"_id": "twice", "section": SECTIONS[2], "text": "a storm above the city"}
 
 
 class Corpus(NamedTuple):
@@ -69,8 +78,8 @@ def sentences(seed: int) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def corpus(tiny_onnx: Path) -> Corpus:
-    """The corpus after its last third was replaced."""
-    documents = sentences(0)[:200] + sentences(1)[200:]
+    """The corpus after a third of it was replaced."""
+    documents = [*sentences(0)[:200], *sentences(1)[200:], NEWEST]
     embedder = Embedder(tiny_onnx)
     texts = [document["text"] for document in documents]
     return Corpus(documents, embedder.encode_document(texts), embedder.encode_query(QUERIES))
@@ -96,7 +105,12 @@ def answer(tested: Tested, tiny_onnx: Path, corpus: Corpus, tmp_path_factory: py
     request = {
         "model": str(tiny_onnx),
         "storages": None,
-        "parts": [sentences(0)[:150], sentences(0)[150:], corpus.documents[200:]],
+        "parts": [
+            sentences(0)[:150],
+            sentences(0)[150:],
+            [*sentences(0)[290:], *corpus.documents[200:]],
+            [NEW, NEWEST],
+        ],
         "searches": searches | {"all": all_of_them, "none": {**all_of_them, "section": "no such section"}},
     }
     return run(tested, request, tmp_path_factory.mktemp("store"))
@@ -192,6 +206,24 @@ def test_an_encoder_finds_its_own_documents_only(tested: Tested, answer: dict[st
             again, before = of_storage["again"], of_storage["hits"][f"query, {K}, None"]
             for first, second in zip(again, before, strict=True):
                 assert dict(map(tuple, first)) == pytest.approx(dict(map(tuple, second)), abs=1e-6)
+
+
+def test_the_command_prints_the_hits_of_each_search(tiny_onnx: Path, tmp_path: Path) -> None:
+    """try_store.py indexes the documents of the example service and finds the one with the query's words."""
+    folder = ROOT / "examples"
+    program = [python_environment(DRIVERS / "sqlite_store.txt", SCRATCH), folder / "stores" / "try_store.py"]
+    places = [tmp_path / "store.db", tiny_onnx, folder / "service" / "documents.jsonl"]
+    done = subprocess.run(
+        [*program, "sqlite_store", *places, "fresh bread", "--k", "2"],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    blocks = re.split(r"(?m)^(\w+):\n", done.stdout)
+    assert blocks[1::2] == ["query", "full_text", "hybrid"]
+    assert [len(re.findall(r"(?m)^  -?\d\.\d{4}  \S+$", block)) for block in blocks[2::2]] == [2, 1, 2]
+    assert "bakery" in blocks[4]
 
 
 def test_the_comparisons_are_able_to_fail() -> None:
