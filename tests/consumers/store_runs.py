@@ -11,7 +11,7 @@ from environments import python_environment
 from roster import DRIVERS, ROOT, SCRATCH
 
 
-class Tested(NamedTuple):
+class StoreScript(NamedTuple):
     """A script of examples/stores, and what runs below it.
 
     Attributes:
@@ -30,17 +30,17 @@ class Tested(NamedTuple):
 
 
 STORES = (
-    Tested("PostgreSQL, pgvector", "postgres_store", ("hnsw", "binary")),
-    Tested("Qdrant, its engine", "qdrant_store", ("hnsw", "binary"), engine=True),
-    Tested("Qdrant, local mode", "qdrant_store", (), rounds=False),
-    Tested("LanceDB", "lancedb_store", ("hnsw", "binary")),
-    Tested("sqlite-vec", "sqlite_store", ("binary",)),
+    StoreScript("PostgreSQL, pgvector", "postgres_store", ("hnsw", "binary")),
+    StoreScript("Qdrant, its engine", "qdrant_store", ("hnsw", "binary"), engine=True),
+    StoreScript("Qdrant, local mode", "qdrant_store", (), rounds=False),
+    StoreScript("LanceDB", "lancedb_store", ("hnsw", "binary")),
+    StoreScript("sqlite-vec", "sqlite_store", ("binary",)),
 )
 
 Hits = list[tuple[str, float]]
 
 
-def run(tested: Tested, request: dict[str, Any], folder: Path) -> dict[str, Any]:
+def run(tested: StoreScript, request: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Returns the driver's answer (store_driver.py) for a request without the keys `script` and `engine`."""
     files = [folder / "request.json", folder / "answer.json"]
     request = {**request, "script": tested.script, "engine": tested.engine}

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from roster import FP32, MODEL, SCRATCH
-from store_runs import STORES, Hits, Tested, recall, run
+from store_runs import STORES, Hits, StoreScript, recall, run
 
 from attune.retrieval.ndcg import ndcg
 from attune.runtime.manifest import read_manifest
@@ -123,7 +123,7 @@ def table() -> Iterator[Table]:
     "tested", [tested for tested in STORES if tested.name != "Qdrant, local mode"], ids=lambda tested: tested.name
 )
 def test_a_store_keeps_the_search_of_the_finished_pipeline(
-    tested: Tested, finished: Finished, table: Table, tmp_path: Path
+    tested: StoreScript, finished: Finished, table: Table, tmp_path: Path
 ) -> None:
     """Exact storages find what FAISS finds but for rounding, approximate ones nearly all, also behind a filter."""
     nearest = finished.faiss.top(finished.vectors, K)

@@ -14,7 +14,7 @@ import pytest
 from conftest import VOCABULARY
 from environments import python_environment
 from roster import DRIVERS, ROOT, SCRATCH
-from store_runs import STORES, Hits, Tested, check_fused, check_nearest, recall, run
+from store_runs import STORES, Hits, StoreScript, check_fused, check_nearest, recall, run
 
 from attune.runtime import Embedder
 from attune.runtime.search import Search
@@ -86,13 +86,15 @@ def corpus(tiny_onnx: Path) -> Corpus:
 
 
 @pytest.fixture(scope="module", params=STORES, ids=lambda tested: tested.name)
-def tested(request: pytest.FixtureRequest) -> Tested:
+def tested(request: pytest.FixtureRequest) -> StoreScript:
     """One of the stores."""
     return request.param
 
 
 @pytest.fixture(scope="module")
-def answer(tested: Tested, tiny_onnx: Path, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def answer(
+    tested: StoreScript, tiny_onnx: Path, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
     """The store's hits for every storage, after documents were added in parts and some of them replaced."""
     kinds = {"query": QUERIES, "full_text": QUERIES + MEANINGLESS, "hybrid": QUERIES + MEANINGLESS}
     searches = {
@@ -116,13 +118,13 @@ def answer(tested: Tested, tiny_onnx: Path, corpus: Corpus, tmp_path_factory: py
     return run(tested, request, tmp_path_factory.mktemp("store"))
 
 
-def exact_storages(tested: Tested, answer: dict[str, Any]) -> list[str]:
+def exact_storages(tested: StoreScript, answer: dict[str, Any]) -> list[str]:
     return [storage for storage in answer if storage not in tested.approximate]
 
 
 @pytest.mark.parametrize("section", [None, SECTIONS[1]], ids=["all", "filtered"])
 def test_exact_search_finds_what_faiss_finds(
-    tested: Tested, answer: dict[str, Any], corpus: Corpus, section: str | None
+    tested: StoreScript, answer: dict[str, Any], corpus: Corpus, section: str | None
 ) -> None:
     """Ids, order and scores are FAISS's up to rounding, in the corpus and in one section of it, at any depth."""
     assert exact_storages(tested, answer)
@@ -134,7 +136,7 @@ def test_exact_search_finds_what_faiss_finds(
 
 
 def test_an_approximate_index_misses_little_and_scores_what_it_finds(
-    tested: Tested, answer: dict[str, Any], corpus: Corpus
+    tested: StoreScript, answer: dict[str, Any], corpus: Corpus
 ) -> None:
     """Recall is above a floor, also in one section, which is filled; scores are those of float16, not of bits."""
     for storage in tested.approximate:
@@ -148,7 +150,7 @@ def test_an_approximate_index_misses_little_and_scores_what_it_finds(
                 assert [score for _, score in hits] == pytest.approx([scores[id_] for id_, _ in hits], abs=1e-3)
 
 
-def test_a_storage_rounds_as_it_says(tested: Tested, answer: dict[str, Any], corpus: Corpus) -> None:
+def test_a_storage_rounds_as_it_says(tested: StoreScript, answer: dict[str, Any], corpus: Corpus) -> None:
     """Scores of float32 are exact, those of float16 are not quite; a vector takes the bytes of docs/stores.md."""
     for storage, of_storage in answer.items():
         all_hits = of_storage["hits"][f"query, {DEPTH}, None"]
@@ -160,7 +162,7 @@ def test_a_storage_rounds_as_it_says(tested: Tested, answer: dict[str, Any], cor
             assert of_storage["vector_bytes"] == expected
 
 
-def test_a_store_holds_each_document_once(tested: Tested, answer: dict[str, Any], corpus: Corpus) -> None:
+def test_a_store_holds_each_document_once(tested: StoreScript, answer: dict[str, Any], corpus: Corpus) -> None:
     """Replaced documents take the place of the old ones; a filter that nothing passes finds nothing."""
     for storage in exact_storages(tested, answer):
         hits = answer[storage]["hits"]
@@ -198,7 +200,7 @@ def test_hybrid_is_reciprocal_rank_fusion(answer: dict[str, Any], section: str |
             )
 
 
-def test_an_encoder_finds_its_own_documents_only(tested: Tested, answer: dict[str, Any]) -> None:
+def test_an_encoder_finds_its_own_documents_only(tested: StoreScript, answer: dict[str, Any]) -> None:
     """Another encoder's queries meet no vector; opened again, the store answers as before."""
     for storage, of_storage in answer.items():
         assert of_storage["other"] == [[]] * len(QUERIES)
