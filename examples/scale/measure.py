@@ -1,0 +1,91 @@
+"""Measures engines beside one process: `python measure.py MODEL CORPUS ray spark`; documents per second and core."""
+
+import argparse
+import importlib
+import tempfile
+import time
+from datetime import date
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import pyarrow.parquet as pq
+from jobs import Encode, Job, corpus_files, job_arguments, job_of, read
+
+ROUNDS = 3
+FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")  # that decide how fast a CPU encodes
+
+
+class Turn(NamedTuple):
+    """Seconds that the engine takes to start, and the documents per second of the engine and of one process."""
+
+    start: float
+    engine: float
+    alone: float
+
+
+def turns(encode: Encode, job: Job, files: list[str]) -> list[Turn]:
+    """Encodes files by an engine and in this process, in turns.
+
+    The engine's start is the time that it takes for one document. It does not grow with the corpus, so it is left out
+    of the engine's rate.
+    """
+    documents = read(files, job)
+    job.encode(documents.slice(0, 100))  # loads the encoder
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        single = f"{folder}/single.parquet"
+        pq.write_table(documents.slice(0, 1), single)
+        for turn in range(ROUNDS):
+            started = time.perf_counter()
+            encode(job, [single], f"{folder}/start-{turn}")
+            start = time.perf_counter() - started
+            encode(job, files, f"{folder}/whole-{turn}")
+            whole = time.perf_counter() - started - start
+            started = time.perf_counter()
+            job.encode(documents)
+            alone = time.perf_counter() - started
+            found.append(Turn(start, len(documents) / (whole - start), len(documents) / alone))
+    return found
+
+
+def row(name: str, n_cores: int, found: list[Turn]) -> str:
+    """Returns an engine's row of the table: medians of the turns."""
+    start, rate, alone = (median(values) for values in zip(*found, strict=True))
+    share = median(turn.engine / n_cores / turn.alone for turn in found)
+    return f"| {name} | {n_cores} | {rate:.0f} | {rate / n_cores:.0f} | {alone:.0f} | {share:.2f} | {start:.1f} |"
+
+
+def cpu() -> str:
+    """Returns the CPU's name and those of its flags that count; Linux alone tells them."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return "unknown CPU"
+    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    values = {key.strip(): value.split() for key, value in fields.items()}
+    has = [flag for flag in FLAGS if flag in values.get("flags", [])]
+    return f"{' '.join(values.get('model name', ['unknown CPU']))} ({', '.join(has)})"
+
+
+def main() -> None:
+    """Prints a table in Markdown."""
+    parser = argparse.ArgumentParser(description="Measures engines beside one process.")
+    job_arguments(parser)
+    parser.add_argument("engines", nargs="+", choices=("ray", "spark"))
+    given = parser.parse_args()
+    job, files = job_of(given), [str(file) for file in corpus_files(given.corpus.resolve())]
+    n = len(read(files, job))
+    print(f"{date.today()}, {cpu()}, graph {job.graph}, {n} documents, medians of {ROUNDS} turns\n")
+    print("| engine | cores | documents/s | per core | one process | share of it | start, s |")
+    print("|---|---:|---:|---:|---:|---:|---:|")
+    for name in given.engines:
+        engine = importlib.import_module(f"with_{name}")
+        try:
+            print(row(name, engine.start(), turns(engine.encode, job, files)), flush=True)
+        finally:
+            engine.stop()
+
+
+if __name__ == "__main__":
+    main()
