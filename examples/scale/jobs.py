@@ -1,8 +1,9 @@
 """What an engine's program needs to encode a corpus: the job, the encoder of a worker process, steps that resume.
 
 A document's vector must not depend on who encodes it, or a retry, another engine or another number of workers would
-leave other bytes. The other texts of a batch change the last digits of a vector, so each text is a batch of its own,
-and each worker computes with one thread: on one core that costs nothing, as there is no padding either.
+leave other bytes. The other texts of a
+batch change the last digits of a vector, so each text is a batch of its own. On a worker's one core that costs nothing:
+there is no padding, and larger products are no faster (docs/distributed.md).
 """
 
 import argparse
@@ -30,7 +31,11 @@ from attune.runtime.vector_files import ID, VECTOR, vector_files
 
 RECORD = "job.json"
 SCHEMA = pa.schema([(ID, pa.string()), (VECTOR, pa.list_(pa.float32()))])
-GRAPHS = {"fp32": "onnx/model.onnx", "int8": "onnx/model_quantized.onnx"}
+WAYS = {  # arguments of Embedder
+    "fp32": {"file": "onnx/model.onnx"},
+    "int8": {"file": "onnx/model_quantized.onnx"},
+    "bf16": {"file": "onnx/model.onnx", "engine": "openvino", "precision": "bf16"},
+}
 Encode = Callable[["Job", list[str], str], None]
 
 
@@ -40,13 +45,13 @@ class Job:
 
     Attributes:
         model: folder of the encoder, at the same place on all hosts.
-        graph: key of GRAPHS.
+        precision: key of WAYS.
         id: column of the corpus with the ids.
         columns: columns of the text, joined by a space: title and text where the encoder was tuned on both.
     """
 
     model: str
-    graph: str
+    precision: str
     id: str
     columns: tuple[str, ...]
 
@@ -69,17 +74,17 @@ class Job:
                 row = values.is_null().to_pylist().index(True)
                 raise BadInput(f"document {ids[row].as_py()!a} has no {name}, expected one in each; fill or drop it")
         texts = [" ".join(row).strip() for row in zip(*(values.to_pylist() for values in parts), strict=True)]
-        vectors = _embedder(self.model, self.graph).encode_document(texts, batch_size=1)
+        vectors = embedder(self.model, self.precision).encode_document(texts, batch_size=1)
         offsets = np.arange(len(texts) + 1, dtype=np.int32) * vectors.shape[1]
         lists = pa.ListArray.from_arrays(offsets, vectors.ravel())
         return pa.table([ids.cast(pa.string()), lists], schema=SCHEMA)
 
 
 @cache
-def _embedder(model: str, graph: str) -> Embedder:
+def embedder(model: str, precision: str) -> Embedder:
     """Loads the encoder, once per process."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a worker has one core
-    return Embedder(model, GRAPHS[graph], threads=1)
+    return Embedder(model, threads=1, **WAYS[precision])
 
 
 def run(job: Job, corpus: Path, out: Path, files_per_step: int, encode: Encode) -> int:
@@ -153,7 +158,7 @@ def _claim(job: Job, files: list[Path], files_per_step: int, out: Path) -> None:
     """Writes the record of the job; refuses a folder that holds another's parts."""
     record = {
         "encoder": read_manifest(Path(job.model)).fingerprint(),
-        "graph": job.graph,
+        "precision": job.precision,
         "columns": [job.id, *job.columns],
         "corpus": [[file.name, file.stat().st_size] for file in files],
         "files_per_step": files_per_step,
@@ -200,12 +205,12 @@ def job_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("corpus", type=Path, help="folder of parquet files, at the same place on all hosts")
     parser.add_argument("--id", default="id", help="column of the ids; default: %(default)s")
     parser.add_argument("--text", nargs="+", default=["text"], help="columns of the text, such as title text")
-    parser.add_argument("--graph", choices=GRAPHS, default="fp32", help="default: %(default)s")
+    parser.add_argument("--precision", choices=WAYS, default="fp32", help="bf16 needs openvino; default: %(default)s")
 
 
 def job_of(given: argparse.Namespace) -> Job:
     """Returns the job that the arguments describe."""
-    return Job(str(Path(given.model).resolve()), given.graph, given.id, tuple(given.text))
+    return Job(str(Path(given.model).resolve()), given.precision, given.id, tuple(given.text))
 
 
 def read(files: Sequence[str], job: Job) -> pa.Table:

@@ -76,7 +76,7 @@ def main() -> None:
     given = parser.parse_args()
     job, files = job_of(given), [str(file) for file in corpus_files(given.corpus.resolve())]
     n = len(read(files, job))
-    print(f"{date.today()}, {cpu()}, graph {job.graph}, {n} documents, medians of {ROUNDS} turns\n")
+    print(f"{date.today()}, {cpu()}, {job.precision}, {n} documents, medians of {ROUNDS} turns\n")
     print("| engine | cores | documents/s | per core | one process | share of it | start, s |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     for name in given.engines:

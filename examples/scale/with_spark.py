@@ -43,7 +43,9 @@ def encode(job: Job, files: list[str], out: str) -> None:
 
 def stop() -> None:
     """Stops Spark, and every process that it started."""
-    SparkSession.active().stop()
+    session = SparkSession.getActiveSession()
+    if session is not None:
+        session.stop()
 
 
 if __name__ == "__main__":

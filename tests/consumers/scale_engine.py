@@ -36,7 +36,7 @@ class Watched(jobs.Job):
                 stream.flush()
                 os.kill(os.getpid(), signal.SIGKILL)
         vectors = super().encode(documents)
-        loads = jobs._embedder.cache_info()
+        loads = jobs.embedder.cache_info()
         Path(self.events, str(os.getpid())).write_text(f"{loads.misses} {loads.misses + loads.hits}")
         return vectors
 

@@ -97,7 +97,7 @@ def test_a_folder_holds_one_job(job: jobs.Job, corpus: Path, tmp_path: Path) -> 
     jobs.run(job, corpus, out, 2, Engine().encode)
     with pytest.raises(BadInput, match=r"job\.json: of another job \(files_per_step differ\)"):
         jobs.run(job, corpus, out, 1, Engine().encode)
-    with pytest.raises(BadInput, match=r"of another job \(graph, columns differ\)"):
+    with pytest.raises(BadInput, match=r"of another job \(precision, columns differ\)"):
         jobs.run(jobs.Job(job.model, "int8", "id", ("text",)), corpus, out, 2, Engine().encode)
     (corpus / "2.parquet").unlink()
     with pytest.raises(BadInput, match=r"of another job \(corpus differ\)"):
