@@ -1,4 +1,4 @@
-"""Measures engines beside one process: `python measure.py MODEL CORPUS ray spark`; documents per second and core."""
+"""Measures documents per second and core: `python measure.py MODEL CORPUS`, and engines beside it: `... ray spark`."""
 
 import argparse
 import importlib
@@ -10,9 +10,10 @@ from statistics import median
 from typing import NamedTuple
 
 import pyarrow.parquet as pq
-from jobs import Encode, Job, corpus_files, job_arguments, job_of, read
+from jobs import Encode, Job, corpus_files, embedder, job_arguments, job_of, read
 
 ROUNDS = 3
+SIZES = (1, 8, 32)
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")  # that decide how fast a CPU encodes
 
 
@@ -22,6 +23,26 @@ class Turn(NamedTuple):
     start: float
     engine: float
     alone: float
+
+
+def batches(job: Job, files: list[str]) -> str:
+    """Returns the table of one process by the size of its batches: its rate, and the bytes of its vectors."""
+    table = read(files, job)
+    texts = [" ".join(row).strip() for row in zip(*(table[name].to_pylist() for name in job.columns), strict=True)]
+    encoder = embedder(job.model, job.precision)
+    encoder.encode_document(texts[:100])
+    seconds: dict[int, list[float]] = {size: [] for size in SIZES}
+    vectors = {}
+    for _ in range(ROUNDS):
+        for size in SIZES:
+            started = time.perf_counter()
+            vectors[size] = encoder.encode_document(texts, batch_size=size)
+            seconds[size].append(time.perf_counter() - started)
+    lines = ["| texts in a batch | documents/s on one core | vectors with other bytes than alone |", "|---:|---:|---:|"]
+    for size in SIZES:
+        share = (vectors[size] != vectors[SIZES[0]]).any(axis=1).mean()
+        lines.append(f"| {size} | {len(texts) / median(seconds[size]):.0f} | {share:.0%} |")
+    return "\n".join(lines)
 
 
 def turns(encode: Encode, job: Job, files: list[str]) -> list[Turn]:
@@ -69,14 +90,17 @@ def cpu() -> str:
 
 
 def main() -> None:
-    """Prints a table in Markdown."""
-    parser = argparse.ArgumentParser(description="Measures engines beside one process.")
+    """Prints tables in Markdown: of batches if no engine is named, else of the engines."""
+    parser = argparse.ArgumentParser(description="Measures documents per second and core.")
     job_arguments(parser)
-    parser.add_argument("engines", nargs="+", choices=("ray", "spark"))
+    parser.add_argument("engines", nargs="*", help="ray, spark")
     given = parser.parse_args()
     job, files = job_of(given), [str(file) for file in corpus_files(given.corpus.resolve())]
     n = len(read(files, job))
-    print(f"{date.today()}, {cpu()}, {job.precision}, {n} documents, medians of {ROUNDS} turns\n")
+    print(f"{date.today()}, {cpu()}, {job.precision}, {n} documents, medians of {ROUNDS} turns\n", flush=True)
+    if not given.engines:
+        print(batches(job, files))
+        return
     print("| engine | cores | documents/s | per core | one process | share of it | start, s |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     for name in given.engines:
