@@ -60,24 +60,34 @@ class Job:
         """Columns of the corpus that workers read."""
         return list(dict.fromkeys((self.id, *self.columns)))
 
-    def encode(self, documents: pa.Table) -> pa.Table:
-        """Embeds documents: their columns `id` and `vector`; loads the encoder at the first call in a process.
+    def texts(self, documents: pa.Table) -> list[str]:
+        """Returns the text of each document, as it is embedded.
 
         Raises:
             BadInput: an id or a text is missing or no string.
         """
-        ids, parts = documents[self.id], [documents[name] for name in self.columns]
-        for name, values in zip((self.id, *self.columns), (ids, *parts), strict=True):
+        for name in self.read:
+            values = documents[name]
             if not pa.types.is_string(values.type) and not pa.types.is_large_string(values.type):
                 raise BadInput(f"column {name} is {values.type}, expected string; convert it")
             if values.null_count:
-                row = values.is_null().to_pylist().index(True)
-                raise BadInput(f"document {ids[row].as_py()!a} has no {name}, expected one in each; fill or drop it")
-        texts = [" ".join(row).strip() for row in zip(*(values.to_pylist() for values in parts), strict=True)]
+                id_ = documents[self.id][values.is_null().to_pylist().index(True)].as_py()
+                raise BadInput(f"document {id_!a} has no {name}, expected one in each; fill or drop it")
+        return [
+            " ".join(row).strip() for row in zip(*(documents[name].to_pylist() for name in self.columns), strict=True)
+        ]
+
+    def encode(self, documents: pa.Table) -> pa.Table:
+        """Embeds documents: their columns `id` and `vector`; loads the encoder at the first call in a process.
+
+        Raises:
+            BadInput: as `texts` does.
+        """
+        texts = self.texts(documents)
         vectors = embedder(self.model, self.precision).encode_document(texts, batch_size=1)
         offsets = np.arange(len(texts) + 1, dtype=np.int32) * vectors.shape[1]
         lists = pa.ListArray.from_arrays(offsets, vectors.ravel())
-        return pa.table([ids.cast(pa.string()), lists], schema=SCHEMA)
+        return pa.table([documents[self.id].cast(pa.string()), lists], schema=SCHEMA)
 
 
 @cache

@@ -27,8 +27,7 @@ class Turn(NamedTuple):
 
 def batches(job: Job, files: list[str]) -> str:
     """Returns the table of one process by the size of its batches: its rate, and the bytes of its vectors."""
-    table = read(files, job)
-    texts = [" ".join(row).strip() for row in zip(*(table[name].to_pylist() for name in job.columns), strict=True)]
+    texts = job.texts(read(files, job))
     encoder = embedder(job.model, job.precision)
     encoder.encode_document(texts[:100])
     seconds: dict[int, list[float]] = {size: [] for size in SIZES}
