@@ -36,7 +36,8 @@ def start(address: str | None = None) -> int:
 def encode(job: Job, files: list[str], out: str) -> None:
     """Encodes files to a folder of parts, on all cores of the cluster."""
     ray.data.DataContext.get_current().target_max_block_size = PIECE
-    pool = ray.data.ActorPoolStrategy(size=int(ray.cluster_resources()["CPU"]))
+    # from one worker on: Ray lists the files in a task that takes a core
+    pool = ray.data.ActorPoolStrategy(min_size=1, max_size=int(ray.cluster_resources()["CPU"]))
     documents = ray.data.read_parquet(files, columns=job.read, ray_remote_args=READING)
     own = {"fn_constructor_args": (job,), "compute": pool, "num_cpus": CORES}
     vectors = documents.map_batches(Encoder, batch_size=BATCH, batch_format="pyarrow", **own)

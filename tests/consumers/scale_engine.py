@@ -42,7 +42,7 @@ class Watched(jobs.Job):
 
 
 def main() -> None:
-    """Encodes the corpus in steps of three files."""
+    """Encodes the corpus in one step."""
     name, model, corpus, out, events, doomed = sys.argv[1:]
     engine = importlib.import_module(f"with_{name}")
     engine.BATCH = BATCH
@@ -51,6 +51,6 @@ def main() -> None:
     job = Watched(model, "fp32", "id", ("title", "text"), events, doomed)
     try:
         engine.start(**START[name])
-        jobs.run(job, Path(corpus), Path(out), 3, engine.encode)
+        jobs.run(job, Path(corpus), Path(out), 64, engine.encode)
     finally:
         engine.stop()
