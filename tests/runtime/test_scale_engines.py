@@ -60,7 +60,9 @@ def test_an_engine_computes_the_bytes_of_one_process_though_a_worker_is_killed(
     own |= {"RAY_USAGE_STATS_ENABLED": "0", "SPARK_LOCAL_IP": "127.0.0.1"}
     names = [str(tmp_path / name) for name in ("corpus", "out", "events")]
     command = [python, "-c", "import scale_engine; scale_engine.main()", engine, tiny_onnx, *names, "d150"]
-    done = subprocess.run(command, cwd=tmp_path, env=os.environ | own, check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=os.environ | own, check=False, capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 0, done.stderr[-3000:]
 
     vectors = pl.read_parquet(tmp_path / "out" / "step-*" / "*.parquet").sort("id")
