@@ -37,8 +37,9 @@ def encode(job: Job, files: list[str], out: str) -> None:
         for frame in frames:
             yield job.encode(pa.Table.from_pandas(frame, preserve_index=False)).to_pandas()
 
-    documents = SparkSession.active().read.parquet(*files).select(job.read)
-    documents.mapInPandas(embedded, SCHEMA).write.parquet(out)
+    # with the scheme, or a cluster would look in its own file system
+    documents = SparkSession.active().read.parquet(*(f"file://{file}" for file in files)).select(job.read)
+    documents.mapInPandas(embedded, SCHEMA).write.parquet(f"file://{out}")
 
 
 def stop() -> None:
