@@ -1,9 +1,8 @@
 """What an engine's program needs to encode a corpus: the job, the encoder of a worker process, steps that resume.
 
 A document's vector must not depend on who encodes it, or a retry, another engine or another number of workers would
-leave other bytes. The other texts of a
-batch change the last digits of a vector, so each text is a batch of its own. On a worker's one core that costs nothing:
-there is no padding, and larger products are no faster (docs/distributed.md).
+leave other bytes. The other texts of a batch change the last digits of a vector, so each text is a batch of its own. On
+a worker's one core that costs little, as there is no padding (docs/distributed.md has the rates).
 """
 
 import argparse

@@ -6,7 +6,7 @@ import tempfile
 import time
 from datetime import date
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import NamedTuple
 
 import pyarrow.parquet as pq
@@ -98,8 +98,10 @@ def main() -> None:
     parser.add_argument("engines", nargs="*", help="ray, spark")
     given = parser.parse_args()
     job, files = job_of(given), [str(file) for file in corpus_files(given.corpus.resolve())]
-    n = len(read(files, job))
-    print(f"{date.today()}, {cpu()}, {job.precision}, {n} documents, medians of {ROUNDS} turns\n", flush=True)
+    texts = job.texts(read(files, job))
+    tokens = mean(len(row) for row in embedder(job.model, job.precision).token_ids(texts, "document"))
+    what = f"{job.precision}, {len(texts)} documents of {tokens:.0f} tokens on average"
+    print(f"{date.today()}, {cpu()}, {what}, medians of {ROUNDS} turns\n", flush=True)
     if not given.engines:
         print(batches(job, files))
         return
