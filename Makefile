@@ -35,7 +35,7 @@ test-remotes: .venv/ready  ## test pulling the model by version from folder, ssh
 	@echo "attune: testing remotes on real servers on loopback, about 8 minutes on 2 cores"
 	@python -m pytest -n 0 -m remotes tests/remotes
 
-test-consumers: .venv/ready  ## test models/onnx in sentence-transformers, fastembed, transformers.js, four vector stores and others; 15 minutes, 7 GB
+test-consumers: .venv/ready  ## test models/onnx in sentence-transformers, fastembed, transformers.js, vector stores, Ray, Spark and others; 20 minutes, 10 GB
 	@echo "attune: installing each consumer into scratch/consumers, and comparing its vectors"
 	@rm -f scratch/consumers/table.md scratch/consumers/stores.md; python -m pytest -m consumers -n 0; code=$$?; \
 	    cat scratch/consumers/table.md scratch/consumers/stores.md 2>/dev/null; exit $$code
