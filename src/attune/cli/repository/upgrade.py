@@ -23,7 +23,8 @@ def upgrade(folder: Path, is_dry: bool) -> list[str]:
     """Writes what a newer attune needs; returns the lines to print.
 
     dvc.yaml, libraries.yaml and constraints.txt become the package's, the parameter files get its keys, .gitignore the
-    outputs that it lacks, metrics/ the files that commands write, and Makefile the commit that was installed. All other files belong to the user and stay.
+    outputs that it lacks, metrics/ the files that commands write, and Makefile the commit that was installed. All other
+    files belong to the user and stay.
 
     Args:
         folder: the repository's root.
