@@ -164,7 +164,7 @@ def weekly(shop: Path, attune: Installed, pairs: list[Pair], folder: Path) -> No
 
 @pytest.mark.slow
 def test_a_year_in_a_repository_of_ones_own(tmp_path: Path, warm_stages: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No query moves; an upgrade runs what changed; the gate stops grown data alone and a worse model, not a fair one."""
+    """No query moves; upgrades run what changed; the gate stops grown data alone and a worse model, not a fair one."""
     attune = Installed(tmp_path / "installed")
     monkeypatch.setenv("PYTHONPATH", str(attune.folder / "src"))
     pairs = miniature_pairs(tmp_path, 300)
