@@ -87,7 +87,7 @@ def test_the_comparison_can_fail() -> None:
 
 
 def test_it_is_readable() -> None:
-    """About 320 lines, no code, comments where the stages are not plain; a command's option and its value share a line."""
+    """About 320 lines, no code, comments where stages are not plain; an option and its value share a line."""
     lines = TEXT.splitlines()
     assert len(lines) <= 330 and not any("src/" in line for line in lines)
     assert not any(re.search(r" --[\w-]+$", line) for line in lines) and max(map(len, lines)) <= WIDTH
