@@ -54,7 +54,7 @@ def default_branch(folder: Path) -> str:
 
 @contextmanager
 def _yaml_read_once() -> Iterator[None]:
-    """Lets DVC parse a parameter file once: it does so for each stage that tracks a key of it, about a hundred times."""
+    """Lets DVC parse a parameter file once, not for each stage that tracks a key of it: about a hundred times."""
     read: dict[tuple[Any, str], Any] = {}
 
     def load(path: str, fs: Any = None, **options: Any) -> Any:  # noqa: ANN401
