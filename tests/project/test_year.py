@@ -4,38 +4,31 @@ Stages collect, prepare and split run each week on a table of the miniature's si
 scores of the champion and of tuned, query by query. test_year_in_dvc.py has the same year with DVC and training.
 """
 
-import hashlib
 import shutil
 from collections import Counter
 from dataclasses import asdict
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import miniature
 import numpy as np
 import polars as pl
 import pytest
-from growing import Row, ordinary_rows, write_table
-from shipped_params import PANEL, write_shipped
+from growing import Repository, Row, Week, loaded, ordinary_rows
+from shipped_params import PANEL
 
-from attune.cli.repository.keys import migrated
 from attune.data.assignments import moves, read_assignments
 from attune.data.text_hash import text_hash
 from attune.data.trained_on import TrainedOn, seen_clusters
 from attune.evaluation.checks.catalogue import Finding, catalogue, findings
 from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams
-from attune.evaluation.checks.revision import TESTED_ON
 from attune.evaluation.report.champion import champion_of
 from attune.evaluation.report.summary import SCORES, Paired
 from attune.evaluation.scoring.measures import MEASURES
 from attune.stage import call, load_params
-from attune.stages.collect import CollectParams, collect
-from attune.stages.prepare import PrepareParams, prepare
-from attune.stages.split import SplitParams, split
-from attune.tables import CORPUS, SPLIT_QUERIES, read, write
+from attune.stages.split import split
+from attune.tables import SPLIT_QUERIES, read, write
 
 WEEKS = 12
 AT_FIRST, A_WEEK = 320, 16  # rows; 5% a week
@@ -47,108 +40,6 @@ UPGRADES: dict[int, tuple[dict[str, str], dict[str, str]]] = {
     # other defaults of the split itself
     9: ({"  port: 8765": "  door: 8765", "seed: 13": "seed: 14", "test_share: 0.2": "test_share: 0.25"}, {}),
 }
-
-
-class Week(NamedTuple):
-    """One run: its rows, and the folder that the stages have filled."""
-
-    rows: list[Row]
-    folder: Path
-
-    @property
-    def text(self) -> str:
-        """metrics/assignments.csv."""
-        return (self.folder / "assignments.csv").read_text()
-
-    @property
-    def queries(self) -> pl.DataFrame:
-        """The test queries."""
-        return read(self.folder / "splits/test/queries.parquet", SPLIT_QUERIES)
-
-    @property
-    def corpus(self) -> pl.DataFrame:
-        """The documents."""
-        return read(self.folder / "prepared/corpus.parquet", CORPUS)
-
-    @property
-    def lock(self) -> str:
-        """What dvc.lock says about the data that tuned is scored on."""
-        deps = "".join(f"    - path: {path}\n      md5: {self._hash(path)}\n" for path in TESTED_ON)
-        return f"stages:\n  evaluate@tuned:\n    deps:\n{deps}"
-
-    @property
-    def commit(self) -> str:
-        """The hash of this week's commit."""
-        return hashlib.sha1(self.lock.encode(), usedforsecurity=False).hexdigest()
-
-    def _hash(self, path: str) -> str:
-        place = self.folder / Path(path).relative_to("data")
-        files = sorted(place.rglob("*.parquet")) if place.is_dir() else [place]
-        return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-
-
-@lru_cache
-def loaded(texts: tuple[str, str], folder: Path) -> tuple[CollectParams, PrepareParams, SplitParams]:
-    """Reads the three stages' parameters from a repository's files."""
-    for name, text in zip(("params.yaml", "advanced.yaml"), texts, strict=True):
-        (folder / name).write_text(text)
-    kinds = {"collect": CollectParams, "prepare": PrepareParams, "split": SplitParams}
-    collecting, preparing, splitting = (load_params(k, name, folder / "params.yaml") for name, k in kinds.items())
-    return collecting, preparing, splitting  # type: ignore[return-value]
-
-
-class Repository:
-    """A user's repository: its parameters, and its runs by name in folders below `root`."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        write_shipped(root)
-        names = {"query": "question", "document": "answer", "stratum": "product"}
-        columns = dict.fromkeys(("title", "relevance", "query_id", "document_id", "group", "split"), "")
-        miniature.change(
-            root,
-            {
-                "collect": {"source": "pairs", "columns": columns | names | {"negatives": []}},
-                "split": {"dev_share": 0.2, "test_share": 0.2, "seed": 13, "strata": "by_hash"},
-                "demo": {"port": 8765},
-            },
-        )
-        self.package = self.texts()
-        for name, text in self.package.items():
-            mine = text.replace("  port: 8765", "  # ours\n  port: 9000  # of the proxy").replace(
-                "seed: 13\n", "seed: 7  # drawn\n"
-            )
-            (root / name).write_text(mine)
-
-    def texts(self) -> dict[str, str]:
-        """Both parameter files."""
-        return {name: (self.root / name).read_text() for name in ("params.yaml", "advanced.yaml")}
-
-    def upgrade(self, week: int) -> list[str]:
-        """Migrates the parameters to the release of a week; returns what is said."""
-        edits, renamed = UPGRADES[week]
-        package = dict(self.package)
-        for old, new in edits.items():
-            package = {name: text.replace(old, new) for name, text in package.items()}
-        texts, said = migrated(self.texts(), package, renamed)
-        for name, text in texts.items():
-            (self.root / name).write_text(text)
-        return said
-
-    def run(self, name: str, rows: list[Row]) -> Week:
-        """Runs collect, prepare and split on rows."""
-        folder = self.root / name
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        texts = self.texts()
-        collecting, preparing, splitting = loaded((texts["params.yaml"], texts["advanced.yaml"]), self.root)
-        table = write_table(folder / "faq.csv", rows)
-        call(collect, collecting.model_copy(update={"path": str(table)}), None, out=folder / "raw")
-        call(prepare, preparing, folder / "prepare.json", raw=folder / "raw", out=folder / "prepared")
-        near = asdict(preparing.near_duplicates())
-        outs = {"out": folder / "splits", "assignments": folder / "assignments.csv"}
-        call(split, splitting, folder / "split.json", prepared=folder / "prepared", **near, **outs)
-        return Week(rows, folder)
 
 
 def of_week(week: int) -> list[Row]:
@@ -199,7 +90,7 @@ def year(tmp_path_factory: pytest.TempPathFactory) -> Year:
     said: dict[int, list[str]] = {}
     for week in range(1, WEEKS + 1):
         if week in UPGRADES:
-            said[week] = repository.upgrade(week)
+            said[week] = repository.upgrade(*UPGRADES[week])
         old, new = weeks[-1].rows, of_week(week)
         if week == COLLEAGUES:  # each appends half of the week's rows on a branch; merged in either order
             ann, ben = new[::2], new[1::2]
