@@ -273,7 +273,7 @@ def test_data_that_clusters_cannot_split_is_named_and_all_else_printed(profiled:
 
 def test_strata_that_test_misses_are_counted(profiled: Any) -> None:
     """60 strata of one query each: those that test lacks are all but its queries."""
-    rows = [(query, document, f"s{i}") for i, (query, document) in enumerate(zip(sentences(60, 4), sentences(60, 5)))]
+    rows = [(*pair, f"s{i}") for i, pair in enumerate(zip(sentences(60, 4), sentences(60, 5), strict=True))]
     split = profiled(rows, "stratum=product")["split"]
     assert split["n_strata"] == 60 and split["n_strata_without_test"] == 60 - split["n_test_queries"] < 60
 
