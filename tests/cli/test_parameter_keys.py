@@ -75,7 +75,7 @@ def test_values_over_several_lines_are_one_block() -> None:
 
 
 def test_a_list_may_stand_as_far_left_as_its_key(tmp_path: Path) -> None:
-    """As ruamel writes it, and many people: its items are no keys, and files that a program has written migrate, too."""
+    """As ruamel and many people write it: its items are no keys, and files that a program has written migrate, too."""
     own = {"params.yaml": "train:\n  seeds:\n  - 13\n  - 14\n  rows: 8\n", "advanced.yaml": "x:\n  y: 1\n"}
     package = {"params.yaml": "train:\n  seeds: [13]\n  rows: 32\n", "advanced.yaml": "x:\n  y: 1\n"}
     assert migrated(own, package) == (own, [])
