@@ -155,7 +155,8 @@ def weekly(shop: Path, attune: Installed, pairs: list[Pair], folder: Path) -> No
             append(shop, new)
             commit(shop, f"week {week}")
         assert moves(before, assigned(shop)) == ({}, len(before)) and len(assigned(shop)) > len(before)
-        dvc(shop, "push", "-q", "data/own/faq.csv", "collect", "prepare", "split")
+        if week == COLLEAGUES - 1:
+            dvc(shop, "push", "-q", "data/own/faq.csv", "collect", "prepare", "split")
         if week == ROLLED_BACK:
             git(shop, "revert", "--no-edit", "HEAD")
             dvc(shop, "checkout", "-q", "data/own/faq.csv", "collect", "prepare", "split")
