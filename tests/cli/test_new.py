@@ -47,7 +47,7 @@ def test_a_new_repository_is_small_and_committed(made: Path) -> None:
     assert {"dvc.yaml", "params.yaml", "data/own/faq.csv.dvc", "AGENTS.md", "tests/test_data.py"} <= set(files)
     assert "data/own/faq.csv" not in files and (made / "data" / "own" / "faq.csv").is_file()
     assert git(made, "status", "--porcelain") == "" and git(made, "log", "--format=%s").count("\n") == 0
-    assert len((made / "dvc.yaml").read_text().splitlines()) <= 360 and "src/" not in (made / "dvc.yaml").read_text()
+    assert len((made / "dvc.yaml").read_text().splitlines()) <= 330 and "src/" not in (made / "dvc.yaml").read_text()
 
 
 def test_every_input_of_a_stage_is_there_or_made(made: Path) -> None:

@@ -11,6 +11,7 @@ import miniature
 import pytest
 from branches import git
 from command_lines import Finished, run_here
+from growing import miniature_pairs
 from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 
@@ -20,7 +21,7 @@ from attune.cli.main import main
 from attune.cli.repository.product import template
 from attune.runtime import verify
 from attune.stage import load_params
-from attune.stages.collect import CollectParams, read_source
+from attune.stages.collect import CollectParams
 
 SECTION = (
     (miniature.ROOT / "README.md").read_text(encoding="utf-8").partition("## Your own data")[2].partition("\n## ")[0]
@@ -61,16 +62,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
     """
     folder = tmp_path_factory.mktemp("walkthrough")
     recipe = YAML(typ="safe").load(miniature.MINIATURE.read_text())
-    miniature.write_params(folder, {"collect": recipe["collect"] | {"max_documents": 160}})
-    raw = read_source(load_params(CollectParams, "collect", folder / "params.yaml"))
-    queries = {query.query_id: query.text for query in raw.queries}
-    texts = {document.document_id: document.text for document in raw.documents}
     header = re.search(r"```csv\n(.+)\n", SECTION)
     assert header is not None
     with (folder / "faq.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(header[1].split(","))
-        rows.writerows((queries[qrel.query_id], texts[qrel.document_id]) for qrel in raw.qrels["all"])
+        rows.writerows(miniature_pairs(folder, 160))
     program, *arguments = shlex.split(commands(STEPS[0])[0])
     done = run_here(main, folder, *arguments)
     assert (program, done.returncode) == ("attune", 0), done.stderr
