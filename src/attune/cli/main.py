@@ -194,11 +194,16 @@ def judge(
     reranker: Annotated[str, typer.Option(help="folder in models/rerankers/ whose cross-encoder judges")] = "",
     endpoint: Annotated[bool, typer.Option("--endpoint", help="the model of collect.endpoint judges")] = False,
     earlier: Annotated[Path | None, typer.Option(help="sheet of an earlier mining, to take over what holds")] = None,
+    test: Annotated[bool, typer.Option("--test", help="judges documents found for test queries")] = False,
 ) -> None:
-    """Estimates how many mined negatives are answers after all, from a random sample that you or a model judge."""
-    from attune.cli.judge.command import judge  # noqa: PLC0415 - scipy and polars take seconds to import
+    """Estimates how many mined negatives are answers, from a sample that you or a model judge; --test: fills holes."""
+    # scipy and polars take seconds to import
+    from attune.cli.judge.command import judge  # noqa: PLC0415
+    from attune.cli.judge.unjudged import judge_test  # noqa: PLC0415
 
-    for line in judge(sheet, earlier, reranker, endpoint):
+    if test and earlier:
+        raise BadInput("attune judge: got --test and --earlier, expected one; a sheet of test queries stays valid")
+    for line in judge_test(sheet, reranker, endpoint) if test else judge(sheet, earlier, reranker, endpoint):
         print(line)
 
 
