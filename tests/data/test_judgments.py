@@ -55,7 +55,7 @@ def test_the_table_comes_back_as_it_was_written(tmp_path: Path) -> None:
         (f"{HEADER}\nq,d,yes,Ann,00\n", "t.csv:2: 5 cells, relevance 'yes'; expected 5 and a whole number"),
         (f"{HEADER}\nq,d,-1,Ann,00\n", "t.csv:2: 5 cells, relevance '-1'"),
         (f"{HEADER}\nq,d,1\n", "t.csv:2: 3 cells, relevance '1'"),
-        (f"{HEADER}\nq,d,1,Ann,00\n\nq,d,0,Bob,00\n", "t.csv:4: query 'q' and document 'd' again; remove one row"),
+        (f"{HEADER}\nq,d,1,Ann,00\n\nq,d,0,Bob,00\n", "t.csv:4: query 'q' and document 'd' again; remove one"),
         (f"{HEADER}\nq,d,1,\udcff,00\n", "t.csv: not a csv in UTF-8"),
     ],
 )

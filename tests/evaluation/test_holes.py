@@ -172,7 +172,7 @@ def test_the_sentence_says_whether_the_verdict_depends_on_what_is_unjudged() -> 
     }
     said = sentence(figures, "recall@10")
     assert "10% of base's and 12% of tuned's first 10 documents were judged" in said
-    assert "from -0.450, if they all were as suits base, to +0.600, as suits tuned" in said
+    assert "from -0.450, if all were as suits base, to +0.600, as suits tuned" in said
     assert "at least 37 of 900 would have to be answers" in said and "attune judge --test" in said
     assert "No judgment of them changes the verdict." in sentence(figures | {"depends": False}, "recall@10")
     assert sentence(figures | {"n_pairs": 0}, "recall@10").startswith("Every document among the first 10")
@@ -180,7 +180,7 @@ def test_the_sentence_says_whether_the_verdict_depends_on_what_is_unjudged() -> 
 
 def test_pairs_that_weigh_most_come_first_and_agreement_never() -> None:
     """A first rank against none, then a second, then ranks 1 and 3; what both find weighs nothing in recall."""
-    of = pool([(0, 9, 1), (1, 9, 1)], 10, a=[[0, 1], [2, 3, 4]], b=[[8, 9], [4, 3, 2]])
+    of = pool([(0, 9, 1), (1, 9, 1)], 10, a=[[0, 1, -1], [2, 3, 4]], b=[[8, 9, -1], [4, 3, 2]])
     assert set(most_telling(of, "a", "b", "recall@10", 9)["document_id"]) == {"d0", "d1", "d8"}
     assert most_telling(of, "a", "b", "recall@10", 9)["document_id"].to_list()[2] == "d1"
     chosen = most_telling(of, "a", "b", "ndcg@10", 9)["document_id"].to_list()

@@ -310,17 +310,22 @@ def test_judged_negatives_are_reported_with_their_interval_and_their_judge(case:
 
 
 def test_holes_are_reported_and_the_verdict_says_that_it_depends_on_them(case: Case) -> None:
-    """One of ten documents is judged; with refused ones for every query, judged documents alone are compared, too.
-
-    Recall@10 of base at best is 1 (its two misses hold ten unjudged documents each), and tuned may lose all it has.
-    """
+    """Eight queries cannot tell whatever is judged; a gain on a hundred hangs on what base alone finds."""
     summary, page = case.report()
     holes = summary["holes"]
     assert holes["judged@10"]["base"] == pytest.approx(6 / 8 / 10) and holes["judged_since"] == {}
     assert holes["measures"]["recall@10"]["judged"] == pytest.approx(1 / 8)
     assert holes["measures"]["recall@10"]["worst"] < 0 < holes["measures"]["recall@10"]["best"]
-    assert holes["depends"] and f"**Unjudged documents.** {plain(holes['sentence'], None)}" in page.split("## ")[0]
+    assert not holes["depends"] and "Unjudged documents." not in page
     assert holes["condensed"] == {} and "(condensed lists, bpref) are left out" in page
+    many(case)
+    summary, page = case.report()
+    assert summary["holes"]["depends"] and summary["holes"]["n_to_level"] > 0
+    assert f"**Unjudged documents.** {plain(summary['holes']['sentence'], None)}" in page.split("## ")[0]
+
+
+def test_judged_documents_alone_are_compared_where_some_were_refused(case: Case) -> None:
+    """With a refused document for every query; what `attune judge --test` added is counted beside it."""
     refused = pl.DataFrame([(f"q{i}", "d15") for i in range(8)], NEGATIVES, orient="row")
     write(refused, case.root / "splits/test/negatives.parquet", NEGATIVES)
     counts = {"n_judged_rows": 12, "n_judged_rows_left_out": 1, "n_judged_answers": 2}
@@ -328,6 +333,7 @@ def test_holes_are_reported_and_the_verdict_says_that_it_depends_on_them(case: C
     case.write_receipt("split", json.loads((case.root / "metrics/split.json").read_text()) | counts)
     summary, page = case.report()
     assert set(summary["holes"]["condensed"]) == {"recall@10", "mrr@10", "ndcg@10", "bpref"}
+    assert summary["holes"]["judged_since"] == counts
     assert "| bpref | " in page and "Of 12 judgments added by `attune judge --test`, 2 documents are answers" in page
 
 

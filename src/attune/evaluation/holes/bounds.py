@@ -11,9 +11,11 @@ The reciprocal rank sees one answer only, so it is enough to try each document a
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from attune.evaluation.holes.pool import DEPTH, Pool, Ranking
 from attune.evaluation.scoring.measures import measure
@@ -90,7 +92,7 @@ def cases(pool: Pool, first: str, second: str, measured: str) -> Cases:
 
 def _worths(pool: Pool, system: str) -> pl.DataFrame:
     """Returns what each unjudged document of a ranking adds to the measures as an answer; only where it adds at all."""
-    scores, rows = pool.rankings[system]
+    scores, rows = _first_ranks(pool.rankings[system])
     ties = find_ties(rows, np.zeros(rows.shape), scores)
     n_added = {}
     for name in BOUNDED:
@@ -154,7 +156,7 @@ def _divisor(pool: Pool, measured: str, n_more: int) -> Float64:
     return ideal_dcg(np.concatenate([pool.judgments, more]).astype(np.int64), n, DEPTH)
 
 
-def _by_query(ordered: pl.DataFrame, column: str, n_queries: int, filler: float) -> np.ndarray:
+def _by_query(ordered: pl.DataFrame, column: str, n_queries: int, filler: float) -> NDArray[Any]:
     """Returns a column as (n_queries, k), a query's values in their order and the filler behind them."""
     query_rows = ordered["query_row"].to_numpy()
     places = np.arange(len(query_rows)) - np.searchsorted(query_rows, query_rows)
