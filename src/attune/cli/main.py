@@ -197,13 +197,17 @@ def judge(
     test: Annotated[bool, typer.Option("--test", help="judges documents found for test queries")] = False,
 ) -> None:
     """Estimates how many mined negatives are answers, from a sample that you or a model judge; --test: fills holes."""
-    # scipy and polars take seconds to import
-    from attune.cli.judge.command import judge  # noqa: PLC0415
-    from attune.cli.judge.unjudged import judge_test  # noqa: PLC0415
-
     if test and earlier:
         raise BadInput("attune judge: got --test and --earlier, expected one; a sheet of test queries stays valid")
-    for line in judge_test(sheet, reranker, endpoint) if test else judge(sheet, earlier, reranker, endpoint):
+    if test:
+        from attune.cli.judge.unjudged import judge_test  # noqa: PLC0415 - as below, and scikit-learn
+
+        lines = judge_test(sheet, reranker, endpoint)
+    else:
+        from attune.cli.judge.command import judge  # noqa: PLC0415 - scipy and polars take seconds to import
+
+        lines = judge(sheet, earlier, reranker, endpoint)
+    for line in lines:
         print(line)
 
 

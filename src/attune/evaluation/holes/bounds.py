@@ -60,17 +60,22 @@ def worth(measured: str) -> Float64:
     return {"recall@10": np.ones(DEPTH), "mrr@10": 1 / ranks, "ndcg@10": 1 / np.log2(ranks + 1)}[measured]
 
 
-def unjudged(pool: Pool, first: str, second: str) -> pl.DataFrame:
-    """Returns the unjudged documents that either system may rank among a query's first ten.
+def first_ten(pool: Pool, first: str, second: str) -> pl.DataFrame:
+    """Returns the documents that either system may rank among a query's first ten, and what they are worth.
 
     Returns:
-        query_row, document_row, and for each measure of `BOUNDED` what the document adds as an answer to the second
-        system less what it adds to the first; with ties, expected over their orders.
+        query_row, document_row, is_judged, and for each measure of `BOUNDED` what the document adds as an answer to
+        the second system less what it adds to the first; with ties, expected over their orders.
     """
-    keys, names = ["query_row", "document_row"], list(BOUNDED)
+    keys, names = ["query_row", "document_row", "is_judged"], list(BOUNDED)
     sides = [_worths(pool, system) for system in (first, second)]
     joined = sides[0].with_columns(-pl.col(names))
     return pl.concat([joined, sides[1]]).group_by(keys).agg(pl.col(names).sum()).sort(keys)
+
+
+def unjudged(pool: Pool, first: str, second: str) -> pl.DataFrame:
+    """Returns those of `first_ten` that nobody has judged."""
+    return first_ten(pool, first, second).filter(~pl.col("is_judged")).drop("is_judged")
 
 
 def cases(pool: Pool, first: str, second: str, measured: str) -> Cases:
@@ -91,7 +96,7 @@ def cases(pool: Pool, first: str, second: str, measured: str) -> Cases:
 
 
 def _worths(pool: Pool, system: str) -> pl.DataFrame:
-    """Returns what each unjudged document of a ranking adds to the measures as an answer; only where it adds at all."""
+    """Returns what each document of a ranking adds to the measures as an answer; only where it adds at all."""
     scores, rows = _first_ranks(pool.rankings[system])
     ties = find_ties(rows, np.zeros(rows.shape), scores)
     n_added = {}
@@ -100,18 +105,17 @@ def _worths(pool: Pool, system: str) -> pl.DataFrame:
         by_rank[:, :DEPTH] = worth(name)[: rows.shape[1]]
         n_added[name] = (np.bincount(ties.number.ravel(), weights=by_rank.ravel())[ties.number] / ties.size).ravel()
     query_rows = np.repeat(np.arange(len(rows)), rows.shape[1])
-    table = pl.DataFrame({"query_row": query_rows, "document_row": rows.ravel()} | n_added)
-    is_open = (rows >= 0) & ~pool.is_judged(rows)
-    return table.filter(pl.Series(is_open.ravel()), pl.col("recall@10") > 0)
+    columns = {"query_row": query_rows, "document_row": rows.ravel(), "is_judged": pool.is_judged(rows).ravel()}
+    return pl.DataFrame(columns | n_added).filter(pl.col("document_row") >= 0, pl.col("recall@10") > 0)
 
 
 def _by_number(pool: Pool, low: str, high: str, measured: str, ordered: pl.DataFrame) -> Float64:
     """Returns (n_queries, k) differences high - low where the first 0, 1 ... of the documents in order are answers."""
     added = _by_query(ordered, "worth", len(pool.query_ids), 0.0)
     gain = pool.best_relevance if measured == "ndcg@10" else 1
-    total = _values(pool, low, high, measured, pool.judgments) * _divisor(pool, measured, 0)
+    total = _values(pool, low, high, measured, pool.judgments) * divisor(pool, measured, 0)
     numerators = total[:, None] + np.pad(gain * added.cumsum(axis=1), ((0, 0), (1, 0)))
-    divisors = np.column_stack([_divisor(pool, measured, k) for k in range(numerators.shape[1])])
+    divisors = np.column_stack([divisor(pool, measured, k) for k in range(numerators.shape[1])])
     n_open = np.bincount(ordered["query_row"].to_numpy(), minlength=len(added))
     path = numerators / divisors
     beyond = np.arange(path.shape[1]) > n_open[:, None]
@@ -144,7 +148,7 @@ def _first_ranks(ranking: Ranking) -> Ranking:
     return scores[:, : max(depth, DEPTH)], rows[:, : max(depth, DEPTH)]
 
 
-def _divisor(pool: Pool, measured: str, n_more: int) -> Float64:
+def divisor(pool: Pool, measured: str, n_more: int) -> Float64:
     """Returns the (n_queries,) divisors of a measure with some more answers per query."""
     n = len(pool.query_ids)
     if measured == "recall@10":
