@@ -1,4 +1,4 @@
-"""Half of a data set's judgments hidden: the interval holds the whole difference, judged pairs bring most back."""
+"""Half of a data set's judgments hidden: the interval holds the difference by all of them."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.parts.holes import error, half, read_pool, trial
+from bench.parts.holes import half, read_pool, trial
 
 CRANFIELD = Path(
     os.environ.get("ATTUNE_DATASETS", Path(__file__).parents[2].parent / "shared" / "datasets"), "cranfield"
@@ -25,9 +25,7 @@ def test_half_of_the_judgments_are_hidden_and_no_query_loses_all() -> None:
 
 @pytest.mark.skipif(not CRANFIELD.is_dir(), reason=f"no {CRANFIELD}: set ATTUNE_DATASETS to a folder that holds it")
 @pytest.mark.parametrize("measured", ["ndcg@10", "recall@10"])
-def test_the_interval_holds_the_truth_and_judged_pairs_bring_most_of_it_back(measured: str) -> None:
+def test_the_interval_holds_the_truth_whatever_half_is_hidden(measured: str) -> None:
     """BM25 with stems against BM25 on Cranfield, ten halves."""
     pool = read_pool(CRANFIELD, None)
-    trials = [trial(pool, measured, 100, seed) for seed in range(10)]
-    assert all(one.holds for one in trials)
-    assert error(trials, "judged") < error(trials, "hidden") / 2
+    assert all(trial(pool, measured, 100, seed).holds for seed in range(10))

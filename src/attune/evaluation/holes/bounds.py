@@ -7,7 +7,8 @@ pooling (Sparck Jones and van Rijsbergen, 1975): as answers they would draw each
 
 An answer adds to a query's difference what the two ranks are worth, and to the number of its answers, by which recall
 and nDCG divide. For a given number of answers those worth most are best, so the extreme is found by trying each number.
-The reciprocal rank sees one answer only, so it is enough to try each document alone. Ties count as in `measures`.
+The reciprocal rank sees one answer only, so it is enough to try each document alone. Ties count as in `measures`; of a
+reciprocal rank within a tie the extreme is nearly found.
 """
 
 from dataclasses import dataclass
