@@ -124,10 +124,9 @@ def main() -> None:
         held = sum(one.holds for one in trials)
         errors = [f"{error(trials, name):.4f}" for name in ("hidden", "judged")]
         interval = f"{means[1]:+.3f} to {means[2]:+.3f}"
-        rows.append(
-            [measured, f"{trials[0].whole:+.4f}", f"{means[0]:+.4f}", interval, f"{held} of {len(trials)}", *errors]
-            + [f"{means[3]:.0f} of {arguments.pairs}"]
-        )
+        answers = f"{means[3]:.0f} of {arguments.pairs}"
+        counted = f"{held} of {len(trials)}"
+        rows.append([measured, f"{trials[0].whole:+.4f}", f"{means[0]:+.4f}", interval, counted, *errors, answers])
     head = [
         "measure",
         "all judgments",
