@@ -11,6 +11,7 @@ from shipped_params import PANEL
 from attune.evaluation.checks.catalogue import by_code, findings
 from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams
+from attune.evaluation.holes.figures import holes_of
 from attune.evaluation.label_points import LABELS
 from attune.evaluation.page.contents import page
 from attune.evaluation.report.choice import ships
@@ -26,10 +27,10 @@ from attune.evaluation.scoring.measures import MEASURES, measure
 from attune.evaluation.statistics.significance import Interval
 from attune.plots import read_csv
 from attune.stage import load_params
-from attune.tables import CORPUS, QRELS, RUN, SPLIT_QUERIES, Columns, write
+from attune.tables import CORPUS, NEGATIVES, QRELS, RUN, SPLIT_QUERIES, Columns, write
 from attune.tuning.curve import Point
 
-STATISTICS = {"rule": Rule(confidence=0.95, margin=0.02, power=0.8), "max_characters": 140}
+STATISTICS: dict[str, Any] = {"rule": Rule(confidence=0.95, margin=0.02, power=0.8), "max_characters": 140}
 # ranks of the relevant document of each query among ten (0: not ranked); query i is answered by document i
 BASE = [1, 2, 2, 0, 0, 5, 3, 4]
 TUNED = [1, 1, 1, 1, 3, 1, 2, 0]
@@ -243,8 +244,10 @@ def make_results(folder: Path) -> Results:
     near |= {"p_holm": 0.002, "unmeasured": ""}
     mined = {f"{side}_{part}": NASTY for side in ("positive", "negative") for part in ("id", "title", "text")}
     mined |= {"query_id": "q", "text": NASTY, "source": "dense", "positive_score": 0.61, "negative_score": 0.52}
+    scores, unjudged = Paired([f"q{i}" for i in range(8)], np.arange(8), base, tuned), pl.DataFrame(schema=NEGATIVES)
+    holes = holes_of(rankings, unjudged, scores, STATISTICS["rule"], figures["split"])
     return Results(
-        summary=summary({system: figures[system] for system in SCORED}),
+        summary=summary({system: figures[system] for system in SCORED}) | {"holes": holes},
         receipts=figures,
         leaks="",
         comparisons=[comparison("test", name) for name in MEASURES],
@@ -252,7 +255,7 @@ def make_results(folder: Path) -> Results:
             sliced("query_length", "1 to 3", 0.3, 0.1, 0.5, 0.01),
             sliced("source", f"{NASTY[:28]} $a$", -0.1, -0.3, 0.1, 1.0),
         ],
-        scores=Paired([f"q{i}" for i in range(8)], np.arange(8), base, tuned),
+        scores=scores,
         rankings=rankings,
         curve=[Point(0, None, 0.5), Point(10, 0.9, 0.7), Point(20, 0.8, 0.6)],
         points=points,

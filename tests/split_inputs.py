@@ -22,6 +22,7 @@ def split_params(**changes: Any) -> SplitParams:
         "max_cluster_share": 0.3,
         "leave_out_own_text": False,
         "max_leak_share": 0.0,
+        "judgments": "judgments.csv",
     }
     return SplitParams.model_validate(values | changes)
 

@@ -11,6 +11,8 @@ old row. Only a row that joins two clusters moves rows: the later cluster takes 
 split.strata: exact, where each stratum is cut to its shares, added rows also move old ones near the cuts.
 Splits given by the user are kept (a missing dev or test split is cut from train, by cluster); the audit counts their
 leaks.
+
+Judgments that `attune judge --test` has added count for test alone, after all is assigned, so they run no training.
 """
 
 import hashlib
@@ -22,6 +24,7 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from attune.data.assignments import assignment_text
+from attune.data.judgments import counted, read_judgments
 from attune.data.splitting.kinds import audited
 from attune.data.splitting.leaks import NearDuplicates, count
 from attune.data.splitting.lexical_audit import audit_splits
@@ -52,7 +55,10 @@ FEWEST = 20
 
 
 class SplitParams(Params):
-    """Protocol, sizes of dev and test, and limits: the largest cluster, and the share of dev or test that may leak."""
+    """Protocol, sizes of dev and test, and limits: the largest cluster, and the share of dev or test that may leak.
+
+    `judgments` names the table of judgments that were added for test.
+    """
 
     by: Literal["cluster", "query"]
     seed: int = Field(ge=0)
@@ -62,6 +68,7 @@ class SplitParams(Params):
     max_cluster_share: float = Field(gt=0, le=1)
     leave_out_own_text: bool
     max_leak_share: float = Field(ge=0, le=1)
+    judgments: str
 
     @model_validator(mode="after")
     def _train_remains(self) -> "SplitParams":
@@ -247,6 +254,7 @@ def split(
     told = paraphrase_tables(near, read(prepared / "paraphrases.parquet", PARAPHRASES), corpus, queries, params.by)
     units = queries.with_columns(cluster_id=UNITS[params.by])
     documents = documents_of(corpus, queries, qrels, params.by)
+    added: Mapping[str, int] = {}
     for name in SPLITS:
         own = units.filter(pl.col("split") == name).select(list(SPLIT_QUERIES))
         if own.is_empty():
@@ -256,8 +264,12 @@ def split(
                 + ("mend the given split, or give none" if given else "add data or change split.*_share")
             )
         judged, refused = (table.join(own, on="query_id", how="semi") for table in (qrels, negatives))
+        if name == "test":
+            judged, refused, added = counted(read_judgments(Path(params.judgments)), own, corpus, judged, refused)
+        else:
+            refused = refused.join(documents[name], on="document_id", how="semi")
         write_split(out / name, own, judged, corpus if params.leave_out_own_text else None)
-        write(refused.join(documents[name], on="document_id", how="semi"), out / name / "negatives.parquet", NEGATIVES)
+        write(refused, out / name / "negatives.parquet", NEGATIVES)
         write(documents[name], out / name / "documents.parquet", DOCUMENT_IDS)
     write_split(out / "paraphrases", told[0], told[1], corpus if params.leave_out_own_text else None)
     write(pl.DataFrame(leaks, LEAKS, orient="row"), out / "leaks.parquet", LEAKS)
@@ -271,7 +283,7 @@ def split(
     assignments.write_text(assignment_text(queries.select("text", "split").iter_rows()), encoding="utf-8")
     n_queries = {f"n_{name}_queries": sizes[f"queries.{name}"] for name in SPLITS}
     n_documents = {f"n_{name}_documents": documents[name].height for name in SPLITS}
-    return {"by": params.by, **n_queries, **n_documents, **strata, **known, **figures, **told[2]}
+    return {"by": params.by, **n_queries, **n_documents, **strata, **known, **figures, **told[2], **added}
 
 
 def strata_of(queries: pl.DataFrame) -> Receipt:

@@ -11,7 +11,7 @@ from attune.cli.base.command import base
 from attune.cli.check.profile import profile
 from attune.cli.check.source import source_params
 from attune.cli.repository.interface import Made, Setting
-from attune.cli.repository.pipeline import LIBRARIES, command_metrics, outputs, pipeline_text
+from attune.cli.repository.pipeline import LIBRARIES, command_metrics, judgments, outputs, pipeline_text
 from attune.cli.repository.product import product_text, template
 from attune.cli.repository.programs import commit, dvc, git, is_in_git
 from attune.cli.repository.settings import set_values
@@ -171,7 +171,8 @@ def _advice(facts: dict[str, Any]) -> dict[str, str]:
 
 
 def _write_files(folder: Path, name: str, data: Path | None) -> None:
-    pipeline = pipeline_text(all_params(folder / "params.yaml"))
+    params = all_params(folder / "params.yaml")
+    pipeline = pipeline_text(params)
     ignored = "".join(f"/{path}\n" for path in outputs(pipeline))
     added = f"Put rows into `{data}`, `dvc add {data}`, `make repro`. " if data else ""
     files = {
@@ -180,6 +181,7 @@ def _write_files(folder: Path, name: str, data: Path | None) -> None:
         ".gitignore": template("gitignore") + ignored,
         ".dvc/config": DVC_CONFIG,
         **dict.fromkeys(command_metrics(pipeline), "{}\n"),
+        **judgments(params),
         "Makefile": template("Makefile").replace(" {source}", f" {source}" if (source := installed_from()) else ""),
         "README.md": template("README.md").replace("{name}", name).replace("{data}", added),
         **{target: template(source) for target, source in AS_THEY_ARE.items()},

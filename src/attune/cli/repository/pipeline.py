@@ -12,7 +12,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from attune.cli.repository.product import GENERAL, product_text
+from attune.cli.repository.product import GENERAL, product_text, template
 
 WIDTH = 160
 TIE = "\0"  # a space that breaks no line
@@ -140,6 +140,15 @@ def outputs(text: str) -> list[str]:
             if isinstance(out, str):
                 found[out.partition("/$")[0]] = None
     return list(found)
+
+
+def judgments(params: Sections) -> dict[str, str]:
+    """Returns the table of added judgments, which stage split reads, by its path; empty until somebody judges.
+
+    Args:
+        params: all parameters, by section.
+    """
+    return {str(params["split"]["judgments"]): template("judgments.csv")}
 
 
 def command_metrics(text: str) -> list[str]:

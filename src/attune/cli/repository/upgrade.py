@@ -1,7 +1,7 @@
 """Brings a repository to the installed attune, and says which stages run again and why (`attune upgrade`)."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from attune.cli.repository.interface import Upgraded
 from attune.cli.repository.keys import FILES, migrated
-from attune.cli.repository.pipeline import LIBRARIES, command_metrics, outputs, pipeline_text
+from attune.cli.repository.pipeline import LIBRARIES, command_metrics, judgments, outputs, pipeline_text
 from attune.cli.repository.product import product_text
 from attune.cli.repository.versions import installed_from, installed_version, recorded, text_hash, versions_text
 from attune.cli.review.history import dvc_project, lock_facts
@@ -24,8 +24,8 @@ def upgrade(folder: Path, is_dry: bool) -> Upgraded:
     """Writes what a newer attune needs, and says what runs again.
 
     dvc.yaml, libraries.yaml and constraints.txt become the package's, the parameter files get its keys, .gitignore the
-    outputs that it lacks, metrics/ the files that commands write, and Makefile the commit that was installed. All other
-    files belong to the user and stay.
+    outputs that it lacks, metrics/ and data/own the files that commands write, and Makefile the commit that was
+    installed. All other files belong to the user and stay.
 
     Args:
         folder: the repository's root.
@@ -44,16 +44,18 @@ def upgrade(folder: Path, is_dry: bool) -> Upgraded:
     own, said = migrated({name: old[name] for name in FILES}, {name: product_text(name) for name in FILES})
     for name in (CONSTRAINTS, MAKEFILE):
         old[name] = (folder / name).read_text(encoding="utf-8") if (folder / name).exists() else ""
-    pipeline = pipeline_text(_sections(own))
+    params = _sections(own)
+    pipeline = pipeline_text(params)
     new = {
         **own,
         PIPELINE: pipeline,
         LIBRARIES: versions_text(pipeline),
         CONSTRAINTS: product_text(CONSTRAINTS),
-        IGNORED: _with_outputs(old[IGNORED], pipeline),
+        IGNORED: _with_outputs(old[IGNORED], pipeline, judgments(params)),
         MAKEFILE: _with_source(old[MAKEFILE], installed_from()),
     }
-    new |= {name: "{}\n" for name in command_metrics(pipeline) if not (folder / name).exists()}
+    written = dict.fromkeys(command_metrics(pipeline), "{}\n") | judgments(params)
+    new |= {name: text for name, text in written.items() if not (folder / name).exists()}
     changed = [name for name, text in new.items() if old.get(name) != text]
     _write(folder, {name: new[name] for name in changed})
     try:
@@ -76,10 +78,11 @@ def _sections(texts: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     return merged
 
 
-def _with_outputs(ignored: str, pipeline: str) -> str:
-    """Returns .gitignore with a line for each output that it lacks."""
+def _with_outputs(ignored: str, pipeline: str, kept: Iterable[str]) -> str:
+    """Returns .gitignore with a line for each output, and for each file to keep, that it lacks."""
+    lines = [*(f"/{path}" for path in outputs(pipeline)), *(f"!/{path}" for path in kept)]
     known = set(ignored.splitlines())
-    return ignored + "".join(f"/{path}\n" for path in outputs(pipeline) if f"/{path}" not in known)
+    return ignored + "".join(f"{line}\n" for line in lines if line not in known)
 
 
 def _with_source(makefile: str, source: str) -> str:
