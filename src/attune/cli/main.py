@@ -175,14 +175,17 @@ def _shown(key: str, value: object) -> str:
 
 @app.command()
 def base(
-    model: Annotated[str, typer.Argument(help="name of an encoder on the hub, or a folder with one")],
+    model: Annotated[
+        str, typer.Argument(help="name of an encoder on the hub, a folder with one, or an endpoint's URL")
+    ],
     revision: Annotated[str, typer.Option(help="branch, tag or commit on the hub")] = "main",
     is_written: Annotated[bool, typer.Option("--write", help="write section base of the parameters")] = False,
+    name: Annotated[str, typer.Option(show_default="the only one", help="model at an endpoint")] = "",
 ) -> None:
     """Describes an encoder: commit, sha256, licence, length, pooling, prompts; prints or writes section `base`."""
     from attune.cli.base.command import base  # noqa: PLC0415 - the hub's client and polars take a second to import
 
-    for line in base(model, revision, is_written):
+    for line in base(model, revision, is_written, name=name):
         print(line)
 
 
