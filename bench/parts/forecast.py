@@ -107,7 +107,7 @@ def measure(folder: Path, known: float, n_times: int) -> list[Check]:
     seed, confidence = settings["train"]["seeds"][0], settings["gate"]["confidence"]
     torch.set_num_threads(params.machine.threads)
     paths = (folder / "data" / name for name in ("embeddings/base", "prepared", "splits"))
-    data = read_input(*paths, params.machine.threads)
+    data = read_input(*paths, threads=params.machine.threads)
     whole = list(points(params.model_copy(update={"shares": [1.0]}), adapter, seed, data))
     found = []
     for part in range(n_times):

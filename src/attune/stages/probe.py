@@ -180,7 +180,8 @@ def query_sides(adapter: Path, static: Path, queries: Encoded, texts: Iterable[s
         queries: the encoder's own embeddings.
         texts: of the queries.
     """
-    texts, sides = list(dict.fromkeys(texts)), {}
+    sides: dict[str, Encoded] = {}
+    texts = list(dict.fromkeys(texts))
     if texts and ADAPTER in read_manifest(adapter).files:
         sides["adapter"] = Encoded(texts, lambda own: QueryAdapter(adapter, 1)(queries.of(own)))
     if texts and is_on(static):
