@@ -23,9 +23,9 @@ from page_inputs import (
     STORED,
     TRAINED,
     TUNED,
-    filled,
     ranking,
 )
+from prepared_tables import filled
 from ruamel.yaml import YAML
 
 from attune.errors import BadInput

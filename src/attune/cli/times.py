@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from attune.cli.demo.comparison import BASE, MODEL, Fuse, index_of, with_bm25
+from attune.cli.demo.comparison import Fuse, index_of, with_bm25
+from attune.cli.demo.systems import ADAPTER, BASE, MODEL
 from attune.cli.repro import SECONDS_FILE
 from attune.errors import BadInput
 from attune.evaluation.page.cpu import cpu_class
@@ -25,7 +26,7 @@ from attune.runtime.static import StaticEncoder, is_on
 from attune.stage import PARAMS_FILE, Machine, all_params
 from attune.tables import CORPUS, SPLIT_QUERIES, read
 
-ADAPTER, INT8 = "models/adapter", "onnx/model_quantized.onnx"
+INT8 = "onnx/model_quantized.onnx"
 N_QUERIES, N_ROUNDS, N_RESULTS = 40, 3, 10
 PAUSE_SECONDS = 0.05  # longer than the libraries' threads spin after a request
 

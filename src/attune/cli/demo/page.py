@@ -37,7 +37,12 @@ _PAGE = _ENVIRONMENT.from_string((TEMPLATES / "demo.html.j2").read_text(encoding
 
 
 def render(
-    changes: QueryChanges, n_examples: int, n_documents: int, paired: PairedHits | None = None, problem: str = ""
+    changes: QueryChanges,
+    n_examples: int,
+    n_documents: int,
+    paired: PairedHits | None = None,
+    problem: str = "",
+    other: str = "tuned",
 ) -> str:
     """Renders the page: a search box, the hits of both systems if there are any, then example queries.
 
@@ -47,6 +52,7 @@ def render(
         n_documents: size of the corpus.
         paired: hits of the query; None before a search.
         problem: message about a query that was refused.
+        other: name of the system beside base.
     """
     return _PAGE.render(
         changes=changes,
@@ -55,5 +61,6 @@ def render(
         query=paired.query if paired else "",
         paired=paired,
         problem=problem,
+        other=other,
         test_query=changes.find(paired.query) if paired else None,
     )
