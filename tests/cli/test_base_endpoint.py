@@ -40,7 +40,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def described(url: str, project: Path, name: str = "", is_written: bool = False) -> str:
-    return "\n".join(base(url, "main", is_written, project, name))
+    return "\n".join(base(url, "main", is_written, project, name).shown())
 
 
 def refusal(url: str, project: Path, name: str = "") -> str:
@@ -102,11 +102,11 @@ def test_what_is_written_is_what_stage_base_takes_and_all_else_stays(api: Counte
 def test_an_encoder_with_weights_takes_the_endpoint_out_again(api: Counted, tiny_encoder: Path, project: Path) -> None:
     """Else its name would be asked for at the endpoint; the number of epochs is the user's, and said."""
     described(api.url, project, "tuned", is_written=True)
-    said = "\n".join(base(str(tiny_encoder), "main", is_written=True, file=project))
+    said = "\n".join(base(str(tiny_encoder), "main", is_written=True, file=project).shown())
     settings = all_params(project)
     assert (settings["base"]["endpoint"]["url"], settings["programs"]["tuning"]) == ("", "stages")
     assert "train.epochs is 0, as the endpoint needed: set it to auto" in said
-    again = "\n".join(base(str(tiny_encoder), "main", is_written=True, file=project))
+    again = "\n".join(base(str(tiny_encoder), "main", is_written=True, file=project).shown())
     assert "train.epochs" not in again
 
 
