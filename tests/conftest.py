@@ -4,11 +4,12 @@ import gc
 import os
 import shutil
 import string
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from checkout import OF_ATTUNES_OWN, is_attunes_own
@@ -21,6 +22,8 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # two processes of two threads share two cores: threads that spin while waiting would slow all several times
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# OpenBLAS's threads spin: beside another process, numpy's decompositions take ten times as long with two of them
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 for variable in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # else a test's own make would print more below `make test`
     os.environ.pop(variable, None)
 
@@ -216,16 +219,39 @@ def warm_stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str, warm_stages: None) -> Path:
-    """Runs the miniature pipeline (two minutes) and returns its folder, read-only and shared by all processes."""
-    import miniature
-
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Returns the folder of what one process of the suite makes for all of them."""
     base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "miniature"
-    done = folder.with_suffix(".done")
-    with FileLock(folder.with_suffix(".lock")):
+    return base if worker_id == "master" else base.parent
+
+
+def made_once(folder: Path, make: Callable[[Path], object]) -> Path:
+    """Makes a folder, unless another process of the suite has made it; waits while one does."""
+    done = folder.with_name(f"{folder.name}.done")
+    with FileLock(folder.with_name(f"{folder.name}.lock")):
         if not done.exists():
-            miniature.make(folder, miniature.ONE_THREAD)
-            miniature.dvc(folder, "repro")
+            make(folder)
             done.touch()
     return folder
+
+
+@pytest.fixture(scope="session")
+def quick(shared_folder: Path) -> dict[str, dict[str, Any]]:
+    """Returns the changed parameters of test pipelines: the default encoder's first layer alone, one thread, fp32."""
+    import miniature
+    import short_encoder
+
+    folder = made_once(shared_folder / "short_encoder", short_encoder.write_first_layers)
+    return miniature.ONE_THREAD | short_encoder.parameters(folder)
+
+
+@pytest.fixture(scope="session")
+def finished(shared_folder: Path, quick: dict[str, dict[str, Any]], warm_stages: None) -> Path:
+    """Runs the miniature pipeline (a minute) and returns its folder, read-only and shared by all processes."""
+    import miniature
+
+    def run(folder: Path) -> None:
+        miniature.make(folder, quick)
+        miniature.dvc(folder, "repro")
+
+    return made_once(shared_folder / "miniature", run)

@@ -24,7 +24,11 @@ from pathlib import Path
 
 LIBRARIES = (
     *("torch", "sentence_transformers", "datasets", "sklearn", "polars", "pydantic", "typer", "onnx", "onnxruntime"),
-    *("faiss", "statsmodels.stats.power", "scipy.stats"),
+    *("faiss", "statsmodels.stats.power", "scipy.stats", "sklearn.cluster", "sklearn.linear_model", "bm25s"),
+    # what the export imports in its course, and the report
+    *("torch._dynamo", "torch._functorch.partitioners", "torch.export._trace", "torch.onnx._internal.exporter._core"),
+    *("onnxscript.function_libs.torch_lib.ops", "onnxscript.optimizer", "onnx.reference", "openvino", "jinja2"),
+    *("matplotlib.figure", "matplotlib.backends.backend_svg", "ruamel.yaml"),
 )
 LONGEST_START_SECONDS = 300
 

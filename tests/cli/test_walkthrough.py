@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import miniature
 import pytest
@@ -24,7 +25,7 @@ COMMANDS = re.findall(r"^\$ (.+)$", SECTION, re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(tmp_path_factory: pytest.TempPathFactory, quick: dict[str, dict[str, Any]]) -> Path:
     """The repository that the README's first command makes of its csv, filled with pairs of the miniature's kind."""
     folder = tmp_path_factory.mktemp("walkthrough")
     recipe = YAML(typ="safe").load(miniature.MINIATURE.read_text())
@@ -43,7 +44,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert (program, done.returncode) == ("attune", 0), done.stderr
     del recipe["collect"]  # the data are those of the csv
     miniature.change(folder / "shop", recipe)
-    miniature.change(folder / "shop", miniature.ONE_THREAD)
+    miniature.change(folder / "shop", quick)
     return folder / "shop"
 
 

@@ -311,9 +311,9 @@ def test_without_epochs_tuned_is_base(copy: Path) -> None:
 
 
 @pytest.mark.slow
-def test_another_folder_gives_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+def test_another_folder_gives_the_same_bytes(finished: Path, quick: dict[str, dict[str, Any]], tmp_path: Path) -> None:
     """Data, embeddings, triplets, model and ONNX: what a second run elsewhere locks is the same, hash by hash."""
-    miniature.make(tmp_path / "two", miniature.ONE_THREAD)
+    miniature.make(tmp_path / "two", quick)
     miniature.dvc(tmp_path / "two", "repro", "export")
     locked = [
         YAML(typ="safe").load((folder / "dvc.lock").read_text())["stages"] for folder in (tmp_path / "two", finished)

@@ -30,26 +30,27 @@ def write_pairs(file: Path) -> None:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def pipeline(folder: Path, pairs: Path, tokens: int, target: str) -> dict[str, Any]:
+def pipeline(folder: Path, pairs: Path, tokens: int, target: str, quick: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Runs the pipeline to a stage on the pairs, with passages of some tokens; returns the scores of base."""
     changes = {
-        "base": {"max_length": 32},
         "collect": {"source": "pairs", "path": str(pairs)},
         "split": {"by": "query"},
         "prepare": {"passages": {"tokens": tokens, "overlap": 0}},
     }
-    miniature.make(folder, changes | miniature.ONE_THREAD)
+    miniature.make(folder, changes | quick)
     miniature.dvc(folder, "repro", target)
     receipt: dict[str, Any] = json.loads((folder / "metrics" / "base.json").read_text())
     return receipt
 
 
-def test_passages_from_prepare_to_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm_stages: None) -> None:
+def test_passages_from_prepare_to_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: dict[str, dict[str, Any]], warm_stages: None
+) -> None:
     """Base finds answers that it did not read before; training to release go through; the demo shows the passage."""
     pairs = tmp_path / "pairs.jsonl"
     write_pairs(pairs)
-    whole = pipeline(tmp_path / "whole", pairs, 0, "evaluate@base")
-    cut = pipeline(tmp_path / "cut", pairs, 24, "release")
+    whole = pipeline(tmp_path / "whole", pairs, 0, "evaluate@base", quick)
+    cut = pipeline(tmp_path / "cut", pairs, 24, "release", quick)
     assert cut["n_passages"] > 2 * cut["n_documents"] and "n_passages" not in whole
     assert cut["n_documents"] == whole["n_documents"] == N_DOCUMENTS
     assert cut["ndcg@10"] > whole["ndcg@10"] + 0.3
