@@ -150,6 +150,16 @@ def yaml_is_parsed_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def torchlib_is_read_once() -> Iterator[None]:
+    """Keeps the export's table of operators, which torch builds anew for each graph: a fifth of the time of one."""
+    import warm_python
+
+    with pytest.MonkeyPatch.context() as patch:
+        warm_python.read_torchlib_once(patch.setattr)
+        yield
+
+
 def export_tiny(model: Path, out: Path, tables: dict[str, Path], **changes: object) -> Path:
     """Runs stage export with the project's parameters and changes; returns the exported folder."""
     from attune.stage import call, load_params
@@ -233,6 +243,14 @@ def made_once(folder: Path, make: Callable[[Path], object]) -> Path:
             make(folder)
             done.touch()
     return folder
+
+
+@pytest.fixture(scope="session")
+def wheel(shared_folder: Path) -> Path:
+    """Returns attune's wheel, built from this checkout (read-only)."""
+    from own_repository import build_wheel
+
+    return next(made_once(shared_folder / "wheel", build_wheel).glob("attune-*.whl"))
 
 
 @pytest.fixture(scope="session")

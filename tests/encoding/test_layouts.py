@@ -20,6 +20,7 @@ from attune.encoding.settings import SETTINGS_FILES, folder_settings
 from attune.errors import BadInput
 from attune.runtime import Embedder
 
+pytestmark = pytest.mark.usefixtures("torchlib_is_read_once")
 TEXTS = ["Stack ARRAYS vertically", "", "a", "Sort the ROWS by their norm, then look at them. " * 5]
 
 

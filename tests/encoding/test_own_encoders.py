@@ -22,6 +22,7 @@ from attune.stages.base import BaseParams, base
 from attune.stages.export import ExportParams, export
 from attune.tuning.interpolation import Interpolation, read_change
 
+pytestmark = pytest.mark.usefixtures("torchlib_is_read_once")
 GRID = ("bert", "mpnet", "modernbert", "xlm_r", "distilbert", "qwen3")
 POOLINGS = ("mean", "cls", "lasttoken")
 TEXTS = ["stack arrays vertically", "", " \t", "Sort the rows by their norm, then look at them. " * 5, "日本", "x" * 99]

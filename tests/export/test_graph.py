@@ -16,6 +16,9 @@ from attune.export.graph import export_graph, strip_metadata
 from attune.export.modules import describe
 
 
+pytestmark = pytest.mark.usefixtures("torchlib_is_read_once")
+
+
 @pytest.fixture(scope="module")
 def truth(tiny_encoder: Path) -> Any:
     return load_torch(tiny_encoder).encode(TEXTS, batch_size=1)
