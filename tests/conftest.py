@@ -33,8 +33,8 @@ settings.load_profile("any machine")
 
 collect_ignore = [] if is_attunes_own() else list(OF_ATTUNES_OWN)
 
-# Test files that take longest. pytest-xdist gives whole files to its processes, in this order. Those that read the finished
-# miniature come late, as they wait for it.
+# Test files that take longest. pytest-xdist gives whole files to its processes, in this order. Those that read the
+# finished miniature come late, as they wait for it.
 LONGEST = (
     *("test_miniature", "test_families", "test_passages_pipeline", "test_walkthrough", "test_processes", "test_resume"),
     *("test_own_encoders", "test_losses", "test_layouts", "test_upgrade", "test_new", "test_pull_requests"),
