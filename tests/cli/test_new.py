@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from branches import git
 from command_lines import run_here
-from own_repository import build_wheel, environment, install, run, write_questions
+from own_repository import environment, install, run, write_questions
 from ruamel.yaml import YAML
 
 from attune.cli.main import main
@@ -22,11 +22,10 @@ WRITTEN = {"dvc.yaml", "libraries.yaml", "constraints.txt"}  # anew by each `att
 
 
 @pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def python(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
     """The interpreter of an environment with attune's wheel."""
-    folder = tmp_path_factory.mktemp("wheel")
-    interpreter = environment(folder / "environment")
-    install(interpreter, build_wheel(folder))
+    interpreter = environment(tmp_path_factory.mktemp("wheel") / "environment")
+    install(interpreter, wheel)
     return interpreter
 
 

@@ -26,14 +26,13 @@ EDITS = {
 
 
 @pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def wheels(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> tuple[Path, Path]:
     """Two builds of attune: this one, and one with another sentence in the report and a renamed parameter."""
     edits = dict(EDITS)
     first = edits.pop("src/attune/stages/prepare.py")
-    folders = [tmp_path_factory.mktemp(name) for name in ("old", "new")]
     text = (Path(__file__).resolve().parents[2] / "src/attune/stages/prepare.py").read_text()
     edits["src/attune/stages/prepare.py"] = (text, text.replace(*first, 1))
-    return build_wheel(folders[0]), build_wheel(folders[1], edits)
+    return wheel, build_wheel(tmp_path_factory.mktemp("new"), edits)
 
 
 @pytest.fixture(scope="module")

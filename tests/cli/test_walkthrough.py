@@ -55,7 +55,7 @@ def answer(command: str, done: Finished) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
+def made(tmp_path_factory: pytest.TempPathFactory, quick: dict[str, dict[str, Any]]) -> tuple[Path, Finished]:
     """The repository that the pages' first command makes of the README's csv, filled with pairs like the miniature's.
 
     The README's command is the agents' page's without --json, so that one repository serves both.
@@ -73,7 +73,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
     assert (program, done.returncode) == ("attune", 0), done.stderr
     del recipe["collect"]  # the data are those of the csv
     miniature.change(folder / "shop", recipe)
-    miniature.change(folder / "shop", miniature.ONE_THREAD)
+    miniature.change(folder / "shop", quick)
     return folder / "shop", done
 
 
