@@ -224,6 +224,32 @@ def bridge(
         print(line, flush=True)
 
 
+@app.command()
+def compare(
+    systems: Annotated[
+        list[str],
+        typer.Argument(
+            help="encoders (folder, OWNER/NAME, URL#MODEL), TREC runs, bm25, tuned ...; base is always compared"
+        ),
+    ],
+    record: Annotated[
+        Path | None, typer.Option("--json", show_default="none is written", help="file for all figures")
+    ] = None,
+    max_length: Annotated[
+        int | None, typer.Option(show_default="base.max_length", help="tokens at which encoders cut texts")
+    ] = None,
+) -> None:
+    """Ranks encoders and other engines' runs on dev, compares the best two on test, and says what tuning could gain."""
+    from attune.cli.compare.command import compare  # noqa: PLC0415 - scipy and polars take seconds to import
+    from attune.cli.compare.table import tables  # noqa: PLC0415
+
+    result = compare(systems, max_length, record)
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    for table in tables(result):
+        console.print(table)
+    print("\n".join(map(one_line, result.lines)))
+
+
 @contextmanager
 def judging(command: str) -> Iterator[None]:
     """Ends a command that fails itself with exit code 2, by a line or a traceback: 1 is a verdict."""
