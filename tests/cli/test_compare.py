@@ -42,7 +42,7 @@ RUN_FILE = "engine.trec"
 def project(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A project whose base stages base, embed and evaluate have scored; tests run in its folder."""
     pins = {"config.json": sha256_of(tiny_encoder / "config.json")}
-    root = write_project(tmp_path_factory.mktemp("compared"), tiny_encoder, pins, 16)
+    root = write_project(tmp_path_factory.mktemp("compared"), tiny_encoder, pins, 32)
     with contextlib.chdir(root), pytest.MonkeyPatch.context() as patch:
         passed = SimpleNamespace(steps=(), precision="fp32", is_bf16_wrong=False)
         patch.setattr(base_stage, "rehearsed", lambda *_: passed)
@@ -111,10 +111,11 @@ def test_figures_are_those_of_stage_evaluate(result: Result) -> None:
 
 
 def test_an_encoder_is_read_with_its_folders_prompts(result: Result, prompted: Path) -> None:
-    """Reciprocal ranks equal those of sentence-transformers' encode_query and encode_document, cut at 16 tokens."""
+    """Reciprocal ranks equal those of sentence-transformers' encode_query and encode_document, cut at 32 tokens."""
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(prompted), device="cpu")
+    model.max_seq_length = 32  # base.max_length
     documents = model.encode_document([f"{one} {other} of the data" for one, other in PAIRS])
     pairs = SPLITS["dev"]
     cosines = model.encode_query([f"Find {other} and {one}" for one, other in pairs]) @ documents.T
@@ -122,7 +123,9 @@ def test_an_encoder_is_read_with_its_folders_prompts(result: Result, prompted: P
     ranks = 1 + (cosines > own[:, None] + 1e-6).sum(axis=1)
     assert result.dev[str(prompted)]["mrr@10"] == pytest.approx(np.where(ranks <= 10, 1 / ranks, 0), abs=1e-6)
     about = result.facts[str(prompted)].about
-    assert about["prompts"] == tiny_encoders.PROMPTS and (about["max_length"], about["dim"]) == (16, 16)
+    assert f"{prompted} reads 'search: ' before queries and 'text: ' before documents" in result.lines
+    assert "base reads no prompts" in result.lines
+    assert about["prompts"] == tiny_encoders.PROMPTS and (about["max_length"], about["dim"]) == (32, 16)
 
 
 def test_the_record_holds_figures_costs_and_the_family(result: Result, prompted: Path) -> None:
@@ -212,7 +215,7 @@ def test_the_command_prints_tables_and_answers(project: Path) -> None:
     assert json.loads(Path("out/figures.json").read_text())["format"] == 1
     for words in (
         *("dev, 20 queries, 91 documents", "MB / 1,000 documents", "test, 20 queries, the best two on dev"),
-        "short.trec: 1 lines of documents that the corpus lacks; they keep their ranks",
+        "short.trec: 1 line(s) of documents that the corpus lacks; they keep their ranks",
         "short.trec: 19 of 20 dev queries have no line; they score 0",
         *("Would switching do? ", "Holm's correction over 5 comparisons.", "Room for tuning: base finds 100%"),
     ):

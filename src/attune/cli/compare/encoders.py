@@ -211,7 +211,8 @@ def _copy_origin(model: Path, out: Path) -> None:
 
 def _read_as(said: Mapping[str, Any]) -> dict[str, Any]:
     prompts = {kind: said[f"{kind}_prompt"] for kind in ("query", "document")}
-    return {"max_length": said["max_length"], "prompts": prompts}
+    cut = {key: said[key] for key in ("documents_cut_share", "queries_cut_share") if key in said}
+    return {"max_length": said["max_length"], **cut, "prompts": prompts}
 
 
 def _computed(encoder: Encoder, way: Way) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import HTTPError
 
 from attune.cli.base.hub import refusal
@@ -121,11 +121,11 @@ def from_hub(name: str, base: BaseParams) -> Weights:
 
 
 def _downloaded(model: str, revision: str) -> Path:
-    hub = os.environ.get("HF_ENDPOINT") or None
+    hub = os.environ.get("HF_ENDPOINT") or constants.ENDPOINT
     try:
         return Path(snapshot_download(model, revision=revision, endpoint=hub, allow_patterns=list(DOWNLOADED)))
     except (HTTPError, OSError, ValueError) as error:
-        raise BadInput(refusal(error, model, revision, hub or "https://huggingface.co")) from None
+        raise BadInput(refusal(error, model, revision, hub)) from None
 
 
 def _endpoint(name: str, project: Project) -> System:

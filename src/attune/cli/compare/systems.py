@@ -171,7 +171,7 @@ class RunSystem:
         self._run: TrecRun = read_run(file, project.corpus, {id_ for one in queries for id_ in one["query_id"]})
         self._project = project
         if n := self._run.n_unknown_documents:
-            self.facts.notes.append(f"{n:,} lines of documents that the corpus lacks; they keep their ranks")
+            self.facts.notes.append(f"{n:,} line(s) of documents that the corpus lacks; they keep their ranks")
         if n := self._run.n_unordered:
             self.facts.notes.append(f"{n:,} queries whose ranks contradict their scores; scores count, as in trec_eval")
 

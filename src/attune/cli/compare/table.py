@@ -9,6 +9,7 @@ from rich.text import Text
 
 from attune.cli.compare.ranking import BASE, RANKED, TESTED, Compared, Room, Values, means
 from attune.cli.compare.systems import Facts
+from attune.encoding.prompts import told
 from attune.evaluation.report.markdown import p_value, score, signed
 
 SHOWN = (RANKED, "recall@10", "mrr@10", "recall@100")
@@ -45,8 +46,10 @@ class Result:
 
     @property
     def lines(self) -> list[str]:
-        """Notes on systems, then the answers."""
-        notes = [f"{name}: {note}" for name in self.order for note in self.facts[name].notes]
+        """How encoders read texts and notes on systems, then the answers."""
+        read = {name: self.facts[name].about.get("prompts") for name in self.order}
+        notes = [f"{name} reads {told(prompts)}" for name, prompts in read.items() if prompts is not None]
+        notes += [f"{name}: {note}" for name in self.order for note in self.facts[name].notes]
         if chosen := [name for name in self.order if self.facts[name].is_chosen_on_dev]:
             notes.append(
                 f"{', '.join(chosen)}: dev helped to make this; its figures there are too good, test's are not"
