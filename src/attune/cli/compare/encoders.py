@@ -81,7 +81,7 @@ def ready(weights: Weights, machine: Machine, data: Data) -> Ready:
             weights.params, weights.source, dict(weights.sha256), model, partial(_length, weights, data, model)
         )
         if has_gpu():
-            _write_origin(weights, model, machine, model)
+            _write_origin(weights, model, machine)
             place = model
         else:
             place = _graph(weights, settings, model, machine, Path(folder) / "graph")
@@ -121,12 +121,11 @@ class _Adapted:
         return self._encoder.encode_document(texts, show_progress=show_progress)
 
 
-def served_ready(params: BaseParams, machine: Machine, data: Data) -> Ready:
+def served_ready(params: BaseParams, data: Data) -> Ready:
     """Describes an encoder behind an endpoint as stage base does; asks for one vector, to know its length.
 
     Args:
         params: section base with the endpoint, the encoder's name there and its prompts.
-        machine: of the project.
         data: of the project.
 
     Raises:
@@ -179,15 +178,15 @@ def _graph(weights: Weights, settings: Settings, model: Path, machine: Machine, 
     folder = SCRATCH / "graphs" / fingerprint(export, GRAPH_LIBRARIES, [*files, *code()])
     if not folder.is_dir():
         sys.stderr.write(f"attune compare: exports the graph of {weights.params.model}\n")
-        _write_origin(weights, model, machine, model)
+        _write_origin(weights, model, machine)
         write_graph(model, settings.positions, PARAMS_FILE, out)
-        _copy_origin(model, out)
+        (out / ORIGIN).write_bytes((model / ORIGIN).read_bytes())
         folder.parent.mkdir(parents=True, exist_ok=True)
         out.replace(folder)
     return folder
 
 
-def _write_origin(weights: Weights, model: Path, machine: Machine, out: Path) -> None:
+def _write_origin(weights: Weights, model: Path, machine: Machine) -> None:
     """Writes attune.json, which says where bf16 is wrong; refuses an encoder that cannot encode what people have."""
     import torch  # noqa: PLC0415 - takes seconds, and only a new encoder needs it
 
@@ -202,11 +201,7 @@ def _write_origin(weights: Weights, model: Path, machine: Machine, out: Path) ->
     check_tokenizer(name, encoder)
     is_wrong = is_wrong_in_bf16(name, encoder, sample_texts(encoder), machine.precision)
     origin = {"model": name, "revision": weights.revision, "licence": ""}
-    write_json(out / ORIGIN, origin | ({"precision": "fp32"} if is_wrong else {}))
-
-
-def _copy_origin(model: Path, out: Path) -> None:
-    (out / ORIGIN).write_bytes((model / ORIGIN).read_bytes())
+    write_json(model / ORIGIN, origin | ({"precision": "fp32"} if is_wrong else {}))
 
 
 def _read_as(said: Mapping[str, Any]) -> dict[str, Any]:

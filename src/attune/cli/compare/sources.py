@@ -80,7 +80,7 @@ def _base(project: Project) -> System:
     """Returns the base encoder as section base names it: from its source, or from models/base where that is away."""
     params = project.base
     if params.endpoint.url:
-        return EncoderSystem(partial(served_ready, params, project.machine, project.data), project)
+        return EncoderSystem(partial(served_ready, params, project.data), project)
     try:
         weights = Weights(params, locate(params), params.sha256, is_prepared=False, revision=params.revision)
     except BadInput:
@@ -136,7 +136,7 @@ def _endpoint(name: str, project: Project) -> System:
     changes = {"url": found[1], "dimensions": 0, "tokenizer": "", "price": 0.0}
     params = with_family_prompts(project.base, found[2], {})
     params = params.model_copy(update={"endpoint": params.endpoint.model_copy(update=changes)})
-    return EncoderSystem(partial(served_ready, params, project.machine, project.data), project)
+    return EncoderSystem(partial(served_ready, params, project.data), project)
 
 
 def _exported(folder: Path, project: Project) -> System:
