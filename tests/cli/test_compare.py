@@ -166,7 +166,7 @@ def test_exported_and_released_folders_run_as_they_are(project: Path, tmp_path: 
     for name in ("models/base_exported", "models/base", str(released)):
         assert found.dev[name]["map@100"].tolist() == pytest.approx(found.dev["base"]["map@100"].tolist(), abs=1e-9)
     assert f"{released}: was trained on 2 of test's 10 clusters" in "\n".join(found.lines)
-    assert f"{released}: dev helped to make this; its figures there are too good, test's are not" in found.lines
+    assert f"{released}: dev helped to make it, so its figures there are too good; those of test are not" in found.lines
     assert [row.system for row in found.comparisons if row.split == "dev"] == ["models/base_exported", "models/base"]
 
 

@@ -50,10 +50,11 @@ class Result:
         read = {name: self.facts[name].about.get("prompts") for name in self.order}
         notes = [f"{name} reads {told(prompts)}" for name, prompts in read.items() if prompts is not None]
         notes += [f"{name}: {note}" for name in self.order for note in self.facts[name].notes]
-        if chosen := [name for name in self.order if self.facts[name].is_chosen_on_dev]:
-            notes.append(
-                f"{', '.join(chosen)}: dev helped to make this; its figures there are too good, test's are not"
-            )
+        notes += [
+            f"{name}: dev helped to make it, so its figures there are too good; those of test are not"
+            for name in self.order
+            if self.facts[name].is_chosen_on_dev
+        ]
         return [*notes, *self.answers, self.room.sentence]
 
     @property
