@@ -142,7 +142,7 @@ def test_the_record_holds_figures_costs_and_the_family(result: Result, prompted:
     assert (record["n_queries"], record["n_clusters"]) == ({"dev": 20, "test": 20}, {"dev": 10, "test": 10})
     dev = expected("base", "dev")
     assert systems["base"]["dev"]["recall@100"] == pytest.approx(np.mean(dev["recall@100"]), abs=1e-6)
-    assert systems[str(prompted)]["test"] is None and systems["bm25"]["test"]["ndcg@10"] > 0
+    assert [each["test"] is None for each in record["systems"]] == [False, False, True, True]
     assert record["room"]["found"] == systems["base"]["dev"]["recall@100"] == 1  # 91 documents
     assert record["sentences"] == result.lines and "tune." in result.lines[-1]
 
