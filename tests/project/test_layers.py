@@ -43,7 +43,8 @@ TORCH = (
 )
 POLARS = (
     *("attune.plots", "attune.data.raw_tables", "attune.data.trained_on", "attune.evaluation.scoring.encoded"),
-    *("attune.tables", "attune.data.splitting.duplicates", "attune.cli.check", "attune.export.int8.calibration"),
+    *("attune.tables", "attune.data.splitting.duplicates", "attune.cli.check", "attune.cli.compare"),
+    "attune.export.int8.calibration",
     *(
         "attune.evaluation.scoring.judgments",
         "attune.evaluation.scoring.hybrid",

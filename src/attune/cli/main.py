@@ -16,6 +16,7 @@ from attune.cli.answers import Answer, Command, Failure, add, answer_of, run, sc
 from attune.cli.base.interface import base
 from attune.cli.bridge.interface import bridge
 from attune.cli.check.interface import check
+from attune.cli.compare.interface import compare
 from attune.cli.demo.interface import demo, search
 from attune.cli.interface import cutoff, times, verify
 from attune.cli.judge.interface import judge
@@ -56,7 +57,7 @@ def schema(
 
 COMMANDS: tuple[Command, ...] = (
     *(new, check, base, results, judge),
-    *(search, demo, verify, cutoff, bridge, times),
+    *(search, demo, compare, verify, cutoff, bridge, times),
     *(gate, same, diff, comment, upgrade, schema),
 )
 app = typer.Typer(help="Fine-tune your own embedding model, and know that it worked.")

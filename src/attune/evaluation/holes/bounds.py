@@ -120,7 +120,8 @@ def _by_number(pool: Pool, low: str, high: str, measured: str, ordered: pl.DataF
     n_open = np.bincount(ordered["query_row"].to_numpy(), minlength=len(added))
     path = numerators / divisors
     beyond = np.arange(path.shape[1]) > n_open[:, None]
-    return np.where(beyond, path[:, :1], path)
+    capped: Float64 = np.where(beyond, path[:, :1], path)
+    return capped
 
 
 def _one_by_one(pool: Pool, low: str, high: str, measured: str, ordered: pl.DataFrame) -> Float64:
