@@ -181,7 +181,7 @@ def answer_of(command: Command) -> Any:  # noqa: ANN401 - a union is no type
     return get_args(said)[0] if get_origin(said) is Iterator else said
 
 
-def schema_of(kind: object) -> dict[str, Any]:
+def schema_of(kind: Any) -> dict[str, Any]:  # noqa: ANN401 - a union is no type
     """Returns the JSON Schema (draft 2020-12) of a record or a union of records, with the texts of their docstrings."""
     return TypeAdapter(kind).json_schema(mode="serialization", schema_generator=_WithDocstrings)
 
