@@ -132,7 +132,7 @@ def test_every_command_takes_json() -> None:
             ("x",),
             "wrong_arguments",
             2,
-            "Invalid value for 'PARTS...': 'x' is",
+            "Invalid value for 'parts': Inp",
             "see --help",
             1,
         ),

@@ -131,7 +131,7 @@ def check(
     from attune.cli.check.source import source_params  # noqa: PLC0415
 
     params, lines = source_params(path, source, column or [])
-    facts: dict[str, Any] = {"passages": None, "endpoint": None, "scripts": None, **profile(params)}
+    facts: dict[str, Any] = {"passages": None, "endpoint": None, "scripts": None} | profile(params)
     checks = {code: DataCheck(**row) for code, row in facts.pop("checks").items()}
     return Profile(**facts, checks=checks, to_set=lines)
 
