@@ -68,7 +68,7 @@ def test_an_endpoint_is_asked_for_a_vector_and_nothing_is_written(api: Counted, 
     said = described(f"{api.url}/", project, "tuned")
     assert api.texts == [KNOWN_TEXT]
     for fact in (
-        f"tuned, at the endpoint {api.url}\n",
+        f"tuned, from the endpoint {api.url}\n",
         "dimensions      32\n",
         f"none: {KEY} is not set",
         "sha256: {}",
