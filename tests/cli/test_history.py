@@ -63,12 +63,12 @@ def test_parameters_are_parsed_once_and_read_anew_next_time(repository: Path, mo
         return load(path, **options)
 
     monkeypatch.setattr(serialize, "load_yaml", counting)
+    monkeypatch.setitem(serialize.LOADERS, ".yaml", load)
     shop = repository / "shop"
     monkeypatch.chdir(shop)
     two = PIPELINE.partition("\n")[2].replace("one", "two").replace("deps: [in.txt]", "params: [a]")
     (shop / "dvc.yaml").write_text(PIPELINE.replace("deps: [in.txt]", "params: [a, b]") + two)
     (shop / "metrics" / "two.json").write_text("{}")
-    loaders = dict(serialize.LOADERS)
     for value, stale in ((1, []), (2, ["one (params.yaml: a modified)", "two (params.yaml: a modified)"])):
         (shop / "params.yaml").write_text(f"a: {value}\nb: 1\n")
         if value == 1:
@@ -78,7 +78,7 @@ def test_parameters_are_parsed_once_and_read_anew_next_time(repository: Path, mo
         with dvc_project(shop) as repo:
             assert lock_facts(repo, shop)["stale"] == stale
         assert parsed.count("params.yaml") <= 2  # DVC has two file systems for one disk
-    assert dict(serialize.LOADERS) == loaders
+    assert serialize.LOADERS[".yaml"] is load
 
 
 def test_the_default_branch_is_the_remote_s_whatever_its_name(repository: Path, tmp_path: Path) -> None:

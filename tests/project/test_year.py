@@ -1,7 +1,7 @@
 """A simulated year: twelve weeks of rows, three upgrades, two colleagues and a rollback, by stages and gate themselves.
 
 Stages collect, prepare and split run each week on a table of the miniature's size. What training would add is planted:
-scores of the champion and of tuned, query by query. test_year_in_dvc.py has the same year with DVC and training.
+scores of the champion and of tuned, query by query. test_year_in_dvc.py has the first weeks with DVC and training.
 """
 
 import shutil
