@@ -200,7 +200,7 @@ def judge(
     if test and earlier:
         raise BadInput("attune judge: got --test and --earlier, expected one; a sheet of test queries stays valid")
     if test:
-        from attune.cli.judge.unjudged import judge_test  # noqa: PLC0415 - as below, and scikit-learn
+        from attune.cli.judge.unjudged import judge_test  # noqa: PLC0415 - as below
 
         lines = judge_test(sheet, reranker, endpoint)
     else:
