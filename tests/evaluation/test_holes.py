@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 from ir_measures import RR, Bpref, Judged, R, nDCG
 
-from attune.evaluation.holes.bounds import BOUNDED, Cases, cases, first_ten, unjudged
+from attune.evaluation.holes.bounds import BOUNDED, Cases, cases, unjudged
 from attune.evaluation.holes.condensed import condensed, enough_refused
 from attune.evaluation.holes.figures import depends, sentence
-from attune.evaluation.holes.pairs import chances, most_telling
+from attune.evaluation.holes.pairs import most_telling
 from attune.evaluation.holes.pool import Pool, Ranking, pool_of
 from attune.evaluation.scoring.measures import measure
 from attune.runtime.arrays import Float64, Int64
@@ -186,20 +186,6 @@ def test_pairs_that_weigh_most_come_first_and_agreement_never() -> None:
     chosen = most_telling(of, "a", "b", "ndcg@10", 9)["document_id"].to_list()
     assert set(chosen[:2]) == {"d0", "d8"} and chosen[2] == "d1" and set(chosen[3:]) == {"d2", "d4"}
     assert most_telling(of, "a", "b", "ndcg@10", 2).height == 2
-
-
-def test_the_chance_of_an_answer_is_learned_from_the_known_ones() -> None:
-    """Known answers stand first in one system and second in the other, so an unjudged document there is likelier."""
-    a = [[0, 1, 2, 3, 4] for _ in range(40)]
-    b = [[5, 0, 6, 7, 8] for _ in range(40)]
-    of = pool([(q, 0, 1) for q in range(30)], 9, a=a, b=b)
-    found = first_ten(of, "a", "b")
-    chance = dict(zip(found.select("query_row", "document_row").rows(), chances(of, "a", "b", found), strict=True))
-    assert chance[39, 0] > 5 * chance[39, 5] and chance[39, 5] != chance[39, 4]
-    first = most_telling(of, "a", "b", "mrr@10", 10)
-    assert set(first["query_id"]) == {f"q{i}" for i in range(30, 40)} and set(first["document_id"]) == {"d0"}
-    few = pool([(q, 0, 1) for q in range(10)], 9, a=a, b=b)
-    assert set(chances(few, "a", "b", first_ten(few, "a", "b"))) == {1.0}
 
 
 def test_measures_of_judged_documents_need_refused_ones_for_half_of_the_queries() -> None:

@@ -118,10 +118,10 @@ def _by_number(pool: Pool, low: str, high: str, measured: str, ordered: pl.DataF
     numerators = total[:, None] + np.pad(gain * added.cumsum(axis=1), ((0, 0), (1, 0)))
     divisors = np.column_stack([divisor(pool, measured, k) for k in range(numerators.shape[1])])
     n_open = np.bincount(ordered["query_row"].to_numpy(), minlength=len(added))
-    path = numerators / divisors
+    path: Float64 = numerators / divisors
     beyond = np.arange(path.shape[1]) > n_open[:, None]
-    capped: Float64 = np.where(beyond, path[:, :1], path)
-    return capped
+    differences: Float64 = np.where(beyond, path[:, :1], path)
+    return differences
 
 
 def _one_by_one(pool: Pool, low: str, high: str, measured: str, ordered: pl.DataFrame) -> Float64:
@@ -155,7 +155,8 @@ def divisor(pool: Pool, measured: str, n_more: int) -> Float64:
     n = len(pool.query_ids)
     if measured == "recall@10":
         relevant = pool.judgments[pool.judgments[:, 2] > 0]
-        return np.maximum(np.bincount(relevant[:, 0], minlength=n) + n_more, 1).astype(np.float64)
+        n_answers: Int64 = np.bincount(relevant[:, 0], minlength=n) + n_more
+        return np.maximum(n_answers, 1).astype(np.float64)
     query_rows = np.repeat(np.arange(n), n_more)
     added = np.column_stack([query_rows, len(pool.document_ids) + np.arange(n * n_more)])
     more = np.column_stack([added, np.full(len(added), pool.best_relevance)])
