@@ -172,8 +172,11 @@ def test_the_sentence_says_whether_the_verdict_depends_on_what_is_unjudged() -> 
     }
     said = sentence(figures, "recall@10")
     assert "10% of base's and 12% of tuned's first 10 documents were judged" in said
-    assert "from -0.450, if all were as suits base, to +0.600, as suits tuned" in said
-    assert "at least 37 of 900 would have to be answers" in said and "attune judge --test" in said
+    assert "at the extremes the gain in recall@10 is -0.450 or +0.600" in said and "attune judge --test" in said
+    assert "unless 37 or more of 900 unjudged documents are answers, all in favour of base" in said
+    lost = figures | {"measures": {"recall@10": {"judged": -0.1, "worst": -0.45, "best": 0.6}}}
+    assert "all in favour of tuned" in sentence(lost, "recall@10")
+    assert "depends on unjudged documents" in sentence(figures | {"n_to_level": None}, "recall@10")
     assert "No judgment of them changes the verdict." in sentence(figures | {"depends": False}, "recall@10")
     assert sentence(figures | {"n_pairs": 0}, "recall@10").startswith("Every document among the first 10")
 

@@ -74,14 +74,17 @@ def sentence(figures: Mapping[str, Any], headline: str) -> str:
         return f"Every document among the first {DEPTH} of base and tuned was judged."
     shares = " and ".join(f"{percent(figures['judged@10'][side], 0)} of {side}'s" for side in SIDES)
     one = figures["measures"][headline]
-    ends = f"from {signed(one['worst'], 3)}, if all were as suits base, to {signed(one['best'], 3)}, as suits tuned"
-    found = f"{shares} first {DEPTH} documents were judged; others count as wrong. The gain in {headline} is {ends}."
+    found = f"{shares} first {DEPTH} documents were judged; others count as wrong."
+    ends = f"at the extremes the gain in {headline} is {signed(one['worst'], 3)} or {signed(one['best'], 3)}"
     if not figures["depends"]:
-        return f"{found} No judgment of them changes the verdict."
+        return f"{found} No judgment of them changes the verdict: {ends}."
     level, of = figures["n_to_level"], number(figures["n_pairs"])
-    fewest = f": at least {number(level)} of {of} would have to be answers to bring the gain to 0" if level else ""
-    advice = "`attune judge --test` writes a sheet of those that matter most"
-    return f"{found} The verdict depends on unjudged documents{fewest}; {advice}."
+    side = SIDES[0] if one["judged"] > 0 else SIDES[1]
+    unless = (
+        f"The verdict holds unless {number(level)} or more of {of} unjudged documents are answers, all in favour of "
+    )
+    verdict = f"{unless}{side}" if level else "The verdict depends on unjudged documents"
+    return f"{found} {verdict}; {ends}. `attune judge --test` writes a sheet of those that matter most."
 
 
 def _means(cases: Cases) -> dict[str, float]:
