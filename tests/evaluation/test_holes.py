@@ -177,7 +177,7 @@ def test_the_sentence_says_whether_the_verdict_depends_on_what_is_unjudged() -> 
     lost = figures | {"measures": {"recall@10": {"judged": -0.1, "worst": -0.45, "best": 0.6}}}
     assert "all in favour of tuned" in sentence(lost, "recall@10")
     assert "depends on unjudged documents" in sentence(figures | {"n_to_level": None}, "recall@10")
-    assert "No judgment of them changes the verdict." in sentence(figures | {"depends": False}, "recall@10")
+    assert "No judgment of them changes the verdict: " in sentence(figures | {"depends": False}, "recall@10")
     assert sentence(figures | {"n_pairs": 0}, "recall@10").startswith("Every document among the first 10")
 
 
