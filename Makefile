@@ -35,10 +35,10 @@ test-remotes: .venv/ready  ## test pulling the model by version from folder, ssh
 	@echo "attune: testing remotes on real servers on loopback, about 8 minutes on 2 cores"
 	@python -m pytest -n 0 -m remotes tests/remotes
 
-test-consumers: .venv/ready  ## test models/onnx in sentence-transformers, fastembed, transformers.js and others; 10 minutes, 5 GB
+test-consumers: .venv/ready  ## test models/onnx in sentence-transformers, fastembed, transformers.js, vector stores, Ray, Spark and others; 20 minutes, 10 GB
 	@echo "attune: installing each consumer into scratch/consumers, and comparing its vectors"
-	@rm -f scratch/consumers/table.md; python -m pytest -m consumers -n 0; code=$$?; \
-	    cat scratch/consumers/table.md 2>/dev/null; exit $$code
+	@rm -f scratch/consumers/table.md scratch/consumers/stores.md; python -m pytest -m consumers -n 0; code=$$?; \
+	    cat scratch/consumers/table.md scratch/consumers/stores.md 2>/dev/null; exit $$code
 
 check: .venv/ready  ## run the linter and the type checker
 	@ruff check . && ruff format --check . && mypy

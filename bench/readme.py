@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from attune.cli.answers import answer_of, schema_of
+from attune.cli.main import COMMANDS
 from attune.cli.repository.results import put, read_figures, results
 from attune.errors import BadInput
 from attune.evaluation.checks.catalogue import catalogue, paragraphs
@@ -121,7 +123,19 @@ def _run(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 # by table: its page, and the function that returns its text
+def answers() -> str:
+    """Returns a row per command of `attune` with the keys of its JSON, one list for each answer that it may give."""
+    rows = []
+    for command in COMMANDS:
+        made = schema_of(answer_of(command))
+        records = [made["$defs"][each["$ref"].split("/")[-1]] for each in made.get("anyOf", [])] or [made]
+        keys = "; or ".join(", ".join(f"`{key}`" for key in record["properties"]) for record in records)
+        rows.append((f"`attune {command.__name__}`", keys))
+    return table(("command", "keys"), rows)
+
+
 TABLES: dict[str, tuple[str, Callable[[], str | None]]] = {
+    "answers": ("docs/agents.md", answers),
     "checks": ("docs/gate.md", lambda: paragraphs(catalogue())),
     "results": ("README.md", lambda: results(ROOT / "metrics")),
     "diff": ("docs/report.md", lambda: diff(ROOT)),

@@ -19,7 +19,7 @@ Reply = tuple[int, bytes, dict[str, str]]
 
 
 class Model:
-    """Chat endpoint that records its requests; `reply` maps a request's number and body to status, content, headers."""
+    """Endpoint that records its requests; `reply` maps a request's number and body ({} of a GET) to what it answers."""
 
     def __init__(self, reply: Callable[[int, dict[str, Any]], Reply]) -> None:
         self.requests: list[tuple[str, dict[str, str], dict[str, Any]]] = []
@@ -31,7 +31,12 @@ class Model:
     def handler(model) -> type[BaseHTTPRequestHandler]:  # noqa: N805
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                self.answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+            def do_GET(self) -> None:
+                self.answer({})
+
+            def answer(self, body: dict[str, Any]) -> None:
                 with model.lock:
                     number = len(model.requests)
                     headers = {name.lower(): value for name, value in self.headers.items()}

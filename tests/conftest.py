@@ -4,11 +4,12 @@ import gc
 import os
 import shutil
 import string
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from checkout import OF_ATTUNES_OWN, is_attunes_own
@@ -21,6 +22,8 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # two processes of two threads share two cores: threads that spin while waiting would slow all several times
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# OpenBLAS's threads spin: beside another process, numpy's decompositions take ten times as long with two of them
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 for variable in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # else a test's own make would print more below `make test`
     os.environ.pop(variable, None)
 
@@ -30,8 +33,13 @@ settings.load_profile("any machine")
 
 collect_ignore = [] if is_attunes_own() else list(OF_ATTUNES_OWN)
 
-# Test files that take minutes. pytest-xdist gives whole files to its processes, in this order.
-LONGEST = ("test_miniature", "test_walkthrough", "test_resume", "test_new", "test_upgrade")
+# Test files that take longest. pytest-xdist gives whole files to its processes, in this order. Those that read the
+# finished miniature come late, as they wait for it.
+LONGEST = (
+    *("test_miniature", "test_families", "test_passages_pipeline", "test_walkthrough", "test_processes", "test_resume"),
+    *("test_own_encoders", "test_losses", "test_layouts", "test_upgrade", "test_new", "test_pull_requests"),
+    *("test_full_disk", "test_regret", "test_torchrun"),
+)
 
 TINY_DIMENSION = 32
 TINY_MAX_LENGTH = 32
@@ -147,6 +155,16 @@ def yaml_is_parsed_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def torchlib_is_read_once() -> Iterator[None]:
+    """Keeps the export's table of operators, which torch builds anew for each graph: a fifth of the time of one."""
+    import warm_python
+
+    with pytest.MonkeyPatch.context() as patch:
+        warm_python.read_torchlib_once(patch.setattr)
+        yield
+
+
 def export_tiny(model: Path, out: Path, tables: dict[str, Path], **changes: object) -> Path:
     """Runs stage export with the project's parameters and changes; returns the exported folder."""
     from attune.stage import call, load_params
@@ -216,16 +234,47 @@ def warm_stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str, warm_stages: None) -> Path:
-    """Runs the miniature pipeline (two minutes) and returns its folder, read-only and shared by all processes."""
-    import miniature
-
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Returns the folder of what one process of the suite makes for all of them."""
     base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "miniature"
-    done = folder.with_suffix(".done")
-    with FileLock(folder.with_suffix(".lock")):
+    return base if worker_id == "master" else base.parent
+
+
+def made_once(folder: Path, make: Callable[[Path], object]) -> Path:
+    """Makes a folder, unless another process of the suite has made it; waits while one does."""
+    done = folder.with_name(f"{folder.name}.done")
+    with FileLock(folder.with_name(f"{folder.name}.lock")):
         if not done.exists():
-            miniature.make(folder, miniature.ONE_THREAD)
-            miniature.dvc(folder, "repro")
+            make(folder)
             done.touch()
     return folder
+
+
+@pytest.fixture(scope="session")
+def wheel(shared_folder: Path) -> Path:
+    """Returns attune's wheel, built from this checkout (read-only)."""
+    from own_repository import build_wheel
+
+    return next(made_once(shared_folder / "wheel", build_wheel).glob("attune-*.whl"))
+
+
+@pytest.fixture(scope="session")
+def quick(shared_folder: Path) -> dict[str, dict[str, Any]]:
+    """Returns the changed parameters of test pipelines: the default encoder's first layer alone, one thread, fp32."""
+    import miniature
+    import short_encoder
+
+    folder = made_once(shared_folder / "short_encoder", short_encoder.write_first_layers)
+    return miniature.ONE_THREAD | short_encoder.parameters(folder)
+
+
+@pytest.fixture(scope="session")
+def finished(shared_folder: Path, quick: dict[str, dict[str, Any]], warm_stages: None) -> Path:
+    """Runs the miniature pipeline (a minute) and returns its folder, read-only and shared by all processes."""
+    import miniature
+
+    def run(folder: Path) -> None:
+        miniature.make(folder, quick)
+        miniature.dvc(folder, "repro")
+
+    return made_once(shared_folder / "miniature", run)

@@ -10,9 +10,14 @@ import numpy as np
 import polars as pl
 from prepared_tables import write_corpus
 
+from attune.encoding.served import Served
+from attune.encoding.served_folder import write_description
 from attune.evaluation.scoring.measures import MEASURES
+from attune.export.adapter_folder import write_adapter_folder
+from attune.export.query_map import QueryMap
 from attune.runtime import Embedder
-from attune.stage import load_params
+from attune.runtime.manifest import read_manifest
+from attune.stage import all_params, load_params
 from attune.tables import CORPUS, QRELS, SPLIT_QUERIES, full_texts, scores_columns, write
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,6 +61,30 @@ def finished_pipeline(folder: Path, base: Path, tuned: Path) -> Path:
         np.save(folder / "data/embeddings" / system / "corpus.npy", encoder.encode_document(full_texts(corpus)))
     for name in ("params.yaml", "advanced.yaml"):
         shutil.copy(ROOT / name, folder)
+    return folder
+
+
+def served_pipeline(folder: Path, exported: Path, url: str) -> Path:
+    """Writes the outputs of a pipeline whose base is an exported encoder behind an endpoint, which tuned repeats.
+
+    Its query adapter turns each vector's numbers by one place; scores of the adapter are those of QUERIES for tuned.
+    """
+    finished_pipeline(folder, exported, exported)
+    fields = all_params(folder / "params.yaml")["base"]["endpoint"] | {
+        "url": url,
+        "cache": str(folder / "data/vectors"),
+    }
+    dim = read_manifest(exported).dim
+    settings = {"model": "tuned", "prompts": {}, "max_length": 64, "dim": dim}
+    for name in ("base_exported", "onnx"):
+        shutil.rmtree(folder / "models" / name)
+    base, graphs = folder / "models/base", folder / "models/base_exported"
+    write_description(Served.model_validate(settings | {"endpoint": fields}), "CC0", base, graphs)
+    shutil.copytree(graphs, folder / "models/onnx")
+    turned = QueryMap(matrix=np.roll(np.eye(dim, dtype=np.float32), 1, axis=0))
+    write_adapter_folder(graphs, turned, 18, {"is_identity": False}, folder / "models/adapter")
+    shutil.copytree(folder / "data/runs/tuned", folder / "data/runs/adapter")
+    shutil.copytree(folder / "data/runs/base", folder / "data/runs/tuned", dirs_exist_ok=True)
     return folder
 
 

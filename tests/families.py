@@ -15,18 +15,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
 import onnx
 from tiny_encoders import FAMILIES, MAX_LENGTH, build
 
-from attune.encoding.encoders import load_for_export
 from attune.errors import BadInput
-from attune.export.folder import FP32, INT8, write_settings
-from attune.export.modules import describe
-from attune.export.shipped import ExportParams, build_manifest, write_graphs
-from attune.runtime import Embedder
-from attune.runtime.manifest import MANIFEST
-from attune.stage import Machine, call, load_params, sha256_of, write_json
+from attune.export.folder import FP32, INT8
+from attune.export.shipped import ExportParams
+from attune.stage import Machine, call, load_params, sha256_of
 from attune.stages.base import BaseParams, base, files_to_copy
 from attune.tuning import rehearsal
 from attune.tuning.rehearsal import _Rest
@@ -40,7 +35,6 @@ COLUMN = {
     **dict.fromkeys(("size", "loading", "tokenizer", "encoding"), "loads"),
     **{"training": "trains", "resuming": "resumes", "merging": "exports", "export": "exports"},
 }
-TEXTS = ["stack arrays vertically", "a", "Sort the ROWS by their norm, then look at them. " * 5, "日本", "x" * 99]
 Row = dict[str, Any]
 
 
@@ -53,25 +47,25 @@ def brought(encoder: Path, out: Path) -> Path:
     pins = {name: sha256_of(encoder / name) for name in files_to_copy(encoder, {})}
     changes = {"model": "own", "folder": str(encoder), "revision": "", "max_length": MAX_LENGTH, "sha256": pins}
     settings = load_params(BaseParams, "base", ROOT / "params.yaml").model_copy(update=changes | {"prompts": {}})
-    places = {"parameters": ROOT / "params.yaml", "out": out, "exported": out.with_name(f"{out.name}_graph")}
+    places = {"parameters": ROOT / "params.yaml", "out": out, "exported": graph_of(out)}
     call(base, settings, None, corpus=out / "none", train=out / "none", **places)
     return out
 
 
-def exported(model: Path, out: Path) -> float:
-    """Exports an encoder without the grid of stage export; returns the largest difference of runtime and torch.
+@contextmanager
+def without_rehearsal(has_graph: bool = True) -> Iterator[None]:
+    """Lets stage base pass over what takes most of its time and has tests of its own: the rehearsal, and the graph."""
+    passed = rehearsal.Rehearsal("fp32", is_bf16_wrong=False, steps=())
+    changes: dict[str, Any] = {"rehearsed": lambda *_: passed}
+    if not has_graph:
+        changes["write_graph"] = lambda *arguments: arguments[-1].mkdir()
+    with patch.multiple("attune.stages.base", **changes):
+        yield
 
-    Raises:
-        BadInput: the encoder cannot be exported.
-    """
-    encoder = load_for_export(model)
-    about = describe(encoder, model)
-    expected = encoder.encode(TEXTS, batch_size=1, prompt="", normalize_embeddings=True, show_progress_bar=False)
-    write_settings(model, out, about, torch_weights=False)
-    write_graphs(load_params(ExportParams, "export", ROOT / "params.yaml"), encoder, TEXTS, out)
-    write_json(out / MANIFEST, build_manifest(about, model, {}, {}))
-    embedder = Embedder(out, threads=1)
-    return float(np.abs(embedder.encode_tokens(embedder.token_ids(TEXTS)) - expected).max())
+
+def graph_of(brought: Path) -> Path:
+    """Returns the folder of the graph that stage base has written beside an encoder."""
+    return brought.with_name(f"{brought.name}_graph")
 
 
 def weight_bytes(graph: Path) -> int:

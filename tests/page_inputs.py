@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from prepared_tables import filled
 from shipped_params import PANEL
 
 from attune.evaluation.checks.catalogue import by_code, findings
 from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams
+from attune.evaluation.holes.figures import holes_of
 from attune.evaluation.label_points import LABELS
 from attune.evaluation.page.contents import page
 from attune.evaluation.report.choice import ships
@@ -26,10 +28,10 @@ from attune.evaluation.scoring.measures import MEASURES, measure
 from attune.evaluation.statistics.significance import Interval
 from attune.plots import read_csv
 from attune.stage import load_params
-from attune.tables import CORPUS, QRELS, RUN, SPLIT_QUERIES, Columns, write
+from attune.tables import CORPUS, NEGATIVES, QRELS, RUN, SPLIT_QUERIES, write
 from attune.tuning.curve import Point
 
-STATISTICS = {"rule": Rule(confidence=0.95, margin=0.02, power=0.8), "max_characters": 140}
+STATISTICS: dict[str, Any] = {"rule": Rule(confidence=0.95, margin=0.02, power=0.8), "max_characters": 140}
 # ranks of the relevant document of each query among ten (0: not ranked); query i is answered by document i
 BASE = [1, 2, 2, 0, 0, 5, 3, 4]
 TUNED = [1, 1, 1, 1, 3, 1, 2, 0]
@@ -87,8 +89,9 @@ def choice(system: str, headline: float, is_reindexed: bool) -> Choice:
     """Returns a choice whose gain over .750 has an interval of .1 on either side."""
     gain = Interval(headline - 0.75, headline - 0.85, headline - 0.65)
     scores = {"recall@10": headline, "ndcg@10": headline - 0.1}
-    known = {"query": "fp32 encoder", "bytes_per_vector": 128, "general_cost": None, "seconds": 1080.0}
-    return Choice(system, headline, scores, gain, gain, headline > 0.8, is_reindexed, **known, milliseconds=2.5)
+    known = {"query": "fp32 encoder", "bytes_per_vector": 128, "general_cost": None, "general_words": ""}
+    times = {"seconds": 1080.0, "milliseconds": 2.5}
+    return Choice(system, headline, scores, gain, gain, headline > 0.8, is_reindexed, **known, **times)
 
 
 DECISION = Decision(
@@ -101,12 +104,6 @@ def ranking(relevant: int, rank: int) -> list[int]:
     """Returns a ranking of ten documents with the relevant one at this rank (0: absent)."""
     others = [document for document in range(19, 8, -1) if document != relevant][:10]
     return [*others[: rank - 1], relevant, *others[rank - 1 : 9]] if rank else others
-
-
-def filled(columns: dict[str, Any], schema: Columns) -> pl.DataFrame:
-    """Returns a frame of this schema; columns not given hold empty strings."""
-    missing = [pl.lit("").alias(name) for name in schema if name not in columns]
-    return pl.DataFrame(columns).with_columns(missing).select(list(schema))
 
 
 def run_of(ranks: list[int]) -> tuple[pl.DataFrame, dict[str, np.ndarray]]:
@@ -243,8 +240,10 @@ def make_results(folder: Path) -> Results:
     near |= {"p_holm": 0.002, "unmeasured": ""}
     mined = {f"{side}_{part}": NASTY for side in ("positive", "negative") for part in ("id", "title", "text")}
     mined |= {"query_id": "q", "text": NASTY, "source": "dense", "positive_score": 0.61, "negative_score": 0.52}
+    scores, unjudged = Paired([f"q{i}" for i in range(8)], np.arange(8), base, tuned), pl.DataFrame(schema=NEGATIVES)
+    holes = holes_of(rankings, unjudged, scores, STATISTICS["rule"], figures["split"])
     return Results(
-        summary=summary({system: figures[system] for system in SCORED}),
+        summary=summary({system: figures[system] for system in SCORED}) | {"holes": holes},
         receipts=figures,
         leaks="",
         comparisons=[comparison("test", name) for name in MEASURES],
@@ -252,7 +251,7 @@ def make_results(folder: Path) -> Results:
             sliced("query_length", "1 to 3", 0.3, 0.1, 0.5, 0.01),
             sliced("source", f"{NASTY[:28]} $a$", -0.1, -0.3, 0.1, 1.0),
         ],
-        scores=Paired([f"q{i}" for i in range(8)], np.arange(8), base, tuned),
+        scores=scores,
         rankings=rankings,
         curve=[Point(0, None, 0.5), Point(10, 0.9, 0.7), Point(20, 0.8, 0.6)],
         points=points,

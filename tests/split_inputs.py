@@ -18,9 +18,11 @@ def split_params(**changes: Any) -> SplitParams:
         "seed": 13,
         "dev_share": 0.2,
         "test_share": 0.3,
+        "strata": "by_hash",
         "max_cluster_share": 0.3,
         "leave_out_own_text": False,
         "max_leak_share": 0.0,
+        "judgments": "judgments.csv",
     }
     return SplitParams.model_validate(values | changes)
 

@@ -19,12 +19,18 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 LIBRARIES = (
     *("torch", "sentence_transformers", "datasets", "sklearn", "polars", "pydantic", "typer", "onnx", "onnxruntime"),
-    *("faiss", "statsmodels.stats.power", "scipy.stats"),
+    *("faiss", "statsmodels.stats.power", "scipy.stats", "sklearn.cluster", "sklearn.linear_model", "bm25s"),
+    # what the export imports in its course, and the report
+    *("torch._dynamo", "torch._functorch.partitioners", "torch.export._trace", "torch.onnx._internal.exporter._core"),
+    *("onnxscript.function_libs.torch_lib.ops", "onnxscript.optimizer", "onnx.reference", "openvino", "jinja2"),
+    *("matplotlib.figure", "matplotlib.backends.backend_svg", "ruamel.yaml"),
 )
 LONGEST_START_SECONDS = 300
 
@@ -66,10 +72,19 @@ def warm(folder: Path) -> Iterator[Path]:
             process.terminate()
 
 
+def read_torchlib_once(set_attribute: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Keeps the table of operators that torch's export builds from onnxscript for each graph, in a second."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    set_attribute(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
+    ONNXRegistry.from_torchlib(opset_version=ONNXRegistry().opset_version)
+
+
 def serve(address: Path) -> None:
     """Answers requests, each in a fork, until it is terminated or its parent is gone."""
     for name in LIBRARIES:
         importlib.import_module(name)
+    read_torchlib_once()
     gc.collect()
     gc.freeze()  # else each collection in a fork walks, and so copies, all that the libraries have made
     with socket.socket(socket.AF_UNIX) as server:

@@ -16,8 +16,9 @@ from loopback import serving
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from attune.cli.base.command import NOT_RUN, base
-from attune.cli.base.section import write_section
+from attune.cli.base.command import NOT_RUN
+from attune.cli.base.command import base as described
+from attune.cli.base.section import write_values
 from attune.cli.main import app
 from attune.encoding.families import (
     BERT_BASE,
@@ -131,6 +132,11 @@ def project(tmp_path: Path) -> Path:
     return tmp_path / "params.yaml"
 
 
+def base(*arguments: Any, **options: Any) -> list[str]:
+    """Returns the lines that the command prints."""
+    return list(described(*arguments, **options).shown())
+
+
 def change(file: Path, **values: object) -> None:
     content = json.loads(file.read_text()) if file.exists() else {}
     file.write_text(json.dumps(content | values))
@@ -218,10 +224,10 @@ def test_write_keeps_comments_wherever_they_stand(tmp_path: Path) -> None:
     )
     old = f"{head}  # the name\n  model: a  # beside\n  sha256: {{}}  # none yet\n{tail}"
     (tmp_path / "params.yaml").write_text(old)
-    write_section({"model": "b", "sha256": {"c/d.json": "0", "e": "1"}}, tmp_path / "params.yaml")
+    write_values({"base.model": "b", "base.sha256": {"c/d.json": "0", "e": "1"}}, tmp_path / "params.yaml")
     pins = "  sha256:  # none yet\n    c/d.json: '0'\n    e: '1'\n"
     assert (tmp_path / "params.yaml").read_text() == f"{head}  # the name\n  model: b  # beside\n{pins}{tail}"
-    write_section({"model": "a", "sha256": {}}, tmp_path / "params.yaml")
+    write_values({"base.model": "a", "base.sha256": {}}, tmp_path / "params.yaml")
     assert (tmp_path / "params.yaml").read_text() == old
 
 
@@ -229,7 +235,7 @@ def test_write_refuses_a_section_in_one_line(tmp_path: Path) -> None:
     """Keys that share a line are left to the user, and the file stays as it was."""
     (tmp_path / "params.yaml").write_text("base: {model: a, licence: b}\n")
     with pytest.raises(BadInput, match="base is not one key a line; write model, licence by hand"):
-        write_section({"model": "c", "licence": "d"}, tmp_path / "params.yaml")
+        write_values({"base.model": "c", "base.licence": "d"}, tmp_path / "params.yaml")
     assert (tmp_path / "params.yaml").read_text() == "base: {model: a, licence: b}\n"
 
 
@@ -298,7 +304,7 @@ def test_prompts_of_several_lines_are_written_as_they_are(tmp_path: Path) -> Non
     (tmp_path / "params.yaml").write_text("base:\n  prompts: {}\n")
     for family in FAMILIES:
         prompts = {"query": family.query, "document": family.document}
-        write_section({"prompts": prompts}, tmp_path / "params.yaml")
+        write_values({"base.prompts": prompts}, tmp_path / "params.yaml")
         assert YAML(typ="safe").load((tmp_path / "params.yaml").read_text())["base"]["prompts"] == prompts
 
 

@@ -32,7 +32,7 @@ def test_queries_of_the_new_encoder_search_the_mapped_index(tmp_path: Path) -> N
     """Half of the documents are embedded again, in another order; each document is found by its new vector."""
     old = save(tmp_path / "old", OLD, IDS, "before")
     sample = save(tmp_path / "sample", NEW[40:][::-1].copy(), [*IDS[40:][::-1]], "after")
-    lines = list(bridge(old, sample, tmp_path / "out", tmp_path))
+    lines = list(bridge(old, sample, tmp_path / "out", tmp_path).shown())
     assert lines[0].startswith("fitted on 50 documents that both indexes hold")
     assert lines[1] == "dev cannot judge: the pipeline has not run here (data/embeddings)"
     assert lines[2] == f"{tmp_path / 'out'}: 90 documents, for queries of the new encoder"
@@ -55,5 +55,5 @@ def test_indexes_that_no_bridge_joins_are_refused(tmp_path: Path) -> None:
     }
     for sample, line in lines.items():
         with pytest.raises(BadInput, match=line):
-            list(bridge(old, sample, tmp_path / "out", tmp_path))
+            bridge(old, sample, tmp_path / "out", tmp_path)
     assert not (tmp_path / "out").exists()

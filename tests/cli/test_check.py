@@ -271,6 +271,13 @@ def test_data_that_clusters_cannot_split_is_named_and_all_else_printed(profiled:
     assert facts["training"]["n_pairs"] < facts["data"]["n_judgments"] == 720
 
 
+def test_strata_that_test_misses_are_counted(profiled: Any) -> None:
+    """60 strata of one query each: those that test lacks are all but its queries."""
+    rows = [(*pair, f"s{i}") for i, pair in enumerate(zip(sentences(60, 4), sentences(60, 5), strict=True))]
+    split = profiled(rows, "stratum=product")["split"]
+    assert split["n_strata"] == 60 and split["n_strata_without_test"] == 60 - split["n_test_queries"] < 60
+
+
 def test_by_query_splits_such_data_and_says_what_is_new(profiled: Any) -> None:
     """Dev and test have their shares, document kinds are no leaks, and the known answers are a share."""
     facts = profiled(many_to_many(), by="query")

@@ -77,9 +77,9 @@ def test_verify_approves_an_exported_model(tiny_onnx: Path) -> None:
 HEAVY = ("torch", "polars", "faiss", "transformers", "sentence_transformers", "matplotlib", "pyarrow", "sklearn")
 
 
-def heavy_after(statement: str) -> list[str]:
+def heavy_after(statement: str, heavy: tuple[str, ...] = HEAVY) -> list[str]:
     """Returns the heavy modules that a fresh interpreter has loaded after a statement."""
-    code = f"import json, sys; {statement}; print(json.dumps(sorted(set(sys.modules) & set({HEAVY!r}))))"
+    code = f"import json, sys; {statement}; print(json.dumps(sorted(set(sys.modules) & set({heavy!r}))))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return list(json.loads(done.stdout.splitlines()[-1]))
 
@@ -95,6 +95,12 @@ def test_help_and_verify_load_nothing_heavy(tiny_onnx: Path) -> None:
 def test_gate_and_comment_import_no_more_than_the_review_extra() -> None:
     """A pull request's job installs neither polars nor torch nor matplotlib."""
     assert heavy_after("import attune.cli.review.comment, attune.cli.review.gate") == []
+
+
+def test_gate_and_comment_import_nothing_that_only_other_commands_need() -> None:
+    """The graphs' runtime and a root finder: a third of a second of the three that a gate may take."""
+    imported = "import attune.cli.main, attune.cli.review.comment; from attune.evaluation.checks import catalogue"
+    assert heavy_after(f"{imported}; catalogue.catalogue()", ("onnxruntime", "scipy.optimize")) == []
 
 
 def test_the_heavy_module_test_can_fail() -> None:

@@ -1,10 +1,12 @@
 """A project is a folder: its own dvc.yaml, dvc.lock and metrics, wherever in the repository it lies."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from branches import git
 from dvc.repo import Repo
+from dvc.utils import serialize
 
 from attune.cli.review.conflicts import refuse_conflicts
 from attune.cli.review.history import Revision, default_branch, dvc_project, lock_facts
@@ -49,6 +51,34 @@ def test_only_stages_of_the_folder_s_own_pipeline_are_judged(repository: Path) -
     with dvc_project(repository / "shop") as repo:
         facts = lock_facts(repo, repository / "shop")
     assert (facts["n_stages"], facts["stale"]) == (1, ["one (not in dvc.lock)"])
+
+
+def test_parameters_are_parsed_once_and_read_anew_next_time(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two stages track one file: one parse; a change between two readings is seen, and DVC is left as it was."""
+    parsed: list[str] = []
+    load = serialize.load_yaml
+
+    def counting(path: str, **options: Any) -> Any:
+        parsed.append(Path(path).name)
+        return load(path, **options)
+
+    monkeypatch.setattr(serialize, "load_yaml", counting)
+    monkeypatch.setitem(serialize.LOADERS, ".yaml", load)
+    shop = repository / "shop"
+    monkeypatch.chdir(shop)
+    two = PIPELINE.partition("\n")[2].replace("one", "two").replace("deps: [in.txt]", "params: [a]")
+    (shop / "dvc.yaml").write_text(PIPELINE.replace("deps: [in.txt]", "params: [a, b]") + two)
+    (shop / "metrics" / "two.json").write_text("{}")
+    for value, stale in ((1, []), (2, ["one (params.yaml: a modified)", "two (params.yaml: a modified)"])):
+        (shop / "params.yaml").write_text(f"a: {value}\nb: 1\n")
+        if value == 1:
+            with Repo(str(shop)) as repo:
+                repo.commit(force=True)
+        parsed.clear()
+        with dvc_project(shop) as repo:
+            assert lock_facts(repo, shop)["stale"] == stale
+        assert parsed.count("params.yaml") <= 2  # DVC has two file systems for one disk
+    assert serialize.LOADERS[".yaml"] is load
 
 
 def test_the_default_branch_is_the_remote_s_whatever_its_name(repository: Path, tmp_path: Path) -> None:

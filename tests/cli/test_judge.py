@@ -349,7 +349,7 @@ def test_a_prompt_must_have_both_texts(prompt: str) -> None:
     """And no other placeholder."""
     machine = mine_params().machine
     with pytest.raises(ValueError, match="braces"):
-        JudgeParams(min_score=0.5, prompt=prompt, confidence=0.95, machine=machine)
+        JudgeParams(min_score=0.5, prompt=prompt, confidence=0.95, n_pairs=1, machine=machine)
 
 
 @pytest.mark.parametrize(

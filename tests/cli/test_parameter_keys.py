@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import miniature
 import pytest
 
 from attune.cli.repository.keys import FILES, RENAMED, blocks, migrated
@@ -71,6 +72,18 @@ def test_values_over_several_lines_are_one_block() -> None:
         ("c", 1),
         ("", 1),
     ]
+
+
+def test_a_list_may_stand_as_far_left_as_its_key(tmp_path: Path) -> None:
+    """As ruamel and many people write it: its items are no keys, and files that a program has written migrate, too."""
+    own = {"params.yaml": "train:\n  seeds:\n  - 13\n  - 14\n  rows: 8\n", "advanced.yaml": "x:\n  y: 1\n"}
+    package = {"params.yaml": "train:\n  seeds: [13]\n  rows: 32\n", "advanced.yaml": "x:\n  y: 1\n"}
+    assert migrated(own, package) == (own, [])
+    miniature.write_params(tmp_path, {"train": {"seeds": [13, 14]}, "gate": {"retired": ["a", "b"]}})
+    written = {name: (tmp_path / name).read_text(encoding="utf-8") for name in FILES}
+    assert any(line.lstrip().startswith("- ") for text in written.values() for line in text.splitlines())
+    texts, said = migrated(written, {name: (ROOT / name).read_text(encoding="utf-8") for name in FILES})
+    assert (texts, said) == (written, [])
 
 
 def test_every_new_name_exists() -> None:

@@ -7,16 +7,22 @@ from directions import ARABIC, EMOJI, HEBREW, HINDI, TEXTS, THAI, adrift
 from rich.console import Console
 from wcwidth import wcswidth
 
-from attune.cli.demo.comparison import Hit, PairedHits, SystemHits
+from attune.cli.check.interface import facts_table
 from attune.cli.demo.examples import QueryChange, QueryChanges
+from attune.cli.demo.hits import Hit, PairedHits, SystemHits
 from attune.cli.demo.page import render
-from attune.cli.main import facts_table, hits_table
 
 
 def hits(*texts: tuple[str, str]) -> PairedHits:
     """Returns the same hits for base and tuned, by title and text."""
     own = [Hit(i, f"d{i}", *texts[i - 1], 0.5, i, i, i == 1) for i in range(1, len(texts) + 1)]
     return PairedHits(HEBREW, 100, [SystemHits(name, "torch", 0.1, 0.1, own) for name in ("base", "tuned")])
+
+
+def hits_table(paired: PairedHits) -> object:
+    """Returns what `attune search` prints."""
+    (table,) = paired.shown()
+    return table
 
 
 def lines(table: object, width: int = 100) -> list[str]:

@@ -9,11 +9,13 @@ from own_repository import build_wheel, environment, install, run, write_questio
 from ruamel.yaml import YAML
 from test_new import COLUMNS
 
-from attune.cli.repository.upgrade import _with_source
+from attune.cli.repository.product import template
+from attune.cli.repository.upgrade import _with_outputs, _with_source
 from attune.stage import all_params
 
 PAGE = "src/attune/evaluation/page/provenance.py"  # of the files that only the report reads
 WRITTEN = "metrics/times.json"  # which an older attune did not have
+JUDGED = "data/own/judgments.csv"  # likewise
 EDITS = {
     PAGE: ("run `dvc repro` to make it", "run `dvc repro`, which makes it"),
     "pyproject.toml": ('version = "0.1.0"', 'version = "0.2.0"'),
@@ -24,14 +26,13 @@ EDITS = {
 
 
 @pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def wheels(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> tuple[Path, Path]:
     """Two builds of attune: this one, and one with another sentence in the report and a renamed parameter."""
     edits = dict(EDITS)
     first = edits.pop("src/attune/stages/prepare.py")
-    folders = [tmp_path_factory.mktemp(name) for name in ("old", "new")]
     text = (Path(__file__).resolve().parents[2] / "src/attune/stages/prepare.py").read_text()
     edits["src/attune/stages/prepare.py"] = (text, text.replace(*first, 1))
-    return build_wheel(folders[0]), build_wheel(folders[1], edits)
+    return wheel, build_wheel(tmp_path_factory.mktemp("new"), edits)
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,7 @@ def upgraded(wheels: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
     git(shop, "add", "-A")
     git(shop, "commit", "-q", "-m", "as if it had run")
     (shop / WRITTEN).unlink()
+    (shop / JUDGED).unlink()
     install(python, wheels[1])
     return python, shop, run(shop, str(python), "-m", "attune", "upgrade").stdout.splitlines()
 
@@ -70,6 +72,13 @@ def stand_in(folder: Path) -> None:
             (path / "made.txt").write_text(path.name)
 
 
+def test_gitignore_keeps_the_table_of_judgments() -> None:
+    """An older one ignores all own data; a line that is there already is not written twice."""
+    old = "/data/own/?*\n"
+    new = _with_outputs(old, "stages: {}", [JUDGED])
+    assert new == f"{old}!/{JUDGED}\n" and _with_outputs(new, "stages: {}", [JUDGED]) == new
+
+
 def test_only_the_report_runs_again(upgraded: tuple[Path, Path, list[str]]) -> None:
     """A changed sentence of the report wakes stage report, by name and with the reason; a comment wakes nothing."""
     python, shop, printed = upgraded
@@ -77,6 +86,7 @@ def test_only_the_report_runs_again(upgraded: tuple[Path, Path, list[str]]) -> N
     assert again == ["runs again: report (libraries.yaml: attune.report modified)"]
     assert printed[0].startswith("attune 0.1.0 -> 0.2.0: wrote ") and "libraries.yaml" in printed[0]
     assert WRITTEN in printed[0] and (shop / WRITTEN).read_text() == "{}\n"
+    assert JUDGED in printed[0] and (shop / JUDGED).read_text() == template("judgments.csv")
     plan = run(shop, str(python), "-m", "dvc", "repro", "--dry").stdout
     assert [line for line in plan.splitlines() if line.startswith("Running stage")] == ["Running stage 'report':"]
 

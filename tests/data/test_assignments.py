@@ -29,8 +29,8 @@ def queries(n: int, strata: int = 0) -> pl.DataFrame:
     return pl.DataFrame(columns, schema=dict(CLUSTERED_QUERIES))
 
 
-def split_of(table: pl.DataFrame) -> dict[str, str]:
-    params = load_params(SplitParams, "split", PANEL)
+def split_of(table: pl.DataFrame, **changes: str) -> dict[str, str]:
+    params = load_params(SplitParams, "split", PANEL).model_copy(update=changes)
     return read_assignments(assignment_text(zip(table["text"], assign(table, params), strict=True)))
 
 
@@ -58,16 +58,17 @@ def test_beyond_the_limit_revisions_share_a_sample(monkeypatch: pytest.MonkeyPat
     assert not counted and len(sides[0]) == len(sides[1]) == 20 and n >= 12
 
 
-def test_twelve_weeks_of_appended_rows_move_nobody() -> None:
-    """50 rows a week on 1,000: every old query keeps its split, week by week."""
-    weeks = [split_of(queries(1000 + 50 * week)) for week in range(13)]
+@pytest.mark.parametrize("strata", [0, 3])
+def test_twelve_weeks_of_appended_rows_move_nobody(strata: int) -> None:
+    """50 rows a week on 1,000: every old query keeps its split, week by week, with strata and without."""
+    weeks = [split_of(queries(1000 + 50 * week, strata)) for week in range(13)]
     for before, after in pairwise(weeks):
         assert moves(before, after) == ({}, len(before))
 
 
-def test_strata_are_cut_anew_and_the_moves_are_counted() -> None:
-    """columns.stratum keeps its shares as strata grow, at the cost of moves near the cuts: few, and never hidden."""
-    counted, n = moves(split_of(queries(1000, strata=3)), split_of(queries(1050, strata=3)))
+def test_exact_strata_are_cut_anew_and_the_moves_are_counted() -> None:
+    """split.strata: exact keeps shares as strata grow, at the cost of moves near the cuts: few, and never hidden."""
+    counted, n = moves(*(split_of(queries(n, strata=3), strata="exact") for n in (1000, 1050)))
     assert n == 1000 and 0 < sum(counted.values()) <= 30
 
 

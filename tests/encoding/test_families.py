@@ -14,6 +14,7 @@ from attune.tuning import rehearsal
 from attune.tuning.training.fit import DROPOUT, set_dropout
 from bench.readme import families as families_table
 
+pytestmark = pytest.mark.usefixtures("torchlib_is_read_once")
 KEPT = json.loads(FIGURES.read_text())
 MAX_DIFFERENCE = 2e-6  # of a number of an embedding, by rounding
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from families import REFUSED, brought, exported, refusals
+from families import REFUSED, brought, graph_of, refusals, without_rehearsal
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from tiny_encoders import MAX_LENGTH, build, in_own_folder
@@ -20,6 +20,7 @@ from attune.encoding.settings import SETTINGS_FILES, folder_settings
 from attune.errors import BadInput
 from attune.runtime import Embedder
 
+pytestmark = pytest.mark.usefixtures("torchlib_is_read_once")
 TEXTS = ["Stack ARRAYS vertically", "", "a", "Sort the ROWS by their norm, then look at them. " * 5]
 
 
@@ -97,7 +98,7 @@ LAYOUTS: dict[str, tuple[str, bool, Callable[[Path], None]]] = {
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_folder_gives_the_vectors_that_sentence_transformers_gives(tmp_path: Path, layout: str) -> None:
-    """The library's vectors of the folder as it lies are those of what stage base writes, and of its export."""
+    """The library's vectors of the folder as it lies are those of what stage base writes, torch's and the graph's."""
     family, has_dense, change = LAYOUTS[layout]
     folder = build(tmp_path, family, has_dense=has_dense, has_prompts=True)
     change(folder)
@@ -105,19 +106,20 @@ def test_a_folder_gives_the_vectors_that_sentence_transformers_gives(tmp_path: P
     truth.max_seq_length = MAX_LENGTH
     prompts = dict(truth.prompts)
     expected = truth.encode(TEXTS, batch_size=1, normalize_embeddings=True)
-    out = brought(folder, tmp_path / "base")
+    with without_rehearsal():
+        out = brought(folder, tmp_path / "base")
     own = load_torch(out)
     assert own.prompts == prompts
     np.testing.assert_allclose(own.encode(TEXTS, batch_size=1, normalize_embeddings=True), expected, atol=1e-6)
-    exported(out, tmp_path / "onnx")
-    np.testing.assert_allclose(Embedder(tmp_path / "onnx", threads=1).encode(TEXTS), expected, atol=1e-6)
+    np.testing.assert_allclose(Embedder(graph_of(out), threads=1).encode(TEXTS), expected, atol=1e-6)
     assert np.allclose(*own.encode(["SORT", "sort"], batch_size=1))  # by the tokenizer, or by the setting
 
 
 def test_a_folder_of_today_keeps_its_files(tmp_path: Path) -> None:
     """Nothing is saved anew: each file has the bytes of the source, but for the maximum length."""
     folder = build(tmp_path, "bert")
-    out = brought(folder, tmp_path / "base")
+    with without_rehearsal(has_graph=False):
+        out = brought(folder, tmp_path / "base")
     for name in files_of(folder):
         assert (out / name).read_bytes() == (folder / name).read_bytes() or name == SETTINGS_FILES[0], name
 

@@ -15,6 +15,7 @@ from attune.runtime import Embedder
 from attune.stage import call, load_params
 from attune.stages.export import ExportParams, export
 
+pytestmark = pytest.mark.usefixtures("torchlib_is_read_once")
 FORMATS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from page_inputs import filled
+from prepared_tables import filled
 from scipy.stats import binomtest
 from sklearn.calibration import calibration_curve
 from sklearn.isotonic import IsotonicRegression
 
-from attune.cli.cutoff import cutoff_sentence
+from attune.cli.cutoff import moved_cutoff
 from attune.errors import BadInput
 from attune.evaluation.calibration.hits import Hits, read_hits
 from attune.evaluation.calibration.probabilities import calibration_error, chosen, isotonic, logistic
@@ -175,7 +175,7 @@ def test_attune_cutoff_says_the_new_cutoff_and_what_the_old_one_would_keep(tmp_p
     for system, relevant in (("base", [0.3, 0.4, 0.5, 0.7]), ("tuned", [0.4, 0.55, 0.65, 0.9])):
         content = {"scores": [0.0, 1.0], "probabilities": [0.0, 1.0], "n_relevant": 4, "relevant_scores": relevant}
         (tmp_path / f"{system}.json").write_text(json.dumps(content))
-    said = cutoff_sentence(0.5, tmp_path)
+    (said,) = moved_cutoff(0.5, tmp_path).shown()
     assert said.startswith(
         "0.6500: keeps 50.0% of dev's relevant documents for tuned, as 0.5 does for base; 0.5 unmoved"
     )
@@ -184,7 +184,7 @@ def test_attune_cutoff_says_the_new_cutoff_and_what_the_old_one_would_keep(tmp_p
     with pytest.raises(
         BadInput, match=r"base\.json: not found; run `dvc repro calibrate` with calibrate\.depth above 0"
     ):
-        cutoff_sentence(0.5, tmp_path)
+        moved_cutoff(0.5, tmp_path)
 
 
 def test_the_report_says_what_scores_mean() -> None:

@@ -19,9 +19,10 @@ from attune.evaluation import drift
 from attune.evaluation.costs import task_costs
 from attune.evaluation.drift_verdict import DriftParams, Losses, is_drifted, largest
 from attune.evaluation.task_scores import score_classification, score_similarity
+from attune.export.static_folder import write_record
 from attune.stage import call, load_params
 from attune.stages.base import BaseParams, base
-from attune.stages.drift import paired_items
+from attune.stages.drift import paired_items, read_items
 from attune.stages.probe import ProbeParams, probe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,8 +87,14 @@ def train(model: SentenceTransformer, rows: list[tuple[str, str]], learning_rate
     model.max_seq_length = max_length
 
 
-def judge(folder: Path, out: Path, near_domain: Path) -> Judged:
-    """The probe as the pipeline runs it; Spearman on STS-B's test pairs, kNN accuracy on a sample of BANKING77's."""
+def judge(folder: Path, out: Path, unread: Path) -> Judged:
+    """The probe as the pipeline runs it; Spearman on STS-B's test pairs, kNN accuracy on a sample of BANKING77's.
+
+    Args:
+        folder: of the encoder.
+        out: folder of the probe.
+        unread: holds no near-domain task, a folder without an adapter, and a static encoder that is off.
+    """
     call(
         probe,
         load_params(ProbeParams, "probe"),
@@ -95,7 +102,9 @@ def judge(folder: Path, out: Path, near_domain: Path) -> Judged:
         system="base",
         model=folder,
         exported=folder,
-        near_domain=near_domain,
+        adapter=unread / "exported",
+        static=unread / "static",
+        near_domain=unread / "near_domain",
         out=out,
     )
     encode = TorchEncoder(load_torch(folder), "fp32", 4096).encode_query
@@ -117,21 +126,23 @@ def test_the_probe_agrees_with_public_data_on_what_is_forgotten(
     torch.manual_seed(0)
     torch.set_num_threads(2)
     encoder_params = load_params(BaseParams, "base").model_copy(update={"max_length": 96})
-    unread = {"corpus": tmp_path / "none", "train": tmp_path / "none"}
-    places = {"out": tmp_path / "base", "exported": tmp_path / "exported"}
-    call(base, encoder_params, None, **unread, parameters=Path("params.yaml"), **places)
-    (tmp_path / "none").mkdir()
+    unread = tmp_path / "unread"
+    (unread / "near_domain").mkdir(parents=True)
+    places = {"out": tmp_path / "base", "exported": unread / "exported"}
+    nothing = {"corpus": unread / "none", "train": unread / "none"}
+    call(base, encoder_params, None, **nothing, parameters=Path("params.yaml"), **places)
+    write_record(unread / "exported", {"is_off": True}, unread / "static")
     probed = tmp_path / "probed"
-    before = judge(tmp_path / "base", probed / "base", tmp_path / "none")
+    before = judge(tmp_path / "base", probed / "base", unread)
     params = load_params(DriftParams, "drift")
     for name, n, learning_rate, epochs in (("over-trained", 64, 2e-3, 20), ("healthy", 640, 2e-5, 1)):
         model = load_torch(tmp_path / "base")
         train(model, pairs(n), learning_rate, epochs)
         model.save_pretrained(str(tmp_path / name), create_model_card=False)
         shutil.rmtree(probed / "tuned", ignore_errors=True)
-        after = judge(tmp_path / name, probed / "tuned", tmp_path / "none")
+        after = judge(tmp_path / name, probed / "tuned", unread)
         kept = drift.neighbour_overlap(before.space, after.space)
-        costs, unmeasured = task_costs(paired_items(probed, before.receipt), 0.95, 0.8)
+        costs, unmeasured = task_costs(paired_items(*read_items(probed), before.receipt), 0.95, 0.8)
         losses = Losses(costs, params.max_cost, 0.95, unmeasured)
         says = is_drifted({"general.neighbour_overlap@10": kept}, losses, params)
         falls = {key: 1 - getattr(after, key) / getattr(before, key) for key in ("stsb", "banking77")}

@@ -24,7 +24,7 @@ from attune.tables import write
 
 N = 1000
 RULE = Rule(confidence=0.95, margin=0.02, power=0.8)
-COSTS = Costs(True, 0.025, {"base": 1536, "tuned": 1536}, {}, {})
+COSTS = Costs(True, {"tuned": 0.025}, {"base": 1536, "tuned": 1536}, {}, {})
 PLAIN = [way for way in WAYS if way.encodes != Encodes.TOKENS]
 SYSTEMS = [way.system for way in PLAIN]
 
@@ -83,7 +83,7 @@ def test_a_choice_over_the_bases_index_goes_before_one_that_needs_another(tmp_pa
 def test_where_drift_needs_no_new_index_the_query_alone_decides(tmp_path: Path) -> None:
     """Base and tuned equal, as without training: int8 is cheapest, and nothing needs a new index."""
     equal = dict.fromkeys(SYSTEMS, found(707)) | {"bm25": found(500)}
-    decision = decide_on(tmp_path, equal, Costs(False, 0.0, {}, {}, {}))
+    decision = decide_on(tmp_path, equal, Costs(False, {}, {}, {}, {}))
     assert decision.named == "tuned_int8" and not any(one.is_reindexed for one in decision.choices)
     assert decide_on(tmp_path, equal).named == "base"  # where drift asks for one, base's index is kept
     assert sentence(decide_on(tmp_path, equal)).startswith("Keep base: recall@10 0.707")
@@ -148,22 +148,31 @@ def test_costs_are_summed_over_stages_and_rounds() -> None:
 
 
 def test_costs_come_from_receipts_and_times() -> None:
-    """float32's bytes by encoder, drift's largest loss, and the times as they are."""
+    """float32's bytes by encoder, drift's largest losses on general tasks by system, and the times as they are."""
     stored = {"base.float32.bytes": 1536, "base.int8.bytes": 384, "tuned.float32.bytes": 1024}
     times = Times("Intel AMX", 2, {"adapter": 8.0}, {"base": 2.5})
-    costs = Costs.of({"is_reindex_needed": True, "largest_cost": 0.03}, stored, times)
-    assert costs == Costs(True, 0.03, {"base": 1536, "tuned": 1024}, {"adapter": 8.0}, {"base": 2.5})
+    drift = {"is_reindex_needed": True, "largest_cost": 0.03, "adapter.largest_cost": 0.01}
+    drift |= {"adapter.largest_cost_of": "find.ndcg@10", "adapter.largest_near_cost": 0.5}
+    costs = Costs.of(drift, stored, times)
+    losses = {"adapter": 0.01, "base": 0.0, "tuned": 0.03}
+    assert costs == Costs(True, losses, {"base": 1536, "tuned": 1024}, {"adapter": 8.0}, {"base": 2.5})
 
 
 def test_the_table_and_the_scalars_hold_the_same(tmp_path: Path) -> None:
-    """A dash where nothing was measured; no times among the scalars, which `dvc metrics diff` compares."""
-    decision = decide_on(tmp_path, SCORED, Costs(True, 0.025, {"tuned": 1536}, {"adapter": 8.0}, {"adapter": 2.53}))
+    """A dash where nothing was measured; no times among the scalars, which `dvc metrics diff` compares.
+
+    What has no loss of its own says whose it is: a hybrid's that of its vectors, and BM25 has none.
+    """
+    losses = {"base": 0.0, "tuned": 0.025}
+    decision = decide_on(tmp_path, SCORED, Costs(True, losses, {"tuned": 1536}, {"adapter": 8.0}, {"adapter": 2.53}))
     assert columns(decision)[:4] == ["choice", "recall@10", "ndcg@10", "gain in recall@10, 95% interval"]
     assert cells(decision)["adapter"][3:] == ["no", "–", "fp32 encoder", "2.5", "8 s", "–"]
-    assert cells(decision)["hybrid_tuned"][3:] == ["yes", "–", "fp32 encoder and BM25", "–", "–", "1,536"]
-    assert cells(decision)["bm25"][3:6] == ["no", "–", "BM25"] and cells(decision)["base"][2] == "–"
+    assert cells(decision)["hybrid_tuned"][3:] == ["yes", "as tuned", "fp32 encoder and BM25", "–", "–", "1,536"]
+    assert cells(decision)["bm25"][3:6] == ["no", "no vectors", "BM25"] and cells(decision)["base"][2] == "–"
     figures = scalars(decision)
     assert figures["named"] == "tuned_int8" and figures["tuned_int8"]["general_cost"] == 0.025
+    assert cells(decision)["tuned"][4] == cells(decision)["tuned_int8"][4] == "+2.5%"
+    assert cells(decision)["base"][4] == "+0.0%" and cells(decision)["hybrid_base"][4] == "as base"
     assert figures["tuned_int8"]["gain"] == pytest.approx(0.167) and "bytes_per_vector" not in figures["bm25"]
     assert not [key for own in figures.values() if isinstance(own, dict) for key in own if "seconds" in key]
     rows = plotted(decision)

@@ -15,6 +15,8 @@ from attune.encoding.encoders import load_torch
 from attune.export.graph import export_graph, strip_metadata
 from attune.export.modules import describe
 
+pytestmark = pytest.mark.usefixtures("torchlib_is_read_once")
+
 
 @pytest.fixture(scope="module")
 def truth(tiny_encoder: Path) -> Any:

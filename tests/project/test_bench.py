@@ -30,7 +30,11 @@ from bench.workers import Gone, Worker
 
 
 @pytest.mark.parametrize(
-    "part", [*PARTS, "encode_worker", "large_encoder_worker", "train_worker", "int8", "recipe", "passages"]
+    "part",
+    [
+        *(*PARTS, "encode_worker", "large_encoder_worker", "train_worker"),
+        *("int8", "recipe", "passages", "holes", "forecast", "tuned_labels"),
+    ],
 )
 def test_every_part_finds_what_it_imports(part: str) -> None:
     """From attune and from each other."""

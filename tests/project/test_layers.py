@@ -43,7 +43,8 @@ TORCH = (
 )
 POLARS = (
     *("attune.plots", "attune.data.raw_tables", "attune.data.trained_on", "attune.evaluation.scoring.encoded"),
-    *("attune.tables", "attune.data.splitting.duplicates", "attune.cli.check", "attune.export.int8.calibration"),
+    *("attune.tables", "attune.data.splitting.duplicates", "attune.cli.check", "attune.cli.compare"),
+    "attune.export.int8.calibration",
     *(
         "attune.evaluation.scoring.judgments",
         "attune.evaluation.scoring.hybrid",
@@ -51,7 +52,8 @@ POLARS = (
         "attune.evaluation.report",
         "attune.evaluation.statistics.slices",
     ),
-    *("attune.evaluation.frozen", "attune.evaluation.label_points"),
+    *("attune.evaluation.frozen", "attune.evaluation.label_points", "attune.evaluation.holes"),
+    *("attune.cli.judge.unjudged", "attune.data.judgments"),
     *("attune.evaluation.page.charts", "attune.stages", "attune.served"),
     *("attune.retrieval.passages", "attune.tuning.mining.passages"),
     *("attune.data.splitting.lexical_audit", "attune.data.splitting.paraphrases"),

@@ -132,8 +132,8 @@ def test_a_healthy_run_passes_the_gate(finished: Path) -> None:
 
 
 def test_a_ruined_run_is_overfitted_drifted_and_stopped_by_the_gate(copy: Path) -> None:
-    """A hundred times the learning rate, on fewer than 200 pairs, and the last encoder whatever dev says."""
-    miniature.change(copy, {"train": {"learning_rate": 1.0e-2, "epochs": 3}, "merge": {"keep": "last"}})
+    """140 times the learning rate, on fewer than 200 pairs, and the last encoder whatever dev says."""
+    miniature.change(copy, {"train": {"learning_rate": 1.4e-2, "epochs": 3}, "merge": {"keep": "last"}})
     miniature.dvc(copy, "repro")
     report, drift = (json.loads((copy / "metrics" / f"{name}.json").read_text()) for name in ("report", "drift"))
     page = (copy / "metrics" / "report.md").read_text()
@@ -311,9 +311,9 @@ def test_without_epochs_tuned_is_base(copy: Path) -> None:
 
 
 @pytest.mark.slow
-def test_another_folder_gives_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+def test_another_folder_gives_the_same_bytes(finished: Path, quick: dict[str, dict[str, Any]], tmp_path: Path) -> None:
     """Data, embeddings, triplets, model and ONNX: what a second run elsewhere locks is the same, hash by hash."""
-    miniature.make(tmp_path / "two", miniature.ONE_THREAD)
+    miniature.make(tmp_path / "two", quick)
     miniature.dvc(tmp_path / "two", "repro", "export")
     locked = [
         YAML(typ="safe").load((folder / "dvc.lock").read_text())["stages"] for folder in (tmp_path / "two", finished)

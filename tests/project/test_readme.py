@@ -49,7 +49,9 @@ NOT_RUN = {
     r"attune gate --against main|make (comment|gate) AGAINST=main": "tests/project/test_clone.py",
     r"attune gate shop --against trunk": "needs a folder shop; tests/cli/test_history.py",
     r"python -m attune\.runtime model": "test_the_lines_that_a_service_copies_run",
-    r"attune new .*|cd shop && make repro": "tests/cli/test_walkthrough.py",
+    r"attune new .*|(cd shop && )?make repro|attune (check|results|gate|diff|judge|verify|search) .*--json": (
+        "tests/cli/test_walkthrough.py"
+    ),
     r"attune upgrade( --dry)?": "tests/cli/test_upgrade.py",
     r"make docs": "test_the_site_has_no_dead_links_and_loads_only_its_own_files",
     r"make test-(slow|remotes|consumers)": "minutes, and programs of their own",
@@ -59,6 +61,7 @@ NOT_RUN = {
     r"dvc (commit -f|status|repro|add|gc|metrics show).*": "needs the outputs of a finished pipeline",
     r"dvc (remote|push|get|import|update|artifacts) ?.*|gto .*|git .*": "needs a DVC remote; make test-remotes",
     r"PYTHONHASHSEED=0 PYTHONPATH=src torchrun .*": "needs several hosts; tests/encoding/test_torchrun.py",
+    r"(python|pip install -r) examples/scale/.*": "programs of their own; tests/runtime/test_scale_engines.py",
     r"attune bridge .*": "two indexes; tests/cli/test_bridge_command.py",
     r"python -m bench\.parts\.passages .*": "public data; tests/project/test_passages_pipeline.py",
 }

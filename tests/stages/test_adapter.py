@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from page_inputs import filled
-from prepared_tables import write_corpus
+from folder_bytes import contents
+from frozen_inputs import N, without_answers, write_frozen
+from prepared_tables import filled
 from shipped_params import PANEL
 
-from attune.encoding.encoders import load_torch
 from attune.errors import BadInput
-from attune.evaluation.scoring.judgments import load_split
 from attune.export.query_map import QueryMap
 from attune.retrieval.passages import PASSAGES, Passages
 from attune.runtime import Embedder, verify
@@ -21,7 +20,7 @@ from attune.runtime.adapter import ADAPTER, QueryAdapter
 from attune.runtime.search import Search
 from attune.stage import Machine, call
 from attune.stages.adapter import adapter, chosen
-from attune.tables import CORPUS, DOCUMENT_IDS, OWN_TEXTS, QRELS, SPLIT_QUERIES, write
+from attune.tables import CORPUS
 from attune.tuning.adapter.fit import AdapterParams, Fitted
 from attune.tuning.adapter.pairs import train_pairs
 from attune.tuning.base_encoder import write_graph
@@ -38,34 +37,15 @@ PARAMS = AdapterParams(
     patience=4,
     machine=Machine(threads=1, precision="fp32", batch_tokens=4096),
 )
-WORDS = "array matrix graph tree river mountain window paper season market engine bridge garden signal".split()
-N = 40
 
 
 @pytest.fixture(scope="module")
 def inputs(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """40 documents of three words; a query has two of them, and base's embeddings are the tiny encoder's."""
+    """40 documents and queries in base's embeddings, which are the tiny encoder's, and its graph."""
     root = tmp_path_factory.mktemp("adapter")
-    random = np.random.default_rng(0)
-    words = [random.choice(WORDS, 3, replace=False).tolist() for _ in range(N)]
-    ids = [f"d{i:02}" for i in range(N)]
-    write_corpus(filled({"document_id": ids, "text": [" ".join(own) for own in words]}, CORPUS), root / "prepared")
-    encoder = load_torch(tiny_encoder)
-    (root / "embeddings").mkdir()
-    np.save(root / "embeddings/corpus.npy", encoder.encode([" ".join(own) for own in words]))
-    for name, rows in (("train", range(30)), ("dev", range(30, N))):
-        queries = {"query_id": [f"q{i:02}" for i in rows], "text": [" ".join(words[i][1:]) for i in rows]}
-        queries["cluster_id"] = queries["query_id"]
-        folder = root / name
-        write(filled(queries, SPLIT_QUERIES), folder / "queries.parquet", SPLIT_QUERIES)
-        qrels = pl.DataFrame([(f"q{i:02}", ids[i], 1) for i in rows], schema=QRELS, orient="row")
-        write(qrels, folder / "qrels.parquet", QRELS)
-        write(pl.DataFrame(schema=OWN_TEXTS), folder / "own_texts.parquet", OWN_TEXTS)
-        write(pl.DataFrame({"document_id": [ids[i] for i in rows]}), folder / "documents.parquet", DOCUMENT_IDS)
-        np.save(root / f"embeddings/{name}.npy", encoder.encode(queries["text"]))
+    paths = write_frozen(root, tiny_encoder)
     write_graph(tiny_encoder, 32, PANEL, root / "exported")
-    paths = {"exported": root / "exported", "embeddings": root / "embeddings", "prepared": root / "prepared"}
-    return paths | {"train": root / "train", "dev_split": root / "dev"}
+    return paths | {"exported": root / "exported"}
 
 
 def made(inputs: dict[str, Path], out: Path, **changes: object) -> dict[str, Any]:
@@ -100,8 +80,7 @@ def test_a_second_run_gives_the_same_bytes(inputs: dict[str, Path], tmp_path: Pa
     """Graphs, manifest and receipt."""
     for name in ("one", "two"):
         made(inputs, tmp_path / name)
-    for path in (path for path in (tmp_path / "one").rglob("*") if path.is_file()):
-        assert path.read_bytes() == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes(), path
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
 
 
@@ -146,12 +125,6 @@ def test_pairs_are_of_the_nearest_passage_and_all_passages_of_answers_are_masked
 
 def test_train_without_a_usable_pair_is_refused(inputs: dict[str, Path], tmp_path: Path) -> None:
     """One line names the folder and the way out."""
-    empty = tmp_path / "train"
-    corpus = pl.read_parquet(inputs["prepared"] / "corpus.parquet")
-    assert load_split(inputs["train"], corpus).texts
-    for name in ("queries", "qrels", "own_texts"):
-        (empty / f"{name}.parquet").parent.mkdir(exist_ok=True)
-        (empty / f"{name}.parquet").write_bytes((inputs["train"] / f"{name}.parquet").read_bytes())
-    write(pl.DataFrame({"document_id": ["d39"]}), empty / "documents.parquet", DOCUMENT_IDS)
+    train = without_answers(inputs["train"], tmp_path / "train")
     with pytest.raises(BadInput, match="no pair of a query and a relevant document; add pairs, or"):
-        made(inputs | {"train": empty}, tmp_path / "adapter")
+        made(inputs | {"train": train}, tmp_path / "adapter")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from families import without_rehearsal
 from shipped_params import PANEL
 
 from attune.data.splitting.kinds import OF_STAGE_AUDIT
@@ -112,7 +113,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("planted")
     encoder_params = load_params(BaseParams, "base", PARAMS).model_copy(update={"max_length": 96})
     places = {"corpus": folder / "prepared/corpus.parquet", "train": folder / "none"}
-    call(base, encoder_params, None, **places, parameters=PARAMS, out=folder / "base", exported=folder / "graph")
+    with without_rehearsal(has_graph=False):
+        call(base, encoder_params, None, **places, parameters=PARAMS, out=folder / "base", exported=folder / "graph")
     clustering = load_params(PrepareParams, "prepare", PARAMS)
     call(prepare, clustering, None, raw=planted(folder / "raw"), out=folder / "prepared")
     tolerant = load_params(SplitParams, "split", PARAMS).model_copy(update={"max_leak_share": 1.0})

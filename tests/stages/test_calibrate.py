@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from page_inputs import filled
+from prepared_tables import filled
 
 from attune.evaluation.calibration.settings import CalibrateParams
 from attune.stage import call

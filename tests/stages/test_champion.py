@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from prepared_tables import write_corpus
+from prepared_tables import write_split, write_word_pairs
 
 from attune.data.text_hash import text_hash
 from attune.data.trained_on import FILE, TrainedOn, read_trained_on, seen_clusters
@@ -19,7 +19,7 @@ from attune.stage import Machine, call
 from attune.stages.champion import SCORES, SYSTEM, ChampionParams, champion, way_of
 from attune.stages.embed import EmbedParams, embed
 from attune.stages.evaluate import EvaluateParams, evaluate
-from attune.tables import CORPUS, OWN_TEXTS, QRELS, SPLIT_QUERIES, read, write
+from attune.tables import CORPUS, QRELS, SPLIT_QUERIES, read
 
 MACHINE = Machine(threads=1, precision="fp32", batch_tokens=512)
 WORDS = "array graph matrix mean sum sort tree edge node vector signal table".split()
@@ -32,20 +32,13 @@ class Case:
         self.root = root
         shutil.copytree(released, root / "champions" / "v1")
         pairs = [(one, other) for one in WORDS for other in WORDS if one < other]
-        ids = [f"d{i:03}" for i in range(len(pairs))]
-        texts = [f"{one} {other} of the data" for one, other in pairs]
-        columns = {"document_id": ids, "title": [""] * len(ids), "text": texts, "duplicate_of": ids, "cluster_id": ids}
-        write_corpus(pl.DataFrame(columns, schema=CORPUS), root / "prepared")
+        ids = write_word_pairs(pairs, root / "prepared")
         for split, own in {"train": pairs[:4], "dev": pairs[4:20], "test": pairs[20:40], "paraphrases": []}.items():
             names = [f"{split}{i:02}" for i in range(len(own))]
             columns = {"query_id": names, "text": [f"Find {b} and {a}" for a, b in own]}
             columns["cluster_id"] = [f"c{split}{number // 2}" for number in range(len(names))]
-            queries = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
-            rest = {name: pl.lit("") for name in SPLIT_QUERIES if name not in columns}
-            write(queries.with_columns(**rest), root / f"splits/{split}/queries.parquet", SPLIT_QUERIES)
-            write(pl.DataFrame(schema=OWN_TEXTS), root / f"splits/{split}/own_texts.parquet", OWN_TEXTS)
             judged = [(name, ids[pairs.index(pair)], 1) for name, pair in zip(names, own, strict=True)]
-            write(pl.DataFrame(judged, schema=QRELS, orient="row"), root / f"splits/{split}/qrels.parquet", QRELS)
+            write_split(root / f"splits/{split}", columns, judged)
 
     def trained_on(self, queries: list[str], documents: list[str]) -> None:
         """What the champion's training read, by hash."""

@@ -7,15 +7,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from page_inputs import filled
-from prepared_tables import write_corpus
+from frozen_inputs import write_turned
 
 from attune.evaluation.label_points import LABELS
 from attune.plots import read_csv
-from attune.runtime.arrays import Float32
 from attune.stage import Machine, call
 from attune.stages.curve import CurveParams, curve, in_order, labelled
-from attune.tables import CORPUS, DOCUMENT_IDS, OWN_TEXTS, QRELS, SPLIT_QUERIES, write
 from attune.tuning.adapter.fit import Pairs
 
 MACHINE = Machine(threads=1, precision="fp32", batch_tokens=4096)
@@ -23,12 +20,6 @@ PARAMS = CurveParams(shares=[0.125, 0.25, 0.5, 1.0], draws=2, machine=MACHINE)
 ADVANCED = """adapter: {steps: 60, batch_size: 32, learning_rate: 0.01, scale: 20.0, rank: 0, hidden: 0,
   n_documents: 1000, evaluate_every: 10, patience: 4}
 """
-N, DIM = 160, 12
-SPLITS = {"train": range(80), "dev": range(80, 120), "test": range(120, N)}
-
-
-def unit(vectors: Any) -> Float32:
-    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
 
 
 @pytest.fixture
@@ -37,24 +28,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "advanced.yaml").write_text(ADVANCED)
     (tmp_path / "params.yaml").write_text("machine: {threads: 1, precision: fp32, batch_tokens: 4096}\n")
-    random = np.random.default_rng(0)
-    documents = unit(random.normal(size=(N, DIM)))
-    turn = np.linalg.qr(random.normal(size=(DIM, DIM)))[0]
-    queries = unit(documents @ turn + 0.7 * documents + 0.15 * random.normal(size=(N, DIM)))
-    ids = [f"d{i:03}" for i in range(N)]
-    write_corpus(filled({"document_id": ids, "text": ids}, CORPUS), tmp_path / "prepared")
-    (tmp_path / "embeddings").mkdir()
-    np.save(tmp_path / "embeddings/corpus.npy", documents)
-    for name, rows in SPLITS.items():
-        folder = tmp_path / "splits" / name
-        table = {"query_id": [f"q{i:03}" for i in rows], "text": ["x"] * len(rows)}
-        table["cluster_id"] = [f"c{i // 2:03}" for i in rows]
-        write(filled(table, SPLIT_QUERIES), folder / "queries.parquet", SPLIT_QUERIES)
-        qrels = pl.DataFrame([(f"q{i:03}", ids[i], 1) for i in rows], schema=QRELS, orient="row")
-        write(qrels, folder / "qrels.parquet", QRELS)
-        write(pl.DataFrame(schema=OWN_TEXTS), folder / "own_texts.parquet", OWN_TEXTS)
-        write(pl.DataFrame({"document_id": [ids[i] for i in rows]}), folder / "documents.parquet", DOCUMENT_IDS)
-        np.save(tmp_path / f"embeddings/{name}.npy", queries[list(rows)])
+    write_turned(*(tmp_path / name for name in ("embeddings", "prepared", "splits")))
     return tmp_path
 
 

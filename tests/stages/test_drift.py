@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from numpy.typing import NDArray
-from prepared_tables import write_corpus
+from prepared_tables import filled, write_corpus, write_split
 
 from attune.errors import BadInput
 from attune.evaluation.drift import alignment
@@ -17,7 +17,7 @@ from attune.evaluation.drift_verdict import DriftParams
 from attune.evaluation.scoring.measures import measure
 from attune.stage import call
 from attune.stages.drift import drift
-from attune.tables import CORPUS, OWN_TEXTS, PROBE_ITEMS, QRELS, SPLIT_QUERIES, write
+from attune.tables import CORPUS, OWN_TEXTS, PROBE_ITEMS, QRELS, read, write
 
 N_DOCUMENTS, N_QUERIES, N_TEXTS, DIM = 150, 9, 120, 12
 VALUES = {"max_cost": 0.05, "min_neighbour_overlap": 0.3, "min_same_cosine": 0.98, "min_stale_overlap": 0.9}
@@ -30,11 +30,6 @@ VALUES_OF = {"find": np.linspace(0.6, 1, 200), "near_us": np.linspace(0.3, 0.9, 
 
 def unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-
-
-def filled(columns: dict[str, Any], schema: Any) -> pl.DataFrame:
-    missing = [pl.lit("").alias(name) for name in schema if name not in columns]
-    return pl.DataFrame(columns).with_columns(missing).select(list(schema))
 
 
 def write_items(case: Path, system: str, **factors: float) -> None:
@@ -55,11 +50,9 @@ def case(tmp_path: Path) -> Path:
     ids = [f"d{i:03}" for i in range(N_DOCUMENTS)]
     write_corpus(filled({"document_id": ids}, CORPUS), tmp_path / "prepared")
     queries = [f"q{i}" for i in random.permutation(N_QUERIES)]
-    write(filled({"query_id": queries}, SPLIT_QUERIES), tmp_path / "dev/queries.parquet", SPLIT_QUERIES)
-    write(pl.DataFrame(schema=OWN_TEXTS), tmp_path / "dev/own_texts.parquet", OWN_TEXTS)
     answers = random.permutation(N_DOCUMENTS)[:N_QUERIES]
-    qrels = pl.DataFrame({"query_id": queries, "document_id": [ids[i] for i in answers], "relevance": [1] * N_QUERIES})
-    write(qrels.sort("query_id"), tmp_path / "dev/qrels.parquet", QRELS)
+    judged = sorted((query, ids[answer], 1) for query, answer in zip(queries, answers, strict=True))
+    write_split(tmp_path / "dev", {"query_id": queries}, judged)
     documents = unit(random.normal(size=(N_DOCUMENTS, DIM)))
     for folder in ("embeddings/base", "probe/base", "metrics"):
         (tmp_path / folder).mkdir(parents=True)
@@ -69,6 +62,8 @@ def case(tmp_path: Path) -> Path:
     np.save(tmp_path / "probe/base/positives.npy", np.array([[0, 20], [1, 21]]))
     (tmp_path / "metrics/base.json").write_text(json.dumps(PROBED))
     write_items(tmp_path, "base")
+    for side in ("adapter", "static"):
+        write(pl.DataFrame(schema=dict(PROBE_ITEMS)), tmp_path / f"probe/base/{side}.parquet", PROBE_ITEMS)
     for kind in ("embeddings", "probe"):
         shutil.copytree(tmp_path / kind / "base", tmp_path / kind / "tuned")
     return tmp_path
@@ -102,6 +97,27 @@ def test_an_encoder_equal_to_the_base_did_not_move_and_cost_nothing(case: Path) 
     assert (receipt["find.p_holm"], receipt["n_tested_tasks"], receipt["n_unmeasured_tasks"]) == (1, 2, 0)
     assert (receipt["is_drifted"], receipt["is_decided"], receipt["is_reindex_needed"]) == (False, True, False)
     assert "The space did not move. No re-index needed" in receipt["verdict"]
+
+
+def test_what_embeds_queries_alone_has_losses_of_its_own(case: Path) -> None:
+    """On retrieval those of its queries, elsewhere those of the documents' encoder; without retrieval none is told.
+
+    Every fourth query of the general task finds half as much through the adapter. static_tuned was scored on that task
+    alone, as well as base; near the domain it has tuned's loss.
+    """
+    items = read(case / "probe/base/items.parquet", PROBE_ITEMS).filter(pl.col("task") == "find")
+    half = pl.col("value") * pl.when(pl.int_range(pl.len()) % 4 == 0).then(0.5).otherwise(1.0)
+    write(items.with_columns(half), case / "probe/base/adapter.parquet", PROBE_ITEMS)
+    write_items(case, "tuned", near_us=0.5, find=0.5)
+    write(items, case / "probe/tuned/static.parquet", PROBE_ITEMS)
+    receipt = run(case)
+    values = VALUES_OF["find"]
+    expected = values[::4].sum() / 2 / values.sum()
+    assert receipt["adapter.largest_cost"] == pytest.approx(expected, abs=1e-6)
+    assert receipt["adapter.largest_cost_of"] == "find.ndcg@10" and receipt["adapter.largest_near_cost"] == 0
+    assert (receipt["static_tuned.largest_cost"], receipt["static_tuned.largest_cost_of"]) == (0, "")
+    assert receipt["static_tuned.largest_near_cost"] == receipt["largest_near_cost"] > 0.1
+    assert receipt["largest_cost"] > 0.1 and not [key for key in receipt if key.startswith("static_base")]
 
 
 def test_a_moved_domain_needs_a_new_index_and_is_no_drift(case: Path) -> None:

@@ -11,7 +11,7 @@ import onnx
 import polars as pl
 import pytest
 from ir_measures import AP, RR, R, nDCG
-from prepared_tables import write_corpus
+from prepared_tables import filled, write_corpus, write_split
 from pydantic import ValidationError
 from static_folders import write_static
 
@@ -38,12 +38,6 @@ PARAMS = EvaluateParams(
     champion="",
 )
 N_DOCUMENTS = 150
-
-
-def filled(columns: dict[str, Any], schema: dict[str, Any]) -> pl.DataFrame:
-    """A frame of this schema whose other columns are empty strings."""
-    missing = [pl.lit("").alias(name) for name in schema if name not in columns]
-    return pl.DataFrame(columns).with_columns(missing).select(list(schema))
 
 
 @dataclass(frozen=True)
@@ -80,12 +74,8 @@ def case(tmp_path: Path) -> Case:
         query_ids = [f"{split}{i:02}" for i in rng.permutation(n)]
         targets = [rng.choice(N_DOCUMENTS, size=1 + i % 4, replace=False) for i in range(n)]
         columns = {"query_id": query_ids, "text": [f"topic{t[0]}" for t in targets]}
-        queries = filled(columns, SPLIT_QUERIES).cast(dict(SPLIT_QUERIES))
-        write(queries, tmp_path / f"splits/{split}/queries.parquet", SPLIT_QUERIES)
-        write(pl.DataFrame(schema=OWN_TEXTS), tmp_path / f"splits/{split}/own_texts.parquet", OWN_TEXTS)
         judged = [(q, document_ids[d], int(1 + d % 3)) for q, t in zip(query_ids, targets, strict=True) for d in t]
-        qrels = pl.DataFrame(judged, schema=QRELS, orient="row").sort("query_id", "document_id")
-        write(qrels, tmp_path / f"splits/{split}/qrels.parquet", QRELS)
+        write_split(tmp_path / f"splits/{split}", columns, sorted(judged))
         near = np.array([vectors[t[0]] + rng.normal(size=8) for t in targets]).reshape(-1, 8)
         save_embeddings(tmp_path / f"embeddings/{split}.npy", near)
     return Case(tmp_path)

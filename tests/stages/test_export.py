@@ -10,6 +10,7 @@ from typing import Any
 
 import onnx
 import pytest
+from folder_bytes import contents
 from onnx import numpy_helper
 from shipped_params import PANEL
 
@@ -30,10 +31,6 @@ def params() -> ExportParams:
 
 def read(folder: Path, name: str) -> Any:
     return json.loads((folder / name).read_text())
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_second_export_from_another_place_gives_the_same_bytes(

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from attune.data.passages import PassageParams
 from attune.data.splitting.clusters import components, normalise
+from attune.data.splitting.duplicates import share_relevance
 from attune.stage import call
-from attune.stages.prepare import PrepareParams, prepare, share_relevance
+from attune.stages.prepare import PrepareParams, prepare
 from attune.tables import CLUSTERED_QUERIES, CORPUS, MERGED_QUERIES, NEGATIVES, QRELS, read
 
 PARAMS = PrepareParams(

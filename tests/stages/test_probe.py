@@ -12,11 +12,18 @@ import pytest
 from ruamel.yaml import YAML
 from scipy.stats import spearmanr
 from shipped_params import PANEL
+from static_folders import write_static
 
 from attune.encoding.encoders import TorchEncoder, load_torch
 from attune.encoding.scored import Way
 from attune.errors import BadInput
 from attune.evaluation.probe import LabelledData, RetrievalData, SimilarityData
+from attune.export.adapter_folder import write_adapter_folder
+from attune.export.query_map import QueryMap
+from attune.export.static_folder import write_record
+from attune.runtime import Embedder
+from attune.runtime.arrays import Float32
+from attune.runtime.static import StaticEncoder
 from attune.stage import call, load_params
 from attune.stages.probe import TRACKED, Encoded, ProbeParams, general_space, probe, read_tasks
 from attune.tables import PROBE_ITEMS, read
@@ -37,8 +44,8 @@ def task(kind: str, file: str, counts_as: str = "general") -> dict[str, Any]:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project's root with small tasks of all types."""
+def project(tmp_path: Path, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project's root with small tasks of all types, a folder without an adapter, and a static encoder that is off."""
     files = {
         "r": [{"query": f"the {w}", "passage": f"a {w} of {v}"} for w, v in pairwise(WORDS)],
         "s": [{"first": f"a {w}", "second": f"the {WORDS[i // 2]}", "score": i} for i, w in enumerate(WORDS)],
@@ -48,6 +55,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "near").mkdir()
     for name, records in files.items():
         (tmp_path / f"data/tasks/{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    shutil.copytree(tiny_onnx, tmp_path / "adapter")
+    write_record(tiny_onnx, {"is_off": True}, tmp_path / "static")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -64,7 +73,8 @@ def run(chosen: ProbeParams, model: Path, out: str = "one") -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:  # encoders of these tests have no graph
         patch.setattr("attune.stages.probe.way_of", lambda *_: Way("torch", "cpu", chosen.machine.precision))
         places = {"model": model, "exported": model, "near_domain": Path("near"), "out": Path(out)}
-        call(probe, chosen, Path(f"{out}.json"), system="base", **places)
+        sides = {"adapter": Path("adapter"), "static": Path("static")}
+        call(probe, chosen, Path(f"{out}.json"), system="base", **places, **sides)
     return dict(json.loads(Path(f"{out}.json").read_text()))
 
 
@@ -122,6 +132,35 @@ def test_each_counted_item_has_its_value(project: Path, tiny_encoder: Path) -> N
         assert receipt[name] == pytest.approx(rows[name.partition(".")[0]]["value"].mean(), abs=1e-6)
     correlation = spearmanr(rows["grade"]["value"], rows["grade"]["grade"]).statistic
     assert receipt["grade.spearman"] == pytest.approx(correlation, abs=1e-6)
+
+
+def first_places(queries: Float32, documents: Float32) -> list[float]:
+    """Returns nDCG@10 where document i answers query i, computed by ranks."""
+    cosines = queries.astype(np.float64) @ documents.astype(np.float64).T
+    ranks = 1 + (cosines > np.diag(cosines)[:, None]).sum(axis=1)
+    return [float(1 / np.log2(1 + rank)) if rank <= 10 else 0.0 for rank in ranks]
+
+
+def test_adapter_and_static_encoder_are_scored_on_retrieval_alone(
+    project: Path, tiny_encoder: Path, tiny_onnx: Path
+) -> None:
+    """Their queries over the encoder's documents; no pair and no label passes them; what is off has no items."""
+    plain = run(params(**TASKS), tiny_encoder, "off")
+    assert [read(Path(f"off/{side}.parquet"), PROBE_ITEMS).height for side in ("adapter", "static")] == [0, 0]
+    for name in ("adapter", "static"):
+        shutil.rmtree(name)
+    turn = np.roll(np.eye(32, dtype=np.float32), 1, axis=0)
+    write_adapter_folder(tiny_onnx, QueryMap(matrix=turn), 18, {}, Path("adapter"))
+    write_static(tiny_onnx, Path("static"))
+    assert run(params(**TASKS), tiny_encoder) == plain
+    embedder, queries = Embedder(tiny_onnx), [f"the {w}" for w in WORDS[:11]]
+    documents = embedder.encode_document([f"a {w} of {v}" for w, v in pairwise(WORDS)])
+    mapped = np.roll(embedder.encode_query(queries), -1, axis=1)
+    for side, own in (("adapter", mapped), ("static", StaticEncoder("static").encode_query(queries))):
+        items = read(Path(f"one/{side}.parquet"), PROBE_ITEMS)
+        assert items["task"].unique().to_list() == ["find"]
+        assert items["value"].to_list() == pytest.approx(first_places(own, documents), abs=1e-6)
+    assert Path("one/items.parquet").read_bytes() == Path("off/items.parquet").read_bytes()
 
 
 def test_each_folder_of_the_near_domain_is_a_task(project: Path, tiny_encoder: Path) -> None:

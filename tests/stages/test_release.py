@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
+from folder_bytes import contents
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
-from page_inputs import filled
+from prepared_tables import filled, write_split
 from ruamel.yaml import YAML
 from shipped_params import PANEL
 from static_folders import TEXTS, write_static
@@ -28,7 +28,7 @@ from attune.runtime.calibration import Calibration
 from attune.runtime.static import StaticEncoder
 from attune.stage import all_params, call, load_params
 from attune.stages.release import RECEIPTS, ReleaseParams, release, release_manifest
-from attune.tables import CORPUS, QRELS, SPLIT_QUERIES, write
+from attune.tables import CORPUS, write
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = {"model": "a/b", "revision": "0" * 40, "licence": "Apache-2.0"}
@@ -88,10 +88,8 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     documents = {"document_id": ["d0", "d1", "d2"], "title": [""] * 3, "text": ["body 0", "body 1", "body 2"]}
     write(filled(documents, CORPUS), folder / "prepared/corpus.parquet", CORPUS)
     for row, split in enumerate(("train", "dev", "test")):
-        queries = filled({"query_id": [f"q{row}"], "text": [f"Query  {row}"]}, SPLIT_QUERIES)
-        write(queries, folder / f"splits/{split}/queries.parquet", SPLIT_QUERIES)
-        judged = pl.DataFrame([(f"q{row}", f"d{row}", 1)], schema=QRELS, orient="row")
-        write(judged, folder / f"splits/{split}/qrels.parquet", QRELS)
+        queries = {"query_id": [f"q{row}"], "text": [f"Query  {row}"]}
+        write_split(folder / f"splits/{split}", queries, [(f"q{row}", f"d{row}", 1)])
     return {"prepared": folder / "prepared", "splits": folder / "splits"}
 
 
@@ -115,10 +113,6 @@ def released(
     }
     call(release, params, out.with_name("release.json"), **paths, **texts, out=out)
     return out
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def read(path: Path) -> Any:

@@ -23,9 +23,9 @@ from page_inputs import (
     STORED,
     TRAINED,
     TUNED,
-    filled,
     ranking,
 )
+from prepared_tables import filled
 from ruamel.yaml import YAML
 
 from attune.errors import BadInput
@@ -33,7 +33,7 @@ from attune.evaluation.page.cpu import cpu_class
 from attune.evaluation.page.provenance import NOT_RUN
 from attune.evaluation.report.examples import largest_changes
 from attune.evaluation.report.judged import JudgedShare, sample_hash, write_judged
-from attune.evaluation.report.markdown import p_value
+from attune.evaluation.report.markdown import p_value, plain
 from attune.evaluation.report.summary import SCORES, SEED_SCORES
 from attune.evaluation.report.verdict import HeadlineResult, too_few, verdict
 from attune.evaluation.report.ways import SCORED
@@ -44,7 +44,18 @@ from attune.evaluation.statistics.slices import traits_of
 from attune.stage import call, write_json
 from attune.stages.report import RECEIPTS, ReportParams, report
 from attune.stages.seeds import values_on_test
-from attune.tables import CLUSTERED_QUERIES, CORPUS, LEAKS, NEGATIVE_SAMPLE, QRELS, RUN, SPLIT_QUERIES, read, write
+from attune.tables import (
+    CLUSTERED_QUERIES,
+    CORPUS,
+    LEAKS,
+    NEGATIVE_SAMPLE,
+    NEGATIVES,
+    QRELS,
+    RUN,
+    SPLIT_QUERIES,
+    read,
+    write,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -241,6 +252,7 @@ def make_case(tmp_path: Path) -> Case:
     case.write_queries({"query_id": [f"q{i}" for i in range(8)], "text": [f"- query {i} {NASTY}" for i in range(8)]})
     qrels = pl.DataFrame([(f"q{i}", f"d{i}", 1) for i in range(8)], schema=QRELS, orient="row")
     write(qrels, tmp_path / "splits/test/qrels.parquet", QRELS)
+    write(pl.DataFrame(schema=NEGATIVES), tmp_path / "splits/test/negatives.parquet", NEGATIVES)
     trained = {"query_id": ["q8"], "text": ["query of train"]}
     write(filled(trained, SPLIT_QUERIES), tmp_path / "splits/train/queries.parquet", SPLIT_QUERIES)
     dev_answers = qrels.with_columns(query_id="dev" + pl.col("query_id"))
@@ -295,6 +307,34 @@ def test_judged_negatives_are_reported_with_their_interval_and_their_judge(case:
     assert page.count(sentence) >= 2 and "Nobody has judged" not in page and "<script>" not in page
     assert page.count("An earlier mining was judged, not this one.") == 1
     assert not summary["judged_negatives"]["old"]["is_current"]
+
+
+def test_holes_are_reported_and_the_verdict_says_that_it_depends_on_them(case: Case) -> None:
+    """Eight queries cannot tell whatever is judged; a gain on a hundred hangs on what base alone finds."""
+    summary, page = case.report()
+    holes = summary["holes"]
+    assert holes["judged@10"]["base"] == pytest.approx(6 / 8 / 10) and holes["judged_since"] == {}
+    assert holes["measures"]["recall@10"]["judged"] == pytest.approx(1 / 8)
+    assert holes["measures"]["recall@10"]["worst"] < 0 < holes["measures"]["recall@10"]["best"]
+    assert not holes["depends"] and "Unjudged documents." not in page
+    assert holes["condensed"] == {} and "(condensed lists, bpref) are left out" in page
+    many(case)
+    summary, page = case.report()
+    assert summary["holes"]["depends"] and summary["holes"]["n_to_level"] > 0
+    assert f"**Unjudged documents.** {plain(summary['holes']['sentence'], None)}" in page.split("## ")[0]
+
+
+def test_judged_documents_alone_are_compared_where_some_were_refused(case: Case) -> None:
+    """With a refused document for every query; what `attune judge --test` added is counted beside it."""
+    refused = pl.DataFrame([(f"q{i}", "d15") for i in range(8)], NEGATIVES, orient="row")
+    write(refused, case.root / "splits/test/negatives.parquet", NEGATIVES)
+    counts = {"n_judged_rows": 12, "n_judged_rows_left_out": 1, "n_judged_answers": 2}
+    counts |= {"n_judged_answers_outside_test": 1, "n_judged_no_answers": 9}
+    case.write_receipt("split", json.loads((case.root / "metrics/split.json").read_text()) | counts)
+    summary, page = case.report()
+    assert set(summary["holes"]["condensed"]) == {"recall@10", "mrr@10", "ndcg@10", "bpref"}
+    assert summary["holes"]["judged_since"] == counts
+    assert "| bpref | " in page and "Of 12 judgments added by `attune judge --test`, 2 documents are answers" in page
 
 
 def test_the_report_begins_with_what_was_new_and_what_it_costs_next_door(case: Case) -> None:

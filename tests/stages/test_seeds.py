@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from conftest import build_tiny_encoder
-from prepared_tables import write_corpus
+from prepared_tables import write_split, write_word_pairs
 
 from attune.encoding.scored import Way
 from attune.errors import BadInput
@@ -21,7 +21,7 @@ from attune.stage import Machine, call
 from attune.stages.embed import EmbedParams, embed
 from attune.stages.evaluate import EvaluateParams, evaluate
 from attune.stages.seeds import REPORTED, SeedsParams, seeds
-from attune.tables import CORPUS, OWN_TEXTS, QRELS, SPLIT_QUERIES, read, seed_scores_columns, write
+from attune.tables import SPLIT_QUERIES, read, seed_scores_columns
 
 MACHINE = Machine(threads=1, precision="fp32", batch_tokens=512)
 CONFIDENCE = 0.9
@@ -34,24 +34,16 @@ class Case:
     def __init__(self, root: Path, base: Path) -> None:
         self.root = root
         pairs = [(one, other) for one in WORDS for other in WORDS if one < other]
-        ids = [f"d{i:03}" for i in range(len(pairs))]
-        texts = [f"{one} {other} of the data" for one, other in pairs]
-        columns = {"document_id": ids, "title": [""] * len(ids), "text": texts, "duplicate_of": ids, "cluster_id": ids}
-        write_corpus(pl.DataFrame(columns, schema=CORPUS), root / "prepared")
+        ids = write_word_pairs(pairs, root / "prepared")
         parts = {"train": pairs[:1], "dev": pairs[1:20], "test": pairs[20:60], "paraphrases": []}
         for split, of_pairs in parts.items():
             names = [f"{split}{i:02}" for i in reversed(range(len(of_pairs)))]
             columns = {"query_id": names, "text": [f"find {b} and {a}" for a, b in of_pairs]}
             columns["cluster_id"] = [f"c{number // 2}" for number in range(len(names))]
-            queries = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
-            rest = {name: pl.lit("") for name in SPLIT_QUERIES if name not in columns}
-            write(queries.with_columns(**rest), root / f"splits/{split}/queries.parquet", SPLIT_QUERIES)
-            write(pl.DataFrame(schema=OWN_TEXTS), root / f"splits/{split}/own_texts.parquet", OWN_TEXTS)
             rows = [pairs.index(pair) for pair in of_pairs]
             judged = [(name, ids[row], 2) for name, row in zip(names, rows, strict=True)]
             judged += [(name, ids[row + 50], 1) for name, row in zip(names[::3], rows[::3], strict=True)]
-            qrels = pl.DataFrame(judged, schema=QRELS, orient="row").sort("query_id", "document_id")
-            write(qrels, root / f"splits/{split}/qrels.parquet", QRELS)
+            write_split(root / f"splits/{split}", columns, sorted(judged))
         self.encoders = {"base": base}
         for seed in (13, 4, 21):
             self.encoders[str(seed)] = build_tiny_encoder(root / f"encoder{seed}", seed=seed)

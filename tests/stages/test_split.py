@@ -6,13 +6,14 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from split_inputs import GIVEN, PARAMS, counted_leaks, prepared, queries, run_split
+from split_inputs import GIVEN, PARAMS, counted_leaks, prepared, queries, run_split, split_params
 
 from attune.errors import BadInput
 from attune.stages.split import assign, assign_documents, by_hash, position
 from attune.tables import DOCUMENT_IDS, LEAKS, NEGATIVES, QRELS, SPLIT_QUERIES, read
 
 SPLITS = ("train", "dev", "test")
+EXACT = split_params(max_cluster_share=0.5, strata="exact")
 
 
 @given(
@@ -37,11 +38,11 @@ def test_clusters_stay_whole_and_shares_are_met() -> None:
     assert shares["dev"] == pytest.approx(0.2, abs=0.02)
 
 
-def test_each_stratum_has_the_same_shares_of_dev_and_test() -> None:
+def test_exact_strata_have_the_same_shares_of_dev_and_test() -> None:
     """Of 40 rare and 960 common clusters .3 go to test and .2 to dev, to within one cluster."""
     strata = ["rare"] * 40 + ["common"] * 960
     table = queries([f"c{i}" for i in range(1000)], strata=strata)
-    counts = table.with_columns(assign(table, PARAMS)).group_by("stratum", "split").len().rows()
+    counts = table.with_columns(assign(table, EXACT)).group_by("stratum", "split").len().rows()
     for stratum, split_of, n in counts:
         share = {"test": 0.3, "dev": 0.2, "train": 0.5}[split_of]
         assert abs(n - share * strata.count(stratum)) <= 1
@@ -49,14 +50,29 @@ def test_each_stratum_has_the_same_shares_of_dev_and_test() -> None:
 
 @given(st.integers(1, 60), st.integers(1, 10))
 @settings(max_examples=60, deadline=None)
-def test_rows_added_to_a_stratum_move_only_clusters_at_its_borders(n_old: int, n_new: int) -> None:
+def test_rows_added_to_an_exact_stratum_move_only_clusters_at_its_borders(n_old: int, n_new: int) -> None:
     """Two borders, and each passes at most as many old clusters as are new; other strata stay as they are."""
     old = queries([f"c{i}" for i in range(n_old)] + [f"o{i}" for i in range(20)], strata=["a"] * n_old + ["b"] * 20)
     new = queries([f"n{i}" for i in range(n_new)], strata=["a"] * n_new)
-    before = assign(old, PARAMS).to_list()
-    after = assign(pl.concat([old, new]), PARAMS).to_list()[: old.height]
+    before = assign(old, EXACT).to_list()
+    after = assign(pl.concat([old, new]), EXACT).to_list()[: old.height]
     assert after[n_old:] == before[n_old:]
     assert sum(x != y for x, y in zip(before, after, strict=True)) <= 2 * n_new
+
+
+def test_strata_by_hash_change_nothing_and_keep_their_shares_on_average(tmp_path: Path) -> None:
+    """The split is that of data without strata; 2,000 clusters of a stratum get .3 of test; what is missed is told."""
+    strata = ["large"] * 2000 + ["small"]
+    table = queries([f"c{i}" for i in range(2001)], strata=strata)
+    assigned = assign(table, PARAMS)
+    assert assigned.to_list() == assign(table.with_columns(stratum=pl.lit("")), PARAMS).to_list()
+    assert (assigned[:2000] == "test").mean() == pytest.approx(0.3, abs=0.03)
+    receipt = run_split(tmp_path, prepared(tmp_path / "prepared", table[-60:]))
+    missed = {name: int(assigned[-1] != name) for name in ("dev", "test")}
+    assert {key: n for key, n in receipt.items() if "strata" in key} == {
+        "n_strata": 2,
+        **{f"n_strata_without_{name}": n for name, n in missed.items()},
+    }
 
 
 def test_splits_do_not_depend_on_columns_that_bear_their_names() -> None:
@@ -73,7 +89,8 @@ def test_splits_do_not_depend_on_columns_that_bear_their_names() -> None:
 def test_a_cluster_of_several_strata_stays_whole() -> None:
     """It counts for its most common stratum."""
     table = queries(["c"] * 3 + [f"x{i}" for i in range(20)], strata=["b", "a", "a"] + ["a"] * 20)
-    assert len(set(assign(table, PARAMS).to_list()[:3])) == 1
+    for params in (PARAMS, EXACT):
+        assert len(set(assign(table, params).to_list()[:3])) == 1
 
 
 def test_own_negatives_follow_the_split_of_their_document(tmp_path: Path) -> None:

@@ -7,16 +7,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from page_inputs import filled
-from prepared_tables import write_corpus
+from folder_bytes import contents
+from frozen_inputs import without_answers, write_frozen
 
-from attune.encoding.encoders import load_torch
 from attune.errors import BadInput
 from attune.runtime import Embedder
 from attune.runtime.static import RECORD, StaticEncoder, is_on
 from attune.stage import Machine, call
 from attune.stages.static import static
-from attune.tables import CORPUS, DOCUMENT_IDS, OWN_TEXTS, QRELS, SPLIT_QUERIES, write
 from attune.tuning.static.fit import StaticParams
 
 PARAMS = StaticParams(
@@ -31,33 +29,15 @@ PARAMS = StaticParams(
     patience=4,
     machine=Machine(threads=1, precision="fp32", batch_tokens=4096),
 )
-WORDS = "array matrix graph tree river mountain window paper season market engine bridge garden signal".split()
-N = 40
 
 
 @pytest.fixture(scope="module")
 def inputs(tiny_encoder: Path, tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """40 documents of three words; a query has two of them, and all embeddings are the tiny encoder's."""
-    root = tmp_path_factory.mktemp("static")
-    random = np.random.default_rng(0)
-    words = [random.choice(WORDS, 3, replace=False).tolist() for _ in range(N)]
-    ids = [f"d{i:02}" for i in range(N)]
-    write_corpus(filled({"document_id": ids, "text": [" ".join(own) for own in words]}, CORPUS), root / "prepared")
-    encoder = load_torch(tiny_encoder)
-    (root / "embeddings").mkdir()
-    np.save(root / "embeddings/corpus.npy", encoder.encode([" ".join(own) for own in words]))
-    for name, rows in (("train", range(30)), ("dev", range(30, N))):
-        queries = {"query_id": [f"q{i:02}" for i in rows], "text": [" ".join(words[i][1:]) for i in rows]}
-        queries["cluster_id"] = queries["query_id"]
-        folder = root / name
-        write(filled(queries, SPLIT_QUERIES), folder / "queries.parquet", SPLIT_QUERIES)
-        qrels = pl.DataFrame([(f"q{i:02}", ids[i], 1) for i in rows], schema=QRELS, orient="row")
-        write(qrels, folder / "qrels.parquet", QRELS)
-        write(pl.DataFrame(schema=OWN_TEXTS), folder / "own_texts.parquet", OWN_TEXTS)
-        write(pl.DataFrame({"document_id": [ids[i] for i in rows]}), folder / "documents.parquet", DOCUMENT_IDS)
-        np.save(root / f"embeddings/{name}.npy", encoder.encode(queries["text"]))
-    paths = {"model": tiny_encoder, "exported": tiny_onnx, "embeddings": root / "embeddings"}
-    return paths | {"prepared": root / "prepared", "train": root / "train", "dev_split": root / "dev"}
+    """40 documents and queries in the tiny encoder's embeddings, and the encoder itself."""
+    return write_frozen(tmp_path_factory.mktemp("static"), tiny_encoder) | {
+        "model": tiny_encoder,
+        "exported": tiny_onnx,
+    }
 
 
 def made(inputs: dict[str, Path], out: Path, **changes: object) -> dict[str, Any]:
@@ -88,8 +68,7 @@ def test_a_second_run_gives_the_same_bytes(inputs: dict[str, Path], tmp_path: Pa
     """Vectors, graph, record and receipt."""
     for name in ("one", "two"):
         made(inputs, tmp_path / name)
-    for path in (path for path in (tmp_path / "one").rglob("*") if path.is_file()):
-        assert path.read_bytes() == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes(), path
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
 
 
@@ -101,10 +80,6 @@ def test_without_steps_it_is_off(inputs: dict[str, Path], tmp_path: Path) -> Non
 
 def test_train_without_a_usable_pair_is_refused(inputs: dict[str, Path], tmp_path: Path) -> None:
     """One line names the folder and the way out."""
-    empty = tmp_path / "train"
-    empty.mkdir()
-    for name in ("queries", "qrels", "own_texts"):
-        (empty / f"{name}.parquet").write_bytes((inputs["train"] / f"{name}.parquet").read_bytes())
-    write(pl.DataFrame({"document_id": ["d39"]}), empty / "documents.parquet", DOCUMENT_IDS)
+    train = without_answers(inputs["train"], tmp_path / "train")
     with pytest.raises(BadInput, match=r"no pair of a query and a relevant document; add pairs, or set static\.steps"):
-        made(inputs | {"train": empty}, tmp_path / "static")
+        made(inputs | {"train": train}, tmp_path / "static")

@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
-from page_inputs import filled
-from prepared_tables import write_corpus
+from prepared_tables import filled, write_corpus, write_split
 
 from attune.evaluation.scoring.measures import measure
 from attune.retrieval.exact import top_k
@@ -17,7 +15,7 @@ from attune.runtime.arrays import Float32, Int64
 from attune.runtime.search import Search
 from attune.stage import Machine, call
 from attune.stages.storage import StorageParams, storage
-from attune.tables import CORPUS, OWN_TEXTS, QRELS, SPLIT_QUERIES, write
+from attune.tables import CORPUS, write
 
 ROOT = Path(__file__).resolve().parents[2]
 MACHINE = Machine(threads=1, precision="fp32", batch_tokens=4096)
@@ -46,10 +44,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_corpus(filled({"document_id": ids, "text": ids}, CORPUS), tmp_path / "prepared")
     queries = {"query_id": [f"q{i:02}" for i in range(N_QUERIES)], "text": ["x"] * N_QUERIES}
     queries["cluster_id"] = queries["query_id"]
-    write(filled(queries, SPLIT_QUERIES), tmp_path / "splits/test/queries.parquet", SPLIT_QUERIES)
-    qrels = pl.DataFrame([(f"q{i:02}", ids[i], 1) for i in range(N_QUERIES)], schema=QRELS, orient="row")
-    write(qrels, tmp_path / "splits/test/qrels.parquet", QRELS)
-    write(pl.DataFrame(schema=OWN_TEXTS), tmp_path / "splits/test/own_texts.parquet", OWN_TEXTS)
+    write_split(tmp_path / "splits/test", queries, [(f"q{i:02}", ids[i], 1) for i in range(N_QUERIES)])
     for seed, system in enumerate(("base", "tuned")):
         folder = tmp_path / "embeddings" / system
         folder.mkdir(parents=True)

@@ -59,9 +59,9 @@ def test_a_split_that_misses_half_its_share_is_refused() -> None:
         assert bool(messages[seed]) == (n_dev < 30 or n_test < 45)
         assert (f"dev gets {n_dev} of the 60 queries" in messages[seed]) == (n_dev < 30)
     assert 0 < sum(map(bool, messages.values())) < 20
-    # strata are cut by count: each has its share
+    # strata that are cut exactly, by count: each has its share
     stratified = queries.with_columns(stratum=pl.lit("one"))
-    assert unusable_clusters(stratified, corpus, PARAMS) == ""
+    assert unusable_clusters(stratified, corpus, PARAMS.model_copy(update={"strata": "exact"})) == ""
 
 
 def test_splits_that_are_given_in_full_are_never_refused() -> None:

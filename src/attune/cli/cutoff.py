@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from attune.cli.interface import Cutoff
 from attune.errors import BadInput
 from attune.evaluation.calibration.promises import same_effect, share_kept
 from attune.runtime.arrays import Float64
@@ -14,7 +15,7 @@ from attune.runtime.calibration import Calibration
 FOLDER = Path("data/calibration")
 
 
-def cutoff_sentence(old: float, folder: Path = FOLDER) -> str:
+def moved_cutoff(old: float, folder: Path = FOLDER) -> Cutoff:
     """Returns the new cutoff, what the old one would keep, and what both mean as probabilities.
 
     Args:
@@ -32,12 +33,8 @@ def cutoff_sentence(old: float, folder: Path = FOLDER) -> str:
             f"cutoff {old:g}: base keeps {kept:.1%} of dev's relevant documents, more than tuned's runs hold; take a "
             "higher cutoff, or a larger evaluate.depth"
         )
-    was = float(_map(base).probability(np.array(old)))
-    now_is = float(_map(tuned).probability(np.array(new)))
-    return (
-        f"{new:.4f}: keeps {kept:.1%} of dev's relevant documents for tuned, as {old:g} does for base; {old:g} unmoved "
-        f"would keep {unmoved:.1%}. A hit at the cutoff is relevant with probability {now_is:.2f}, for base {was:.2f}."
-    )
+    was, now_is = (float(_map(one).probability(np.array(at))) for one, at in ((base, old), (tuned, new)))
+    return Cutoff(old, float(new), float(kept), float(unmoved), was, now_is)
 
 
 def _record(path: Path) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from attune.cli.demo.comparison import BASE, MODEL, Fuse, index_of, with_bm25
-from attune.cli.repro import SECONDS_FILE, in_words
+from attune.cli.demo.comparison import Fuse, index_of, with_bm25
+from attune.cli.demo.systems import ADAPTER, BASE, MODEL
+from attune.cli.repro import SECONDS_FILE
 from attune.errors import BadInput
 from attune.evaluation.page.cpu import cpu_class
 from attune.evaluation.report.times import Times, write_times
@@ -25,7 +26,7 @@ from attune.runtime.static import StaticEncoder, is_on
 from attune.stage import PARAMS_FILE, Machine, all_params
 from attune.tables import CORPUS, SPLIT_QUERIES, read
 
-ADAPTER, INT8 = "models/adapter", "onnx/model_quantized.onnx"
+INT8 = "onnx/model_quantized.onnx"
 N_QUERIES, N_ROUNDS, N_RESULTS = 40, 3, 10
 PAUSE_SECONDS = 0.05  # longer than the libraries' threads spin after a request
 
@@ -118,8 +119,8 @@ def stage_seconds(root: Path) -> dict[str, float]:
     return {name: value for name, value in sorted(seconds.items()) if named & {name, name.partition("@")[0]}}
 
 
-def measure_times(root: Path) -> list[str]:
-    """Measures, writes metrics/times.json, and returns the lines to print.
+def measure_times(root: Path) -> Times:
+    """Measures, writes metrics/times.json, and returns what is in it.
 
     Raises:
         BadInput: the pipeline has not run.
@@ -130,7 +131,4 @@ def measure_times(root: Path) -> list[str]:
         raise BadInput("data/splits/test/queries.parquet: no query to measure with; run `make repro`")
     found = Times(cpu_class(), threads, stage_seconds(root), medians(asks_of(root, threads), queries))
     write_times(root / "metrics", found)
-    lines = [f"{system}: {value:.2f} ms a query" for system, value in found.milliseconds.items()]
-    lines += [f"stage {name}: {in_words(seconds)}" for name, seconds in found.seconds.items()]
-    lacking = "" if found.seconds else "; the stages' times are missing, as `make repro` did not make them here"
-    return [*lines, f"metrics/times.json written; `make repro` shows it in the report{lacking}"]
+    return found

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, NamedTuple, Self
 
 import numpy as np
 import polars as pl
@@ -75,37 +75,58 @@ class Scorer:
         return {name: values[name] for name in MEASURED}
 
 
-def points(
-    params: CurveParams,
-    adapter: AdapterParams,
-    seed: int,
-    pairs: Pairs,
-    cluster_ids: pl.Series,
-    dev: Scorer,
-    test: Scorer,
-) -> Iterator[Labelled]:
+class CurveInput(NamedTuple):
+    """All labels of train, and what scores an adapter.
+
+    Attributes:
+        pairs: of train.
+        cluster_ids: of train's queries, by their rows in `pairs`.
+        dev: stops training early.
+        test: scores what dev has chosen.
+    """
+
+    pairs: Pairs
+    cluster_ids: pl.Series
+    dev: Scorer
+    test: Scorer
+
+
+def read_input(embeddings: Path, prepared: Path, splits: Path, threads: int) -> CurveInput:
+    """Reads train, dev and test with the base's embeddings of their queries and of the corpus."""
+    corpus = read(prepared / "corpus.parquet", CORPUS)
+    passages = read_passages(prepared, corpus)
+    documents = load_embeddings(embeddings / "corpus.npy", len(passages), "the corpus")
+    train, dev, test = (load_split(splits / name, corpus) for name in ("train", "dev", "test"))
+    queries = {
+        one.name: load_embeddings(embeddings / f"{one.name}.npy", one.n_in_file, f"the {one.name} queries")
+        for one in (train, dev, test)
+    }
+    usable = read(splits / "train/documents.parquet", DOCUMENT_IDS)["document_id"]
+    pairs = train_pairs(train, usable, queries["train"], passages, documents)
+    of_dev, of_test = (Scorer(one, queries[one.name], passages, documents, threads) for one in (dev, test))
+    return CurveInput(pairs, train.cluster_ids, of_dev, of_test)
+
+
+def points(params: CurveParams, adapter: AdapterParams, seed: int, data: CurveInput) -> Iterator[Labelled]:
     """Trains the adapter on each share of each draw and scores it; a share without a pair is left out.
 
     Args:
         params: shares and draws.
         adapter: its training.
         seed: of the draws; draw d trains with seed + d, so that all labels, too, are measured as often.
-        pairs: of all of train.
-        cluster_ids: of train's queries.
-        dev: stops training early.
-        test: scores what dev has chosen.
+        data: labels and scorers.
     """
     for draw in range(params.draws):
-        order = in_order(cluster_ids, seed, draw)
+        order = in_order(data.cluster_ids, seed, draw)
         for share in params.shares:
             kept = set(order[: max(1, round(share * len(order)))])
-            own = labelled(pairs, np.array([id_ in kept for id_ in cluster_ids], dtype=np.bool_))
+            own = labelled(data.pairs, np.array([id_ in kept for id_ in data.cluster_ids], dtype=np.bool_))
             if not len(own.pairs):
                 continue
-            fitted = fit(own, adapter, seed + draw, lambda query_map: dev(query_map)[STOPPED_BY])
+            fitted = fit(own, adapter, seed + draw, lambda query_map: data.dev(query_map)[STOPPED_BY])
             scores = {
                 f"{split}_{name}": float(values.mean())
-                for split, scorer in (("dev", dev), ("test", test))
+                for split, scorer in (("dev", data.dev), ("test", data.test))
                 for name, values in scorer(fitted.query_map).items()
             }
             yield Labelled(draw, share, len(np.unique(own.pairs[:, 0])), len(own.pairs), scores)
@@ -126,18 +147,8 @@ def curve(
     torch.set_num_threads(params.machine.threads)
     measured: list[Labelled] = []
     if params.draws and adapter.steps:
-        corpus = read(prepared / "corpus.parquet", CORPUS)
-        passages = read_passages(prepared, corpus)
-        documents = load_embeddings(embeddings / "corpus.npy", len(passages), "the corpus")
-        train, dev, test = (load_split(splits / name, corpus) for name in ("train", "dev", "test"))
-        queries = {
-            one.name: load_embeddings(embeddings / f"{one.name}.npy", one.n_in_file, f"the {one.name} queries")
-            for one in (train, dev, test)
-        }
-        usable = read(splits / "train/documents.parquet", DOCUMENT_IDS)["document_id"]
-        pairs = train_pairs(train, usable, queries["train"], passages, documents)
-        scorers = [Scorer(one, queries[one.name], passages, documents, params.machine.threads) for one in (dev, test)]
-        measured = list(points(params, adapter, seed, pairs, train.cluster_ids, *scorers))
+        data = read_input(embeddings, prepared, splits, params.machine.threads)
+        measured = list(points(params, adapter, seed, data))
     write_csv(table(measured), points_file, LABELS)
     return receipt_of(measured, confidence)
 

@@ -37,6 +37,8 @@ from attune.tables import CORPUS, PROBE_ITEMS, read
 
 SYSTEMS = ("base", "tuned")
 SAMPLE_SEED = 13  # of the sample of documents
+# what embeds queries for the documents of base or of tuned: encoder of the documents, and file of stage probe
+SIDES = {"adapter": ("base", "adapter"), "static_base": ("base", "static"), "static_tuned": ("tuned", "static")}
 
 
 def load_pair(folder: Path, file: str, n_rows: int, table: str) -> tuple[Float32, Float32]:
@@ -166,12 +168,8 @@ def general_figures(probed: Path, receipt: Mapping[str, Any], confidence: float)
     return figures
 
 
-def paired_items(probed: Path, receipt: Mapping[str, Any]) -> list[PairedItems]:
-    """Reads the values of base and tuned on the items of each counted task.
-
-    Args:
-        probed: holds the output of stage probe for each.
-        receipt: of probe@base, which tells what each task counts as.
+def read_items(probed: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Reads the values of base and of tuned on the items of each counted task, as PROBE_ITEMS.
 
     Raises:
         BadInput: a table is missing or damaged, or base and tuned were probed with different items.
@@ -181,6 +179,11 @@ def paired_items(probed: Path, receipt: Mapping[str, Any]) -> list[PairedItems]:
         names = [set(frame["task"]) for frame in (base, tuned)]
         odd = ", ".join(sorted(names[0] ^ names[1])) or "other items"
         raise BadInput(f"drift: base and tuned were probed with different tasks ({odd}); run `dvc repro`")
+    return base, tuned
+
+
+def paired_items(base: pl.DataFrame, tuned: pl.DataFrame, receipt: Mapping[str, Any]) -> list[PairedItems]:
+    """Returns the values of both PROBE_ITEMS on the same items, by task; the receipt of probe@base says what it is."""
     frame = base.with_columns(tuned=tuned["value"], grade=pl.col("grade").fill_null(0.0))
     return [
         PairedItems(
@@ -194,6 +197,28 @@ def paired_items(probed: Path, receipt: Mapping[str, Any]) -> list[PairedItems]:
         )
         for (task,), rows in frame.group_by("task", maintain_order=True)
     ]
+
+
+def side_figures(
+    params: DriftParams, probed: Path, receipt: Mapping[str, Any], confidence: float, power: float
+) -> dict[str, float | str]:
+    """Returns the largest losses of what embeds queries for the documents of base or of tuned, by system.
+
+    Retrieval tasks have its queries, the others are those of the documents' encoder. Without a general retrieval task
+    that counts, nothing says what it loses.
+    """
+    base, tuned = read_items(probed)
+    figures: dict[str, float | str] = {}
+    for name, (system, side) in SIDES.items():
+        own = read(probed / system / f"{side}.parquet", PROBE_ITEMS).select("task", "item", side="value")
+        whole = base if system == "base" else tuned
+        joined = whole.join(own, on=["task", "item"], how="left", maintain_order="left")
+        items = joined.with_columns(value=pl.coalesce("side", "value")).select(list(PROBE_ITEMS))
+        costs, unmeasured = task_costs(paired_items(base, items, receipt), confidence, power)
+        losses = Losses(costs, params.max_cost, confidence, unmeasured)
+        if {cost.task for cost in losses.counted} & {*own["task"]}:
+            figures |= {f"{name}.{key}": value for key, value in worst_figures(losses).items()}
+    return figures
 
 
 def cost_figures(losses: Losses) -> dict[str, float | str | bool]:
@@ -210,9 +235,7 @@ def cost_figures(losses: Losses) -> dict[str, float | str | bool]:
             "is_counted": losses.is_counted(cost),
         }
         figures |= {f"{cost.task}.{key}": value for key, value in values.items()}
-    for key, costs in (("largest_cost", losses.counted), ("largest_near_cost", losses.near_domain)):
-        worst = largest(costs)
-        figures |= {key: worst.cost if worst else 0.0, f"{key}_of": worst.name if worst else ""}
+    figures |= worst_figures(losses)
     counts = {
         "n_tested_tasks": len(losses.costs),
         "n_unmeasured_tasks": len(losses.unmeasured),
@@ -223,6 +246,15 @@ def cost_figures(losses: Losses) -> dict[str, float | str | bool]:
     if losses.near_domain:
         near["near_domain.largest_open_cost"] = max(cost.high for cost in losses.near_domain)
     return figures | counts | near
+
+
+def worst_figures(losses: Losses) -> dict[str, float | str]:
+    """Returns the largest loss on general tasks that count, and near the domain, each with its task."""
+    figures: dict[str, float | str] = {}
+    for key, costs in (("largest_cost", losses.counted), ("largest_near_cost", losses.near_domain)):
+        worst = largest(costs)
+        figures |= {key: worst.cost if worst else 0.0, f"{key}_of": worst.name if worst else ""}
+    return figures
 
 
 def drift(
@@ -246,7 +278,7 @@ def drift(
     documents = (before[passages.first], after[passages.first]) if passages.is_cut else (before, after)
     queries = load_pair(embeddings, "dev.npy", len(dev.texts), "the dev queries")
     receipt = read_receipts(metrics, ("base",), ())["base"]
-    costs, unmeasured = task_costs(paired_items(probed, receipt), confidence, power)
+    costs, unmeasured = task_costs(paired_items(*read_items(probed), receipt), confidence, power)
     losses = Losses(costs, params.max_cost, confidence, unmeasured)
     figures = domain_figures(params, documents, queries, dev, confidence)
     figures |= bridge_figures(params, (before, after), passages.document_rows, queries, dev, confidence)
@@ -258,7 +290,8 @@ def drift(
         "verdict": drift_verdict(figures, losses, params),
     }
     # the receipt may hold None (null: too few texts), which its type does not name
-    return cast("Receipt", figures | cost_figures(losses) | judged)
+    sides = side_figures(params, probed, receipt, confidence, power)
+    return cast("Receipt", figures | cost_figures(losses) | sides | judged)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from attune.data.passages import PassageParams, passages_of
 from attune.data.raw_tables import read_raw_forms
 from attune.data.splitting.clusters import components
 from attune.data.splitting.crossing import Readings, compare_roles, equal_titles
-from attune.data.splitting.duplicates import MergedData, merge_raw
+from attune.data.splitting.duplicates import MergedData, merge_raw, share_relevance
 from attune.data.splitting.leaks import NearDuplicates
 from attune.data.splitting.paraphrases import merge_paraphrases
 from attune.data.splitting.similarity import alike, alike_with_symbols
@@ -76,14 +76,6 @@ class PrepareParams(Params):
     def near_duplicates(self) -> NearDuplicates:
         """Returns the definition by which the splits are audited."""
         return NearDuplicates(self.query_shingle, self.document_shingle, self.similar_query, self.similar_document)
-
-
-def share_relevance(qrels: pl.DataFrame, duplicate_of: pl.DataFrame) -> pl.DataFrame:
-    """Copies each judgment to all near-identical documents; a document gets the highest of several relevances."""
-    groups = duplicate_of.rename({"document_id": "duplicate_id"})
-    shared = qrels.join(duplicate_of, on="document_id").join(groups, on="duplicate_of")
-    shared = shared.select("query_id", pl.col("duplicate_id").alias("document_id"), "relevance")
-    return shared.group_by("query_id", "document_id").agg(pl.col("relevance").max()).sort("query_id", "document_id")
 
 
 def own_negatives(qrels: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:

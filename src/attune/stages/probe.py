@@ -4,6 +4,10 @@ Base and tuned are scored alike on the same texts. Training and merging may only
 (data/general/practice.jsonl), so no task was trained on or used for a choice; merge chooses by the dev queries of the
 near-domain tasks, and their test queries are scored here. Besides the scores, two things are written for stage drift:
 each item's value on the counted tasks, and the embeddings of the general texts, each text once.
+
+The query adapter and the static encoder embed queries for the same documents, so they are scored on the counted
+retrieval tasks, too. A task that compares texts of one kind (similarity, topics) has no query: a service embeds both
+sides by the encoder itself, and loses nothing there. A map of one of the two sides would be a misuse of it.
 """
 
 import os
@@ -27,7 +31,10 @@ from attune.evaluation.task_scores import (
     score_retrieval,
     score_similarity,
 )
+from attune.runtime.adapter import ADAPTER, QueryAdapter
 from attune.runtime.arrays import Float32, Int64
+from attune.runtime.manifest import read_manifest
+from attune.runtime.static import StaticEncoder, is_on
 from attune.stage import Machine, Out, Params, Receipt, run
 from attune.tables import PROBE_ITEMS, write
 
@@ -164,6 +171,24 @@ def items_table(tasks: Mapping[str, Task], scores: Mapping[str, TaskScores]) -> 
     return pl.concat(frames)
 
 
+def query_sides(adapter: Path, static: Path, queries: Encoded, texts: Iterable[str]) -> dict[str, Encoded]:
+    """Returns what else embeds queries for the encoder's documents, by name; what is not there or off is left out.
+
+    Args:
+        adapter: folder that may hold a query adapter.
+        static: folder of the static encoder, which may be off.
+        queries: the encoder's own embeddings.
+        texts: of the queries.
+    """
+    sides: dict[str, Encoded] = {}
+    texts = list(dict.fromkeys(texts))
+    if texts and ADAPTER in read_manifest(adapter).files:
+        sides["adapter"] = Encoded(texts, lambda own: QueryAdapter(adapter, 1)(queries.of(own)))
+    if texts and is_on(static):
+        sides["static"] = Encoded(texts, StaticEncoder(static).encode_query)
+    return sides
+
+
 def general_space(tasks: Iterable[TaskData], queries: Encoded, documents: Encoded) -> tuple[Float32, Int64]:
     """Returns the space that drift is measured on: each text of the tasks once, and pairs of query and document.
 
@@ -187,8 +212,20 @@ def general_space(tasks: Iterable[TaskData], queries: Encoded, documents: Encode
     return vectors, np.array([(row[q], row[d]) for q, d in pairs], dtype=np.int64).reshape(-1, 2)
 
 
-def probe(params: ProbeParams, system: str, model: Path, exported: Path, near_domain: Path, out: Out) -> Receipt:
-    """Scores base or tuned on all tasks; writes items.parquet, general.npy and positives.npy for stage drift."""
+def probe(
+    params: ProbeParams,
+    system: str,
+    model: Path,
+    exported: Path,
+    adapter: Path,
+    static: Path,
+    near_domain: Path,
+    out: Out,
+) -> Receipt:
+    """Scores base or tuned on all tasks; writes items.parquet, general.npy and positives.npy for stage drift.
+
+    Beside these, adapter.parquet and static.parquet: items of the counted retrieval tasks, none where that is off.
+    """
     tasks = read_tasks(params, near_domain)
     encoder = load_encoder(system, way_of(system, model, params.machine), model, exported, params.machine)
     queries = Encoded(chain.from_iterable(task.data.queries for task in tasks.values()), encoder.encode_query)
@@ -200,6 +237,12 @@ def probe(params: ProbeParams, system: str, model: Path, exported: Path, near_do
     np.save(out / "general.npy", vectors)
     np.save(out / "positives.npy", pairs)
     write(items_table(tasks, scores), out / "items.parquet", PROBE_ITEMS)
+    found = {name: task for name, task in tasks.items() if task.type == "retrieval" and task.counts_as != "nothing"}
+    sides = query_sides(adapter, static, queries, chain.from_iterable(task.data.queries for task in found.values()))
+    for side in ("adapter", "static"):
+        own = found if side in sides else {}
+        of_side = {name: score_task(params, task, sides[side], documents) for name, task in own.items()}
+        write(items_table(own, of_side), out / f"{side}.parquet", PROBE_ITEMS)
     receipt: dict[str, float | str] = {"n_general_texts": len(vectors), "n_general_pairs": len(pairs)}
     for name, task in tasks.items():
         receipt |= {f"{name}.{measure}": value for measure, value in scores[name].measures.items()}

@@ -15,6 +15,7 @@ from attune.evaluation.calibration.settings import CalibrateParams
 from attune.evaluation.checks.catalogue import by_code, findings
 from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams
+from attune.evaluation.holes.figures import holes_of
 from attune.evaluation.label_points import LABELS
 from attune.evaluation.page.contents import page as html_page
 from attune.evaluation.page.contents import sources
@@ -72,7 +73,7 @@ from attune.evaluation.statistics.slice_comparisons import (
 from attune.evaluation.statistics.slices import Traits, by_trait, traits_of
 from attune.plots import COMPARISONS, SLICES, read_csv, records_table, write_csv
 from attune.stage import PARAMS_FILE, Out, Params, all_params, load_params, run, write_json
-from attune.tables import LEAKS, QRELS, Leak, read
+from attune.tables import LEAKS, NEGATIVES, QRELS, Leak, read
 
 RECEIPTS = (
     *(
@@ -227,10 +228,11 @@ def report(
         summary["verdict"] += f" {beyond}"
     times = read_times(metrics)
     ways = [way for way in WAYS if not (is_static_off and way.system in STATIC)]
+    left_out = counted_leaks(test, leaked["lexical"], crossing)
     decision = decided(
         runs,
         test,
-        counted_leaks(test, leaked["lexical"], crossing),
+        left_out,
         Costs.of(receipts["drift"], receipts["storage"], times),
         rule,
         ways,
@@ -244,11 +246,17 @@ def report(
     summary["near_domain"] = {
         row["task"]: {key: row[key] for key in ("n", "base", "tuned")} for row in near_domain(tasks)
     }
-    summary["judged_negatives"] = judged_of(metrics, mined)
-    summary["cpu"] = cpu_class()
+    rankings, refused = (
+        read_rankings(runs, splits / "test", SYSTEMS),
+        read(splits / "test/negatives.parquet", NEGATIVES),
+    )
+    summary |= {
+        "judged_negatives": judged_of(metrics, mined),
+        "holes": holes_of(rankings, refused, test.without(left_out or ()), rule, receipts["split"]),
+        "cpu": cpu_class(),
+    }
     known = {**receipts, "report": summary, "params": all_params(PARAMS_FILE)}
     summary["checks"] = by_code(findings(Facts(known), limits, ["metrics"]))
-    rankings = read_rankings(runs, splits / "test", SYSTEMS)
     results = Results(
         summary=summary,
         receipts=receipts,

@@ -6,10 +6,13 @@ There are two protocols (split.by), and each has its own clusters:
 - query: near-identical queries and groups go to one split; documents are shared, so dev and test have new queries over
   documents that train may know.
 
-The hash depends on the seed and the cluster's id alone, so without strata neither added clusters nor rows added to a
-cluster move an old row. Only a row that joins two clusters moves rows: the later cluster takes the earlier one's split.
+The hash depends on the seed and the cluster's id alone, so neither added clusters nor rows added to a cluster move an
+old row. Only a row that joins two clusters moves rows: the later cluster takes the earlier one's split. With
+split.strata: exact, where each stratum is cut to its shares, added rows also move old ones near the cuts.
 Splits given by the user are kept (a missing dev or test split is cut from train, by cluster); the audit counts their
 leaks.
+
+Judgments that `attune judge --test` has added count for test alone, after all is assigned, so they run no training.
 """
 
 import hashlib
@@ -21,6 +24,7 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from attune.data.assignments import assignment_text
+from attune.data.judgments import counted, read_judgments
 from attune.data.splitting.kinds import audited
 from attune.data.splitting.leaks import NearDuplicates, count
 from attune.data.splitting.lexical_audit import audit_splits
@@ -51,15 +55,20 @@ FEWEST = 20
 
 
 class SplitParams(Params):
-    """Protocol, sizes of dev and test, and limits: the largest cluster, and the share of dev or test that may leak."""
+    """Protocol, sizes of dev and test, and limits: the largest cluster, and the share of dev or test that may leak.
+
+    `judgments` names the table of judgments that were added for test.
+    """
 
     by: Literal["cluster", "query"]
     seed: int = Field(ge=0)
     dev_share: float = Field(gt=0, lt=0.5)
     test_share: float = Field(gt=0, lt=0.5)
+    strata: Literal["by_hash", "exact"]
     max_cluster_share: float = Field(gt=0, le=1)
     leave_out_own_text: bool
     max_leak_share: float = Field(ge=0, le=1)
+    judgments: str
 
     @model_validator(mode="after")
     def _train_remains(self) -> "SplitParams":
@@ -101,7 +110,8 @@ def assign(queries: pl.DataFrame, params: SplitParams) -> pl.Series:
     )
     at = pl.Series("at", [position(params.seed, unit) for unit in clusters["unit"]], pl.Float64)
     clusters = clusters.with_columns(at)
-    clusters = by_strata(clusters, cut) if (clusters["stratum"] != "").any() else by_hash(clusters, cut)
+    is_cut = params.strata == "exact" and (clusters["stratum"] != "").any()
+    clusters = by_strata(clusters, cut) if is_cut else by_hash(clusters, cut)
     chosen = units.join(clusters.select("unit", "split"), on="unit", how="left", maintain_order="left")
     return chosen.select(split=pl.when(fixed).then(pl.col("given_split")).otherwise(pl.col("split")))["split"]
 
@@ -116,7 +126,7 @@ def by_hash(clusters: pl.DataFrame, cut: Mapping[str, float]) -> pl.DataFrame:
 
 
 def by_strata(clusters: pl.DataFrame, cut: Mapping[str, float]) -> pl.DataFrame:
-    """Assigns the same shares of each stratum's queries.
+    """Assigns exactly the same shares of each stratum's queries.
 
     Per stratum, clusters in hash order are cut by cumulative query count; a cluster goes by its midpoint, so a share is
     met to within half a cluster. Added rows move only old clusters near a cut.
@@ -244,6 +254,7 @@ def split(
     told = paraphrase_tables(near, read(prepared / "paraphrases.parquet", PARAPHRASES), corpus, queries, params.by)
     units = queries.with_columns(cluster_id=UNITS[params.by])
     documents = documents_of(corpus, queries, qrels, params.by)
+    added: Mapping[str, int] = {}
     for name in SPLITS:
         own = units.filter(pl.col("split") == name).select(list(SPLIT_QUERIES))
         if own.is_empty():
@@ -253,12 +264,17 @@ def split(
                 + ("mend the given split, or give none" if given else "add data or change split.*_share")
             )
         judged, refused = (table.join(own, on="query_id", how="semi") for table in (qrels, negatives))
+        if name == "test":
+            judged, refused, added = counted(read_judgments(Path(params.judgments)), own, corpus, judged, refused)
+        else:
+            refused = refused.join(documents[name], on="document_id", how="semi")
         write_split(out / name, own, judged, corpus if params.leave_out_own_text else None)
-        write(refused.join(documents[name], on="document_id", how="semi"), out / name / "negatives.parquet", NEGATIVES)
+        write(refused, out / name / "negatives.parquet", NEGATIVES)
         write(documents[name], out / name / "documents.parquet", DOCUMENT_IDS)
     write_split(out / "paraphrases", told[0], told[1], corpus if params.leave_out_own_text else None)
     write(pl.DataFrame(leaks, LEAKS, orient="row"), out / "leaks.parquet", LEAKS)
     figures = count(leaks, audited(LEXICAL, params.by), sizes, params.max_leak_share, "split.max_leak_share")
+    strata = strata_of(queries)
     known = {
         f"{name}_known_answers_share": known_answers_share(qrels, queries, name)
         for name in ("dev", "test")
@@ -267,7 +283,21 @@ def split(
     assignments.write_text(assignment_text(queries.select("text", "split").iter_rows()), encoding="utf-8")
     n_queries = {f"n_{name}_queries": sizes[f"queries.{name}"] for name in SPLITS}
     n_documents = {f"n_{name}_documents": documents[name].height for name in SPLITS}
-    return {"by": params.by, **n_queries, **n_documents, **known, **figures, **told[2]}
+    return {"by": params.by, **n_queries, **n_documents, **strata, **known, **figures, **told[2], **added}
+
+
+def strata_of(queries: pl.DataFrame) -> Receipt:
+    """Counts the strata, and those without a query in test or dev; {} where the data have none.
+
+    Args:
+        queries: with their split.
+    """
+    own = queries.filter(pl.col("stratum") != "")
+    if own.is_empty():
+        return {}
+    n = own["stratum"].n_unique()
+    without = {name: n - own.filter(pl.col("split") == name)["stratum"].n_unique() for name in ("dev", "test")}
+    return {"n_strata": n} | {f"n_strata_without_{name}": count for name, count in without.items()}
 
 
 def write_split(folder: Path, queries: pl.DataFrame, qrels: pl.DataFrame, corpus: pl.DataFrame | None) -> None:

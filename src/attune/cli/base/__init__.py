@@ -1,5 +1,5 @@
 """`attune base`: what an encoder is, and the section `base` that pins it.
 
-hub.py asks the hub, folder.py reads a folder; settings.py reads what either has, families.py knows the conventions of
-known families, section.py makes and writes the parameters, command.py puts the lines together.
+hub.py asks the hub, source.py reads a folder, endpoint.py asks an endpoint; section.py makes and writes the parameters,
+command.py puts the lines together.
 """

@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from attune.cli.base import endpoint
 from attune.cli.base.hub import hub_source
-from attune.cli.base.section import SECTION, shown, values_of, write_section
+from attune.cli.base.interface import Encoder
+from attune.cli.base.section import SECTION, values_of, write_values
 from attune.cli.base.source import Source, folder_source
 from attune.encoding.families import MAX_BYTES, MINILM, Family, family_of, instead_of, is_too_large
 from attune.encoding.layouts import require_tokenizer
 from attune.encoding.prompts import absent_prompts, used_prompts
 from attune.encoding.prompts import told as told_prompts
 from attune.encoding.settings import Settings, read_settings
-from attune.errors import BadInput, printable
+from attune.errors import BadInput
 from attune.stage import PARAMS_FILE, all_params
 
 LARGE = 200_000_000  # parameters from which a note names the settings that save memory
@@ -19,21 +22,23 @@ MAIN = "main"  # the branch that a hub gives first
 NOT_RUN = ("collect", "prepare", "split", "near_domain", "evaluate@bm25", "champion")  # stages that no encoder enters
 
 
-def base(model: str, revision: str, is_written: bool, file: Path = PARAMS_FILE) -> list[str]:
+def base(model: str, revision: str, is_written: bool, file: Path = PARAMS_FILE, name: str = "") -> Encoder:
     """Describes an encoder, and writes the section base if asked to.
 
     Args:
-        model: folder, or name on the hub.
+        model: folder, name on the hub, or address of an endpoint.
         revision: branch, tag or commit on the hub.
         is_written: writes the section into params.yaml and advanced.yaml.
         file: path of params.yaml.
-
-    Returns:
-        The lines to print.
+        name: of the model at the endpoint; "" for the only one there.
 
     Raises:
         BadInput: the encoder cannot be found, read or used, or a parameter is missing.
     """
+    if endpoint.is_address(model):
+        return served(model, revision, is_written, file, name)
+    if name:
+        raise BadInput(f"--name: got {name}, but {model} is no address of an endpoint; leave it out")
     is_folder = Path(model).is_dir()
     if is_folder and revision != MAIN:
         raise BadInput(f"--revision: got {revision}, but {model} is a folder here, which has none; leave it out")
@@ -46,36 +51,78 @@ def base(model: str, revision: str, is_written: bool, file: Path = PARAMS_FILE) 
             f"{MAX_BYTES:,}, the size of one ONNX file; use {instead_of(source.model)}"
         )
     family, absent = family_of(source.model), absent_prompts(source.model, settings.prompts, {})
-    said = facts(source, settings, family) + [f"note: {note}" for note in notes(source, settings, family)]
-    lines = list(map(printable, said))
-    if not is_written:
-        again = f"attune base {model}{'' if revision == MAIN else f' --revision {revision}'} --write"
-        return [*lines, "", *shown(values_of(source, absent)).splitlines(), "", f"`{again}` writes these"]
-    length = all_params(file).get(SECTION, {}).get("max_length")
+    current = all_params(file) if is_written else {}
+    values = {f"{SECTION}.{key}": value for key, value in values_of(source, absent).items()}
+    values |= endpoint.without_endpoint(current)
+    again = f"attune base {model}{'' if revision == MAIN else f' --revision {revision}'} --write"
+    described = Encoder(
+        source.model,
+        source.place,
+        source.n_parameters,
+        source.n_weight_bytes,
+        settings.dimension,
+        settings.max_length,
+        dict(settings.prompts),
+        facts(source, settings, family),
+        notes(source, settings, family),
+        values,
+        is_written,
+        [*written(values, file), *endpoint.untrained(current)] if is_written else [f"`{again}` writes these"],
+    )
+    length = current.get(SECTION, {}).get("max_length")
     if isinstance(length, int) and 0 < settings.positions < length:
         raise BadInput(
             f"{file}: base.max_length: got {length}, but {source.model} has {settings.positions} positions; "
             "set it to auto or lower it"
         )
-    write_section(values_of(source, absent), file)
-    return [*lines, "", *written(file)]
+    if is_written:
+        write_values(values, file)
+    return described
 
 
-def written(file: Path) -> list[str]:
-    """Returns the lines after the parameters are written: what they are for, and which stages will run."""
+def served(url: str, revision: str, is_written: bool, file: Path, name: str) -> Encoder:
+    """Describes an encoder behind an endpoint, and writes what uses it, as `base` does."""
+    if revision != MAIN:
+        raise BadInput(f"--revision: got {revision}, but {url} is an endpoint, which has none; leave it out")
+    answered = endpoint.ask(url, name)
+    values, current = endpoint.values_of(answered), all_params(file) if file.exists() else {}
+    again = f"attune base {url}{f' --name {name}' if name else ''} --write"
+    described = Encoder(
+        answered.model,
+        f"the endpoint {answered.url}",
+        0,
+        0,
+        answered.dim,
+        0,
+        dict(values["base.prompts"]),
+        endpoint.facts(answered),
+        endpoint.notes(current.get(SECTION, {})),
+        values,
+        is_written,
+        written(values, file) if is_written else [f"`{again}` writes these"],
+    )
+    if is_written:
+        write_values(values, file)
+    return described
+
+
+def written(values: Mapping[str, Any], file: Path) -> list[str]:
+    """Returns the lines after parameters are written: what they are for, and which stages will run."""
+    others = [key for key in values if not key.startswith(f"{SECTION}.")]
+    also = f", and {' and '.join(others)}" if others else ""
     return [
-        f"{file} and advanced.yaml: section {SECTION} is written, its comments are as they were",
+        f"{file} and advanced.yaml: section {SECTION} is written{also}, comments are as they were",
         f"`make repro` runs all stages but {', '.join(NOT_RUN[:-1])} and {NOT_RUN[-1]}",
         "the baseline in git is the earlier encoder's: make both commits anew (CONTRIBUTING.md, One commit)",
     ]
 
 
-def facts(source: Source, settings: Settings, family: Family | None) -> list[str]:
-    """Returns what an encoder's files say, one line each."""
+def facts(source: Source, settings: Settings, family: Family | None) -> dict[str, str]:
+    """Returns what an encoder's files and its family say, in words."""
     size = f"{source.n_weight_bytes / 1e6:,.1f} MB of weights"
     size += f", {source.n_parameters / 1e6:,.1f} million parameters" if source.n_parameters else ""
     prompts = ", ".join(f"{name} {prompt!r}" for name, prompt in settings.prompts.items())
-    rows = {
+    return {
         "revision": source.revision or "none, a folder is pinned by the sha256 of its files",
         "files": f"{len(source.sha256)}, pinned by sha256",
         "licence": source.licence or "none named",
@@ -87,7 +134,6 @@ def facts(source: Source, settings: Settings, family: Family | None) -> list[str
         "prompts": prompts or "none",
         "family": convention(family) if family else "not known; read its model card for prompts and pooling",
     }
-    return [f"{source.model}, from {source.place}", *(f"  {name:<15} {value}" for name, value in rows.items())]
 
 
 def cost(source: Source, settings: Settings) -> str:

@@ -51,7 +51,7 @@ def hub_source(model: str, revision: str) -> Source:
             )
         sha256, texts = _contents(api, model, info.sha, files)
     except (HTTPError, OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(_said(error, model, revision, api.endpoint)) from None
+        raise BadInput(refusal(error, model, revision, api.endpoint)) from None
     card = info.card_data or {}
     return Source(
         model=model,
@@ -96,7 +96,7 @@ def _downloaded(api: HfApi, model: str, commit: str, names: list[str], scratch: 
             enable_progress_bars()
 
 
-def _said(error: Exception, model: str, revision: str, hub: str) -> str:
+def refusal(error: Exception, model: str, revision: str, hub: str) -> str:
     """Says in one line why the hub gave nothing, and what to do."""
     no_folder = f"{model}: no folder here, and"
     said = {  # the first that fits counts: a gated model counts as not found in the hub's client

@@ -73,7 +73,7 @@ def folder_source(folder: Path) -> Source:
     weights = [folder / name for name in names if is_weights(name)]
     about = _about(folder)
     return Source(
-        model=str(about.get("model") or folder.resolve().name),
+        model=model_name(folder),
         place=f"the folder {folder}",
         revision="",
         folder=str(folder),
@@ -83,6 +83,11 @@ def folder_source(folder: Path) -> Source:
         n_parameters=sum(_n_numbers(path) for path in weights if path.suffix == SAFETENSORS),
         texts=texts_of(str(folder), ((name, folder / name) for name in names)),
     )
+
+
+def model_name(folder: Path) -> str:
+    """Returns the name of the encoder in a folder: that of attune.json, else the folder's own."""
+    return str(_about(folder).get("model") or folder.resolve().name)
 
 
 def _about(folder: Path) -> dict[str, object]:

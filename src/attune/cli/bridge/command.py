@@ -4,14 +4,14 @@ Where the project's pipeline has run, dev says what the bridge costs: the share 
 queries keep over the mapped vectors, on the documents of the project that the old index holds.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from attune.cli.bridge.interface import Bridged
 from attune.errors import BadInput
-from attune.evaluation.bridge import Bridge, fit_bridge, kept_gain
+from attune.evaluation.bridge import Bridge, Kept, fit_bridge, kept_gain
 from attune.evaluation.checks.limits import GateParams
 from attune.evaluation.drift_verdict import DriftParams
 from attune.evaluation.scoring.judgments import load_split
@@ -56,8 +56,8 @@ def _any(place: str, value: object) -> None:
     """Takes any content: `Search.load` has checked it."""
 
 
-def bridge(old: Path, sample: Path, out: Path | None, root: Path) -> Iterator[str]:
-    """Yields lines on the bridge, and writes the mapped index.
+def bridge(old: Path, sample: Path, out: Path | None, root: Path) -> Bridged:
+    """Fits a bridge, lets dev judge it, and writes the mapped index.
 
     Args:
         old: saved index of all documents by the old encoder.
@@ -75,17 +75,19 @@ def bridge(old: Path, sample: Path, out: Path | None, root: Path) -> Iterator[st
     shared = [(row_of[id_], row) for row, id_ in enumerate(after.ids) if id_ in row_of]
     rows, rows_after = np.array(shared, dtype=np.int64).reshape(-1, 2).T
     fitted = fit_bridge(before.vectors[rows], after.vectors[rows_after])
-    yield f"fitted on {len(rows):,} documents that both indexes hold (ridge penalty {fitted.penalty:.2g})"
-    yield judged(before, fitted, root)
+    kept = judged(before, fitted, root)
     if out is not None:
         mapped = fitted(before.vectors)
         mapped[rows] = after.vectors[rows_after]  # what is embedded again needs no map
         Search.build(mapped, before.ids, after.encoder).save(out)
-        yield f"{out}: {len(mapped):,} documents, for queries of the new encoder"
+    of_gain = (None, None, None) if isinstance(kept, str) else (kept.share, kept.low, kept.high)
+    sentence = kept if isinstance(kept, str) else f"every document mapped, {kept.words}"
+    place = None if out is None else str(out)
+    return Bridged(len(rows), float(fitted.penalty), *of_gain, sentence, place, len(before.ids))
 
 
-def judged(index: Index, fitted: Bridge, root: Path) -> str:
-    """Returns what dev says of the bridge, or why it cannot."""
+def judged(index: Index, fitted: Bridge, root: Path) -> Kept | str:
+    """Returns what dev says of the bridge, or in words why it cannot."""
     embeddings, prepared = root / "data/embeddings", root / "data/prepared"
     if not all((embeddings / system).is_dir() for system in ("base", "tuned")):
         return "dev cannot judge: the pipeline has not run here (data/embeddings)"
@@ -105,5 +107,4 @@ def judged(index: Index, fitted: Bridge, root: Path) -> str:
     queries = [load_embeddings(file.with_name("dev.npy"), len(dev.texts), "the dev queries") for file in files]
     threads = load_params(DriftParams, "drift", root / "params.yaml").machine.threads
     confidence = load_params(GateParams, "gate", root / "params.yaml").confidence
-    kept = kept_gain(dev, (queries[0], queries[1]), (own, tuned), np.arange(len(own)), fitted, confidence, threads)
-    return f"every document mapped, {kept.words}"
+    return kept_gain(dev, (queries[0], queries[1]), (own, tuned), np.arange(len(own)), fitted, confidence, threads)

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
+from attune.cli.check.interface import Rehearsal
 from attune.encoding.settings import Settings
 from attune.errors import BadInput
 from attune.stage import PARAMS_FILE, Receipt, load_params
@@ -13,7 +14,7 @@ from attune.tuning.base_encoder import rehearsed
 AUTO = 96  # tokens, where base.max_length is auto: no data are measured
 
 
-def check_encoder(folder: Path) -> dict[str, str]:
+def check_encoder(folder: Path) -> Rehearsal:
     """Returns the rehearsal of an encoder: its steps, the precision in which it is right, and how long it took.
 
     Args:
@@ -36,6 +37,5 @@ def check_encoder(folder: Path) -> dict[str, str]:
 
         start = perf_counter()
         rehearsal = rehearsed(params.model, out, PARAMS_FILE)
-        seconds = f"{perf_counter() - start:.1f}"
-    steps = ", ".join(rehearsal.steps)
-    return {"encoder": params.model, "rehearsed": steps, "precision": rehearsal.precision, "seconds": seconds}
+        seconds = round(perf_counter() - start, 1)
+    return Rehearsal(params.model, list(rehearsal.steps), str(rehearsal.precision), seconds)

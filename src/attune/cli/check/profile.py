@@ -37,6 +37,7 @@ from attune.stages.split import (
     assign,
     assign_documents,
     documents_of,
+    strata_of,
     unusable_clusters,
 )
 from attune.tables import LEXICAL, SPLITS, full_texts
@@ -243,6 +244,7 @@ def split_facts(
         **({"new_in_test": new_in_test(protocol, told)} if (queries["split"] == "test").any() else {}),
         **{f"n_{name}_queries": queries.filter(pl.col("split") == name).height for name in SPLITS},
         **{f"n_{name}_documents": documents[name].height for name in SPLITS},
+        **strata_of(queries),
         **{f"test_leaks.{kind}": counts[kind] for kind in audited(LEXICAL, params.by)},
         "allowed_leak_share": params.max_leak_share,
     }

@@ -19,10 +19,11 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from attune.cli.demo.comparison import MODEL, DemoParams, PairedSearch, load_search, valid_query
+from attune.cli.demo.comparison import DemoParams, PairedSearch, load_search, valid_query
 from attune.cli.demo.examples import QueryChanges, read_answers, read_query_changes
-from attune.cli.demo.openai_api import ApiError, EmbeddingsApi, error_object
+from attune.cli.demo.openai_api import ApiError, Elsewhere, EmbeddingsApi, error_object
 from attune.cli.demo.page import STYLE, render
+from attune.cli.demo.systems import MODEL, endpoint_of, names
 from attune.errors import BadInput
 
 HOSTS = ["127.0.0.1", "localhost"]  # others are refused: DNS rebinding
@@ -32,23 +33,35 @@ MAX_BODY = 4 * 1024 * 1024  # bytes of a request: 2048 texts of 2000 characters
 class Demo:
     """Handlers of the routes. Requests run in threads, so the state is read-only."""
 
-    def __init__(self, paired: PairedSearch, changes: QueryChanges, api: EmbeddingsApi, params: DemoParams) -> None:
+    def __init__(
+        self,
+        paired: PairedSearch,
+        changes: QueryChanges,
+        api: EmbeddingsApi | Elsewhere,
+        params: DemoParams,
+        other: str = "tuned",
+    ) -> None:
         self._paired = paired
         self._changes = changes
         self._api = api
         self._params = params
+        self._other = other  # name of the system beside base
 
     def page(self, request: Request) -> Response:
         """GET /?q=...: the page."""
         query = request.query_params.get("q", "")
         facts = (self._changes, self._params.n_examples, self._paired.n_documents)
         if not query.strip():
-            return HTMLResponse(render(*facts))
+            return HTMLResponse(render(*facts, other=self._other))
         try:
             query = valid_query(query)
         except BadInput as error:
-            return HTMLResponse(render(*facts, problem=str(error)), status_code=400)
-        return HTMLResponse(render(*facts, self._paired.search(query, self._params.n_results)))
+            return HTMLResponse(render(*facts, problem=str(error), other=self._other), status_code=400)
+        try:
+            paired = self._paired.search(query, self._params.n_results)
+        except BadInput as error:  # an endpoint that does not answer
+            return HTMLResponse(render(*facts, problem=str(error), other=self._other), status_code=502)
+        return HTMLResponse(render(*facts, paired, other=self._other))
 
     def search(self, request: Request) -> Response:
         """GET /search?q=...&k=...: the same search as JSON."""
@@ -57,7 +70,10 @@ class Demo:
             k = _count(request.query_params.get("k", str(self._params.n_results)))
         except BadInput as error:
             return JSONResponse({"error": str(error)}, status_code=400)
-        return JSONResponse(asdict(self._paired.search(query, k)))
+        try:
+            return JSONResponse(asdict(self._paired.search(query, k)))
+        except BadInput as error:  # an endpoint that does not answer
+            return JSONResponse({"error": str(error)}, status_code=502)
 
     def models(self, request: Request) -> Response:
         """GET /v1/models."""
@@ -122,7 +138,9 @@ def load_application(root: Path, params: DemoParams) -> Starlette:
         BadInput: the pipeline has not run yet, or its outputs do not belong together.
     """
     changes, answers = read_query_changes(root), read_answers(root)
-    return application(Demo(load_search(root, params, answers), changes, EmbeddingsApi(root / MODEL), params))
+    url = endpoint_of(root)
+    api = Elsewhere(url) if url else EmbeddingsApi(root / MODEL)
+    return application(Demo(load_search(root, params, answers), changes, api, params, names(root)[1]))
 
 
 HOST = "127.0.0.1"

@@ -1,4 +1,4 @@
-"""Paired search: the base encoder and the shipped ONNX model over the same corpus, with the ranks of both."""
+"""Paired search: two systems over the same corpus, base and what was made of it, with the ranks of both."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
+from attune.cli.demo.hits import Hit, PairedHits, SystemHits
+from attune.cli.demo.systems import Encode, query_encoders
 from attune.errors import BadInput
 from attune.evaluation.scoring.hybrid import RANKS, fuse
 from attune.evaluation.scoring.receipts import read_receipts
@@ -17,8 +19,6 @@ from attune.retrieval.languages import stems_in
 from attune.retrieval.passages import Passages, read_passages
 from attune.retrieval.vectors import load_embeddings
 from attune.retrieval.words import words
-from attune.runtime import Embedder
-from attune.runtime.arrays import Float32
 from attune.runtime.passages import Hit as Found
 from attune.runtime.search import Search
 from attune.stage import PARAMS_FILE, Params, all_params
@@ -27,10 +27,7 @@ from attune.tables import CORPUS, full_text, full_texts, read
 if TYPE_CHECKING:
     import polars as pl
 
-Encode = Callable[[list[str]], Float32]
 Fuse = Callable[[str, list[Found], int], list[Found]]  # query, its ranking, depth: the fused ranking
-BASE = "models/base_exported"  # the graph of the base encoder
-MODEL = "models/onnx"  # the shipped model
 MAX_QUERY = 2000  # characters; encoders read the first few hundred
 
 
@@ -52,40 +49,6 @@ class SearchSystem:
     encode_query: Encode
     index: Search
     fuse: Fuse | None = None  # with another ranking of the same query
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A ranked document, with its ranks by both systems (None: below the depth)."""
-
-    rank: int
-    document_id: str
-    title: str
-    text: str
-    score: float
-    base_rank: int | None
-    tuned_rank: int | None
-    is_answer: bool
-
-
-@dataclass(frozen=True)
-class SystemHits:
-    """The top documents of one system, with the seconds for encoding the query and for searching."""
-
-    system: str
-    runs_in: str
-    encode_seconds: float
-    search_seconds: float
-    hits: list[Hit]
-
-
-@dataclass(frozen=True)
-class PairedHits:
-    """Hits of both systems, base first, and the depth of the rankings that ranks were looked up in."""
-
-    query: str
-    depth: int
-    systems: list[SystemHits]
 
 
 class PairedSearch:
@@ -160,55 +123,39 @@ def valid_query(query: str) -> str:
     return query
 
 
-def rank_change(hit: Hit, depth: int) -> str:
-    """Describes a document's change of rank from base to tuned, such as `up 3, from 4 to 1`."""
-    if hit.base_rank == hit.tuned_rank:
-        return "same rank"
-    change = "" if hit.base_rank is None or hit.tuned_rank is None else f" {abs(hit.base_rank - hit.tuned_rank)}"
-    ranks = [f"below {depth}" if rank is None else rank for rank in (hit.base_rank, hit.tuned_rank)]
-    return f"{direction(hit)}{change}, from {ranks[0]} to {ranks[1]}"
-
-
-def direction(hit: Hit) -> str:
-    """Returns "up", "down" or "same", a document's direction from base to tuned."""
-    if hit.base_rank == hit.tuned_rank:
-        return "same"
-    return "up" if hit.base_rank is None or (hit.tuned_rank or hit.base_rank + 1) < hit.base_rank else "down"
-
-
 def load_search(
     root: Path, params: DemoParams, answers: Mapping[str, set[str]], is_hybrid: bool = False
 ) -> PairedSearch:
-    """Loads the graphs of the base and of the shipped encoder, and a finished pipeline's embeddings by both.
+    """Loads what embeds queries in both systems (`systems.query_encoders`), and a finished pipeline's documents.
 
     Args:
         root: of the pipeline.
         params: depth of the rankings.
         answers: as for `PairedSearch`.
-        is_hybrid: fuses both rankings with BM25's, as dev has chosen for hybrid_base and hybrid_tuned.
+        is_hybrid: fuses both rankings with BM25's, as dev has chosen for hybrid_base and the other's hybrid.
 
     Raises:
         BadInput: the pipeline has not run yet, or its outputs do not belong together.
     """
     corpus = read(root / "data/prepared/corpus.parquet", CORPUS)
     documents = {row[0]: row[1:] for row in corpus.select("document_id", "title", "text").iter_rows()}
-    base, tuned = Embedder(root / BASE), Embedder(root / MODEL)
     passages = read_passages(root / "data/prepared", corpus)
     folder = root / "data/embeddings"
-    systems = (
-        SearchSystem("base", "ONNX", base.encode_query, index_of(folder / "base", base.encode_query, passages)),
-        SearchSystem("tuned", "ONNX", tuned.encode_query, index_of(folder / "tuned", tuned.encode_query, passages)),
+    base, other = (
+        SearchSystem(
+            one.name, one.runs_in, one.encode_query, index_of(folder / one.documents, one.encode_query, passages)
+        )
+        for one in query_encoders(root)
     )
     if is_hybrid:
-        fuses = with_bm25(root, corpus, ("base", "tuned"))
-        names = [f"hybrid {system.name}" for system in systems]
-        base_system, tuned_system = (
-            replace(system, name=name, fuse=fuse) for system, name, fuse in zip(systems, names, fuses, strict=True)
+        fuses = with_bm25(root, corpus, (base.name, other.name))
+        base, other = (
+            replace(system, name=f"hybrid {system.name}", fuse=fuse)
+            for system, fuse in zip((base, other), fuses, strict=True)
         )
-        systems = (base_system, tuned_system)
     # scores are scaled from the last document on, so hybrids need the depth at which dev chose the weight
     depth = all_params(root / PARAMS_FILE)["evaluate"]["depth"] if is_hybrid else params.depth
-    return PairedSearch(systems, documents, answers, depth)
+    return PairedSearch((base, other), documents, answers, depth)
 
 
 def with_bm25(root: Path, corpus: "pl.DataFrame", systems: Sequence[str]) -> list[Fuse]:

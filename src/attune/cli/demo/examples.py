@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from attune.cli.demo.systems import names
 from attune.errors import BadInput
 from attune.evaluation.scoring.measures import MEASURES
 from attune.tables import QRELS, SPLIT_QUERIES, read, scores_columns
@@ -59,12 +60,12 @@ def query_changes(queries: Mapping[str, str], base: Mapping[str, float], tuned: 
 
 
 def read_query_changes(root: Path) -> QueryChanges:
-    """Reads the test queries of a finished pipeline with their changes of score.
+    """Reads the test queries of a finished pipeline with their changes of score, from base to the other system.
 
     Raises:
         BadInput: the pipeline has not run yet, or its outputs do not belong together.
     """
-    base, tuned = (_scores(root / f"data/runs/{system}/scores.parquet") for system in ("base", "tuned"))
+    base, tuned = (_scores(root / f"data/runs/{system}/scores.parquet") for system in names(root))
     return query_changes(_texts(root), base, tuned)
 
 

@@ -95,6 +95,25 @@ class EmbeddingsApi:
         return {"object": "list", "data": data, "model": request.model, "usage": usage}
 
 
+class Elsewhere:
+    """Refuses requests where the encoder is behind an endpoint: there its vectors are to be had."""
+
+    def __init__(self, url: str) -> None:
+        self._why = f"this encoder is behind {url}: ask there, and map its query vectors by models/adapter"
+
+    def models(self) -> dict[str, Any]:
+        """Lists no model."""
+        return {"object": "list", "data": []}
+
+    def embeddings(self, body: bytes) -> dict[str, Any]:
+        """Refuses any request.
+
+        Raises:
+            ApiError: always, with status 501.
+        """
+        raise ApiError(501, self._why)
+
+
 def parse(body: bytes) -> EmbeddingRequest:
     """Parses the body of a request.
 

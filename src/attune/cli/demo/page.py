@@ -5,8 +5,9 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from attune.cli.demo.comparison import MAX_QUERY, PairedHits, direction, rank_change
+from attune.cli.demo.comparison import MAX_QUERY
 from attune.cli.demo.examples import QueryChanges
+from attune.cli.demo.hits import PairedHits, direction, rank_change
 from attune.evaluation.report.excerpts import cut, line
 
 MAX_SHOWN = 180  # characters of a text before it is unfolded
@@ -36,7 +37,12 @@ _PAGE = _ENVIRONMENT.from_string((TEMPLATES / "demo.html.j2").read_text(encoding
 
 
 def render(
-    changes: QueryChanges, n_examples: int, n_documents: int, paired: PairedHits | None = None, problem: str = ""
+    changes: QueryChanges,
+    n_examples: int,
+    n_documents: int,
+    paired: PairedHits | None = None,
+    problem: str = "",
+    other: str = "tuned",
 ) -> str:
     """Renders the page: a search box, the hits of both systems if there are any, then example queries.
 
@@ -46,6 +52,7 @@ def render(
         n_documents: size of the corpus.
         paired: hits of the query; None before a search.
         problem: message about a query that was refused.
+        other: name of the system beside base.
     """
     return _PAGE.render(
         changes=changes,
@@ -54,5 +61,6 @@ def render(
         query=paired.query if paired else "",
         paired=paired,
         problem=problem,
+        other=other,
         test_query=changes.find(paired.query) if paired else None,
     )

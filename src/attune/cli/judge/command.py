@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from attune.cli.judge.estimate import judged_share
+from attune.cli.judge.interface import Estimate
 from attune.cli.judge.models import JudgeParams, judged_by_cross_encoder, judged_by_endpoint
 from attune.cli.judge.sheet import Row, carried_over, judged_rows, rows_of, with_judgements, write_sheet
 from attune.errors import BadInput
@@ -15,7 +16,7 @@ METRICS, MINED, RERANKERS, SHEETS = Path("metrics"), Path("data/mined"), Path("m
 MODEL_ALONE = "a model's judgement is not calibrated: judge some rows yourself in another sheet and compare"
 
 
-def judge(sheet: Path | None, earlier: Path | None, reranker: str, is_endpoint: bool) -> list[str]:
+def judge(sheet: Path | None, earlier: Path | None, reranker: str, is_endpoint: bool) -> Estimate:
     """Writes the sheet where there is none, lets a model judge if one is named, and writes the estimate.
 
     Args:
@@ -23,9 +24,6 @@ def judge(sheet: Path | None, earlier: Path | None, reranker: str, is_endpoint: 
         earlier: a sheet whose judgements are taken over where the same texts were drawn again.
         reranker: folder in models/rerankers whose cross-encoder judges what nobody has judged.
         is_endpoint: the chat model of collect.endpoint judges what nobody has judged.
-
-    Returns:
-        The lines to print.
 
     Raises:
         BadInput: nothing was drawn, the sheet or the model cannot be used, or two models are named.
@@ -44,11 +42,14 @@ def judge(sheet: Path | None, earlier: Path | None, reranker: str, is_endpoint: 
         write_sheet(rows, sheet)
     judged = judged_rows(rows, sheet)
     if not judged:
-        return [f"{sheet}: {len(rows)} mined negatives drawn at random, none judged", next_step(sheet)]
+        none = [f"{sheet}: {len(rows)} mined negatives drawn at random, none judged", next_step(sheet)]
+        return Estimate(str(sheet), len(rows), 0, 0, None, None, None, none)
     share = judged_share(judged, params.confidence, sample_hash(sample))
     write_judged(METRICS, read_judged(METRICS) | {sheet.stem: share})
     lines = [share.sentence, f"{METRICS / RECEIPT}: {sheet.stem} written; `make repro` shows it in the report"]
-    return lines + ([MODEL_ALONE] if reranker or is_endpoint else [])
+    lines += [MODEL_ALONE] if reranker or is_endpoint else []
+    numbers = share.n_judged, share.n_answers, share.share, share.ci_low, share.ci_high
+    return Estimate(str(sheet), len(rows), *numbers, lines)
 
 
 def filled(rows: list[Row], params: JudgeParams, reranker: str, is_endpoint: bool) -> list[Row]:

@@ -44,11 +44,13 @@ class JudgeParams(Params):
         min_score: least score of a cross-encoder, 0 to 1, that counts as yes.
         prompt: sent to the chat endpoint for each row, with {query} and {document}.
         confidence: of the interval.
+        n_pairs: rows of a sheet of test queries.
     """
 
     min_score: float = Field(ge=0, le=1)
     prompt: Annotated[str, AfterValidator(_placeholders)]
     confidence: float = Field(gt=0.5, lt=1)
+    n_pairs: int = Field(ge=1, le=1000)
     machine: Machine
 
 

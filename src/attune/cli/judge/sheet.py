@@ -1,7 +1,8 @@
-"""The sheet: mined negatives drawn at random, one a row, for a person to fill in with a spreadsheet program.
+"""The sheet: pairs of a query and a document, one a row, for a person to fill in with a spreadsheet program.
 
-Rows are in random order, so that the first k of them are a random sample, too: judging may stop after any row, but may
-not leave rows out, since those that are easy to judge are not like the others.
+Mined negatives are drawn at random and in random order, so that the first k of them are a random sample, too: judging
+may stop after any row, but may not leave rows out, since those that are easy to judge are not like the others. Unjudged
+documents of test queries are no sample (unjudged.py), and any of them may be judged.
 """
 
 import csv
@@ -30,16 +31,16 @@ CELLS = {
 
 @dataclass(frozen=True)
 class Row:
-    """A mined negative and the judgement of it; the fields are the columns of the sheet.
+    """A document and the judgement of it; the fields are the columns of the sheet.
 
     Attributes:
         query: text.
-        known_answer: the document that was judged relevant to the query and scores lowest.
-        document: the negative.
+        known_answer: a document that was judged relevant to the query; of mined negatives the one that scores lowest.
+        document: the mined negative, or a document that nobody has judged.
         is_answer: yes or no: the document answers the query; ? where nobody can tell; "" before it is judged.
         judged_by: a person or a model; "" for a person without a name.
         query_id: of the query.
-        document_id: of the negative.
+        document_id: of the document.
     """
 
     query: str
@@ -129,8 +130,8 @@ def carried_over(drawn: Sequence[Row], earlier: Path) -> list[Row]:
     Raises:
         BadInput: the earlier file is not a sheet.
     """
-    judged = {(row.key, *_texts(row)): row for row in read_sheet(earlier).values()}
-    same = [(row, judged.get((row.key, *_texts(row)))) for row in drawn]
+    judged = {(row.key, *texts(row)): row for row in read_sheet(earlier).values()}
+    same = [(row, judged.get((row.key, *texts(row)))) for row in drawn]
     return [row if known is None or row.is_answer else _filled(row, known) for row, known in same]
 
 
@@ -152,6 +153,6 @@ def _filled(row: Row, judged: Row) -> Row:
     return replace(row, is_answer=judged.is_answer, judged_by=judged.judged_by)
 
 
-def _texts(row: Row) -> tuple[str, str]:
+def texts(row: Row) -> tuple[str, str]:
     """Returns query and document without the white space that spreadsheet programs change."""
     return " ".join(row.query.split()), " ".join(row.document.split())

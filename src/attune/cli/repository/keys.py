@@ -51,7 +51,7 @@ def blocks(lines: list[str]) -> list[Block]:
     head: list[str] = []
     indent = next((_indent(line) for line in lines if _is_content(line)), 0)
     for line in lines:
-        if _is_content(line) and _indent(line) <= indent:
+        if _is_content(line) and _indent(line) <= indent and not re.match(r" *-( |$)", line):  # an item of a list
             found.append(Block(line.split(":")[0].strip().strip("'\""), head, line))
             head = []
         elif found and (_is_content(line) or (line.strip() and _indent(line) > indent)):

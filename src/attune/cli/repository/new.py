@@ -10,7 +10,8 @@ from typing import Any
 from attune.cli.base.command import base
 from attune.cli.check.profile import profile
 from attune.cli.check.source import source_params
-from attune.cli.repository.pipeline import LIBRARIES, command_metrics, outputs, pipeline_text
+from attune.cli.repository.interface import Made, Setting
+from attune.cli.repository.pipeline import LIBRARIES, command_metrics, judgments, outputs, pipeline_text
 from attune.cli.repository.product import product_text, template
 from attune.cli.repository.programs import commit, dvc, git, is_in_git
 from attune.cli.repository.settings import set_values
@@ -26,12 +27,13 @@ AS_THEY_ARE = {  # file of the repository -> template
     ".dvcignore": "dvcignore",
     ".github/workflows/attune.yml": "github.yml",
     ".gitlab-ci.yml": "gitlab-ci.yml",
+    "AGENTS.md": "AGENTS.md",
     "tests/test_data.py": "test_data.py",
 }
 
 
-def new(folder: Path, data: Path | None, columns: Sequence[str], source: str, model: str, revision: str) -> list[str]:
-    """Makes a repository with data in DVC and a first commit in git; returns the lines to print.
+def new(folder: Path, data: Path | None, columns: Sequence[str], source: str, model: str, revision: str) -> Made:
+    """Makes a repository with data in DVC and a first commit in git.
 
     Args:
         folder: must not exist, or be empty. Inside a git repository it becomes a part of that.
@@ -60,7 +62,7 @@ def new(folder: Path, data: Path | None, columns: Sequence[str], source: str, mo
             _write_parameters(scratch, folder.name)
             encoder = _inside(model)  # before the folder changes, from which the path of a model may start
             with contextlib.chdir(scratch):
-                lines = _fill_in(OWN / owned[0] if data else None, columns, source, encoder, revision)
+                made = _fill_in(folder, OWN / owned[0] if data else None, columns, source, encoder, revision)
             _write_files(scratch, folder.name, OWN / owned[0] if data else None)
             folder.mkdir(parents=True, exist_ok=True)
             for path in scratch.iterdir():
@@ -74,7 +76,7 @@ def new(folder: Path, data: Path | None, columns: Sequence[str], source: str, mo
         raise
     finally:
         discard(scratch)
-    return [*lines, f"{folder}: made, with a first commit; next: cd {folder.name} && make repro (or dvc repro)"]
+    return made
 
 
 def _local(model: str) -> Path | None:
@@ -106,32 +108,44 @@ def _write_parameters(folder: Path, name: str) -> None:
     set_values(folder, {"release": {"name": name or "encoder"}, "gate": {"retired": []}})
 
 
-def _fill_in(path: Path | None, columns: Sequence[str], source: str, model: str, revision: str) -> list[str]:
-    """Sets the parameters of this folder by what `attune check` finds; returns what it found and set, in lines."""
-    lines = [base(model, revision, True)[0]] if model else []
-    if path is None:
-        return lines
+def _fill_in(folder: Path, path: Path | None, columns: Sequence[str], source: str, model: str, revision: str) -> Made:
+    """Sets the parameters of this folder by what `attune check` finds; returns what it found and set for the other."""
+    about, encoder, next_step = "", base(model, revision, True) if model else None, f"cd {folder.name} && make repro"
+    settings: list[Setting] = []
+    advice: dict[str, str] = {}
+    if path is not None:
+        _set_source(path, columns, source)
+        facts = profile(load_params(CollectParams, "collect"))
+        if _failed(facts, "ATT031"):
+            set_values(Path(), {"split": {"by": "query"}})
+            by_query = profile(load_params(CollectParams, "collect"))
+            if _failed(by_query, "ATT031"):
+                set_values(Path(), {"split": {"by": "cluster"}})
+            else:
+                settings.append(Setting("split.by", "query", _sentence(facts, "ATT031")))
+                facts = by_query
+        if _failed(facts, "ATT039"):
+            settings.append(Setting("split.leave_out_own_text", True, _sentence(facts, "ATT039")))
+        if limit := facts["training"].get("suggested_max_pairs_per_query"):
+            settings.append(Setting("train.max_pairs_per_query", limit, _sentence(facts, "ATT040")))
+        for each in settings:
+            section, _, key = each.key.partition(".")
+            set_values(Path(), {section: {key: each.value}})
+        about, advice = _told(facts), _advice(facts)
+    named = f"{encoder.model}, from {encoder.place}" if encoder else ""
+    return Made(str(folder), about, named, settings, advice, next_step)
+
+
+def _set_source(path: Path, columns: Sequence[str], source: str) -> None:
     before = load_params(CollectParams, "collect")
     params, _ = source_params(path, source, columns)
     names = params.columns.model_dump()
     changed = {key: name for key, name in names.items() if name != getattr(before.columns, key)}
     set_values(Path(), {"collect": {"source": params.source, "path": str(path), "columns": changed}})
-    facts = profile(load_params(CollectParams, "collect"))
-    if _failed(facts, "ATT031"):
-        set_values(Path(), {"split": {"by": "query"}})
-        by_query = profile(load_params(CollectParams, "collect"))
-        if _failed(by_query, "ATT031"):
-            set_values(Path(), {"split": {"by": "cluster"}})
-        else:
-            lines.append(f"split.by: query, as {facts['checks']['ATT031']['sentence']}")
-            facts = by_query
-    if _failed(facts, "ATT039"):
-        set_values(Path(), {"split": {"leave_out_own_text": True}})
-        lines.append(f"split.leave_out_own_text: true, as {facts['checks']['ATT039']['sentence']}")
-    if limit := facts["training"].get("suggested_max_pairs_per_query"):
-        set_values(Path(), {"train": {"max_pairs_per_query": limit}})
-        lines.append(f"train.max_pairs_per_query: {limit}, as {facts['checks']['ATT040']['sentence']}")
-    return [_told(facts), *lines, *_advice(facts)]
+
+
+def _sentence(facts: dict[str, Any], code: str) -> str:
+    return str(facts["checks"][code]["sentence"])
 
 
 def _failed(facts: dict[str, Any], code: str) -> bool:
@@ -147,17 +161,18 @@ def _told(facts: dict[str, Any]) -> str:
     )
 
 
-def _advice(facts: dict[str, Any]) -> list[str]:
-    """Returns the sentences of the checks that failed and that no parameter here has mended."""
-    return [
-        f"{code} {row['title']}: {row['sentence']}"
+def _advice(facts: dict[str, Any]) -> dict[str, str]:
+    """Returns the sentences of the checks that failed and that no parameter here has mended, by code."""
+    return {
+        code: f"{row['title']}: {row['sentence']}"
         for code, row in facts["checks"].items()
         if row["status"] == "failed" and code not in ("ATT039", "ATT040")
-    ]
+    }
 
 
 def _write_files(folder: Path, name: str, data: Path | None) -> None:
-    pipeline = pipeline_text(all_params(folder / "params.yaml"))
+    params = all_params(folder / "params.yaml")
+    pipeline = pipeline_text(params)
     ignored = "".join(f"/{path}\n" for path in outputs(pipeline))
     added = f"Put rows into `{data}`, `dvc add {data}`, `make repro`. " if data else ""
     files = {
@@ -166,6 +181,7 @@ def _write_files(folder: Path, name: str, data: Path | None) -> None:
         ".gitignore": template("gitignore") + ignored,
         ".dvc/config": DVC_CONFIG,
         **dict.fromkeys(command_metrics(pipeline), "{}\n"),
+        **judgments(params),
         "Makefile": template("Makefile").replace(" {source}", f" {source}" if (source := installed_from()) else ""),
         "README.md": template("README.md").replace("{name}", name).replace("{data}", added),
         **{target: template(source) for target, source in AS_THEY_ARE.items()},

@@ -12,9 +12,10 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from attune.cli.repository.product import GENERAL, product_text
+from attune.cli.repository.product import GENERAL, product_text, template
 
 WIDTH = 160
+TIE = "\0"  # a space that breaks no line
 LIBRARIES, SECTION = "libraries.yaml", "attune"  # the file and the section of the hashes
 ROOM = "${programs.tuning}"  # folder of the programs of train, merge and export
 TASKS, RERANKERS, CHAMPIONS = "data/tasks", "models/rerankers", "models/champions"
@@ -55,12 +56,11 @@ def pipeline_text(params: Sections) -> str:
     stages = YAML(typ="safe").load(text)["stages"]
     lines = re.sub(PAGE_OF_PLOTS, "", text).partition("\nstages:\n")[2].splitlines()
     body = "\n".join(_own_lines(lines, stages, params))
-    body = body.replace("${python} -m attune.stages.", "${stage} ").replace("${python} -m attune.", "${stage} ")
     return f"{HEAD}{GENERAL_STAGE}{re.sub(PLOT_TEMPLATES, 'template: scatter', body)}\n"
 
 
 def _own_lines(lines: list[str], stages: Mapping[str, Any], params: Sections) -> Iterator[str]:
-    """Yields the lines of all stages, dependencies and parameters written anew."""
+    """Yields the lines of all stages; commands, dependencies and parameters written anew."""
     name, inside = "", 0  # the stage; indentation of a key whose old value is left out
     for line in lines:
         indent = len(line) - len(line.lstrip())
@@ -69,12 +69,21 @@ def _own_lines(lines: list[str], stages: Mapping[str, Any], params: Sections) ->
         inside = 0
         if match := re.fullmatch(r"  (\w+):", line):
             name = match[1]
-        elif match := re.match(r" +(deps|params):", line):
+        elif match := re.match(r" +(cmd|deps|params):", line):
             body, inside = stages[name].get("do", stages[name]), indent
-            values = _deps(body, params) if match[1] == "deps" else _params(name, body)
-            yield from _flow(f"{line[:indent]}{match[1]}: [", values)
+            head = f"{line[:indent]}{match[1]}: "
+            if match[1] == "cmd":
+                yield from _wrapped(head + _command(body["cmd"]), indent + 2)
+            else:
+                values = _deps(body, params) if match[1] == "deps" else _params(name, body)
+                yield from _wrapped(f"{head}[{', '.join(values)}]", len(head) + 1)
             continue
         yield line
+
+
+def _command(text: str) -> str:
+    """Returns the command of a stage of the installed package."""
+    return text.replace("${python} -m attune.stages.", "${stage} ").replace("${python} -m attune.", "${stage} ")
 
 
 def _deps(body: Mapping[str, Any], params: Sections) -> list[str]:
@@ -109,11 +118,14 @@ def _params(name: str, body: Mapping[str, Any]) -> list[str]:
     return [*own, f"{{{lists}}}"]
 
 
-def _flow(head: str, values: list[str]) -> list[str]:
-    """Returns a list in YAML's flow style, in lines that begin below its first value."""
-    left = " " * len(head)
-    text = f"{head}{', '.join(values)}]"
-    return wrap(text, WIDTH, subsequent_indent=left, break_long_words=False, break_on_hyphens=False)
+def _wrapped(text: str, indent: int) -> list[str]:
+    """Returns a key with its value, which YAML reads as one line, in lines of which all but the first are indented.
+
+    An option of a command and its value stay in one line.
+    """
+    tied = re.sub(r"( --[\w-]+) (?!--)", rf"\1{TIE}", text)
+    lines = wrap(tied, WIDTH, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+    return [line.replace(TIE, " ") for line in lines]
 
 
 def outputs(text: str) -> list[str]:
@@ -128,6 +140,15 @@ def outputs(text: str) -> list[str]:
             if isinstance(out, str):
                 found[out.partition("/$")[0]] = None
     return list(found)
+
+
+def judgments(params: Sections) -> dict[str, str]:
+    """Returns the table of added judgments, which stage split reads, by its path; empty until somebody judges.
+
+    Args:
+        params: all parameters, by section.
+    """
+    return {str(params["split"]["judgments"]): template("judgments.csv")}
 
 
 def command_metrics(text: str) -> list[str]:

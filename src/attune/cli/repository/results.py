@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from attune.cli.repository.interface import Results
 from attune.errors import BadInput
 from attune.evaluation.report.markdown import number, p_value, score, signed
 from attune.files import replacing
@@ -64,6 +65,27 @@ def results(metrics: Path) -> str:
         f"is {signed(without['delta'], 3)} ({signed(without['ci_low'], 3)} to {signed(without['ci_high'], 3)})."
     )
     return f"{table}\n\n{report['verdict']} Measured on {number(n_queries)} test queries. {leaks}"
+
+
+def results_of(metrics: Path, page: Path | None) -> Results:
+    """Returns what the last run found, with the page that the table was written into.
+
+    Raises:
+        BadInput: a receipt is missing or not JSON.
+    """
+    report, ways = read_figures(metrics / "report.json"), metrics / "choices.json"
+    choices = read_figures(ways) if ways.exists() else {}  # an older attune wrote none
+    return Results(
+        verdict=report["verdict"].partition(":")[0],
+        sentence=report["verdict"],
+        ship=choices.get("named", ""),
+        ship_without_reindex=choices.get("without_reindex", ""),
+        n_test_queries=report["n_test_queries"],
+        systems=report["systems"],
+        difference=report["paired"],
+        markdown=results(metrics),
+        page=None if page is None else str(page),
+    )
 
 
 def read_figures(path: Path, command: str = "make repro") -> dict[str, Any]:

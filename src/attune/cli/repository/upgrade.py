@@ -1,15 +1,16 @@
 """Brings a repository to the installed attune, and says which stages run again and why (`attune upgrade`)."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
+from attune.cli.repository.interface import Upgraded
 from attune.cli.repository.keys import FILES, migrated
-from attune.cli.repository.pipeline import LIBRARIES, command_metrics, outputs, pipeline_text
+from attune.cli.repository.pipeline import LIBRARIES, command_metrics, judgments, outputs, pipeline_text
 from attune.cli.repository.product import product_text
 from attune.cli.repository.versions import installed_from, installed_version, recorded, text_hash, versions_text
 from attune.cli.review.history import dvc_project, lock_facts
@@ -19,11 +20,12 @@ from attune.files import replacing
 PIPELINE, IGNORED, CONSTRAINTS, MAKEFILE = "dvc.yaml", ".gitignore", "constraints.txt", "Makefile"
 
 
-def upgrade(folder: Path, is_dry: bool) -> list[str]:
-    """Writes what a newer attune needs; returns the lines to print.
+def upgrade(folder: Path, is_dry: bool) -> Upgraded:
+    """Writes what a newer attune needs, and says what runs again.
 
     dvc.yaml, libraries.yaml and constraints.txt become the package's, the parameter files get its keys, .gitignore the
-    outputs that it lacks, metrics/ the files that commands write, and Makefile the commit that was installed. All other files belong to the user and stay.
+    outputs that it lacks, metrics/ and data/own the files that commands write, and Makefile the commit that was
+    installed. All other files belong to the user and stay.
 
     Args:
         folder: the repository's root.
@@ -42,29 +44,29 @@ def upgrade(folder: Path, is_dry: bool) -> list[str]:
     own, said = migrated({name: old[name] for name in FILES}, {name: product_text(name) for name in FILES})
     for name in (CONSTRAINTS, MAKEFILE):
         old[name] = (folder / name).read_text(encoding="utf-8") if (folder / name).exists() else ""
-    pipeline = pipeline_text(_sections(own))
+    params = _sections(own)
+    pipeline = pipeline_text(params)
     new = {
         **own,
         PIPELINE: pipeline,
         LIBRARIES: versions_text(pipeline),
         CONSTRAINTS: product_text(CONSTRAINTS),
-        IGNORED: _with_outputs(old[IGNORED], pipeline),
+        IGNORED: _with_outputs(old[IGNORED], pipeline, judgments(params)),
         MAKEFILE: _with_source(old[MAKEFILE], installed_from()),
     }
-    new |= {name: "{}\n" for name in command_metrics(pipeline) if not (folder / name).exists()}
+    written = dict.fromkeys(command_metrics(pipeline), "{}\n") | judgments(params)
+    new |= {name: text for name, text in written.items() if not (folder / name).exists()}
     changed = [name for name, text in new.items() if old.get(name) != text]
     _write(folder, {name: new[name] for name in changed})
     try:
-        lines = _what_runs(folder)
+        stale, n_stages = _what_runs(folder)
     finally:
         if is_dry:
             _write(folder, {name: old[name] for name in changed if name in old})
             for name in set(changed) - set(old):
                 (folder / name).unlink()
-    head = f"attune {before.get('version')} -> {installed_version()}"
-    if not changed:
-        return [f"{head}: this repository is up to date", *lines]
-    return [f"{head}: {'would write' if is_dry else 'wrote'} {', '.join(sorted(changed))}", *said, *lines]
+    versions = str(before.get("version")), installed_version()
+    return Upgraded(*versions, is_dry, sorted(changed), said if changed else [], stale, n_stages)
 
 
 def _sections(texts: Mapping[str, str]) -> dict[str, dict[str, Any]]:
@@ -76,10 +78,11 @@ def _sections(texts: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     return merged
 
 
-def _with_outputs(ignored: str, pipeline: str) -> str:
-    """Returns .gitignore with a line for each output that it lacks."""
+def _with_outputs(ignored: str, pipeline: str, kept: Iterable[str]) -> str:
+    """Returns .gitignore with a line for each output, and for each file to keep, that it lacks."""
+    lines = [*(f"/{path}" for path in outputs(pipeline)), *(f"!/{path}" for path in kept)]
     known = set(ignored.splitlines())
-    return ignored + "".join(f"/{path}\n" for path in outputs(pipeline) if f"/{path}" not in known)
+    return ignored + "".join(f"{line}\n" for line in lines if line not in known)
 
 
 def _with_source(makefile: str, source: str) -> str:
@@ -96,14 +99,10 @@ def _write(folder: Path, texts: Mapping[str, str]) -> None:
             stack.enter_context(replacing(folder / name)).write_text(text, encoding="utf-8")
 
 
-def _what_runs(folder: Path) -> list[str]:
-    """Returns a line for each stage that will run again, with the reason, and one for all others."""
+def _what_runs(folder: Path) -> tuple[list[str], int]:
+    """Returns the stages that will run again, each with the reason, and the number of all; 0 where none has run yet."""
     if not (folder / "dvc.lock").exists():
-        return ["nothing has run here yet: make repro (or dvc repro)"]
+        return [], 0
     with dvc_project(folder) as repo:
         facts = lock_facts(repo, folder)
-    stale, n = facts["stale"], facts["n_stages"]
-    if not stale:
-        return [f"none of {n} stages runs again"]
-    others = f"{n - len(stale)} of {n} stages run only if what they read changes"
-    return [*(f"runs again: {each}" for each in stale), *([others] if len(stale) < n else [])]
+    return list(map(str, facts["stale"])), int(facts["n_stages"])

@@ -19,6 +19,7 @@ from attune.cli.review.figures import (
 )
 from attune.cli.review.gate import judge, last_line, reader
 from attune.cli.review.history import default_branch, project_root
+from attune.cli.review.interface import Difference
 from attune.errors import BadInput
 from attune.evaluation.checks.catalogue import Finding
 from attune.evaluation.checks.facts import Facts, Missing, Snapshot
@@ -107,23 +108,42 @@ def _links(folder: Path, link: str) -> str:
 
 def deltas(facts: Facts, limits: GateParams) -> str:
     """Returns a table of tuned less base, less the revision's tuned and less the champion, each with its interval."""
-    rows = [("base", _cells(facts.get("report", "paired", default={})))]
+    head = ("tuned less", *COMPARED)
+    return table(head, [(_text(each.less), *_cells(each)) for each in differences(facts, limits)])
+
+
+def differences(facts: Facts, limits: GateParams) -> list[Difference]:
+    """Returns tuned less base, less the revision's tuned and less the champion, those that there are."""
+    found = [_difference("base", facts.get("report", "paired", default={}))]
     if facts.revision is not None:
+        name = facts.revision.name
         try:
             changes = changes_since(facts, limits, "tuned")
-            cells = {key: {"delta": c.delta, "ci_low": c.low, "ci_high": c.high} for key, c in changes.items()}
-            rows.append((facts.revision.name, _cells(cells)))
+            paired = {key: {"delta": c.delta, "ci_low": c.low, "ci_high": c.high} for key, c in changes.items()}
+            found.append(_difference(name, paired))
         except (Missing, BadInput) as reason:
-            rows.append((facts.revision.name, [_text(reason), "", ""]))
+            found.append(Difference(name, {}, {}, {}, str(reason)))
     if name := facts.get("report", "champion", "name", default=""):
-        rows.append((f"champion {name}", _cells(facts.get("report", "champion", "paired", default={}))))
-    return table(("tuned less", *COMPARED), [(_text(name), *cells) for name, cells in rows])
+        found.append(_difference(f"champion {name}", facts.get("report", "champion", "paired", default={})))
+    return found
 
 
-def _cells(paired: Any) -> list[str]:  # noqa: ANN401
+def _difference(less: str, paired: Any) -> Difference:  # noqa: ANN401
+    delta, low, high = (
+        {measure: float(paired[measure][key]) for measure in COMPARED if paired.get(measure)}
+        for key in ("delta", "ci_low", "ci_high")
+    )
+    return Difference(less, delta, low, high, "")
+
+
+def _cells(each: Difference) -> list[str]:
+    if each.reason:
+        return [_text(each.reason), "", ""]
     return [
-        f"{signed(own['delta'], 3)} ({signed(own['ci_low'], 3)} to {signed(own['ci_high'], 3)})" if own else ""
-        for own in (paired.get(measure) for measure in COMPARED)
+        f"{signed(each.delta[m], 3)} ({signed(each.ci_low[m], 3)} to {signed(each.ci_high[m], 3)})"
+        if m in each.delta
+        else ""
+        for m in COMPARED
     ]
 
 

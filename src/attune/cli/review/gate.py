@@ -5,8 +5,9 @@ seconds in a fresh clone, as in a pull request.
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from attune.cli.answers import CheckResult
 from attune.cli.review.history import Revision, dvc_project, lock_facts
 from attune.errors import BadInput
 from attune.evaluation.checks.catalogue import Finding, findings
@@ -54,6 +55,12 @@ def judge(folder: Path, against: str) -> Judged:
         places = ["metrics", "dvc.lock", *(["revision"] if revision else [])]
         facts = Facts(known, reader(folder), revision=revision)
         return Judged(findings(facts, limits, places), facts, limits)
+
+
+def result_of(found: Finding) -> CheckResult:
+    """Returns a finding as the command's answer holds it."""
+    status: Any = str(found.status)
+    return CheckResult(found.check.code, found.check.title, status, found.is_blocking, found.sentence)
 
 
 def last_line(found: list[Finding]) -> str:

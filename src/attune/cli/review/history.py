@@ -8,12 +8,14 @@ hand-edited figures show up. A project is a folder with a dvc.yaml; a repository
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.scm import NoSCM, SCMError, resolve_rev
+from dvc.utils import serialize
 
 from attune.cli.review.conflicts import refuse_conflicts
 from attune.errors import BadInput
@@ -51,6 +53,27 @@ def default_branch(folder: Path) -> str:
 
 
 @contextmanager
+def _yaml_read_once() -> Iterator[None]:
+    """Lets DVC parse a parameter file once, not for each stage that tracks a key of it: about a hundred times."""
+    read: dict[tuple[Any, str], Any] = {}
+
+    def load(path: str, fs: Any = None, **options: Any) -> Any:  # noqa: ANN401
+        if (fs, path) not in read:
+            read[fs, path] = serialize.load_yaml(path, fs=fs, **options)
+        return deepcopy(read[fs, path])
+
+    former = serialize.LOADERS.get(".yaml")
+    serialize.LOADERS[".yaml"] = load
+    try:
+        yield
+    finally:
+        if former is None:
+            del serialize.LOADERS[".yaml"]
+        else:
+            serialize.LOADERS[".yaml"] = former
+
+
+@contextmanager
 def dvc_project(folder: Path) -> Iterator[Repo]:
     """Opens and locks the DVC repository of the project in a folder.
 
@@ -61,7 +84,7 @@ def dvc_project(folder: Path) -> Iterator[Repo]:
     root = project_root(folder)
     refuse_conflicts(root)
     try:
-        with Repo(str(root)) as repo, repo.lock:  # the lock that DVC itself takes to read the stages
+        with Repo(str(root)) as repo, repo.lock, _yaml_read_once():  # the lock that DVC itself takes to read the stages
             yield repo
     except DvcException as error:
         raise BadInput(f"{folder}: DVC says: {error}") from None

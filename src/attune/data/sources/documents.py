@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from attune.data.sources.files.cells import Cells, ColumnNames
 from attune.data.sources.files.lines import shown
-from attune.data.sources.files.tabular import FORMATS, columns_of, read_table, single_file
+from attune.data.sources.files.tabular import FORMATS, JUDGMENTS, columns_of, read_table, single_file
 from attune.data.sources.pairs import content_id
 from attune.data.sources.raw import Document
 from attune.errors import Problems
@@ -85,12 +85,15 @@ _MAX_PATH = 480  # leaves room for the number of a section: ids have up to 500 c
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Returns the files at any depth in the order of their paths, without hidden ones and the README.md at the top."""
+    """Returns the files at any depth in the order of their paths, without hidden ones.
+
+    README.md and the table of judgments, which may stand at the top, are left out.
+    """
     relative = sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
     return [
         folder / inner
         for inner in relative
-        if not any(part.startswith(".") for part in inner.parts) and inner != Path("README.md")
+        if not any(part.startswith(".") for part in inner.parts) and str(inner) not in ("README.md", JUDGMENTS)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Merges queries of equal text into one query with the documents of all."""
+"""Merges queries of equal text into one query with the documents of all, and judges twins among documents alike."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -73,3 +73,11 @@ def rename_queries(qrels: pl.DataFrame, kept: pl.DataFrame) -> pl.DataFrame:
         pl.col("kept").alias("query_id"), "document_id", "relevance"
     )
     return renamed.group_by("query_id", "document_id", maintain_order=True).agg(pl.col("relevance").max())
+
+
+def share_relevance(qrels: pl.DataFrame, duplicate_of: pl.DataFrame) -> pl.DataFrame:
+    """Copies each judgment to all near-identical documents; a document gets the highest of several relevances."""
+    groups = duplicate_of.rename({"document_id": "duplicate_id"})
+    shared = qrels.join(duplicate_of, on="document_id").join(groups, on="duplicate_of")
+    shared = shared.select("query_id", pl.col("duplicate_id").alias("document_id"), "relevance")
+    return shared.group_by("query_id", "document_id").agg(pl.col("relevance").max()).sort("query_id", "document_id")

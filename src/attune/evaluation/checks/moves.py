@@ -12,7 +12,7 @@ FILE = "metrics/assignments.csv"
 @check("ATT047", "queries that moved", "revision", fails_gate=False)
 def moved(facts: Facts, limits: GateParams) -> Outcomes:
     """Fails where a query of the revision stands in another split here, and counts the moves by direction. Rows that
-    are appended move nobody, unless one ties two clusters together, or `columns.stratum` cuts each stratum anew
+    are appended move nobody, unless one ties two clusters together, or `split.strata: exact` cuts each stratum anew
     (docs/team.md). A query that moved from train to test has been seen by earlier encoders; the comparison with the
     champion leaves it out (ATT046). Warns only. Not applicable where the revision keeps no assignments."""
     there = snapshot(facts)

@@ -78,7 +78,7 @@ def _cells(choice: Choice) -> list[str]:
         *(score(choice.scores[name]) for name in SHOWN),
         UNKNOWN if choice.system == BASE else between,
         "yes" if choice.is_reindexed else "no",
-        UNKNOWN if choice.general_cost is None else loss(choice.general_cost),
+        choice.general_words or UNKNOWN if choice.general_cost is None else loss(choice.general_cost),
         choice.query,
         UNKNOWN if choice.milliseconds is None else f"{choice.milliseconds:.1f}",
         UNKNOWN if choice.seconds is None else duration(choice.seconds),

@@ -45,7 +45,7 @@ class Way:
         vectors: encoder of the documents, base or tuned; "" where no vectors are searched.
         matches_words: whether an index of words is searched, too.
         stages: that make it, beside those that embed documents with the base.
-        is_probed: whether what it loses on general tasks is what stage drift says of tuned.
+        loses: system whose loss on general tasks, as stage drift measures it, is its own; "" where there is none.
     """
 
     system: str
@@ -53,12 +53,23 @@ class Way:
     vectors: str
     matches_words: bool = False
     stages: Sequence[str] = ()
-    is_probed: bool = False
+    loses: str = ""
 
     @property
     def cost(self) -> tuple[Encodes, bool]:
         """Order of what a query costs: what embeds it, then an index of words beside."""
         return self.encodes, self.matches_words
+
+    @property
+    def loss_words(self) -> str:
+        """What a missing loss on general tasks means, in words; "" where it was only not measured.
+
+        BM25 has no vectors that tuning could move. A hybrid's weight is chosen for its corpus, and would be another
+        one elsewhere: what is lost is lost by its vectors.
+        """
+        if not self.vectors:
+            return "no vectors"
+        return f"as {self.system.removeprefix('hybrid_')}" if self.matches_words else ""
 
     @property
     def query_words(self) -> str:
@@ -68,13 +79,13 @@ class Way:
 
 WAYS = (
     Way("bm25", Encodes.NOTHING, "", matches_words=True),
-    Way("base", Encodes.FP32, BASE),
+    Way("base", Encodes.FP32, BASE, loses="base"),
     Way("hybrid_base", Encodes.FP32, BASE, matches_words=True),
-    Way("adapter", Encodes.FP32, BASE, stages=("adapter",)),
+    Way("adapter", Encodes.FP32, BASE, stages=("adapter",), loses="adapter"),
     Way("hybrid_adapter", Encodes.FP32, BASE, matches_words=True, stages=("adapter",)),
-    Way("static_base", Encodes.TOKENS, BASE, stages=("static@base",)),
-    Way("static_tuned", Encodes.TOKENS, TUNED, stages=(*EVERY_STAGE, "static@tuned")),
-    Way("tuned", Encodes.FP32, TUNED, stages=EVERY_STAGE, is_probed=True),
-    Way("tuned_int8", Encodes.INT8, TUNED, stages=EVERY_STAGE, is_probed=True),
+    Way("static_base", Encodes.TOKENS, BASE, stages=("static@base",), loses="static_base"),
+    Way("static_tuned", Encodes.TOKENS, TUNED, stages=(*EVERY_STAGE, "static@tuned"), loses="static_tuned"),
+    Way("tuned", Encodes.FP32, TUNED, stages=EVERY_STAGE, loses="tuned"),
+    Way("tuned_int8", Encodes.INT8, TUNED, stages=EVERY_STAGE, loses="tuned"),
     Way("hybrid_tuned", Encodes.FP32, TUNED, matches_words=True, stages=EVERY_STAGE),
 )

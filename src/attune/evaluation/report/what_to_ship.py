@@ -18,7 +18,7 @@ from attune.evaluation.report.markdown import number
 from attune.evaluation.report.other_systems import scores_of
 from attune.evaluation.report.summary import Paired, Rule
 from attune.evaluation.report.times import Times
-from attune.evaluation.report.ways import BASE, WAYS, Way
+from attune.evaluation.report.ways import BASE, TUNED, WAYS, Way
 from attune.evaluation.statistics.decision import Change, Status, decide
 from attune.evaluation.statistics.significance import Interval, compare
 from attune.runtime.arrays import Float64, Int64
@@ -44,7 +44,8 @@ class Choice:
         is_reindexed: whether documents that base has embedded must be embedded again.
         query: what happens for a query, in words.
         bytes_per_vector: of its documents' vectors in float32; None without vectors.
-        general_cost: largest relative loss on general tasks; None where it was not measured.
+        general_cost: largest relative loss on general tasks; None where it has none of its own, or none was measured.
+        general_words: why it has none, in words; "" otherwise.
         seconds: to make it, beside embedding documents with base; None where nobody measured.
         milliseconds: of a query, median; None where nobody measured.
     """
@@ -59,6 +60,7 @@ class Choice:
     query: str
     bytes_per_vector: int | None
     general_cost: float | None
+    general_words: str
     seconds: float | None
     milliseconds: float | None
 
@@ -69,14 +71,14 @@ class Costs:
 
     Attributes:
         is_reindex_needed: what stage drift says of tuned.
-        general_cost: largest loss of tuned on general tasks.
+        general_costs: largest loss on general tasks, by system.
         bytes_per_vector: by encoder of the documents.
         seconds: of stages, by name.
         milliseconds: of a query, by system.
     """
 
     is_reindex_needed: bool
-    general_cost: float | None
+    general_costs: Mapping[str, float]
     bytes_per_vector: Mapping[str, int]
     seconds: Mapping[str, float]
     milliseconds: Mapping[str, float]
@@ -86,8 +88,10 @@ class Costs:
         """Takes the costs from the receipts of stages drift and storage, and from what `attune times` measured."""
         full = ".float32.bytes"
         n_bytes = {key.removesuffix(full): int(value) for key, value in storage.items() if key.endswith(full)}
-        cost = drift.get("largest_cost")
-        return cls(bool(drift["is_reindex_needed"]), cost, n_bytes, times.seconds, times.milliseconds)
+        key = "largest_cost"
+        costs = {name.removesuffix(f".{key}"): value for name, value in drift.items() if name.endswith(f".{key}")}
+        costs |= {BASE: 0.0} | ({TUNED: drift[key]} if key in drift else {})
+        return cls(bool(drift["is_reindex_needed"]), costs, n_bytes, times.seconds, times.milliseconds)
 
     def is_reindexed(self, way: Way) -> bool:
         """Tells whether a way needs documents embedded again."""
@@ -176,7 +180,8 @@ def decided(
             is_reindexed=costs.is_reindexed(way),
             query=way.query_words,
             bytes_per_vector=costs.bytes_per_vector.get(way.vectors),
-            general_cost=costs.general_cost if way.is_probed else 0.0 if way.system == BASE else None,
+            general_cost=costs.general_costs.get(way.loses),
+            general_words=way.loss_words,
             seconds=costs.seconds_of(way),
             milliseconds=costs.milliseconds.get(way.system),
         )

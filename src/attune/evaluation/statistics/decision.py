@@ -22,7 +22,6 @@ from enum import StrEnum
 from math import ceil, sqrt
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import ndtri, stdtrit
 
 from attune.evaluation.statistics.chance import is_significant
@@ -161,6 +160,8 @@ def clusters_for(distance: float, error: float, n_clusters: int, level: float, p
         level: two-sided, 1 less the interval's confidence.
         power: probability that the interval excludes it.
     """
+    from scipy.optimize import brentq  # noqa: PLC0415 - takes a third of a second, and most gates need no number
+
     # sum of squares over clusters; that of the two added ones stays 2 however many clusters there are
     spread = max(0.0, error**2 * (n_clusters + 1) * (n_clusters + 2) - 2) / n_clusters
     z_level, z_power = float(ndtri(1 - level / 2)), float(ndtri(power))

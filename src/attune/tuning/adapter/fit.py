@@ -152,6 +152,48 @@ def batches(n_pairs: int, size: int, random: np.random.Generator) -> Iterator[In
             yield order[start : start + size]
 
 
+def without_tiny(vectors: Float32) -> torch.Tensor:
+    """Returns embeddings as a tensor in which numbers nearer to 0 than TINY are 0."""
+    return torch.from_numpy(np.where(np.abs(vectors) < TINY, np.float32(0), vectors))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pairs of a step, and the documents of its softmax.
+
+    Attributes:
+        queries: (n,) query row of each pair.
+        documents: (n_documents, dim) embeddings.
+        targets: (n,) row in `documents` of each pair's document.
+        judged: (n, n_documents), not 0 where a document is masked for a pair's query.
+    """
+
+    queries: Int64
+    documents: torch.Tensor
+    targets: Int64
+    judged: csr_array
+
+    def loss(self, embeddings: torch.Tensor, scale: float) -> torch.Tensor:
+        """Returns the mean softmax loss of the pairs, given the (n, dim) embeddings of their queries."""
+        return batch_loss(embeddings, self.documents, self.targets, self.judged, scale)
+
+
+def softmax_batches(pairs: Pairs, size: int, n_documents: int, random: np.random.Generator) -> Iterator[Batch]:
+    """Yields batches of pairs without end, each with at most `n_documents` drawn documents beside its own ones."""
+    documents, n_all = without_tiny(pairs.documents), len(pairs.documents)
+    shape = len(pairs.queries), n_all
+    judged = csr_array((np.ones(len(pairs.masked)), tuple(pairs.masked.T)), shape=shape)
+    for rows in batches(len(pairs.pairs), size, random):
+        queries, targets = pairs.pairs[rows].T
+        if n_all <= n_documents:
+            yield Batch(queries, documents, targets, judged[queries])
+            continue
+        drawn = random.choice(n_all, n_documents, replace=False, shuffle=False)
+        columns = np.unique(np.concatenate([drawn, targets]))
+        places = np.searchsorted(columns, targets)
+        yield Batch(queries, documents[columns], places, judged[queries][:, columns])
+
+
 def fit(pairs: Pairs, params: AdapterParams, seed: int, score: Callable[[QueryMap], Float64]) -> Fitted:
     """Trains a map and returns the best of its evaluations on dev; equal seeds give equal bytes.
 
@@ -161,28 +203,16 @@ def fit(pairs: Pairs, params: AdapterParams, seed: int, score: Callable[[QueryMa
         seed: of the start, the batches and the drawn documents.
         score: nDCG@10 on dev of a map, (n_queries,).
     """
-    random, n_documents = np.random.default_rng(seed), len(pairs.documents)
+    random = np.random.default_rng(seed)
     model = Residual(pairs.queries.shape[1], params, torch.Generator().manual_seed(seed))
     optimizer = torch.optim.Adam(model.parameters(), lr=params.learning_rate)
-    queries, documents = (
-        torch.from_numpy(np.where(np.abs(vectors) < TINY, np.float32(0), vectors))
-        for vectors in (pairs.queries, pairs.documents)
-    )
-    judged = csr_array((np.ones(len(pairs.masked)), tuple(pairs.masked.T)), shape=(len(queries), n_documents))
-    base = score(QueryMap())
+    queries, base = without_tiny(pairs.queries), score(QueryMap())
     best, step, curve = Fitted(QueryMap(), 0, 0, base, base, ()), 0, [(0, float(base.mean()))]
-    for rows in batches(len(pairs.pairs), params.batch_size, random):
+    for batch in softmax_batches(pairs, params.batch_size, params.n_documents, random):
         if step >= params.steps or step - best.step >= params.patience * params.evaluate_every:
             break
-        of_queries, targets = pairs.pairs[rows].T
-        searched, of_batch = documents, judged[of_queries]
-        if n_documents > params.n_documents:
-            drawn = random.choice(n_documents, params.n_documents, replace=False, shuffle=False)
-            columns = np.unique(np.concatenate([drawn, targets]))
-            searched, of_batch = documents[columns], of_batch[:, columns]
-            targets = np.searchsorted(columns, targets)
         optimizer.zero_grad()
-        loss = batch_loss(model(queries[of_queries]), searched, targets, of_batch, params.scale)
+        loss = batch.loss(model(queries[batch.queries]), params.scale)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         step += 1

@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from pydantic import Field
-from scipy.sparse import csr_array
 
 from attune.runtime.arrays import Float32, Float64, Int64
 from attune.stage import Machine, Params
-from attune.tuning.adapter.fit import TINY, Pairs, batch_loss, batches
+from attune.tuning.adapter.fit import Pairs, batches, softmax_batches, without_tiny
 from attune.tuning.static.tokens import Bags
 
 
@@ -86,10 +85,6 @@ def embedded(vectors: torch.Tensor, bags: Bags) -> torch.Tensor:
     return torch.nn.functional.normalize(sums, dim=1)
 
 
-def _without_tiny(vectors: Float32) -> torch.Tensor:
-    return torch.from_numpy(np.where(np.abs(vectors) < TINY, np.float32(0), vectors))
-
-
 def fit(
     start: Float32,
     queries: Bags,
@@ -110,30 +105,20 @@ def fit(
         seed: of the batches and the drawn documents.
         score: nDCG@10 on dev of token vectors, (n_queries,).
     """
-    random, n_documents = np.random.default_rng(seed), len(pairs.documents)
+    random = np.random.default_rng(seed)
     vectors = torch.nn.Parameter(torch.from_numpy(start.copy()))
     optimizer = torch.optim.SparseAdam([vectors], lr=params.learning_rate)
-    own, documents, of_lines = (_without_tiny(part) for part in (pairs.queries, pairs.documents, lines.embeddings))
-    judged = csr_array((np.ones(len(pairs.masked)), tuple(pairs.masked.T)), shape=(len(own), n_documents))
+    own, of_lines = without_tiny(pairs.queries), without_tiny(lines.embeddings)
     values = score(start)
     best, step, curve = Fitted(start, 0, 0, values, ()), 0, [(0, float(values.mean()))]
     n_steps_of_a_pass = -(-len(pairs.pairs) // params.batch_size)
     line_rows: Iterator[Int64] = batches(len(lines.bags), -(-len(lines.bags) // max(1, n_steps_of_a_pass)), random)
-    for rows in batches(len(pairs.pairs), params.batch_size, random):
+    for batch in softmax_batches(pairs, params.batch_size, params.n_documents, random):
         if step >= params.steps or step - best.step >= params.patience * params.evaluate_every:
             break
-        of_queries, targets = pairs.pairs[rows].T
-        searched, of_batch = documents, judged[of_queries]
-        if n_documents > params.n_documents:
-            drawn = random.choice(n_documents, params.n_documents, replace=False, shuffle=False)
-            columns = np.unique(np.concatenate([drawn, targets]))
-            searched, of_batch = documents[columns], of_batch[:, columns]
-            targets = np.searchsorted(columns, targets)
         optimizer.zero_grad()
-        embeddings = embedded(vectors, queries.take(of_queries))
-        loss = batch_loss(embeddings, searched, targets, of_batch, params.scale) + _distance(
-            embeddings, own[of_queries]
-        )
+        embeddings = embedded(vectors, queries.take(batch.queries))
+        loss = batch.loss(embeddings, params.scale) + _distance(embeddings, own[batch.queries])
         if len(lines.bags):
             chosen = next(line_rows)
             loss = loss + _distance(embedded(vectors, lines.bags.take(chosen)), of_lines[chosen])

@@ -12,6 +12,7 @@ from attune.errors import Problems
 
 _QUOTED = re.compile(r'"[^"]*"')
 FORMATS = ("csv", "tsv", "jsonl", "parquet")
+JUDGMENTS = "judgments.csv"  # beside your data: what `attune judge` had judged (split.judgments), no data to read
 
 
 def read_table(path: Path, problems: Problems, only: Collection[str] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -51,14 +52,14 @@ def columns_of(path: Path, problems: Problems) -> list[str]:
 
 
 def single_file(path: Path, problems: Problems) -> Path:
-    """Returns the path itself if it is a file, or the only table in a folder, other and hidden files ignored.
+    """Returns the path itself if it is a file, or the only table in a folder; others, hidden and judgments ignored.
 
     Raises:
         BadInput: there is no such file or folder, or the folder holds no table or several.
     """
     if not path.is_dir():
         return path if path.is_file() else problems.stop(str(path), "not found; correct collect.path in params.yaml")
-    files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    files = sorted(file for file in path.iterdir() if file.is_file() and file.name != JUDGMENTS and file.name[0] != ".")
     tables = [file for file in files if _suffix(file) in FORMATS]
     if len(tables) != 1:
         got = ", ".join(shown(file.name) for file in (tables or files)[:5]) or "nothing"
