@@ -13,14 +13,12 @@ from hypothesis import strategies as st
 
 from attune.cli.demo.comparison import (
     MAX_QUERY,
-    Hit,
     PairedSearch,
     SearchSystem,
-    direction,
-    rank_change,
     valid_query,
     with_bm25,
 )
+from attune.cli.demo.hits import Hit, direction, rank_change
 from attune.errors import BadInput
 from attune.runtime.passages import Hit as Found
 from attune.runtime.search import Search

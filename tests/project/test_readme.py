@@ -62,6 +62,7 @@ NOT_RUN = {
     r"dvc (remote|push|get|import|update|artifacts) ?.*|gto .*|git .*": "needs a DVC remote; make test-remotes",
     r"PYTHONHASHSEED=0 PYTHONPATH=src torchrun .*": "needs several hosts; tests/encoding/test_torchrun.py",
     r"(python|pip install -r) examples/scale/.*": "programs of their own; tests/runtime/test_scale_engines.py",
+    r"attune base https://.* --write": "asks a server; tests/cli/test_base_endpoint.py",
     r"attune bridge .*": "two indexes; tests/cli/test_bridge_command.py",
     r"python -m bench\.parts\.passages .*": "public data; tests/project/test_passages_pipeline.py",
 }
