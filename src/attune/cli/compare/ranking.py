@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from attune.cli.compare.interface import Difference
 from attune.evaluation.report.markdown import p_value, score, signed
 from attune.evaluation.scoring.measures import MEASURES, RECALL_AT
 from attune.evaluation.statistics.decision import Change, Status, decide
@@ -26,22 +27,8 @@ DEPTH = max(RECALL_AT)  # documents that count as found
 Values = Mapping[str, Float64]  # (n_queries,) of each measure
 
 
-@dataclass(frozen=True)
-class Compared:
-    """A system less another on the same queries of a split; `p_holm` is corrected for the number of all comparisons."""
-
-    split: str
-    system: str
-    against: str
-    measure: str
-    delta: float
-    ci_low: float
-    ci_high: float
-    p: float
-    p_holm: float
-    wins: int
-    ties: int
-    losses: int
+class Compared(Difference):
+    """A difference that decides, and says so in words."""
 
     @property
     def change(self) -> Change:

@@ -1,7 +1,7 @@
 """The result of `attune compare`, and its tables."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from rich.table import Table
 from rich.text import Text
@@ -67,7 +67,7 @@ class Result:
             n_queries={"dev": _n(self.dev), "test": _n(self.test)},
             n_clusters=dict(self.n_clusters),
             systems=[self._system(name) for name in self.order],
-            comparisons=[Difference(**asdict(row)) for row in self.comparisons],
+            comparisons=list(self.comparisons),
             room=RoomLeft(room.found, room.now, room.best_order, room.badly_ranked, room.not_found),
             sentences=self.lines,
         )
