@@ -1,4 +1,4 @@
-"""What a command says: a record, from which the text for people and the JSON for programs are made.
+"""Answers of commands: records, from which the text for people and the JSON for programs are made.
 
 A command is a function in the `interface.py` of its room: typer's annotations say what it takes, its return annotation
 which `Answer` it gives. `add` puts it on the command line with an option --json. What an answer's keys mean is written
@@ -14,6 +14,7 @@ import json
 import re
 import sys
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -37,8 +38,8 @@ STEP = "run it again without --json, and report the traceback"
 ATTRIBUTES = re.compile(r"^    (\w+(?:, \w+)*): (.+(?:\n {8}.+)*)", re.MULTILINE)  # as docstrings here list them
 
 
-class Answer:
-    """What a command says; a frozen dataclass whose fields are the keys of its JSON."""
+class Answer(ABC):
+    """Answer of a command: a frozen dataclass whose fields are the keys of its JSON."""
 
     fault_code: ClassVar[int] = CANNOT  # exit code where the command cannot do its work
 
@@ -47,9 +48,9 @@ class Answer:
         """Exit code of the command that gives this answer."""
         return 0
 
+    @abstractmethod
     def shown(self) -> Iterable["RenderableType"]:
         """Returns the text for people: lines, and tables of rich."""
-        raise NotImplementedError
 
 
 class Verdict(Answer):
@@ -65,7 +66,7 @@ Command = Callable[..., Answer | Iterator[Answer]]
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What a check says.
+    """Result of a check.
 
     Attributes:
         code: of the check, such as ATT007; docs/gate.md has a paragraph on each.

@@ -22,7 +22,7 @@ COLOURS = {"passed": "green", "failed": "red"}  # all others are yellow
 
 @dataclass(frozen=True)
 class DataCheck:
-    """What a check says of the data.
+    """Result of a check of the data.
 
     Attributes:
         title: of the check.
@@ -37,7 +37,7 @@ class DataCheck:
 
 @dataclass(frozen=True)
 class Profile(Answer):
-    """What a data set is before any run. n_ is a count, _share is in 0..1; a section that does not apply is null.
+    """Profile of a data set before any run. n_ is a count, _share is in 0..1; a section that does not apply is null.
 
     Attributes:
         data: documents, queries, judgments, and rows left out by reason.
@@ -87,7 +87,7 @@ class Profile(Answer):
 
 @dataclass(frozen=True)
 class Rehearsal(Answer):
-    """What the pipeline will do with an encoder, done on a handful of texts; the command fails where a step does.
+    """Rehearsal of the pipeline with an encoder, on a handful of texts; the command fails where a step does.
 
     Attributes:
         encoder: its folder.

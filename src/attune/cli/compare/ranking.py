@@ -160,7 +160,7 @@ def _relation(row: Compared, confidence: float) -> str:
 
 @dataclass(frozen=True)
 class Room:
-    """What base leaves to gain on dev, in nDCG@10, which is at most 1.
+    """Room for tuning: the nDCG@10 that base leaves to gain on dev, where it is at most 1.
 
     Attributes:
         found: recall@100.
