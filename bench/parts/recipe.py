@@ -2,8 +2,9 @@
 
 The rivals (bench/rivals/trainer_recipes.py) train on the same pairs, for as many steps, with the same dev, dropout and
 number format, and with evaluations and early stopping of their own. Each takes, of the learning rates in RATES, the one
-with the highest dev nDCG@10 for the first seed; the strongest rival, too, is named by dev. attune runs stages train and
-merge with the folder's params.yaml. Scores are those of dev and test over the whole corpus, and of STS-B where
+with the highest dev nDCG@10 for the first seed; the strongest rival, too, is named by dev. attune is the
+folder's models/tuned where dvc calls it up to date; else, and for other seeds, stages train and merge run with its
+params.yaml. Scores are those of dev and test over the whole corpus, and of STS-B where
 $ATTUNE_DATASETS holds it. Figures are saved in scratch/bench, so an interrupted bench resumes.
 
     python -m bench.parts.recipe [--seeds 13,21,42] [--rivals in-batch,gist] [--epochs N] FOLDER...
@@ -16,6 +17,7 @@ import json
 import os
 import shutil
 import statistics
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -74,8 +76,16 @@ def scores(model: SentenceTransformer, folder: Path) -> dict[str, float]:
     return figures
 
 
+def is_made(folder: Path, params: TrainParams, seed: int) -> bool:
+    """Tells whether the folder's models/tuned is of this seed and up to date."""
+    command = [sys.executable, "-m", "dvc", "status", "--quiet", "train@r1", "merge"]
+    return params.seeds[0] == seed and subprocess.run(command, cwd=folder, check=False).returncode == 0
+
+
 def attune(folder: Path, params: TrainParams, seed: int, scratch: Path) -> SentenceTransformer:
-    """Runs stages train and merge; returns the encoder."""
+    """Returns the tuned encoder; runs stages train and merge unless the folder has it."""
+    if is_made(folder, params, seed):
+        return load_torch(folder / "models/tuned")
     paths = {
         "base": folder / "models/base",
         "prepared": folder / "data/prepared",
