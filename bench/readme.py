@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from attune.cli.answers import answer_of, schema_of
 from attune.cli.main import COMMANDS
@@ -49,6 +50,34 @@ def examples(folder: Path) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+def reports(root: Path) -> dict[str, dict[str, Any]]:
+    """Returns the reports of the default data and of the recipes, by name, but those made before today's sections."""
+    found = {"default": read_figures(root / "metrics/report.json")}
+    found |= {file.stem: read_figures(file) for file in sorted((root / "examples").glob("*.json"))}
+    return {name: report for name, report in found.items() if "what_to_ship" in report}
+
+
+def choices(root: Path) -> str:
+    """Returns *What to ship* of each data set: recall@10 and nDCG@10 of each choice, the named one in bold."""
+    made = {name: report["what_to_ship"] for name, report in reports(root).items()}
+    rows = []
+    for choice in next(iter(made.values()))["rows"]:
+        cells = [choice.replace("_", " ")]
+        for shipped in made.values():
+            row = shipped["rows"].get(choice)
+            text = " / ".join(row[:2]) if row else ""
+            cells.append(f"**{text}**" if row and shipped["named"] == choice else text)
+        rows.append(cells)
+    return table(["choice", *made], rows)
+
+
+def told(root: Path) -> str:
+    """Returns what each report says of scores as probabilities, of holes in the judgments, and of labels."""
+    kept = {name: report for name, report in reports(root).items() if "holes" in report}
+    rows = [[name, each["scores"], each["holes"]["sentence"], each["labels"]] for name, each in kept.items()]
+    return table(["data", "scores", "unjudged documents", "more labels"], rows)
+
+
 def targets(figures: Path) -> str:
     """Returns the targets of the bench with their results, as in bench/RESULTS.md."""
     head = ["what", "target", "met", "min / **median** / max"]
@@ -71,7 +100,8 @@ def families(figures: Path) -> str:
     """Returns what each family of encoders does, the failures below it, and the kinds that stage base refuses."""
     kept = read_figures(figures / "families.json", "make families")
     head = ["class", "pooling", *(STEPS_OF_FAMILIES.values()), "int8", "runtime to torch"]
-    rows, failures = [], []
+    rows: list[list[str]] = []
+    failures: list[str] = []
     for row in kept["families"].values():
         cells = [row["class"], row["pooling"]]
         for step, name in STEPS_OF_FAMILIES.items():
@@ -140,6 +170,8 @@ TABLES: dict[str, tuple[str, Callable[[], str | None]]] = {
     "results": ("README.md", lambda: results(ROOT / "metrics")),
     "diff": ("docs/report.md", lambda: diff(ROOT)),
     "examples": ("docs/benchmarks.md", lambda: examples(ROOT / "examples")),
+    "choices": ("docs/benchmarks.md", lambda: choices(ROOT)),
+    "told": ("docs/evidence.md", lambda: told(ROOT)),
     "targets": ("docs/benchmarks.md", lambda: targets(ROOT / "bench/figures")),
     "regret": ("docs/benchmarks.md", lambda: summary(ROOT / "bench/figures")),
     "families": ("docs/encoders.md", lambda: families(ROOT / "bench/figures")),

@@ -28,9 +28,9 @@ COPIED = (
     "models/rerankers",
     "data/general",
     "data/tasks",
-    "metrics/judged.json",
-    "metrics/times.json",
 )
+# what commands measured on other data says nothing here
+OF_COMMANDS = ("metrics/judged.json", "metrics/times.json")
 
 
 def write_params(folder: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
@@ -72,6 +72,9 @@ def make(folder: Path, changes: Mapping[str, Mapping[str, Any]] | None = None, r
         else:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
+    (folder / "metrics").mkdir(exist_ok=True)
+    for name in OF_COMMANDS:
+        (folder / name).write_text("{}\n", encoding="utf-8")
     (folder / ".dvc").mkdir(exist_ok=True)
     (folder / ".dvc" / "config").write_text("[core]\n    analytics = false\n    no_scm = true\n")
     change(folder, YAML(typ="safe").load(recipe.read_text()))
