@@ -50,7 +50,7 @@ def alternate(runs: Mapping[str, Run], rounds: int, warm: int = 1) -> dict[str, 
     """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for index in range(warm + rounds):
-        names = list(runs) if index % 2 == 0 else list(reversed(runs))
+        names = list(runs)[:: 1 if index % 2 == 0 else -1]
         for name in names:
             elapsed = runs[name]()
             if index >= warm:

@@ -26,4 +26,5 @@ def write_embeddings(folder: Path, n: int, n_queries: int) -> None:
 
 def unit(vectors: np.ndarray) -> np.ndarray:
     """Returns the rows scaled to length 1."""
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: np.ndarray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return scaled

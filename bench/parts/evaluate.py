@@ -35,7 +35,7 @@ MEASURES = (*(f"recall.{k}" for k in RECALL_AT), "recip_rank", "ndcg_cut.10", "m
 Score = Callable[[], float]  # does all the work and returns nDCG@10
 
 
-class Evaluator(InformationRetrievalEvaluator):
+class Evaluator(InformationRetrievalEvaluator):  # type: ignore[misc]  # the library has no types
     """InformationRetrievalEvaluator on existing embeddings."""
 
     def __init__(self, task: Task) -> None:
@@ -67,7 +67,7 @@ def ndcg(rows: Rows, judgments: Rows) -> float:
 
 def trec_eval(qrels: dict[str, dict[str, int]], run: dict[str, dict[str, float]]) -> float:
     """Computes all measures with pytrec_eval; returns nDCG@10."""
-    import pytrec_eval  # type: ignore[import-not-found]  # noqa: PLC0415
+    import pytrec_eval  # noqa: PLC0415
 
     values_by_query = pytrec_eval.RelevanceEvaluator(qrels, set(MEASURES)).evaluate(run)
     return float(np.mean([values["ndcg_cut_10"] for values in values_by_query.values()]))

@@ -106,10 +106,10 @@ def measure(folder: Path, known: float, n_times: int) -> list[Check]:
     settings = all_params(file)
     seed, confidence = settings["train"]["seeds"][0], settings["gate"]["confidence"]
     torch.set_num_threads(params.machine.threads)
-    paths = (folder / "data" / name for name in ("embeddings/base", "prepared", "splits"))
-    data = read_input(*paths, threads=params.machine.threads)
+    embeddings, prepared, splits = (folder / "data" / name for name in ("embeddings/base", "prepared", "splits"))
+    data = read_input(embeddings, prepared, splits, params.machine.threads)
     whole = list(points(params.model_copy(update={"shares": [1.0]}), adapter, seed, data))
-    found = []
+    found: list[Check] = []
     for part in range(n_times):
         left = known_only(data, drawn(data, known, seed, part))
         found += checks(list(points(params, adapter, seed, left)), whole, part + 1, confidence)

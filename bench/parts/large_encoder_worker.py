@@ -35,14 +35,14 @@ SHARES = (0.5, 1.0)
 BATCH_TOKENS = 4096
 
 
-def params_of(batch_size: int) -> TrainParams:
+def params_of(folder: Path, batch_size: int) -> TrainParams:
     """Returns the parameters of stage train with LoRA, a batch in parts, and as few general texts as rows."""
     params = load_params(TrainParams, "train", ROOT / "params.yaml")
     n_general = max(1, params.distill_batch_size * batch_size // params.batch_size)
     changes = {"epochs": 1, "lora_rank": RANK, "loss": "cached_mnrl", "mini_batch_size": batch_size}
     changes |= {"batch_size": batch_size, "distill_batch_size": n_general, "max_steps": 0}
     params = params.model_copy(update=changes)
-    return params.runs()[params.seed]
+    return params.runs(folder)[params.seed]
 
 
 def train(folder: Path, columns: dict[str, list[str]], params: TrainParams, n_steps: int, scratch: Path) -> None:
@@ -65,7 +65,7 @@ def main() -> None:
     Turns.turn, Turns.line = 1, line
     transformers.trainer.DEFAULT_CALLBACKS.append(Turns)
     columns = json.loads(Path(texts).read_text(encoding="utf-8"))
-    params = params_of(int(batch_size))
+    params = params_of(Path(folder), int(batch_size))
     with tempfile.TemporaryDirectory() as scratch:
         train(Path(folder), columns, params, int(n_steps), Path(scratch))
     line.tell(0.0)

@@ -59,7 +59,7 @@ def mining_input(
     rows, none = np.arange(len(documents)), Pairs(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
     groups = np.arange(len(queries))
     return MiningInput(
-        *texts, queries, documents, groups, rows, rows, _pairs(answers), own_texts=none, own_negatives=none
+        *texts, queries, documents, rows, groups, rows, rows, _pairs(answers), own_texts=none, own_negatives=none
     )
 
 

@@ -55,7 +55,8 @@ def mine(corpus: np.ndarray, queries: np.ndarray, answers: np.ndarray) -> None:
     machine = Machine(threads=THREADS, precision="auto", batch_tokens=4096)
     params = MineParams(
         n_negatives=1, lexical_share=0, depth=50, index="flat", first_rank=0,
-        max_share_of_positive=0.95, min_margin=0, same_query=0.95, reranker="", n_sample=0, machine=machine,
+        max_share_of_positive=0.95, min_margin=0, same_query=0.95, reranker="", n_sample=0,
+        positive_passage="nearest", machine=machine,
     )  # fmt: skip
     positives = Pairs(query_rows, answers)
     rows, none = document_rows, no_negatives

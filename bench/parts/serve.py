@@ -61,7 +61,7 @@ def latencies(encoders: Sequence[Encode], batch: int, n_rounds: int) -> np.ndarr
     """Returns milliseconds, (n_encoders, n_rounds, N_REQUESTS); the order of encoders rotates by round."""
     milliseconds, batches = np.empty((len(encoders), n_rounds, N_REQUESTS)), requests(batch)
     for index in range(n_rounds):
-        for encoder in np.roll(np.arange(len(encoders)), index):
+        for encoder in np.roll(np.arange(len(encoders)), index).tolist():
             milliseconds[encoder, index] = timed(encoders[encoder], batches)
     return milliseconds
 

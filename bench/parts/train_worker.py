@@ -25,7 +25,7 @@ RATE = 5e-5  # time does not depend on it
 Texts = dict[str, list[str]]  # columns query and positive
 
 
-class Turns(TrainerCallback):
+class Turns(TrainerCallback):  # type: ignore[misc]  # the library has no types
     """Waits for a request before the first step and after every `turn` steps."""
 
     turn: int = 0  # class attributes, because the trainers construct the callback
@@ -124,11 +124,11 @@ def attune(folder: Path, texts: Texts, batch_size: int, scratch: str, whole_reci
 
 
 COMPETITORS: dict[str, Callable[[Path, Texts, int, str], None]] = {
-    "plain trainer": lambda *arguments: plain(*arguments, bf16=False),
-    "plain trainer, bf16": lambda *arguments: plain(*arguments, bf16=True),
-    "plain trainer, bf16, dropout 0, eager": lambda *arguments: plain(*arguments, bf16=True, like_ours=True),
-    "attune: bf16, dropout 0, no padding": lambda *arguments: attune(*arguments, whole_recipe=False),
-    "attune, its whole recipe": lambda *arguments: attune(*arguments, whole_recipe=True),
+    "plain trainer": partial(plain, bf16=False),
+    "plain trainer, bf16": partial(plain, bf16=True),
+    "plain trainer, bf16, dropout 0, eager": partial(plain, bf16=True, like_ours=True),
+    "attune: bf16, dropout 0, no padding": partial(attune, whole_recipe=False),
+    "attune, its whole recipe": partial(attune, whole_recipe=True),
 }
 
 

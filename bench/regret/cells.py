@@ -26,6 +26,7 @@ import torch
 from ruamel.yaml import YAML
 
 from attune.encoding.encoders import TorchEncoder, best_precision
+from attune.encoding.scored import Encoder
 from attune.encoding.scratch import fingerprint
 from attune.errors import BadInput
 from attune.retrieval.passages import Passages, read_passages
@@ -156,7 +157,7 @@ class Place:
         """Returns the files below folders of the shared pipeline, sorted."""
         return sorted(file for path in paths for file in (self.shared / path).rglob("*") if file.is_file())
 
-    def score(self, encoder: TorchEncoder, figures: dict[str, Any]) -> Run:
+    def score(self, encoder: Encoder, figures: dict[str, Any]) -> Run:
         """Scores an encoder on dev and test."""
         threads = load_params(SeedsParams, "seeds", self.shared / "params.yaml").machine.threads
         scores = score_encoder(encoder, self.passages, self.shared / "data/splits", threads)

@@ -26,7 +26,7 @@ def fastembed(folder: Path, dim: int, threads: int) -> Iterator[dict[str, Second
         print(f"fastembed is left out: {PYTHON} not found; `make test-consumers` installs it")
         yield {}
         return
-    command = [PYTHON, WORKER, folder, FP32, str(dim), str(threads)]
+    command = [str(PYTHON), str(WORKER), str(folder), FP32, str(dim), str(threads)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, text=True, env={"HF_HUB_OFFLINE": "1"}, stdin=pipe, stdout=pipe) as process:
         assert process.stdin and process.stdout
