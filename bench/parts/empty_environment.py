@@ -28,19 +28,28 @@ def size(folder: Path) -> float:
     return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
+def build_wheel(folder: Path) -> Path:
+    """Builds attune's wheel into a folder; returns its path."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+    subprocess.run([*pip, "wheel", "--no-deps", "-w", str(folder), str(ROOT)], check=True)
+    return next(folder.glob("attune-*.whl"))
+
+
+def variables() -> dict[str, str]:
+    """Returns this process's variables without Python's, as PYTHONPATH would make pip see this checkout's attune."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("PYTHON") and key != "VIRTUAL_ENV"}
+
+
 def measure(section: Section, folder: Path) -> None:
     """Builds the wheel, installs it into an empty environment, and times import and first answer there."""
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
-        subprocess.run([*pip, "wheel", "--no-deps", "-w", str(place), str(ROOT)], check=True)
-        wheel = next(place.glob("attune-*.whl"))
+        wheel = build_wheel(place)
         venv.create(place / "venv", with_pip=True)
         python = place / "venv" / "bin" / "python"
         packages = next((place / "venv" / "lib").glob("python*")) / "site-packages"
         before = size(packages)
-        # PYTHONPATH would make pip take this checkout for an installed attune
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+        environment = variables()
         command = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-compile"]
         subprocess.run([*command, "-c", str(ROOT / "constraints.txt"), str(wheel)], env=environment, check=True)
         installed = sorted({path.name.split("-")[0] for path in packages.glob("*.dist-info")} - {"pip"})

@@ -81,6 +81,24 @@ def test_parameters_are_parsed_once_and_read_anew_next_time(repository: Path, mo
     assert serialize.LOADERS[".yaml"] is load
 
 
+def test_the_reason_names_the_key_within_a_section(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage that tracks a section, or an entry with versions, is stale by the keys that changed, went or came."""
+    shop = repository / "shop"
+    monkeypatch.chdir(shop)
+    (shop / "dvc.yaml").write_text(PIPELINE.replace("deps: [in.txt]", "params: [a, b.c]"))
+    (shop / "params.yaml").write_text("a: {x: 1, y: [1], z: 1}\nb: {c: {code: one, numpy: 2.4.6}}\n")
+    with Repo(str(shop)) as repo:
+        repo.commit(force=True)
+    for text, reason in (
+        ("a: {x: 1, y: [1], z: 1}\nb: {c: {code: one, numpy: 2.5.0}}\n", "params.yaml: b.c.numpy modified"),
+        ("a: {x: 1, y: [2], w: 1}\nb: {c: {code: one, numpy: 2.4.6}}\n", "params.yaml: a.y modified and 2 more"),
+        ("a: {x: 1, y: [1]}\nb: {c: {code: one, numpy: 2.4.6}}\n", "params.yaml: a.z removed"),
+    ):
+        (shop / "params.yaml").write_text(text)
+        with dvc_project(shop) as repo:
+            assert lock_facts(repo, shop)["stale"] == [f"one ({reason})"]
+
+
 def test_the_default_branch_is_the_remote_s_whatever_its_name(repository: Path, tmp_path: Path) -> None:
     """A clone knows it; a repository without a remote has none, and main is tried."""
     git(tmp_path, "clone", "-q", str(repository), "clone")

@@ -138,7 +138,7 @@ def test_a_change_that_makes_nothing_worse_passes(clone: Path, change: Callable[
         ),
         (
             stale_by_parameter,
-            {"ATT019": r"stale: release .*, train@r1 \(params\.yaml: train modified\) would run again"},
+            {"ATT019": r"stale: release .*, train@r1 \(params\.yaml: train\.learning_rate modified\) would run again"},
         ),
         (
             stale_by_code,

@@ -12,6 +12,7 @@ from copy import deepcopy
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from dvc.dependency.param import ParamsDependency
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.scm import NoSCM, SCMError, resolve_rev
@@ -21,9 +22,11 @@ from attune.cli.review.conflicts import refuse_conflicts
 from attune.errors import BadInput
 
 if TYPE_CHECKING:
+    from dvc.dependency.base import Dependency
     from dvc.stage import Stage
 
 MAIN = "main"
+GONE = object()  # stands for a parameter that is not there
 STATES = {  # DVC's names for the states of a file in git
     "new": "no hash in dvc.lock",
     "deleted": "missing",
@@ -120,8 +123,28 @@ def _stale_reason(stage: "Stage", upstream: "list[Stage]") -> str:
         return "its command changed"
     if not stage.changed_deps(allow_missing=True, upstream=upstream):
         return ""
-    changed = [line for dep in stage.deps for line in _states(dep.status()) if not line.endswith("deleted")]
-    return changed[0] if changed else "it read an older output of another stage"
+    changed = [line for dep in stage.deps for line in _changes(dep)]
+    others = f" and {len(changed) - 1} more" if changed[1:] else ""
+    return f"{changed[0]}{others}" if changed else "it read an older output of another stage"
+
+
+def _changes(dep: "Dependency") -> Iterator[str]:
+    """Yields what a dependency has otherwise than dvc.lock; of a section of parameters, each key."""
+    if not isinstance(dep, ParamsDependency):
+        yield from (line for line in _states(dep.status()) if not line.endswith("deleted"))
+        return
+    old, new = dep.hash_info.value or {}, dep.read_params()
+    for name in dict.fromkeys([*(dep.params or new), *old]):
+        yield from (f"{dep}: {line}" for line in _differences(name, old.get(name, GONE), new.get(name, GONE)))
+
+
+def _differences(name: str, old: Any, new: Any) -> Iterator[str]:  # noqa: ANN401
+    """Yields a line for each value that is new, removed or modified, nested keys joined by dots."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in dict.fromkeys([*old, *new]):
+            yield from _differences(f"{name}.{key}", old.get(key, GONE), new.get(key, GONE))
+    elif old != new:
+        yield f"{name} {'new' if old is GONE else 'removed' if new is GONE else 'modified'}"
 
 
 def _states(status: Mapping[str, Any]) -> Iterator[str]:
