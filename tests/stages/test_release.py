@@ -242,7 +242,7 @@ def test_scores_are_calibrated_by_the_manifest(
     assert told == content | {"unjudged": "counted as not relevant"}
     calibration = Calibration.load(out)
     assert calibration.probability(np.array([0.1, 0.4, 0.9])).tolist() == pytest.approx([0, 0.4, 0.8])
-    assert calibration.cutoff == 0.5
+    assert calibration.cutoff == 0.5 and calibration.encoder == Embedder(out).fingerprint
 
 
 def test_a_static_encoder_that_is_off_does_not_ship(
