@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from prepared_tables import write_corpus
+from static_folders import write_static
 
 from attune.encoding.served import Served
 from attune.encoding.served_folder import write_description
 from attune.evaluation.scoring.measures import MEASURES
 from attune.export.adapter_folder import write_adapter_folder
 from attune.export.query_map import QueryMap
+from attune.export.static_folder import ROUTER
 from attune.runtime import Embedder
 from attune.runtime.manifest import read_manifest
 from attune.stage import all_params, load_params
@@ -61,6 +63,14 @@ def finished_pipeline(folder: Path, base: Path, tuned: Path) -> Path:
         np.save(folder / "data/embeddings" / system / "corpus.npy", encoder.encode_document(full_texts(corpus)))
     for name in ("params.yaml", "advanced.yaml"):
         shutil.copy(ROOT / name, folder)
+    return folder
+
+
+def with_static(folder: Path) -> Path:
+    """Adds a static encoder with random token vectors to the released folder of a pipeline, as stage release does."""
+    scratch = folder / "scratch-static"
+    write_static(folder / "models/onnx", scratch)
+    shutil.copytree(scratch, folder / "models/onnx/static", ignore=shutil.ignore_patterns(ROUTER))
     return folder
 
 

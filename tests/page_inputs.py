@@ -89,7 +89,9 @@ def choice(system: str, headline: float, is_reindexed: bool) -> Choice:
     """Returns a choice whose gain over .750 has an interval of .1 on either side."""
     gain = Interval(headline - 0.75, headline - 0.85, headline - 0.65)
     scores = {"recall@10": headline, "ndcg@10": headline - 0.1}
-    known = {"query": "fp32 encoder", "bytes_per_vector": 128, "general_cost": None, "general_words": ""}
+    known = {"query": "fp32 encoder", "bytes_per_vector": 128, "general_cost": None, "general_words": ""} | {
+        "near_cost": None
+    }
     times = {"seconds": 1080.0, "milliseconds": 2.5}
     return Choice(system, headline, scores, gain, gain, headline > 0.8, is_reindexed, **known, **times)
 

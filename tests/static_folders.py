@@ -10,6 +10,24 @@ from attune.runtime.arrays import Float32
 from attune.runtime.manifest import read_manifest
 
 TEXTS = ["", "sort the rows of a matrix", "Shortest path, between two nodes", "n_jobs=-1 zzz 42", "word " * 80]
+# in which tokenizers of two programs may differ
+HARD_TEXTS = [
+    "",
+    "   \t\n ",
+    "sort the rows of a matrix",
+    "Shortest path, between (two) nodes; n_jobs=-1!",
+    "word " * 80,  # beyond the maximum length
+    "x" * 101,  # longer than WordPiece reads
+    "x" * 100,
+    "naïve Café, Ångström, Größe, ﬁnd, e\u0301a\u0308",
+    "ΟΔΟΣ Σίσυφος ς, ПРИВЕТ ёлка, İstanbul ıI",
+    "排序数组的行 ソート 行列 정렬 𠀀字",
+    "ascii…dash—“quoted”«x»¿why? 3×4 £5 100% a^b `c` ~d $e +f",
+    "[CLS] sort [SEP][MASK] [mask] [UNK]x [PAD]",
+    "zero\u200bwidth\u00adsoft \ufeffmark\ufffd nul\u0000 bell\u0007 line\u2028two\u3000wide\u0085next\u000bup",
+    "🤗 emoji 👩\u200d💻 family, flag 🇫🇷",
+    "شجرة البحث مرتبة, हिन्दी में खोज, ไทย",
+]
 
 
 def random_vectors(exported: Path) -> Float32:

@@ -83,8 +83,10 @@ def test_the_sentence_says_what_the_adapter_is_worth_or_that_it_is_the_identity(
 
 
 def test_the_sentence_says_what_the_static_encoders_keep_and_gain_or_that_they_are_off() -> None:
-    """Shares of tuned on test and on paraphrases, and the gain over base with its interval."""
+    """Shares of tuned on test, on paraphrases and near the domain, and the gain over base with its interval."""
+    near = {"static_tuned.least_near_kept": 0.9637, "static_tuned.least_near_kept_of": "near_us.ndcg@10"}
     receipts = {
+        "drift": near,
         "base": {"ndcg@10": 0.527},
         "tuned": {"ndcg@10": 0.7, "paraphrases_ndcg@10": 0.5},
         "static_tuned": {"ndcg@10": 0.686, "paraphrases_ndcg@10": 0.45},
@@ -92,8 +94,9 @@ def test_the_sentence_says_what_the_static_encoders_keep_and_gain_or_that_they_a
     others = {"static_base": {"ndcg@10": {"delta": 0.065, "ci_low": 0.04, "ci_high": 0.09}}}
     said = static_sentence(False, receipts, others, 0.95)
     assert "keeps 0.686 of 0.700 (98%) of tuned's ndcg@10 over tuned's documents, on paraphrases 0.450 of" in said
-    assert "0.500 (90%). Over base's documents" in said
+    assert "0.500 (90%), on each near-domain task 96% or more (least: near_us.ndcg@10). Over base's documents" in said
     assert "from 0.527 to 0.592 (+0.065, 95% interval +0.040 to +0.090)." in said
     del receipts["static_tuned"]["paraphrases_ndcg@10"]
-    assert "paraphrases" not in static_sentence(False, receipts, others, 0.95)
+    said = static_sentence(False, receipts | {"drift": {}}, others, 0.95)
+    assert "paraphrases" not in said and "near" not in said
     assert "static.steps: 0" in static_sentence(True, receipts, {}, 0.95)

@@ -24,7 +24,7 @@ from attune.tables import write
 
 N = 1000
 RULE = Rule(confidence=0.95, margin=0.02, power=0.8)
-COSTS = Costs(True, {"tuned": 0.025}, {"base": 1536, "tuned": 1536}, {}, {})
+COSTS = Costs(True, {"tuned": 0.025}, {}, {"base": 1536, "tuned": 1536}, {}, {})
 PLAIN = [way for way in WAYS if way.encodes != Encodes.TOKENS]
 SYSTEMS = [way.system for way in PLAIN]
 
@@ -83,7 +83,7 @@ def test_a_choice_over_the_bases_index_goes_before_one_that_needs_another(tmp_pa
 def test_where_drift_needs_no_new_index_the_query_alone_decides(tmp_path: Path) -> None:
     """Base and tuned equal, as without training: int8 is cheapest, and nothing needs a new index."""
     equal = dict.fromkeys(SYSTEMS, found(707)) | {"bm25": found(500)}
-    decision = decide_on(tmp_path, equal, Costs(False, {}, {}, {}, {}))
+    decision = decide_on(tmp_path, equal, Costs(False, {}, {}, {}, {}, {}))
     assert decision.named == "tuned_int8" and not any(one.is_reindexed for one in decision.choices)
     assert decide_on(tmp_path, equal).named == "base"  # where drift asks for one, base's index is kept
     assert sentence(decide_on(tmp_path, equal)).startswith("Keep base: recall@10 0.707")
@@ -132,30 +132,45 @@ def test_a_new_way_is_one_entry(tmp_path: Path) -> None:
     ids = [f"q{i:04}" for i in range(N)]
     sides = (dict.fromkeys(MEASURES, SCORED[name]) for name in ("base", "tuned"))
     decision = decided(tmp_path / "runs", Paired(ids, np.arange(N), *sides), set(), COSTS, RULE, (*PLAIN, own))
-    assert decision.named == "static" and cells(decision)["static"][3:6] == ["yes", "–", "token vectors"]
+    assert decision.named == "static" and cells(decision)["static"][3:7] == ["yes", "–", "–", "token vectors"]
 
 
 def test_costs_are_summed_over_stages_and_rounds() -> None:
     """Both rounds of train count; a way whose stage nobody measured has no time; one without stages takes none."""
     seconds = {"mine@r1": 10.0, "train@r1": 600.0, "train@r2": 60.0, "merge": 100.0, "export": 30.0, "adapter": 8.0}
     ways = {way.system: way for way in WAYS}
-    costs = Costs(True, None, {}, seconds, {})
+    costs = Costs(True, {}, {}, {}, seconds, {})
     assert costs.seconds_of(ways["tuned"]) is None  # embed@tuned is missing
-    costs = Costs(True, None, {}, seconds | {"embed@tuned": 200.0, "embed@base": 7.0}, {})
+    costs = Costs(True, {}, {}, {}, seconds | {"embed@tuned": 200.0, "embed@base": 7.0}, {})
     assert costs.seconds_of(ways["tuned"]) == 1000 and costs.seconds_of(ways["adapter"]) == 8
     assert costs.seconds_of(ways["base"]) == 0
     assert [duration(one) for one in (8, 1000, 7200)] == ["8 s", "17 min", "2 h 0 min"]
 
 
 def test_costs_come_from_receipts_and_times() -> None:
-    """float32's bytes by encoder, drift's largest losses on general tasks by system, and the times as they are."""
+    """float32's bytes by encoder, drift's largest losses by system, and the times as they are.
+
+    Without near-domain tasks none was lost there, which is no figure.
+    """
     stored = {"base.float32.bytes": 1536, "base.int8.bytes": 384, "tuned.float32.bytes": 1024}
     times = Times("Intel AMX", 2, {"adapter": 8.0}, {"base": 2.5})
     drift = {"is_reindex_needed": True, "largest_cost": 0.03, "adapter.largest_cost": 0.01}
-    drift |= {"adapter.largest_cost_of": "find.ndcg@10", "adapter.largest_near_cost": 0.5}
-    costs = Costs.of(drift, stored, times)
-    losses = {"adapter": 0.01, "base": 0.0, "tuned": 0.03}
-    assert costs == Costs(True, losses, {"base": 1536, "tuned": 1024}, {"adapter": 8.0}, {"base": 2.5})
+    drift |= {"adapter.largest_cost_of": "find.ndcg@10", "adapter.largest_near_cost": 0.5, "largest_near_cost": 0.0}
+    losses, near = {"adapter": 0.01, "base": 0.0, "tuned": 0.03}, {"adapter": 0.5, "base": 0.0, "tuned": 0.0}
+    others = ({"base": 1536, "tuned": 1024}, {"adapter": 8.0}, {"base": 2.5})
+    assert Costs.of(drift, stored, times) == Costs(True, losses, {}, *others)
+    assert Costs.of(drift | {"n_near_domain_tasks": 2}, stored, times) == Costs(True, losses, near, *others)
+
+
+def test_what_is_lost_near_the_domain_stands_in_the_table(tmp_path: Path) -> None:
+    """Of each with vectors of its own; a hybrid loses what its vectors lose."""
+    costs = Costs(True, {"tuned": 0.025}, {"tuned": 0.0, "adapter": 0.071}, {}, {}, {})
+    decision = decide_on(tmp_path, SCORED, costs)
+    place = columns(decision).index("loss near the domain") - 1
+    shown = {system: own[place] for system, own in cells(decision).items()}
+    assert (shown["adapter"], shown["tuned"], shown["hybrid_tuned"]) == ("+7.1%", "+0.0%", "as tuned")
+    assert (shown["bm25"], shown["base"]) == ("no vectors", "–")
+    assert scalars(decision)["adapter"]["near_cost"] == 0.071 and "near_cost" not in scalars(decision)["base"]
 
 
 def test_the_table_and_the_scalars_hold_the_same(tmp_path: Path) -> None:
@@ -164,11 +179,21 @@ def test_the_table_and_the_scalars_hold_the_same(tmp_path: Path) -> None:
     What has no loss of its own says whose it is: a hybrid's that of its vectors, and BM25 has none.
     """
     losses = {"base": 0.0, "tuned": 0.025}
-    decision = decide_on(tmp_path, SCORED, Costs(True, losses, {"tuned": 1536}, {"adapter": 8.0}, {"adapter": 2.53}))
+    costs = Costs(True, losses, {}, {"tuned": 1536}, {"adapter": 8.0}, {"adapter": 2.53})
+    decision = decide_on(tmp_path, SCORED, costs)
     assert columns(decision)[:4] == ["choice", "recall@10", "ndcg@10", "gain in recall@10, 95% interval"]
-    assert cells(decision)["adapter"][3:] == ["no", "–", "fp32 encoder", "2.5", "8 s", "–"]
-    assert cells(decision)["hybrid_tuned"][3:] == ["yes", "as tuned", "fp32 encoder and BM25", "–", "–", "1,536"]
-    assert cells(decision)["bm25"][3:6] == ["no", "no vectors", "BM25"] and cells(decision)["base"][2] == "–"
+    assert cells(decision)["adapter"][3:] == ["no", "–", "–", "fp32 encoder", "2.5", "8 s", "–"]
+    assert cells(decision)["hybrid_tuned"][3:] == [
+        "yes",
+        "as tuned",
+        "as tuned",
+        "fp32 encoder and BM25",
+        "–",
+        "–",
+        "1,536",
+    ]
+    assert cells(decision)["bm25"][3:7] == ["no", "no vectors", "no vectors", "BM25"]
+    assert cells(decision)["base"][2] == "–"
     figures = scalars(decision)
     assert figures["named"] == "tuned_int8" and figures["tuned_int8"]["general_cost"] == 0.025
     assert cells(decision)["tuned"][4] == cells(decision)["tuned_int8"][4] == "+2.5%"

@@ -1,6 +1,7 @@
 """Scores as probabilities in the runtime: the map by hand, hits below a probability, and manifests that hold none."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,30 @@ def test_search_gives_probabilities_and_drops_improbable_hits() -> None:
     assert [hit.document_id for hit in index.probable(query, 3, RISING, min_probability=0.5)[0]] == ["a", "b"]
     assert index.probable(query, 3, RISING, min_probability=0.95) == [[]]
     assert [hit.probability for hit in index.top_passages(query, 3)[0]] == [None] * 3
+
+
+def test_below_the_promised_cutoff_a_query_finds_nothing() -> None:
+    """The first hit decides for all of its query's; without a promised cutoff the wish is refused."""
+    index = Search.build(np.array([[1, 0], [0.6, 0.8]], dtype=np.float32), ["a", "b"])
+    queries = np.array([[1, 0], [0, -1], [0.6, 0.8]], dtype=np.float32)
+    promising = replace(RISING, cutoff=0.95)
+    found = index.probable(queries, 2, promising, promised=True)
+    assert [[hit.document_id for hit in hits] for hits in found] == [["a", "b"], [], ["b", "a"]]
+    assert [len(hits) for hits in index.probable(queries, 2, promising, 0.8, promised=True)] == [1, 0, 1]
+    assert [len(hits) for hits in index.probable(queries, 2, promising)] == [2, 2, 2]
+    with pytest.raises(BadInput, match="the calibration promises no cutoff; take min_probability"):
+        index.probable(queries, 2, RISING, promised=True)
+
+
+def test_another_encoders_calibration_is_refused() -> None:
+    """By the fingerprints of index and calibration; where one has none, nothing is compared."""
+    vectors = np.array([[1, 0]], dtype=np.float32)
+    own, other = (replace(RISING, encoder=name) for name in ("own", "other"))
+    index = Search.build(vectors, ["a"], "own")
+    assert len(index.probable(vectors, 1, own)[0]) == len(index.probable(vectors, 1, RISING)[0]) == 1
+    assert len(Search.build(vectors, ["a"]).probable(vectors, 1, other)[0]) == 1
+    with pytest.raises(BadInput, match="the calibration is of encoder other, the index of own; load that encoder's"):
+        index.probable(vectors, 1, other)
 
 
 def test_passages_have_probabilities_too() -> None:

@@ -57,6 +57,12 @@ def test_it_says_what_scores_mean_and_what_an_old_cutoff_does(inputs: dict[str, 
         assert (np.diff(content["probabilities"]) >= 0).all() and content["relevant_scores"] == sorted(
             content["relevant_scores"]
         )
+        promise = {"precision": 0.8, "confidence": 0.95}
+        if receipt[f"{system}.promised.is_kept"]:
+            promise["dev_coverage"] = receipt[f"{system}.promised.dev_coverage"]
+        assert content["promise"] == promise and (content["cutoff"] is None) == (len(promise) == 2)
+        ends = [content["expected_calibration_error"][name] for name in ("value", "low", "high")]
+        assert ends == [receipt[f"{system}.{name}"] for name in ("ece", "ece_low", "ece_high")]
         assert receipt[f"{system}.ece"] < receipt[f"{system}.score_as_probability_ece"]
         assert receipt[f"{system}.ece_low"] < receipt[f"{system}.ece_high"]
     assert receipt["tuned.promised.is_kept"] and receipt["tuned.promised.test_precision"] > 0.8

@@ -118,6 +118,20 @@ def test_what_embeds_queries_alone_has_losses_of_its_own(case: Path) -> None:
     assert (receipt["static_tuned.largest_cost"], receipt["static_tuned.largest_cost_of"]) == (0, "")
     assert receipt["static_tuned.largest_near_cost"] == receipt["largest_near_cost"] > 0.1
     assert receipt["largest_cost"] > 0.1 and not [key for key in receipt if key.startswith("static_base")]
+    assert "static_tuned.least_near_kept" not in receipt  # nothing beside tuned was scored there
+
+
+def test_what_is_kept_of_the_documents_encoder_near_the_domain_is_told(case: Path) -> None:
+    """Planted: the static encoder finds a quarter less than tuned on one near-domain task, which lost half itself."""
+    write_items(case, "tuned", near_us=0.5)
+    items = read(case / "probe/tuned/items.parquet", PROBE_ITEMS)
+    less = pl.col("value") * pl.when(pl.col("task") == "near_us").then(0.75).otherwise(1.0)
+    tasks = items.filter(pl.col("task").is_in(["find", "near_us"]))
+    write(tasks.with_columns(less), case / "probe/tuned/static.parquet", PROBE_ITEMS)
+    receipt = run(case)
+    assert receipt["static_tuned.least_near_kept"] == pytest.approx(0.75, abs=1e-6)
+    assert receipt["static_tuned.least_near_kept_of"] == "near_us.ndcg@10"
+    assert not [key for key in receipt if key.startswith("adapter.least")]
 
 
 def test_a_moved_domain_needs_a_new_index_and_is_no_drift(case: Path) -> None:

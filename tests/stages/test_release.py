@@ -229,8 +229,10 @@ def test_scores_are_calibrated_by_the_manifest(
     texts: dict[str, Path],
     tmp_path: Path,
 ) -> None:
-    """The map of stage calibrate, without the scores of dev's documents."""
+    """The map of stage calibrate, its error and what the cutoff promises, without the scores of dev's documents."""
     content = {"method": "isotonic", "scores": [0.2, 0.6], "probabilities": [0.0, 0.8], "cutoff": 0.5}
+    content |= {"promise": {"precision": 0.8, "confidence": 0.95, "dev_coverage": 0.4}, "removed_answer_auroc": 0.66}
+    content |= {"expected_calibration_error": {"value": 0.005, "low": 0.004, "high": 0.02, "confidence": 0.95}}
     (tmp_path / "calibration").mkdir()
     (tmp_path / "calibration/tuned.json").write_text(json.dumps(content | {"n_relevant": 1, "relevant_scores": [0.5]}))
     paths = {"exported": exported, "static": static, "calibration": tmp_path / "calibration"}
@@ -240,7 +242,7 @@ def test_scores_are_calibrated_by_the_manifest(
     assert told == content | {"unjudged": "counted as not relevant"}
     calibration = Calibration.load(out)
     assert calibration.probability(np.array([0.1, 0.4, 0.9])).tolist() == pytest.approx([0, 0.4, 0.8])
-    assert calibration.cutoff == 0.5
+    assert calibration.cutoff == 0.5 and calibration.encoder == Embedder(out).fingerprint
 
 
 def test_a_static_encoder_that_is_off_does_not_ship(

@@ -230,3 +230,9 @@ def _ranks(values: Float64) -> Float64:
     means: Float64 = np.cumsum(counts) - (counts - 1) / 2
     ranks: Float64 = means[places]
     return ranks
+
+
+def least_kept(costs: Sequence[TaskCost]) -> dict[str, float | str]:
+    """Returns the least share of a score that is kept on some tasks, with its task; {} without tasks."""
+    worst = max(costs, key=lambda cost: (cost.cost, cost.task), default=None)
+    return {"least_near_kept": 1 - worst.cost, "least_near_kept_of": worst.name} if worst else {}

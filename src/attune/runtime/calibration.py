@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from attune.errors import BadInput
 from attune.runtime import folders, rules
 from attune.runtime.arrays import Float64
-from attune.runtime.manifest import MANIFEST, REMEDY
+from attune.runtime.manifest import MANIFEST, REMEDY, read_manifest
 from attune.runtime.passages import Hit
 
 KEY = "calibration"  # of the manifest
@@ -27,11 +27,13 @@ class Calibration:
         scores: (n,), ascending.
         probabilities: (n,), of the scores.
         cutoff: score from which on the first hit is right with the promised precision; None where none can be promised.
+        encoder: fingerprint of the encoder whose scores these are; empty where none was given.
     """
 
     scores: Float64
     probabilities: Float64
     cutoff: float | None = None
+    encoder: str = ""
 
     @classmethod
     def load(cls, folder: Path | str) -> "Calibration":
@@ -46,7 +48,7 @@ class Calibration:
         rises = (np.diff(scores) > 0).all() and (np.diff(probabilities) >= 0).all()
         if len(scores) != len(probabilities) or not rises:
             raise BadInput(f"{place}: calibration does not rise from score to probability; {REMEDY}")
-        return cls(scores, probabilities, content.get("cutoff"))
+        return cls(scores, probabilities, content.get("cutoff"), read_manifest(Path(folder)).fingerprint())
 
     def probability(self, scores: NDArray[np.floating]) -> Float64:
         """Returns the probability that a document with each score is relevant, of the same shape."""
@@ -66,16 +68,28 @@ class Calibration:
         return float(self.scores[place - 1] + share * (self.scores[place] - self.scores[place - 1]))
 
 
-def probable(hits: Sequence[Sequence[Hit]], calibration: Calibration, min_probability: float) -> list[list[Hit]]:
+def probable(
+    hits: Sequence[Sequence[Hit]], calibration: Calibration, min_probability: float, promised: bool = False
+) -> list[list[Hit]]:
     """Returns the hits of each query with their probabilities, without those below the least one; perhaps none.
 
     Args:
         hits: of each query, best first.
         calibration: of the encoder's scores.
         min_probability: 0 keeps all.
+        promised: a query whose first hit scores less than the promised cutoff finds nothing.
+
+    Raises:
+        BadInput: a cutoff is asked for, and the calibration promises none.
     """
+    if promised and calibration.cutoff is None:
+        raise BadInput("the calibration promises no cutoff; take min_probability, or a lower calibrate.precision")
+    least = calibration.cutoff if promised and calibration.cutoff is not None else -np.inf
     kept: list[list[Hit]] = []
     for own in hits:
+        if not own or own[0].score < least:
+            kept.append([])
+            continue
         probabilities = calibration.probability(np.array([hit.score for hit in own], dtype=np.float64)).tolist()
         rated = [hit._replace(probability=one) for hit, one in zip(own, probabilities, strict=True)]
         kept.append([hit for hit, one in zip(rated, probabilities, strict=True) if one >= min_probability])

@@ -214,17 +214,24 @@ class Search:
         return [[Hit(self._ids[row], score, *self._passages[row]) for row, score in best] for best in found]
 
     def probable(
-        self, queries: Float32, k: int, calibration: Calibration, min_probability: float = 0.0
+        self, queries: Float32, k: int, calibration: Calibration, min_probability: float = 0.0, promised: bool = False
     ) -> list[list[Hit]]:
         """Returns what `top_passages` does, with each hit's probability to be relevant, and drops improbable ones.
 
         Args:
             queries: (m, dim).
             k: number of documents, 1 or more.
-            calibration: `Calibration.load` of the encoder's folder; other encoders' scores mean something else.
+            calibration: `Calibration.load` of the encoder's folder.
             min_probability: hits below it are left out; a query may find nothing.
+            promised: queries whose first hit scores less than the promised cutoff find nothing.
+
+        Raises:
+            BadInput: the calibration is another encoder's, whose scores mean something else, or promises no cutoff.
         """
-        return probable(self.top_passages(queries, k), calibration, min_probability)
+        if self.encoder and calibration.encoder not in ("", self.encoder):
+            got, expected = calibration.encoder[:12], self.encoder[:12]
+            raise BadInput(f"the calibration is of encoder {got}, the index of {expected}; load that encoder's")
+        return probable(self.top_passages(queries, k), calibration, min_probability, promised)
 
     def _best_of(self, query: Float32, k: int) -> list[tuple[int, float]]:
         def search(n: int) -> tuple[Float32, Int64]:

@@ -15,7 +15,7 @@ import polars as pl
 from attune.errors import BadInput
 from attune.evaluation import drift as space
 from attune.evaluation.bridge import LEAST_DOCUMENTS, fit_bridge, kept_gain
-from attune.evaluation.costs import PairedItems, task_costs
+from attune.evaluation.costs import PairedItems, least_kept, task_costs
 from attune.evaluation.drift_verdict import (
     DriftParams,
     Losses,
@@ -202,10 +202,11 @@ def paired_items(base: pl.DataFrame, tuned: pl.DataFrame, receipt: Mapping[str, 
 def side_figures(
     params: DriftParams, probed: Path, receipt: Mapping[str, Any], confidence: float, power: float
 ) -> dict[str, float | str]:
-    """Returns the largest losses of what embeds queries for the documents of base or of tuned, by system.
+    """Returns what is lost by what embeds queries for the documents of base or of tuned, by system.
 
-    Retrieval tasks have its queries, the others are those of the documents' encoder. Without a general retrieval task
-    that counts, nothing says what it loses.
+    The largest losses are against base; beside them stands the least share of the documents' own encoder that is kept
+    on a near-domain task. Retrieval tasks have its queries, the others those of that encoder. Without a general task
+    of retrieval that counts, nothing says what it loses.
     """
     base, tuned = read_items(probed)
     figures: dict[str, float | str] = {}
@@ -217,7 +218,10 @@ def side_figures(
         costs, unmeasured = task_costs(paired_items(base, items, receipt), confidence, power)
         losses = Losses(costs, params.max_cost, confidence, unmeasured)
         if {cost.task for cost in losses.counted} & {*own["task"]}:
-            figures |= {f"{name}.{key}": value for key, value in worst_figures(losses).items()}
+            against_own = task_costs(paired_items(whole, items, receipt), confidence, power)[0]
+            near = [cost for cost in against_own if cost.counts_as == "near_domain" and cost.task in {*own["task"]}]
+            told = worst_figures(losses) | least_kept(near)
+            figures |= {f"{name}.{key}": value for key, value in told.items()}
     return figures
 
 

@@ -91,7 +91,7 @@ def release_static(static: Path, out: Path) -> dict[str, Any]:
 
 
 def calibration_of(folder: Path) -> dict[str, Any]:
-    """Returns what the manifest says of tuned's scores: the map to probabilities and the promised cutoff; {} if off.
+    """Returns what the manifest says of tuned's scores: map to probabilities, its error, promised cutoff; {} if off.
 
     Args:
         folder: data/calibration.
@@ -100,7 +100,8 @@ def calibration_of(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     content = json.loads(file.read_text(encoding="utf-8"))
-    kept = {name: content[name] for name in ("method", "scores", "probabilities", "cutoff")}
+    left_out = ("n_relevant", "relevant_scores")  # by which `attune cutoff` moves cutoffs of base
+    kept = {name: value for name, value in content.items() if name not in left_out}
     return {"calibration": {**kept, "unjudged": "counted as not relevant"}}
 
 

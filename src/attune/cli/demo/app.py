@@ -17,16 +17,17 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
 from attune.cli.demo.comparison import DemoParams, PairedSearch, load_search, valid_query
 from attune.cli.demo.examples import QueryChanges, read_answers, read_query_changes
 from attune.cli.demo.openai_api import ApiError, Elsewhere, EmbeddingsApi, error_object
-from attune.cli.demo.page import STYLE, render
+from attune.cli.demo.page import SCRIPTS, STYLE, render, render_hits
+from attune.cli.demo.static_queries import StaticQueries
 from attune.cli.demo.systems import MODEL, endpoint_of, names
 from attune.errors import BadInput
 
 HOSTS = ["127.0.0.1", "localhost"]  # others are refused: DNS rebinding
+NOT_JSON = "the Content-Type is not application/json; send the request as JSON"
 MAX_BODY = 4 * 1024 * 1024  # bytes of a request: 2048 texts of 2000 characters
 
 
@@ -40,12 +41,14 @@ class Demo:
         api: EmbeddingsApi | Elsewhere,
         params: DemoParams,
         other: str = "tuned",
+        static: StaticQueries | None = None,
     ) -> None:
         self._paired = paired
         self._changes = changes
         self._api = api
         self._params = params
         self._other = other  # name of the system beside base
+        self.static = static  # what the page encodes queries by; None where it has no script
 
     def page(self, request: Request) -> Response:
         """GET /?q=...: the page."""
@@ -61,7 +64,7 @@ class Demo:
             paired = self._paired.search(query, self._params.n_results)
         except BadInput as error:  # an endpoint that does not answer
             return HTMLResponse(render(*facts, problem=str(error), other=self._other), status_code=502)
-        return HTMLResponse(render(*facts, paired, other=self._other))
+        return HTMLResponse(render(*facts, paired, other=self._other, has_script=self.static is not None))
 
     def search(self, request: Request) -> Response:
         """GET /search?q=...&k=...: the same search as JSON."""
@@ -81,15 +84,46 @@ class Demo:
 
     async def embeddings(self, request: Request) -> Response:
         """POST /v1/embeddings, as JSON only: another site's page cannot send JSON here without a CORS preflight."""
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            raise ApiError(415, "the Content-Type is not application/json; send the request as JSON")
+        if not _is_json(request):
+            raise ApiError(415, NOT_JSON)
         body = await request.body()
         return JSONResponse(await run_in_threadpool(self._api.embeddings, body))
+
+    async def vector(self, request: Request) -> Response:
+        """POST /vector, as JSON only: documents for a query that the page has encoded, as a part of the page."""
+        if not _is_json(request):
+            return JSONResponse({"error": NOT_JSON}, status_code=415)
+        body = await request.body()
+        try:
+            return HTMLResponse(await run_in_threadpool(self._hits_of, body))
+        except BadInput as error:
+            return JSONResponse({"error": str(error)}, status_code=400)
+
+    def _hits_of(self, body: bytes) -> str:
+        assert self.static
+        query, vector = self.static.parse(body)
+        return render_hits(self._paired.search_vector(valid_query(query), vector, self._params.n_results))
+
+    def static_file(self, request: Request) -> Response:
+        """GET /static/...: token vectors and tokenizer."""
+        found = self.static and self.static.file(request.path_params["name"])
+        if not found:
+            raise HTTPException(404)
+        return Response(found[0], media_type=found[1])
+
+    @staticmethod
+    def script(request: Request) -> Response:
+        """GET /demo.js and /static_encoder.js."""
+        return Response(SCRIPTS[request.url.path.removeprefix("/")], media_type="text/javascript")
 
     @staticmethod
     def style(request: Request) -> Response:
         """GET /demo.css."""
         return Response(STYLE, media_type="text/css")
+
+
+def _is_json(request: Request) -> bool:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
 
 
 def _count(value: str) -> int:
@@ -117,18 +151,29 @@ def _hung_up(request: Request, error: Exception) -> Response:
 
 
 def application(demo: Demo) -> Starlette:
-    """Builds the application: the routes, an allow-list of host names, and a limit on the size of bodies."""
-    return Starlette(
+    """Builds the application: the routes, an allow-list of host names, and a limit on the size of bodies.
+
+    Where a static encoder is there, its routes, too, and `state.has_script`, by which `server` lets the page's run.
+    """
+    scripted = [
+        *(Route(f"/{name}", demo.script) for name in SCRIPTS),
+        Route("/static/{name}", demo.static_file),
+        Route("/vector", demo.vector, methods=["POST"], max_body_size=MAX_BODY),
+    ]
+    built = Starlette(
         routes=[
             Route("/", demo.page),
             Route("/demo.css", demo.style),
             Route("/search", demo.search),
             Route("/v1/models", demo.models),
             Route("/v1/embeddings", demo.embeddings, methods=["POST"], max_body_size=MAX_BODY),
+            *(scripted if demo.static else []),
         ],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False)],
         exception_handlers={ApiError: _api_error, HTTPException: _http_error, ClientDisconnect: _hung_up},
     )
+    built.state.has_script = demo.static is not None
+    return built
 
 
 def load_application(root: Path, params: DemoParams) -> Starlette:
@@ -140,14 +185,17 @@ def load_application(root: Path, params: DemoParams) -> Starlette:
     changes, answers = read_query_changes(root), read_answers(root)
     url = endpoint_of(root)
     api = Elsewhere(url) if url else EmbeddingsApi(root / MODEL)
-    return application(Demo(load_search(root, params, answers), changes, api, params, names(root)[1]))
+    paired = load_search(root, params, answers)
+    return application(Demo(paired, changes, api, params, names(root)[1], StaticQueries.of(root)))
 
 
 HOST = "127.0.0.1"
+# loads nothing from elsewhere, runs no script, and sends the form only to this server
+POLICY = (
+    "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+SCRIPTED = f"{POLICY}; script-src 'self'; connect-src 'self'"  # runs this server's script files, which ask it alone
 HEADERS = {
-    # loads nothing from elsewhere, runs no script, and sends the form only to this server
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -182,8 +230,9 @@ def open_browser(url: str) -> None:
             browser.open(url)
 
 
-def server(application: ASGIApp) -> uvicorn.Server:
+def server(application: Starlette) -> uvicorn.Server:
     """Configures a server that adds the security headers to each response and does not name itself."""
+    policy = {"Content-Security-Policy": SCRIPTED if application.state.has_script else POLICY}
     return uvicorn.Server(
         uvicorn.Config(
             application,
@@ -195,12 +244,12 @@ def server(application: ASGIApp) -> uvicorn.Server:
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=GRACE,
-            headers=list(HEADERS.items()),
+            headers=list((policy | HEADERS).items()),
         )
     )
 
 
-def serve(application: ASGIApp, listening: socket.socket) -> None:
+def serve(application: Starlette, listening: socket.socket) -> None:
     """Answers requests until SIGINT or SIGTERM, then finishes the running ones."""
     with suppress(KeyboardInterrupt):  # uvicorn raises it again once everything is closed
         server(application).run(sockets=[listening])

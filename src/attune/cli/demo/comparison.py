@@ -19,6 +19,7 @@ from attune.retrieval.languages import stems_in
 from attune.retrieval.passages import Passages, read_passages
 from attune.retrieval.vectors import load_embeddings
 from attune.retrieval.words import words
+from attune.runtime.arrays import Float32
 from attune.runtime.passages import Hit as Found
 from attune.runtime.search import Search
 from attune.stage import PARAMS_FILE, Params, all_params
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 Fuse = Callable[[str, list[Found], int], list[Found]]  # query, its ranking, depth: the fused ranking
+Ranks = Mapping[str, int]  # rank by document id, from 1 on
+STATIC = "static"  # name of the system whose queries the page encodes
 MAX_QUERY = 2000  # characters; encoders read the first few hundred
 
 
@@ -82,20 +85,43 @@ class PairedSearch:
         """Returns the k best documents of each system, best first, each with its ranks by both."""
         depth = max(k, self._depth)
         timed = [self._timed(system, query, depth) for system in self._systems]
-        base, tuned = ({found.document_id: rank for rank, found in enumerate(ranking, 1)} for ranking, _, _ in timed)
-        answers = self._answers.get(query, set())
-        systems = []
-        for system, (ranking, encode_seconds, search_seconds) in zip(self._systems, timed, strict=True):
-            hits = []
-            for rank, found in enumerate(ranking[:k], 1):
-                id_ = found.document_id
-                title, text = self._documents[id_]
-                if found.stop is not None:  # the passage that matched
-                    whole = full_text(title, text)
-                    text = whole[max(found.start or 0, len(whole) - len(text)) : found.stop]
-                hits.append(Hit(rank, id_, title, text, found.score, base.get(id_), tuned.get(id_), id_ in answers))
-            systems.append(SystemHits(system.name, system.runs_in, encode_seconds, search_seconds, hits))
+        base, tuned = (_ranks(ranking) for ranking, _, _ in timed)
+        systems = [
+            SystemHits(system.name, system.runs_in, encode, look_up, self._hits(query, ranking[:k], base, tuned))
+            for system, (ranking, encode, look_up) in zip(self._systems, timed, strict=True)
+        ]
         return PairedHits(query, depth, systems)
+
+    def search_vector(self, query: str, vector: Float32, k: int) -> PairedHits:
+        """Returns the k best documents of tuned's index for a vector that a page has encoded.
+
+        Args:
+            query: the encoded text.
+            vector: (dim,).
+            k: number of documents.
+
+        Returns:
+            One system, whose hits have tuned's rank for the query as `base_rank`, and their own as `tuned_rank`.
+        """
+        depth, tuned = max(k, self._depth), self._systems[1]
+        before = _ranks(self._timed(tuned, query, depth)[0])
+        start = time.perf_counter()
+        ranking = tuned.index.top_passages(vector[None], depth)[0]
+        seconds = time.perf_counter() - start
+        hits = self._hits(query, ranking[:k], before, _ranks(ranking))
+        return PairedHits(query, depth, [SystemHits(STATIC, "JavaScript", 0.0, seconds, hits)])
+
+    def _hits(self, query: str, ranking: list[Found], base: Ranks, tuned: Ranks) -> list[Hit]:
+        answers = self._answers.get(query, set())
+        hits = []
+        for rank, found in enumerate(ranking, 1):
+            id_ = found.document_id
+            title, text = self._documents[id_]
+            if found.stop is not None:  # the passage that matched
+                whole = full_text(title, text)
+                text = whole[max(found.start or 0, len(whole) - len(text)) : found.stop]
+            hits.append(Hit(rank, id_, title, text, found.score, base.get(id_), tuned.get(id_), id_ in answers))
+        return hits
 
     @staticmethod
     def _timed(system: SearchSystem, query: str, depth: int) -> tuple[list[Found], float, float]:
@@ -105,6 +131,10 @@ class PairedSearch:
         ranking = system.index.top_passages(vector, depth)[0]
         ranking = system.fuse(query, ranking, depth) if system.fuse else ranking
         return ranking, encoded - start, time.perf_counter() - encoded
+
+
+def _ranks(ranking: list[Found]) -> Ranks:
+    return {found.document_id: rank for rank, found in enumerate(ranking, 1)}
 
 
 def valid_query(query: str) -> str:

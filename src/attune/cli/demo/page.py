@@ -1,8 +1,8 @@
-"""HTML of the demo's search page: rendered on the server, without scripts, all texts escaped."""
+"""HTML of the demo's search page: rendered on the server, all texts escaped; a script only for the static encoder."""
 
 from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
 from attune.cli.demo.comparison import MAX_QUERY
@@ -13,6 +13,7 @@ from attune.evaluation.report.excerpts import cut, line
 MAX_SHOWN = 180  # characters of a text before it is unfolded
 TEMPLATES = files(__package__) / "templates"
 STYLE = (TEMPLATES / "demo.css").read_text(encoding="utf-8")
+SCRIPTS = {name: (TEMPLATES / name).read_text(encoding="utf-8") for name in ("demo.js", "static_encoder.js")}
 
 
 def start_of(text: str) -> str:
@@ -25,7 +26,11 @@ def breakable(name: str) -> Markup:
     return Markup(".<wbr>").join(name.split("."))
 
 
-_ENVIRONMENT = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+_NAMES = ("demo.html.j2", "hits.html.j2")
+_LOADER = DictLoader({name: (TEMPLATES / name).read_text(encoding="utf-8") for name in _NAMES})
+_ENVIRONMENT = Environment(
+    autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=_LOADER
+)
 _ENVIRONMENT.globals |= {
     "rank_change": rank_change,
     "direction": direction,
@@ -33,7 +38,7 @@ _ENVIRONMENT.globals |= {
     "breakable": breakable,
     "max_query": MAX_QUERY,
 }
-_PAGE = _ENVIRONMENT.from_string((TEMPLATES / "demo.html.j2").read_text(encoding="utf-8"))
+_PAGE, _HITS = (_ENVIRONMENT.get_template(name) for name in _NAMES)
 
 
 def render(
@@ -43,6 +48,7 @@ def render(
     paired: PairedHits | None = None,
     problem: str = "",
     other: str = "tuned",
+    has_script: bool = False,
 ) -> str:
     """Renders the page: a search box, the hits of both systems if there are any, then example queries.
 
@@ -53,6 +59,7 @@ def render(
         paired: hits of the query; None before a search.
         problem: message about a query that was refused.
         other: name of the system beside base.
+        has_script: whether a script encodes the query on the page, too.
     """
     return _PAGE.render(
         changes=changes,
@@ -62,5 +69,11 @@ def render(
         paired=paired,
         problem=problem,
         other=other,
+        has_script=has_script,
         test_query=changes.find(paired.query) if paired else None,
     )
+
+
+def render_hits(found: PairedHits) -> str:
+    """Renders the hits of the only system, as a part of the page."""
+    return _HITS.render(hits=found.systems[0].hits, depth=found.depth)

@@ -62,8 +62,18 @@ def _figures(choice: Choice, decision: Decision) -> str:
 def columns(decision: Decision) -> list[str]:
     """Returns the heads of the table: the choice, then those of `cells`."""
     gain = f"gain in {decision.headline}, {number(100 * decision.confidence)}% interval"
-    costs = ["new index", "loss on general tasks", "a query takes", "ms per query", "made in", "bytes per vector"]
-    return ["choice", *SHOWN, gain, *costs]
+    losses = ["loss on general tasks", "loss near the domain"]
+    return [
+        "choice",
+        *SHOWN,
+        gain,
+        "new index",
+        *losses,
+        "a query takes",
+        "ms per query",
+        "made in",
+        "bytes per vector",
+    ]
 
 
 def cells(decision: Decision) -> dict[str, list[str]]:
@@ -78,7 +88,10 @@ def _cells(choice: Choice) -> list[str]:
         *(score(choice.scores[name]) for name in SHOWN),
         UNKNOWN if choice.system == BASE else between,
         "yes" if choice.is_reindexed else "no",
-        choice.general_words or UNKNOWN if choice.general_cost is None else loss(choice.general_cost),
+        *(
+            choice.general_words or UNKNOWN if cost is None else loss(cost)
+            for cost in (choice.general_cost, choice.near_cost)
+        ),
         choice.query,
         UNKNOWN if choice.milliseconds is None else f"{choice.milliseconds:.1f}",
         UNKNOWN if choice.seconds is None else duration(choice.seconds),
@@ -107,7 +120,7 @@ def scalars(decision: Decision) -> dict[str, Any]:
         }
         own |= {"against_best_low": one.against_best.ci_low, "is_as_good": one.is_as_good}
         own |= {"is_reindexed": one.is_reindexed, "bytes_per_vector": one.bytes_per_vector}
-        own |= {"general_cost": one.general_cost}
+        own |= {"general_cost": one.general_cost, "near_cost": one.near_cost}
         figures[one.system] = {key: value for key, value in own.items() if value is not None}
     return figures
 

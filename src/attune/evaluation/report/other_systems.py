@@ -130,7 +130,7 @@ def static_sentence(
 
     Args:
         is_off: true with static.steps: 0.
-        receipts: of the systems, by name.
+        receipts: of the systems and of stage drift, by name.
         others: gains over base by system and measure, from `compare_others`.
         confidence: of the intervals.
     """
@@ -146,6 +146,9 @@ def static_sentence(
     between = f"{level}% interval {signed(gain['ci_low'], 3)} to {signed(gain['ci_high'], 3)}"
     style = f"paraphrases_{RANKED}"
     other_style = f", on paraphrases {kept(style)}" if style in receipts["static_tuned"] else ""
+    if (share := receipts["drift"].get("static_tuned.least_near_kept")) is not None:
+        task = receipts["drift"]["static_tuned.least_near_kept_of"]
+        other_style += f", on each near-domain task {100 * share:.0f}% or more (least: {task})"
     return (
         f"A static query encoder, a sum of token vectors without a transformer, keeps {kept(RANKED)} of tuned's "
         f"{RANKED} over tuned's documents{other_style}. Over base's documents, none embedded again, {RANKED} goes from "

@@ -46,6 +46,7 @@ class Choice:
         bytes_per_vector: of its documents' vectors in float32; None without vectors.
         general_cost: largest relative loss on general tasks; None where it has none of its own, or none was measured.
         general_words: why it has none, in words; "" otherwise.
+        near_cost: largest relative loss on near-domain tasks; None where there are none, or it has none of its own.
         seconds: to make it, beside embedding documents with base; None where nobody measured.
         milliseconds: of a query, median; None where nobody measured.
     """
@@ -61,6 +62,7 @@ class Choice:
     bytes_per_vector: int | None
     general_cost: float | None
     general_words: str
+    near_cost: float | None
     seconds: float | None
     milliseconds: float | None
 
@@ -72,6 +74,7 @@ class Costs:
     Attributes:
         is_reindex_needed: what stage drift says of tuned.
         general_costs: largest loss on general tasks, by system.
+        near_costs: largest loss on near-domain tasks, by system; empty without such tasks.
         bytes_per_vector: by encoder of the documents.
         seconds: of stages, by name.
         milliseconds: of a query, by system.
@@ -79,6 +82,7 @@ class Costs:
 
     is_reindex_needed: bool
     general_costs: Mapping[str, float]
+    near_costs: Mapping[str, float]
     bytes_per_vector: Mapping[str, int]
     seconds: Mapping[str, float]
     milliseconds: Mapping[str, float]
@@ -88,10 +92,9 @@ class Costs:
         """Takes the costs from the receipts of stages drift and storage, and from what `attune times` measured."""
         full = ".float32.bytes"
         n_bytes = {key.removesuffix(full): int(value) for key, value in storage.items() if key.endswith(full)}
-        key = "largest_cost"
-        costs = {name.removesuffix(f".{key}"): value for name, value in drift.items() if name.endswith(f".{key}")}
-        costs |= {BASE: 0.0} | ({TUNED: drift[key]} if key in drift else {})
-        return cls(bool(drift["is_reindex_needed"]), costs, n_bytes, times.seconds, times.milliseconds)
+        general = _by_system(drift, "largest_cost")
+        near = _by_system(drift, "largest_near_cost") if drift.get("n_near_domain_tasks") else {}
+        return cls(bool(drift["is_reindex_needed"]), general, near, n_bytes, times.seconds, times.milliseconds)
 
     def is_reindexed(self, way: Way) -> bool:
         """Tells whether a way needs documents embedded again."""
@@ -182,6 +185,7 @@ def decided(
             bytes_per_vector=costs.bytes_per_vector.get(way.vectors),
             general_cost=costs.general_costs.get(way.loses),
             general_words=way.loss_words,
+            near_cost=costs.near_costs.get(way.loses),
             seconds=costs.seconds_of(way),
             milliseconds=costs.milliseconds.get(way.system),
         )
@@ -194,6 +198,12 @@ def decided(
         else (_named(ordered, compared, costs, margin), _named(over_base, compared, costs, margin))
     )
     return Decision(choices, headline, named[0], best, named[1], margin, rule.confidence, int(kept.sum()))
+
+
+def _by_system(drift: Mapping[str, Any], key: str) -> dict[str, float]:
+    """Returns a figure of stage drift for each system that has it; base loses nothing against itself."""
+    costs = {name.removesuffix(f".{key}"): value for name, value in drift.items() if name.endswith(f".{key}")}
+    return costs | {BASE: 0.0} | ({TUNED: drift[key]} if key in drift else {})
 
 
 def _cost(way: Way, costs: Costs) -> tuple[bool, Any]:
