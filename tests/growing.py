@@ -16,11 +16,12 @@ from shipped_params import write_shipped
 
 from attune.cli.repository.keys import migrated
 from attune.data.sources.files.cells import ColumnNames
+from attune.data.splitting.assignment import SplitParams
 from attune.evaluation.checks.revision import TESTED_ON
 from attune.stage import call, load_params
 from attune.stages.collect import CollectParams, collect, read_source
 from attune.stages.prepare import PrepareParams, prepare
-from attune.stages.split import SplitParams, split
+from attune.stages.split import split
 from attune.tables import CORPUS, SPLIT_QUERIES, read
 
 Row = dict[str, str]

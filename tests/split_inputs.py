@@ -6,8 +6,9 @@ from typing import Any
 
 import polars as pl
 
+from attune.data.splitting.assignment import SplitParams
 from attune.stage import call
-from attune.stages.split import SplitParams, split
+from attune.stages.split import split
 from attune.tables import CLUSTERED_QUERIES, CORPUS, NEGATIVES, PARAPHRASES, QRELS, write
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from attune.cli.compare.ranking import RANKED, TESTED, Room, Values, compare_all, ranked, switching
+from attune.cli.compare.interface import Room
+from attune.cli.compare.ranking import RANKED, TESTED, Values, compare_all, ranked, room_of, room_sentence, switching
 from attune.evaluation.scoring.measures import MEASURES, measure
 from attune.evaluation.statistics.holm import holm
 from attune.evaluation.statistics.significance import compare
@@ -83,28 +84,29 @@ def test_without_base_on_test_dev_answers_and_says_so() -> None:
     assert switching(chosen, 0.95)[0].startswith("one is the best on dev, which helped to make it")
 
 
-def room_of(rows: list[list[int]], judgments: list[tuple[int, int, int]]) -> Room:
+def room(rows: list[list[int]], judgments: list[tuple[int, int, int]]) -> Room:
     ranking: Int64 = np.array(rows)
     judged: Int64 = np.array(judgments)
-    return Room.of(measure(ranking, judged), ranking, judged)
+    return room_of(measure(ranking, judged), ranking, judged)
 
 
 def test_room_is_what_the_best_order_would_add() -> None:
     """One of two answers at rank 2, the other not found: best order 1 / (1 + 1/log2(3)) = .613, now that by log2(3)."""
-    room = room_of([[5, 1, 7, -1]], [(0, 1, 1), (0, 2, 1)])
+    left = room([[5, 1, 7, -1]], [(0, 1, 1), (0, 2, 1)])
     ideal = 1 + 1 / np.log2(3)
-    assert (room.found, room.now, room.best_order) == (
+    assert (left.found, left.now, left.best_order) == (
         0.5,
         pytest.approx(1 / np.log2(3) / ideal),
         pytest.approx(1 / ideal),
     )
-    assert room.badly_ranked + room.not_found == pytest.approx(1 - room.now)
+    assert left.badly_ranked + left.not_found == pytest.approx(1 - left.now)
+    assert left.badly_ranked == pytest.approx(left.best_order - left.now)
 
 
 def test_the_advice_is_by_the_larger_part() -> None:
     """All found at rank 9: tune. Not found at all: data, passages or another encoder."""
-    found = room_of([[9, 8, 7, 6, 5, 4, 3, 2, 1]], [(0, 1, 1)])
-    assert found.best_order == 1 and "found and badly ranked (+0.699, against 0.000 not found): tune." in found.sentence
-    absent = room_of([[9, 8]], [(0, 1, 1)])
-    assert absent.now == 0 and "is not found (1.000, against 0.000 badly ranked): look at data" in absent.sentence
-    assert found.sentence.startswith("Room for tuning: base finds 100% of dev's relevant documents among its first 100")
+    found, absent = room([[9, 8, 7, 6, 5, 4, 3, 2, 1]], [(0, 1, 1)]), room([[9, 8]], [(0, 1, 1)])
+    words, other = room_sentence(found), room_sentence(absent)
+    assert found.best_order == 1 and "found and badly ranked (+0.699, against 0.000 not found): tune." in words
+    assert absent.now == 0 and "is not found (1.000, against 0.000 badly ranked): look at data" in other
+    assert words.startswith("Room for tuning: base finds 100% of dev's relevant documents among its first 100")

@@ -9,12 +9,12 @@ from shipped_params import PANEL
 
 from attune.data import assignments
 from attune.data.assignments import assignment_text, moves, read_assignments
+from attune.data.splitting.assignment import SplitParams, assign
 from attune.data.text_hash import text_hash
 from attune.evaluation.checks.catalogue import Finding, catalogue, findings
 from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams
 from attune.stage import load_params
-from attune.stages.split import SplitParams, assign
 from attune.tables import CLUSTERED_QUERIES
 
 OLD = [("Where is it?", "train"), ("how", "test"), ("who", "dev"), ("why", "train")]

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from shipped_params import PANEL
 
+from attune.data.splitting.assignment import SplitParams
 from attune.stage import Params, call, load_params
 from attune.stages.collect import CollectParams, collect
 from attune.stages.prepare import PrepareParams, prepare
-from attune.stages.split import SplitParams, split
+from attune.stages.split import split
 
 DATASETS = Path(os.environ.get("ATTUNE_DATASETS", Path(__file__).parents[2] / "../shared/datasets"))
 PARAMS = PANEL

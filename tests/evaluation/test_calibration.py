@@ -187,6 +187,13 @@ def test_attune_cutoff_says_the_new_cutoff_and_what_the_old_one_would_keep(tmp_p
         moved_cutoff(0.5, tmp_path)
 
 
+@pytest.mark.parametrize("old", [float("nan"), float("inf"), -float("inf")])
+def test_a_cutoff_that_is_no_number_is_refused(tmp_path: Path, old: float) -> None:
+    """The command line takes nan and inf for numbers; JSON has neither."""
+    with pytest.raises(BadInput, match=rf"^OLD: got {old:g}, expected a finite score; give that of base"):
+        moved_cutoff(old, tmp_path)
+
+
 def test_the_report_says_what_scores_mean() -> None:
     """With a promise and without one; off; and what becomes of a cutoff."""
     figures = {"is_off": False, "tuned.ece": 0.005, "tuned.ece_low": 0.004, "tuned.ece_high": 0.02}

@@ -11,10 +11,11 @@ from ir_measures import RR, Bpref, Judged, R, nDCG
 
 from attune.evaluation.holes.bounds import BOUNDED, Cases, cases, unjudged
 from attune.evaluation.holes.condensed import condensed, enough_refused
-from attune.evaluation.holes.figures import depends, sentence
+from attune.evaluation.holes.figures import sentence, turn
 from attune.evaluation.holes.pairs import most_telling
 from attune.evaluation.holes.pool import Pool, Ranking, pool_of
 from attune.evaluation.scoring.measures import measure
+from attune.evaluation.statistics.significance import compare
 from attune.runtime.arrays import Float64, Int64
 from attune.tables import NEGATIVES, QRELS, RUN
 
@@ -131,49 +132,70 @@ def test_only_the_first_ten_are_looked_at() -> None:
     assert unjudged(of, "a", "b")["document_row"].to_list() == list(range(1, 12))
 
 
-def test_the_fewest_answers_that_level_a_difference_are_a_lower_bound() -> None:
+def test_each_further_answer_of_a_query_changes_its_difference() -> None:
     """Four queries won by 1, one answer each; base alone ranks two unjudged ones: each falls by 1 and .33."""
     of = pool([(q, 0, 1) for q in range(4)], 3, a=[[1, 2]] * 4, b=[[0]] * 4)
     found = cases(of, "a", "b", "recall@10")
     assert found.worst.tolist() == pytest.approx([-1 / 3] * 4) and found.best.tolist() == [1] * 4
     assert found.falls.tolist() == [pytest.approx([1, 1 / 3])] * 4
-    assert found.answers_to_level() == 4
-    assert cases(of, "b", "a", "recall@10").answers_to_level() == 4
-    safe = pool([(q, 0, 1) for q in range(4)], 3, a=[[-1, -1]] * 4, b=[[0, 1]] * 4)
-    assert cases(safe, "a", "b", "recall@10").answers_to_level() is None
+    assert not found.rises.any()
 
 
-def test_a_verdict_depends_on_holes_where_an_end_answers_otherwise() -> None:
-    """A gain on 40 queries that none, a tenth or all of them could lose; nothing known that could become a gain."""
-    n, ones = 40, np.ones(40)
-    some = np.where(np.arange(n) < 4, -1.0, 1.0)
+def case(judged: Float64, falls: Float64, rises: Float64) -> Cases:
+    """Returns cases whose extremes are reached by these changes of each query."""
+    worst, best = judged - falls.sum(axis=1), judged + rises.sum(axis=1)
+    return Cases(judged, worst, best, falls, rises)
 
-    def case(judged: Float64, worst: Float64, best: Float64) -> Cases:
-        return Cases(judged, worst, best, np.zeros((n, 1)), np.zeros((n, 1)))
 
-    answers = [depends(case(ones, worst, ones), np.arange(n), 0.95) for worst in (ones, some, -ones)]
-    assert answers == [False, False, True]
-    assert depends(case(-ones, -ones, some), np.arange(n), 0.95)
-    assert depends(case(0 * ones, 0 * ones, ones), np.arange(n), 0.95)
-    assert not depends(case(0 * ones, 0 * ones, 0 * ones), np.arange(n), 0.95)
+def test_a_verdict_turns_with_the_answers_that_change_most() -> None:
+    """A gain of 40 queries: one of 39 answers less keeps it, the answers that suffice do, one less does not."""
+    n, none = 40, np.zeros((40, 2))
+    ones, falls = np.ones(n), np.tile([1.0, 0.25], (n, 1))
+    found = turn(case(ones, falls, none), np.arange(n), 0.95)
+    assert found is not None and found.in_favour_of == "base" and found.n_answers < n
+    for k, is_claimed in ((found.n_answers, False), (found.n_answers - 1, True)):
+        left = np.where(np.arange(n) < k, 0.0, 1.0)
+        one = compare({"": np.zeros(n)}, {"": left}, np.arange(n), 0.95)[""]
+        assert (one.ci_low > 0 and one.p_value <= 0.05) == is_claimed
+    few = np.where(np.arange(n)[:, None] < 4, falls, 0)
+    assert turn(case(ones, none, none), np.arange(n), 0.95) is turn(case(ones, few, none), np.arange(n), 0.95) is None
+
+
+def test_a_second_answer_is_never_taken_before_the_first() -> None:
+    """The first answer of each query changes nothing, the second 1: as many answers again are needed."""
+    n = 40
+    late, early = (np.tile(one, (n, 1)) for one in ([0.0, 1.0], [1.0, 0.0]))
+    found = [turn(case(np.ones(n), falls, np.zeros((n, 2))), np.arange(n), 0.95) for falls in (late, early)]
+    assert found[0] is not None and found[1] is not None and found[0].n_answers > found[1].n_answers
+
+
+def test_a_loss_turns_upwards_and_cannot_tell_either_way() -> None:
+    """Nothing known that could become a gain, or a loss sooner; where no document is open nothing turns."""
+    n, none = 40, np.zeros((40, 1))
+    zeros, ones = np.zeros(n), np.ones((n, 1))
+    lost = turn(case(zeros - 1, none, ones), np.arange(n), 0.95)
+    gained, sooner = (turn(case(zeros, falls, ones), np.arange(n), 0.95) for falls in (none, 2 * ones))
+    assert lost is not None and lost.in_favour_of == "tuned"
+    assert gained is not None and gained.in_favour_of == "tuned"
+    assert sooner is not None and sooner.in_favour_of == "base" and sooner.n_answers <= gained.n_answers
+    assert turn(case(zeros, none, none), np.arange(n), 0.95) is None
 
 
 def test_the_sentence_says_whether_the_verdict_depends_on_what_is_unjudged() -> None:
-    """Shares, ends, and the fewest answers that would level the gain; nothing of it where all is judged."""
+    """Shares, ends, and the answers that would change the verdict; nothing of it where all is judged."""
     figures = {
         "judged@10": {"base": 0.105, "tuned": 0.12},
         "n_pairs": 900,
         "measures": {"recall@10": {"judged": 0.1, "worst": -0.45, "best": 0.6}},
-        "n_to_level": 37,
         "depends": True,
+        "turn": {"n_answers": 37, "in_favour_of": "base"},
     }
     said = sentence(figures, "recall@10")
     assert "10% of base's and 12% of tuned's first 10 documents were judged" in said
     assert "at the extremes the gain in recall@10 is -0.450 or +0.600" in said and "attune judge --test" in said
-    assert "unless 37 or more of 900 unjudged documents are answers, all in favour of base" in said
-    lost = figures | {"measures": {"recall@10": {"judged": -0.1, "worst": -0.45, "best": 0.6}}}
-    assert "all in favour of tuned" in sentence(lost, "recall@10")
-    assert "depends on unjudged documents" in sentence(figures | {"n_to_level": None}, "recall@10")
+    assert "37 answers among 900 unjudged documents, all in favour of base, would change it" in said
+    one = figures | {"turn": {"n_answers": 1, "in_favour_of": "tuned"}}
+    assert "1 answer among 900 unjudged documents, all in favour of tuned" in sentence(one, "recall@10")
     assert "No judgment of them changes the verdict: " in sentence(figures | {"depends": False}, "recall@10")
     assert sentence(figures | {"n_pairs": 0}, "recall@10").startswith("Every document among the first 10")
 

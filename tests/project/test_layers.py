@@ -56,7 +56,7 @@ POLARS = (
     *("attune.cli.judge.unjudged", "attune.data.judgments"),
     *("attune.evaluation.page.charts", "attune.stages", "attune.served"),
     *("attune.retrieval.passages", "attune.tuning.mining.passages"),
-    *("attune.data.splitting.lexical_audit", "attune.data.splitting.paraphrases"),
+    *("attune.data.splitting.assignment", "attune.data.splitting.lexical_audit", "attune.data.splitting.paraphrases"),
     *("attune.data.splitting.shared_documents", "attune.tuning.candidates", "attune.tuning.training.rows"),
 )
 RUNTIME = {"numpy", "onnxruntime", "tokenizers", "attune"}

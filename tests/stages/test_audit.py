@@ -10,6 +10,7 @@ import pytest
 from families import without_rehearsal
 from shipped_params import PANEL
 
+from attune.data.splitting.assignment import SplitParams
 from attune.data.splitting.kinds import OF_STAGE_AUDIT
 from attune.data.splitting.leaks import Texts
 from attune.encoding.encoders import TorchEncoder, load_torch
@@ -18,7 +19,7 @@ from attune.stage import call, load_params
 from attune.stages.audit import AuditParams, audit, semantic_crossings, semantic_leaks
 from attune.stages.base import BaseParams, base
 from attune.stages.prepare import PrepareParams, prepare
-from attune.stages.split import SplitParams, split
+from attune.stages.split import split
 from attune.tables import CORPUS, DOCUMENT_FORMS, LEAKS, SPLIT_QUERIES, SPLITS, Leak, full_texts, read, write
 
 PARAMS = PANEL

@@ -13,10 +13,10 @@ from split_inputs import split_params
 from test_protocols import CLUSTERING
 
 from attune.data.sources.pairs import read_pairs
+from attune.data.splitting.assignment import UNITS, assign
 from attune.data.splitting.duplicates import merge_raw
 from attune.stages.collect import write_raw
 from attune.stages.prepare import tables_of
-from attune.stages.split import UNITS, assign
 
 ASKED = "how when refund parcel cancel invoice change delete".split()
 ANSWERS = [" ".join(f"w{seed}x{i}" for i in range(8)) for seed in range(14)]

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from split_inputs import split_params
 
 from attune.data.passages import PassageParams
+from attune.data.splitting.assignment import assign
 from attune.errors import BadInput
 from attune.stage import call
 from attune.stages.prepare import PrepareParams, prepare
-from attune.stages.split import assign, split
+from attune.stages.split import split
 from attune.tables import (
     CLUSTERED_QUERIES,
     DOCUMENT_FORMS,

@@ -320,7 +320,7 @@ def test_holes_are_reported_and_the_verdict_says_that_it_depends_on_them(case: C
     assert holes["condensed"] == {} and "(condensed lists, bpref) are left out" in page
     many(case)
     summary, page = case.report()
-    assert summary["holes"]["depends"] and summary["holes"]["n_to_level"] > 0
+    assert summary["holes"]["depends"] and summary["holes"]["turn"]["n_answers"] > 0
     assert f"**Unjudged documents.** {plain(summary['holes']['sentence'], None)}" in page.split("## ")[0]
 
 

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from shipped_params import PANEL
@@ -15,8 +15,11 @@ from attune.runtime.manifest import read_manifest
 from attune.served.export import ExportParams, export
 from attune.served.merge import MergeParams, merge
 from attune.served.train import train
-from attune.stage import call, load_params
+from attune.stage import AfterCommit, Stage, call, load_params
+from attune.stages.export import export as stages_export
+from attune.stages.merge import merge as stages_merge
 from attune.stages.seeds import read_seeds
+from attune.stages.train import train as stages_train
 from attune.tuning.base_encoder import require_programs
 from attune.tuning.training.recipe import TrainParams
 
@@ -64,6 +67,14 @@ def test_the_outputs_are_those_that_other_stages_read(tmp_path: Path) -> None:
     assert read_manifest(out).fingerprint() == read_manifest(tmp_path / "base_exported").fingerprint()
     for folder in (tmp_path / "rounds" / "5", tmp_path / "tuned"):
         assert (folder / "attune.json").read_bytes() == (base / "attune.json").read_bytes()
+
+
+@pytest.mark.parametrize(("own", "namesake"), [(train, stages_train), (merge, stages_merge), (export, stages_export)])
+def test_a_program_takes_the_command_line_of_its_namesake(own: Stage, namesake: Stage) -> None:
+    """dvc.yaml runs both by one `cmd`, so the options are the same, outputs among them."""
+    hints = (get_type_hints(each, include_extras=True) for each in (own, namesake))
+    options, expected = ({name: hint for name, hint in one.items() if name != "params"} for one in hints)
+    assert options == {name: hint for name, hint in expected.items() if hint is not AfterCommit}
 
 
 def test_training_an_encoder_behind_an_endpoint_is_refused(tmp_path: Path, tiny_encoder: Path) -> None:

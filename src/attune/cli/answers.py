@@ -93,7 +93,7 @@ class Failure:
         exit_code: of the command.
         message: what and where, got and expected; the first of the problems.
         next_step: what to do about it, the end of the message; "" where it names nothing.
-        problems: every message, one per problem of a data set.
+        problems: every message; of a data set's problems the first 20, one each, then a line with their number.
     """
 
     code: Fault

@@ -23,8 +23,11 @@ def moved_cutoff(old: float, folder: Path = FOLDER) -> Cutoff:
         folder: data/calibration.
 
     Raises:
-        BadInput: stage calibrate has not run, or is off, or tuned's run does not hold so many relevant documents.
+        BadInput: the cutoff is not finite, stage calibrate has not run, or is off, or tuned's run does not hold so many
+            relevant documents.
     """
+    if not np.isfinite(old):
+        raise BadInput(f"OLD: got {old:g}, expected a finite score; give that of base which a service uses")
     base, tuned = (_record(folder / f"{system}.json") for system in ("base", "tuned"))
     before, now = _relevant(base), _relevant(tuned)
     new, kept, unmoved = same_effect(old, before, now), share_kept(before, old), share_kept(now, old)

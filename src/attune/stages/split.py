@@ -1,37 +1,34 @@
-"""Assigns whole clusters to train, dev and test by a hash of their id, then audits the splits for leaks.
+"""Assigns whole clusters of queries and documents to train, dev and test, then audits the splits for leaks.
 
-There are two protocols (split.by), and each has its own clusters:
-
-- cluster: queries and documents of a cluster go to one split, so dev and test have new queries and new documents.
-- query: near-identical queries and groups go to one split; documents are shared, so dev and test have new queries over
-  documents that train may know.
-
-The hash depends on the seed and the cluster's id alone, so neither added clusters nor rows added to a cluster move an
-old row. Only a row that joins two clusters moves rows: the later cluster takes the earlier one's split. With
-split.strata: exact, where each stratum is cut to its shares, added rows also move old ones near the cuts.
-Splits given by the user are kept (a missing dev or test split is cut from train, by cluster); the audit counts their
-leaks.
-
-Judgments that `attune judge --test` has added count for test alone, after all is assigned, so they run no training.
+`data.splitting.assignment` says what each protocol keeps whole and which split it gets. Splits given by the user are
+kept, and the audit counts their leaks. Judgments that `attune judge --test` has added count for test alone, after all
+is assigned, so they run no training.
 """
 
-import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import polars as pl
-from pydantic import Field, model_validator
 
 from attune.data.assignments import assignment_text
 from attune.data.judgments import counted, read_judgments
+from attune.data.splitting.assignment import (
+    UNITS,
+    SplitParams,
+    assign,
+    assign_documents,
+    documents_of,
+    strata_of,
+    unusable_clusters,
+)
 from attune.data.splitting.kinds import audited
 from attune.data.splitting.leaks import NearDuplicates, count
 from attune.data.splitting.lexical_audit import audit_splits
 from attune.data.splitting.paraphrases import paraphrase_tables
 from attune.data.splitting.shared_documents import known_answers_share, own_texts
 from attune.errors import BadInput
-from attune.stage import Out, Params, Receipt, named, run
+from attune.stage import Out, Receipt, run
 from attune.tables import (
     CLUSTERED_QUERIES,
     CORPUS,
@@ -48,186 +45,74 @@ from attune.tables import (
     write,
 )
 
-# the column of CLUSTERED_QUERIES that names what a protocol keeps whole
-UNITS = {"cluster": "cluster_id", "query": "query_cluster_id"}
-# fewer queries than this, in a cluster or expected in a split, may miss a share by chance alone
-FEWEST = 20
 
+@dataclass(frozen=True)
+class Assigned:
+    """Prepared tables, with the split of each query and document in a column `split`.
 
-class SplitParams(Params):
-    """Protocol, sizes of dev and test, and limits: the largest cluster, and the share of dev or test that may leak.
-
-    `judgments` names the table of judgments that were added for test.
-    """
-
-    by: Literal["cluster", "query"]
-    seed: int = Field(ge=0)
-    dev_share: float = Field(gt=0, lt=0.5)
-    test_share: float = Field(gt=0, lt=0.5)
-    strata: Literal["by_hash", "exact"]
-    max_cluster_share: float = Field(gt=0, le=1)
-    leave_out_own_text: bool
-    max_leak_share: float = Field(ge=0, le=1)
-    judgments: str
-
-    @model_validator(mode="after")
-    def _train_remains(self) -> "SplitParams":
-        if self.dev_share + self.test_share >= 0.8:
-            raise ValueError("dev_share + test_share must stay below 0.8, or too little is left to train on")
-        return self
-
-
-def position(seed: int, cluster_id: str) -> float:
-    """Hashes the seed and a cluster's id to [0, 1); the same on every machine and in every version."""
-    digest = hashlib.sha256(f"{seed}:{cluster_id}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
-
-
-def shares(queries: pl.DataFrame, params: SplitParams) -> dict[str, float]:
-    """Returns the shares of the queries outside given dev and test splits that become test and dev, 0 for a given one.
-
-    If only dev or only test is given, the other is cut from train at share / (1 - configured share of the given split).
-    """
-    given = set(queries["given_split"].unique())
-    wanted = {"test": params.test_share, "dev": params.dev_share}
-    left = 1 - sum(share for name, share in wanted.items() if name in given)
-    return {name: 0.0 if name in given else share / left for name, share in wanted.items()}
-
-
-def assign(queries: pl.DataFrame, params: SplitParams) -> pl.Series:
-    """Returns the split of each query: the given one where there is one, else its cluster's, (n queries,)."""
-    cut = shares(queries, params)
-    units = queries.select("given_split", "stratum", unit=UNITS[params.by])
-    fixed = pl.col("given_split").is_in(["dev", "test"])
-    clusters = (
-        units.filter(~fixed)
-        .group_by("unit", maintain_order=True)
-        .agg(
-            # a cluster of several strata counts for the most common, the first of the equally common
-            stratum=pl.col("stratum").sort().mode(maintain_order=True).first(),
-            n_queries=pl.len(),
-        )
-    )
-    at = pl.Series("at", [position(params.seed, unit) for unit in clusters["unit"]], pl.Float64)
-    clusters = clusters.with_columns(at)
-    is_cut = params.strata == "exact" and (clusters["stratum"] != "").any()
-    clusters = by_strata(clusters, cut) if is_cut else by_hash(clusters, cut)
-    chosen = units.join(clusters.select("unit", "split"), on="unit", how="left", maintain_order="left")
-    return chosen.select(split=pl.when(fixed).then(pl.col("given_split")).otherwise(pl.col("split")))["split"]
-
-
-def by_hash(clusters: pl.DataFrame, cut: Mapping[str, float]) -> pl.DataFrame:
-    """Assigns each cluster by its own position: shares are met on average, and added clusters move no old one."""
-    test = pl.col("at") < cut["test"]
-    dev = pl.col("at") < cut["test"] + cut["dev"]
-    return clusters.with_columns(
-        split=pl.when(test).then(pl.lit("test")).when(dev).then(pl.lit("dev")).otherwise(pl.lit("train"))
-    )
-
-
-def by_strata(clusters: pl.DataFrame, cut: Mapping[str, float]) -> pl.DataFrame:
-    """Assigns exactly the same shares of each stratum's queries.
-
-    Per stratum, clusters in hash order are cut by cumulative query count; a cluster goes by its midpoint, so a share is
-    met to within half a cluster. Added rows move only old clusters near a cut.
-    """
-    clusters = clusters.sort("stratum", "at", "unit").with_columns(
-        middle=(pl.col("n_queries").cum_sum() - pl.col("n_queries") / 2).over("stratum")
-        / pl.col("n_queries").sum().over("stratum")
-    )
-    return by_hash(clusters.with_columns(at=pl.col("middle")), cut)
-
-
-def unusable_clusters(queries: pl.DataFrame, corpus: pl.DataFrame, params: SplitParams) -> str:
-    """Returns in one line why the protocol's clusters cannot be split, and what to do; "" where they can.
-
-    They cannot if one cluster holds more than split.max_cluster_share of the rows (of the queries, where split.by is
-    query), or if dev or test has fewer than half of the queries that its share promises. A miss counts only where at
-    least 20 queries were expected and the largest cluster has a quarter as many: small data and small clusters miss by
-    chance, which another seed mends. A split that is given in full cuts no cluster and is never refused.
-
-    Args:
-        queries: CLUSTERED_QUERIES.
+    Attributes:
         corpus: CORPUS.
-        params: protocol and shares.
+        queries: CLUSTERED_QUERIES.
+        qrels: QRELS.
+        negatives: NEGATIVES, documents that the data calls no answers.
+        documents: DOCUMENT_IDS that each split may search or mine.
     """
-    cut = shares(queries, params)
-    movable = queries.filter(~pl.col("given_split").is_in(["dev", "test"]))
-    of_queries = movable.group_by(cluster_id=UNITS[params.by]).agg(n_queries=pl.len())
-    rows = of_queries.select("cluster_id", n="n_queries")
-    if params.by == "cluster":
-        rows = pl.concat([rows, corpus.group_by("cluster_id").agg(n=pl.len())])
-    n_rows = int(rows["n"].sum())
-    sizes = rows.group_by("cluster_id").agg(pl.col("n").sum()).join(of_queries, on="cluster_id")
-    if not any(cut.values()) or sizes.is_empty():
-        return ""
-    n_largest, n_queries = sizes.sort("n", "n_queries", descending=True).select("n", "n_queries").row(0)
-    share = n_largest / n_rows
-    names = assign(queries, params).filter(~queries["given_split"].is_in(["dev", "test"]))
-    missed = [
-        f"{name} gets {n} of the {expected:.0f} queries that are its share"
-        for name in ("dev", "test")
-        if (expected := cut[name] * movable.height) >= FEWEST
-        and (n := int((names == name).sum())) < expected / 2
-        and n_queries >= expected / 4
-    ]
-    too_large = share > params.max_cluster_share and n_queries >= FEWEST
-    if not missed and not too_large:
-        return ""
-    kept = "documents that queries share, near-duplicates, groups" if params.by == "cluster" else "like queries, groups"
-    allowed = f", allowed {params.max_cluster_share:.1%} ({named('split.max_cluster_share')})" if too_large else ""
-    what = "rows" if params.by == "cluster" else "queries"
-    return (
-        f"the largest cluster ({kept}) holds {share:.1%} of the {n_rows:,} {what}{allowed}"
-        + "".join(f"; {miss}" for miss in missed)
-        + f"; {_next_step(movable, params)}"
-    )
+
+    corpus: pl.DataFrame
+    queries: pl.DataFrame
+    qrels: pl.DataFrame
+    negatives: pl.DataFrame
+    documents: Mapping[str, pl.DataFrame]
 
 
-def _next_step(movable: pl.DataFrame, params: SplitParams) -> str:
-    share = int(movable["query_cluster_id"].value_counts()["count"].max()) / movable.height  # type: ignore[arg-type]
-    if params.by == "cluster" and share <= params.max_cluster_share:
-        return (
-            "set split.by: query in params.yaml, which tests new queries over documents that train may know "
-            f"(its largest cluster holds {share:.1%} of the queries)"
-        )
-    return "bring a split of your own, or raise prepare.similar_query in advanced.yaml if unlike queries count as alike"
+def read_assigned(params: SplitParams, prepared: Path) -> Assigned:
+    """Reads data/prepared and assigns its queries and documents.
 
-
-def assign_documents(corpus: pl.DataFrame, queries: pl.DataFrame, qrels: pl.DataFrame) -> pl.Series:
-    """Returns the split of each document: test or dev if relevant there or if its whole cluster is, else train.
-
-    Mining may use the documents of train, among them those that no query is judged on.
+    Raises:
+        BadInput: a table is missing or damaged, the clusters cannot be split, or a split is empty.
     """
-    relevant = qrels.join(queries.select("query_id", "split"), on="query_id").select("document_id", "split")
-    of_cluster = queries.select("cluster_id", "split").unique().filter(pl.len().over("cluster_id") == 1)
-    by_cluster = corpus.join(of_cluster, on="cluster_id").select("document_id", "split")
-    of_split = {
-        split: set(pl.concat([relevant, by_cluster]).filter(pl.col("split") == split)["document_id"])
-        for split in ("test", "dev")
-    }
-    ids = corpus["document_id"]
-    return pl.Series(
-        "split", ["test" if i in of_split["test"] else "dev" if i in of_split["dev"] else "train" for i in ids]
-    )
+    corpus = read(prepared / "corpus.parquet", CORPUS)
+    qrels = read(prepared / "qrels.parquet", QRELS)
+    negatives = read(prepared / "negatives.parquet", NEGATIVES)
+    queries = read(prepared / "queries.parquet", CLUSTERED_QUERIES)
+    if problem := unusable_clusters(queries, corpus, params):
+        raise BadInput(f"{prepared}: {problem}")
+    queries = queries.with_columns(assign(queries, params))
+    for name in SPLITS:
+        if not (queries["split"] == name).any():
+            given = queries["given_split"].ne("").any()
+            raise BadInput(
+                f"{prepared}: the {name} split is empty ({queries.height} queries in all); "
+                + ("mend the given split, or give none" if given else "add data or change split.*_share")
+            )
+    corpus = corpus.with_columns(assign_documents(corpus, queries, qrels))
+    return Assigned(corpus, queries, qrels, negatives, documents_of(corpus, queries, qrels, params.by))
 
 
-def documents_of(corpus: pl.DataFrame, queries: pl.DataFrame, qrels: pl.DataFrame, by: str) -> dict[str, pl.DataFrame]:
-    """Returns the documents that each split may search or mine (DOCUMENT_IDS), in the corpus's order.
+def write_splits(params: SplitParams, tables: Assigned, out: Path) -> Mapping[str, int]:
+    """Writes the tables of train, dev and test; returns what became of the judgments that were added to test."""
+    units = tables.queries.with_columns(cluster_id=UNITS[params.by])
+    added: Mapping[str, int] = {}
+    for name in SPLITS:
+        queries = units.filter(pl.col("split") == name).select(list(SPLIT_QUERIES))
+        qrels, refused = (table.join(queries, on="query_id", how="semi") for table in (tables.qrels, tables.negatives))
+        if name == "test":
+            judgments = read_judgments(Path(params.judgments))
+            qrels, refused, added = counted(judgments, queries, tables.corpus, qrels, refused)
+        else:
+            refused = refused.join(tables.documents[name], on="document_id", how="semi")
+        write_split(out / name, queries, qrels, tables.corpus if params.leave_out_own_text else None)
+        write(refused, out / name / "negatives.parquet", NEGATIVES)
+        write(tables.documents[name], out / name / "documents.parquet", DOCUMENT_IDS)
+    return added
 
-    Args:
-        corpus: with the column split of `assign_documents`.
-        queries: with their split.
-        qrels: judgments of relevance.
-        by: protocol. cluster parts the documents; query gives all to train, and to dev and test those relevant there.
-    """
-    if by == "cluster":
-        return {name: corpus.filter(pl.col("split") == name).select("document_id") for name in SPLITS}
-    relevant = {
-        name: qrels.join(queries.filter(pl.col("split") == name), on="query_id", how="semi") for name in ("dev", "test")
-    }
-    ids = corpus.select("document_id")
-    return {"train": ids} | {name: ids.join(own, on="document_id", how="semi") for name, own in relevant.items()}
+
+def write_split(folder: Path, queries: pl.DataFrame, qrels: pl.DataFrame, corpus: pl.DataFrame | None) -> None:
+    """Writes a split's queries, judgments and own texts, which are empty without a corpus to look for them in."""
+    write(queries, folder / "queries.parquet", SPLIT_QUERIES)
+    write(qrels.sort("query_id", "document_id"), folder / "qrels.parquet", QRELS)
+    own = pl.DataFrame(schema=dict(OWN_TEXTS)) if corpus is None else own_texts(queries, corpus, qrels)
+    write(own, folder / "own_texts.parquet", OWN_TEXTS)
 
 
 def split(
@@ -242,70 +127,27 @@ def split(
 ) -> Receipt:
     """Splits by whole clusters and audits the splits for leaks, by stage prepare's definition of near-duplicates."""
     near = NearDuplicates(query_shingle, document_shingle, similar_query, similar_document)
-    corpus = read(prepared / "corpus.parquet", CORPUS)
-    qrels = read(prepared / "qrels.parquet", QRELS)
-    negatives = read(prepared / "negatives.parquet", NEGATIVES)
-    queries = read(prepared / "queries.parquet", CLUSTERED_QUERIES)
-    if problem := unusable_clusters(queries, corpus, params):
-        raise BadInput(f"{prepared}: {problem}")
-    queries = queries.with_columns(assign(queries, params))
-    corpus = corpus.with_columns(assign_documents(corpus, queries, qrels))
+    tables = read_assigned(params, prepared)
+    corpus, queries, qrels = tables.corpus, tables.queries, tables.qrels
     leaks, sizes = audit_splits(corpus, queries, qrels, near, params.by)
-    told = paraphrase_tables(near, read(prepared / "paraphrases.parquet", PARAPHRASES), corpus, queries, params.by)
-    units = queries.with_columns(cluster_id=UNITS[params.by])
-    documents = documents_of(corpus, queries, qrels, params.by)
-    added: Mapping[str, int] = {}
-    for name in SPLITS:
-        own = units.filter(pl.col("split") == name).select(list(SPLIT_QUERIES))
-        if own.is_empty():
-            given = queries["given_split"].ne("").any()
-            raise BadInput(
-                f"{prepared}: the {name} split is empty ({queries.height} queries in all); "
-                + ("mend the given split, or give none" if given else "add data or change split.*_share")
-            )
-        judged, refused = (table.join(own, on="query_id", how="semi") for table in (qrels, negatives))
-        if name == "test":
-            judged, refused, added = counted(read_judgments(Path(params.judgments)), own, corpus, judged, refused)
-        else:
-            refused = refused.join(documents[name], on="document_id", how="semi")
-        write_split(out / name, own, judged, corpus if params.leave_out_own_text else None)
-        write(refused, out / name / "negatives.parquet", NEGATIVES)
-        write(documents[name], out / name / "documents.parquet", DOCUMENT_IDS)
-    write_split(out / "paraphrases", told[0], told[1], corpus if params.leave_out_own_text else None)
     write(pl.DataFrame(leaks, LEAKS, orient="row"), out / "leaks.parquet", LEAKS)
-    figures = count(leaks, audited(LEXICAL, params.by), sizes, params.max_leak_share, "split.max_leak_share")
-    strata = strata_of(queries)
-    known = {
-        f"{name}_known_answers_share": known_answers_share(qrels, queries, name)
-        for name in ("dev", "test")
-        if params.by == "query"
-    }
+    n_leaks = count(leaks, audited(LEXICAL, params.by), sizes, params.max_leak_share, "split.max_leak_share")
+    paraphrases = read(prepared / "paraphrases.parquet", PARAPHRASES)
+    asked, answers, n_paraphrases = paraphrase_tables(near, paraphrases, corpus, queries, params.by)
+    write_split(out / "paraphrases", asked, answers, corpus if params.leave_out_own_text else None)
+    n_added = write_splits(params, tables, out)
     assignments.write_text(assignment_text(queries.select("text", "split").iter_rows()), encoding="utf-8")
-    n_queries = {f"n_{name}_queries": sizes[f"queries.{name}"] for name in SPLITS}
-    n_documents = {f"n_{name}_documents": documents[name].height for name in SPLITS}
-    return {"by": params.by, **n_queries, **n_documents, **strata, **known, **figures, **told[2], **added}
-
-
-def strata_of(queries: pl.DataFrame) -> Receipt:
-    """Counts the strata, and those without a query in test or dev; {} where the data have none.
-
-    Args:
-        queries: with their split.
-    """
-    own = queries.filter(pl.col("stratum") != "")
-    if own.is_empty():
-        return {}
-    n = own["stratum"].n_unique()
-    without = {name: n - own.filter(pl.col("split") == name)["stratum"].n_unique() for name in ("dev", "test")}
-    return {"n_strata": n} | {f"n_strata_without_{name}": count for name, count in without.items()}
-
-
-def write_split(folder: Path, queries: pl.DataFrame, qrels: pl.DataFrame, corpus: pl.DataFrame | None) -> None:
-    """Writes a split's queries, judgments and own texts, which are empty without a corpus to look for them in."""
-    write(queries, folder / "queries.parquet", SPLIT_QUERIES)
-    write(qrels.sort("query_id", "document_id"), folder / "qrels.parquet", QRELS)
-    own = pl.DataFrame(schema=dict(OWN_TEXTS)) if corpus is None else own_texts(queries, corpus, qrels)
-    write(own, folder / "own_texts.parquet", OWN_TEXTS)
+    known = {f"{name}_known_answers_share": known_answers_share(qrels, queries, name) for name in ("dev", "test")}
+    return {
+        "by": params.by,
+        **{f"n_{name}_queries": sizes[f"queries.{name}"] for name in SPLITS},
+        **{f"n_{name}_documents": tables.documents[name].height for name in SPLITS},
+        **strata_of(queries),
+        **(known if params.by == "query" else {}),
+        **n_leaks,
+        **n_paraphrases,
+        **n_added,
+    }
 
 
 if __name__ == "__main__":

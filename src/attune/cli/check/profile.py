@@ -16,6 +16,14 @@ from attune.cli.check.reader import Reader, endpoint_facts, reader_of
 from attune.cli.check.scripts import script_facts
 from attune.data.lengths import Lengths, auto_length, figures, price, sampled
 from attune.data.sources.raw import RawData
+from attune.data.splitting.assignment import (
+    SplitParams,
+    assign,
+    assign_documents,
+    documents_of,
+    strata_of,
+    unusable_clusters,
+)
 from attune.data.splitting.duplicates import merge_raw
 from attune.data.splitting.kinds import audited
 from attune.data.splitting.lexical_audit import audit_splits
@@ -32,14 +40,6 @@ from attune.stage import all_params, load_params
 from attune.stages.base import BaseParams
 from attune.stages.collect import CollectParams, read_source, write_raw
 from attune.stages.prepare import PrepareParams, cut, passage_figures, tables_of
-from attune.stages.split import (
-    SplitParams,
-    assign,
-    assign_documents,
-    documents_of,
-    strata_of,
-    unusable_clusters,
-)
 from attune.tables import LEXICAL, SPLITS, full_texts
 
 MAX_SHOWN = 120  # characters of a text that is shown

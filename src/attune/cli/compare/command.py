@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attune.cli.compare.encoders import refuse_length
-from attune.cli.compare.ranking import BASE, Room, Values, compare_all, ranked, switching
+from attune.cli.compare.ranking import BASE, Values, compare_all, ranked, room_of, switching
 from attune.cli.compare.sources import systems_of
 from attune.cli.compare.systems import Project
 from attune.cli.compare.table import Result
@@ -45,7 +45,7 @@ def compare(names: Sequence[str], max_length: int | None) -> Result:
     for name, system in systems.items():
         dev[name], rows = system.scored(project.dev)
         if name == BASE and rows is not None:
-            room = Room.of(dev[name], rows, project.dev.judgments)
+            room = room_of(dev[name], rows, project.dev.judgments)
     assert room is not None
     order = ranked(dev)
     test_split = load_split(SPLITS / "test", project.corpus)

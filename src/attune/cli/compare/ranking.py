@@ -6,11 +6,11 @@ of queries, a paired randomization test, an interval with one winning and one lo
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from attune.cli.compare.interface import Difference
+from attune.cli.compare.interface import Difference, Room
 from attune.evaluation.report.markdown import p_value, score, signed
 from attune.evaluation.scoring.measures import MEASURES, RECALL_AT
 from attune.evaluation.statistics.decision import Change, Status, decide
@@ -158,62 +158,37 @@ def _relation(row: Compared, confidence: float) -> str:
     )
 
 
-@dataclass(frozen=True)
-class Room:
-    """Room for tuning: the nDCG@10 that base leaves to gain on dev, where it is at most 1.
+def room_of(values: Values, rows: Int64, judgments: Int64) -> Room:
+    """Measures the room for tuning that a ranking leaves.
 
-    Attributes:
-        found: recall@100.
-        now: nDCG@10.
-        best_order: nDCG@10 if the documents among the first 100 stood in the best order.
+    Args:
+        values: of all measures.
+        rows: (n_queries, depth) document rows, -1 where nothing is ranked.
+        judgments: (n_judgments, 3) query row, document row, relevance.
     """
+    best = -np.sort(-gains(rows[:, :DEPTH], judgments), axis=1)[:, :10]
+    reachable = float((dcg(best) / ideal_dcg(judgments, len(rows), 10)).mean())
+    found, now = (float(values[name].mean()) for name in (f"recall@{DEPTH}", RANKED))
+    return Room(found, now, reachable, badly_ranked=reachable - now, not_found=1 - reachable)
 
-    found: float
-    now: float
-    best_order: float
 
-    @classmethod
-    def of(cls, values: Values, rows: Int64, judgments: Int64) -> "Room":
-        """Measures the room of a ranking.
-
-        Args:
-            values: of all measures.
-            rows: (n_queries, depth) document rows, -1 where nothing is ranked.
-            judgments: (n_judgments, 3) query row, document row, relevance.
-        """
-        best = -np.sort(-gains(rows[:, :DEPTH], judgments), axis=1)[:, :10]
-        reachable = dcg(best) / ideal_dcg(judgments, len(rows), 10)
-        means = (float(column.mean()) for column in (values[f"recall@{DEPTH}"], values[RANKED], reachable))
-        return cls(*means)
-
-    @property
-    def badly_ranked(self) -> float:
-        """NDCG@10 that a better order of the first 100 would add."""
-        return self.best_order - self.now
-
-    @property
-    def not_found(self) -> float:
-        """NDCG@10 that is lost because documents are not among the first 100."""
-        return 1 - self.best_order
-
-    @property
-    def sentence(self) -> str:
-        """Says how much room there is, and for what."""
-        facts = (
-            f"base finds {self.found:.0%} of dev's relevant documents among its first {DEPTH} and has nDCG@10 "
-            f"{score(self.now)}; their best order would have {score(self.best_order)}"
+def room_sentence(room: Room) -> str:
+    """Says how much room for tuning there is, and what it takes."""
+    facts = (
+        f"base finds {room.found:.0%} of dev's relevant documents among its first {DEPTH} and has nDCG@10 "
+        f"{score(room.now)}; their best order would have {score(room.best_order)}"
+    )
+    if room.badly_ranked >= room.not_found:
+        advice = (
+            f"most of what is missing is found and badly ranked ({signed(room.badly_ranked, 3)}, against "
+            f"{score(room.not_found)} not found): tune"
         )
-        if self.badly_ranked >= self.not_found:
-            advice = (
-                f"most of what is missing is found and badly ranked ({signed(self.badly_ranked, 3)}, against "
-                f"{score(self.not_found)} not found): tune"
-            )
-        else:
-            advice = (
-                f"most of what is missing is not found ({score(self.not_found)}, against {score(self.badly_ranked)} "
-                "badly ranked): look at data, passages (prepare.passages, base.max_length) or another encoder first"
-            )
-        return f"Room for tuning: {facts}; {advice}."
+    else:
+        advice = (
+            f"most of what is missing is not found ({score(room.not_found)}, against {score(room.badly_ranked)} "
+            "badly ranked): look at data, passages (prepare.passages, base.max_length) or another encoder first"
+        )
+    return f"Room for tuning: {facts}; {advice}."
 
 
 def means(values: Values) -> dict[str, float]:

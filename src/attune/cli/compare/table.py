@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
-from attune.cli.compare.interface import Comparison, Difference, RoomLeft, SystemFigures
-from attune.cli.compare.ranking import BASE, RANKED, TESTED, Compared, Room, Values, means
+from attune.cli.compare.interface import Comparison, Difference, Room, SystemFigures
+from attune.cli.compare.ranking import BASE, RANKED, TESTED, Compared, Values, means, room_sentence
 from attune.cli.compare.systems import Facts
 from attune.encoding.prompts import told
 from attune.evaluation.report.markdown import p_value, score, signed
@@ -54,12 +54,11 @@ class Result:
             for name in self.order
             if self.facts[name].is_chosen_on_dev
         ]
-        return [*notes, *self.answers, self.room.sentence]
+        return [*notes, *self.answers, room_sentence(self.room)]
 
     @property
     def answer(self) -> Comparison:
         """The result as the command says it."""
-        room = self.room
         return Comparison(
             ranked_by=RANKED,
             confidence=self.confidence,
@@ -68,7 +67,7 @@ class Result:
             n_clusters=dict(self.n_clusters),
             systems=[self._system(name) for name in self.order],
             comparisons=list(self.comparisons),
-            room=RoomLeft(room.found, room.now, room.best_order, room.badly_ranked, room.not_found),
+            room=self.room,
             sentences=self.lines,
         )
 

@@ -34,8 +34,8 @@ class Cases:
         judged: unjudged documents count as wrong.
         worst: least that judging them could leave.
         best: greatest.
-        falls: (n_queries, k) what each further answer takes from the difference on the way to the worst, 0 or more.
-        rises: what each adds on the way to the best, 0 or more.
+        falls: (n_queries, k) what a query's first, second ... answer takes from it on the way to the worst, 0 or more.
+        rises: (n_queries, k) what each adds on the way to the best, 0 or more.
     """
 
     judged: Float64
@@ -43,16 +43,6 @@ class Cases:
     best: Float64
     falls: Float64
     rises: Float64
-
-    def answers_to_level(self) -> int | None:
-        """Returns the fewest answers that could bring the mean difference to 0; None where none could.
-
-        A lower bound: changes are taken greatest first, whatever their order within a query.
-        """
-        total = float(self.judged.sum())
-        changes = np.sort((self.falls if total > 0 else self.rises).ravel())[::-1]
-        reached = np.flatnonzero(changes.cumsum() >= abs(total) - 1e-9)
-        return int(reached[0]) + 1 if len(reached) and total else None
 
 
 def worth(measured: str) -> Float64:

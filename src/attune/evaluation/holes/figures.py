@@ -1,8 +1,9 @@
 """What holes in the judgments may hide, in figures and sentences for report.json."""
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -20,6 +21,18 @@ from attune.runtime.arrays import Float64, Int64
 SIDES = ("base", "tuned")
 
 
+class Turn(NamedTuple):
+    """Answers among the unjudged documents that would change what interval and test say.
+
+    Attributes:
+        n_answers: that suffice, where each is taken from the query in which it changes most.
+        in_favour_of: system that ranks them higher, one of SIDES.
+    """
+
+    n_answers: int
+    in_favour_of: str
+
+
 def holes_of(
     rankings: Rankings, negatives: pl.DataFrame, test: Paired, rule: Rule, counts: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -34,38 +47,49 @@ def holes_of(
 
     Returns:
         `judged@10` by system; `n_pairs`, unjudged documents among the first ten of base or tuned; `measures` with the
-        difference as judged, at worst and at best; `n_to_level`, the fewest answers that could bring it to 0
-        (null: none could); whether the verdict `depends` on them; comparisons over judged documents in `condensed`, {}
-        where too few were judged as no answer; all in a `sentence`.
+        difference as judged, at worst and at best; whether the verdict `depends` on them, and if so `turn`, the answers
+        that would change it (null where it does not); comparisons over judged documents in `condensed`, {} where too
+        few were judged as no answer; all in a `sentence`.
     """
     pool = pool_of(rankings.runs, rankings.qrels, negatives, test.query_ids)
     bounds = {name: cases(pool, *SIDES, name) for name in BOUNDED}
-    headline = bounds[rule.headline]
+    found = turn(bounds[rule.headline], test.clusters, rule.confidence)
     figures: dict[str, Any] = {
         "judged@10": {system: pool.judged_at(system) for system in pool.rankings},
         "n_pairs": unjudged(pool, *SIDES).height,
         "measures": {name: _means(one) for name, one in bounds.items()},
-        "n_to_level": headline.answers_to_level(),
-        "depends": depends(headline, test.clusters, rule.confidence),
+        "depends": found is not None,
+        "turn": found and found._asdict(),
         "condensed": _judged_only(pool, test.clusters, rule.confidence),
         "judged_since": {key: counts[key] for key in counts if key.startswith("n_judged_")},
     }
     return figures | {"sentence": sentence(figures, rule.headline)}
 
 
-def depends(cases: Cases, clusters: Int64, confidence: float) -> bool:
-    """Tells whether another assignment of the unjudged documents would change the answer of interval and test.
+def turn(cases: Cases, clusters: Int64, confidence: float) -> Turn | None:
+    """Returns how few answers would change the answer of interval and test; None where no assignment does.
 
-    A gain depends on them if it is none at worst, a loss if it is none at best, and *cannot tell* if either end can.
+    A gain turns on the way to its worst case, a loss on that to its best, *cannot tell* on either.
 
     Args:
         cases: of the headline measure.
         clusters: (n_queries,) number of each query's cluster.
         confidence: of intervals and tests; no correction for other comparisons.
     """
-    judged, worst, best = (_status(values, clusters, confidence) for values in (cases.judged, cases.worst, cases.best))
-    ends = {Status.PASSED: {worst}, Status.FAILED: {best}}.get(judged, {worst, best})
-    return ends != {judged}
+    judged = _status(cases.judged, clusters, confidence)
+    found = []
+    for side, changes in zip(SIDES, (-cases.falls, cases.rises), strict=True):
+        # greatest first, and a query's second answer never before its first
+        order = np.argsort(-np.minimum.accumulate(np.abs(changes), axis=1), axis=None, kind="stable")
+
+        def is_turned(n: int, changes: Float64 = changes, order: Int64 = order) -> bool:
+            taken = np.zeros(changes.size)
+            taken[order[:n]] = changes.ravel()[order[:n]]
+            return _status(cases.judged + taken.reshape(changes.shape).sum(axis=1), clusters, confidence) != judged
+
+        if is_turned(changes.size):
+            found.append(Turn(bisect_left(range(changes.size), True, key=is_turned), side))
+    return min(found, default=None)
 
 
 def sentence(figures: Mapping[str, Any], headline: str) -> str:
@@ -78,12 +102,9 @@ def sentence(figures: Mapping[str, Any], headline: str) -> str:
     ends = f"at the extremes the gain in {headline} is {signed(one['worst'], 3)} or {signed(one['best'], 3)}"
     if not figures["depends"]:
         return f"{found} No judgment of them changes the verdict: {ends}."
-    level, of = figures["n_to_level"], number(figures["n_pairs"])
-    side = SIDES[0] if one["judged"] > 0 else SIDES[1]
-    unless = (
-        f"The verdict holds unless {number(level)} or more of {of} unjudged documents are answers, all in favour of "
-    )
-    verdict = f"{unless}{side}" if level else "The verdict depends on unjudged documents"
+    n, side = figures["turn"]["n_answers"], figures["turn"]["in_favour_of"]
+    answers = f"{number(n)} answer{'s' * (n > 1)} among {number(figures['n_pairs'])} unjudged documents"
+    verdict = f"The verdict depends on them: {answers}, all in favour of {side}, would change it"
     return f"{found} {verdict}; {ends}. `attune judge --test` writes a sheet of those that matter most."
 
 

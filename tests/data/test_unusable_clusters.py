@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from split_inputs import split_params
 
-from attune.stages.split import assign, unusable_clusters
+from attune.data.splitting.assignment import assign, unusable_clusters
 from attune.tables import CLUSTERED_QUERIES, CORPUS
 
 PARAMS = split_params()
