@@ -26,7 +26,6 @@ import pyarrow.parquet as pq
 from attune.errors import BadInput, one_line
 from attune.files import replacing
 from attune.runtime import Embedder, verify
-from attune.runtime.integrity import verify_files
 from attune.runtime.manifest import MANIFEST, read_manifest, sha256_of
 from attune.runtime.vector_files import ID, VECTOR, vector_files
 
@@ -99,14 +98,15 @@ def embedder(model: str, precision: str, release: str) -> Embedder:
     """Loads the encoder, once per process.
 
     Raises:
-        BadInput: the folder on this host is of another release than the job's, or damaged.
+        BadInput: the folder on this host is of another release than the job's, or damaged, or this host's CPU computes
+            other vectors, as one does on which int8 saturates.
     """
-    if release and (own := sha256_of(Path(model) / MANIFEST)) != release:
-        found = f"release {own[:12]} on host {platform.node()}, expected {release[:12]}"
-        raise BadInput(f"{model}: {found}; copy the job's folder there and run again")
-    if release:
-        verify_files(Path(model))
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a worker has one core
+    if release:
+        verify(model, threads=1)
+        if (own := sha256_of(Path(model) / MANIFEST)) != release:
+            found = f"release {own[:12]} on host {platform.node()}, expected {release[:12]}"
+            raise BadInput(f"{model}: {found}; copy the job's folder there and run again")
     return Embedder(model, threads=1, **WAYS[precision])
 
 
