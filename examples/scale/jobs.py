@@ -9,12 +9,13 @@ import argparse
 import fcntl
 import json
 import os
+import platform
 import re
 import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -25,7 +26,7 @@ import pyarrow.parquet as pq
 from attune.errors import BadInput, one_line
 from attune.files import replacing
 from attune.runtime import Embedder, verify
-from attune.runtime.manifest import read_manifest
+from attune.runtime.manifest import MANIFEST, read_manifest, sha256_of
 from attune.runtime.vector_files import ID, VECTOR, vector_files
 
 RECORD = "job.json"
@@ -47,12 +48,15 @@ class Job:
         precision: key of WAYS.
         id: column of the corpus with the ids.
         columns: columns of the text, joined by a space: title and text where the encoder was tuned on both.
+        release: sha256 of the folder's manifest, which lists every file's own; `run` fills it in, so that no worker
+            takes another version of the folder that lies on its host. "" compares nothing.
     """
 
     model: str
     precision: str
     id: str
     columns: tuple[str, ...]
+    release: str = field(default="", kw_only=True)
 
     @property
     def read(self) -> list[str]:
@@ -80,19 +84,29 @@ class Job:
         """Embeds documents: their columns `id` and `vector`; loads the encoder at the first call in a process.
 
         Raises:
-            BadInput: as `texts` does.
+            BadInput: as `texts` and `embedder` do.
         """
         texts = self.texts(documents)
-        vectors = embedder(self.model, self.precision).encode_document(texts, batch_size=1)
+        vectors = embedder(self.model, self.precision, self.release).encode_document(texts, batch_size=1)
         offsets = np.arange(len(texts) + 1, dtype=np.int32) * vectors.shape[1]
         lists = pa.ListArray.from_arrays(offsets, vectors.ravel())
         return pa.table([documents[self.id].cast(pa.string()), lists], schema=SCHEMA)
 
 
 @cache
-def embedder(model: str, precision: str) -> Embedder:
-    """Loads the encoder, once per process."""
+def embedder(model: str, precision: str, release: str) -> Embedder:
+    """Loads the encoder, once per process.
+
+    Raises:
+        BadInput: the folder on this host is of another release than the job's, or damaged, or this host's CPU computes
+            other vectors, as one does on which int8 saturates.
+    """
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a worker has one core
+    if release:
+        verify(model, threads=1)
+        if (own := sha256_of(Path(model) / MANIFEST)) != release:
+            found = f"release {own[:12]} on host {platform.node()}, expected {release[:12]}"
+            raise BadInput(f"{model}: {found}; copy the job's folder there and run again")
     return Embedder(model, threads=1, **WAYS[precision])
 
 
@@ -114,8 +128,11 @@ def run(job: Job, corpus: Path, out: Path, files_per_step: int, encode: Encode) 
     Raises:
         BadInput: the encoder is damaged; no corpus; `out` is of another job; a part lacks documents.
     """
+    if files_per_step < 1:
+        raise BadInput(f"--files-per-step: got {files_per_step}, expected 1 or more")
     files = corpus_files(corpus)
     verify(job.model)
+    job = replace(job, release=sha256_of(Path(job.model) / MANIFEST))
     out.mkdir(parents=True, exist_ok=True)
     with (out / "_lock").open("w") as lock:
         try:
@@ -167,9 +184,10 @@ def _claim(job: Job, files: list[Path], files_per_step: int, out: Path) -> None:
     """Writes the record of the job; refuses a folder that holds another's parts."""
     record = {
         "encoder": read_manifest(Path(job.model)).fingerprint(),
+        "release": job.release,
         "precision": job.precision,
         "columns": [job.id, *job.columns],
-        "corpus": [[file.name, file.stat().st_size] for file in files],
+        "corpus": [[file.name, sha256_of(file)] for file in files],
         "files_per_step": files_per_step,
     }
     file = out / RECORD

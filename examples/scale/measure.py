@@ -28,7 +28,7 @@ class Turn(NamedTuple):
 def batches(job: Job, files: list[str]) -> str:
     """Returns the table of one process by the size of its batches: its rate, and the bytes of its vectors."""
     texts = job.texts(read(files, job))
-    encoder = embedder(job.model, job.precision)
+    encoder = embedder(job.model, job.precision, job.release)
     encoder.encode_document(texts[:100])
     seconds: dict[int, list[float]] = {size: [] for size in SIZES}
     vectors = {}
@@ -99,7 +99,7 @@ def main() -> None:
     given = parser.parse_args()
     job, files = job_of(given), [str(file) for file in corpus_files(given.corpus.resolve())]
     texts = job.texts(read(files, job))
-    tokens = mean(len(row) for row in embedder(job.model, job.precision).token_ids(texts, "document"))
+    tokens = mean(len(row) for row in embedder(job.model, job.precision, job.release).token_ids(texts, "document"))
     what = f"{job.precision}, {len(texts)} documents of {tokens:.0f} tokens on average"
     print(f"{date.today()}, {cpu()}, {what}, medians of {ROUNDS} turns\n", flush=True)
     if not given.engines:

@@ -7,7 +7,7 @@ import pytest
 from shipped_params import PANEL
 
 from attune.cli.check import languages
-from attune.cli.check.languages import language_facts, language_of
+from attune.cli.check.languages import language_facts, language_of, stem_facts
 from attune.evaluation.checks.data import languages as check
 from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams
@@ -64,21 +64,22 @@ def test_texts_are_counted_by_language_and_rare_ones_together(monkeypatch: pytes
     assert language_facts({"documents": ["en"], "queries": []}) == {"en": {"n_documents": 1, "n_queries": 0}}
 
 
-def judged(rows: dict[str, tuple[int, int]], *declared: str) -> dict[str, str]:
+def judged(rows: dict[str, tuple[int, int]], *declared: str, setting: str = "auto") -> dict[str, str]:
     """Returns status and sentence of ATT048 for numbers of documents and queries by language."""
     facts = {code: {"n_documents": n, "n_queries": asked} for code, (n, asked) in rows.items()}
     known: dict[str, Any] = {"languages": facts, "params": {"release": {"languages": list(declared)}}}
+    known["stems"] = stem_facts(rows, declared, setting)
     limits = load_params(GateParams, "gate", PANEL)
     return {outcome.status.value: outcome.sentence for outcome in check.judge(Facts(known), limits)}
 
 
 def test_a_main_language_that_is_not_declared_warns() -> None:
-    """From a tenth of the documents or queries of a clear language on; the line names both and the key."""
+    """From a tenth of the documents or queries of a clear language on; the line has the value to set."""
     rows = {"de": (80, 30), "en": (20, 0), "unclear": (500, 9)}
     assert judged(rows, "en") == {
         "failed": "the texts are in de (80 documents and 30 queries), en (20 documents), of which de is not among "
-        "release.languages (en): the model's card leaves it out, and BM25 tries no stems of it; set release.languages "
-        "in advanced.yaml to the languages of your texts"
+        "release.languages (en): the model's card leaves it out, and BM25 tries no stems of de; set release.languages: "
+        "[de, en] in advanced.yaml"
     }
     assert judged(rows, "de", "en") == {
         "passed": "the texts are in de (80 documents and 30 queries), en (20 documents), all among release.languages "
@@ -87,3 +88,32 @@ def test_a_main_language_that_is_not_declared_warns() -> None:
     assert set(judged({"de": (90, 9), "en": (10, 0)}, "de")) == {"failed"}
     assert set(judged({"de": (91, 9), "en": (9, 0)}, "de")) == {"passed"}
     assert judged({"unclear": (500, 9), "other": (9, 9)}, "en") == {}
+
+
+def test_a_language_without_stems_is_for_the_card_alone() -> None:
+    """Chinese and Japanese are matched by pairs of characters; nothing is promised of BM25."""
+    (line,) = judged({"zh": (9, 9), "de": (8, 8)}, "en").values()
+    assert line.endswith(
+        "leaves it out, and BM25 tries no stems of de; set release.languages: [zh, de] in advanced.yaml"
+    )
+    (line,) = judged({"zh": (9, 9)}, "en").values()
+    assert line.endswith("the model's card leaves it out; set release.languages: [zh] in advanced.yaml")
+    (line,) = judged({"de": (9, 9)}, "en", setting="").values()
+    assert "stems" not in line
+
+
+@pytest.mark.parametrize(("found", "declared"), [("pt", "pt-BR"), ("no", "nb"), ("nn", "no"), ("zh", "zh_TW")])
+def test_regional_forms_are_one_language(found: str, declared: str) -> None:
+    """As the stemmers take them; the card may name a region."""
+    assert set(judged({found: (9, 9)}, declared)) == {"passed"}
+
+
+def test_stems_of_another_language_than_the_texts_warn() -> None:
+    """Where evaluate.bm25_language is fixed to one that few texts are in; auto, '' and a main one are right."""
+    rows = {"de": (80, 30), "en": (20, 0), "fr": (1, 1)}
+    assert judged(rows, "de", "en", setting="fr")["failed"] == (
+        "evaluate.bm25_language is fr: BM25 cuts words by the rules of a language that few texts are in; set it to "
+        "auto in advanced.yaml, and dev chooses"
+    )
+    for setting in ("auto", "", "en", "german", "de-AT"):
+        assert set(judged(rows, "de", "en", setting=setting)) == {"passed"}

@@ -76,6 +76,23 @@ def test_its_parameters_fit_the_data(made: Path) -> None:
     assert "110 queries, 110 documents" in printed and "make repro" in printed
 
 
+def test_languages_are_those_of_the_data(tmp_path: Path) -> None:
+    """Where no text is in the declared one: card and BM25 take what was found, and the reason is printed."""
+    things = ("Bestellung", "Lieferung", "Rechnung", "Adresse", "Batterie", "Zahlung", "Garantie", "Anmeldung")
+    asked = ("ändern", "verfolgen", "bezahlen", "löschen", "verlängern")
+    rows = [
+        f"Wie kann ich meine {thing} {verb}?,Ihre {thing} können Sie im Laden an der Ecke bei uns selbst {verb}.\n"
+        for thing in things
+        for verb in asked
+    ]
+    (tmp_path / "faq.csv").write_text("question,answer\n" + "".join(rows), encoding="utf-8")
+    done = run_here(main, tmp_path, "new", "laden", "--data", "faq.csv", *COLUMNS)
+    assert done.returncode == 0, done.stderr
+    assert "  languages: [de]\n" in (tmp_path / "laden" / "advanced.yaml").read_text(encoding="utf-8")
+    assert "release.languages: ['de'], as the texts are in de (40 documents and 40 queries)" in done.stdout
+    assert "ATT048" not in done.stdout
+
+
 def test_its_data_pass_and_its_test_can_fail(made: Path, python: Path, tmp_path: Path) -> None:
     """The test of the data runs from the wheel, is green, and is red for cells that read like empty ones."""
     copy = Path(shutil.copytree(made, tmp_path / "shop", symlinks=True))

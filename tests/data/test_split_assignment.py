@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from split_inputs import PARAMS, queries, split_params
 
-from attune.data.splitting.assignment import assign, assign_documents, by_hash, position
+from attune.data.splitting.assignment import SplitParams, assign, assign_documents, by_hash, position
 from attune.tables import QRELS
 
 EXACT = split_params(max_cluster_share=0.5, strata="exact")
@@ -68,10 +68,15 @@ def test_splits_do_not_depend_on_columns_that_bear_their_names() -> None:
 
 
 def test_a_cluster_of_several_strata_stays_whole() -> None:
-    """It counts for its most common stratum."""
-    table = queries(["c"] * 3 + [f"x{i}" for i in range(20)], strata=["b", "a", "a"] + ["a"] * 20)
+    """It counts for its most common stratum: the split is the one in which all of it is in that."""
+
+    def split_of(*of_cluster: str, params: SplitParams = EXACT) -> list[str]:
+        strata = [*of_cluster, *["a"] * 20]
+        return assign(queries(["c"] * 3 + [f"x{i}" for i in range(20)], strata=strata), params).to_list()
+
     for params in (PARAMS, EXACT):
-        assert len(set(assign(table, params).to_list()[:3])) == 1
+        assert len(set(split_of("b", "a", "a", params=params)[:3])) == 1
+    assert split_of("b", "a", "a") == split_of("a", "a", "a") != split_of("b", "b", "b")
 
 
 def test_the_position_of_a_cluster_never_changes() -> None:

@@ -1,5 +1,7 @@
 """Jobs of examples/scale: a vector depends on nothing but its text, a job resumes by steps, other jobs are refused."""
 
+import dataclasses
+import shutil
 import sys
 from pathlib import Path
 
@@ -99,7 +101,15 @@ def test_a_folder_holds_one_job(job: jobs.Job, corpus: Path, tmp_path: Path) -> 
         jobs.run(job, corpus, out, 1, Engine().encode)
     with pytest.raises(BadInput, match=r"of another job \(precision, columns differ\)"):
         jobs.run(jobs.Job(job.model, "int8", "id", ("text",)), corpus, out, 2, Engine().encode)
-    (corpus / "2.parquet").unlink()
+    with pytest.raises(BadInput, match=r"--files-per-step: got 0, expected 1 or more"):
+        jobs.run(job, corpus, out, 0, Engine().encode)
+    second = corpus / "2.parquet"
+    content = second.read_bytes()
+    second.write_bytes(content.replace(b"copy", b"cope"))
+    assert len(second.read_bytes()) == len(content) and second.read_bytes() != content
+    with pytest.raises(BadInput, match=r"of another job \(corpus differ\)"):
+        jobs.run(job, corpus, out, 2, Engine().encode)
+    second.unlink()
     with pytest.raises(BadInput, match=r"of another job \(corpus differ\)"):
         jobs.run(job, corpus, out, 2, Engine().encode)
 
@@ -140,6 +150,28 @@ def test_a_document_that_cannot_be_embedded_is_named(
         job.encode(table)
     report = RuntimeError(f"Task failed\nTraceback ...\nattune.errors.BadInput: {raised.value}\n  at Executor.java:7")
     assert jobs.reason(report) == str(raised.value)
+
+
+def test_a_worker_takes_no_other_version_of_the_folder(job: jobs.Job, corpus: Path, tmp_path: Path) -> None:
+    """On its host another release may lie at the same place, or a damaged file of this one."""
+    folder = tmp_path / "model"
+    shutil.copytree(job.model, folder)
+    there = dataclasses.replace(job, model=str(folder))
+
+    def changes(file: str, old: str, new: str) -> jobs.Encode:
+        def encode(job: jobs.Job, files: list[str], out: str) -> None:
+            jobs.embedder.cache_clear()  # another process
+            text = (folder / file).read_text(encoding="utf-8")
+            (folder / file).write_text(text.replace(old, new), encoding="utf-8")
+            in_one_process.encode(job, files, out)
+
+        return encode
+
+    with pytest.raises(BadInput, match=r"model/config\.json: sha256 is "):
+        jobs.run(there, corpus, tmp_path / "out", 3, changes("config.json", "{", "{ "))
+    shutil.copyfile(Path(job.model) / "config.json", folder / "config.json")
+    with pytest.raises(BadInput, match=r"model: release \w{12} on host .+, expected \w{12}; copy the job's folder"):
+        jobs.run(there, corpus, tmp_path / "out", 3, changes("manifest.json", "{", "{ "))
 
 
 def test_a_corpus_without_the_columns_is_refused_before_anything_runs(

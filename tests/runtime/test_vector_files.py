@@ -1,5 +1,6 @@
 """An index from parquet files of vectors: the same however they were cut, and what does not fit is refused by place."""
 
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,20 @@ def test_rows_are_numbered_through_the_blocks_of_a_file(tmp_path: Path, monkeypa
     write(tmp_path / "b.parquet", [*"abcdefgh", None, "j"], VECTORS[:10].tolist())
     with pytest.raises(BadInput, match=r"b\.parquet: row 8 has no id"):
         build_index(tmp_path)
+
+
+@pytest.mark.parametrize("room", [0, 16 * N - 6], ids=["none", "for all but half of a row"])
+def test_a_full_disk_is_one_line_with_the_temporary_file(room: int, tmp_path: Path) -> None:
+    """Also where the last row that fits is written in part, which the system does not call an error."""
+    write(tmp_path / "a.parquet", DOCUMENTS, VECTORS.tolist())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))  # stands in for the disk
+    try:
+        with pytest.raises(BadInput, match=r"vectors\.f32: cannot be written \(.*\); make room on its disk"):
+            build_index(tmp_path, scratch=tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.parquet"]
 
 
 def test_a_folder_without_rows_is_refused(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from shipped_params import PANEL
 
 from attune.data.lengths import MAX_CUT_SHARE, cut_texts
 from attune.encoding.encoders import load_torch
+from attune.encoding.prompts import unread_prompts
 from attune.errors import BadInput
 from attune.evaluation.checks import data as checks
 from attune.retrieval.passages import PASSAGES
@@ -351,6 +352,7 @@ def with_prompts(encoder: Path, folder: Path, prompts: dict[str, str]) -> Path:
         ({"retrieval.query": "q: ", "retrieval.passage": "d: "}, {"document": "mine: "}, ("q: ", "mine: ")),
         ({}, {"query": "q: ", "document": ""}, ("q: ", "")),
         ({"query": "q: "}, {"query": ""}, ("", "")),
+        ({"Query": "q: ", "doc": "d: "}, {}, ("q: ", "d: ")),
     ],
 )
 def test_prompts_reach_whatever_loads_the_encoder(
@@ -412,6 +414,20 @@ def test_prompts_that_only_the_family_knows_are_said(
     shutil.rmtree(tmp_path / "base")
     fetch(params(tiny_encoder, model="makers/e5-base", prompts={"query": "", "document": ""}), tmp_path)
     assert capsys.readouterr().err == ""
+
+
+def test_prompts_of_unknown_use_are_said(
+    tiny_encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where documents get none and one of these might be theirs; not where both have theirs, or the parameter says."""
+    own = {"search_query": "q: ", "answers": "a: ", "sts": "s: "}
+    copy = with_prompts(tiny_encoder, tmp_path, own)
+    said = "tiny: documents get no prompt, and its folder has some of unknown use, answers, sts; set base.prompts to"
+    assert unread_prompts("tiny", own | {"doc": "d: "}, {}) == "" == unread_prompts("tiny", {"query": "q: "}, {})
+    for given, is_said in (({}, True), ({"document": ""}, False)):
+        fetch(params(copy, prompts=given), tmp_path)
+        assert (said in capsys.readouterr().err) == is_said
+        shutil.rmtree(tmp_path / "base")
 
 
 def change(file: Path, **values: object) -> None:

@@ -12,9 +12,10 @@ NAMES = {
     "query": ("query", "search query", "retrieval query", "web search query", "s2p query", "queries", "question"),
     "document": (
         *("document", "passage", "search document", "retrieval document", "retrieval passage"),
-        *("documents", "passages", "corpus", "text"),
+        *("documents", "passages", "doc", "docs", "corpus", "text"),
     ),
 }
+PLURAL = {"query": "queries", "document": "documents"}
 KEY = "base.prompts"
 
 
@@ -69,7 +70,24 @@ def absent_prompts(model: str, own: Mapping[str, str], given: Mapping[str, str])
     return {k: text for k, text in family_prompts(model).items() if k not in given and not _texts(named, k)}
 
 
+def unread_prompts(model: str, own: Mapping[str, str], given: Mapping[str, str]) -> str:
+    """Returns a line on prompts of a folder that are put before nothing, where queries or documents get none.
+
+    Args:
+        model, own, given: as for `used_prompts`.
+    """
+    named = {name: text for name, text in own.items() if text}
+    known = {kind: _texts(named, kind) for kind in KINDS}
+    others = [name for name in named if not any(name in texts for texts in known.values())]
+    bare = [PLURAL[kind] for kind in KINDS if kind not in given and not known[kind]]
+    if not others or not bare or len(others) == len(named):  # where none is known, `used_prompts` refuses
+        return ""
+    return (
+        f"{model}: {' and '.join(bare)} get no prompt, and its folder has some of unknown use, {', '.join(others)}; "
+        f"set {KEY} to the right one, or to '' for none"
+    )
+
+
 def told(prompts: Mapping[str, str]) -> str:
     """Says what is put before queries and documents."""
-    plural = {"query": "queries", "document": "documents"}
-    return " and ".join(f"{text!r} before {plural[kind]}" for kind, text in prompts.items() if text) or "no prompts"
+    return " and ".join(f"{text!r} before {PLURAL[kind]}" for kind, text in prompts.items() if text) or "no prompts"

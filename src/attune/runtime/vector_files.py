@@ -3,6 +3,7 @@
 Needs pyarrow (`pip install pyarrow`, or the extra `parquet`), which is imported at first use, and FAISS.
 """
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -141,8 +142,10 @@ def _in_order(files: list[Path], places: Int64, path: Path) -> Float32:
             for values in _batches(file, VECTOR):
                 vectors = _checked(file, first - start, values, dim)
                 dim = vectors.shape[1]
+                # no memory map to write to: on a full disk it ends the process
                 for place, vector in zip(places[first : first + len(vectors)], vectors, strict=True):
-                    os.pwrite(stream.fileno(), vector, int(place) * vector.nbytes)  # a full memory map ends the process
+                    if os.pwrite(stream.fileno(), vector, int(place) * vector.nbytes) != vector.nbytes:
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 first += len(vectors)
     assert dim is not None  # `_sorted_ids` has seen a row
     return np.memmap(path, dtype=np.float32, mode="r", shape=(len(places), dim))

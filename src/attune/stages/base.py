@@ -22,7 +22,7 @@ from pydantic import Field, field_validator, model_validator
 
 from attune.data.lengths import Lengths, auto_length, counted, cut_texts, figures, lengths_of, price, sampled
 from attune.encoding.layouts import BIN, DOWNLOADED, SAFETENSORS, files_of, is_older, require_tokenizer, save_anew
-from attune.encoding.prompts import KINDS, absent_prompts, told, used_prompts
+from attune.encoding.prompts import KINDS, absent_prompts, told, unread_prompts, used_prompts
 from attune.encoding.saved_settings import set_max_length, set_prompts
 from attune.encoding.served import EndpointParams, Served, ServedEncoder
 from attune.encoding.served_folder import write_description
@@ -137,18 +137,23 @@ def positions_of(settings: Settings) -> int:
     return settings.positions or MAX_LENGTH
 
 
+def given_prompts(params: BaseParams) -> dict[str, str]:
+    """Returns the prompts of the parameter, by query and document."""
+    return {str(kind): text for kind, text in params.prompts.items()}
+
+
 def prompts_of(params: BaseParams, settings: Settings) -> dict[str, str]:
     """Returns the prompts that all stages put before queries and documents, by query and document.
 
     Raises:
         BadInput: neither base.prompts nor the encoder's folder says which.
     """
-    return used_prompts(params.model, settings.prompts, {str(kind): text for kind, text in params.prompts.items()})
+    return used_prompts(params.model, settings.prompts, given_prompts(params))
 
 
 def absent(params: BaseParams, settings: Settings) -> str:
     """Returns a line on prompts that the encoder's family uses and nobody gives; "" where there are none."""
-    prompts = absent_prompts(params.model, settings.prompts, {str(kind): text for kind, text in params.prompts.items()})
+    prompts = absent_prompts(params.model, settings.prompts, given_prompts(params))
     if not prompts:
         return ""
     return (
@@ -228,7 +233,7 @@ def prepared(
 def served(params: BaseParams, corpus: Path, train: Path, out: Path, exported: Path) -> Receipt:
     """Writes the description of an encoder behind an endpoint, in place of its weights and of its graph."""
     tokens = TokenCounter.read(Path(params.endpoint.tokenizer) if params.endpoint.tokenizer else None)
-    prompts = used_prompts(params.model, {}, {str(kind): text for kind, text in params.prompts.items()})
+    prompts = used_prompts(params.model, {}, given_prompts(params))
     free = params.model_copy(update={"run_tokens": sys.maxsize})  # nothing is trained
     length, of_data = length_of_data(free, corpus, train, MAX_LENGTH, partial(counted, tokens.count, prompts))
     described = Served(model=params.model, endpoint=params.endpoint, prompts=prompts, max_length=length, dim=0)
@@ -253,7 +258,8 @@ def base(params: BaseParams, corpus: Path, train: Path, parameters: Path, out: O
         return length_of_data(params, corpus, train, positions_of(settings), measured)
 
     settings, receipt = prepared(params, locate(params), params.sha256, out, length_of)
-    for said in filter(None, (absent(params, settings), cut_texts(int(receipt["max_length"]), receipt))):
+    unread = unread_prompts(params.model, settings.prompts, given_prompts(params))
+    for said in filter(None, (absent(params, settings), unread, cut_texts(int(receipt["max_length"]), receipt))):
         sys.stderr.write(f"attune base: {said}\n")
     rehearsal = rehearsed(params.model, out, parameters)
     origin = {"model": params.model, "revision": params.revision, "licence": params.licence}

@@ -11,7 +11,7 @@ from attune.cli.base.section import SECTION, values_of, write_values
 from attune.cli.base.source import Source, folder_source
 from attune.encoding.families import MAX_BYTES, MINILM, Family, family_of, instead_of, is_too_large
 from attune.encoding.layouts import require_tokenizer
-from attune.encoding.prompts import absent_prompts, used_prompts
+from attune.encoding.prompts import absent_prompts, unread_prompts, used_prompts
 from attune.encoding.prompts import told as told_prompts
 from attune.encoding.settings import Settings, read_settings
 from attune.errors import BadInput
@@ -187,4 +187,4 @@ def prompt_notes(model: str, own: Mapping[str, str]) -> list[str]:
         used_prompts(model, own, absent)
     except BadInput as error:
         said.append(str(error))
-    return said
+    return [*said, *filter(None, [unread_prompts(model, own, absent)])]

@@ -1,9 +1,11 @@
 """Languages of a data set, by py3langid: naive Bayes over sequences of bytes, 139 languages, no network."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from attune.retrieval.languages import code_of
 
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
@@ -35,6 +37,33 @@ def language_facts(texts: Mapping[str, Sequence[str]]) -> dict[str, dict[str, in
         for name, group in groups.items()
     }
     return {name: row for name, row in rows.items() if any(row.values())}
+
+
+def stem_facts(found: Iterable[str], declared: Sequence[str], setting: str) -> dict[str, Any]:
+    """Compares languages of the texts with those that the parameters name.
+
+    Args:
+        found: codes of the texts' languages.
+        declared: release.languages, such as de, pt-BR or nb.
+        setting: evaluate.bm25_language: auto, a language, or "".
+
+    Returns:
+        `undeclared`: codes that no declared language stands for; `stemmed`: codes that BM25 has stems of; `own`: codes
+        whose stems the setting takes; `setting` as it was given.
+    """
+    found = list(found)
+    same = [_same(each) for each in declared]
+    return {
+        "undeclared": [code for code in found if _same(code) not in same],
+        "stemmed": [code for code in found if code_of(code)],
+        "own": [code for code in found if setting and _same(code) == _same(setting)],
+        "setting": setting,
+    }
+
+
+def _same(language: str) -> str:
+    """Returns one code for all names and regional forms of a language; nb and nn are no, as their stems are."""
+    return code_of(language) or language.lower().replace("_", "-").partition("-")[0]
 
 
 def language_of(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from attune.cli.check.languages import language_facts
+from attune.cli.check.languages import language_facts, stem_facts
 from attune.cli.check.peculiarities import peculiarities
 from attune.cli.check.reader import Reader, endpoint_facts, reader_of
 from attune.cli.check.scripts import script_facts
@@ -98,7 +98,9 @@ def _profiled(collect: CollectParams, scratch: Path) -> Facts:
         "split": split_facts(tables, queries, params, split),
         "training": training_facts(tables["qrels"], trained, sections["train"]["max_pairs_per_query"]),
     }
+    stems = stem_facts(facts["languages"], sections["release"]["languages"], sections["evaluate"]["bm25_language"])
     known = {**facts, "base_encoder": of_lengths, "params": sections, "split": facts["split"] | {"unusable": unusable}}
+    known |= {"stems": stems}
     found = findings(CheckedFacts(known), load_params(GateParams, "gate"), ["data"])
     return facts | {"checks": by_code(found)}
 

@@ -22,7 +22,7 @@ class Setting:
     """
 
     key: str
-    value: bool | int | str
+    value: bool | int | str | list[str]
     reason: str
 
 

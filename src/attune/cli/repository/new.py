@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from attune.cli.base.command import base
+from attune.cli.check.languages import stem_facts
 from attune.cli.check.profile import profile
 from attune.cli.check.source import source_params
 from attune.cli.repository.interface import Made, Setting
@@ -17,8 +18,9 @@ from attune.cli.repository.programs import commit, dvc, git, is_in_git
 from attune.cli.repository.settings import set_values
 from attune.cli.repository.versions import installed_from, versions_text
 from attune.errors import BadInput
+from attune.evaluation.checks.data import main_languages
 from attune.files import discard, partial, writing
-from attune.stage import all_params, load_params
+from attune.stage import PARAMS_FILE, all_params, load_params
 from attune.stages.collect import CollectParams
 
 OWN = Path("data/own")
@@ -128,10 +130,12 @@ def _fill_in(folder: Path, path: Path | None, columns: Sequence[str], source: st
             settings.append(Setting("split.leave_out_own_text", True, _sentence(facts, "ATT039")))
         if limit := facts["training"].get("suggested_max_pairs_per_query"):
             settings.append(Setting("train.max_pairs_per_query", limit, _sentence(facts, "ATT040")))
+        if is_elsewhere := _in_other_languages(facts):
+            settings.append(Setting("release.languages", is_elsewhere, _sentence(facts, "ATT048")))
         for each in settings:
             section, _, key = each.key.partition(".")
             set_values(Path(), {section: {key: each.value}})
-        about, advice = _told(facts), _advice(facts)
+        about, advice = _told(facts), _advice(facts, {each.reason for each in settings})
     named = f"{encoder.model}, from {encoder.place}" if encoder else ""
     return Made(str(folder), about, named, settings, advice, next_step)
 
@@ -152,6 +156,12 @@ def _failed(facts: dict[str, Any], code: str) -> bool:
     return code in facts["checks"] and facts["checks"][code]["status"] == "failed"
 
 
+def _in_other_languages(facts: dict[str, Any]) -> list[str]:
+    """Returns the main languages of the data, if none of them is among release.languages; else none."""
+    main, declared = main_languages(facts["languages"]), all_params(PARAMS_FILE)["release"]["languages"]
+    return main if stem_facts(main, declared, "")["undeclared"] == main else []
+
+
 def _told(facts: dict[str, Any]) -> str:
     data, split = facts["data"], facts["split"]
     queries = ", ".join(f"{split[f'n_{name}_queries']:,} {name}" for name in ("train", "dev", "test"))
@@ -161,12 +171,12 @@ def _told(facts: dict[str, Any]) -> str:
     )
 
 
-def _advice(facts: dict[str, Any]) -> dict[str, str]:
-    """Returns the sentences of the checks that failed and that no parameter here has mended, by code."""
+def _advice(facts: dict[str, Any], reasons: set[str]) -> dict[str, str]:
+    """Returns the sentences of the checks that failed, by code, without those that are the reason of a setting."""
     return {
         code: f"{row['title']}: {row['sentence']}"
         for code, row in facts["checks"].items()
-        if row["status"] == "failed" and code not in ("ATT039", "ATT040")
+        if row["status"] == "failed" and row["sentence"] not in reasons
     }
 
 

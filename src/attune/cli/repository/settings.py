@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
 
 from attune.errors import BadInput
 from attune.files import replacing
@@ -39,6 +40,9 @@ def _set(file: Path, section: str, key: str, value: Any) -> bool:  # noqa: ANN40
         return False
     if isinstance(value, Mapping) and isinstance(content[section][key], dict):
         content[section][key].update(value)
+    elif isinstance(value, list):
+        content[section][key] = CommentedSeq(value)
+        content[section][key].fa.set_flow_style()  # [a, b]
     else:
         content[section][key] = value
     text = StringIO()

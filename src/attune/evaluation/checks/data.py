@@ -214,25 +214,37 @@ def scripts(facts: Facts, limits: GateParams) -> Outcomes:
 def languages(facts: Facts, limits: GateParams) -> Outcomes:
     """Fails where a language of a tenth or more of the documents or queries whose language is clear is not among
     `release.languages`: BM25, the bar that tuning must pass, tries no stems or stop words of it, and the model's card
-    names other languages. The name of a language comes from a model of byte sequences, which may mistake close ones."""
-    rows, declared = dict(facts.of("languages")), facts.of("params", "release", "languages")
+    names other languages. Fails, too, where `evaluate.bm25_language` is none of these languages. The name of a language
+    comes from a model of byte sequences, which may mistake close ones."""
+    rows, declared = facts.of("languages"), facts.of("params", "release", "languages")
+    main = main_languages(rows)
+    if not main:  # no text is long enough
+        return
+    undeclared, stemmed, own, setting = (facts.of("stems", key) for key in ("undeclared", "stemmed", "own", "setting"))
+    told = f"the texts are in {', '.join(f'{code} ({_of_kinds(rows[code])})' for code in main)}"
+    named = f"release.languages ({', '.join(declared)})"
+    if missing := [code for code in main if code in undeclared]:
+        stems = ", ".join(code for code in missing if code in stemmed and setting == "auto")
+        lost = "the model's card leaves it out" + (f", and BM25 tries no stems of {stems}" if stems else "")
+        advice = f"set release.languages: [{', '.join(main)}] in advanced.yaml"
+        yield judged(False, f"{told}, of which {', '.join(missing)} is not among {named}: {lost}; {advice}")
+    else:
+        yield judged(True, f"{told}, all among {named}")
+    if setting not in ("auto", "") and not set(own) & set(main):
+        words = f"evaluate.bm25_language is {setting}: BM25 cuts words by the rules of a language that few texts are in"
+        yield judged(False, f"{words}; set it to auto in advanced.yaml, and dev chooses")
+
+
+def main_languages(rows: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Returns the languages of a tenth or more of the documents, or queries, whose language is clear; most texts first.
+
+    Args:
+        rows: n_documents and n_queries by language, as `attune check` counts them.
+    """
     clear = {code: row for code, row in rows.items() if code not in ("other", "unclear")}
     totals = {key: sum(row[key] for row in clear.values()) for key in ("n_documents", "n_queries")}
     least = {key: max(1, MIN_LANGUAGE_SHARE * n) for key, n in totals.items()}
-    main = [code for code, row in clear.items() if any(n >= least[key] for key, n in row.items())]
-    if not main:  # no text is long enough
-        return
-    told = ", ".join(f"{code} ({_of_kinds(clear[code])})" for code in main)
-    missing = [code for code in main if code not in declared]
-    named = f"release.languages ({', '.join(declared)})"
-    if missing:
-        yield judged(
-            False,
-            f"the texts are in {told}, of which {', '.join(missing)} is not among {named}: the model's card leaves it "
-            "out, and BM25 tries no stems of it; set release.languages in advanced.yaml to the languages of your texts",
-        )
-    else:
-        yield judged(True, f"the texts are in {told}, all among {named}")
+    return [code for code, row in clear.items() if any(n >= least[key] for key, n in row.items())]
 
 
 def _of_kinds(row: Mapping[str, int]) -> str:
