@@ -112,6 +112,21 @@ def test_a_judgement_of_another_text_does_not_count(project: Path) -> None:
     assert [row.key for row in read_judgments(project / TABLE)] == [("q1", "d2")]
 
 
+def test_what_changed_since_is_asked_again_and_a_question_mark_takes_back(project: Path) -> None:
+    """A judgment of an older text asks for the pair anew; ? removes the judgment of who wrote it, nobody else's."""
+    bobs = Judgment("q1", "d2", 1, "Bob", pair_hash("query 1", "", TEXTS["d2"]))
+    write_judgments([Judgment("q0", "d3", 1, "Ann", "0" * 16), bobs], project / TABLE)
+    judge(project)
+    assert {row.key for row in rows_in(project)} == {("q0", "d3"), ("q0", "d4"), ("q1", "d5")}
+    fill(project, {"d3": YES, "d4": NO})
+    judge(project)
+    fill(project, {"d3": UNDECIDED, "d4": UNDECIDED})
+    anns = Row("query 1", "text of 0", TEXTS["d2"], UNDECIDED, "Ann", *bobs.key)
+    write_sheet([*rows_in(project), anns], project / SHEET)
+    assert "0 answers and 0 others of 4 documents in the sheet, by nobody; 2 taken back, now ?" in judge(project).stdout
+    assert [row.key for row in read_judgments(project / TABLE)] == [("q1", "d2")]
+
+
 def test_a_model_judges_what_nobody_has_and_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cross-encoder of models/rerankers; a person's word stays."""
     monkeypatch.setattr(

@@ -22,7 +22,8 @@ class SystemFigures:
     Attributes:
         name: as it was named.
         kind: encoder, run, bm25, or scored by stage evaluate.
-        about: of an encoder, its model, revision, prompts, maximum length, dimension and engine.
+        about: of an encoder, its model, revision, prompts, maximum length, dimension and engine; of a run, its sha256;
+            of bm25, its language.
         is_chosen_on_dev: true where dev has helped to make it, so that its figures there are too good.
         seconds_per_1000_documents: to embed them; null where nothing was embedded.
         bytes_per_1000_documents: of their vectors in float32; null without vectors.

@@ -22,8 +22,8 @@ class Hit:
         title: of the document.
         text: the whole document, or its passage that matched.
         score: by the system.
-        base_rank: by base; null below the depth.
-        tuned_rank: by tuned; null below the depth.
+        base_rank: by the first system; null below the depth.
+        tuned_rank: by the second; null below the depth.
         is_answer: true where the query was judged and this document answers it.
     """
 
@@ -63,7 +63,8 @@ class PairedHits(Answer):
     Attributes:
         query: as it was encoded.
         depth: of the rankings in which the other system's documents were looked up.
-        systems: base, then tuned.
+        systems: base, then tuned, or base with its query adapter where base is behind an endpoint; with --hybrid, each
+            fused with BM25.
     """
 
     query: str

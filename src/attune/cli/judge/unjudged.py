@@ -58,7 +58,8 @@ def judge_test(sheet: Path | None, reranker: str, is_endpoint: bool) -> Added:
     if rows != known_rows:
         write_sheet(rows, sheet)
     decided = [row for row in rows if row.is_answer and row.is_answer != UNDECIDED]
-    if not decided:
+    left = {key: one for key, one in known.items() if not is_withdrawn(one, rows)}
+    if not decided and left == known:
         what = f"{len(rows)} unjudged documents of test queries, those that may change the verdict most first"
         how = "write yes, no or ? into its column is_answer, any rows you like, and who you are into judged_by"
         lines = [f"{sheet}: {what}; none is judged", f"{how}; then: attune judge {sheet} --test"]
@@ -66,14 +67,16 @@ def judge_test(sheet: Path | None, reranker: str, is_endpoint: bool) -> Added:
     added = {one.key: one for one in judgments(decided, current)}
     # a grade that somebody wrote into the table says more than the sheet's yes
     graded = {key: known[key] for key, one in added.items() if key in known and known[key].agrees(one)}
-    write_judgments((known | added | graded).values(), table)
+    write_judgments((left | added | graded).values(), table)
     n_answers = sum(one.relevance > 0 for one in added.values())
-    lines = [told(table, decided, added, len(rows)), NEXT, *([MODEL_ALONE] if reranker or is_endpoint else [])]
+    withdrawn = f"; {len(known) - len(left)} taken back, now ?" if len(left) < len(known) else ""
+    lines = [told(table, decided, added, len(rows)) + withdrawn, NEXT]
+    lines += [MODEL_ALONE] if reranker or is_endpoint else []
     return Added(str(sheet), str(table), len(rows), n_answers, len(added) - n_answers, lines)
 
 
 def drawn(headline: str, n: int, known: dict[tuple[str, str], Judgment]) -> tuple[list[Row], Texts]:
-    """Returns the rows of an empty sheet, without what the table holds already, and all texts.
+    """Returns the rows of an empty sheet, without what the table holds already of today's texts, and all texts.
 
     Args:
         headline: measure that the documents have to touch.
@@ -88,7 +91,8 @@ def drawn(headline: str, n: int, known: dict[tuple[str, str], Judgment]) -> tupl
     corpus = read(CORPUS_FILE, CORPUS).select("document_id", "title", "text")
     current = Texts(queries, {id_: (title, text) for id_, title, text in corpus.iter_rows()})
     negatives = read(TEST / "negatives.parquet", NEGATIVES)
-    judged = pl.DataFrame(list(known), NEGATIVES, orient="row")
+    held = [key for key, one in known.items() if one.text == hash_of(key, current)]
+    judged = pl.DataFrame(held, NEGATIVES, orient="row")
     pool = pool_of(rankings.runs, rankings.qrels, pl.concat([negatives, judged]), list(queries))
     best = rankings.qrels.sort("relevance", "document_id", descending=[True, False])
     answers = dict(best.unique("query_id", keep="first").select("query_id", "document_id").iter_rows())
@@ -111,13 +115,26 @@ def judgments(rows: Sequence[Row], current: Texts) -> list[Judgment]:
     """Returns the judgments of rows that are decided; without those whose texts are others now, or gone."""
     made = []
     for row in rows:
-        query, document = current.queries.get(row.query_id), current.documents.get(row.document_id)
-        if query is not None and document is not None:
-            now = Row(query, "", full_text(*document), "", "", *row.key)
-            if texts(now) == texts(row):
-                is_answer = int(row.is_answer == YES)
-                made.append(Judgment(*row.key, is_answer, row.judged_by, pair_hash(query, *document)))
+        hashed = hash_of(row.key, current)
+        if not hashed:
+            continue
+        now = Row(current.queries[row.query_id], "", full_text(*current.documents[row.document_id]), "", "", *row.key)
+        if texts(now) == texts(row):
+            made.append(Judgment(*row.key, int(row.is_answer == YES), row.judged_by, hashed))
     return made
+
+
+def hash_of(key: tuple[str, str], current: Texts) -> str:
+    """Returns the hash of a query's and a document's texts; "" where one is not there."""
+    query, document = current.queries.get(key[0]), current.documents.get(key[1])
+    return "" if query is None or document is None else pair_hash(query, *document)
+
+
+def is_withdrawn(judgment: Judgment, rows: Sequence[Row]) -> bool:
+    """Tells whether who judged a pair has since written ? into a sheet."""
+    return any(
+        row.key == judgment.key and row.is_answer == UNDECIDED and row.judged_by == judgment.judged_by for row in rows
+    )
 
 
 def told(table: Path, decided: Sequence[Row], added: dict[tuple[str, str], Judgment], n_rows: int) -> str:
