@@ -147,11 +147,11 @@ def installed_commit(folder: Path) -> str:
 
 
 def offline_python(folder: Path) -> Path:
-    """Returns a program `python3` whose environments see this one's libraries, so that pip needs no network."""
+    """Returns a program `python3` whose environments see this one's libraries, pip among them, and need no network."""
     libraries = "\\n".join(site.getsitepackages())
     program = folder / "python3"
     program.write_text(
-        f'#!/bin/sh\n"{sys.executable}" "$@" && '
+        f'#!/bin/sh\n"{sys.executable}" "$@" --without-pip && '
         f"for packages in .venv/lib/python*/site-packages; do printf '{libraries}\\n' > $packages/libraries.pth; done\n"
     )
     program.chmod(0o755)
