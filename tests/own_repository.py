@@ -17,6 +17,26 @@ ASKED = ("cancel", "change", "track", "return", "exchange", "print", "find", "pa
 THINGS = ("order", "parcel", "refund", "invoice", "address", "password", "delivery", "voucher", "battery", "screen")
 
 
+def copy_sources(folder: Path, edits: Mapping[str, tuple[str, str]] | None = None) -> Path:
+    """Copies what attune is built from to a folder; returns it.
+
+    Args:
+        folder: for the copy.
+        edits: by path, a text there and the one that takes its place.
+    """
+    for name in (*PARTS, *PACKED):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        else:
+            shutil.copy(ROOT / name, folder / name)
+    for name, (old, new) in (edits or {}).items():
+        text = (folder / name).read_text(encoding="utf-8")
+        assert old in text, f"{name} lacks {old!r}"
+        (folder / name).write_text(text.replace(old, new), encoding="utf-8")
+    return folder
+
+
 def build_wheel(folder: Path, edits: Mapping[str, tuple[str, str]] | None = None) -> Path:
     """Builds attune's wheel from a copy of the sources, without network; returns its path.
 
@@ -24,17 +44,7 @@ def build_wheel(folder: Path, edits: Mapping[str, tuple[str, str]] | None = None
         folder: for the copy and the wheel.
         edits: by path, a text there and the one that takes its place.
     """
-    copy = folder / "sources"
-    for name in (*PARTS, *PACKED):
-        (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-        else:
-            shutil.copy(ROOT / name, copy / name)
-    for name, (old, new) in (edits or {}).items():
-        text = (copy / name).read_text(encoding="utf-8")
-        assert old in text, f"{name} lacks {old!r}"
-        (copy / name).write_text(text.replace(old, new), encoding="utf-8")
+    copy = copy_sources(folder / "sources", edits)
     options = ("--quiet", "--no-deps", "--no-index", "--no-build-isolation", "-w", str(folder))
     run(folder, sys.executable, "-m", "pip", "wheel", *options, str(copy))
     return next(folder.glob("attune-*.whl"))
@@ -50,19 +60,28 @@ def environment(folder: Path) -> Path:
     return python
 
 
-def install(python: Path, wheel: Path) -> None:
-    """Installs a wheel in place of the attune that is there."""
-    options = ("--quiet", "--no-deps", "--no-index", "--force-reinstall", "--no-warn-script-location")
-    run(wheel.parent, sys.executable, "-m", "pip", "--python", str(python), "install", *options, str(wheel))
+def install(python: Path, requirement: Path | str) -> None:
+    """Installs a wheel, or what a requirement of pip names, in place of the attune that is there."""
+    options = ("--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--force-reinstall")
+    command = (sys.executable, "-m", "pip", "--python", str(python), "install", *options, "--no-warn-script-location")
+    run(python.parent, *command, str(requirement))
 
 
-def run(folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Runs a program, without this project's sources on the path of Python."""
+def run(
+    folder: Path, *command: str, check: bool = True, variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs a program, without this project's sources on the path of Python; with more variables, if any are given."""
     own = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
     # behind the program's own folder that of this interpreter: DVC's queue starts the program `dvc`
     path = os.pathsep.join([str(Path(command[0]).parent), str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     done = subprocess.run(
-        command, cwd=folder, env=own | GIT | {"PATH": path}, capture_output=True, text=True, check=False, timeout=1800
+        command,
+        cwd=folder,
+        env=own | GIT | {"PATH": path} | dict(variables or {}),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=1800,
     )
     assert not check or done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done

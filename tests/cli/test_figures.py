@@ -81,6 +81,19 @@ def test_a_parameter_that_moved_to_another_file_is_one_row_or_none(project: Path
     assert unread == ["advanced.yaml is missing at main"]
 
 
+def test_the_version_of_a_library_is_one_row(project: Path) -> None:
+    """In a repository of `attune new` it stands above section attune and in the entry of each stage that tracks it."""
+    text = "numpy: &numpy {version}\nattune:\n  split: {{code: {code}, numpy: *numpy}}\n"
+    (project / "libraries.yaml").write_text(text.format(version="2.4.6", code="a1"))
+    git(project, "add", "libraries.yaml")
+    git(project, "commit", "-q", "-m", "before")
+    (project / "libraries.yaml").write_text(text.format(version="2.5.0", code="b2"))
+    with Repo(str(project)) as repo:
+        changes, _ = changed_parameters(Revision(repo, "HEAD", project), project)
+    rows = {each.key: (each.old, each.new) for each in changes if each.file == "libraries.yaml"}
+    assert rows == {"numpy": ("2.4.6", "2.5.0"), "attune.split.code": ("a1", "b2")}
+
+
 @pytest.mark.parametrize(
     ("key", "expected"),
     [

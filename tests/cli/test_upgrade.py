@@ -11,6 +11,7 @@ from test_new import COLUMNS
 
 from attune.cli.repository.product import template
 from attune.cli.repository.upgrade import _with_outputs, _with_source
+from attune.cli.repository.versions import is_older
 from attune.stage import all_params
 
 PAGE = "src/attune/evaluation/page/provenance.py"  # of the files that only the report reads
@@ -83,7 +84,7 @@ def test_only_the_report_runs_again(upgraded: tuple[Path, Path, list[str]]) -> N
     """A changed sentence of the report wakes stage report, by name and with the reason; a comment wakes nothing."""
     python, shop, printed = upgraded
     again = [line for line in printed if line.startswith("runs again: ")]
-    assert again == ["runs again: report (libraries.yaml: attune.report modified)"]
+    assert again == ["runs again: report (libraries.yaml: attune.report.code modified)"]
     assert printed[0].startswith("attune 0.1.0 -> 0.2.0: wrote ") and "libraries.yaml" in printed[0]
     assert WRITTEN in printed[0] and (shop / WRITTEN).read_text() == "{}\n"
     assert JUDGED in printed[0] and (shop / JUDGED).read_text() == template("judgments.csv")
@@ -123,6 +124,36 @@ def test_an_edited_pipeline_is_not_overwritten(upgraded: tuple[Path, Path, list[
     done = run(copy, str(python), "-m", "attune", "upgrade", check=False)
     assert done.returncode == 1 and "edited by hand" in done.stderr and done.stderr.count("\n") == 1
     assert git(copy, "status", "--porcelain") == status
+
+
+def test_an_older_attune_changes_nothing(upgraded: tuple[Path, Path, list[str]], tmp_path: Path) -> None:
+    """A colleague who still has the older one is told to install the newer; stages say the same, in one line."""
+    python, shop, _ = upgraded
+    copy = Path(shutil.copytree(shop, tmp_path / "shop", symlinks=True))
+    file = copy / "libraries.yaml"
+    tracked = YAML(typ="safe").load(file.read_text())["attune"]["collect"]["code"]
+    file.write_text(file.read_text().replace("version: '0.2.0'", "version: '0.10.0'").replace(tracked, "0" * 12))
+    status = git(copy, "status", "--porcelain")
+    for command in (("attune", "upgrade"), ("attune.cli.repository.stage", "collect")):
+        done = run(copy, str(python), "-m", *command, check=False)
+        assert done.returncode == 1 and "; install attune 0.10.0" in done.stderr
+        assert "attune upgrade, or" not in done.stderr and done.stderr.count("\n") == 1
+    assert git(copy, "status", "--porcelain") == status
+
+
+@pytest.mark.parametrize(
+    ("version", "other", "expected"),
+    [
+        ("0.1.0", "0.2.0", True),
+        ("0.9.0", "0.10.0", True),
+        ("0.2.0", "0.2.0", False),
+        ("unknown", "0.2.0", False),
+        ("0.2.0", "0.1.9", False),
+    ],
+)
+def test_versions_are_compared_by_number(version: str, other: str, expected: bool) -> None:
+    """10 is later than 9, and no order is made up where a version is unknown."""
+    assert is_older(version, other) == expected
 
 
 def test_the_makefile_takes_the_new_source_and_keeps_another_one() -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from ruamel.yaml import YAML
 from attune.cli.repository.closure import bare, code_hash, stage_names
 from attune.cli.repository.pipeline import WIDTH, outputs, pipeline_text
 from attune.cli.repository.product import NAMES, product_text, template
-from attune.cli.repository.versions import versions_text
+from attune.cli.repository.product_stages import all_options
+from attune.cli.repository.versions import hash_of, versions_text
+from attune.errors import BadInput
 from attune.stage import all_params
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,25 +44,36 @@ def merged(params: list[Any]) -> dict[str, list[str]]:
     return files
 
 
+def values(command: str) -> dict[str, str]:
+    """Returns the program of a command and its options with their values."""
+    program, *options = re.split(r"\s+(?=--)", re.sub(r".*attune\.(stages\.)?", "", command, count=1))
+    return {"": program} | {name: value.strip("'") for name, _, value in (o.partition(" ") for o in options)}
+
+
+def completed(name: str, command: str) -> dict[str, str]:
+    """Returns what a user's command runs: its options and those that the package adds."""
+    assert command.startswith("${stage} ")
+    program, _, instance = command.split()[1].partition("@")
+    words = all_options(name, instance, command.split()[2:])
+    return {"": program} | {name: value.strip("'") for name, value in zip(words[::2], words[1::2], strict=True)}
+
+
 def differences(own: dict[str, Any], product: dict[str, Any]) -> list[str]:
     """Returns what a user's pipeline has otherwise than attune's, beyond code and what users add."""
     found = [f"stages: {name}" for name in set(own) ^ {*product, "general"}]
     for name in set(own) & set(product):
         ours, theirs = body(own[name]), body(product[name])
-        command = theirs["cmd"].replace("${python} -m attune.stages.", "${stage} ")
-        command = command.replace("${python} -m attune.", "${stage} ")
-        if ours["cmd"] != command or own[name].get("foreach") != product[name].get("foreach"):
+        if completed(name, ours["cmd"]) != values(theirs["cmd"]):
             found.append(f"{name}: cmd")
+        if own[name].get("foreach") != product[name].get("foreach"):
+            found.append(f"{name}: foreach")
         kept = {dep for dep in theirs["deps"] if not dep.startswith("src/")} - ADDED_BY_USERS - {"libraries.yaml"}
         if set(ours["deps"]) != kept:
             found.append(f"{name}: deps")
-        files, expected = merged(ours["params"]), merged(theirs["params"])
-        hashes = [key for key in files["libraries.yaml"] if key.startswith("attune.")]
-        files["libraries.yaml"] = [key for key in files["libraries.yaml"] if key not in hashes]
-        if "libraries.yaml" in theirs["deps"]:
-            expected["libraries.yaml"] = files["libraries.yaml"]
-        room = "${programs.tuning}_" if "${programs.tuning}" in command else ""
-        if hashes != [f"attune.{room}{name}"] or {k: v for k, v in files.items() if v} != expected:
+        files, expected = merged(ours["params"]), merged(theirs["params"]) | {"libraries.yaml": []}
+        entries = files.pop("libraries.yaml")
+        room = "${programs.tuning}_" if "${programs.tuning}" in theirs["cmd"] else ""
+        if entries != [f"attune.{room}{name}"] or {**files, "libraries.yaml": []} != expected:
             found.append(f"{name}: params")
         for key in ("outs", "metrics", "plots"):
             plain = re.sub("intervals|candidates", "scatter", str(theirs.get(key)))
@@ -74,22 +88,25 @@ def test_both_pipelines_are_one() -> None:
 
 def test_the_comparison_can_fail() -> None:
     """A planted stage, option, dependency, parameter and output are each found."""
-    for change in (
+    changes: tuple[Callable[[dict[str, Any]], object], ...] = (
         lambda stages: stages.pop("drift"),
         lambda stages: stages["split"].update(cmd="${stage} split"),
+        lambda stages: stages["split"].update(cmd=stages["split"]["cmd"] + " --out elsewhere"),
+        lambda stages: stages["evaluate"]["foreach"].pop("bm25"),
         lambda stages: stages["train"]["do"]["deps"].pop(),
         lambda stages: stages["base"]["params"].pop(0),
         lambda stages: stages["merge"]["outs"].pop(),
-    ):
+    )
+    for change in changes:
         own = copy.deepcopy(OWN)
         change(own)
         assert len(differences(own, PRODUCT)) == 1
 
 
 def test_it_is_readable() -> None:
-    """About 320 lines, no code, comments where stages are not plain; an option and its value share a line."""
+    """At most 280 lines, no code, comments where stages are not plain; an option and its value share a line."""
     lines = TEXT.splitlines()
-    assert len(lines) <= 330 and not any("src/" in line for line in lines)
+    assert len(lines) <= 280 and not any("src/" in line for line in lines)
     assert not any(re.search(r" --[\w-]+$", line) for line in lines) and max(map(len, lines)) <= WIDTH
     assert sum(line.lstrip().startswith("#") for line in lines) >= 8
 
@@ -115,10 +132,35 @@ def test_git_ignores_what_dvc_keeps() -> None:
     assert set(outputs(TEXT)) == ours | {"data/general"}
 
 
-def test_the_report_tracks_every_version_that_it_shows() -> None:
-    """It reads the versions of all libraries, and tracks them and the hash of its own code, no other stage's."""
+def test_an_entry_has_the_versions_that_attune_s_own_stage_tracks() -> None:
+    """Those in its list of libraries.yaml; all for the report, which shows them."""
+    content = YAML(typ="safe").load(versions_text(TEXT))
     libraries = YAML(typ="safe").load(product_text("libraries.yaml"))
-    assert set(merged(OWN["report"]["params"])["libraries.yaml"]) == {"attune.report", *libraries}
+    for key, entry in content["attune"].items():
+        if isinstance(entry, dict) and key != "general":
+            name = re.sub("^(stages|served)_", "", key)
+            listed = merged(body(PRODUCT[name])["params"]).get("libraries.yaml", [])
+            wanted = {name: libraries[name] for name in (libraries if name == "report" else listed)}
+            assert {name: version for name, version in entry.items() if name != "code"} == wanted
+
+
+def test_an_option_that_the_package_adds_is_part_of_the_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands in no user's dvc.yaml, so DVC sees no other command."""
+    before = hash_of("collect"), hash_of("prepare")
+    stages = copy.deepcopy(PRODUCT)
+    stages["collect"]["cmd"] += " --new data/new"
+    monkeypatch.setattr("attune.cli.repository.product_stages.product_stages", lambda: stages)
+    assert hash_of("collect") != before[0] and hash_of("prepare") == before[1]
+
+
+def test_a_stage_is_named_with_its_instance() -> None:
+    """Options name the instance's files; a missing or needless instance is refused, as the files would be others."""
+    options = all_options("embed", "tuned", ["--model", "models/tuned"])
+    assert "data/embeddings/tuned" in options and options[-2:] == ["--model", "models/tuned"]
+    assert all_options("prepare", "", ["--out", "x"]).count("--out") == 1
+    for stage, instance, words in (("embed", "", "expected embed@INSTANCE"), ("split", "a", "expected split")):
+        with pytest.raises(BadInput, match=words):
+            all_options(stage, instance, [])
 
 
 def test_every_stage_has_a_hash() -> None:
@@ -130,7 +172,7 @@ def test_every_stage_has_a_hash() -> None:
     keys = {*OWN} - chosen | {f"{room}_{name}" for room in ("stages", "served") for name in chosen}
     assert set(hashes) == {"version", "dvc_yaml", *keys}
     assert keys == {"general", *(name.replace(".", "_") for name in stage_names())}
-    assert all(isinstance(value, str) for value in hashes.values())
+    assert all(isinstance(hashes[key]["code"], str) for key in keys)
     assert versions_text(TEXT) == versions_text(TEXT)
 
 

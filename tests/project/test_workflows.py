@@ -13,6 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
+OWN = ROOT / "src" / "attune" / "cli" / "repository" / "files" / "github.yml"  # of new repositories
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 TARGETS = set(re.findall(r"^([a-z-]+|\.venv/[a-z]+)(?= [^:=]*:|:)", (ROOT / "Makefile").read_text(), re.MULTILINE)) | {
     ".venv/review"
@@ -149,7 +150,7 @@ def test_zizmor_finds_nothing_in_the_workflows_but_what_is_planted(
     """As `make check-workflows` runs it, without a network; a trigger that hands secrets to forks is found."""
     zizmor, folder = Path(sys.executable).with_name("zizmor"), tmp_path / ".github" / "workflows"
     folder.mkdir(parents=True)
-    for file in WORKFLOWS:
+    for file in (*WORKFLOWS, OWN):
         text = file.read_text()
         assert change[0] in text or file.stem == "ci"
         (folder / file.name).write_text(text.replace(*change))
@@ -160,7 +161,7 @@ def test_zizmor_finds_nothing_in_the_workflows_but_what_is_planted(
 
 def test_workflows_of_new_repositories_are_as_safe() -> None:
     """The workflow that `attune new` writes has no flaw either; GitLab's job runs the same targets of its Makefile."""
-    files = ROOT / "src" / "attune" / "cli" / "repository" / "files"
+    files = OWN.parent
     workflow = read_workflow(files / "github.yml")
     assert flaws(workflow) == []
     targets = set(re.findall(r"^([a-z-]+|\.venv/[a-z]+):", (files / "Makefile").read_text(), re.MULTILINE))
@@ -169,7 +170,9 @@ def test_workflows_of_new_repositories_are_as_safe() -> None:
     ]
     script = YAML(typ="safe").load((files / "gitlab-ci.yml").read_text())["attune"]["script"]
     assert run == [line.split()[1] for line in script if line.startswith("make ")] == [".venv/ready", "comment", "gate"]
-    assert set(run) <= targets
+    assert {*run, "note"} <= targets
+    (note,) = [line for line in script if "make note" in line]
+    assert note.startswith('if [ -n "$ATTUNE_GITLAB_TOKEN" ]; then ') and script.index(note) < script.index("make gate")
 
 
 def planted(change: Callable[[Workflow], object]) -> list[str]:

@@ -12,9 +12,10 @@ from attune.cli.check.languages import stem_facts
 from attune.cli.check.profile import profile
 from attune.cli.check.source import source_params
 from attune.cli.repository.interface import Made, Setting
-from attune.cli.repository.pipeline import LIBRARIES, command_metrics, judgments, outputs, pipeline_text
+from attune.cli.repository.pipeline import command_metrics, judgments, outputs, pipeline_text
 from attune.cli.repository.product import product_text, template
-from attune.cli.repository.programs import commit, dvc, git, is_in_git
+from attune.cli.repository.product_stages import LIBRARIES
+from attune.cli.repository.programs import commit, dvc, dvc_root, git, is_in_git
 from attune.cli.repository.settings import set_values
 from attune.cli.repository.versions import installed_from, versions_text
 from attune.errors import BadInput
@@ -25,20 +26,17 @@ from attune.stages.collect import CollectParams
 
 OWN = Path("data/own")
 DVC_CONFIG = "[core]\n    analytics = false\n    check_update = false\n    autostage = false\n"
-AS_THEY_ARE = {  # file of the repository -> template
-    ".dvcignore": "dvcignore",
-    ".github/workflows/attune.yml": "github.yml",
-    ".gitlab-ci.yml": "gitlab-ci.yml",
-    "AGENTS.md": "AGENTS.md",
-    "tests/test_data.py": "test_data.py",
-}
+# file of the repository -> template
+AS_THEY_ARE = {".dvcignore": "dvcignore", "AGENTS.md": "AGENTS.md", "tests/test_data.py": "test_data.py"}
+WORKFLOWS = {".github/workflows/attune.yml": "github.yml", ".gitlab-ci.yml": "gitlab-ci.yml"}  # read at a root only
 
 
 def new(folder: Path, data: Path | None, columns: Sequence[str], source: str, model: str, revision: str) -> Made:
     """Makes a repository with data in DVC and a first commit in git.
 
     Args:
-        folder: must not exist, or be empty. Inside a git repository it becomes a part of that.
+        folder: must not exist, or be empty. Inside a git repository it becomes a part of that, and of its DVC
+            repository if there is one; workflows are then that repository's matter.
         data: file or folder that is copied to data/own; None keeps the default data.
         columns: names of columns, such as "query=question".
         source: kind of data; "" guesses it.
@@ -184,17 +182,18 @@ def _write_files(folder: Path, name: str, data: Path | None) -> None:
     params = all_params(folder / "params.yaml")
     pipeline = pipeline_text(params)
     ignored = "".join(f"/{path}\n" for path in outputs(pipeline))
+    workflows = {} if is_in_git(folder.parent) else WORKFLOWS
     added = f"Put rows into `{data}`, `dvc add {data}`, `make repro`. " if data else ""
     files = {
         "dvc.yaml": pipeline,
         LIBRARIES: versions_text(pipeline),
         ".gitignore": template("gitignore") + ignored,
-        ".dvc/config": DVC_CONFIG,
+        **({} if dvc_root(folder.parent) else {".dvc/config": DVC_CONFIG}),
         **dict.fromkeys(command_metrics(pipeline), "{}\n"),
         **judgments(params),
         "Makefile": template("Makefile").replace(" {source}", f" {source}" if (source := installed_from()) else ""),
         "README.md": template("README.md").replace("{name}", name).replace("{data}", added),
-        **{target: template(source) for target, source in AS_THEY_ARE.items()},
+        **{target: template(source) for target, source in {**AS_THEY_ARE, **workflows}.items()},
     }
     if data is None:
         files["data/own/README.md"] = (

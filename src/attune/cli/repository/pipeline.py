@@ -1,8 +1,9 @@
 """dvc.yaml of a user's repository, derived from attune's own.
 
-Commands, data, outputs, metrics and plots are attune's. In place of its code dependencies a stage tracks the hash of
-its code in libraries.yaml, and stage `general` brings the package's general text. What a user may add is a dependency
-once the parameters name it, as DVC refuses one that does not exist.
+Data, outputs, metrics and plots are attune's. In place of its code dependencies and lists of libraries a stage tracks
+its entry of libraries.yaml, section attune: a hash of its code, and versions. Its command has the options that DVC
+fills in. Stage `general` brings the package's general text. What a user may add is a dependency once the parameters
+name it, as DVC refuses one that does not exist.
 """
 
 import re
@@ -13,19 +14,20 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from attune.cli.repository.product import GENERAL, product_text, template
+from attune.cli.repository.product_stages import LIBRARIES, ROOM, own_command, product_stage
 
 WIDTH = 160
 TIE = "\0"  # a space that breaks no line
-LIBRARIES, SECTION = "libraries.yaml", "attune"  # the file and the section of the hashes
-ROOM = "${programs.tuning}"  # folder of the programs of train, merge and export
+SECTION = "attune"  # of libraries.yaml, with an entry per stage
 TASKS, RERANKERS, CHAMPIONS = "data/tasks", "models/rerankers", "models/champions"
 PAGE_OF_PLOTS = re.compile(r"^# `dvc plots show`.*?(?=^artifacts:)", re.DOTALL | re.MULTILINE)  # of several files
 PLOT_TEMPLATES = r"template: (intervals|candidates)"  # of attune's own .dvc/plots
 
 HEAD = """\
 # The pipeline, from data to a shipped model; `attune upgrade` writes this file. A stage runs from the installed
-# package, with the parameters of its section in params.yaml and advanced.yaml. libraries.yaml holds the versions of the
-# libraries and, in section attune, a hash of each stage's code. Stages of your own belong into another dvc.yaml.
+# package, with the parameters of its section in params.yaml and advanced.yaml; the package adds the options that only
+# name files of deps and outs. libraries.yaml has, in section attune, what else runs a stage again: its code, by a
+# hash, and the versions of its libraries. Stages of your own belong into another dvc.yaml.
 
 vars:
   - advanced.yaml
@@ -37,7 +39,7 @@ stages:
 GENERAL_STAGE = f"""\
   general:
     desc: general text of the installed package, for the floors of merge and for the probe
-    cmd: ${{stage}} general --out {GENERAL}
+    cmd: ${{stage}} general
     params: [{{{LIBRARIES}: [{SECTION}.general]}}]
     outs: [{GENERAL}]
 
@@ -52,14 +54,12 @@ def pipeline_text(params: Sections) -> str:
     Args:
         params: all its parameters, by section.
     """
-    text = product_text("dvc.yaml")
-    stages = YAML(typ="safe").load(text)["stages"]
-    lines = re.sub(PAGE_OF_PLOTS, "", text).partition("\nstages:\n")[2].splitlines()
-    body = "\n".join(_own_lines(lines, stages, params))
+    lines = re.sub(PAGE_OF_PLOTS, "", product_text("dvc.yaml")).partition("\nstages:\n")[2].splitlines()
+    body = "\n".join(_own_lines(lines, params))
     return f"{HEAD}{GENERAL_STAGE}{re.sub(PLOT_TEMPLATES, 'template: scatter', body)}\n"
 
 
-def _own_lines(lines: list[str], stages: Mapping[str, Any], params: Sections) -> Iterator[str]:
+def _own_lines(lines: list[str], params: Sections) -> Iterator[str]:
     """Yields the lines of all stages; commands, dependencies and parameters written anew."""
     name, inside = "", 0  # the stage; indentation of a key whose old value is left out
     for line in lines:
@@ -70,20 +70,15 @@ def _own_lines(lines: list[str], stages: Mapping[str, Any], params: Sections) ->
         if match := re.fullmatch(r"  (\w+):", line):
             name = match[1]
         elif match := re.match(r" +(cmd|deps|params):", line):
-            body, inside = stages[name].get("do", stages[name]), indent
+            inside = indent
             head = f"{line[:indent]}{match[1]}: "
             if match[1] == "cmd":
-                yield from _wrapped(head + _command(body["cmd"]), indent + 2)
+                yield from wrapped(head + own_command(name), indent + 2)
             else:
-                values = _deps(body, params) if match[1] == "deps" else _params(name, body)
-                yield from _wrapped(f"{head}[{', '.join(values)}]", len(head) + 1)
+                values = _deps(product_stage(name), params) if match[1] == "deps" else _params(name)
+                yield from wrapped(f"{head}[{', '.join(values)}]", len(head) + 1)
             continue
         yield line
-
-
-def _command(text: str) -> str:
-    """Returns the command of a stage of the installed package."""
-    return text.replace("${python} -m attune.stages.", "${stage} ").replace("${python} -m attune.", "${stage} ")
 
 
 def _deps(body: Mapping[str, Any], params: Sections) -> list[str]:
@@ -102,28 +97,25 @@ def _quoted(value: str) -> str:
     return f'"{value}"' if "$" in value else value
 
 
-def _params(name: str, body: Mapping[str, Any]) -> list[str]:
-    """Returns the parameters of a stage, with the hash of its code before the versions of libraries.
-
-    A stage that reads the file of the versions tracks all of them, and not the hashes of other stages' code.
-    """
+def _params(name: str) -> list[str]:
+    """Returns the parameters of a stage, with its entry of libraries.yaml in place of the list of libraries."""
+    body = product_stage(name)
     own = [entry for entry in body["params"] if isinstance(entry, str)]
     files: dict[str, list[str]] = {}
     for entry in body["params"]:
         files |= entry if isinstance(entry, dict) else {}
-    every = YAML(typ="safe").load(product_text(LIBRARIES)) if LIBRARIES in body["deps"] else files.get(LIBRARIES, [])
     room = f"{ROOM}_" if ROOM in body["cmd"] else ""
-    files[LIBRARIES] = [f"{SECTION}.{room}{name}", *every]
+    files[LIBRARIES] = [f"{SECTION}.{room}{name}"]
     lists = ", ".join(f"{file}: [{', '.join(map(_quoted, keys))}]" for file, keys in files.items())
     return [*own, f"{{{lists}}}"]
 
 
-def _wrapped(text: str, indent: int) -> list[str]:
+def wrapped(text: str, indent: int) -> list[str]:
     """Returns a key with its value, which YAML reads as one line, in lines of which all but the first are indented.
 
-    An option of a command and its value stay in one line.
+    An option of a command and its value, or a key and its alias, stay in one line.
     """
-    tied = re.sub(r"( --[\w-]+) (?!--)", rf"\1{TIE}", text)
+    tied = re.sub(r"( --[\w-]+|:) (?=[^-\[{])", rf"\1{TIE}", text)
     lines = wrap(tied, WIDTH, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
     return [line.replace(TIE, " ") for line in lines]
 

@@ -41,6 +41,15 @@ def is_in_git(folder: Path) -> bool:
     return _succeeds(folder, "rev-parse", "--is-inside-work-tree")
 
 
+def dvc_root(folder: Path) -> Path | None:
+    """Returns the DVC repository that a folder lies in, as part of one git repository; None where there is none."""
+    if not is_in_git(folder):
+        return None
+    top = Path(git(folder, "rev-parse", "--show-toplevel"))
+    above = (path for path in (folder, *folder.parents) if path.is_relative_to(top))
+    return next((path for path in above if (path / ".dvc").is_dir()), None)
+
+
 def commit(folder: Path, message: str) -> None:
     """Commits all files of a folder, by the user's name where git knows it."""
     git(folder, "add", "--", ".")

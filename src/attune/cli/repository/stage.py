@@ -1,8 +1,9 @@
 """Runs a stage of the installed package in a user's repository, if its code is the one that the repository tracks.
 
-    python -m attune.cli.repository.stage NAME [OPTIONS OF THE STAGE]
+    python -m attune.cli.repository.stage NAME[@INSTANCE] [OPTIONS THAT DVC FILLS IN]
 
-Stage `general` stands for no file of stages/: it copies the package's general text, so that DVC keeps it as data.
+The options that only name the stage's files are added. Stage `general` stands for no file of stages/: it copies the
+package's general text, so that DVC keeps it as data.
 """
 
 import runpy
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from attune.cli.repository.closure import stage_file
 from attune.cli.repository.product import GENERAL, product_file
+from attune.cli.repository.product_stages import all_options
 from attune.cli.repository.versions import require_recorded
 from attune.errors import BadInput
 from attune.files import discard, partial, writing
@@ -33,15 +35,17 @@ def general(out: Path) -> None:
 
 
 def main() -> None:
-    """Runs the stage that the first argument names, with the other arguments."""
-    name, *arguments = sys.argv[1:] or [""]
+    """Runs the stage that the first argument names, with the other arguments and the package's."""
+    stage, *given = sys.argv[1:] or [""]
+    name, _, instance = stage.partition("@")
     try:
         if name != "general" and not stage_file(name).is_file():
             raise BadInput(f"got {name!r}, expected the name of a stage; run: attune upgrade")
         require_recorded(name, Path())
         if name == "general":
-            general(Path(arguments[arguments.index("--out") + 1]))
+            general(Path(GENERAL))
             return
+        arguments = all_options(name.rpartition(".")[2], instance, given)
     except EXPECTED as error:
         fail(name, error)
     sys.argv[1:] = arguments

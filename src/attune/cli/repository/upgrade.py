@@ -10,9 +10,17 @@ from ruamel.yaml import YAML
 
 from attune.cli.repository.interface import Upgraded
 from attune.cli.repository.keys import FILES, migrated
-from attune.cli.repository.pipeline import LIBRARIES, command_metrics, judgments, outputs, pipeline_text
+from attune.cli.repository.pipeline import command_metrics, judgments, outputs, pipeline_text
 from attune.cli.repository.product import product_text
-from attune.cli.repository.versions import installed_from, installed_version, recorded, text_hash, versions_text
+from attune.cli.repository.product_stages import LIBRARIES
+from attune.cli.repository.versions import (
+    installed_from,
+    installed_version,
+    is_older,
+    recorded,
+    text_hash,
+    versions_text,
+)
 from attune.cli.review.history import dvc_project, lock_facts
 from attune.errors import BadInput
 from attune.files import replacing
@@ -32,9 +40,15 @@ def upgrade(folder: Path, is_dry: bool) -> Upgraded:
         is_dry: leaves all files as they are.
 
     Raises:
-        BadInput: this is no repository of `attune new`, or dvc.yaml was edited by hand; nothing is written then.
+        BadInput: this is no repository of `attune new`, or one of a later attune than is installed, or dvc.yaml was
+            edited by hand; nothing is written then.
     """
-    before = recorded(folder)
+    before, now = recorded(folder), installed_version()
+    if is_older(now, at := str(before.get("version"))):
+        raise BadInput(
+            f"{LIBRARIES}: is of attune {at}, and {now} is installed; install attune {at}, or go back to the commit "
+            "before that upgrade"
+        )
     old = {name: (folder / name).read_text(encoding="utf-8") for name in (*FILES, PIPELINE, LIBRARIES, IGNORED)}
     if text_hash(old[PIPELINE]) != before.get("dvc_yaml"):
         raise BadInput(
@@ -65,8 +79,7 @@ def upgrade(folder: Path, is_dry: bool) -> Upgraded:
             _write(folder, {name: old[name] for name in changed if name in old})
             for name in set(changed) - set(old):
                 (folder / name).unlink()
-    versions = str(before.get("version")), installed_version()
-    return Upgraded(*versions, is_dry, sorted(changed), said if changed else [], stale, n_stages)
+    return Upgraded(at, now, is_dry, sorted(changed), said if changed else [], stale, n_stages)
 
 
 def _sections(texts: Mapping[str, str]) -> dict[str, dict[str, Any]]:

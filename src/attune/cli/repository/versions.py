@@ -1,7 +1,8 @@
-"""libraries.yaml of a user's repository: versions of libraries, and a hash of each stage's code in section attune."""
+"""libraries.yaml of a user's repository: versions of libraries; in section attune what runs a stage again."""
 
 import hashlib
 import json
+import re
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,23 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from attune.cli.repository.closure import N_DIGITS, code_hash, stage_names
-from attune.cli.repository.pipeline import LIBRARIES, SECTION
+from attune.cli.repository.pipeline import SECTION, wrapped
 from attune.cli.repository.product import GENERAL, product_file, product_text
+from attune.cli.repository.product_stages import LIBRARIES, fixed_options, libraries_of
 from attune.errors import BadInput, one_line
 
 HEAD = """\
-# Written by `attune upgrade`. Section attune: its version, a hash of dvc.yaml as it was written, and a hash of each
-# stage's code without comments. A stage runs again where that hash, or the version of a library in its list, changes.
+# Written by `attune upgrade`: versions of libraries, each once (*numpy below is the version of numpy here). Section
+# attune: its version, a hash of dvc.yaml as it was written, and of each stage a hash of its code without comments
+# beside the versions of its libraries. A stage runs again where one of these changes.
 """
+CODE = "code"  # key of a stage's hash in its entry
 
 
 def hash_of(name: str) -> str:
-    """Returns the hash of a stage's code, or of the general text that stage `general` brings."""
+    """Returns the hash of a stage's code and of what the package adds to its command; of general text for `general`."""
     if name != "general":
-        return code_hash(name)
+        return text_hash("\n".join([code_hash(name), *fixed_options(name.rpartition(".")[2])]))
     digest = hashlib.sha256()
     for file in sorted(product_file(GENERAL).glob("*.jsonl")):
         digest.update(file.name.encode() + file.read_bytes())
@@ -58,17 +62,29 @@ def installed_from() -> str:
     return f"attune[EXTRA] @ {told['vcs_info']['vcs']}+{place}@{told['vcs_info']['commit_id']}"
 
 
+def is_older(version: str, other: str) -> bool:
+    """Says if a version is an earlier release than another; False where one is unknown."""
+    one, two = ([int(number) for number in re.findall(r"\d+", each)[:3]] for each in (version, other))
+    return bool(one) and one < two
+
+
 def versions_text(pipeline: str) -> str:
     """Returns libraries.yaml for this package.
 
     Args:
         pipeline: text of dvc.yaml, whose hash tells later whether it was edited by hand.
     """
-    hashes = {key_of(name): f"'{hash_of(name)}'" for name in ["general", *stage_names()]}
-    own = {"version": f"'{installed_version()}'", "dvc_yaml": f"'{text_hash(pipeline)}'", **hashes}
-    lines = [f"{SECTION}:", *(f"  {key}: {value}" for key, value in own.items())]
-    body = [line for line in product_text(LIBRARIES).splitlines() if not line.startswith("#")]
-    return "\n".join([HEAD.rstrip("\n"), *lines, *body]) + "\n"
+    entries = [f"{key_of(name)}: {{{', '.join(_entry(name))}}}" for name in ["general", *stage_names()]]
+    own = [f"version: '{installed_version()}'", f"dvc_yaml: '{text_hash(pipeline)}'", *entries]
+    lines = [line for entry in own for line in wrapped(f"  {entry}", 4)]
+    versions = [line for line in product_text(LIBRARIES).splitlines() if not line.startswith("#")]
+    anchored = [re.sub(r"^([\w-]+): ", r"\1: &\1 ", line) for line in versions]
+    return "\n".join([HEAD.rstrip("\n"), *anchored, f"{SECTION}:", *lines]) + "\n"
+
+
+def _entry(name: str) -> list[str]:
+    libraries = [] if name == "general" else libraries_of(name.rpartition(".")[2])
+    return [f"{CODE}: '{hash_of(name)}'", *(f"{library}: *{library}" for library in libraries)]
 
 
 def text_hash(text: str) -> str:
@@ -102,9 +118,12 @@ def require_recorded(name: str, folder: Path) -> None:
         BadInput: another version of the code is installed.
     """
     section = recorded(folder)
-    key = key_of(name)
-    if section.get(key) != hash_of(name):
+    key, entry = key_of(name), section.get(key_of(name))
+    tracked = entry.get(CODE) if isinstance(entry, dict) else entry
+    if tracked != hash_of(name):
+        now, then = installed_version(), str(section.get("version"))
+        way_out = f"install attune {then}" if is_older(now, then) else f"run: attune upgrade, or install attune {then}"
         raise BadInput(
-            f"{LIBRARIES}: {SECTION}.{key} is {section.get(key)}, but the installed attune {installed_version()} has "
-            f"other code for this stage; run: attune upgrade, or install attune {section.get('version')}"
+            f"{LIBRARIES}: {SECTION}.{key}.{CODE} is {tracked}, but the installed attune {now} has other code for this "
+            f"stage; {way_out}"
         )

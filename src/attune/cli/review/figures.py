@@ -20,6 +20,8 @@ from attune.stage import ADVANCED_FILE, PARAMS_FILE
 
 METRICS, REPORT = "metrics", "metrics/report.json"
 PARAMETER_FILES = (str(PARAMS_FILE), str(ADVANCED_FILE), "libraries.yaml")
+# versions in section attune of a user's libraries.yaml, which stand above that section, too
+REPEATED = re.compile(r"attune\.\w+\.(?!code$).+")
 DIGITS = 3  # with which tables show a score; a smaller change is none
 
 # Keys of figures that are better the higher they are, and those that are better the lower; others have no direction.
@@ -80,9 +82,10 @@ def changed_figures(there: Snapshot, here: Path) -> tuple[list[Change], list[str
 def changed_parameters(there: Snapshot, here: Path) -> tuple[list[Change], list[str]]:
     """Returns the parameters that differ, by the file that holds them here, and a line for each unreadable file.
 
-    A key that moved from one file to another with its value is no change.
+    A key that moved from one file to another with its value is no change, and the version of a library is one.
     """
-    changes, unread = _changes(PARAMETER_FILES, there.read, reader(here), YAML(typ="safe").load, there.name)
+    found, unread = _changes(PARAMETER_FILES, there.read, reader(here), YAML(typ="safe").load, there.name)
+    changes = [each for each in found if not REPEATED.fullmatch(each.key)]
     removed = {each.key: each for each in changes if each.new is None}
     added = {each.key for each in changes if each.old is None}
     moved = removed.keys() & added
