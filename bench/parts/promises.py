@@ -7,7 +7,7 @@ which nothing is promised breaks nothing. Beside it stands the same choice witho
 cutoffs that reaches the precision in the sample. The last columns take the cutoff that dev promises, as it ships: what
 it reaches on test, and in how many resamples of test's clusters that is the promised precision or more.
 
-    python -m bench.parts.promises [--precisions 0.5 0.6 0.7 0.8] [--resamples 1000] FOLDER...
+    python -m bench.parts.promises FOLDER... [--precisions 0.5 0.6 0.7 0.8] [--resamples 1000]
 
 FOLDER is the project's root or a folder made by `make example`, in which stage evaluate has run. Takes seconds.
 """
