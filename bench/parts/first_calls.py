@@ -1,8 +1,8 @@
 """How often the first square roots of a process differ from the same ones again: with threads set in two ways.
 
 Processes alternate: one sets torch's threads alone, three by `set_torch_threads`. Each takes square roots twice, as an
-optimizer's first two steps do, and compares their bytes. More threads than cores, and several processes at once, make a
-difference likelier. Processes are forks, which begin before any thread has started.
+optimizer's first two steps do, and compares their bytes. More threads than cores make a difference likelier. Processes
+are forks, which begin before any thread has started.
 """
 
 import argparse
@@ -22,8 +22,8 @@ TURNS: tuple[tuple[str, Callable[[int], None]], ...] = (
 SHARE = 2048  # fewest numbers that torch gives a thread
 
 
-def started(set_threads: Callable[[int], None], threads: int, numbers: Float32) -> int:
-    """Forks a process that exits with 1 if its first and second square roots differ, else with 0; returns its id."""
+def differs(set_threads: Callable[[int], None], threads: int, numbers: Float32) -> bool:
+    """Tells whether the first and second square roots of a new process differ."""
     process_id = os.fork()
     if not process_id:
         set_threads(threads)
@@ -31,40 +31,28 @@ def started(set_threads: Callable[[int], None], threads: int, numbers: Float32) 
         _ = squares * 2  # starts the threads, so that they begin their shares of the roots together
         first, second = squares.sqrt(), squares.sqrt()
         os._exit(not torch.equal(first, second))
-    return process_id
-
-
-def ended(running: dict[int, str]) -> tuple[str, bool]:
-    """Waits for one of the processes and removes it; returns its way and whether its square roots differed."""
-    process_id, status = os.wait()
-    code = os.waitstatus_to_exitcode(status)
+    code = os.waitstatus_to_exitcode(os.waitpid(process_id, 0)[1])
     if code not in (0, 1):
         raise RuntimeError(f"a process ended with {code}")
-    return running.pop(process_id), code == 1
+    return code == 1
 
 
-def compared(processes: int, at_once: int, threads: int) -> Iterator[tuple[str, bool]]:
+def compared(processes: int, threads: int) -> Iterator[tuple[str, bool]]:
     """Yields of each process the way in which it set its threads, and whether its square roots differed."""
     numbers = np.random.default_rng(0).random(threads * SHARE, dtype=np.float32)
-    running: dict[int, str] = {}
     for number in range(processes):
         name, set_threads = TURNS[number % len(TURNS)]
-        running[started(set_threads, threads, numbers)] = name
-        if len(running) == at_once:
-            yield ended(running)
-    while running:
-        yield ended(running)
+        yield name, differs(set_threads, threads, numbers)
 
 
 def main() -> None:
     """Prints processes and differences of both ways."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--processes", type=int, default=4000, help="a quarter of them the old way")
-    parser.add_argument("--at-once", type=int, default=4)
     parser.add_argument("--threads", type=int, default=8)
     options = parser.parse_args()
     counts = {name: [0, 0] for name, _ in TURNS}
-    for name, is_different in compared(options.processes, options.at_once, options.threads):
+    for name, is_different in compared(options.processes, options.threads):
         counts[name][0] += 1
         counts[name][1] += is_different
     for name, (n, n_different) in counts.items():
