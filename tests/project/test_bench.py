@@ -33,7 +33,7 @@ from bench.workers import Gone, Worker
     "part",
     [
         *(*PARTS, "encode_worker", "large_encoder_worker", "train_worker"),
-        *("int8", "recipe", "passages", "holes", "forecast", "tuned_labels", "first_report"),
+        *("int8", "recipe", "passages", "holes", "forecast", "tuned_labels", "first_report", "first_calls"),
     ],
 )
 def test_every_part_finds_what_it_imports(part: str) -> None:

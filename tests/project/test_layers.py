@@ -38,7 +38,7 @@ TORCH = (
         "attune.stages.export",
         "attune.stages.merge",
     ),
-    *("attune.stages.train", "attune.stages.adapter", "attune.stages.curve", "attune.tuning.adapter"),
+    *("attune.stages.train", "attune.encoding.torch_threads", "attune.tuning.adapter"),
     *("attune.stages.static", "attune.tuning.static.fit"),
 )
 POLARS = (

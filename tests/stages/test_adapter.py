@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import torch
+from first_sizes import FirstSizes
 from folder_bytes import contents
 from frozen_inputs import N, without_answers, write_frozen
 from prepared_tables import filled
@@ -82,6 +84,13 @@ def test_a_second_run_gives_the_same_bytes(inputs: dict[str, Path], tmp_path: Pa
         made(inputs, tmp_path / name)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
+
+
+def test_no_vector_function_is_called_first_by_several_threads(inputs: dict[str, Path], tmp_path: Path) -> None:
+    """The optimizer's square roots come after a call with one number."""
+    with FirstSizes() as first:
+        made(inputs, tmp_path / "adapter")
+    assert set(first.sizes.values()) == {1} and ("sqrt", torch.float32) in first.sizes
 
 
 def test_without_steps_it_is_the_identity(inputs: dict[str, Path], tmp_path: Path) -> None:

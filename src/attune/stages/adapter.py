@@ -8,8 +8,8 @@ identity. The folder holds the base's graph and the adapter's, and is complete w
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from attune.encoding.torch_threads import set_torch_threads
 from attune.errors import BadInput
 from attune.evaluation.frozen import dev_scores, train_pairs
 from attune.evaluation.scoring.judgments import load_split
@@ -60,7 +60,7 @@ def adapter(
     out: Out,
 ) -> Receipt:
     """Writes models/adapter: the base's graph, the adapter's graph, and a manifest with dev's figures."""
-    torch.set_num_threads(params.machine.threads)
+    set_torch_threads(params.machine.threads)
     corpus = read(prepared / "corpus.parquet", CORPUS)
     passages = read_passages(prepared, corpus)
     documents = load_embeddings(embeddings / "corpus.npy", len(passages), "the corpus")

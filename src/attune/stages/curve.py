@@ -14,10 +14,10 @@ from typing import Annotated, NamedTuple, Self
 
 import numpy as np
 import polars as pl
-import torch
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from attune.encoding.torch_threads import set_torch_threads
 from attune.evaluation.frozen import train_pairs
 from attune.evaluation.label_points import LABELS, MEASURED, Labelled, receipt_of, table
 from attune.evaluation.scoring.judgments import Split, load_split
@@ -144,7 +144,7 @@ def curve(
 ) -> Receipt:
     """Writes the points of the curve; the receipt holds the forecasts and their check."""
     adapter = load_params(AdapterParams, "adapter")
-    torch.set_num_threads(params.machine.threads)
+    set_torch_threads(params.machine.threads)
     measured: list[Labelled] = []
     if params.draws and adapter.steps:
         data = read_input(embeddings, prepared, splits, params.machine.threads)

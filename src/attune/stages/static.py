@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from attune.encoding.scored import GRAPHS, way_of
+from attune.encoding.torch_threads import set_torch_threads
 from attune.errors import BadInput
 from attune.evaluation.scoring.judgments import Split, load_split
 from attune.export.static_folder import quantised, write_record, write_static_folder
@@ -65,7 +66,7 @@ def static(
         off: Receipt = {"is_off": True}
         write_record(exported, off, out)
         return off
-    torch.set_num_threads(params.machine.threads)
+    set_torch_threads(params.machine.threads)
     corpus = read(prepared / "corpus.parquet", CORPUS)
     passages = read_passages(prepared, corpus)
     documents = load_embeddings(embeddings / "corpus.npy", len(passages), "the corpus")

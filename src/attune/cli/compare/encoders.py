@@ -188,15 +188,15 @@ def _graph(weights: Weights, settings: Settings, model: Path, machine: Machine, 
 
 def _write_origin(weights: Weights, model: Path, machine: Machine) -> None:
     """Writes attune.json, which says where bf16 is wrong; refuses an encoder that cannot encode what people have."""
-    import torch  # noqa: PLC0415 - takes seconds, and only a new encoder needs it
-
+    # imported here: torch takes seconds, and only a new encoder needs it
     from attune.encoding.encoders import load_torch  # noqa: PLC0415
     from attune.encoding.fitness import check_size, check_tokenizer, is_wrong_in_bf16  # noqa: PLC0415
+    from attune.encoding.torch_threads import set_torch_threads  # noqa: PLC0415
     from attune.tuning.rehearsal import sample_texts  # noqa: PLC0415
 
     name = weights.params.model
     check_size(name, model)
-    torch.set_num_threads(machine.threads)
+    set_torch_threads(machine.threads)
     encoder = load_torch(model, remedy="save it again with sentence-transformers' save_pretrained")
     check_tokenizer(name, encoder)
     is_wrong = is_wrong_in_bf16(name, encoder, sample_texts(encoder), machine.precision)

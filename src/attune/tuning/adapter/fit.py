@@ -197,6 +197,8 @@ def softmax_batches(pairs: Pairs, size: int, n_documents: int, random: np.random
 def fit(pairs: Pairs, params: AdapterParams, seed: int, score: Callable[[QueryMap], Float64]) -> Fitted:
     """Trains a map and returns the best of its evaluations on dev; equal seeds give equal bytes.
 
+    So they do in several threads, too, if `set_torch_threads` has set these: the optimizer takes square roots.
+
     Args:
         pairs: of train.
         params: shape and training.

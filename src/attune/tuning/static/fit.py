@@ -96,6 +96,8 @@ def fit(
 ) -> Fitted:
     """Trains token vectors and returns the best of their evaluations on dev; equal seeds give equal bytes.
 
+    So they do in several threads, too, if `set_torch_threads` has set these: the optimizer takes square roots.
+
     Args:
         start: (n_tokens, dim) token vectors.
         queries: tokens of train's queries.
