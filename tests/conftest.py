@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 import string
+import sys
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import lru_cache
@@ -36,8 +37,8 @@ collect_ignore = [] if is_attunes_own() else list(OF_ATTUNES_OWN)
 # Test files that take longest. pytest-xdist gives whole files to its processes, in this order. Those that read the
 # finished miniature come late, as they wait for it.
 LONGEST = (
-    *("test_miniature", "test_families", "test_passages_pipeline", "test_walkthrough", "test_processes", "test_resume"),
-    *("test_own_encoders", "test_losses", "test_layouts", "test_upgrade", "test_new", "test_pull_requests"),
+    *("test_miniature", "test_walkthrough", "test_families", "test_processes", "test_resume", "test_own_encoders"),
+    *("test_losses", "test_layouts", "test_upgrade", "test_new", "test_pull_requests"),
     *("test_full_disk", "test_regret", "test_torchrun"),
 )
 
@@ -155,13 +156,24 @@ def yaml_is_parsed_once() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def torchlib_is_read_once() -> Iterator[None]:
     """Keeps the export's table of operators, which torch builds anew for each graph: a fifth of the time of one."""
-    import warm_python
+    import quick_libraries
 
     with pytest.MonkeyPatch.context() as patch:
-        warm_python.read_torchlib_once(patch.setattr)
+        quick_libraries.read_torchlib_once(patch.setattr)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def graphs_are_made_once(shared_folder: Path) -> Iterator[None]:
+    """Exports each encoder once, in all processes of the suite, where a test has imported attune's export."""
+    import quick_libraries
+
+    with pytest.MonkeyPatch.context() as patch:
+        if "attune.export.shipped" in sys.modules:
+            quick_libraries.export_once(shared_folder / "graphs", patch.setattr)
         yield
 
 
@@ -184,9 +196,9 @@ def saturates_int8() -> bool:
 
 
 @pytest.fixture(scope="session")
-def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_encoder(shared_folder: Path) -> Path:
     """Returns the folder of the tiny random encoder (read-only: shared by all tests)."""
-    return build_tiny_encoder(tmp_path_factory.mktemp("tiny_encoder"))
+    return made_once(shared_folder / "tiny_encoder", build_tiny_encoder) / "model"
 
 
 def write_train_tables(folder: Path) -> dict[str, Path]:
@@ -211,9 +223,25 @@ def train_tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
-def tiny_onnx(tiny_encoder: Path, train_tables: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_onnx(
+    tiny_encoder: Path, train_tables: dict[str, Path], shared_folder: Path, torchlib_is_read_once: None
+) -> Path:
     """Returns the tiny encoder exported by stage export (read-only)."""
-    return export_tiny(tiny_encoder, tmp_path_factory.mktemp("tiny_onnx") / "onnx", train_tables)
+
+    def export(folder: Path) -> None:
+        export_tiny(tiny_encoder, folder / "onnx", train_tables)
+
+    return made_once(shared_folder / "tiny_onnx", export) / "onnx"
+
+
+@pytest.fixture(scope="session")
+def other_onnx(train_tables: dict[str, Path], shared_folder: Path, torchlib_is_read_once: None) -> Path:
+    """Returns another tiny encoder, of other random weights, exported by stage export (read-only)."""
+
+    def export(folder: Path) -> None:
+        export_tiny(build_tiny_encoder(folder / "torch", seed=1), folder / "onnx", train_tables)
+
+    return made_once(shared_folder / "other_onnx", export) / "onnx"
 
 
 @pytest.fixture
@@ -223,14 +251,17 @@ def onnx_copy(tiny_onnx: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def warm_stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Runs the stages of pipelines in forks of a process that has imported the libraries (warm_python)."""
+def warm_stages(shared_folder: Path) -> Iterator[Path]:
+    """Runs the stages of pipelines in forks of a process that has imported the libraries (warm_python).
+
+    Returns the program `python` whose `-m MODULE` does the same.
+    """
     import miniature
     import warm_python
 
-    with warm_python.warm(tmp_path_factory.mktemp("warm")) as folder, pytest.MonkeyPatch.context() as patch:
+    with warm_python.warm(shared_folder / "warm") as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv(miniature.PYTHON_FOLDER, str(folder))
-        yield
+        yield folder / "python"
 
 
 @pytest.fixture(scope="session")
@@ -269,7 +300,7 @@ def quick(shared_folder: Path) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def finished(shared_folder: Path, quick: dict[str, dict[str, Any]], warm_stages: None) -> Path:
+def finished(shared_folder: Path, quick: dict[str, dict[str, Any]], warm_stages: Path) -> Path:
     """Runs the miniature pipeline (a minute) and returns its folder, read-only and shared by all processes."""
     import miniature
 

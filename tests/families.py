@@ -16,6 +16,7 @@ from typing import Any
 from unittest.mock import patch
 
 import onnx
+import quick_libraries
 from tiny_encoders import FAMILIES, MAX_LENGTH, build
 
 from attune.errors import BadInput
@@ -27,6 +28,7 @@ from attune.tuning import rehearsal
 from attune.tuning.rehearsal import _Rest
 from attune.tuning.training.recipe import TrainParams
 
+quick_libraries.write_no_model_cards()
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "bench" / "figures" / "families.json"
 STEPS = ("loads", "trains", "lora", "resumes", "exports")

@@ -18,11 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from training import inputs_of, params, sha256, trained
 from transformers import TrainerCallback
 from transformers.trainer_callback import CallbackHandler
-
-sys.path.insert(0, str(Path(__file__).parent))
-from training import inputs_of, params, sha256, trained
 
 from attune.encoding.encoders import load_torch
 from attune.stages import train as stage

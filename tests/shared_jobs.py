@@ -1,4 +1,4 @@
-"""Stage that trains, encodes and computes losses in several processes, for comparison with one process."""
+"""Trains, encodes and computes losses in several processes (shared_stage.py), for comparison with one process."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,6 @@ from transformers import TrainerCallback
 
 from attune.encoding import launch, processes, shards
 from attune.encoding.launch import SharedParams
-from attune.stage import Out, Receipt, run
 from attune.stages.embed import EmbedParams, embed
 from attune.stages.train import train
 from attune.tuning.training import losses, rates
@@ -49,7 +48,7 @@ def losses_of(
     return {name: loss_and_gradient(encoder, columns, changes) for name, changes in variants.items()}
 
 
-def work(params: SharedParams, folder: Path, job: Path, out: Out) -> Receipt:
+def run_jobs(params: SharedParams, folder: Path, job: Path, out: Path) -> None:
     """Runs the jobs described in a file: losses, trainings, a training that stops and resumes, and an embedding."""
     jobs = json.loads(job.read_text())
     values = losses_of(folder / "base", jobs["columns"], jobs["variants"])
@@ -61,7 +60,6 @@ def work(params: SharedParams, folder: Path, job: Path, out: Out) -> Receipt:
     stop_and_resume(folder, train_params(params, jobs["stopped"]["changes"]), jobs["stopped"]["steps"])
     shards.SIZE = 16  # several shards for each process
     launch.run_on_rank(embed, embed_params(params.processes), None, embed_arguments(folder, "embedded_by_two"))
-    return {}
 
 
 class Stopped(Exception):
@@ -108,7 +106,3 @@ def embed_arguments(folder: Path, name: str) -> dict[str, Any]:
     """Returns the arguments of stage embed for the base encoder of a task."""
     tables = {argument: folder / argument for argument in ("prepared", "splits")}
     return tables | {"system": "round", "model": folder / "base", "exported": folder / "base", "out": folder / name}
-
-
-if __name__ == "__main__":
-    run(work, launch.call)

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import os
 import shutil
 from functools import cache
 from pathlib import Path
 
 import polars as pl
+import quick_libraries
 from prepared_tables import write_corpus
 
 from attune.retrieval.passages import READ_PASSAGES
@@ -25,7 +27,10 @@ GENERAL = "animal bread river house garden dog door bird mother boat".split()
 
 # attune's loaded files are listed once: looking through thousands of modules takes half a second
 stage.code_files = cache(stage.code_files)
+quick_libraries.write_no_model_cards()
 
+TESTS = Path(__file__).resolve().parent
+ENVIRONMENT = os.environ | {"PYTHONPATH": f"{TESTS.parent / 'src'}{os.pathsep}{TESTS}"}  # of programs beside the tests
 MACHINE = {"threads": 1, "precision": "fp32", "batch_tokens": 4096}
 
 

@@ -3,7 +3,8 @@
 Imports are most of what a stage of the miniature costs: ten seconds and more with torch and its friends, twenty times
 per pipeline. A fork inherits them. `warm` puts a program named `python` into a folder; on a PATH that begins there, the
 commands of dvc.yaml run as always, except that this program asks the process for a fork. The fork has the command's
-arguments, folder, environment and standard streams, and imports attune anew, from the pipeline's own copy.
+arguments, folder, environment and standard streams, and imports attune anew, from the pipeline's own copy. The process
+serves all processes of the suite.
 
 `make smoke` starts an interpreter per stage, as users do.
 """
@@ -14,15 +15,18 @@ import importlib
 import json
 import os
 import runpy
+import select
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from functools import cache
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+import quick_libraries
+from filelock import FileLock
 
 LIBRARIES = (
     *("torch", "sentence_transformers", "datasets", "sklearn", "polars", "pydantic", "typer", "onnx", "onnxruntime"),
@@ -50,55 +54,87 @@ with socket.socket(socket.AF_UNIX) as connection:
 
 @contextlib.contextmanager
 def warm(folder: Path) -> Iterator[Path]:
-    """Starts the process; yields a folder with the program `python`, to be put first on PATH; stops the process.
+    """Starts the process unless another one of the suite has; yields a folder with the program `python`, for PATH.
+
+    The process ends with the last of those that use it, however they end.
 
     Args:
-        folder: an empty folder, whose path is short enough for a socket (about 100 characters).
+        folder: shared by all that use the process; its path is short enough for a socket (about 100 characters).
     """
     folder.mkdir(parents=True, exist_ok=True)
-    address, program = folder / "socket", folder / "python"
-    program.write_text(CLIENT.format(python=sys.executable, address=str(address)))
+    with socket.socket(socket.AF_UNIX) as user:
+        with FileLock(folder / "lock"):
+            try:
+                user.connect(str(folder / "users"))
+            except OSError:
+                start(folder)
+                user.connect(str(folder / "users"))
+        yield folder
+
+
+def start(folder: Path) -> None:
+    """Starts the process and waits until it listens."""
+    program = folder / "python"
+    program.write_text(CLIENT.format(python=sys.executable, address=str(folder / "requests")))
     program.chmod(0o755)
-    environment = os.environ | {"PYTHONHASHSEED": "0"}
-    command = [sys.executable, __file__, str(address)]
-    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE) as process:
-        try:
-            deadline = time.monotonic() + LONGEST_START_SECONDS
-            while not address.exists():
-                assert process.poll() is None and time.monotonic() < deadline, "the warm process did not start"
-                time.sleep(0.05)
-            yield folder
-        finally:
-            process.terminate()
+    for name in ("users", "requests"):
+        (folder / name).unlink(missing_ok=True)
+    command = [sys.executable, __file__, str(folder)]
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONHASHSEED": "0"}, stdin=subprocess.DEVNULL)
+    deadline = time.monotonic() + LONGEST_START_SECONDS
+    while not (folder / "users").exists():
+        assert process.poll() is None and time.monotonic() < deadline, "the warm process did not start"
+        time.sleep(0.05)
 
 
-def read_torchlib_once(set_attribute: Callable[[Any, str, Any], None] = setattr) -> None:
-    """Keeps the table of operators that torch's export builds from onnxscript for each graph, in a second."""
-    from torch.onnx._internal.exporter._registration import ONNXRegistry
+def export_first() -> None:
+    """Exports a small model: half of an export's time is what torch makes at the first one of a process."""
+    import torch
 
-    set_attribute(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
-    ONNXRegistry.from_torchlib(opset_version=ONNXRegistry().opset_version)
+    torch.set_num_threads(1)  # a fork has none of its parent's threads
+    model, rows = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.LayerNorm(2), torch.nn.GELU()), torch.ones(2, 2)
+    with contextlib.redirect_stdout(None), warnings.catch_warnings(action="ignore"):
+        torch.onnx.export(model.eval(), (rows,), dynamo=True, verbose=False, dynamic_shapes=({0: "rows"},))
 
 
-def serve(address: Path) -> None:
-    """Answers requests, each in a fork, until it is terminated or its parent is gone."""
+def listener(path: Path) -> socket.socket:
+    """Returns a socket that listens; its file appears when it does."""
+    server = socket.socket(socket.AF_UNIX)
+    starting = path.with_suffix(".starting")
+    server.bind(str(starting))
+    server.listen()
+    starting.rename(path)
+    return server
+
+
+def serve(folder: Path) -> None:
+    """Answers requests, each in a fork, until the last user is gone."""
     for name in LIBRARIES:
         importlib.import_module(name)
-    read_torchlib_once()
+    quick_libraries.read_torchlib_once()
+    quick_libraries.write_no_model_cards()
+    export_first()
     gc.collect()
     gc.freeze()  # else each collection in a fork walks, and so copies, all that the libraries have made
-    with socket.socket(socket.AF_UNIX) as server:
-        starting = address.with_suffix(".starting")
-        server.bind(str(starting))
-        server.listen()
-        starting.rename(address)
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-        while True:
-            connection, _ = server.accept()
-            if os.fork() == 0:
-                server.close()
-                os._exit(answer(connection))
-            connection.close()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    requests, users = listener(folder / "requests"), listener(folder / "users")
+    waiting = [requests, users]
+    while True:
+        for ready in select.select(waiting, [], [])[0]:
+            if ready is users:
+                waiting.append(users.accept()[0])
+            elif ready is requests:
+                connection, _ = requests.accept()
+                if os.fork() == 0:
+                    for other in waiting:
+                        other.close()
+                    os._exit(answer(connection))
+                connection.close()
+            else:  # a user has ended
+                waiting.remove(ready)
+                ready.close()
+                if len(waiting) == 2:
+                    return
 
 
 def answer(connection: socket.socket) -> int:

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
-from conftest import build_tiny_encoder, export_tiny
 from demo_project import DOCUMENTS, HOSTILE, ROOT, finished_pipeline, served
 from typer.testing import CliRunner
 
@@ -27,11 +26,9 @@ from attune.tables import full_text
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, tiny_onnx: Path, train_tables: dict[str, Path]) -> Path:
+def project(tmp_path_factory: pytest.TempPathFactory, tiny_onnx: Path, other_onnx: Path) -> Path:
     """Base and shipped model have different random weights, so they rank differently."""
-    other = tmp_path_factory.mktemp("other")
-    base = export_tiny(build_tiny_encoder(other / "torch", seed=1), other / "onnx", train_tables)
-    return finished_pipeline(tmp_path_factory.mktemp("demo") / "project", base, tiny_onnx)
+    return finished_pipeline(tmp_path_factory.mktemp("demo") / "project", other_onnx, tiny_onnx)
 
 
 @pytest.fixture(scope="module")

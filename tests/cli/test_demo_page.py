@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from browser import browser, serious_violations
-from conftest import build_tiny_encoder, export_tiny
 from demo_project import HOSTILE, finished_pipeline, served
 
 if TYPE_CHECKING:
@@ -17,10 +16,8 @@ pytest.importorskip("selenium")
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory, tiny_onnx: Path, train_tables: dict[str, Path]) -> Iterator[str]:
-    other = tmp_path_factory.mktemp("other")
-    base = export_tiny(build_tiny_encoder(other / "torch", seed=1), other / "onnx", train_tables)
-    with served(finished_pipeline(tmp_path_factory.mktemp("page") / "project", base, tiny_onnx)) as address:
+def url(tmp_path_factory: pytest.TempPathFactory, tiny_onnx: Path, other_onnx: Path) -> Iterator[str]:
+    with served(finished_pipeline(tmp_path_factory.mktemp("page") / "project", other_onnx, tiny_onnx)) as address:
         yield address
 
 

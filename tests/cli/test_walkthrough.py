@@ -30,6 +30,8 @@ COMMANDS = re.findall(r"^\$ (.+)$", SECTION, re.MULTILINE)
 PAGE = (miniature.ROOT / "docs" / "agents.md").read_text(encoding="utf-8")
 STEPS = re.split(r"^## \d+\. ", PAGE.partition("\n## What each command")[0], flags=re.MULTILINE)[1:]
 COMMIT = ("git add -A", 'git commit -m "A first run"')
+# so that one run shows both a user's way and that passages go from prepare to report and release
+IN_PASSAGES = {"prepare": {"passages": {"tokens": 24, "overlap": 0}}}
 
 
 def commands(text: str) -> list[str]:
@@ -73,7 +75,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, quick: dict[str, dict[str, An
     assert (program, done.returncode) == ("attune", 0), done.stderr
     del recipe["collect"]  # the data are those of the csv
     miniature.change(folder / "shop", recipe)
-    miniature.change(folder / "shop", quick)
+    miniature.change(folder / "shop", quick | IN_PASSAGES)
     return folder / "shop", done
 
 
@@ -94,14 +96,17 @@ def test_there_are_two_commands(project: Path) -> None:
 
 
 def test_the_csv_becomes_a_tuned_model_and_a_report(
-    project: Path, warm_stages: None, monkeypatch: pytest.MonkeyPatch
+    project: Path, warm_stages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The pipeline runs, the shipped model verifies, and the repository's README shows its results."""
+    """The pipeline runs, on passages, the shipped model verifies, and the repository's README shows its results."""
     monkeypatch.setenv("PYTHONPATH", str(miniature.ROOT / "src"))
     miniature.dvc(project, "repro")
     report = json.loads((project / "metrics" / "report.json").read_text())
     assert report["n_test_queries"] > 20
     assert report["tuned_recall@10"] > report["baseline_recall@10"]
+    base = json.loads((project / "metrics" / "base.json").read_text())
+    assert base["n_passages"] > 2 * base["n_documents"]
+    assert report["baseline_recall@10"] == pytest.approx(base["recall@10"], abs=1e-6)
     collected = json.loads((project / "metrics" / "collect.json").read_text())
     assert collected["source"] == "pairs" and collected["n_documents"] > 100
     split = json.loads((project / "metrics" / "split.json").read_text())
@@ -113,7 +118,7 @@ def test_the_csv_becomes_a_tuned_model_and_a_report(
 
 
 def test_an_agent_goes_from_the_csv_to_a_verdict_by_its_page(
-    made: tuple[Path, Finished], warm_stages: None, monkeypatch: pytest.MonkeyPatch
+    made: tuple[Path, Finished], warm_stages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its commands run in their order; each answer is as its schema says and has the keys that its step reads."""
     monkeypatch.setenv("PYTHONPATH", str(miniature.ROOT / "src"))

@@ -72,7 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path
     )
     YAML().dump({"machine": MACHINE, "work": {"processes": 2}}, folder / "params.yaml")
     environment = os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent / 'src'}", "PYTHONHASHSEED": "0"}
-    command = [sys.executable, "-m", "shared_jobs", "--folder", str(folder), "--job", "job.json", "--out", "losses"]
+    command = [sys.executable, "-m", "shared_stage", "--folder", str(folder), "--job", "job.json", "--out", "losses"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return folder

@@ -21,7 +21,7 @@ def receipt(folder: Path, name: str) -> dict[str, Any]:
 
 @pytest.mark.slow  # a pipeline of its own, minutes; its stages are tested in tests/stages/test_served_stages.py
 def test_an_encoder_behind_an_endpoint_gets_a_whole_report(
-    finished: Path, tmp_path: Path, warm_stages: None, monkeypatch: pytest.MonkeyPatch
+    finished: Path, tmp_path: Path, warm_stages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Base, hybrid and adapter score as with the encoder's own graph; tuned is base; nothing but the adapter ships."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")

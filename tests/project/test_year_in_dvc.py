@@ -119,7 +119,7 @@ def weekly(shop: Path, attune: Installed, pairs: list[Pair]) -> None:
 
 @pytest.mark.slow
 def test_first_weeks_in_a_repository_of_ones_own(
-    tmp_path: Path, warm_stages: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, warm_stages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first model passes the gate and is the champion; new rows and an upgrade of comments move no query."""
     attune = Installed(tmp_path / "installed")

@@ -34,18 +34,17 @@ def read(folder: Path, name: str) -> Any:
 
 
 def test_a_second_export_from_another_place_gives_the_same_bytes(
-    tiny_encoder: Path, tiny_onnx: Path, train_tables: dict[str, Path], tmp_path: Path
+    tiny_encoder: Path, tiny_onnx: Path, train_tables: dict[str, Path], tmp_path: Path, warm_stages: Path
 ) -> None:
-    """Another process, checkout and working directory, by command line: dvc.lock must not change."""
+    """Another process, hash seed, checkout and working directory, by command line: dvc.lock must not change."""
     shutil.copytree(ROOT / "src", tmp_path / "checkout" / "src", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("params.yaml", "advanced.yaml"):
         shutil.copy(ROOT / name, tmp_path / "checkout")
     shutil.copytree(tiny_encoder, tmp_path / "checkout" / "tuned")
     options = ["--model", "tuned", "--out", "onnx", "--receipt", "r.json"]
     options += [word for name, path in train_tables.items() for word in (f"--{name}", str(path))]
-    command = [sys.executable, "-m", "attune.stages.export", *options]
-    environment = os.environ | {"PYTHONPATH": "src", "PYTHONHASHSEED": "7"}
-    subprocess.run(command, cwd=tmp_path / "checkout", env=environment, check=True)
+    command = [warm_stages, "-m", "attune.stages.export", *options]
+    subprocess.run(command, cwd=tmp_path / "checkout", env=os.environ | {"PYTHONPATH": "src"}, check=True)
     assert contents(tmp_path / "checkout" / "onnx") == contents(tiny_onnx)
     assert (tmp_path / "checkout" / "r.json").read_text() == tiny_onnx.with_name("export.json").read_text()
 

@@ -1,9 +1,8 @@
 """Losses: values by hand and by numpy, each run the same in two processes, each knob felt."""
 
+import contextlib
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses.triplet import TripletDistanceMetric
-from training import run_params, task
+from training import ENVIRONMENT, params, run_params, task, trained
 
 from attune.tuning.training.losses import LabelledPairsLoss, MeanTripletLoss, build_loss
 
@@ -163,31 +162,36 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def twice(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> list[dict[str, Any]]:
-    """Every variant's result, in each of two processes (a fork of its own for each variant)."""
-    results = []
-    for _ in range(2):
-        folder = tmp_path_factory.mktemp("losses")
-        task(folder, tiny_encoder)
-        jobs = [{"changes": {"epochs": 2, **changes}} for changes in VARIANTS.values()]
-        request = json.dumps({"folder": str(folder), "jobs": jobs}) + "\n"
-        program = [sys.executable, str(Path(__file__).parents[1] / "killed_runs.py")]
-        source = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2] / "src")}
-        done = subprocess.run(program, input=request, env=source, capture_output=True, text=True, check=False)
-        assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
-        results.append(dict(zip(VARIANTS, json.loads(done.stdout.splitlines()[-1]), strict=True)))
-    return results
+def twice(
+    tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path, warm_stages: Path
+) -> list[dict[str, list[str]]]:
+    """Every variant's result: in another process, a fork of its own for each, and in this one."""
+    changes = [{"epochs": 2, **variant} for variant in VARIANTS.values()]
+    there, here = (tmp_path_factory.mktemp("losses") for _ in range(2))
+    task(there, tiny_encoder)
+    inputs = task(here, tiny_encoder)
+    request = json.dumps({"folder": str(there), "jobs": [{"changes": each} for each in changes]}) + "\n"
+    program = [warm_stages, "-m", "killed_runs"]
+    done = subprocess.run(program, input=request, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    others = json.loads(done.stdout.splitlines()[-1])
+    own = []
+    with contextlib.chdir(here):
+        for each in changes:
+            models, _ = trained(here, inputs, params(**each), "out")
+            own.append([models, *((here / f"out{end}").read_text() for end in (".json", ".csv", "-rates.csv"))])
+    return [dict(zip(VARIANTS, results, strict=True)) for results in ([each["result"] for each in others], own)]
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_two_processes_give_the_same_bytes(twice: list[dict[str, Any]], name: str) -> None:
+def test_two_processes_give_the_same_bytes(twice: list[dict[str, list[str]]], name: str) -> None:
     """Models, receipt and curve; and dev gets better with each."""
     first, second = (run[name] for run in twice)
-    assert first["result"] == second["result"]
-    receipt = json.loads(first["result"][1])
+    assert first == second
+    receipt = json.loads(first[1])
     assert receipt["kept_dev_ndcg@10"] > receipt["start_dev_ndcg@10"]
 
 
-def test_every_variant_trains_another_encoder(twice: list[dict[str, Any]]) -> None:
+def test_every_variant_trains_another_encoder(twice: list[dict[str, list[str]]]) -> None:
     """No parameter is without effect."""
-    assert len({run["result"][0] for run in twice[0].values()}) == len(VARIANTS)
+    assert len({models for models, *_ in twice[0].values()}) == len(VARIANTS)

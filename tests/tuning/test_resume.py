@@ -1,17 +1,15 @@
 """Killed at any time, a run that is started again ends in the same bytes, and repeats no seed that was finished."""
 
 import json
-import os
 import random
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from training import add_answers, inputs_of, task
+from training import ENVIRONMENT, add_answers, inputs_of, task
 
 from attune.tuning.training.checkpoints import last_complete_checkpoint
 
@@ -24,8 +22,6 @@ ADAPTED = {
 }  # fmt: skip
 # rates are ten times as high with adapters: the highest suits this encoder
 SEARCHED = {"epochs": 2, "learning_rate": "auto", "lora_rank": 2, "n_evaluations": 2}
-
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2] / "src")}
 
 
 class Runs:
@@ -44,8 +40,8 @@ class Runs:
 
 
 @pytest.fixture(scope="module")
-def runs() -> Iterator[Runs]:
-    program = [sys.executable, str(Path(__file__).parents[1] / "killed_runs.py")]
+def runs(warm_stages: Path) -> Iterator[Runs]:
+    program = [warm_stages, "-m", "killed_runs"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(program, env=ENVIRONMENT, text=True, **pipes) as process:
         yield Runs(process)
