@@ -11,6 +11,21 @@ from attune.errors import BadInput, one_line
 from attune.runtime.vector_files import build_index
 
 
+def record_of(out: Path) -> tuple[str, int]:
+    """Returns the fingerprint of a job's encoder, and its number of steps.
+
+    Raises:
+        BadInput: the folder has no record of a job.
+    """
+    try:
+        record = json.loads((out / RECORD).read_text(encoding="utf-8"))
+        return str(record["encoder"]), -(-len(record["corpus"]) // record["files_per_step"])
+    except (OSError, ValueError, LookupError, TypeError):
+        raise BadInput(
+            f"{out / RECORD}: no record of an encoding job; give a folder that such a job has filled"
+        ) from None
+
+
 def main() -> None:
     """Builds and saves the index; an error is one line and exit code 1."""
     parser = argparse.ArgumentParser(description="Builds the search index of encoded documents.")
@@ -21,12 +36,11 @@ def main() -> None:
     parser.add_argument("--scratch", type=Path, help="folder of a temporary file of 4 dim bytes per document")
     given = parser.parse_args()
     try:
-        record = json.loads((given.out / RECORD).read_text(encoding="utf-8"))
-        n_steps = -(-len(record["corpus"]) // record["files_per_step"])
+        encoder, n_steps = record_of(given.out)
         if len(list(given.out.glob("step-*"))) < n_steps:
             raise BadInput(f"{given.out}: not all of {n_steps} steps are done; run the encoding job again to finish it")
         options = {"factory": given.factory, "storage": given.storage, "scratch": given.scratch}
-        index = build_index(given.out, record["encoder"], **options)
+        index = build_index(given.out, encoder, **options)
         index.save(given.index)
     except (BadInput, OSError, ValueError) as error:
         sys.exit(f"index: {one_line(error)}")

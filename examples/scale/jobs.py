@@ -1,4 +1,4 @@
-"""What an engine's program needs to encode a corpus: the job, the encoder of a worker process, steps that resume.
+"""Jobs that encode a corpus, for any engine: their parameters, the encoder of a worker process, steps that resume.
 
 A document's vector must not depend on who encodes it, or a retry, another engine or another number of workers would
 leave other bytes. The other texts of a batch change the last digits of a vector, so each text is a batch of its own. On
@@ -41,7 +41,7 @@ Encode = Callable[["Job", list[str], str], None]
 
 @dataclass(frozen=True)
 class Job:
-    """What is encoded by what; goes to each worker, so it holds names alone.
+    """An encoder and the columns that it reads; goes to each worker, so it holds names alone.
 
     Attributes:
         model: folder of the encoder, at the same place on all hosts.
@@ -227,7 +227,7 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 
 def job_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments that say what is encoded by what."""
+    """Adds the arguments of a job: encoder, corpus, columns and precision."""
     parser.add_argument("model", help="released folder, such as models/onnx")
     parser.add_argument("corpus", type=Path, help="folder of parquet files, at the same place on all hosts")
     parser.add_argument("--id", default="id", help="column of the ids; default: %(default)s")

@@ -34,6 +34,8 @@ class Store(NamedTuple):
 
 def open_store(folder: str, embedder: Embedder, storage: str = "float16") -> Store:
     """Opens a folder or bucket (`s3://...`), which need not exist yet."""
+    if storage not in STORAGES:
+        raise ValueError(f"storage is {storage!r}, expected one of {', '.join(STORAGES)}")
     name, type_ = f"documents_{embedder.fingerprint[:12]}_{storage}", _type(storage)
     fields = {"id": pa.string(), "section": pa.string(), "text": pa.string(), "vector": pa.list_(type_, embedder.dim)}
     return Store(lancedb.connect(folder).create_table(name, schema=pa.schema(fields), exist_ok=True), embedder, storage)
@@ -56,13 +58,20 @@ def build(store: Store, documents: list[dict[str, str]]) -> None:
         }
     )
     store.table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(rows)
-    if store.table.list_indices():
-        store.table.optimize()
-        return
-    store.table.create_index("text", config=FTS(language=LANGUAGE))
-    if store.storage in ("hnsw", "binary"):
+    indexed = {column for index in store.table.list_indices() for column in index.columns}
+    if "text" not in indexed:
+        store.table.create_index("text", config=FTS(language=LANGUAGE))
+    if store.storage in ("hnsw", "binary") and "vector" not in indexed:
         kind = {"hnsw": HnswSq, "binary": IvfRq}[store.storage]
         store.table.create_index("vector", config=kind(distance_type="dot", num_partitions=N_PARTITIONS))
+    if indexed:
+        store.table.optimize()
+
+
+def remove(store: Store, ids: list[str]) -> None:
+    """Removes documents; ids that are not there are passed over."""
+    if ids:
+        store.table.delete(f"id in ({', '.join(map(_quoted, ids))})")
 
 
 def query(store: Store, text: str, k: int = 10, section: str | None = None) -> Hits:
@@ -96,5 +105,8 @@ def _nearest(search: LanceVectorQueryBuilder | LanceHybridQueryBuilder) -> Lance
 
 
 def _of(search: LanceQueryBuilder, section: str | None) -> LanceQueryBuilder:
-    quoted = (section or "").replace("'", "''")
-    return search if section is None else search.where(f"section = '{quoted}'", prefilter=True)
+    return search if section is None else search.where(f"section = {_quoted(section)}", prefilter=True)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -50,6 +50,8 @@ class Store(NamedTuple):
 
 def open_store(address: str, embedder: Embedder, storage: str = "float16") -> Store:
     """Connects to a database, such as `postgresql://user@host/name`."""
+    if storage not in STORAGES:
+        raise ValueError(f"storage is {storage!r}, expected one of {', '.join(STORAGES)}")
     db = connect(address, autocommit=True)
     db.execute("create extension if not exists vector")
     register_vector(db)
@@ -85,6 +87,11 @@ def build(store: Store, documents: list[dict[str, str]]) -> None:
             bits = f"(binary_quantize(vector)::bit({dim})) bit_hamming_ops"
             cursor.execute(f"create index if not exists {table}_graph on {table} using hnsw ({bits})")
     store.db.execute(f"analyze {table}")
+
+
+def remove(store: Store, ids: list[str]) -> None:
+    """Removes documents, all in one transaction; ids that are not there are passed over."""
+    store.db.execute(f"delete from {store.table} where id = any(%s)", [ids])
 
 
 def query(store: Store, text: str, k: int = 10, section: str | None = None) -> Hits:

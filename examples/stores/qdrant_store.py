@@ -31,6 +31,8 @@ class Store(NamedTuple):
 
 def open_store(address: str, embedder: Embedder, storage: str = "float16") -> Store:
     """Connects to a server, such as `http://localhost:6333`, or opens a folder in local mode."""
+    if storage not in STORAGES:
+        raise ValueError(f"storage is {storage!r}, expected one of {', '.join(STORAGES)}")
     client = QdrantClient(url=address) if "://" in address else QdrantClient(path=address)
     store = Store(client, embedder, storage, f"documents_{embedder.fingerprint[:12]}_{storage}")
     if not client.collection_exists(store.name):
@@ -63,13 +65,18 @@ def build(store: Store, documents: list[dict[str, str]]) -> None:
     vectors = store.embedder.encode_document([document["text"] for document in documents])
     points = [
         models.PointStruct(
-            id=str(uuid5(NAMESPACE_URL, document["_id"])),
+            id=_point(document["_id"]),
             vector=vector.tolist(),
             payload={"_id": document["_id"], "section": document.get("section", ""), "text": document["text"]},
         )
         for document, vector in zip(documents, vectors, strict=True)
     ]
     store.client.upload_points(store.name, points, wait=True)
+
+
+def remove(store: Store, ids: list[str]) -> None:
+    """Removes documents; ids that are not there are passed over."""
+    store.client.delete(store.name, points_selector=models.PointIdsList(points=[_point(id_) for id_ in ids]))
 
 
 def query(store: Store, text: str, k: int = 10, section: str | None = None) -> Hits:
@@ -88,6 +95,10 @@ def hybrid(store: Store, text: str, k: int = 10, section: str | None = None) -> 
     fusion = models.RrfQuery(rrf=models.Rrf(k=61))  # Qdrant counts ranks from 0
     both = [_nearest(store, text, depth, section), _matching(text, depth, section)]
     return _hits(store, models.Prefetch(prefetch=both, query=fusion), k)
+
+
+def _point(id_: str) -> str:
+    return str(uuid5(NAMESPACE_URL, id_))
 
 
 def _nearest(store: Store, text: str, k: int, section: str | None) -> models.Prefetch:

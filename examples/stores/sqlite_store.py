@@ -38,6 +38,8 @@ class Store(NamedTuple):
 
 def open_store(path: str, embedder: Embedder, storage: str = "float32") -> Store:
     """Opens a file, which need not exist yet."""
+    if storage not in STORAGES:
+        raise ValueError(f"storage is {storage!r}, expected one of {', '.join(STORAGES)}")
     db = sqlite3.connect(path)
     db.enable_load_extension(True)
     sqlite_vec.load(db)
@@ -64,9 +66,7 @@ def build(store: Store, documents: list[dict[str, str]]) -> None:
     with db:
         for document, vector in zip(documents, vectors, strict=True):
             id_, section, text = document["_id"], document.get("section", ""), document["text"]
-            for row in db.execute(f"select rowid from {name} where id = ?", [id_]).fetchall():
-                for table in (name, f"{name}_words", f"{name}_vectors"):
-                    db.execute(f"delete from {table} where rowid = ?", row)
+            _remove(store, id_)
             row = db.execute(f"insert into {name} (id, section) values (?, ?)", [id_, section]).lastrowid
             db.execute(f"insert into {name}_words (rowid, text) values (?, ?)", [row, text])
             if store.storage == "binary":
@@ -75,6 +75,19 @@ def build(store: Store, documents: list[dict[str, str]]) -> None:
             else:
                 sql, values = "(rowid, section, vector) values (?, ?, ?)", [row, section, vector.tobytes()]
             db.execute(f"insert into {name}_vectors {sql}", values)
+
+
+def remove(store: Store, ids: list[str]) -> None:
+    """Removes documents, all in one transaction; ids that are not there are passed over."""
+    with store.db:
+        for id_ in ids:
+            _remove(store, id_)
+
+
+def _remove(store: Store, id_: str) -> None:
+    for row in store.db.execute(f"select rowid from {store.name} where id = ?", [id_]).fetchall():
+        for table in (store.name, f"{store.name}_words", f"{store.name}_vectors"):
+            store.db.execute(f"delete from {table} where rowid = ?", row)
 
 
 def query(store: Store, text: str, k: int = 10, section: str | None = None) -> Hits:

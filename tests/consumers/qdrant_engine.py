@@ -51,6 +51,9 @@ class Client:
         self._shards[name].update(edge.UpdateOperation.upsert_points(rows))
         self._shards[name].optimize()
 
+    def delete(self, name: str, points_selector: models.PointIdsList) -> None:
+        self._shards[name].update(edge.UpdateOperation.delete_points(points_selector.points))
+
     def query_points(
         self,
         name: str,

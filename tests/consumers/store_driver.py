@@ -3,10 +3,10 @@
 Request: {"script": name, "engine": true for Qdrant's engine in place of the client's local mode, "model": exported
 folder, or "saved": .npz with the fingerprint, and documents' and queries' texts and vectors, "storages": names or null
 for all, "parts": lists of documents, one per call of build, "searches": {name: {"function": one of the script's,
-"texts": [...], "k": n, "section": filter or null}}}.
+"texts": [...], "k": n, "section": filter or null}}, "removed": ids that are removed in the end}.
 Answer: {storage: {"hits": {name: hits of each text}, "ms": {name: median per text}, "bytes": of the store,
 "vector_bytes": of one vector or null, "other": hits of another encoder, "again": hits of the first search in the store
-when it is opened once more}}.
+when it is opened once more, "left": hits of each search after the removal}}.
 """
 
 import importlib
@@ -88,9 +88,9 @@ def close(store: Any) -> None:
     getattr(store[0], "close", lambda: None)()
 
 
-def timed(search: Any, store: Any, wanted: dict[str, Any]) -> tuple[list[Any], float]:
+def timed(script: Any, store: Any, wanted: dict[str, Any]) -> tuple[list[Any], float]:
     """Returns the hits of each text and the median milliseconds of one."""
-    hits, seconds = [], []
+    search, hits, seconds = getattr(script, wanted["function"]), [], []
     for text in wanted["texts"]:
         start = time.perf_counter()
         hits.append(search(store, text, wanted["k"], wanted["section"]))
@@ -99,29 +99,33 @@ def timed(search: Any, store: Any, wanted: dict[str, Any]) -> tuple[list[Any], f
 
 
 def answer_of(script: Any, request: dict[str, Any], embedder: Any, storage: str, folder: Path) -> dict[str, Any]:
-    """Builds a storage, searches it, and searches it as another encoder and when opened again."""
+    """Builds and searches a storage; searches it as another encoder, opened again, and without some documents."""
+    wanted = request["searches"]
+    first = next(iter(wanted.values()))
     with address(script.__name__, folder) as place:
         store = script.open_store(place, embedder, storage)
         for documents in request["parts"]:
             script.build(store, documents)
-        wanted = request["searches"]
-        results = {name: timed(getattr(script, search["function"]), store, search) for name, search in wanted.items()}
+        results = {name: timed(script, store, search) for name, search in wanted.items()}
         n_bytes, of_vector = size_of(store, folder), vector_bytes(script, store)
         close(store)
-        first = next(iter(wanted.values()))
         stranger = SimpleNamespace(dim=embedder.dim, fingerprint="0" * 64, encode_query=embedder.encode_query)
-        found = []
-        for who in (stranger, embedder):
-            store = script.open_store(place, who, storage)
-            found.append([script.query(store, text, first["k"], first["section"]) for text in first["texts"]])
-            close(store)
+        store = script.open_store(place, stranger, storage)
+        other, _ = timed(script, store, first)
+        close(store)
+        store = script.open_store(place, embedder, storage)
+        again, _ = timed(script, store, first)
+        script.remove(store, request["removed"])
+        left = {name: timed(script, store, search)[0] for name, search in wanted.items() if request["removed"]}
+        close(store)
     return {
         "hits": {name: hits for name, (hits, _) in results.items()},
         "ms": {name: ms for name, (_, ms) in results.items()},
         "bytes": n_bytes,
         "vector_bytes": of_vector,
-        "other": found[0],
-        "again": found[1],
+        "other": other,
+        "again": again,
+        "left": left,
     }
 
 

@@ -79,6 +79,12 @@ def test_a_job_resumes_after_its_last_finished_step(
         jobs.run(job, corpus, tmp_path / "out", 1, Engine(dies_after="1").encode)
     with pytest.raises(SystemExit, match="not all of 3 steps are done; run the encoding job again"):
         build(monkeypatch, tmp_path)
+    record = (tmp_path / "out" / "job.json").read_text(encoding="utf-8")
+    for damaged in (record[:-9], "{}"):
+        (tmp_path / "out" / "job.json").write_text(damaged, encoding="utf-8")
+        with pytest.raises(SystemExit, match=r"out/job\.json: no record of an encoding job; give a folder that such"):
+            build(monkeypatch, tmp_path)
+    (tmp_path / "out" / "job.json").write_text(record, encoding="utf-8")
     second = Engine()
     assert jobs.run(job, corpus, tmp_path / "out", 1, second.encode) == 6
     assert second.encoded == ["1", "2"]

@@ -1,7 +1,7 @@
-"""What each store of examples/stores keeps of a finished pipeline's search, and what it costs (`make test-consumers`).
+"""Recall, nDCG, time and bytes of each store of examples/stores on a finished pipeline (`make test-consumers`).
 
-Reads models/onnx, or the folder in ATTUNE_MODEL, with the pipeline's data beside it. Writes the table of docs/stores.md
-to scratch/consumers/stores.md.
+Reads models/onnx, or the folder in ATTUNE_MODEL, with the pipeline's data beside it. Writes the table that
+docs/stores.md describes to scratch/consumers/stores.md.
 """
 
 from collections import Counter
@@ -136,6 +136,7 @@ def test_a_store_keeps_the_search_of_the_finished_pipeline(
         "storages": None,
         "parts": [finished.documents],
         "searches": {**searches, "filtered": filtered},
+        "removed": [],
     }
     table["FAISS", "flat"] = ["1", "1", f"{finished.ndcg(nearest):.3f}", *[""] * 5]
     for storage, answer in run(tested, request, tmp_path).items():

@@ -85,6 +85,11 @@ def corpus(tiny_onnx: Path) -> Corpus:
     return Corpus(documents, embedder.encode_document(texts), embedder.encode_query(QUERIES))
 
 
+def removed(corpus: Corpus) -> list[str]:
+    """Returns the ids that are removed in the end: each query's best hit, and one that no document has."""
+    return [*{hits[0][0] for hits in corpus.nearest()}, "' OR '1'='1"]
+
+
 @pytest.fixture(scope="module", params=STORES, ids=lambda tested: tested.name)
 def tested(request: pytest.FixtureRequest) -> StoreScript:
     """One of the stores."""
@@ -95,7 +100,7 @@ def tested(request: pytest.FixtureRequest) -> StoreScript:
 def answer(
     tested: StoreScript, tiny_onnx: Path, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
-    """The store's hits for every storage, after documents were added in parts and some of them replaced."""
+    """The store's hits for every storage, after documents were added in parts, some replaced and some removed."""
     kinds = {"query": QUERIES, "full_text": QUERIES + MEANINGLESS, "hybrid": QUERIES + MEANINGLESS}
     searches = {
         f"{kind}, {k}, {section}": {"function": kind, "texts": texts, "k": k, "section": section}
@@ -113,6 +118,7 @@ def answer(
             [*sentences(0)[290:], *corpus.documents[200:]],
             [NEW, NEWEST],
         ],
+        "removed": removed(corpus),
         "searches": searches | {"all": all_of_them, "none": {**all_of_them, "section": "no such section"}},
     }
     return run(tested, request, tmp_path_factory.mktemp("store"))
@@ -210,22 +216,48 @@ def test_an_encoder_finds_its_own_documents_only(tested: StoreScript, answer: di
                 assert dict(map(tuple, first)) == pytest.approx(dict(map(tuple, second)), abs=1e-6)
 
 
+def test_a_removed_document_is_never_found_again(tested: StoreScript, answer: dict[str, Any], corpus: Corpus) -> None:
+    """By no search, in no storage; all others stay, and an id that no document has removes nothing."""
+    gone = {*removed(corpus)}
+    kept = sorted(document["_id"] for document in corpus.documents if document["_id"] not in gone)
+    for storage, of_storage in answer.items():
+        before, left = (
+            {id_ for found in of_storage[key].values() for hits in found for id_, _ in hits} for key in ("hits", "left")
+        )
+        assert gone & before and not gone & left
+        assert all(of_storage["left"][f"{name}, {K}, None"] for name in ("query", "full_text", "hybrid"))
+        if storage not in tested.approximate:
+            assert sorted(id_ for id_, _ in of_storage["left"]["all"][0]) == kept
+
+
 def test_the_command_prints_the_hits_of_each_search(tiny_onnx: Path, tmp_path: Path) -> None:
-    """try_store.py indexes the documents of the example service and finds the one with the query's words."""
+    """try_store.py finds the document with the query's words; a fault of the input is one line that names it."""
     folder = ROOT / "examples"
     program = [python_environment(DRIVERS / "sqlite_store.txt", SCRATCH), folder / "stores" / "try_store.py"]
     places = [tmp_path / "store.db", tiny_onnx, folder / "service" / "documents.jsonl"]
-    done = subprocess.run(
-        [*program, "sqlite_store", *places, "fresh bread", "--k", "2"],
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = try_store([*program, "sqlite_store", *places, "fresh bread", "--k", "2", "--storage", "binary"])
+    assert done.returncode == 0, done.stderr
     blocks = re.split(r"(?m)^(\w+):\n", done.stdout)
     assert blocks[1::2] == ["query", "full_text", "hybrid"]
     assert [len(re.findall(r"(?m)^  -?\d\.\d{4}  \S+$", block)) for block in blocks[2::2]] == [2, 1, 2]
     assert "bakery" in blocks[4]
+    documents = tmp_path / "documents.jsonl"
+    documents.write_text('{"_id": "a", "text": "one\u2028line"}\n{"_id": "b"}\n', encoding="utf-8")
+    faults = {
+        "no": (documents, "storage is 'no', expected one of float32, binary"),
+        "float32": (
+            documents,
+            f'{documents}, line 2: expected {{"_id": "...", "text": "..."}}; mend or remove the line',
+        ),
+    }
+    for storage, (file, line) in faults.items():
+        told = try_store([*program, "sqlite_store", *places[:2], file, "fresh bread", "--storage", storage])
+        assert (told.returncode, told.stderr) == (1, f"try_store: {line}\n")
+
+
+def try_store(command: list[Any]) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_the_comparisons_are_able_to_fail() -> None:

@@ -149,9 +149,10 @@ def test_what_is_no_released_encoder_or_has_seen_all_is_bad_input(case: Case) ->
     case.trained_on(texts[1:], [])
     with pytest.raises(BadInput, match=r"v1: was trained on 10 of test's 10 clusters, so nothing is left"):
         case.run()
-    case.add("{}")
-    with pytest.raises(BadInput, match=r"trained_on\.json: expected lists of hashes"):
-        case.run()
+    for damaged in ("{}", '{"queries": "all", "documents": []}', '{"queries": [1], "documents": []}', "[" * 100_000):
+        case.add(damaged)
+        with pytest.raises(BadInput, match=r"trained_on\.json: not the hashes of what an encoder was trained on \("):
+            case.run()
     (case.root / "champions/v1/tokenizer.json").write_text("{}")
     with pytest.raises(BadInput, match=r"tokenizer\.json"):
         case.run()

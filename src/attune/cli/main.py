@@ -29,7 +29,7 @@ ERROR = "error"  # what `attune schema` calls the JSON of a failure
 
 @dataclass(frozen=True)
 class Schema(Answer):
-    """What the keys of a command's JSON mean.
+    """Meaning of the keys of a command's JSON.
 
     Attributes:
         command: its name.

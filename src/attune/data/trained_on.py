@@ -4,7 +4,6 @@ With them a later run tells which of its test queries an earlier encoder could h
 A hash hides no text that somebody can guess.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,15 @@ from pathlib import Path
 import polars as pl
 
 from attune.data.text_hash import ABOUT, text_hash
-from attune.errors import BadInput
+from attune.runtime import folders, rules
 from attune.stage import write_json
 from attune.tables import CORPUS, QRELS, SPLIT_QUERIES, full_texts, read
 
 FILE = "trained_on.json"  # in a released folder
 SEEN = ("train", "dev")  # dev chose the encoder
+HASHES = rules.rows(rules.text, least=0)
+RULE = rules.record({"queries": HASHES, "documents": HASHES})
+REMEDY = "fetch or release the encoder again"
 
 
 @dataclass(frozen=True)
@@ -53,16 +55,13 @@ def read_trained_on(folder: Path) -> TrainedOn | None:
     """Reads the hashes in a released folder; None where it has none, as folders of earlier versions.
 
     Raises:
-        BadInput: the file does not hold them.
+        BadInput: the file does not hold them, or is none inside the folder.
     """
-    file = folder / FILE
-    if not file.is_file():
+    if not (folder / FILE).exists():
         return None
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        return TrainedOn(frozenset(map(str, content["queries"])), frozenset(map(str, content["documents"])))
-    except (ValueError, TypeError, KeyError) as error:
-        raise BadInput(f"{file}: expected lists of hashes, got {error!r}; release the encoder again") from None
+    kind = "the hashes of what an encoder was trained on"
+    content = folders.read_json(folder, FILE, RULE, kind, REMEDY, REMEDY, max_bytes=None)
+    return TrainedOn(frozenset(content["queries"]), frozenset(content["documents"]))
 
 
 def _hashes(texts: Iterable[str]) -> set[str]:

@@ -8,6 +8,7 @@ OFFSET_MODELS = (
     *("camembert", "data2vec-text", "ibert", "lilt", "longformer", "luke", "mpnet", "roberta"),
     *("roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"),
 )
+OTHER_NAME = ("codegen", "ctrl", "gpt2", "gpt_bigcode", "gptj", "openai-gpt")  # name the number n_positions
 
 
 def n_positions(config: Mapping[str, Any]) -> int:
@@ -15,7 +16,8 @@ def n_positions(config: Mapping[str, Any]) -> int:
 
     MPNet counts from padding id 1, whatever its config.json says.
     """
-    kind, positions = config.get("model_type"), whole_number(config.get("max_position_embeddings"))
+    kind = config.get("model_type")
+    positions = whole_number(config.get("n_positions" if kind in OTHER_NAME else "max_position_embeddings"))
     padding = 1 if kind == "mpnet" else whole_number(config.get("pad_token_id"))
     return max(positions - (padding + 1 if kind in OFFSET_MODELS else 0), 0)
 

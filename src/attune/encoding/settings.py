@@ -20,6 +20,7 @@ SETTINGS_FILES = tuple(
     for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
 OF_TRANSFORMER = ("config.json", "tokenizer_config.json", "adapter_config.json", *SETTINGS_FILES)
+WIDTHS = ("hidden_size", "dim", "d_model", "n_embd")  # names of a transformer's width: most, DistilBERT, T5, GPT-2
 # settings of either version of the library
 POOLING_FLAG, POOLING_KEY = "pooling_mode_", "pooling_mode"
 SHORT_NAMES = {"cls_token": "cls", "mean_tokens": "mean", "max_tokens": "max", "weightedmean_tokens": "weightedmean"}
@@ -119,16 +120,16 @@ def read_settings(model: str, texts: Mapping[str, str]) -> Settings:
     positions = n_positions(config)
     told = [reading.get("max_seq_length"), tokenizer.get("model_max_length")]
     named = [length for length in map(whole_number, told) if 0 < length < NO_LIMIT][:1]
-    size = denses[-1].get("out_features") if denses else config.get("hidden_size", config.get("dim"))
+    width = next(filter(None, map(whole_number, map(config.get, WIDTHS))), 0)
+    of_token = whole_number(config.get("embedding_size")) or width  # ELECTRA widens the vectors of tokens
     return Settings(
         architecture=_name(config.get("architectures")) or str(config.get("model_type", "unknown")),
-        dimension=whole_number(size),
+        dimension=whole_number(denses[-1].get("out_features")) if denses else width,
         positions=positions,
         max_length=min([*named, *([positions] if positions else [])], default=0),
         pooling=pooling,
         prompts=_prompts(model, texts),
-        n_token_numbers=whole_number(config.get("vocab_size"))
-        * whole_number(config.get("hidden_size", config.get("dim"))),
+        n_token_numbers=whole_number(config.get("vocab_size")) * of_token,
         folder=folder,
         do_lower_case=bool(reading.get("do_lower_case")),
     )

@@ -137,9 +137,12 @@ def facts(source: Source, settings: Settings, family: Family | None) -> dict[str
 
 
 def cost(source: Source, settings: Settings) -> str:
-    """Says how much an encoder computes for a token, relative to the default; a hub may not count its parameters."""
+    """Says how much an encoder computes for a token, relative to the default, by its number of parameters.
+
+    Not known where a hub does not count them, or layers share them, as ALBERT's do.
+    """
     n_multiplied = source.n_parameters - settings.n_token_numbers
-    if not source.n_parameters or n_multiplied <= 0:
+    if not source.n_parameters or n_multiplied <= 0 or settings.architecture.startswith("Albert"):
         return "not known"
     ratio = n_multiplied / MINILM.n_multiplied
     return f"about {ratio:,.{0 if ratio >= 2 else 1}f} times the default encoder's per token, to train and to encode"

@@ -61,7 +61,7 @@ class Project:
 
 @dataclass
 class Facts:
-    """What is known of a system beside its scores.
+    """Facts about a system beside its scores.
 
     Attributes:
         kind: encoder, run, bm25, or scored by stage evaluate.

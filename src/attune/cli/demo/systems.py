@@ -21,7 +21,7 @@ ADAPTER = "models/adapter"
 
 @dataclass(frozen=True)
 class QueryEncoder:
-    """What embeds queries in one of the two systems.
+    """Encoder of queries of one of the two systems.
 
     Attributes:
         name: of the system, as in data/runs.

@@ -12,7 +12,7 @@ from attune.errors import BadInput
 
 @dataclass(frozen=True)
 class Estimate(Answer):
-    """How many mined negatives are answers after all, as far as they are judged; null where none is.
+    """Number of mined negatives that are answers after all, as far as they are judged; null where none is.
 
     Attributes:
         sheet: file with the drawn negatives; its column is_answer takes yes, no or ?.

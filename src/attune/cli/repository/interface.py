@@ -72,7 +72,7 @@ def new(
 
 @dataclass(frozen=True)
 class Upgraded(Answer):
-    """What the installed attune changes in a repository, and what runs again.
+    """Changes that the installed attune makes to a repository, and what runs again.
 
     Attributes:
         before: version of attune that the repository was at.
@@ -119,7 +119,7 @@ def upgrade(
 
 @dataclass(frozen=True)
 class Results(Answer):
-    """What the last run found.
+    """Results of the last run.
 
     Attributes:
         verdict: Better, Worse, No change, Cannot tell or Not measurable: whether tuned is better than base on test.

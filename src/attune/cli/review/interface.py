@@ -16,7 +16,7 @@ Folder = Annotated[Path, typer.Argument(help="the project's root")]
 
 @dataclass(frozen=True)
 class Gate(Verdict):
-    """Whether the model may be merged.
+    """Decision on the merge of a model.
 
     Attributes:
         may_merge: true where no check stops it, which is exit code 0; else it is 1.
@@ -54,7 +54,7 @@ def gate(
 
 @dataclass(frozen=True)
 class Same(Verdict):
-    """How this run compares with a revision's.
+    """Comparison of this run with a revision's.
 
     Attributes:
         revision: that it was compared with.
