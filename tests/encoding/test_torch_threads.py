@@ -12,12 +12,6 @@ from attune.encoding import torch_threads
 from attune.encoding.torch_threads import DTYPES, set_torch_threads
 
 SOURCE = Path(torch_threads.__file__).parents[1]
-# a change runs them again, for minutes; by default train's softmax has 2,048 numbers, the most that one thread takes
-# alone, Adam's roots are not MKL's (it is fused), and BERT's tanh is not read
-NOT_YET = {
-    *("encoding/scored.py", "stages/export.py", "stages/merge.py", "stages/train.py"),
-    *("tuning/base_encoder.py", "tuning/mining/cross_encoder.py", "tuning/rehearsal.py"),
-}
 
 
 @pytest.fixture(autouse=True)
@@ -56,8 +50,8 @@ def setters(source: Path) -> set[str]:
 
 
 def test_threads_are_set_in_one_place() -> None:
-    """Stages do so by `set_torch_threads`; what does not yet is listed with its reason, and the list is no longer."""
-    assert setters(SOURCE) == {"encoding/torch_threads.py"} | NOT_YET
+    """Stages and commands do so by `set_torch_threads` alone."""
+    assert setters(SOURCE) == {"encoding/torch_threads.py"}
 
 
 def test_another_place_is_found(tmp_path: Path) -> None:

@@ -35,8 +35,6 @@ TORCH = (
         "attune.encoding.first_layers",
         "attune.tuning.rehearsal",
         "attune.export.graph",
-        "attune.stages.export",
-        "attune.stages.merge",
     ),
     *("attune.stages.train", "attune.encoding.torch_threads", "attune.tuning.adapter"),
     *("attune.stages.static", "attune.tuning.static.fit"),

@@ -96,9 +96,9 @@ def load_encoder(system: str, way: Way, model: Path, exported: Path, machine: Ma
     if way.engine != "torch":
         precision = "fp32" if way.precision == "int8" else way.precision  # what is not int8 in its graph
         return Embedder(exported, GRAPHS[system], machine.threads, way.engine, precision)
-    import torch  # noqa: PLC0415
-
+    # imported here: torch takes seconds
     from attune.encoding.encoders import TorchEncoder, load_torch  # noqa: PLC0415
+    from attune.encoding.torch_threads import set_torch_threads  # noqa: PLC0415
 
-    torch.set_num_threads(machine.threads)
+    set_torch_threads(machine.threads)
     return TorchEncoder(load_torch(model), way.precision, machine.batch_tokens)

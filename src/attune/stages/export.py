@@ -7,10 +7,9 @@ texts. The parity of int8 is measured without a limit here; evaluation scores it
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
 from attune.encoding.encoders import load_for_export
 from attune.encoding.positions import n_positions
+from attune.encoding.torch_threads import set_torch_threads
 from attune.export.folder import FP16, FP32, INT8, file_records
 from attune.export.int8.calibration import calibration_texts
 from attune.export.modules import describe
@@ -33,7 +32,7 @@ from attune.tables import CORPUS, TRIPLETS, read
 
 def export(params: ExportParams, model: Path, triplets: Path, corpus: Path, out: Out) -> Receipt:
     """Writes the ONNX folder; int8 is calibrated on the train queries and documents of the triplets."""
-    torch.set_num_threads(params.machine.threads)
+    set_torch_threads(params.machine.threads)
     encoder = load_for_export(model)
     about = describe(encoder, model)
     texts, expected = torch_reference(encoder, about.max_length)

@@ -18,13 +18,13 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
-import torch
 from pydantic import Field
 from tqdm import tqdm
 
 from attune.data.query_groups import read_groups
 from attune.data.raw_tables import read_raw
 from attune.encoding.encoders import precision_of
+from attune.encoding.torch_threads import set_torch_threads
 from attune.errors import BadInput
 from attune.plots import MERGE_CURVE, write_csv
 from attune.retrieval.passages import read_passages
@@ -226,7 +226,7 @@ def merge(
     folders = seed_folders(rounds)
     if first not in folders:
         raise BadInput(f"{rounds}: no encoder of seed {first}, only of {list(folders) or 'none'}; run `dvc repro`")
-    torch.set_num_threads(params.machine.threads)
+    set_torch_threads(params.machine.threads)
     corpus = read(prepared / "corpus.parquet", CORPUS)
     texts = dict(zip(corpus["document_id"], full_texts(corpus), strict=True))
     passages = read_passages(prepared, corpus).of_documents()

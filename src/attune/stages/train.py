@@ -21,6 +21,7 @@ from datasets import Dataset
 
 from attune.encoding import launch, processes
 from attune.encoding.scratch import code_files, fingerprint
+from attune.encoding.torch_threads import set_torch_threads
 from attune.plots import RATES, TRAINING_CURVE, write_csv
 from attune.retrieval.passages import read_as, read_passages
 from attune.stage import AfterCommit, Out, Receipt, named, run
@@ -224,7 +225,7 @@ def train(
     after: AfterCommit,
 ) -> Receipt:
     """Fine-tunes the encoder in `start`, or each seed's encoder there; `base` is the frozen guide and teacher."""
-    torch.set_num_threads(params.machine.threads)
+    set_torch_threads(params.machine.threads)
     inputs = read_inputs(params, base, prepared, forms, mined, train, dev_split)
     starts = {seed: checkpoints.starting_encoder(start, seed) for seed in params.seeds}
     runs, results, rates = train_seeds(params, inputs, base, starts)

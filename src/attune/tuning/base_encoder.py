@@ -72,11 +72,10 @@ def write_graph(folder: Path, n_positions: int | None, parameters: Path, out: Pa
     Raises:
         BadInput: the encoder cannot be exported, or its graph differs from torch.
     """
-    import torch  # noqa: PLC0415
-
     from attune.encoding.encoders import load_for_export  # noqa: PLC0415
+    from attune.encoding.torch_threads import set_torch_threads  # noqa: PLC0415
     from attune.export.shipped import ExportParams, write_fp32  # noqa: PLC0415
 
     params = load_params(ExportParams, "export", parameters)
-    torch.set_num_threads(params.machine.threads)
+    set_torch_threads(params.machine.threads)
     write_fp32(params, load_for_export(folder), n_positions, folder, out)

@@ -22,6 +22,7 @@ from sentence_transformers import SentenceTransformer
 from attune.encoding.encoders import best_precision, load_torch
 from attune.encoding.first_layers import first_layers
 from attune.encoding.fitness import OTHER, check_size, check_tokenizer, is_wrong_in_bf16
+from attune.encoding.torch_threads import set_torch_threads
 from attune.errors import BadInput, one_line
 from attune.export.folder import FP16, FP32, INT8
 from attune.export.modules import describe
@@ -95,7 +96,7 @@ def rehearse(name: str, folder: Path, train: TrainParams, export: ExportParams) 
     Raises:
         BadInput: a step fails; one line with encoder, step and remedy.
     """
-    torch.set_num_threads(train.machine.threads)
+    set_torch_threads(train.machine.threads)
     check_combinations(train, n_negatives=1)
     SCRATCH.mkdir(exist_ok=True)
     with settled_heap(), tempfile.TemporaryDirectory(prefix="rehearsal-", dir=SCRATCH) as scratch:

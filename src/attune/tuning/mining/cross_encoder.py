@@ -38,7 +38,9 @@ def load_reranker(folder: Path, queries: Sequence[str], documents: Sequence[str]
     import torch  # noqa: PLC0415
     from sentence_transformers import CrossEncoder  # noqa: PLC0415
 
-    torch.set_num_threads(threads)
+    from attune.encoding.torch_threads import set_torch_threads  # noqa: PLC0415
+
+    set_torch_threads(threads)
     try:
         model = CrossEncoder(str(folder), local_files_only=True, model_kwargs={"dtype": torch.float32})
     except (OSError, ValueError, KeyError) as error:
