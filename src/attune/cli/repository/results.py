@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,29 @@ def results(metrics: Path) -> str:
         ],
     ]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    without = report["without_leaks"]["any"]
-    leaks = (
-        f"None of them is a near-duplicate of training by words; {number(n_queries - without['n_queries'])} are close "
-        "to training in meaning (nearest neighbours of the base encoder), and without these the gain in recall@10 "
-        f"is {signed(without['delta'], 3)} ({signed(without['ci_low'], 3)} to {signed(without['ci_high'], 3)})."
+    without = without_leaks(report["without_leaks"], n_queries)
+    return f"{table}\n\n{report['verdict']} Measured on {number(n_queries)} test queries. {without}"
+
+
+def without_leaks(gains: Mapping[str, Mapping[str, float]], n_queries: int) -> str:
+    """Returns how many test queries leak, by words and in any way, and the gain in recall@10 without these.
+
+    Args:
+        gains: `without_leaks` of report.json, by kind of leak.
+        n_queries: of test.
+    """
+    by_words, clean = n_queries - gains["lexical"]["n_queries"], gains["any"]
+    n_close = number(n_queries - clean["n_queries"])
+    said = (
+        f"{number(by_words)} of them leak by words, {n_close} by words or meaning"
+        if by_words
+        else f"None of them is a near-duplicate of training by words; {n_close} are close to training in meaning"
     )
-    return f"{table}\n\n{report['verdict']} Measured on {number(n_queries)} test queries. {leaks}"
+    said += " (nearest neighbours of the base encoder), and without these "
+    if "delta" not in clean:
+        return f"{said}too few are left to measure a gain."
+    between = f"{signed(clean['ci_low'], 3)} to {signed(clean['ci_high'], 3)}"
+    return f"{said}the gain in recall@10 is {signed(clean['delta'], 3)} ({between})."
 
 
 def results_of(metrics: Path, page: Path | None) -> Results:
