@@ -2,12 +2,14 @@
 
 import ast
 from functools import cache
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 import pytest
 from _ruamel_yaml import CParser
 from import_closure import SOURCE, closure
+from packaging.specifiers import SpecifierSet
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -222,6 +224,17 @@ def test_every_stage_leaves_a_receipt() -> None:
             path for out in (*stage.get("metrics", ()), *stage.get("outs", ())) if isinstance(out, dict) for path in out
         ]
         assert any(path.startswith("metrics/") for path in paths), name
+
+
+def test_every_pinned_package_runs_on_the_oldest_python() -> None:
+    """README promises Python 3.11, so no pin of constraints.txt may ask for a later patch of it."""
+    oldest = "3.11.0"
+    pinned = [line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().split()]
+    wanted = {
+        name: found[0].metadata["Requires-Python"] for name in pinned if (found := list(distributions(name=name)))
+    }
+    assert len(wanted) > 100
+    assert not {name: said for name, said in wanted.items() if said and not SpecifierSet(said).contains(oldest)}
 
 
 def test_the_libraries_that_stages_track_are_the_pinned_ones() -> None:
