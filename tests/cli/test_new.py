@@ -218,8 +218,8 @@ def test_two_domains_are_parts_of_one_dvc_repository(tmp_path: Path) -> None:
     files = git(tmp_path, "ls-files").splitlines()
     assert {"shop/dvc.yaml", "help/dvc.yaml", "shop/data/own/faq.csv.dvc"} <= set(files)
     assert not [name for name in files if "/.dvc/" in name or ".github" in name or "gitlab" in name]
-    plan = run(tmp_path, sys.executable, "-m", "dvc", "repro", "-R", ".", "--dry").stdout
-    assert "Running stage 'shop/dvc.yaml:collect'" in plan and "Running stage 'help/dvc.yaml:report'" in plan
+    stages = run(tmp_path, sys.executable, "-m", "dvc", "stage", "list", "-R", ".", "--name-only").stdout.split()
+    assert {"shop/dvc.yaml:collect", "help/dvc.yaml:report"} <= set(stages)
 
 
 def test_a_folder_with_an_encoder_travels_with_the_data(tiny_encoder: Path, tmp_path: Path) -> None:

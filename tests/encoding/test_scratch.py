@@ -10,6 +10,7 @@ from import_closure import SOURCE, closure
 
 TESTS = Path(__file__).resolve().parents[1]
 ENCODERS = "src/attune/encoding/encoders.py"  # torch encoders: embed loads them at their first use
+THREADS = "src/attune/encoding/torch_threads.py"
 VERIFY = "src/attune/runtime/integrity.py"  # loaded when `attune.runtime.verify` is first used; these stages never do
 CLIENT = "src/attune/endpoints/client.py"  # loaded when an encoder behind an endpoint is first asked
 
@@ -18,10 +19,10 @@ CLIENT = "src/attune/endpoints/client.py"  # loaded when an encoder behind an en
 RUNS: dict[str, tuple[list[str], set[str]]] = {
     "train": (["attune.stages.train"], set()),
     "embed with torch": (
-        ["attune.stages.embed", "attune.encoding.encoders", "attune.runtime.embedder"],
+        ["attune.stages.embed", "attune.encoding.torch_threads", "attune.encoding.encoders", "attune.runtime.embedder"],
         {VERIFY, CLIENT},
     ),
-    "embed": (["attune.stages.embed", "attune.runtime.embedder"], {VERIFY, ENCODERS, CLIENT}),
+    "embed": (["attune.stages.embed", "attune.runtime.embedder"], {VERIFY, ENCODERS, THREADS, CLIENT}),
 }
 
 
