@@ -8,7 +8,7 @@ import pytest
 from attune.runtime.arrays import Float32, Float64
 from attune.runtime.indexes import build
 from attune.runtime.search import Search
-from attune.runtime.storage import STORAGES, bytes_per_vector
+from attune.runtime.storage import QUERY_BITS, STORAGES, bytes_per_vector
 
 N, DIM = 300, 32
 IDS = [f"d{row}" for row in range(N)]
@@ -45,17 +45,32 @@ def products(storage: str, queries: Float64, vectors: Float64) -> Float64:
     return np.asarray((queries - mean) @ signs.T * scale + (queries @ mean)[:, None] + distance @ mean)
 
 
+def exactness(storage: str, queries: Float64, vectors: Float64) -> float:
+    """How far a score may be from `products`: against bits, each number of a query is rounded, by half a step at most.
+
+    Four standard deviations of DIM independent errors, equally likely between minus and plus half a step.
+    """
+    if storage != "binary":
+        return 2e-5
+    distance = vectors - vectors.mean(axis=0)
+    scale = (distance**2).sum(axis=1) / np.abs(distance).sum(axis=1)
+    step = np.ptp(queries - vectors.mean(axis=0), axis=1).max() / (2**QUERY_BITS - 1)
+    return float(4 * np.sqrt(DIM / 12) * step * scale.max())
+
+
 KEPT = {"float32": np.asarray, "float16": float16, "int8": int8}
 
 
 @pytest.mark.parametrize("storage", [*KEPT, "binary"])
 def test_scores_are_those_of_the_vectors_that_are_kept(storage: str) -> None:
     """numpy rounds the vectors by the storage's definition; the index ranks and scores as products with these do."""
-    expected = products(storage, QUERIES.astype(np.float64), VECTORS.astype(np.float64))
+    numbers = QUERIES.astype(np.float64), VECTORS.astype(np.float64)
+    expected, atol = products(storage, *numbers), exactness(storage, *numbers)
+    assert atol < 0.01
     got = Search.build(VECTORS, IDS, storage=storage).top(QUERIES, 5)
     for hits, scores in zip(got, expected, strict=True):
-        np.testing.assert_allclose([score for _, score in hits], np.sort(scores)[::-1][:5], atol=2e-5)
-        np.testing.assert_allclose([scores[IDS.index(id_)] for id_, _ in hits], [score for _, score in hits], atol=2e-5)
+        np.testing.assert_allclose([score for _, score in hits], np.sort(scores)[::-1][:5], atol=atol)
+        np.testing.assert_allclose([scores[IDS.index(id_)] for id_, _ in hits], [score for _, score in hits], atol=atol)
 
 
 def test_binary_rescored_orders_what_binary_finds_by_int8() -> None:
