@@ -73,8 +73,11 @@ def choices(root: Path) -> str:
 
 def told(root: Path) -> str:
     """Returns what each report says of scores as probabilities, of holes in the judgments, and of labels."""
-    kept = {name: report for name, report in reports(root).items() if "holes" in report}
-    rows = [[name, each["scores"], each["holes"]["sentence"], each["labels"]] for name, each in kept.items()]
+    rows = []
+    for name, report in reports(root).items():
+        holes = report.get("holes", {})
+        # before `turn`, the sentence said how many answers bring the gain to 0, not how few change the verdict
+        rows.append([name, report["scores"], holes["sentence"] if "turn" in holes else "", report["labels"]])
     return table(["data", "scores", "unjudged documents", "more labels"], rows)
 
 
