@@ -2,7 +2,8 @@
 
 The rivals (bench/rivals/trainer_recipes.py) train on the same pairs, for as many steps, with the same dev, dropout and
 number format, and with evaluations and early stopping of their own. Each takes, of the learning rates in RATES, the one
-with the highest dev nDCG@10 for the first seed; the strongest rival, too, is named by dev. attune is the
+with the highest dev nDCG@10 for the first seed: the search goes from 1e-4, or the best rate of the rival before, to
+higher and lower ones as long as dev rises. The strongest rival, too, is named by dev. attune is the
 folder's models/tuned where dvc calls it up to date; else, and for other seeds, stages train and merge run with its
 params.yaml. Scores are those of dev and test over the whole corpus, and of STS-B where
 $ATTUNE_DATASETS holds it. Figures are saved in scratch/bench, so an interrupted bench resumes.
@@ -19,7 +20,7 @@ import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ from bench.rivals import trainer_recipes
 ROOT = Path(__file__).resolve().parents[2]
 STSB = Path(os.environ.get("ATTUNE_DATASETS", ROOT / "../shared/datasets")) / "stsb" / "test.jsonl"
 RATES = (2e-5, 5e-5, 1e-4, 2e-4)
+FIRST_RATE = 1e-4
 BATCH_TOKENS = 4096
 MEANS = ("ndcg@10", "recall@10")
 # modules that compute the scores
@@ -74,6 +76,24 @@ def scores(model: SentenceTransformer, folder: Path) -> dict[str, float]:
         first, second = (encoder.encode_document([pair[key] for pair in pairs]) for key in ("sentence1", "sentence2"))
         figures["stsb"] = float(spearmanr((first * second).sum(1), [pair["score"] for pair in pairs]).statistic)
     return figures
+
+
+def best_rate(dev: Callable[[float], float], start: float) -> float:
+    """Returns the rate of RATES at which dev is highest, for a dev that rises to one peak.
+
+    Args:
+        dev: returns dev nDCG@10 of a rate; called about three times.
+        start: the rate to begin with.
+    """
+    best, scores = RATES.index(start), {start: dev(start)}
+    for step in (1, -1):
+        while 0 <= best + step < len(RATES) and RATES[best + step] not in scores:
+            rate = RATES[best + step]
+            scores[rate] = dev(rate)
+            if scores[rate] <= scores[RATES[best]]:
+                break
+            best += step
+    return RATES[best]
 
 
 def is_made(folder: Path, params: TrainParams, seed: int) -> bool:
@@ -150,11 +170,7 @@ class Bench:
     def _key(self, system: str, seed: int, rate: float) -> str:
         """Returns the hash of all inputs of a run: data, settings, libraries and, for attune, its code."""
         split = sorted((self.folder / "data/splits").rglob("*.parquet"))
-        scoring = [
-            Path(__file__),
-            Path(trainer_recipes.__file__),
-            *(ROOT / f"src/attune/{name}.py" for name in SCORING),
-        ]
+        scoring = [Path(trainer_recipes.__file__), *(ROOT / f"src/attune/{name}.py" for name in SCORING)]
         data = [
             *(
                 self.folder / f"data/{name}.parquet"
@@ -196,8 +212,9 @@ class Bench:
         """
         yield self._row("base", [self.run("base", seeds[0])])
         best: dict[str, list[dict[str, float]]] = {}
+        rate = FIRST_RATE
         for rival in rivals:
-            rate = max(RATES, key=lambda rate, rival=rival: self.run(rival, seeds[0], rate)["dev_ndcg@10"])  # type: ignore[misc]
+            rate = best_rate(lambda rate, rival=rival: self.run(rival, seeds[0], rate)["dev_ndcg@10"], rate)  # type: ignore[misc]
             best[rival] = [self.run(rival, seed, rate) for seed in seeds]
             yield self._row(f"{rival}, {rate:g}", best[rival])
         own = [self.run("attune", seed) for seed in seeds]
