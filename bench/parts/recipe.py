@@ -20,7 +20,7 @@ import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,11 +41,10 @@ from attune.stages.train import train
 from attune.tables import CORPUS, read
 from attune.tuning.training.recipe import TrainParams
 from bench.rivals import trainer_recipes
+from bench.rivals.rates import FIRST_RATE, best_rate
 
 ROOT = Path(__file__).resolve().parents[2]
 STSB = Path(os.environ.get("ATTUNE_DATASETS", ROOT / "../shared/datasets")) / "stsb" / "test.jsonl"
-RATES = (2e-5, 5e-5, 1e-4, 2e-4)
-FIRST_RATE = 1e-4
 BATCH_TOKENS = 4096
 MEANS = ("ndcg@10", "recall@10")
 # modules that compute the scores
@@ -76,24 +75,6 @@ def scores(model: SentenceTransformer, folder: Path) -> dict[str, float]:
         first, second = (encoder.encode_document([pair[key] for pair in pairs]) for key in ("sentence1", "sentence2"))
         figures["stsb"] = float(spearmanr((first * second).sum(1), [pair["score"] for pair in pairs]).statistic)
     return figures
-
-
-def best_rate(dev: Callable[[float], float], start: float) -> float:
-    """Returns the rate of RATES at which dev is highest, for a dev that rises to one peak.
-
-    Args:
-        dev: returns dev nDCG@10 of a rate; called about three times.
-        start: the rate to begin with.
-    """
-    best, scores = RATES.index(start), {start: dev(start)}
-    for step in (1, -1):
-        while 0 <= best + step < len(RATES) and RATES[best + step] not in scores:
-            rate = RATES[best + step]
-            scores[rate] = dev(rate)
-            if scores[rate] <= scores[RATES[best]]:
-                break
-            best += step
-    return RATES[best]
 
 
 def is_made(folder: Path, params: TrainParams, seed: int) -> bool:
@@ -131,8 +112,7 @@ def attune(folder: Path, params: TrainParams, seed: int, scratch: Path) -> Sente
     outs = {"out": scratch / "tuned", "seeds": scratch / "seeds", "curve_file": scratch / "merge.csv"}
     tasks = {"train_documents": splits / "documents.parquet", "near_domain": folder / "data/near_domain/dev"}
     tasks |= {"general": Path(params.general)}
-    size = {"n_dev_documents": params.n_dev_documents}
-    call(merge, settings, None, rounds=scratch / "r1", first=seed, **paths, **tasks, **size, **outs)
+    call(merge, settings, None, rounds=scratch / "r1", first=seed, **paths, **tasks, **outs)
     return load_torch(scratch / "tuned")
 
 
