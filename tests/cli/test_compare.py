@@ -247,7 +247,7 @@ def test_stages_that_have_not_run_are_named(project: Path, tmp_path: Path) -> No
         "run `dvc repro split`\n"
     )
     assert run_here(main, project, "compare", "bm25", "--max-length", "4").stderr == (
-        "attune: --max-length: got 4, expected 8 to 8192 tokens\n"
+        "attune: --max-length: got 4, expected 8 to 8192 tokens; give such a number\n"
     )
     shutil.copytree(project / "data", tmp_path / "data")
     for name in ("queries", "qrels"):

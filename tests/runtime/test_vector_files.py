@@ -89,7 +89,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "no number": (lambda file: write(file, ["x"], [[]]), r"b\.parquet: row 0 has 0 numbers, expected 4"),
     "nan": (
         lambda file: write(file, ["x", "y", "z"], changed(1, 3, np.nan)),
-        r"b\.parquet: row 1 has NaN, infinite or missing numbers, expected finite ones: embed it again",
+        r"b\.parquet: row 1 has NaN, infinite or missing numbers, expected finite ones; embed it again",
     ),
     "infinite": (lambda file: write(file, ["x", "y", "z"], changed(0, 0, -np.inf)), r"row 0 has NaN, infinite or"),
     "missing number": (lambda file: write(file, ["x"], [[1.0, 0.0, None, 0.0]]), r"row 0 has NaN, infinite or missing"),
@@ -100,7 +100,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "length": (
         lambda file: write(file, ["x"], [[2.0, 0.0, 0.0, 0.0]]),
-        r"b\.parquet: row 0 has a vector of length 2, expected 1: divide by the length",
+        r"b\.parquet: row 0 has a vector of length 2, expected 1; divide by the length",
     ),
     "doubled id": (
         lambda file: write(file, ["x", "d05"], THREE[:2]),
