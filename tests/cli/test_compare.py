@@ -186,7 +186,7 @@ def test_an_endpoint_is_asked_with_the_limits_of_base_endpoint(project: Path, tm
 def test_a_name_on_the_hub_is_fetched_with_its_familys_prompts(
     project: Path, tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What `attune base NAME --write` would set; the commit is recorded. Offline it is one line."""
+    """Prompts are those that `attune base NAME --write` sets; the commit is recorded. Offline it is one line."""
     commit = "0123456789abcdef0123456789abcdef01234567"
     folder = Path(shutil.copytree(tiny_encoder, tmp_path / "snapshots" / commit))
     asked: list[tuple[str, str]] = []

@@ -259,7 +259,7 @@ def test_without_the_tag_there_is_no_diff_table(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def other_figures() -> str:
-    """What `attune same` says of a metrics/ that is not as committed, "" of one that is; a fault fails the test."""
+    """Line of `attune same` on a metrics/ that is not as committed, "" of one that is; a fault fails the test."""
     if not subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "metrics"], cwd=ROOT, check=False).returncode:
         return ""
     done = attune(ROOT, "same")

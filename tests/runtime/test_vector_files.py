@@ -62,7 +62,7 @@ def test_half_precision_is_taken_and_storage_passed_on(tmp_path: Path) -> None:
 
 
 def test_unfinished_parts_are_skipped(tmp_path: Path) -> None:
-    """What an engine or a dead job left under a name with an underscore or a dot is not indexed."""
+    """Files that an engine or a dead job left under a name with an underscore or a dot are not indexed."""
     write(tmp_path / "a.parquet", DOCUMENTS[:2], VECTORS[:2].tolist())
     for name in ("_temporary/0/b.parquet", "_step-00001/b.parquet", ".b.parquet"):
         write(tmp_path / name, DOCUMENTS[2:], VECTORS[2:].tolist())
