@@ -636,13 +636,15 @@ def test_with_one_seed_there_is_no_second_interval(case: Case) -> None:
 
 
 def test_a_leaking_test_compares_seeds_on_clean_queries(case: Case) -> None:
-    """Both seeds find q3 and q4, which leak; on the others the second seed equals base."""
+    """Both seeds find q3 and q4, which leak; on the others the second equals base. So are other systems compared."""
     leak(case, exact_queries=2)
     case.write_leaks(("test", "exact_queries", "q3", "q5", 1.0), ("test", "exact_queries", "q4", "q5", 1.0))
     with_seeds(case, [*BASE[:3], 1, 1, *BASE[5:]])
     summary, _ = case.report()
     assert summary["paired_over_seeds"]["recall@10"]["delta"] == pytest.approx(-1 / 6 / 2, abs=1e-6)
     assert "on average over 2 seeds" in summary["verdict"]
+    gains = summary["others"]["adapter"]["recall@10"]
+    assert gains["wins"] + gains["ties"] + gains["losses"] == 6
 
 
 def test_seeds_scored_on_other_queries_are_refused(case: Case) -> None:
