@@ -526,7 +526,7 @@ def test_clean_queries_of_one_cluster_are_not_compared(case: Case) -> None:
     leak(case, exact_queries=1)
     case.write_leaks(("test", "exact_queries", "q7", "q5", 1.0))
     summary, _ = case.report()
-    assert summary["verdict"].startswith("Not measurable")
+    assert summary["verdict"].startswith("Not measurable: fewer than two clusters of test queries are without leaks")
     assert "ci_low" not in summary["without_leaks"]["lexical"]
     case.write_queries({"query_id": ids[:7], "text": ids[:7]})
     with pytest.raises(BadInput, match=r"test/queries.parquet: lacks 1 scored queries \(first: 'q7'\)"):
@@ -950,7 +950,9 @@ def test_a_fully_leaking_test_has_no_verdict(case: Case) -> None:
     leak(case, exact_queries=8)
     case.write_leaks(*(("test", "exact_queries", f"q{i}", "q7", 1.0) for i in range(7)))
     summary, _ = case.report()
-    assert summary["verdict"].startswith("Not measurable: fewer than two test queries are without leaks (8 exact")
+    assert summary["verdict"].startswith(
+        "Not measurable: fewer than two clusters of test queries are without leaks (8 exact"
+    )
     assert summary["paired_without_leaks"] == {}
 
 
