@@ -77,7 +77,7 @@ def weight_bytes(graph: Path) -> int:
 
 @dataclass
 class Figures:
-    """What a rehearsal did.
+    """Figures of a rehearsal.
 
     Attributes:
         steps: that were begun, in their order; the last one is the one that failed, if any.

@@ -88,7 +88,7 @@ class Week(NamedTuple):
 
     @property
     def lock(self) -> str:
-        """What dvc.lock says about the data that tuned is scored on."""
+        """Entries of dvc.lock for the data that tuned is scored on."""
         deps = "".join(f"    - path: {path}\n      md5: {self._hash(path)}\n" for path in TESTED_ON)
         return f"stages:\n  evaluate@tuned:\n    deps:\n{deps}"
 

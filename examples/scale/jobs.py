@@ -129,7 +129,7 @@ def run(job: Job, corpus: Path, out: Path, files_per_step: int, encode: Encode) 
         BadInput: the encoder is damaged; no corpus; `out` is of another job; a part lacks documents.
     """
     if files_per_step < 1:
-        raise BadInput(f"--files-per-step: got {files_per_step}, expected 1 or more")
+        raise BadInput(f"--files-per-step: got {files_per_step}, expected 1 or more; give such a number")
     files = corpus_files(corpus)
     verify(job.model)
     job = replace(job, release=sha256_of(Path(job.model) / MANIFEST))

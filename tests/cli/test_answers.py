@@ -152,7 +152,7 @@ def test_an_error_is_one_object_on_stderr(
 
 
 def test_a_message_without_a_next_step_names_none(tmp_path: Path) -> None:
-    """What stands before the last semicolon is never taken for a step; a command that is no verdict ends with 1."""
+    """Text before the last semicolon is never taken for a step; a command that is no verdict ends with 1."""
 
     @dataclass(frozen=True)
     class Nothing(Answer):

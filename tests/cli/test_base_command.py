@@ -185,7 +185,7 @@ def test_a_revision_of_a_folder_is_refused(encoder: Path) -> None:
 
 
 def test_the_printed_section_pins_every_file_that_is_copied(hub: Hub) -> None:
-    """What is printed is YAML with the sha256 of each file that stage base copies, and of no other."""
+    """The output is YAML with the sha256 of each file that stage base copies, and of no other."""
     (hub.folder / "onnx").mkdir()
     (hub.folder / "onnx" / "model.onnx").write_bytes(b"graph")
     (hub.folder / "README.md").write_text("card")
@@ -309,7 +309,7 @@ def test_prompts_of_several_lines_are_written_as_they_are(tmp_path: Path) -> Non
 
 
 def test_prompts_of_no_known_name_are_said(encoder: Path) -> None:
-    """What stage base would refuse is a note here; a name that it knows is none."""
+    """Prompts that stage base would refuse are a note here; a name that it knows is none."""
     change(encoder / "config_sentence_transformers.json", prompts={"clustering": "c: "})
     assert "note: tiny: its folder has prompts named clustering, none known" in "\n".join(
         base(str(encoder), "main", False)

@@ -186,7 +186,7 @@ def test_an_endpoint_is_asked_with_the_limits_of_base_endpoint(project: Path, tm
 def test_a_name_on_the_hub_is_fetched_with_its_familys_prompts(
     project: Path, tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What `attune base NAME --write` would set; the commit is recorded. Offline it is one line."""
+    """Prompts are those that `attune base NAME --write` sets; the commit is recorded. Offline it is one line."""
     commit = "0123456789abcdef0123456789abcdef01234567"
     folder = Path(shutil.copytree(tiny_encoder, tmp_path / "snapshots" / commit))
     asked: list[tuple[str, str]] = []
@@ -247,7 +247,7 @@ def test_stages_that_have_not_run_are_named(project: Path, tmp_path: Path) -> No
         "run `dvc repro split`\n"
     )
     assert run_here(main, project, "compare", "bm25", "--max-length", "4").stderr == (
-        "attune: --max-length: got 4, expected 8 to 8192 tokens\n"
+        "attune: --max-length: got 4, expected 8 to 8192 tokens; give such a number\n"
     )
     shutil.copytree(project / "data", tmp_path / "data")
     for name in ("queries", "qrels"):

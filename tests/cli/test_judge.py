@@ -366,7 +366,7 @@ def test_a_prompt_must_have_both_texts(prompt: str) -> None:
     ],
 )
 def test_an_answer_that_begins_with_neither_word_is_undecided(answer: str, word: str) -> None:
-    """What a model thinks aloud does not count."""
+    """Thoughts that a model utters do not count."""
     assert word_in(answer) == word
 
 

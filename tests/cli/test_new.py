@@ -51,7 +51,7 @@ def test_a_new_repository_is_small_and_committed(made: Path) -> None:
 
 
 def test_every_input_of_a_stage_is_there_or_made(made: Path) -> None:
-    """What a stage reads is another stage's output, or lies in the repository from the start."""
+    """Each input of a stage is another stage's output, or lies in the repository from the start."""
     from dvc.repo import Repo
 
     with Repo(str(made)) as repo:

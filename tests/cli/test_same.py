@@ -200,8 +200,8 @@ def test_other_inputs_cannot_be_compared(project: Project) -> None:
 @pytest.mark.parametrize(
     ("place", "line"),
     [
-        ("folder", r"nothing to compare with: .* is not a git repository"),
-        ("empty", "nothing to compare with: no commit yet"),
+        ("folder", r"nothing to compare with: .* is not a git repository; run in a git repository with a commit"),
+        ("empty", "nothing to compare with: no commit yet; commit first"),
         ("unknown", "revision 'main~9': not found here; git fetch it .*"),
         ("no lock", r"nothing to compare with: no dvc\.lock at HEAD; run `dvc repro`"),
         ("no run", r"nothing to compare with: no dvc\.lock here; run `dvc repro`"),

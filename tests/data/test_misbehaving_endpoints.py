@@ -204,7 +204,7 @@ BROKEN: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize(("sent", "told"), BROKEN.values(), ids=BROKEN)
 def test_broken_http_is_one_line(tmp_path: Path, sent: bytes, told: str) -> None:
-    """What the server did is told in the line, whichever layer noticed."""
+    """The line tells the fault of the server, whichever layer noticed."""
     assert told in refusal(tmp_path, lambda connection, _: connection.sendall(sent))
 
 

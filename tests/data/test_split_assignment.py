@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from split_inputs import PARAMS, queries, split_params
 
-from attune.data.splitting.assignment import SplitParams, assign, assign_documents, by_hash, position
+from attune.data.splitting.assignment import SplitParams, assign, by_hash, position, split_documents
 from attune.tables import QRELS
 
 EXACT = split_params(max_cluster_share=0.5, strata="exact")
@@ -104,7 +104,10 @@ def test_a_missing_test_is_cut_from_train() -> None:
 
 
 def test_documents_of_a_cluster_that_given_splits_divide() -> None:
-    """Each goes where it is relevant, to test before dev before train; the unlabelled one goes to train."""
+    """Each goes where it is relevant, to test before dev before train; the unlabelled one goes to train.
+
+    Under `query` train may search all of them, dev and test those that are relevant there.
+    """
     ids = ["in_test", "in_dev", "in_train", "in_all", "in_dev_and_train", "unlabelled"]
     corpus = pl.DataFrame({"document_id": ids, "cluster_id": ["cut"] * 6})
     table = pl.DataFrame(
@@ -113,4 +116,9 @@ def test_documents_of_a_cluster_that_given_splits_divide() -> None:
     pairs = [("test", ids[0]), ("dev", ids[1]), ("train", ids[2]), ("train", ids[4]), ("dev", ids[4])]
     pairs += [(name, ids[3]) for name in ("train", "dev", "test")]
     qrels = pl.DataFrame([(*pair, 1) for pair in pairs], QRELS, orient="row")
-    assert assign_documents(corpus, table, qrels).to_list() == ["test", "dev", "train", "test", "dev", "train"]
+    tables = {by: split_documents(corpus, table, qrels, by) for by in ("cluster", "query")}
+    for own, _ in tables.values():
+        assert own["split"].to_list() == ["test", "dev", "train", "test", "dev", "train"]
+    documents = {by: {name: set(own["document_id"]) for name, own in each.items()} for by, (_, each) in tables.items()}
+    assert documents["cluster"] == {"test": {ids[0], ids[3]}, "dev": {ids[1], ids[4]}, "train": {ids[2], ids[5]}}
+    assert documents["query"] == {"test": {ids[0], ids[3]}, "dev": {ids[1], ids[3], ids[4]}, "train": set(ids)}

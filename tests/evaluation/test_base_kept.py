@@ -203,7 +203,7 @@ def test_looks_that_chose_the_training_are_counted(tmp_path: Path) -> None:
 
 
 def test_only_base_kept_is_explained(tmp_path: Path) -> None:
-    """What was tried and the room are empty where a candidate ships, and where nothing was trained."""
+    """Trials and room are empty where a candidate ships, and where nothing was trained."""
     _, checkpoints, rates = read_csvs(tmp_path)
     dev = {"recall@100": 0.9, "ndcg@10": 0.4}
     kept = choice_of(BASE_KEPT, TRAINED, rates, checkpoints, dev)

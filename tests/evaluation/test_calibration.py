@@ -1,4 +1,4 @@
-"""What scores mean: maps by scikit-learn, errors by hand, promises that hold, and cutoffs with the same effect."""
+"""Calibration of scores: maps by scikit-learn, errors by hand, promises that hold, and cutoffs with the same effect."""
 
 import json
 from pathlib import Path

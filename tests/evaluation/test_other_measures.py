@@ -1,4 +1,4 @@
-"""What the verdict says beside its headline: measures that changed beyond chance, and a headline without room."""
+"""Sentences beside the headline: measures that changed beyond chance, and a headline without room."""
 
 import numpy as np
 import pytest

@@ -224,7 +224,7 @@ def test_the_page_shows_the_choice_with_its_candidates_and_rates(results: Result
 
 
 def test_candidates_beyond_the_first_are_folded(results: Results) -> None:
-    """What ships, what came next, and base are open; of two more candidates, the better on dev is first."""
+    """The shipped candidate, the next one and base are open; of two more candidates, the better on dev is first."""
     points = [point | {"general": 0.8} if point["step"] == 20 else point for point in results.points]
     html = make_page(replace(results, points=points))
     open_, _, folded = html.partition("<details><summary>2 more</summary>")

@@ -102,7 +102,7 @@ def test_without_clean_queries_none_is_named(tmp_path: Path) -> None:
     """The table stands on all queries, and says so by naming nothing."""
     decision = decide_on(tmp_path, SCORED, leaked=None)
     assert (decision.named, decision.without_reindex, decision.n_queries) == ("", "", N)
-    assert sentence(decision) == "No choice is named: fewer than two test queries are without leaks."
+    assert sentence(decision) == "No choice is named: fewer than two clusters of test queries are without leaks."
 
 
 def test_the_margin_and_the_headline_are_the_rules(tmp_path: Path) -> None:

@@ -234,7 +234,7 @@ def test_changing_an_evaluation_costs_no_encoding(copy: Path) -> None:
 
 
 def test_training_never_has_a_test_row_among_its_inputs() -> None:
-    """What mine, train, adapter and static read holds nothing of test: no whole data/splits, no test embeddings.
+    """Inputs of mine, train, adapter and static hold nothing of test: no whole data/splits, no test embeddings.
 
     Documents, their passages and forms are the whole corpus, which every encoder may read.
     """
@@ -273,7 +273,7 @@ def test_training_never_has_a_test_row_among_its_inputs() -> None:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """What is in a folder, by relative path."""
+    """Files of a folder, by relative path."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 

@@ -155,6 +155,12 @@ def missing_files(page: str) -> set[str]:
     return {path for path in missing if "NAME" not in path and "RECIPE" not in path}
 
 
+def stage_options(command: str) -> dict[str, set[str]]:
+    """Returns the options of each stage that a command starts."""
+    stages = re.finditer(r"-m attune\.(?:stages|\$\{programs\.tuning\})\.(\w+)([^;&|]*)", command)
+    return {stage[1]: set(re.findall(r" --([\w-]+)", stage[2])) for stage in stages}
+
+
 def write_metrics(folder: Path) -> Path:
     """Writes the part of metrics/ that the table shows."""
     names = ("recall@10", "mrr@10", "ndcg@10")
@@ -253,7 +259,7 @@ def test_without_the_tag_there_is_no_diff_table(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def other_figures() -> str:
-    """What `attune same` says of a metrics/ that is not as committed, "" of one that is; a fault fails the test."""
+    """Line of `attune same` on a metrics/ that is not as committed, "" of one that is; a fault fails the test."""
     if not subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "metrics"], cwd=ROOT, check=False).returncode:
         return ""
     done = attune(ROOT, "same")
@@ -304,6 +310,16 @@ def test_every_command_exists() -> None:
     assert commands(README, "make") >= {"repro", "smoke", "test"} and "search" in commands(README, "attune")
     assert commands(pages, "make") - targets == set()
     assert commands(pages, "attune") - known == set()
+
+
+def test_commands_of_stages_have_the_options_of_the_pipeline() -> None:
+    """A stage that a page starts by hand, as on several hosts, gets all of its arguments; README names each stage."""
+    stages = YAML(typ="safe").load(read("dvc.yaml"))["stages"]
+    wanted = [stage_options(stage.get("do", stage)["cmd"]) for stage in stages.values()]
+    assert [set(own) for own in wanted] == [{name} for name in stages]
+    own = [stage_options(command) for command in shown() if "-m attune.stages." in command]
+    assert [options for options in own if options not in wanted] == [] and len(own) == 2
+    assert set(re.findall(r"^\| (\w+)(?:@X)? \| ", README, re.MULTILINE)) >= set(stages)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])

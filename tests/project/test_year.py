@@ -138,7 +138,7 @@ def stopped(found: dict[str, list[Finding]]) -> set[str]:
 
 
 def compared(here: Week, released: Week, tuned: float, folder: Path, champion: float = 0.65) -> dict[str, Any]:
-    """What the report says about the champion released in a week: planted scores with noise, equal for all measures."""
+    """Compares with the champion released in a week, as the report does: planted scores, equal for all measures."""
     trained = TrainedOn.of(released.folder / "splits", released.corpus)
     queries = here.queries
     seen = seen_clusters(here.folder / "splits/test", here.corpus, trained, "cluster")

@@ -74,7 +74,7 @@ def build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_a_job_resumes_after_its_last_finished_step(
     job: jobs.Job, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a dead job had finished stays, what it had begun is done anew, and the index has every document."""
+    """Steps that a dead job had finished stay, those it had begun are done anew, and the index has every document."""
     with pytest.raises(KeyboardInterrupt):
         jobs.run(job, corpus, tmp_path / "out", 1, Engine(dies_after="1").encode)
     with pytest.raises(SystemExit, match="not all of 3 steps are done; run the encoding job again"):

@@ -62,7 +62,7 @@ def test_half_precision_is_taken_and_storage_passed_on(tmp_path: Path) -> None:
 
 
 def test_unfinished_parts_are_skipped(tmp_path: Path) -> None:
-    """What an engine or a dead job left under a name with an underscore or a dot is not indexed."""
+    """Files that an engine or a dead job left under a name with an underscore or a dot are not indexed."""
     write(tmp_path / "a.parquet", DOCUMENTS[:2], VECTORS[:2].tolist())
     for name in ("_temporary/0/b.parquet", "_step-00001/b.parquet", ".b.parquet"):
         write(tmp_path / name, DOCUMENTS[2:], VECTORS[2:].tolist())
@@ -89,7 +89,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "no number": (lambda file: write(file, ["x"], [[]]), r"b\.parquet: row 0 has 0 numbers, expected 4"),
     "nan": (
         lambda file: write(file, ["x", "y", "z"], changed(1, 3, np.nan)),
-        r"b\.parquet: row 1 has NaN, infinite or missing numbers, expected finite ones: embed it again",
+        r"b\.parquet: row 1 has NaN, infinite or missing numbers, expected finite ones; embed it again",
     ),
     "infinite": (lambda file: write(file, ["x", "y", "z"], changed(0, 0, -np.inf)), r"row 0 has NaN, infinite or"),
     "missing number": (lambda file: write(file, ["x"], [[1.0, 0.0, None, 0.0]]), r"row 0 has NaN, infinite or missing"),
@@ -100,7 +100,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "length": (
         lambda file: write(file, ["x"], [[2.0, 0.0, 0.0, 0.0]]),
-        r"b\.parquet: row 0 has a vector of length 2, expected 1: divide by the length",
+        r"b\.parquet: row 0 has a vector of length 2, expected 1; divide by the length",
     ),
     "doubled id": (
         lambda file: write(file, ["x", "d05"], THREE[:2]),

@@ -41,7 +41,7 @@ class Case:
             write_split(root / f"splits/{split}", columns, judged)
 
     def trained_on(self, queries: list[str], documents: list[str]) -> None:
-        """What the champion's training read, by hash."""
+        """Texts that the champion's training read, by hash."""
         hashes = (frozenset(map(text_hash, texts)) for texts in (queries, documents))
         TrainedOn(*hashes).write(self.root / FILE)
         self.add((self.root / FILE).read_text())

@@ -1,4 +1,4 @@
-"""What ships equals what was trained, in a layout that other programs load, the same bytes wherever it is made."""
+"""The exported encoder is the trained one, in a layout that other programs load, the same bytes wherever it is made."""
 
 import json
 import os

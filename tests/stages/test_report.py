@@ -526,7 +526,7 @@ def test_clean_queries_of_one_cluster_are_not_compared(case: Case) -> None:
     leak(case, exact_queries=1)
     case.write_leaks(("test", "exact_queries", "q7", "q5", 1.0))
     summary, _ = case.report()
-    assert summary["verdict"].startswith("Not measurable")
+    assert summary["verdict"].startswith("Not measurable: fewer than two clusters of test queries are without leaks")
     assert "ci_low" not in summary["without_leaks"]["lexical"]
     case.write_queries({"query_id": ids[:7], "text": ids[:7]})
     with pytest.raises(BadInput, match=r"test/queries.parquet: lacks 1 scored queries \(first: 'q7'\)"):
@@ -636,13 +636,15 @@ def test_with_one_seed_there_is_no_second_interval(case: Case) -> None:
 
 
 def test_a_leaking_test_compares_seeds_on_clean_queries(case: Case) -> None:
-    """Both seeds find q3 and q4, which leak; on the others the second seed equals base."""
+    """Both seeds find q3 and q4, which leak; on the others the second equals base. So are other systems compared."""
     leak(case, exact_queries=2)
     case.write_leaks(("test", "exact_queries", "q3", "q5", 1.0), ("test", "exact_queries", "q4", "q5", 1.0))
     with_seeds(case, [*BASE[:3], 1, 1, *BASE[5:]])
     summary, _ = case.report()
     assert summary["paired_over_seeds"]["recall@10"]["delta"] == pytest.approx(-1 / 6 / 2, abs=1e-6)
     assert "on average over 2 seeds" in summary["verdict"]
+    gains = summary["others"]["adapter"]["recall@10"]
+    assert gains["wins"] + gains["ties"] + gains["losses"] == 6
 
 
 def test_seeds_scored_on_other_queries_are_refused(case: Case) -> None:
@@ -948,7 +950,9 @@ def test_a_fully_leaking_test_has_no_verdict(case: Case) -> None:
     leak(case, exact_queries=8)
     case.write_leaks(*(("test", "exact_queries", f"q{i}", "q7", 1.0) for i in range(7)))
     summary, _ = case.report()
-    assert summary["verdict"].startswith("Not measurable: fewer than two test queries are without leaks (8 exact")
+    assert summary["verdict"].startswith(
+        "Not measurable: fewer than two clusters of test queries are without leaks (8 exact"
+    )
     assert summary["paired_without_leaks"] == {}
 
 

@@ -52,7 +52,7 @@ class Case:
         self.give(13, [])
 
     def evaluate(self, encoder: str, name: str) -> None:
-        """What embed and evaluate leave in data/runs."""
+        """Files that embed and evaluate leave in data/runs."""
         vectors = self.root / "embeddings" / encoder
         common = {"prepared": self.root / "prepared", "splits": self.root / "splits"}
         model = self.encoders[encoder]
@@ -84,7 +84,7 @@ class Case:
         )
 
     def give(self, first: int, others: list[int]) -> None:
-        """What merge leaves in models/seeds."""
+        """Folders that merge leaves in models/seeds."""
         models = self.root / "models"
         models.mkdir(exist_ok=True)
         (models / "seeds.json").write_text(json.dumps({"first": first, "others": others}))

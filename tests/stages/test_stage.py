@@ -1,4 +1,4 @@
-"""What stage.py promises every stage: typed params, outputs whole or absent, errors in one line."""
+"""Promises of stage.py to every stage: typed params, outputs whole or absent, errors in one line."""
 
 import hashlib
 import json

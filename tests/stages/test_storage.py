@@ -89,7 +89,7 @@ def test_every_storage_is_scored_as_it_would_be_served(project: Path) -> None:
 
 
 def test_without_storages_float32_alone_is_scored(project: Path) -> None:
-    """What a vector takes is known in any case."""
+    """The bytes of a vector are known in any case."""
     receipt = made(project, StorageParams(storages=[], machine=MACHINE))
     assert receipt["base.float32.bytes"] == 64 and {key.split(".")[1] for key in receipt} == {"float32"}
 

@@ -1,4 +1,4 @@
-"""What ships: the best candidate on dev that beats the base beyond noise and keeps the floors; else the base.
+"""The encoder that ships: the best on dev that beats the base beyond noise and keeps the floors; else the base.
 
 Standard errors are those of statsmodels; the share kept has the bootstrap's.
 """

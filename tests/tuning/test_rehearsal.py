@@ -336,10 +336,10 @@ def test_the_texts_are_those_that_fail_elsewhere(tiny_encoder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["check_tokenizer", "sample_texts", "first_layers", "Interpolation", "read_change"])
 def test_what_a_library_raises_is_one_line(tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """An exception of its own, wherever it comes from, names the encoder, the step and what to do."""
+    """An exception of its own, wherever it comes from, names the encoder, the step and what to do; colours go."""
 
     def fail(*_: object) -> None:
-        raise RuntimeError("no\nsuch head")
+        raise RuntimeError("no\n\x1b[96msuch \x1b[1;31mhead\x1b[0m")
 
     monkeypatch.setattr(rehearsal, name, fail)
     said = r"^tiny: \w+ fails in the rehearsal \(RuntimeError: no such head\); choose another base.model$"

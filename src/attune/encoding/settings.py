@@ -234,7 +234,7 @@ def _pooling(model: str, config: Mapping[str, Any]) -> str:
 def _prompts(model: str, texts: Mapping[str, str]) -> dict[str, str]:
     prompts = _object(model, texts, PROMPTS_FILE).get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(prompt, str) for prompt in prompts.values()):
-        raise BadInput(f"{model}: {PROMPTS_FILE} has prompts {prompts!r}, expected texts by name")
+        raise BadInput(f"{model}: {PROMPTS_FILE} has prompts {prompts!r}, expected texts by name; mend it")
     return {name: prompt for name, prompt in prompts.items() if prompt}
 
 

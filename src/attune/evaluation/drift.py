@@ -28,6 +28,33 @@ MIN_TEXTS = 100
 TILT = 1e-6  # share of the largest singular value added to the diagonal: fixes directions that the texts do not span
 
 
+def figures(texts: str, before: Float32, after: Float32) -> dict[str, float | None]:
+    """Measures two spaces of the same texts; where geometry and neighbours are compared, equal texts count once.
+
+    Args:
+        texts: name of the texts, the prefix of every key.
+        before: (n texts, dim) by base.
+        after: (n texts, dim) by tuned.
+
+    Returns:
+        Figures by key, the number of different texts among them. CKA and overlaps are None for too few of these.
+    """
+    rows = distinct(before, after)
+    old, new = before[rows], after[rows]
+    values = {
+        "cka": linear_cka(old, new),
+        "neighbour_overlap@10": neighbour_overlap(old, new),
+        "stale_overlap@10": stale_overlap(old, new),
+        "same_cosine": same_cosine(before, after),
+        "aligned_cosine": aligned_cosine(old, new),
+        "base_anisotropy": anisotropy(before),
+        "tuned_anisotropy": anisotropy(after),
+        "base_uniformity": uniformity(before),
+        "tuned_uniformity": uniformity(after),
+    }
+    return {f"{texts}.{name}": value for name, value in values.items()} | {f"n_{texts}_texts": len(rows)}
+
+
 def distinct(before: Float32, after: Float32) -> Int64:
     """Returns the rows of the texts without repetitions: of texts that are equal in both spaces, the first.
 

@@ -191,7 +191,10 @@ def _rows(path: Path, keys: Sequence[str], value: str = "") -> list[tuple[Any, .
             problems.add(where, f"the same {' and '.join(keys)} as on line {before.rpartition(':')[2]}; remove one")
         rows.append((*texts, *last))
     if not rows and not problems.n:
-        problems.add(str(path), f"no lines, expected objects with {', '.join([*keys, value] if value else keys)}")
+        names = ", ".join([*keys, value] if value else keys)
+        problems.add(
+            str(path), f"no lines, expected objects with {names}; add some, or take the task out of probe.tasks"
+        )
     problems.check()
     return rows
 

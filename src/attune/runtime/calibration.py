@@ -1,4 +1,4 @@
-"""What a score means: the probability that a document with this score is relevant, as learned from judged hits."""
+"""Calibration: a score as the probability that a document with this score is relevant, learned from judged hits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -149,6 +149,25 @@ def blocks(vectors: Float32, among: Int64) -> Iterator[Float32]:
         yield np.ascontiguousarray(vectors[among[start : start + size]], dtype=np.float32)
 
 
+def require_finite(kind: str, vectors: Float32) -> None:
+    """Refuses vectors with NaN or infinite numbers; memory-mapped ones are read a block at a time.
+
+    Args:
+        kind: of vectors, for the message: "embedding", "query".
+        vectors: (n, dim).
+
+    Raises:
+        ValueError: a vector has such a number; names the row of the first one.
+    """
+    first = 0
+    for block in blocks(vectors, np.arange(len(vectors))):
+        bad = ~np.isfinite(block).all(axis=1)
+        if bad.any():
+            row = first + int(bad.argmax())
+            raise ValueError(f"{kind} {row} holds NaN or infinite numbers, expected finite ones; embed its text again")
+        first += len(block)
+
+
 def recall(retrieved: Int64, exact: Int64) -> float:
     """Returns the share of the exact neighbours that were retrieved, over all queries.
 

@@ -104,13 +104,13 @@ class Search:
         if embeddings.ndim != 2 or not embeddings.size or len(embeddings) != len(ids):
             raise ValueError(f"embeddings are {embeddings.shape} for {len(ids)} ids; expected (n ids, dim), n above 0")
         _check_ids(ids, are_repeated=passages is not None)
-        _check_vectors("embedding", embeddings)
+        indexes.require_finite("embedding", embeddings)
         if passages is not None and len(passages) != len(ids):
             raise ValueError(f"{len(passages)} passages for {len(ids)} rows; expected the range of each row")
         if queries is not None:
             if queries.ndim != 2 or queries.shape[1] != embeddings.shape[1] or not len(queries):
                 raise ValueError(f"queries are {queries.shape}; expected (m, {embeddings.shape[1]}), m above 0")
-            _check_vectors("query", queries)
+            indexes.require_finite("query", queries)
         description = indexes.factory(storages.stored(storage, factory), *embeddings.shape)
         threads = indexes.load_faiss().omp_get_max_threads()
         index = indexes.build(description, embeddings, np.arange(len(ids)), seed=0, threads=threads)
@@ -277,16 +277,6 @@ def _check_ids(ids: Sequence[str], are_repeated: bool = False) -> None:
             id_.encode()
         except UnicodeEncodeError:
             raise ValueError(f"id {place} holds half of a surrogate pair, expected valid Unicode; rename it") from None
-
-
-def _check_vectors(what: str, vectors: Float32) -> None:
-    first = 0
-    for block in indexes.blocks(vectors, np.arange(len(vectors))):
-        bad = ~np.isfinite(block).all(axis=1)
-        if bad.any():
-            row = first + int(bad.argmax())
-            raise ValueError(f"{what} {row} holds NaN or infinite numbers, expected finite ones; embed its text again")
-        first += len(block)
 
 
 def _ids_rule(are_repeated: bool) -> rules.Rule:

@@ -1,4 +1,4 @@
-"""How an index keeps its vectors: as they are, in fewer bits a number, or in one bit with a second look at the best.
+"""Storages of an index: vectors as they are, in fewer bits a number, or in one bit with a second look at the best.
 
 | storage | bytes per vector | what is kept |
 |---|---|---|

@@ -165,10 +165,10 @@ def _checked(file: Path, first: int, values: Any, dim: int | None) -> Float32:  
     is_missing = numbers.is_null().to_numpy(zero_copy_only=False).reshape(-1, dim).any(axis=1)
     vectors: Float32 = numbers.to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, dim)
     finite = np.isfinite(vectors).all(axis=1) & ~is_missing
-    _refuse(~finite, file, first, lambda _: "NaN, infinite or missing numbers, expected finite ones: embed it again")
+    _refuse(~finite, file, first, lambda _: "NaN, infinite or missing numbers, expected finite ones; embed it again")
     lengths = np.linalg.norm(vectors, axis=1)
     is_off = np.abs(lengths - 1) > MAX_LENGTH_ERROR
-    _refuse(is_off, file, first, lambda row: f"a vector of length {lengths[row]:.3g}, expected 1: divide by the length")
+    _refuse(is_off, file, first, lambda row: f"a vector of length {lengths[row]:.3g}, expected 1; divide by the length")
     return vectors
 
 

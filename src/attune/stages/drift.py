@@ -60,33 +60,6 @@ def load_pair(folder: Path, file: str, n_rows: int, table: str) -> tuple[Float32
     return base, tuned
 
 
-def space_figures(texts: str, before: Float32, after: Float32) -> dict[str, float | None]:
-    """Measures two spaces of the same texts; where geometry and neighbours are compared, equal texts count once.
-
-    Args:
-        texts: name of the texts, the prefix of every key.
-        before: (n texts, dim) by base.
-        after: (n texts, dim) by tuned.
-
-    Returns:
-        Figures by key, the number of different texts among them. CKA and overlaps are None for too few of these.
-    """
-    rows = space.distinct(before, after)
-    old, new = before[rows], after[rows]
-    figures = {
-        "cka": space.linear_cka(old, new),
-        "neighbour_overlap@10": space.neighbour_overlap(old, new),
-        "stale_overlap@10": space.stale_overlap(old, new),
-        "same_cosine": space.same_cosine(before, after),
-        "aligned_cosine": space.aligned_cosine(old, new),
-        "base_anisotropy": space.anisotropy(before),
-        "tuned_anisotropy": space.anisotropy(after),
-        "base_uniformity": space.uniformity(before),
-        "tuned_uniformity": space.uniformity(after),
-    }
-    return {f"{texts}.{name}": value for name, value in figures.items()} | {f"n_{texts}_texts": len(rows)}
-
-
 def domain_figures(
     params: DriftParams,
     documents: tuple[Float32, Float32],
@@ -107,7 +80,7 @@ def domain_figures(
     n_documents = len(documents[0])
     rows = np.sort(random.choice(n_documents, size=min(params.n_sample, n_documents), replace=False))
     before, after = documents[0][rows], documents[1][rows]
-    figures = space_figures("domain", before, after)
+    figures = space.figures("domain", before, after)
     different = space.distinct(before, after)
     figures["domain.stale_overlap@10_low"], _ = space.stale_interval(before[different], after[different], confidence)
     figures["domain.same_cosine_low"], _ = space.cosine_interval(before, after, confidence)
@@ -157,7 +130,7 @@ def general_figures(probed: Path, receipt: Mapping[str, Any], confidence: float)
     Alignment only where general retrieval is among the tasks.
     """
     spaces = load_pair(probed, "general.npy", receipt["n_general_texts"], "the general texts")
-    figures = space_figures("general", *spaces)
+    figures = space.figures("general", *spaces)
     different = space.distinct(*spaces)
     ends = space.neighbour_interval(spaces[0][different], spaces[1][different], confidence)
     figures |= dict(zip((f"general.neighbour_overlap@10_{end}" for end in ("low", "high")), ends, strict=True))

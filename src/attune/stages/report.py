@@ -28,7 +28,6 @@ from attune.evaluation.report.examples import closest_leaks, examples, read_rank
 from attune.evaluation.report.gains import gains_of
 from attune.evaluation.report.judged import judged_of
 from attune.evaluation.report.markdown import render
-from attune.evaluation.report.other_systems import UNTRAINED, hybrid_sentence
 from attune.evaluation.report.overfitting import Curve, Limits, judge
 from attune.evaluation.report.panels import (
     base_on_dev,
@@ -220,23 +219,15 @@ def report(
     summary = summarised(params, receipts, test, (by_task, by_slice, counts), leaked, seeds, rule)
     summary["ndcg@10_kept_interval"] = kept_intervals(runs, test, rule.confidence)
     is_static_off = bool(of_static["base"]["is_off"])  # both are, or none
-    summary |= other_systems(receipts, is_static_off, runs, test, rule)
+    left_out = counted_leaks(test, leaked["lexical"], crossing)
+    others, beyond = other_systems(receipts, is_static_off, runs, test, left_out, rule)
+    summary |= others
     summary |= meaning_of_scores(receipts, load_params(CalibrateParams, "calibrate").precision, rule.confidence)
     summary |= against_champion(champion, receipts, test, leaked["lexical"], rule)
-    untrained = receipts[UNTRAINED][rule.headline]
-    if beyond := hybrid_sentence(summary["untrained_hybrid"], untrained, rule.confidence, rule.headline):
-        summary["verdict"] += f" {beyond}"
+    summary["verdict"] += f" {beyond}" if beyond else ""
     times = read_times(metrics)
     ways = [way for way in WAYS if not (is_static_off and way.system in STATIC)]
-    left_out = counted_leaks(test, leaked["lexical"], crossing)
-    decision = decided(
-        runs,
-        test,
-        left_out,
-        Costs.of(receipts["drift"], receipts["storage"], times),
-        rule,
-        ways,
-    )
+    decision = decided(runs, test, left_out, Costs.of(receipts["drift"], receipts["storage"], times), rule, ways)
     summary |= advice(decision, receipts, times, limits.min_int8_kept)
     merged, trained = receipts["merge"], receipts["train"]
     kept = Curve.of(curve, candidate_of(merged), merged["n_candidates"], looks_of_training(trained, rates))

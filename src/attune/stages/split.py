@@ -17,8 +17,7 @@ from attune.data.splitting.assignment import (
     UNITS,
     SplitParams,
     assign,
-    assign_documents,
-    documents_of,
+    split_documents,
     strata_of,
     unusable_clusters,
 )
@@ -85,8 +84,8 @@ def read_assigned(params: SplitParams, prepared: Path) -> Assigned:
                 f"{prepared}: the {name} split is empty ({queries.height} queries in all); "
                 + ("mend the given split, or give none" if given else "add data or change split.*_share")
             )
-    corpus = corpus.with_columns(assign_documents(corpus, queries, qrels))
-    return Assigned(corpus, queries, qrels, negatives, documents_of(corpus, queries, qrels, params.by))
+    corpus, documents = split_documents(corpus, queries, qrels, params.by)
+    return Assigned(corpus, queries, qrels, negatives, documents)
 
 
 def write_splits(params: SplitParams, tables: Assigned, out: Path) -> Mapping[str, int]:

@@ -7,6 +7,7 @@ seconds; what fails there is tried again with all layers, and only a failure the
 
 import gc
 import hashlib
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -43,6 +44,7 @@ N_STEPS = 2
 LEARNING_RATE = 1e-4
 MOST_WORDS = 8192  # of a text, where the encoder names no limit or a huge one
 SHOWN = 300  # characters of a library's message
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # of a terminal, in messages of torch.onnx
 STEPS = ("encoding", "training", "resuming", "merging", "export", "int8", "runtime")
 
 
@@ -151,7 +153,7 @@ def _step(name: str, step: str) -> Iterator[None]:
     except (OSError, _Stopped):  # a full disk is no fault of the encoder
         raise
     except Exception as error:  # libraries fail in ways of their own on an encoder that they do not fit
-        what = f"{type(error).__name__}: {one_line(error)[:SHOWN]}"
+        what = f"{type(error).__name__}: {one_line(COLOURS.sub('', str(error)))[:SHOWN]}"
         raise BadInput(f"{name}: {step} fails in the rehearsal ({what}); {OTHER}") from None
 
 

@@ -22,6 +22,7 @@ from attune.errors import BadInput, one_line
 
 TIMEOUT_SECONDS, RETRIES = 60.0, 2
 ADDRESS = re.compile(r"https?://[^\s/@?#]+(/[^\s@?#]*)?")  # what base.endpoint.url accepts
+EXAMPLE = "an address such as https://api.openai.com/v1"
 MOST_NAMES = 12  # that a message lists
 # what an encoder with weights has, and what one behind an endpoint has instead
 SERVED = {"train.epochs": 0, "programs.tuning": "served"}
@@ -61,7 +62,7 @@ def ask(url: str, model: str) -> Answered:
         BadInput: it does not answer, lists no model or several, or answers with no vector.
     """
     if not ADDRESS.fullmatch(url):
-        raise BadInput(f"{url}: expected an address such as https://api.openai.com/v1, without user, query or fragment")
+        raise BadInput(f"{url}: expected {EXAMPLE}, without user, query or fragment; give the address alone")
     url, model = url.rstrip("/"), model or _only(url, _names(url))
     start = time.perf_counter()
     request = {"model": model, "input": [KNOWN_TEXT], "encoding_format": "float"}

@@ -16,14 +16,7 @@ from attune.cli.check.reader import Reader, endpoint_facts, reader_of
 from attune.cli.check.scripts import script_facts
 from attune.data.lengths import Lengths, auto_length, figures, price, sampled
 from attune.data.sources.raw import RawData
-from attune.data.splitting.assignment import (
-    SplitParams,
-    assign,
-    assign_documents,
-    documents_of,
-    strata_of,
-    unusable_clusters,
-)
+from attune.data.splitting.assignment import SplitParams, assign, split_documents, strata_of, unusable_clusters
 from attune.data.splitting.duplicates import merge_raw
 from attune.data.splitting.kinds import audited
 from attune.data.splitting.lexical_audit import audit_splits
@@ -138,9 +131,8 @@ def lengths_of_train(
         by: protocol.
         reader: of the base encoder.
     """
-    corpus = tables["corpus"].with_columns(assign_documents(tables["corpus"], queries, tables["qrels"]))
-    own = documents_of(corpus, queries, tables["qrels"], by)["train"]
-    texts = passages.of(own["document_id"])
+    _, documents = split_documents(tables["corpus"], queries, tables["qrels"], by)
+    texts = passages.of(documents["train"]["document_id"])
     train = queries.filter(pl.col("split") == "train")
     pairs = tables["qrels"].join(train, on="query_id", how="semi").filter(pl.col("relevance") > 0)
     if not (texts and pairs.height):
@@ -233,9 +225,8 @@ def split_facts(
         params: protocol.
     """
     qrels = tables["qrels"]
-    corpus = tables["corpus"].with_columns(assign_documents(tables["corpus"], queries, qrels))
+    corpus, documents = split_documents(tables["corpus"], queries, qrels, params.by)
     leaks, _ = audit_splits(corpus, queries, qrels, prepare.near_duplicates(), params.by)
-    documents = documents_of(corpus, queries, qrels, params.by)
     known = {"test_known_answers_share": known_answers_share(qrels, queries, "test")} if params.by == "query" else {}
     counts = {kind: sum((leak.split, leak.kind) == ("test", kind) for leak in leaks) for kind in LEXICAL}
     protocol = {"by": params.by, **known}

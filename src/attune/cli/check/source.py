@@ -34,7 +34,7 @@ def source_params(path: Path | None, source: str, options: Sequence[str]) -> tup
     columns = with_names(params.columns, options)
     source = source or guess_source(path, columns)
     if source not in SOURCES:
-        raise BadInput(f"--source: got {source!r}, expected one of {', '.join(SOURCES)}")
+        raise BadInput(f"--source: got {source!r}, expected one of {', '.join(SOURCES)}; name the kind of your data")
     changed = {key: value for key, value in columns.model_dump().items() if value != getattr(params.columns, key)}
     lines = [f"source: {source}", f"path: {yaml_value(str(path))}"]
     lines += ["columns:", *(f"  {key}: {yaml_value(value)}" for key, value in changed.items())] if changed else []
@@ -49,7 +49,7 @@ def with_names(columns: ColumnNames, options: Sequence[str]) -> ColumnNames:
         if not equals or key not in ColumnNames.model_fields:
             raise BadInput(
                 f"--column: got {option!r}, expected KIND=NAME such as query=question, "
-                f"with KIND one of {', '.join(ColumnNames.model_fields)}"
+                f"with KIND one of {', '.join(ColumnNames.model_fields)}; see docs/your-data.md"
             )
         changes[key] = name.split(",") if key == "negatives" else name
     return columns.model_copy(update=changes)

@@ -221,4 +221,4 @@ def refuse_length(max_length: int | None) -> None:
         BadInput: it is not from 8 to the largest length.
     """
     if max_length is not None and not 8 <= max_length <= MAX_LENGTH:
-        raise BadInput(f"--max-length: got {max_length}, expected 8 to {MAX_LENGTH} tokens")
+        raise BadInput(f"--max-length: got {max_length}, expected 8 to {MAX_LENGTH} tokens; give such a number")

@@ -132,7 +132,8 @@ def _endpoint(name: str, project: Project) -> System:
     """Returns an encoder behind an endpoint, with the limits of base.endpoint and the prompts of its family."""
     found = ENDPOINT.fullmatch(name)
     if not found:
-        raise BadInput(f"{name}: expected URL#MODEL, such as https://api.openai.com/v1#text-embedding-3-small")
+        example = "https://api.openai.com/v1#text-embedding-3-small"
+        raise BadInput(f"{name}: expected URL#MODEL, such as {example}; name address and model")
     changes = {"url": found[1], "dimensions": 0, "tokenizer": "", "price": 0.0}
     params = with_family_prompts(project.base, found[2], {})
     params = params.model_copy(update={"endpoint": params.endpoint.model_copy(update=changes)})

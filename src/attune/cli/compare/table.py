@@ -45,7 +45,7 @@ class Result:
 
     @property
     def lines(self) -> list[str]:
-        """How encoders read texts and notes on systems, then the answers."""
+        """Yields how encoders read texts and notes on systems, then the answers."""
         read = {name: self.facts[name].about.get("prompts") for name in self.order}
         notes = [f"{name} reads {told(prompts)}" for name, prompts in read.items() if prompts is not None]
         notes += [f"{name}: {note}" for name in self.order for note in self.facts[name].notes]

@@ -59,7 +59,7 @@ def all_options(name: str, instance: str, given: list[str]) -> list[str]:
     """
     if ("foreach" in product_stages()[name]) != bool(instance):
         expected = name if instance else f"{name}@INSTANCE, as dvc.lock has it"
-        raise BadInput(f"got {name}{'@' * bool(instance)}{instance}, expected {expected}")
+        raise BadInput(f"got {name}{'@' * bool(instance)}{instance}, expected {expected}; name the stage so")
     fixed = [shlex.split(option.replace(KEY, instance)) for option in fixed_options(name)]
     return [*(word for option in fixed if option[0] not in given for word in option), *given]
 

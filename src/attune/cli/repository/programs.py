@@ -22,7 +22,8 @@ def run(folder: Path, *command: str) -> str:
         raise BadInput(f"{command[0]} is missing; install it and run again") from None
     if done.returncode:
         said = done.stderr.strip() or done.stdout.strip()
-        raise BadInput(f"{' '.join(command[:4])} in {folder}: {said or f'exit code {done.returncode}'}")
+        said = said or f"exit code {done.returncode}"
+        raise BadInput(f"{' '.join(command[:4])} in {folder}: {said}; mend that and run again")
     return done.stdout.strip()
 
 

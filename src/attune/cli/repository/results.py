@@ -137,7 +137,9 @@ def between(page: str, name: str, path: str) -> str:
     """
     tables: list[str] = re.findall(_marked(name), page, re.DOTALL)
     if len(tables) != 1:
-        raise BadInput(f"{path}: {len(tables)} pairs of markers <!-- {name} --> and <!-- /{name} -->, expected one")
+        raise BadInput(
+            f"{path}: {len(tables)} pairs of markers <!-- {name} --> and <!-- /{name} -->, expected one; mend them"
+        )
     return tables[0]
 
 

@@ -27,7 +27,8 @@ def set_values(folder: Path, changes: Changes) -> None:
                 if _set(folder / name, section, key, value):
                     break
             else:
-                raise BadInput(f"{folder}: {section}.{key} stands in neither {PARAMS_FILE} nor {ADVANCED_FILE}")
+                where = f"neither {PARAMS_FILE} nor {ADVANCED_FILE}"
+                raise BadInput(f"{folder}: {section}.{key} stands in {where}; restore the line from git")
 
 
 def _set(file: Path, section: str, key: str, value: Any) -> bool:  # noqa: ANN401

@@ -37,7 +37,7 @@ def post_note(text: str, environment: Mapping[str, str] = os.environ) -> str:
         )
     api, project, number = (environment[name] for name in SET_BY_GITLAB)
     if not re.match(r"https?://", api):
-        raise BadInput(f"CI_API_V4_URL: got {api!r}, expected an http or https address")
+        raise BadInput(f"CI_API_V4_URL: got {api!r}, expected an http or https address; run in a pipeline of GitLab")
     notes = f"{api}/projects/{project}/merge_requests/{number}/notes"
     token = environment[TOKEN]
     user = _request("GET", f"{api}/user", token)
@@ -60,5 +60,6 @@ def _request(method: str, url: str, token: str, body: str | None = None) -> Any:
         with urllib.request.urlopen(request, timeout=SECONDS) as answer:
             return json.load(answer)
     except (urllib.error.URLError, TimeoutError, ValueError) as error:
-        hint = f"; give {TOKEN} a project access token with scope api" if "40" in str(error)[:30] else ""
-        raise BadInput(f"GitLab: {method} {url}: {one_line(error)}{hint}") from None
+        is_refused = "40" in str(error)[:30]
+        hint = f"give {TOKEN} a project access token with scope api" if is_refused else "run the job again"
+        raise BadInput(f"GitLab: {method} {url}: {one_line(error)}; {hint}") from None

@@ -90,7 +90,7 @@ def dvc_project(folder: Path) -> Iterator[Repo]:
         with Repo(str(root)) as repo, repo.lock, _yaml_read_once():  # the lock that DVC itself takes to read the stages
             yield repo
     except DvcException as error:
-        raise BadInput(f"{folder}: DVC says: {error}") from None
+        raise BadInput(f"{folder}: DVC says: {error}; mend what it names, or restore it from git") from None
 
 
 def lock_facts(repo: Repo, folder: Path) -> dict[str, Any]:
@@ -172,7 +172,9 @@ class Revision:
         """
         self.name = name
         if isinstance(repo.scm, NoSCM):
-            raise BadInput(f"{repo.root_dir}: no git repository, so no revision {name!r} to compare with")
+            raise BadInput(
+                f"{repo.root_dir}: no git repository, so no revision {name!r} to compare with; git init and commit"
+            )
         try:
             self.commit = str(resolve_rev(repo.scm, name))
         except (SCMError, DvcException):

@@ -109,14 +109,14 @@ def compare(folder: Path, revision: str) -> Sameness:
             there = _revision(repo, revision, folder)
             return _compared(folder, there)
     except DvcException as error:  # such as: not a git repository
-        raise BadInput(f"nothing to compare with: {error}") from None
+        raise BadInput(f"nothing to compare with: {error}; run in a git repository with a commit") from None
 
 
 def _revision(repo: Repo, name: str, folder: Path) -> Revision:
     try:
         return Revision(repo, name, folder)
     except BadInput as error:
-        raise (BadInput("nothing to compare with: no commit yet") if name == "HEAD" else error) from None
+        raise (BadInput("nothing to compare with: no commit yet; commit first") if name == "HEAD" else error) from None
 
 
 def _compared(folder: Path, there: Revision) -> Sameness:

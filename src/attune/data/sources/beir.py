@@ -183,7 +183,7 @@ class Judgments:
                 what = (
                     f"query-id {shown(query_id)} is also in {self._files[of_query].name}; a query belongs to one split"
                 )
-                self._problems.add(where, f"{what}: remove it from the other")
+                self._problems.add(where, f"{what}; remove it from the other")
             self._in_two_splits.add(query_id)
             return
         number = int(where.rpartition(":")[2])

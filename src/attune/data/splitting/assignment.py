@@ -224,6 +224,14 @@ def documents_of(corpus: pl.DataFrame, queries: pl.DataFrame, qrels: pl.DataFram
     return {"train": ids} | {name: ids.join(own, on="document_id", how="semi") for name, own in relevant.items()}
 
 
+def split_documents(
+    corpus: pl.DataFrame, queries: pl.DataFrame, qrels: pl.DataFrame, by: str
+) -> tuple[pl.DataFrame, dict[str, pl.DataFrame]]:
+    """Returns the corpus with the split of each document, and what `documents_of` does; takes what it takes."""
+    corpus = corpus.with_columns(assign_documents(corpus, queries, qrels))
+    return corpus, documents_of(corpus, queries, qrels, by)
+
+
 def strata_of(queries: pl.DataFrame) -> Receipt:
     """Counts the strata, and those without a query in test or dev; {} where the data have none.
 

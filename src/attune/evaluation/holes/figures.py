@@ -1,4 +1,4 @@
-"""What holes in the judgments may hide, in figures and sentences for report.json."""
+"""Holes in the judgments in report.json: figures and sentences on the gain that they may hide."""
 
 from bisect import bisect_left
 from collections.abc import Mapping

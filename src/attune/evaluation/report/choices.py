@@ -21,7 +21,7 @@ CHOICES: Columns = {
 def sentence(decision: Decision) -> str:
     """Returns what to ship and why, in words."""
     if not decision.named:
-        return "No choice is named: fewer than two test queries are without leaks."
+        return "No choice is named: fewer than two clusters of test queries are without leaks."
     named, best = decision.of(decision.named), decision.of(decision.best)
     action = "Keep" if named.system == BASE else "Ship"
     words = f"{action} {_spoken(named.system)}: {_figures(named, decision)}"

@@ -1,4 +1,4 @@
-"""What scores mean, in sentences: probabilities, the promised cutoff, and what becomes of a cutoff of base's scores."""
+"""Scores in sentences: as probabilities, the promised cutoff, and what becomes of a cutoff of base's scores."""
 
 from collections.abc import Mapping
 from typing import Any

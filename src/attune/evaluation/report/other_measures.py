@@ -1,4 +1,4 @@
-"""What the verdict says of measures beside the headline's: that they changed beyond chance, or that it has no room."""
+"""Sentences beside the headline: other measures that changed beyond chance, or a headline measure without room."""
 
 from attune.evaluation.report.markdown import signed
 from attune.evaluation.report.verdict import CLAIMS, HeadlineResult

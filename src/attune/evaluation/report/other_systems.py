@@ -4,11 +4,12 @@ Their comparisons are a family of their own: Holm's correction counts them toget
 so that a further system here changes no p-value of the verdict.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from attune.errors import BadInput
@@ -40,7 +41,12 @@ def scores_of(system: str, runs: Path, test: Paired, measures: Sequence[str] = C
 
 
 def compare_others(
-    systems: Sequence[str], runs: Path, test: Paired, confidence: float, headline: str = HEADLINE
+    systems: Sequence[str],
+    runs: Path,
+    test: Paired,
+    confidence: float,
+    headline: str = HEADLINE,
+    leaked: Collection[str] = (),
 ) -> tuple[dict[str, dict[str, dict[str, Any]]], dict[str, Any]]:
     """Compares each system with base on test, and BM25 fused with base with tuned.
 
@@ -50,6 +56,7 @@ def compare_others(
         test: scores of base and tuned, and the queries' clusters.
         confidence: of the intervals.
         headline: measure in which hybrid_base is compared with tuned, one of COMPARED.
+        leaked: test queries that do not count.
 
     Returns:
         Figures by system and measure; those of hybrid_base less tuned in the headline measure. `p_holm` is corrected
@@ -58,12 +65,15 @@ def compare_others(
     Raises:
         BadInput: a system was scored on other queries than base.
     """
-    base = {measure: test.base[measure] for measure in COMPARED}
-    scores = {system: scores_of(system, runs, test) for system in systems}
-    compared = {system: compare(base, own, test.clusters, confidence) for system, own in scores.items()}
-    sides = {headline: test.tuned[headline]}, {headline: scores[UNTRAINED][headline]}
+    counted = test.without(leaked)
+    kept = np.isin(test.query_ids, counted.query_ids)
+    base = {measure: counted.base[measure] for measure in COMPARED}
+    read_scores = {system: scores_of(system, runs, test) for system in systems}
+    scores = {system: {name: values[kept] for name, values in own.items()} for system, own in read_scores.items()}
+    compared = {system: compare(base, own, counted.clusters, confidence) for system, own in scores.items()}
+    sides = {headline: counted.tuned[headline]}, {headline: scores[UNTRAINED][headline]}
     flat = [one for of_system in compared.values() for one in of_system.values()]
-    flat += compare(*sides, test.clusters, confidence).values()
+    flat += compare(*sides, counted.clusters, confidence).values()
     rows = [asdict(one) | {"p_holm": p} for one, p in zip(flat, holm([one.p_value for one in flat]), strict=True)]
     each = iter(rows)
     return {system: {measure: next(each) for measure in COMPARED} for system in systems}, rows[-1]
@@ -124,7 +134,12 @@ def adapter_sentence(
 
 
 def static_sentence(
-    is_off: bool, receipts: Mapping[str, Mapping[str, Any]], others: Mapping[str, Any], confidence: float
+    is_off: bool,
+    receipts: Mapping[str, Mapping[str, Any]],
+    others: Mapping[str, Any],
+    base: float,
+    tuned: float,
+    confidence: float,
 ) -> str:
     """Returns what the static query encoders keep of tuned and gain over base, in a few sentences.
 
@@ -132,25 +147,27 @@ def static_sentence(
         is_off: true with static.steps: 0.
         receipts: of the systems and of stage drift, by name.
         others: gains over base by system and measure, from `compare_others`.
+        base, tuned: nDCG@10 on the same queries.
         confidence: of the intervals.
     """
     if is_off:
         return "The static query encoders are off (static.steps: 0): static base and static tuned repeat base, tuned."
     level = number(100 * confidence)
 
-    def kept(measure: str) -> str:
-        of, own = receipts["tuned"][measure], receipts["static_tuned"][measure]
+    def kept(own: float, of: float) -> str:
         return f"{score(own)} of {score(of)}" + (f" ({100 * own / of:.0f}%)" if of else "")
 
-    gain, base = others["static_base"][RANKED], receipts["base"][RANKED]
+    gain, own = others["static_base"][RANKED], base + others["static_tuned"][RANKED]["delta"]
     between = f"{level}% interval {signed(gain['ci_low'], 3)} to {signed(gain['ci_high'], 3)}"
     style = f"paraphrases_{RANKED}"
-    other_style = f", on paraphrases {kept(style)}" if style in receipts["static_tuned"] else ""
+    other_style = ""
+    if style in receipts["static_tuned"]:
+        other_style = f", on paraphrases {kept(receipts['static_tuned'][style], receipts['tuned'][style])}"
     if (share := receipts["drift"].get("static_tuned.least_near_kept")) is not None:
         task = receipts["drift"]["static_tuned.least_near_kept_of"]
         other_style += f", on each near-domain task {100 * share:.0f}% or more (least: {task})"
     return (
-        f"A static query encoder, a sum of token vectors without a transformer, keeps {kept(RANKED)} of tuned's "
+        f"A static query encoder, a sum of token vectors without a transformer, keeps {kept(own, tuned)} of tuned's "
         f"{RANKED} over tuned's documents{other_style}. Over base's documents, none embedded again, {RANKED} goes from "
         f"{score(base)} to {score(base + gain['delta'])} ({signed(gain['delta'], 3)}, {between})."
     )

@@ -35,7 +35,7 @@ class Times:
 
     @property
     def sentence(self) -> str:
-        """Where the times are from, in words."""
+        """Returns in words where the times are from."""
         if not self.cpu:
             return "Nobody has measured times; `attune times` does."
         return f"Times are of one machine ({self.cpu}, {self.threads} threads), measured by `attune times`."

@@ -158,12 +158,12 @@ def verdict_despite_leaks(whole: HeadlineResult, clean: HeadlineResult | None, l
 
     Args:
         whole: on all test queries.
-        clean: on the test queries without leaks; None where fewer than two are left.
+        clean: on the test queries without leaks; None where these are in fewer than two clusters.
         leaks: counts of test items that are also in train or dev, in words.
     """
     overlap = f"{leaks} of test are also in train or dev"
     on_all = f"on all {number(whole.n_queries)}, {whole.change()})"
     if clean is None:
-        return f"Not measurable: fewer than two test queries are without leaks ({overlap}); {on_all}."
+        return f"Not measurable: fewer than two clusters of test queries are without leaks ({overlap}); {on_all}."
     counted = f"the {number(clean.n_queries)} of {number(whole.n_queries)} test queries without leaks"
     return f"{verdict(clean)} Measured on {counted} ({overlap}); {on_all}."

@@ -10,7 +10,7 @@ from enum import IntEnum
 
 
 class Encodes(IntEnum):
-    """What a query takes to be embedded, cheapest first."""
+    """Encoder that embeds a query, cheapest first."""
 
     NOTHING = 0
     TOKENS = 1
@@ -62,7 +62,7 @@ class Way:
 
     @property
     def loss_words(self) -> str:
-        """What a missing loss on general tasks means, in words; "" where it was only not measured.
+        """Cell in place of a loss on general tasks that is missing for a reason; "" where it was only not measured.
 
         BM25 has no vectors that tuning could move. A hybrid's weight is chosen for its corpus, and would be another
         one elsewhere: what is lost is lost by its vectors.
@@ -73,7 +73,7 @@ class Way:
 
     @property
     def query_words(self) -> str:
-        """What happens for a query, in words."""
+        """Steps of a query, in words: the encoder that embeds it, and BM25."""
         return " and ".join(filter(None, [WORDS[self.encodes], "BM25" if self.matches_words else ""]))
 
 

@@ -1,4 +1,4 @@
-"""What to ship: every way to serve queries with its gain and its costs, and the one that the rule names.
+"""Table *What to ship*: every way to serve queries with its gain and its costs, and the one that the rule names.
 
 The rule, in words in `RULE`: the best has the highest headline measure on test; as good as the best is a way whose
 interval against it excludes a loss of `gate.margin` (`decision.decide`, as everywhere); of these, one that keeps the
