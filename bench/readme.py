@@ -155,7 +155,6 @@ def _run(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
 
 
-# by table: its page, and the function that returns its text
 def answers() -> str:
     """Returns a row per command of `attune` with the keys of its JSON, one list for each answer that it may give."""
     rows = []
@@ -167,6 +166,7 @@ def answers() -> str:
     return table(("command", "keys"), rows)
 
 
+# by table: its page, and the function that returns its text
 TABLES: dict[str, tuple[str, Callable[[], str | None]]] = {
     "answers": ("docs/agents.md", answers),
     "checks": ("docs/gate.md", lambda: paragraphs(catalogue())),

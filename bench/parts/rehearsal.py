@@ -1,4 +1,4 @@
-"""What the rehearsal adds to stage base: seconds with it and without it, in turn, and the bytes that the stage leaves.
+"""Measures the rehearsal in stage base: seconds with it and without it, in turn, and the bytes that the stage leaves.
 
 Each run is the stage's command in a new process, with its outputs in scratch/bench. Without: `rehearsed` returns at
 once what metrics/base_encoder.json says. CPU time (user and system) stands beside wall time, which varies on a busy
