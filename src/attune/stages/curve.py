@@ -154,7 +154,7 @@ def points(params: CurveParams, adapter: AdapterParams, seed: int, data: CurveIn
     base = data.dev(QueryMap())
     wanted = [(draw, share) for share in reversed(params.shares) for draw in range(params.draws)]
     with ThreadPoolExecutor(params.machine.threads, initializer=set_torch_threads, initargs=(1,)) as pool:
-        found = list(pool.map(lambda one: point(data, adapter, seed, *one, base), wanted))
+        found = list(pool.map(lambda one: point(data, adapter, seed, one[0], one[1], base), wanted))
     return sorted((one for one in found if one.n_pairs), key=lambda one: (one.draw, one.share))
 
 
