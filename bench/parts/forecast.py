@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from attune.errors import BadInput
@@ -105,14 +104,13 @@ def measure(folder: Path, known: float, n_times: int) -> list[Check]:
         raise BadInput(f"{folder}: curve.draws and adapter.steps are {params.draws} and {adapter.steps}, expected > 0")
     settings = all_params(file)
     seed, confidence = settings["train"]["seeds"][0], settings["gate"]["confidence"]
-    torch.set_num_threads(params.machine.threads)
     embeddings, prepared, splits = (folder / "data" / name for name in ("embeddings/base", "prepared", "splits"))
-    data = read_input(embeddings, prepared, splits, params.machine.threads)
-    whole = list(points(params.model_copy(update={"shares": [1.0]}), adapter, seed, data))
+    data = read_input(embeddings, prepared, splits)
+    whole = points(params.model_copy(update={"shares": [1.0]}), adapter, seed, data)
     found: list[Check] = []
     for part in range(n_times):
         left = known_only(data, drawn(data, known, seed, part))
-        found += checks(list(points(params, adapter, seed, left)), whole, part + 1, confidence)
+        found += checks(points(params, adapter, seed, left), whole, part + 1, confidence)
         print(f"attune bench: {name_of(folder)}: hidden part {part + 1} of {n_times}", file=sys.stderr, flush=True)
     return found
 

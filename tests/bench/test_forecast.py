@@ -46,7 +46,7 @@ def test_hidden_queries_leave_their_pairs_and_masks_and_documents_stay() -> None
 
 def test_a_share_of_the_clusters_stays_whole(folder: Path) -> None:
     """Of 40 clusters of two a quarter, and other ones for another part."""
-    data = read_input(*(folder / "data" / name for name in ("embeddings/base", "prepared", "splits")), threads=1)
+    data = read_input(*(folder / "data" / name for name in ("embeddings/base", "prepared", "splits")))
 
     def kept(part: int) -> NDArray[np.bool_]:
         return drawn(data, 0.25, 13, part)

@@ -9,6 +9,7 @@ from arch.bootstrap import IIDBootstrap
 from hypothesis import given
 from hypothesis import strategies as st
 from mlxtend.evaluate import permutation_test
+from statsmodels.stats.multitest import multipletests
 
 from attune.errors import BadInput
 from attune.evaluation.statistics.comparisons import TaskComparison, compare_tasks
@@ -25,6 +26,14 @@ def test_holms_correction_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.6]) == [1, 1]
     assert holm([]) == []
+
+
+def test_the_correction_is_that_of_statsmodels() -> None:
+    """To the last digit, for families of one to sixty p-values, many of them small and some equal, 0 or 1."""
+    random = np.random.default_rng(3)
+    for n in (1, 2, 7, 60):
+        p_values = [*random.random(n).round(1) ** 6, 0.0, 1.0][-n:]
+        assert holm(p_values) == multipletests(p_values, method="holm")[1].tolist()
 
 
 @given(st.lists(st.floats(0.0001, 1), min_size=1, max_size=20), st.sampled_from([0.01, 0.05, 0.2]))

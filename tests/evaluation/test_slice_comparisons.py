@@ -4,7 +4,6 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-import statsmodels.stats.multitest  # noqa: F401 - before the heap settles: Holm's correction collects garbage
 
 from attune.evaluation.statistics.decision import Status
 from attune.evaluation.statistics.holm import holm

@@ -172,9 +172,11 @@ print(json.dumps(found))
 """
 
 
-def brought_in(modules: Sequence[str], path: Path = SOURCE) -> dict[str, list[str]]:
+def brought_in(
+    modules: Sequence[str], path: Path = SOURCE, libraries: Sequence[str] = tuple(SLOW)
+) -> dict[str, list[str]]:
     """The slow libraries that each module brings in beyond those before it, imported in a process of their own."""
-    command = [sys.executable, "-c", IMPORTING, json.dumps(SLOW), *modules]
+    command = [sys.executable, "-c", IMPORTING, json.dumps(libraries), *modules]
     done = subprocess.run(
         command, env=os.environ | {"PYTHONPATH": str(path)}, capture_output=True, text=True, check=True
     )
@@ -187,6 +189,13 @@ def test_stages_without_an_encoder_start_without_slow_libraries() -> None:
     modules = [*(f"attune.stages.{name}" for name in LIGHT), *COMMANDS, *(f"attune.stages.{name}" for name in BRINGS)]
     allowed = {f"attune.stages.{name}": libraries for name, libraries in BRINGS.items()}
     assert brought_in(modules) == {name: allowed.get(name, []) for name in modules}
+
+
+def test_a_system_starts_without_what_the_others_need() -> None:
+    """A hybrid ranks nothing: BM25 and the graph of an adapter are loaded where a system needs them."""
+    assert brought_in(["attune.stages.evaluate"], libraries=["bm25s", "onnxruntime", "tokenizers", "Stemmer"]) == {
+        "attune.stages.evaluate": []
+    }
 
 
 def test_the_test_of_slow_libraries_can_fail(tmp_path: Path) -> None:

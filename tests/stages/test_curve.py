@@ -8,14 +8,17 @@ import numpy as np
 import polars as pl
 import pytest
 from frozen_inputs import write_turned
+from numpy.typing import NDArray
 
 from attune.evaluation.label_points import LABELS
+from attune.export.query_map import QueryMap
 from attune.plots import read_csv
-from attune.stage import Machine, call
-from attune.stages.curve import CurveParams, curve, in_order, labelled
-from attune.tuning.adapter.fit import Pairs
+from attune.stage import Machine, call, load_params
+from attune.stages.curve import CurveParams, Scorer, curve, in_order, labelled, points, read_input
+from attune.tuning.adapter.fit import AdapterParams, Pairs, fit
 
 MACHINE = Machine(threads=1, precision="fp32", batch_tokens=4096)
+FOLDERS = ("embeddings", "prepared", "splits")
 PARAMS = CurveParams(shares=[0.125, 0.25, 0.5, 1.0], draws=2, machine=MACHINE)
 ADVANCED = """adapter: {steps: 60, batch_size: 32, learning_rate: 0.01, scale: 20.0, rank: 0, hidden: 0,
   n_documents: 1000, evaluate_every: 10, patience: 4}
@@ -28,13 +31,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "advanced.yaml").write_text(ADVANCED)
     (tmp_path / "params.yaml").write_text("machine: {threads: 1, precision: fp32, batch_tokens: 4096}\n")
-    write_turned(*(tmp_path / name for name in ("embeddings", "prepared", "splits")))
+    write_turned(*(tmp_path / name for name in FOLDERS))
     return tmp_path
 
 
 def made(project: Path, params: CurveParams = PARAMS, name: str = "one") -> tuple[dict[str, Any], pl.DataFrame]:
     """Runs the stage; returns its receipt and its points."""
-    paths = {key: project / key for key in ("embeddings", "prepared", "splits")}
+    paths = {key: project / key for key in FOLDERS}
     outs = project / f"{name}.json", project / f"{name}.csv"
     call(curve, params, outs[0], **paths, seed=13, confidence=0.95, points_file=outs[1])
     return dict(json.loads(outs[0].read_text())), read_csv(outs[1], LABELS)
@@ -59,6 +62,43 @@ def test_a_second_run_gives_the_same_bytes(project: Path) -> None:
     made(project, name="two")
     for ending in ("json", "csv"):
         assert (project / f"one.{ending}").read_bytes() == (project / f"two.{ending}").read_bytes()
+
+
+def test_a_point_is_the_adapter_trained_on_its_labels_alone(project: Path) -> None:
+    """All labels, second draw: trained again by itself, the map scores as the point says, on dev and on test."""
+    data, adapter = read_input(*(project / name for name in FOLDERS)), load_params(AdapterParams, "adapter")
+    one = points(PARAMS, adapter, 13, data)[-1]
+    fitted = fit(data.pairs, adapter, 14, lambda query_map: data.dev(query_map)["ndcg@10"])
+    assert fitted.step > 0 and (one.draw, one.share, one.n_pairs) == (1, 1.0, len(data.pairs.pairs))
+    for name in ("recall@10", "ndcg@10"):
+        for split, scorer in (("dev", data.dev), ("test", data.test)):
+            assert one.scores[f"{split}_{name}"] == scorer(fitted.query_map)[name].mean()
+
+
+def test_points_do_not_depend_on_the_number_of_threads(project: Path) -> None:
+    """Trainings side by side give the bytes, in the order, of one after the other."""
+    made(project)
+    made(project, PARAMS.model_copy(update={"machine": MACHINE.model_copy(update={"threads": 3})}), "three")
+    for ending in ("json", "csv"):
+        assert (project / f"one.{ending}").read_bytes() == (project / f"three.{ending}").read_bytes()
+
+
+def test_the_base_is_scored_once(project: Path) -> None:
+    """Not by each training again; and a map that dev has scored is not scored again for its point."""
+    data, adapter = read_input(*(project / name for name in FOLDERS)), load_params(AdapterParams, "adapter")
+    scored: list[QueryMap] = []
+
+    class Counting(Scorer):
+        def __init__(self) -> None: ...
+
+        def __call__(self, query_map: QueryMap) -> dict[str, NDArray[np.float64]]:
+            scored.append(query_map)
+            return data.dev(query_map)
+
+    points(PARAMS, adapter, 13, data._replace(dev=Counting()))
+    assert sum(query_map.is_identity for query_map in scored) == 1
+    matrices = [query_map.matrix.tobytes() for query_map in scored if query_map.matrix is not None]
+    assert len(matrices) == len(set(matrices)) == len(scored) - 1
 
 
 def test_without_draws_the_stage_leaves_an_empty_table(project: Path) -> None:

@@ -11,6 +11,7 @@ from attune.export.query_map import QueryMap
 from attune.runtime.arrays import Float32, Float64, Int64
 from attune.stage import Machine
 from attune.tuning.adapter.fit import AdapterParams, Pairs, Residual, batch_loss, fit
+from attune.tuning.adapter.pairs import train_pairs
 
 MACHINE = Machine(threads=1, precision="fp32", batch_tokens=4096)
 PARAMS = AdapterParams(
@@ -113,6 +114,17 @@ def test_no_steps_and_steps_that_never_help_leave_the_identity() -> None:
     assert off.query_map.is_identity and (off.step, off.n_steps, len(off.curve)) == (0, 0, 1)
     never = fit(pairs, PARAMS, 13, lambda query_map: np.full(N, 1.0 if query_map.is_identity else 0.5))
     assert never.query_map.is_identity and (never.step, never.n_steps) == (0, 20)
+
+
+def test_numbers_that_make_denormal_products_count_as_zero() -> None:
+    """Those of 1e-33 and 1e-13, in pairs of queries and documents; the embeddings given stay as they are."""
+    queries = np.array([[1, 1e-33], [1e-13, 1], [1e-11, -1]], dtype=np.float32)
+    given = queries.copy()
+    usable, rows, judgments = np.ones(3, dtype=bool), np.arange(3), np.array([[0, 1, 1], [2, 0, 1]])
+    pairs = train_pairs(judgments, np.empty((0, 2), dtype=np.int64), usable, queries, rows, queries)
+    expected = np.array([[1, 0], [0, 1], [1e-11, -1]], dtype=np.float32)
+    assert (pairs.queries == expected).all() and (pairs.documents == expected).all()
+    assert (queries == given).all() and pairs.pairs.tolist() == [[0, 1], [2, 0]]
 
 
 def test_a_map_has_one_shape() -> None:

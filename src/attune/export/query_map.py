@@ -1,15 +1,15 @@
 """The query adapter as numbers and as an ONNX graph: a residual map of an embedding, then its length 1 again."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
-from attune.runtime.adapter import INPUT, OUTPUT
 from attune.runtime.arrays import Float32
+
+if TYPE_CHECKING:
+    import onnx
 
 Array = NDArray[Any]
 
@@ -45,8 +45,13 @@ class QueryMap:
         adapted: Float32 = mapped / np.maximum(np.linalg.norm(mapped, axis=1, keepdims=True), np.float32(LEAST_LENGTH))
         return adapted
 
-    def graph(self, dim: int, opset: int) -> onnx.ModelProto:
+    def graph(self, dim: int, opset: int) -> "onnx.ModelProto":
         """Returns the ONNX graph from `embedding` (n, dim) to `adapted_embedding` (n, dim)."""
+        import onnx  # noqa: PLC0415 - a quarter of a second with onnxruntime, and only what ships is written as a graph
+        from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415 - likewise
+
+        from attune.runtime.adapter import INPUT, OUTPUT  # noqa: PLC0415 - likewise
+
         nodes, arrays = self._map()
         if arrays:
             arrays |= {"axes": np.array([1], dtype=np.int64), "least": np.array(LEAST_LENGTH, dtype=np.float32)}
@@ -63,8 +68,12 @@ class QueryMap:
         onnx.checker.check_model(model)
         return model
 
-    def _map(self) -> tuple[list[onnx.NodeProto], dict[str, Array]]:
+    def _map(self) -> "tuple[list[onnx.NodeProto], dict[str, Array]]":
         """Returns the nodes up to `mapped` and their arrays; one that copies, without arrays, for the identity."""
+        from onnx import helper  # noqa: PLC0415 - as in graph
+
+        from attune.runtime.adapter import INPUT, OUTPUT  # noqa: PLC0415 - as in graph
+
         if self.matrix is not None:
             return [helper.make_node("MatMul", [INPUT, "matrix"], ["mapped"])], {"matrix": self.matrix}
         if self.hidden is None:

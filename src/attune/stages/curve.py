@@ -7,7 +7,7 @@ labels is compared with what all of them brought, so that every run says whether
 """
 
 import hashlib
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, NamedTuple, Self
@@ -33,6 +33,7 @@ from attune.tables import CORPUS, DOCUMENT_IDS, read
 from attune.tuning.adapter.fit import AdapterParams, Pairs, fit
 
 STOPPED_BY, DEPTH = "ndcg@10", 10
+Scores = dict[str, Float64]  # (n_queries,) values of each measure
 
 
 class CurveParams(Params):
@@ -60,16 +61,16 @@ def labelled(pairs: Pairs, is_kept: NDArray[np.bool_]) -> Pairs:
 
 
 class Scorer:
-    """Scores mapped queries of one split over the whole corpus."""
+    """Scores mapped queries of one split over the whole corpus, on one thread."""
 
-    def __init__(self, split: Split, queries: Float32, passages: Passages, documents: Float32, threads: int) -> None:
-        self._split, self._queries, self._threads = split, queries, threads
+    def __init__(self, split: Split, queries: Float32, passages: Passages, documents: Float32) -> None:
+        self._split, self._queries = split, queries
         self._passages, self._documents = passages, documents
 
-    def __call__(self, query_map: QueryMap) -> dict[str, Float64]:
+    def __call__(self, query_map: QueryMap) -> Scores:
         """Returns the (n_queries,) values of each measure."""
         queries = query_map(self._queries)
-        search = document_search(queries, self._documents, self._passages.document_rows, self._threads)
+        search = document_search(queries, self._documents, self._passages.document_rows, threads=1)
         scores, rows = self._split.ranked(search, DEPTH)
         values = measure(rows, self._split.judgments, scores)
         return {name: values[name] for name in MEASURED}
@@ -91,7 +92,7 @@ class CurveInput(NamedTuple):
     test: Scorer
 
 
-def read_input(embeddings: Path, prepared: Path, splits: Path, threads: int) -> CurveInput:
+def read_input(embeddings: Path, prepared: Path, splits: Path) -> CurveInput:
     """Reads train, dev and test with the base's embeddings of their queries and of the corpus."""
     corpus = read(prepared / "corpus.parquet", CORPUS)
     passages = read_passages(prepared, corpus)
@@ -103,33 +104,58 @@ def read_input(embeddings: Path, prepared: Path, splits: Path, threads: int) -> 
     }
     usable = read(splits / "train/documents.parquet", DOCUMENT_IDS)["document_id"]
     pairs = train_pairs(train, usable, queries["train"], passages, documents)
-    of_dev, of_test = (Scorer(one, queries[one.name], passages, documents, threads) for one in (dev, test))
+    of_dev, of_test = (Scorer(one, queries[one.name], passages, documents) for one in (dev, test))
     return CurveInput(pairs, train.cluster_ids, of_dev, of_test)
 
 
-def points(params: CurveParams, adapter: AdapterParams, seed: int, data: CurveInput) -> Iterator[Labelled]:
-    """Trains the adapter on each share of each draw and scores it; a share without a pair is left out.
+def point(data: CurveInput, adapter: AdapterParams, seed: int, draw: int, share: float, base: Scores) -> Labelled:
+    """Trains the adapter on a share of a draw, which may hold no pair, and scores it.
 
     Args:
-        params: shares and draws.
+        data: labels and scorers.
         adapter: its training.
         seed: of the draws; draw d trains with seed + d, so that all labels, too, are measured as often.
-        data: labels and scorers.
+        draw: number of the draw.
+        share: of the clusters, whose labels are used.
+        base: what the identity scores on dev.
     """
-    for draw in range(params.draws):
-        order = in_order(data.cluster_ids, seed, draw)
-        for share in params.shares:
-            kept = set(order[: max(1, round(share * len(order)))])
-            own = labelled(data.pairs, np.array([id_ in kept for id_ in data.cluster_ids], dtype=np.bool_))
-            if not len(own.pairs):
-                continue
-            fitted = fit(own, adapter, seed + draw, lambda query_map: data.dev(query_map)[STOPPED_BY])
-            scores = {
-                f"{split}_{name}": float(values.mean())
-                for split, scorer in (("dev", data.dev), ("test", data.test))
-                for name, values in scorer(fitted.query_map).items()
-            }
-            yield Labelled(draw, share, len(np.unique(own.pairs[:, 0])), len(own.pairs), scores)
+    order = in_order(data.cluster_ids, seed, draw)
+    kept = set(order[: max(1, round(share * len(order)))])
+    own = labelled(data.pairs, np.array([id_ in kept for id_ in data.cluster_ids], dtype=np.bool_))
+    evaluated: list[Scores] = []
+
+    def score(query_map: QueryMap) -> Float64:
+        evaluated.append(base if query_map.is_identity else data.dev(query_map))
+        return evaluated[-1][STOPPED_BY]
+
+    fitted = fit(own, adapter, seed + draw, score)
+    of_best = evaluated[[step for step, _ in fitted.curve].index(fitted.step)]
+    scores = {
+        f"{split}_{name}": float(values.mean())
+        for split, by_measure in (("dev", of_best), ("test", data.test(fitted.query_map)))
+        for name, values in by_measure.items()
+    }
+    return Labelled(draw, share, len(np.unique(own.pairs[:, 0])), len(own.pairs), scores)
+
+
+def points(params: CurveParams, adapter: AdapterParams, seed: int, data: CurveInput) -> list[Labelled]:
+    """Returns the points of all shares of all draws; a share without a pair is left out.
+
+    Trainings run side by side, each on one thread, those with the most labels first: two on one thread each take less
+    time than one after the other on two, and no figure depends on the number of threads.
+
+    Args:
+        params: shares and draws; threads, which are trainings at a time.
+        adapter: its training.
+        seed: of the draws, see `point`.
+        data: labels and scorers, which search on one thread.
+    """
+    set_torch_threads(1)
+    base = data.dev(QueryMap())
+    wanted = [(draw, share) for share in reversed(params.shares) for draw in range(params.draws)]
+    with ThreadPoolExecutor(params.machine.threads, initializer=set_torch_threads, initargs=(1,)) as pool:
+        found = list(pool.map(lambda one: point(data, adapter, seed, one[0], one[1], base), wanted))
+    return sorted((one for one in found if one.n_pairs), key=lambda one: (one.draw, one.share))
 
 
 def curve(
@@ -144,11 +170,9 @@ def curve(
 ) -> Receipt:
     """Writes the points of the curve; the receipt holds the forecasts and their check."""
     adapter = load_params(AdapterParams, "adapter")
-    set_torch_threads(params.machine.threads)
     measured: list[Labelled] = []
     if params.draws and adapter.steps:
-        data = read_input(embeddings, prepared, splits, params.machine.threads)
-        measured = list(points(params, adapter, seed, data))
+        measured = points(params, adapter, seed, read_input(embeddings, prepared, splits))
     write_csv(table(measured), points_file, LABELS)
     return receipt_of(measured, confidence)
 

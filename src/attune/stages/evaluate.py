@@ -24,13 +24,10 @@ from attune.evaluation.scoring.hybrid import chosen_weight, fuse, ranking_of
 from attune.evaluation.scoring.judgments import Split, load_split
 from attune.evaluation.scoring.measures import MEASURES, depends_on_ties, measure
 from attune.evaluation.scoring.query_embeddings import EmbedQueries, query_embeddings
-from attune.retrieval.bm25 import Bm25
 from attune.retrieval.fusion import Ranking
 from attune.retrieval.grouped import document_search
-from attune.retrieval.languages import STEMMERS, code_of, stems_in
 from attune.retrieval.passages import Passages, read_passages
 from attune.retrieval.vectors import load_embeddings
-from attune.retrieval.words import words
 from attune.runtime.arrays import Float32, Float64, Int64
 from attune.stage import PARAMS_FILE, Machine, Out, Params, Receipt, all_params, run
 from attune.tables import CORPUS, RUN, full_texts, read, scores_columns, write
@@ -62,8 +59,11 @@ class EvaluateParams(Params):
     @field_validator("bm25_language")
     @classmethod
     def _has_a_stemmer(cls, value: str) -> str:
-        if value not in ("", AUTO) and code_of(value) is None:
-            raise ValueError(f"expected auto, '' for words as they are, or one of {', '.join(STEMMERS)}")
+        if value not in ("", AUTO):
+            from attune.retrieval.languages import STEMMERS, code_of  # noqa: PLC0415 - as in bm25_ranker
+
+            if code_of(value) is None:
+                raise ValueError(f"expected auto, '' for words as they are, or one of {', '.join(STEMMERS)}")
         return value
 
 
@@ -85,6 +85,10 @@ def bm25_ranker(params: EvaluateParams, corpus: pl.DataFrame, language: str) -> 
         corpus: documents.
         language: ISO 639-1 code of the stemmer and the stop words; "" matches words as they are.
     """
+    from attune.retrieval.bm25 import Bm25  # noqa: PLC0415 - takes a quarter of a second, and nine of ten systems need none
+    from attune.retrieval.languages import stems_in  # noqa: PLC0415 - likewise
+    from attune.retrieval.words import words  # noqa: PLC0415 - likewise
+
     index = Bm25(full_texts(corpus), params.bm25_k1, params.bm25_b, stems_in(language) if language else words)
 
     def ranked(split: Split) -> tuple[Float32, Int64]:
@@ -98,6 +102,8 @@ def bm25_ranker(params: EvaluateParams, corpus: pl.DataFrame, language: str) -> 
 
 def bm25_languages(params: EvaluateParams) -> list[str]:
     """Returns the languages that dev chooses among: with `auto` none ("") and those of release.languages."""
+    from attune.retrieval.languages import code_of  # noqa: PLC0415 - as in bm25_ranker
+
     if params.bm25_language != AUTO:
         return [code_of(params.bm25_language) or ""]
     named = [code_of(language) for language in all_params(PARAMS_FILE)["release"]["languages"]]

@@ -5,9 +5,7 @@ from pathlib import Path
 
 from attune.evaluation.scoring.judgments import Split
 from attune.retrieval.vectors import load_embeddings
-from attune.runtime.adapter import QueryAdapter
 from attune.runtime.arrays import Float32
-from attune.runtime.static import StaticEncoder, is_on
 
 STATIC = "static_"  # of the names of systems whose queries a static encoder embeds
 
@@ -29,11 +27,15 @@ def query_embeddings(system: str, source: Path, beside: Path, threads: int) -> E
         return load_embeddings(path, split.n_in_file, f"the {split.name} queries")[split.rows]
 
     if system.startswith(STATIC):
+        from attune.runtime.static import StaticEncoder, is_on  # noqa: PLC0415 - tokenizers, for two systems of ten
+
         if not is_on(beside):
             return made
         encoder = StaticEncoder(beside)
         return lambda split: encoder.encode_query(split.texts)
     if beside == source:
         return made
+    from attune.runtime.adapter import QueryAdapter  # noqa: PLC0415 - onnxruntime, for one system of ten
+
     adapter = QueryAdapter(beside, threads)
     return lambda split: adapter(made(split))

@@ -59,7 +59,7 @@ class AdapterParams(Params):
 
 @dataclass(frozen=True)
 class Pairs:
-    """Frozen embeddings and the pairs of train.
+    """Frozen embeddings, `without_tiny` numbers, and the pairs of train.
 
     Attributes:
         queries: (n_queries, dim), of length 1.
@@ -140,7 +140,8 @@ def batch_loss(
     masked = judged.tocoo()
     is_other = masked.col != targets[masked.row]
     places = tuple(torch.from_numpy(part[is_other].astype(np.int64)) for part in (masked.row, masked.col))
-    logits = (scale * queries @ documents.T).index_put(places, torch.tensor(-torch.inf))
+    logits = scale * queries @ documents.T
+    logits.detach()[places] = -torch.inf  # in place and beside autograd: the softmax's gradient is 0 there
     return torch.nn.functional.cross_entropy(logits, torch.from_numpy(targets))
 
 
@@ -152,9 +153,9 @@ def batches(n_pairs: int, size: int, random: np.random.Generator) -> Iterator[In
             yield order[start : start + size]
 
 
-def without_tiny(vectors: Float32) -> torch.Tensor:
-    """Returns embeddings as a tensor in which numbers nearer to 0 than TINY are 0."""
-    return torch.from_numpy(np.where(np.abs(vectors) < TINY, np.float32(0), vectors))
+def without_tiny(vectors: Float32) -> Float32:
+    """Returns a copy of embeddings in which numbers nearer to 0 than TINY are 0."""
+    return np.where(np.abs(vectors) < TINY, np.float32(0), vectors)
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ class Batch:
 
 def softmax_batches(pairs: Pairs, size: int, n_documents: int, random: np.random.Generator) -> Iterator[Batch]:
     """Yields batches of pairs without end, each with at most `n_documents` drawn documents beside its own ones."""
-    documents, n_all = without_tiny(pairs.documents), len(pairs.documents)
+    documents, n_all = torch.from_numpy(pairs.documents), len(pairs.documents)
     shape = len(pairs.queries), n_all
     judged = csr_array((np.ones(len(pairs.masked)), tuple(pairs.masked.T)), shape=shape)
     for rows in batches(len(pairs.pairs), size, random):
@@ -208,7 +209,7 @@ def fit(pairs: Pairs, params: AdapterParams, seed: int, score: Callable[[QueryMa
     random = np.random.default_rng(seed)
     model = Residual(pairs.queries.shape[1], params, torch.Generator().manual_seed(seed))
     optimizer = torch.optim.Adam(model.parameters(), lr=params.learning_rate)
-    queries, base = without_tiny(pairs.queries), score(QueryMap())
+    queries, base = torch.from_numpy(pairs.queries), score(QueryMap())
     best, step, curve = Fitted(QueryMap(), 0, 0, base, base, ()), 0, [(0, float(base.mean()))]
     for batch in softmax_batches(pairs, params.batch_size, params.n_documents, random):
         if step >= params.steps or step - best.step >= params.patience * params.evaluate_every:

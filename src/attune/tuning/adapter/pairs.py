@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attune.runtime.arrays import Float32, Int64
-from attune.tuning.adapter.fit import Pairs
+from attune.tuning.adapter.fit import Pairs, without_tiny
 
 
 def train_pairs(
@@ -46,4 +46,4 @@ def train_pairs(
         for row in range(start, stop)
     ]
     rows = (np.array(own_pairs, dtype=np.int64).reshape(-1, 2) for own_pairs in (pairs, masked))
-    return Pairs(np.ascontiguousarray(queries), vectors, *rows)
+    return Pairs(without_tiny(queries), without_tiny(vectors), *rows)

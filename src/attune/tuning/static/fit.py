@@ -110,7 +110,7 @@ def fit(
     random = np.random.default_rng(seed)
     vectors = torch.nn.Parameter(torch.from_numpy(start.copy()))
     optimizer = torch.optim.SparseAdam([vectors], lr=params.learning_rate)
-    own, of_lines = without_tiny(pairs.queries), without_tiny(lines.embeddings)
+    own, of_lines = torch.from_numpy(pairs.queries), torch.from_numpy(without_tiny(lines.embeddings))
     values = score(start)
     best, step, curve = Fitted(start, 0, 0, values, ()), 0, [(0, float(values.mean()))]
     n_steps_of_a_pass = -(-len(pairs.pairs) // params.batch_size)
