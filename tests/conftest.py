@@ -6,8 +6,6 @@ import shutil
 import string
 import sys
 from collections.abc import Callable, Iterator
-from copy import deepcopy
-from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -149,10 +147,10 @@ def settled_heap() -> Iterator[None]:
 def yaml_is_parsed_once() -> Iterator[None]:
     """Keeps what DVC has parsed: it parses parameter files for each stage that reads them, dozens of times per test."""
     from dvc.utils.serialize import _yaml
+    from quick_dvc import ParsedOnce
 
     with pytest.MonkeyPatch.context() as patch:
-        parsed = lru_cache(_yaml.parse_yaml)
-        patch.setattr(_yaml, "parse_yaml", lambda *args, **kwargs: deepcopy(parsed(*args, **kwargs)))
+        patch.setattr(_yaml, "parse_yaml", ParsedOnce(_yaml.parse_yaml))
         yield
 
 

@@ -41,11 +41,12 @@ LONGEST_START_SECONDS = 300
 CLIENT = """#!{python} -ISE
 import os, socket, sys
 import json
-if sys.argv[1:2] != ["-m"]:
+arguments = [each for each in sys.argv[1:] if each != "-u"] if sys.argv[1:3] == ["-u", "-m"] else sys.argv[1:]
+if arguments[:1] != ["-m"]:
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 with socket.socket(socket.AF_UNIX) as connection:
     connection.connect({address!r})
-    request = json.dumps({{"argv": sys.argv[1:], "folder": os.getcwd(), "environment": dict(os.environ)}}).encode()
+    request = json.dumps({{"argv": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}}).encode()
     socket.send_fds(connection, [len(request).to_bytes(8, "big")], [0, 1, 2])
     connection.sendall(request)
     sys.exit(int(connection.recv(16) or b"70"))
