@@ -250,7 +250,7 @@ def onnx_copy(tiny_onnx: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def warm_stages(shared_folder: Path) -> Iterator[Path]:
-    """Runs the stages of pipelines in forks of a process that has imported the libraries (warm_python).
+    """Runs DVC and the stages of pipelines in forks of a process that has imported the libraries (warm_python).
 
     Returns the program `python` whose `-m MODULE` does the same.
     """
@@ -259,6 +259,7 @@ def warm_stages(shared_folder: Path) -> Iterator[Path]:
 
     with warm_python.warm(shared_folder / "warm") as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv(miniature.PYTHON_FOLDER, str(folder))
+        patch.setenv(warm_python.GRAPHS, str(shared_folder / "graphs"))
         yield folder / "python"
 
 

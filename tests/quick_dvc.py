@@ -8,7 +8,7 @@ import pickle
 import re
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -92,8 +92,14 @@ def quick(modify: Modify, keep: Callable[[str, object], None] = lambda text, con
     return modified
 
 
-if __name__ == "__main__":
+def run(arguments: Sequence[str]) -> int:
+    """Runs DVC in this process; returns its exit code."""
     parsed_once = ParsedOnce(_yaml.parse_yaml)
     _yaml.parse_yaml = parsed_once
     dvcfile.modify_yaml = quick(dvcfile.modify_yaml, parsed_once.keep)
-    sys.exit(main(sys.argv[1:]))
+    code: int = main(list(arguments))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))
