@@ -80,7 +80,9 @@ def test_a_second_run_requests_only_what_is_new(tmp_path: Path) -> None:
     with Model(echo).serving() as first:
         answers = complete(corpus(5), settings(tmp_path, first.url))
     with Model(echo).serving() as second:
-        assert complete(corpus(5), settings(tmp_path, second.url, n_parallel=1, retries=0)) == answers
+        assert (
+            complete(corpus(5), settings(tmp_path, second.url, n_parallel=1, timeout_seconds=99, retries=0)) == answers
+        )
         assert len(second.requests) == 0
         complete(corpus(6), settings(tmp_path, second.url))
         assert len(second.requests) == 1
@@ -249,7 +251,7 @@ def test_a_slow_server_ends_the_run_after_timeout_and_retries(tmp_path: Path) ->
         with pytest.raises(BadInput, match=r"no answer within 0\.2 seconds, tried 2 times"):
             complete(corpus(1), settings(tmp_path, model.url, timeout_seconds=0.2, retries=1))
         stop.set()
-    assert len(model.requests) == 2
+    assert 1 <= len(model.requests) <= 2  # on a busy machine a request may end before it is read
 
 
 @pytest.mark.parametrize(
