@@ -42,6 +42,7 @@ LIBRARIES = (
 )
 LONGEST_START_SECONDS = 1800  # on a machine that does other work; one that has ended is noticed at once
 UNREHEARSED = "ATTUNE_UNREHEARSED"  # environment variable: stage base passes over its rehearsal
+OF_A_REPOSITORY = "attune.cli.repository.stage"  # module that runs the stage named by its first argument
 GRAPHS = "ATTUNE_GRAPHS"  # environment variable: folder of graphs that were made already (quick_libraries)
 LAUNCHER = "ATTUNE_LAUNCHER"  # of attune.encoding.launch: the process with which a worker ends
 
@@ -188,7 +189,7 @@ def run(argv: list[str], folder: str, environment: dict[str, str]) -> int:
             code = quick_dvc.run(rest)
         else:
             take_modules_from(folder, environment.get("PYTHONPATH", ""))
-            pass_over(module, environment)
+            pass_over(rest[0] if module == OF_A_REPOSITORY else module, environment)
             runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as end:
         code = end.code
@@ -211,11 +212,17 @@ def take_modules_from(folder: str, python_path: str) -> None:
     sys.path[:] = [folder, *(str(Path(folder, entry)) for entry in paths), *(p for p in sys.path if p not in own)]
 
 
-def pass_over(module: str, environment: dict[str, str]) -> None:
-    """Lets stages base and export take graphs that the suite has made, and base pass over its rehearsal if asked to."""
-    if module in ("attune.stages.base", "attune.stages.export") and GRAPHS in environment:
+def pass_over(stage: str, environment: dict[str, str]) -> None:
+    """Lets stages base and export take graphs that the suite has made, and base pass over its rehearsal if asked to.
+
+    Args:
+        stage: its name, alone or as that of a module.
+        environment: of the command.
+    """
+    name = stage.rpartition(".")[2]
+    if name in ("base", "export") and GRAPHS in environment:
         quick_libraries.export_once(Path(environment[GRAPHS]), setattr)
-    if module == "attune.stages.base" and UNREHEARSED in environment:
+    if name == "base" and UNREHEARSED in environment:
         from attune.tuning import base_encoder, rehearsal
 
         passed = rehearsal.Rehearsal("fp32", is_bf16_wrong=False, steps=rehearsal.STEPS)
