@@ -189,7 +189,7 @@ def run(argv: list[str], folder: str, environment: dict[str, str]) -> int:
             code = quick_dvc.run(rest)
         else:
             take_modules_from(folder, environment.get("PYTHONPATH", ""))
-            pass_over(rest[0] if module == OF_A_REPOSITORY else module, environment)
+            pass_over(rest[0] if rest and module == OF_A_REPOSITORY else module, environment)
             runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as end:
         code = end.code
