@@ -17,7 +17,7 @@ from attune.encoding.encoders import TorchEncoder, load_torch
 from attune.stage import call
 from attune.stages.merge import MergeParams, merge
 from attune.tables import CORPUS, DOCUMENT_IDS, OWN_TEXTS, QRELS, SPLIT_QUERIES, full_texts, read, write
-from attune.tuning.candidates import write_candidates
+from attune.tuning.candidates import write_candidates, write_sample
 from attune.tuning.curve import Candidate, Evaluation
 from attune.tuning.dev import RetrievalScorer, RetrievalTask, read_dev
 from attune.tuning.interpolation import Interpolation, average, difference, read_change
@@ -128,6 +128,7 @@ class Case:
             ]
             evaluations.append(Evaluation(step, list(SHARES), values))
         write_candidates(evaluations, changes, scorer.query_ids, folder)
+        write_sample(8, self.root / "r1")
 
     def add_near_domain(self, name: str) -> None:
         """Writes a near-domain task: dev's documents with more words and a title, one short query each."""
@@ -159,7 +160,6 @@ class Case:
             prepared=self.root / "prepared",
             dev_split=self.root / "dev",
             train_documents=self.root / "train" / "documents.parquet",
-            n_dev_documents=8,
             general=self.root / "general.jsonl",
             near_domain=self.root / "near_domain",
             out=self.root / "tuned",

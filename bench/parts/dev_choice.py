@@ -27,6 +27,7 @@ from attune.errors import BadInput
 from attune.retrieval.passages import read_passages
 from attune.stage import fail, load_params
 from attune.tables import CORPUS, DEV_SCORES, DOCUMENT_IDS, full_texts, read
+from attune.tuning.candidates import read_sample
 from attune.tuning.dev import RetrievalScorer, RetrievalTask, read_dev
 from attune.tuning.interpolation import Interpolation, read_change
 from attune.tuning.training.recipe import TrainParams
@@ -124,7 +125,8 @@ def measure(options: argparse.Namespace) -> None:
     n_encoders = len(places) + len(options.encoders)
     if n_encoders < 2:
         raise BadInput(f"--shares, --encoders: got {n_encoders} encoders, expected 2 or more to choose from")
-    tasks = dev_tasks(options.folder, options.sizes or [0, params.n_dev_documents], options.documents)
+    sizes = options.sizes or [0, read_sample(options.folder / "models/rounds/r1")]
+    tasks = dev_tasks(options.folder, sizes, options.documents)
     *_, largest = tasks.values()
     precision = best_precision() if params.machine.precision == "auto" else params.machine.precision
     scorers = {name: RetrievalScorer(task, precision) for name, task in tasks.items()}
@@ -150,7 +152,7 @@ def main() -> None:
     parser.add_argument("--shares", type=float, nargs="*", help="of the candidates; all of them by default")
     parser.add_argument("--encoders", type=Path, nargs="*", default=[], help="more sentence-transformers folders")
     parser.add_argument(
-        "--sizes", type=int, nargs="+", help="sampled documents; 0 and train.n_dev_documents by default"
+        "--sizes", type=int, nargs="+", help="sampled documents; 0 and as many as stage train took by default"
     )
     parser.add_argument("--documents", type=int, help="at most so many of train's documents are allowed, to try it")
     options = parser.parse_args()

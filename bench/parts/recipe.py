@@ -2,7 +2,8 @@
 
 The rivals (bench/rivals/trainer_recipes.py) train on the same pairs, for as many steps, with the same dev, dropout and
 number format, and with evaluations and early stopping of their own. Each takes, of the learning rates in RATES, the one
-with the highest dev nDCG@10 for the first seed; the strongest rival, too, is named by dev. attune is the
+with the highest dev nDCG@10 for the first seed: the search goes from 1e-4, or the best rate of the rival before, to
+higher and lower ones as long as dev rises. The strongest rival, too, is named by dev. attune is the
 folder's models/tuned where dvc calls it up to date; else, and for other seeds, stages train and merge run with its
 params.yaml. Scores are those of dev and test over the whole corpus, and of STS-B where
 $ATTUNE_DATASETS holds it. Figures are saved in scratch/bench, so an interrupted bench resumes.
@@ -40,10 +41,10 @@ from attune.stages.train import train
 from attune.tables import CORPUS, read
 from attune.tuning.training.recipe import TrainParams
 from bench.rivals import trainer_recipes
+from bench.rivals.rates import FIRST_RATE, best_rate
 
 ROOT = Path(__file__).resolve().parents[2]
 STSB = Path(os.environ.get("ATTUNE_DATASETS", ROOT / "../shared/datasets")) / "stsb" / "test.jsonl"
-RATES = (2e-5, 5e-5, 1e-4, 2e-4)
 BATCH_TOKENS = 4096
 MEANS = ("ndcg@10", "recall@10")
 # modules that compute the scores
@@ -111,8 +112,7 @@ def attune(folder: Path, params: TrainParams, seed: int, scratch: Path) -> Sente
     outs = {"out": scratch / "tuned", "seeds": scratch / "seeds", "curve_file": scratch / "merge.csv"}
     tasks = {"train_documents": splits / "documents.parquet", "near_domain": folder / "data/near_domain/dev"}
     tasks |= {"general": Path(params.general)}
-    size = {"n_dev_documents": params.n_dev_documents}
-    call(merge, settings, None, rounds=scratch / "r1", first=seed, **paths, **tasks, **size, **outs)
+    call(merge, settings, None, rounds=scratch / "r1", first=seed, **paths, **tasks, **outs)
     return load_torch(scratch / "tuned")
 
 
@@ -150,11 +150,7 @@ class Bench:
     def _key(self, system: str, seed: int, rate: float) -> str:
         """Returns the hash of all inputs of a run: data, settings, libraries and, for attune, its code."""
         split = sorted((self.folder / "data/splits").rglob("*.parquet"))
-        scoring = [
-            Path(__file__),
-            Path(trainer_recipes.__file__),
-            *(ROOT / f"src/attune/{name}.py" for name in SCORING),
-        ]
+        scoring = [Path(trainer_recipes.__file__), *(ROOT / f"src/attune/{name}.py" for name in SCORING)]
         data = [
             *(
                 self.folder / f"data/{name}.parquet"
@@ -196,8 +192,9 @@ class Bench:
         """
         yield self._row("base", [self.run("base", seeds[0])])
         best: dict[str, list[dict[str, float]]] = {}
+        rate = FIRST_RATE
         for rival in rivals:
-            rate = max(RATES, key=lambda rate, rival=rival: self.run(rival, seeds[0], rate)["dev_ndcg@10"])  # type: ignore[misc]
+            rate = best_rate(lambda rate, rival=rival: self.run(rival, seeds[0], rate)["dev_ndcg@10"], rate)  # type: ignore[misc]
             best[rival] = [self.run(rival, seed, rate) for seed in seeds]
             yield self._row(f"{rival}, {rate:g}", best[rival])
         own = [self.run("attune", seed) for seed in seeds]

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from attune.errors import BadInput
 from attune.stage import fail
-from bench.regret.cells import RATES, Cell, Place
+from bench.regret.cells import Cell, Place
 from bench.regret.data import MEASURED, SETS, missing, shared_folder
 from bench.regret.table import fill, results, section_of
 from bench.section import FIGURES, ROOT, Section
@@ -56,11 +56,11 @@ def jobs(names: Sequence[str], pairs: Sequence[int], seeds: Sequence[int], place
 
 def work_on(job: Job) -> None:
     """Measures the cells of a job, one seed after another, and prints a line for each."""
-    rates: Sequence[float] = RATES
+    rate = None
     for seed in job.seeds:
         cell = Cell(job.place, job.n_pairs, seed)
-        figures = cell.measure(rates)
-        rates = [figures["rivals"]["plain"]["learning_rate"]]
+        figures = cell.measure(rate)
+        rate = figures["rivals"]["plain"]["learning_rate"]
         systems = {"attune": figures["attune"], **figures["rivals"]}
         shown = ", ".join(f"{name} {run['test_ndcg@10']:.4f}" for name, run in systems.items())
         print(f"attune bench: {cell.name}: test nDCG@10 {shown}", file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ attune runs stages mine, train and merge with the
 settings of the data set's folder. All are scored by stage seeds' code, on dev and test over the whole corpus. Every run
 is saved under a hash of all that it depends on, so an interrupted bench resumes, and an edit runs only what it touches.
 
-A further rival is one more entry of `Cell.rivals`.
+A further rival is one more entry of `rivals` in `Cell.measure`.
 """
 
 import json
@@ -38,10 +38,10 @@ from bench.regret import data as data_sets
 from bench.regret.data import SHARED, DataSet
 from bench.regret.subset import TRAIN, drawn, link, pairs_by_query
 from bench.rivals import trainer_recipes
+from bench.rivals.rates import best_rate
 from bench.section import ROOT, machine
 
 MEASURE = "ndcg@10"
-RATES = (2e-5, 5e-5, 1e-4, 2e-4)
 PLAIN = "in-batch"
 STAGES = ("mine@r1", "train@r1", "merge")
 ADAPTED = ("adapter", "evaluate@adapter")
@@ -261,28 +261,38 @@ class Cell:
         settings = (self.n_pairs, self.seed, code, self.place.inputs_of_attune)
         return saved(self._file(f"{self.name}-adapter", settings, ()), measure)
 
-    def rivals(self, rates: Sequence[float], epochs: int) -> dict[str, Run]:
-        """Returns the run of each rival; the plain recipe's at the rate that is best on dev."""
-        runs = [self.plain(rate, epochs) for rate in rates]
-        return {"base": self.base(), "adapter": self.adapter(), "plain": max(runs, key=lambda run: run.mean("dev"))}
+    def plain_by_rate(self, rate: float | None, epochs: int) -> dict[float, Run]:
+        """Returns the plain recipe's runs by learning rate: at the one given, or at those that the search tries."""
+        runs: dict[float, Run] = {}
 
-    def measure(self, rates: Sequence[float]) -> dict[str, Any]:
+        def dev(rate: float) -> float:
+            runs[rate] = self.plain(rate, epochs)
+            return runs[rate].mean("dev")
+
+        if rate is None:
+            best_rate(dev)
+        else:
+            dev(rate)
+        return dict(sorted(runs.items()))
+
+    def measure(self, rate: float | None = None) -> dict[str, Any]:
         """Runs what is not saved yet; saves and returns the cell's figures, scores per query beside them.
 
         Args:
-            rates: candidate learning rates of the plain recipe.
+            rate: learning rate of the plain recipe; None takes the one that is best on dev.
         """
         own = self.attune()
         epochs = int(own.figures.get("epochs", self.settings["train"]["epochs"]))
-        rivals = self.rivals(rates, epochs)
-        by_rate = {f"{rate:g}": self.plain(rate, epochs).summary() for rate in rates}
+        by_rate = self.plain_by_rate(rate, epochs)
+        plain = max(by_rate.values(), key=lambda run: run.mean("dev"))
+        rivals = {"base": self.base(), "adapter": self.adapter(), "plain": plain}
         stays = self.queries
         figures = {
             **{"data": self.place.data.name, "pairs": self.n_pairs or "all", "seed": self.seed},
             "n_pairs": sum(self.place.pairs_by_query[id_] for id_ in stays),
             "n_queries": len(stays),
             "rivals": {name: run.summary() for name, run in rivals.items()},
-            "plain_by_rate": by_rate,
+            "plain_by_rate": {f"{own:g}": run.summary() for own, run in by_rate.items()},
             "attune": own.summary(),
             "date": datetime.now(UTC).date().isoformat(),
             "machine": machine(),

@@ -74,8 +74,10 @@ def train_rival(
         raise BadInput(
             f"{folder}: {rival} cannot mine among passages; leave it out, or set prepare.passages.tokens to 0"
         )
-    dev = read_dev(folder / "data/splits/dev", texts, train_documents, params.n_dev_documents, passages)
     rows = pairs(folder, texts, passages)
+    n_batches = max(1, len(rows) // params.batch_size)
+    n_sampled = params.n_sampled_documents(n_batches)
+    dev = read_dev(folder / "data/splits/dev", texts, train_documents, n_sampled, passages)
     model = load_torch(folder / "models/base")
     if model.device.type == "cpu":
         model.transformers_model.set_attn_implementation("eager")  # faster; computes the same function
@@ -83,7 +85,7 @@ def train_rival(
         if isinstance(module, torch.nn.Dropout):
             module.p = params.dropout
     model.model_card_data.widget = [{}]
-    steps = params.n_steps(max(1, len(rows) // params.batch_size))
+    steps = params.n_steps(n_batches)
     if rival.startswith("mined"):
         allowed = [texts[id_] for id_ in read(train_documents, DOCUMENT_IDS)["document_id"]]
         rows = with_mined_negatives(rows, model, allowed, int(rival.rpartition("-")[2]))

@@ -156,9 +156,8 @@ def test_exit_codes_pass_and_no_output_is_lost(folder: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 5), (signal.SIGTERM, 128 + 15)])
 def test_signals_reach_dvc(folder: Path, number: signal.Signals, code: int) -> None:
     """Ctrl-C goes to the whole process group, as a terminal sends it; SIGTERM to this program, which passes it on."""
-    source = (
-        "import sys, time\ntry:\n print('up', flush=True)\n time.sleep(600)\nexcept KeyboardInterrupt:\n sys.exit(5)"
-    )
+    work = "print('up', flush=True)\n time.sleep(600)"
+    source = f"import sys, time\ntry:\n {work}\nexcept KeyboardInterrupt:\n sys.exit(5)"
     wrapper = (
         "import sys; from pathlib import Path; from attune.cli.repro import Picture, run\n"
         f"sys.exit(run([sys.executable, '-c', {source!r}], Picture(Path(), False)))"

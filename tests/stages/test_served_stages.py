@@ -54,7 +54,7 @@ def test_the_outputs_are_those_that_other_stages_read(tmp_path: Path) -> None:
         merge,
         MergeParams(min_retention=0.95, min_near_domain=1.0),
         tmp_path / "merge.json",
-        **{"base": base, "rounds": tmp_path / "rounds", "first": 3, "n_dev_documents": 9},
+        **{"base": base, "rounds": tmp_path / "rounds", "first": 3},
         **{**places, "near_domain": tmp_path / "nowhere"},
         **{"out": tmp_path / "tuned", "seeds": tmp_path / "seeds", "curve_file": tmp_path / "merge.csv"},
     )

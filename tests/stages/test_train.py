@@ -18,6 +18,7 @@ from attune.stages.train import scratch_of
 from attune.tables import CORPUS, DOCUMENT_FORMS, DOCUMENT_IDS, read, write
 from attune.tuning.curve import Evaluation, TrainingResult
 from attune.tuning.training import fit
+from attune.tuning.training.fit import Schedule
 from attune.tuning.training.recipe import TrainParams
 
 
@@ -278,3 +279,24 @@ def test_auto_epochs_suit_the_number_of_batches(n_batches: int, epochs: int) -> 
     assert (auto.n_epochs(n_batches), auto.n_steps(n_batches)) == (epochs, epochs * n_batches)
     assert params(epochs=7).n_epochs(n_batches) == 7
     assert params(epochs="auto", max_steps=3).n_steps(n_batches) == min(3, epochs * n_batches)
+
+
+# by hand, batches of 32 rows and .4 documents per row: 45 steps hold 1,440 rows, 68 hold 2,176, 160 hold 5,120
+@pytest.mark.parametrize(("n_batches", "n_documents"), [(3, 576), (17, 870), (40, 2000), (500, 2000)])
+def test_few_pairs_are_judged_among_fewer_documents(n_batches: int, n_documents: int) -> None:
+    """An evaluation costs no more than training can pay for: 500 documents at least, 2,000 at most; a number stays."""
+    auto = params(epochs="auto", batch_size=32, n_dev_documents="auto")
+    assert auto.n_sampled_documents(n_batches) == n_documents
+    assert auto.model_copy(update={"epochs": 0}).n_sampled_documents(n_batches) == 500
+    assert params(n_dev_documents=7).n_sampled_documents(n_batches) == 7
+
+
+@pytest.mark.parametrize(
+    ("n_steps", "n_evaluations", "every"),
+    [(1, 1, 1), (39, 1, 39), (45, 2, 23), (68, 3, 23), (80, 4, 20), (480, 4, 120)],
+)
+def test_auto_evaluates_short_runs_less_often(n_steps: int, n_evaluations: int, every: int) -> None:
+    """Four evaluations, or as many as lie 20 steps apart, one at least; the last one comes after the last step."""
+    assert params(n_evaluations="auto").n_evaluations_in(n_steps) == n_evaluations
+    assert params(n_evaluations=3).n_evaluations_in(n_steps) == 3
+    assert Schedule(1e-4, 1, n_steps, n_evaluations).steps_between == every

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from attune.errors import BadInput
 from attune.tables import DEV_SCORES, read
-from attune.tuning.candidates import Round, write_candidates
+from attune.tuning.candidates import Round, read_sample, write_candidates, write_sample
 from attune.tuning.curve import BASE, Candidate, Evaluation
 
 
@@ -109,3 +109,12 @@ def test_an_average_is_the_mean_of_the_differences_before_it(tmp_path: Path) -> 
     own = round_of(tmp_path / "r1", [2, 4, 7, 10])
     assert own.change(Candidate(10, 3, 1.0))["w"].item() == 7.0
     assert own.change(Candidate(4, 2, 1.0))["w"].item() == 3.0
+
+
+def test_the_size_of_devs_sample_is_read_as_it_was_written(tmp_path: Path) -> None:
+    """Merge searches dev among as many documents as training did; a round of an older version is refused by name."""
+    (tmp_path / "candidates").mkdir()
+    with pytest.raises(BadInput, match=r'candidates/dev\.json: expected {"n_sampled_documents": number}; run `dvc'):
+        read_sample(tmp_path)
+    write_sample(576, tmp_path)
+    assert read_sample(tmp_path) == 576

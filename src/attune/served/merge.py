@@ -29,7 +29,6 @@ def merge(
     prepared: Path,
     dev_split: Path,
     train_documents: Path,
-    n_dev_documents: int,
     general: Path,
     near_domain: Path,
     out: Out,

@@ -30,7 +30,7 @@ from attune.plots import MERGE_CURVE, write_csv
 from attune.retrieval.passages import read_passages
 from attune.stage import Machine, Out, Params, Receipt, run, write_json
 from attune.tables import CORPUS, full_texts, read
-from attune.tuning.candidates import CANDIDATES, Round
+from attune.tuning.candidates import CANDIDATES, Round, read_sample
 from attune.tuning.choice import Choice, Refusal, Scored, choose
 from attune.tuning.curve import BASE, Candidate
 from attune.tuning.dev import RetrievalScorer, RetrievalTask, read_dev, relevance_of
@@ -215,7 +215,6 @@ def merge(
     prepared: Path,
     dev_split: Path,
     train_documents: Path,
-    n_dev_documents: int,
     general: Path,
     near_domain: Path,
     out: Out,
@@ -231,7 +230,8 @@ def merge(
     texts = dict(zip(corpus["document_id"], full_texts(corpus), strict=True))
     passages = read_passages(prepared, corpus).of_documents()
     precision = precision_of(base, params.machine.precision)
-    scorer = RetrievalScorer(read_dev(dev_split, texts, train_documents, n_dev_documents, passages), precision)
+    dev = read_dev(dev_split, texts, train_documents, read_sample(rounds), passages)
+    scorer = RetrievalScorer(dev, precision)
     tasks = {GENERAL: general_task(read_general_text(general)), **read_near_domain(near_domain)}
     encoders, of_round = Interpolation(base), Round(folders[first], scorer.query_ids)
     floors, other = (

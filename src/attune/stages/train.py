@@ -26,7 +26,7 @@ from attune.plots import RATES, TRAINING_CURVE, write_csv
 from attune.retrieval.passages import read_as, read_passages
 from attune.stage import AfterCommit, Out, Receipt, named, run
 from attune.tables import CORPUS, DOCUMENT_FORMS, QRELS, TRIPLETS, form_texts, full_texts, read
-from attune.tuning.candidates import CANDIDATES, write_candidates
+from attune.tuning.candidates import CANDIDATES, write_candidates, write_sample
 from attune.tuning.curve import TrainingResult, rate_rows, training_figures
 from attune.tuning.dev import RetrievalScorer, RetrievalTask, read_dev
 from attune.tuning.general_text import Pair, read_general_text
@@ -112,6 +112,7 @@ class Inputs:
         other_forms: text in its other form by document id; of documents that are not cut into passages.
         general: general text to train on.
         dev: tasks on dev: of a run, and of a probe.
+        n_sampled: documents that a run's task holds beside dev's own.
         interpolation: of the base.
         files: of all of these, which name the scratch folder.
     """
@@ -122,6 +123,7 @@ class Inputs:
     other_forms: dict[str, str]
     general: list[Pair]
     dev: tuple[RetrievalTask, RetrievalTask]
+    n_sampled: int
     interpolation: Interpolation
     files: frozenset[Path]
 
@@ -168,17 +170,20 @@ def read_inputs(
     files += [prepared / "corpus.parquet", prepared / "passages.parquet"]
     files += [train / "qrels.parquet", train / "documents.parquet", *dev_split.glob("*.parquet"), *code_files()]
     forms_of = form_texts(read(forms, DOCUMENT_FORMS), corpus)
+    keys = batching_keys(triplets, read(train / "qrels.parquet", QRELS), lengths, params.max_pairs_per_query)
+    n_sampled = params.n_sampled_documents(keys.n_batches(params.batch_size))
     dev, probe_dev = (
         read_dev(dev_split, texts, train / "documents.parquet", n, passages)
-        for n in (params.n_dev_documents, round(params.n_dev_documents * DOCUMENTS_SHARE))
+        for n in (n_sampled, round(n_sampled * DOCUMENTS_SHARE))
     )
     return Inputs(
         columns=columns,
         document_ids=row_document_ids(triplets),
-        keys=batching_keys(triplets, read(train / "qrels.parquet", QRELS), lengths, params.max_pairs_per_query),
+        keys=keys,
         other_forms={id_: text for id_, text in forms_of.items() if len(passages.get(id_, [])) <= 1},
         general=general,
         dev=(dev, probe_dev),
+        n_sampled=n_sampled,
         interpolation=Interpolation(base),
         files=frozenset([*files, Path(params.general)] if general else files),
     )
@@ -237,6 +242,7 @@ def train(
         query_ids = runs[seed].dev.scorer.query_ids
         write_candidates(own.result.evaluations, changes, query_ids, out / CANDIDATES / str(seed))
         after.append(partial(checkpoints.remove_scratch, runs[seed].scratch))
+    write_sample(inputs.n_sampled, out)
     write_curve({seed: own.result for seed, own in results.items()}, curve_file)
     write_csv(pl.DataFrame(rates, schema=dict(RATES)), rates_file, RATES)
     data = runs[params.seed].data

@@ -1,9 +1,11 @@
 """Candidates of a round, as stage train leaves them and stage merge reads them.
 
 In the folder of a round, candidates/SEED has a file STEP.safetensors for each evaluated checkpoint, its difference to
-the base in half precision, and scores.parquet, nDCG@10 of each dev query by step and share.
+the base in half precision, and scores.parquet, nDCG@10 of each dev query by step and share. candidates/dev.json says
+among how many sampled documents dev was searched.
 """
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -13,12 +15,14 @@ import polars as pl
 
 from attune.errors import BadInput
 from attune.runtime.arrays import Float64
+from attune.stage import write_json
 from attune.tables import DEV_SCORES, read, write
 from attune.tuning.curve import BASE, Candidate, Evaluation
 from attune.tuning.interpolation import Weights, average, read_change
 
 N_AVERAGED = 3  # last checkpoints that are averaged, or as many as there are
-CANDIDATES, SCORES = "candidates", "scores.parquet"
+CANDIDATES, SCORES, SAMPLE = "candidates", "scores.parquet", "dev.json"
+SAMPLED = "n_sampled_documents"
 
 
 def write_candidates(
@@ -40,6 +44,24 @@ def write_candidates(
             scores = pl.DataFrame({"query_id": query_ids, "ndcg@10": values})
             tables.append(scores.with_columns(step=pl.lit(evaluation.step, pl.Int64), share=pl.lit(share)))
     write(pl.concat(tables).select(list(DEV_SCORES)), folder / SCORES, DEV_SCORES)
+
+
+def write_sample(n_documents: int, folder: Path) -> None:
+    """Writes the number of sampled documents that dev was searched in, into the folder of a round."""
+    write_json(folder / CANDIDATES / SAMPLE, {SAMPLED: n_documents})
+
+
+def read_sample(folder: Path) -> int:
+    """Reads what `write_sample` wrote.
+
+    Raises:
+        BadInput: the file is missing, of an older version, or damaged.
+    """
+    file = folder / CANDIDATES / SAMPLE
+    try:
+        return int(json.loads(file.read_text(encoding="utf-8"))[SAMPLED])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise BadInput(f'{file}: expected {{"{SAMPLED}": number}}; run `dvc repro`, which trains again') from None
 
 
 class Round:

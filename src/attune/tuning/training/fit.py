@@ -82,7 +82,7 @@ class Schedule:
         learning_rate: peak rate.
         epochs: passes over the rows.
         n_steps: steps, if nothing stops it early; at most those of the epochs.
-        n_evaluations: about, beside those before the first step and after the last.
+        n_evaluations: at most, beside the one before the first step; the last one is after the last step.
         is_probe: a short run that is scored once, at its end, and leaves no checkpoint.
         needs_gain: whether it ends at its first evaluation if that is below the base at every share.
     """
@@ -97,7 +97,7 @@ class Schedule:
     @property
     def steps_between(self) -> int:
         """Steps from one evaluation to the next."""
-        return max(1, self.n_steps // self.n_evaluations)
+        return max(1, -(-self.n_steps // self.n_evaluations))
 
 
 def fit(

@@ -20,7 +20,7 @@ LORA_FACTOR = 10  # LoRA's rates are about ten times as high (Hu et al. 2021, ta
 SHARES = (0.5, 1.0)
 STEPS_SHARE = 1 / 16  # of the run's steps that a probe takes ...
 LEAST_PROBE_STEPS = 8  # ... but so many at least, or all
-DOCUMENTS_SHARE = 1 / 4  # of train.n_dev_documents that probes search
+DOCUMENTS_SHARE = 1 / 4  # of the run's sampled documents that probes search
 RESTART_FACTOR = 1 / 3  # of the rate, where a run begins below the base
 MAX_RESTARTS = 2
 

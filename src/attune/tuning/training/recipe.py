@@ -16,6 +16,11 @@ NEEDS_NEGATIVES = ("triplet", "contrastive")
 # epochs: auto. Four passes; more where they are fewer steps than training takes to warm up, fewer where they take hours
 EPOCHS, MOST_EPOCHS = 4, 15
 LEAST_STEPS, MOST_STEPS = 60, 2000
+# n_dev_documents: auto. As many documents as an evaluation can encode for a part of what training costs
+DOCUMENTS_PER_ROW = 0.4  # sampled documents per row that training embeds, over all epochs ...
+LEAST_DOCUMENTS, MOST_DOCUMENTS = 500, 2000  # ... within these bounds
+# n_evaluations: auto. Four, and fewer in short runs: each encodes dev at every share, which costs more than few steps
+EVALUATIONS, LEAST_STEPS_BETWEEN = 4, 20
 LEAST_REACHABLE = 0.5  # hard_negatives: auto. Share of negatives that other rows must hold, for batches to have them
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -55,8 +60,8 @@ class TrainParams(SharedParams):
     general_share: float = Field(ge=0, le=0.9)
     distill_weight: float = Field(ge=0, le=1000)
     distill_batch_size: int = Field(ge=1, le=65536)
-    n_dev_documents: int = Field(ge=0)
-    n_evaluations: int = Field(ge=1, le=100)
+    n_dev_documents: Literal["auto"] | Annotated[int, Field(ge=0)]
+    n_evaluations: Literal["auto"] | Annotated[int, Field(ge=1, le=100)]
     patience: int = Field(ge=1, le=1000)
     shares: list[Annotated[float, Field(gt=0, le=1)]] = Field(max_length=100)
 
@@ -101,6 +106,26 @@ class TrainParams(SharedParams):
         """
         n_steps = self.n_epochs(n_batches) * n_batches
         return min(n_steps, self.max_steps) if self.max_steps else n_steps
+
+    def n_sampled_documents(self, n_batches: int) -> int:
+        """Returns how many documents dev is searched in beside its own; by `auto` as many as the run's length allows.
+
+        An evaluation encodes them at every share. Where pairs are few, a sample of 2,000 would cost ten times as much
+        as training itself.
+
+        Args:
+            n_batches: batches per epoch.
+        """
+        if self.n_dev_documents != "auto":
+            return self.n_dev_documents
+        n_rows = self.n_steps(n_batches) * self.batch_size
+        return min(max(round(DOCUMENTS_PER_ROW * n_rows), LEAST_DOCUMENTS), MOST_DOCUMENTS)
+
+    def n_evaluations_in(self, n_steps: int) -> int:
+        """Returns the most evaluations on dev after the start of a run; by `auto` fewer in a short one."""
+        if self.n_evaluations != "auto":
+            return self.n_evaluations
+        return max(1, min(EVALUATIONS, n_steps // LEAST_STEPS_BETWEEN))
 
     @property
     def seed(self) -> int:

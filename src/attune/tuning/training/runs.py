@@ -128,7 +128,8 @@ class SeedRuns:
 
     def _schedule(self, rate: float, n_steps: int, is_probe: bool = False, needs_gain: bool = False) -> Schedule:
         n_epochs = self.params.n_epochs(self._n_batches)
-        return Schedule(rate, n_epochs, n_steps, self.params.n_evaluations, is_probe, needs_gain)
+        n_evaluations = self.params.n_evaluations_in(n_steps)
+        return Schedule(rate, n_epochs, n_steps, n_evaluations, is_probe, needs_gain)
 
     def _folder(self, schedule: Schedule) -> Path:
         kind = "probe" if schedule.is_probe else "run"
