@@ -31,6 +31,7 @@ def browser(width: int = 1280, height: int = 900, dark: bool = False) -> Iterato
         options.add_argument(f"--{flag}")
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver_file))
+    driver.set_script_timeout(300)  # axe-core takes its time on a machine that does other work
     try:
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)

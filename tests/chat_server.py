@@ -83,7 +83,7 @@ def settings(folder: Path, server: str, **changes: Any) -> Endpoint:
         "seed": 7,
         "max_tokens": 32,
         "max_characters": 100,
-        "timeout_seconds": 5,
+        "timeout_seconds": 120,
         "retries": 2,
         "n_parallel": 3,
         "found_within": 1,

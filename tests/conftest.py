@@ -6,8 +6,6 @@ import shutil
 import string
 import sys
 from collections.abc import Callable, Iterator
-from copy import deepcopy
-from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -149,10 +147,10 @@ def settled_heap() -> Iterator[None]:
 def yaml_is_parsed_once() -> Iterator[None]:
     """Keeps what DVC has parsed: it parses parameter files for each stage that reads them, dozens of times per test."""
     from dvc.utils.serialize import _yaml
+    from quick_dvc import ParsedOnce
 
     with pytest.MonkeyPatch.context() as patch:
-        parsed = lru_cache(_yaml.parse_yaml)
-        patch.setattr(_yaml, "parse_yaml", lambda *args, **kwargs: deepcopy(parsed(*args, **kwargs)))
+        patch.setattr(_yaml, "parse_yaml", ParsedOnce(_yaml.parse_yaml))
         yield
 
 
@@ -252,7 +250,7 @@ def onnx_copy(tiny_onnx: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def warm_stages(shared_folder: Path) -> Iterator[Path]:
-    """Runs the stages of pipelines in forks of a process that has imported the libraries (warm_python).
+    """Runs DVC and the stages of pipelines in forks of a process that has imported the libraries (warm_python).
 
     Returns the program `python` whose `-m MODULE` does the same.
     """
@@ -261,6 +259,7 @@ def warm_stages(shared_folder: Path) -> Iterator[Path]:
 
     with warm_python.warm(shared_folder / "warm") as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv(miniature.PYTHON_FOLDER, str(folder))
+        patch.setenv(warm_python.GRAPHS, str(shared_folder / "graphs"))
         yield folder / "python"
 
 

@@ -113,5 +113,5 @@ def served(project: Path) -> Iterator[str]:
             yield address(listening)
         finally:
             running.should_exit = True
-            thread.join(timeout=10)
+            thread.join(timeout=300)
     assert not thread.is_alive()

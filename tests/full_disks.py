@@ -1,11 +1,13 @@
 """Runs stages of a finished pipeline with their outputs on a disk that is too small, and prints how each ended.
 
-As a program, in a mount namespace of its own, which ends with it: `unshare --map-root-user --mount python
-tests/full_disks.py PIPELINE FOLDER STAGE=KIBIBYTES ...`. A stage is named as in dvc.lock; `/` after the name puts its
+As a program: `python -m full_disks PIPELINE FOLDER STAGE=KIBIBYTES ...`. It enters a mount namespace of its own, which
+ends with it, so that it may be a fork of the warm process. A stage is named as in dvc.lock; `/` after the name puts its
 scratch folder on the disk, too. Prints JSON: by stage the exit code, stderr, and the files that it left on the disk.
 """
 
+import ctypes
 import json
+import os
 import runpy
 import shlex
 import subprocess
@@ -15,6 +17,8 @@ from typing import Any
 
 from command_lines import run_here
 from ruamel.yaml import YAML
+
+NEW_MOUNTS, NEW_USER = 0x00020000, 0x10000000  # flags of Linux's unshare
 
 
 def run_stage(pipeline: Path, folder: Path, name: str, kibibytes: int) -> dict[str, Any]:
@@ -43,8 +47,24 @@ def run_stage(pipeline: Path, folder: Path, name: str, kibibytes: int) -> dict[s
     return {"code": done.returncode, "stderr": done.stderr, "left": sorted(left)}
 
 
+def enter_namespace() -> None:
+    """Moves this process to user and mount namespaces of its own, as `unshare --map-root-user --mount` does.
+
+    Raises:
+        OSError: the machine allows none, or the process has several threads.
+    """
+    ids = os.getuid(), os.getgid()
+    if ctypes.CDLL(None, use_errno=True).unshare(NEW_USER | NEW_MOUNTS):
+        raise OSError(ctypes.get_errno(), "no namespace of its own")
+    Path("/proc/self/setgroups").write_text("deny")
+    for name, id_ in zip(("uid", "gid"), ids, strict=True):
+        Path(f"/proc/self/{name}_map").write_text(f"0 {id_} 1")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+
+
 def main() -> None:
     """Runs the stages one after the other."""
+    enter_namespace()
     pipeline, folder, *stages = sys.argv[1:]
     results = {}
     for each in stages:

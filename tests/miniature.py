@@ -82,10 +82,11 @@ def make(folder: Path, changes: Mapping[str, Mapping[str, Any]] | None = None, r
 
 
 def dvc(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Runs dvc in a pipeline's folder; `python` is this interpreter, or that in $PYTHON_FOLDER."""
+    """Runs dvc in a pipeline's folder; `python` is this interpreter, or that in $PYTHON_FOLDER, as is `dvc` then."""
     python = os.environ.get(PYTHON_FOLDER, str(Path(sys.executable).parent))
     path = os.pathsep.join([python, os.environ.get("PATH", "")])
-    command = [sys.executable, str(ROOT / "tests" / "quick_dvc.py"), *arguments]
+    own = [sys.executable, str(ROOT / "tests" / "quick_dvc.py")]
+    command = [*([f"{python}/dvc"] if PYTHON_FOLDER in os.environ else own), *arguments]
     done = subprocess.run(
         command, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
     )

@@ -25,6 +25,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import quick_dvc
 import quick_libraries
 from filelock import FileLock
 
@@ -35,17 +36,31 @@ LIBRARIES = (
     *("torch._dynamo", "torch._functorch.partitioners", "torch.export._trace", "torch.onnx._internal.exporter._core"),
     *("onnxscript.function_libs.torch_lib.ops", "onnxscript.optimizer", "onnx.reference", "openvino", "jinja2"),
     *("matplotlib.figure", "matplotlib.backends.backend_svg", "ruamel.yaml"),
+    # what stages import at their first use: pydantic's own modules for a model, a correction that takes a second
+    *("pydantic.main", "pydantic.dataclasses", "pydantic.type_adapter", "pydantic.json_schema", "Stemmer"),
+    *("statsmodels.stats.multitest", "sklearn.neighbors", "sklearn.model_selection", "sklearn.metrics"),
+    *("sklearn.isotonic", "scipy.optimize", "scipy.sparse.csgraph"),
+    # what training imports in its course, and DVC
+    *("sentence_transformers.sentence_transformer.trainer", "transformers.trainer", "accelerate", "peft"),
+    *("torch.distributed.run", "dvc.cli", "dvc.commands.repro", "dvc.repo.reproduce", "dvc.fs", "dvc_data.hashfile"),
 )
-LONGEST_START_SECONDS = 300
+LONGEST_START_SECONDS = 1800  # on a machine that does other work; one that has ended is noticed at once
+UNREHEARSED = "ATTUNE_UNREHEARSED"  # environment variable: stage base passes over its rehearsal
+OF_A_REPOSITORY = "attune.cli.repository.stage"  # module that runs the stage named by its first argument
+GRAPHS = "ATTUNE_GRAPHS"  # environment variable: folder of graphs that were made already (quick_libraries)
+LAUNCHER = "ATTUNE_LAUNCHER"  # of attune.encoding.launch: the process with which a worker ends
 
 CLIENT = """#!{python} -ISE
 import os, socket, sys
 import json
-if sys.argv[1:2] != ["-m"]:
+arguments = {first} + sys.argv[1:]
+if arguments[:2] == ["-u", "-m"]:  # as torchrun starts its workers
+    del arguments[0]
+if arguments[:1] != ["-m"]:
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 with socket.socket(socket.AF_UNIX) as connection:
     connection.connect({address!r})
-    request = json.dumps({{"argv": sys.argv[1:], "folder": os.getcwd(), "environment": dict(os.environ)}}).encode()
+    request = json.dumps({{"argv": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}}).encode()
     socket.send_fds(connection, [len(request).to_bytes(8, "big")], [0, 1, 2])
     connection.sendall(request)
     sys.exit(int(connection.recv(16) or b"70"))
@@ -72,11 +87,18 @@ def warm(folder: Path) -> Iterator[Path]:
         yield folder
 
 
+def workers(folder: Path) -> dict[str, str]:
+    """Returns the environment variable with which torchrun starts its workers as forks."""
+    return {"PYTHON_EXEC": str(folder / "python")}
+
+
 def start(folder: Path) -> None:
     """Starts the process and waits until it listens."""
-    program = folder / "python"
-    program.write_text(CLIENT.format(python=sys.executable, address=str(folder / "requests")))
-    program.chmod(0o755)
+    for name, first in (("python", []), ("dvc", ["-m", "quick_dvc"])):
+        program = folder / name
+        text = CLIENT.format(python=sys.executable, address=str(folder / "requests"), first=first)
+        program.write_text(text)
+        program.chmod(0o755)
     for name in ("users", "requests"):
         (folder / name).unlink(missing_ok=True)
     command = [sys.executable, __file__, str(folder)]
@@ -157,18 +179,22 @@ def answer(connection: socket.socket) -> int:
 
 
 def run(argv: list[str], folder: str, environment: dict[str, str]) -> int:
-    """Runs `python -m MODULE ARGUMENTS` in this process as a new interpreter would; returns the exit code."""
+    """Runs `python -m MODULE ARGUMENTS`, or DVC, in this process as a new interpreter would; returns the exit code."""
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    if LAUNCHER in environment:  # this process stands for the one that torchrun has started
+        os.environ[LAUNCHER] = str(os.getppid())
     _, module, *rest = argv
-    own = {str(Path(__file__).parent), ""}
-    paths = [entry for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    sys.path[:] = [folder, *(str(Path(folder, entry)) for entry in paths), *(p for p in sys.path if p not in own)]
     sys.argv = [module, *rest]
     code: int | str | None = 0
     try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        if module == quick_dvc.__name__:
+            code = quick_dvc.run(rest)
+        else:
+            take_modules_from(folder, environment.get("PYTHONPATH", ""))
+            pass_over(rest[0] if rest and module == OF_A_REPOSITORY else module, environment)
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as end:
         code = end.code
     except BaseException:
@@ -181,6 +207,30 @@ def run(argv: list[str], folder: str, environment: dict[str, str]) -> int:
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     return code or 0
+
+
+def take_modules_from(folder: str, python_path: str) -> None:
+    """Sets the folders in which modules are looked for: not this file's, but those of the command."""
+    own = {str(Path(__file__).parent), ""}
+    paths = [entry for entry in python_path.split(os.pathsep) if entry]
+    sys.path[:] = [folder, *(str(Path(folder, entry)) for entry in paths), *(p for p in sys.path if p not in own)]
+
+
+def pass_over(stage: str, environment: dict[str, str]) -> None:
+    """Lets stages base and export take graphs that the suite has made, and base pass over its rehearsal if asked to.
+
+    Args:
+        stage: its name, alone or as that of a module.
+        environment: of the command.
+    """
+    name = stage.rpartition(".")[2]
+    if name in ("base", "export") and GRAPHS in environment:
+        quick_libraries.export_once(Path(environment[GRAPHS]), setattr)
+    if name == "base" and UNREHEARSED in environment:
+        from attune.tuning import base_encoder, rehearsal
+
+        passed = rehearsal.Rehearsal("fp32", is_bf16_wrong=False, steps=rehearsal.STEPS)
+        base_encoder.rehearsed = lambda *_: passed
 
 
 if __name__ == "__main__":

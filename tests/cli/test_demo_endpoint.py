@@ -64,9 +64,9 @@ def test_the_page_speaks_of_the_adapter(project: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(project)
     assert [each.text for each in read_query_changes(project).improved] == ["stack rows"]
     with served(project) as url:
-        page = requests.get(url, params={"q": "stack rows"}, timeout=30).text
-        refused = requests.post(f"{url}v1/embeddings", json={"model": "tuned", "input": "a"}, timeout=30)
-        assert requests.get(f"{url}v1/models", timeout=30).json() == {"object": "list", "data": []}
+        page = requests.get(url, params={"q": "stack rows"}, timeout=300).text
+        refused = requests.post(f"{url}v1/embeddings", json={"model": "tuned", "input": "a"}, timeout=300)
+        assert requests.get(f"{url}v1/models", timeout=300).json() == {"object": "list", "data": []}
     assert "base and adapter, side by side" in page and "the adapter improved <b>1</b>" in page
     assert "<b>0.500</b> by base" in page and "<b>1.000</b> by adapter" in page and "by tuned" not in page
     assert refused.status_code == 501
@@ -82,8 +82,8 @@ def test_an_endpoint_that_is_silent_is_one_line(tmp_path: Path, tiny_onnx: Path)
             parameters.write_text(parameters.read_text().replace('"retries": 5', '"retries": 0'))
             paired = load_search(project, PARAMS, {})
             url = stack.enter_context(served(project))
-        answer = requests.get(f"{url}search", params={"q": "one more"}, timeout=30)
-        page = requests.get(url, params={"q": "one more"}, timeout=30)
+        answer = requests.get(f"{url}search", params={"q": "one more"}, timeout=300)
+        page = requests.get(url, params={"q": "one more"}, timeout=300)
     assert (answer.status_code, page.status_code) == (502, 502)
     assert "start the server or correct base.endpoint" in answer.json()["error"]
     assert "start the server or correct base.endpoint" in page.text and "Test queries to try" in page.text

@@ -52,7 +52,7 @@ def test_a_search_a_text_and_an_example_work_by_keyboard_alone(url: str, desk: "
     desk.get(url)
     assert focused(desk) == "INPUT"
     keys(desk, "stack rows", Keys.ENTER)
-    WebDriverWait(desk, 30).until(title_contains("stack rows"))
+    WebDriverWait(desk, 300).until(title_contains("stack rows"))
     assert len(titles(desk, "base")) == len(titles(desk, "tuned")) == 7
     assert titles(desk, "base") != titles(desk, "tuned")
     assert "cosine" in desk.find_element("css selector", "article .facts").text
@@ -68,7 +68,7 @@ def test_a_search_a_text_and_an_example_work_by_keyboard_alone(url: str, desk: "
         if focused(desk) == "A" and "sort rows" in desk.switch_to.active_element.text:
             break
     keys(desk, Keys.ENTER)
-    WebDriverWait(desk, 30).until(title_contains("sort rows & <columns>"))
+    WebDriverWait(desk, 300).until(title_contains("sort rows & <columns>"))
     assert desk.find_element("id", "q").get_property("value") == "sort rows & <columns>"
 
 

@@ -156,7 +156,7 @@ def test_exit_codes_pass_and_no_output_is_lost(folder: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 5), (signal.SIGTERM, 128 + 15)])
 def test_signals_reach_dvc(folder: Path, number: signal.Signals, code: int) -> None:
     """Ctrl-C goes to the whole process group, as a terminal sends it; SIGTERM to this program, which passes it on."""
-    work = "print('up', flush=True)\n time.sleep(60)"
+    work = "print('up', flush=True)\n time.sleep(600)"
     source = f"import sys, time\ntry:\n {work}\nexcept KeyboardInterrupt:\n sys.exit(5)"
     wrapper = (
         "import sys; from pathlib import Path; from attune.cli.repro import Picture, run\n"
@@ -171,4 +171,4 @@ def test_signals_reach_dvc(folder: Path, number: signal.Signals, code: int) -> N
             os.killpg(process.pid, number)
         else:
             process.send_signal(number)
-        assert process.wait(timeout=120) == code
+        assert process.wait(timeout=300) == code

@@ -14,6 +14,7 @@ from command_lines import Finished, run_here
 from growing import miniature_pairs
 from pydantic import TypeAdapter
 from ruamel.yaml import YAML
+from warm_python import UNREHEARSED
 
 from attune.cli.answers import answer_of
 from attune.cli.main import COMMANDS as REGISTERED
@@ -100,6 +101,7 @@ def test_the_csv_becomes_a_tuned_model_and_a_report(
 ) -> None:
     """The pipeline runs, on passages, the shipped model verifies, and the repository's README shows its results."""
     monkeypatch.setenv("PYTHONPATH", str(miniature.ROOT / "src"))
+    monkeypatch.setenv(UNREHEARSED, "1")  # the miniature rehearses with this encoder
     miniature.dvc(project, "repro")
     report = json.loads((project / "metrics" / "report.json").read_text())
     assert report["n_test_queries"] > 20
@@ -122,6 +124,7 @@ def test_an_agent_goes_from_the_csv_to_a_verdict_by_its_page(
 ) -> None:
     """Its commands run in their order; each answer is as its schema says and has the keys that its step reads."""
     monkeypatch.setenv("PYTHONPATH", str(miniature.ROOT / "src"))
+    monkeypatch.setenv(UNREHEARSED, "1")  # the miniature rehearses with this encoder
     project, first = made
     answers: dict[str, dict[str, Any]] = {}
     for step in STEPS:

@@ -81,7 +81,7 @@ def test_a_second_run_requests_only_what_is_new(tmp_path: Path) -> None:
         answers = complete(corpus(5), settings(tmp_path, first.url))
     with Model(echo).serving() as second:
         assert (
-            complete(corpus(5), settings(tmp_path, second.url, n_parallel=1, timeout_seconds=9, retries=0)) == answers
+            complete(corpus(5), settings(tmp_path, second.url, n_parallel=1, timeout_seconds=99, retries=0)) == answers
         )
         assert len(second.requests) == 0
         complete(corpus(6), settings(tmp_path, second.url))
@@ -115,12 +115,15 @@ def test_answers_are_in_the_order_of_the_documents(tmp_path: Path) -> None:
 def test_n_parallel_bounds_the_requests_at_one_time(tmp_path: Path) -> None:
     """At most 4 of 12 requests are open at one time, and more than one."""
     now, most = [0], [0]
-    lock = threading.Lock()
+    lock, two = threading.Lock(), threading.Event()
 
     def count(number: int, body: dict[str, Any]) -> Reply:
         with lock:
             now[0] += 1
             most[0] = max(most[0], now[0])
+            if now[0] > 1:
+                two.set()
+        assert two.wait(100)  # the first one is open until a second one is, however slow the machine
         time.sleep(0.02)
         with lock:
             now[0] -= 1
@@ -152,7 +155,7 @@ def test_a_killed_run_resumes(tmp_path: Path) -> None:
     def wait_at_seventh(number: int, body: dict[str, Any]) -> Reply:
         if number == 6:
             reached.set()
-            go_on.wait(20)
+            go_on.wait(300)
         return echo(number, body)
 
     program = (
@@ -163,9 +166,9 @@ def test_a_killed_run_resumes(tmp_path: Path) -> None:
         "complete(documents, Endpoint.model_validate_json(sys.argv[1]))"
     )
     with Model(wait_at_seventh).serving() as model:
-        run = settings(tmp_path, model.url, n_parallel=1, timeout_seconds=30)
+        run = settings(tmp_path, model.url, n_parallel=1, timeout_seconds=300)
         process = subprocess.Popen([sys.executable, "-c", program, run.model_dump_json()], stderr=subprocess.DEVNULL)
-        assert reached.wait(120)  # the process starts slowly on a busy machine
+        assert reached.wait(300)  # the process starts slowly on a busy machine
         process.send_signal(signal.SIGKILL)
         process.wait()
         go_on.set()
@@ -199,7 +202,7 @@ def test_a_body_that_breaks_off_is_retried(tmp_path: Path) -> None:
         return (200, Broken(b'{"choices": '), {"Connection": "close"}) if number == 0 else echo(number, body)
 
     with Model(reply).serving() as model:
-        assert complete(corpus(1), settings(tmp_path, model.url, timeout_seconds=0.5)) == ["which word0 is it"]
+        assert complete(corpus(1), settings(tmp_path, model.url)) == ["which word0 is it"]
     assert len(model.requests) == 2
 
 
@@ -232,7 +235,7 @@ def test_retry_after_of_hours_ends_the_run(tmp_path: Path) -> None:
         started = time.monotonic()
         with pytest.raises(BadInput, match=r"HTTP 429 quota.*; wait, or lower collect.endpoint.n_parallel"):
             complete(corpus(1), settings(tmp_path, model.url))
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 100
     assert len(model.requests) == 1
 
 
@@ -248,7 +251,7 @@ def test_a_slow_server_ends_the_run_after_timeout_and_retries(tmp_path: Path) ->
         with pytest.raises(BadInput, match=r"no answer within 0\.2 seconds, tried 2 times"):
             complete(corpus(1), settings(tmp_path, model.url, timeout_seconds=0.2, retries=1))
         stop.set()
-    assert len(model.requests) == 2
+    assert 1 <= len(model.requests) <= 2  # on a busy machine a request may end before it is read
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def answer(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
 
 def refusal(folder: Path, script: Script, **changes: object) -> str:
     """Returns the one line in which asking this server ends."""
-    options = {"timeout_seconds": 2, "retries": 0, "n_parallel": 1, **changes}
+    options = {"timeout_seconds": 60, "retries": 0, "n_parallel": 1, **changes}
     with raw_server(script) as url, pytest.raises(BadInput) as caught:
         complete(corpus(1), settings(folder, url, **options))
     (line,) = caught.value.args
@@ -112,7 +112,7 @@ def test_a_server_that_drips_first_is_asked_again(tmp_path: Path) -> None:
         DRIPS["headers"](connection, stop) if len(asked) == 1 else connection.sendall(answer(GOOD))
 
     with raw_server(script) as url:
-        assert complete(corpus(1), settings(tmp_path, url, timeout_seconds=0.5, retries=1)) == ["which one"]
+        assert complete(corpus(1), settings(tmp_path, url, timeout_seconds=2, retries=1)) == ["which one"]
 
 
 def endless(prefix: bytes, part: bytes) -> Script:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from shared_jobs import embed_arguments, embed_params, losses_of
 from training import MACHINE, inputs_of, params, sha256, task, trained
+from warm_python import workers
 
 from attune.encoding import processes, shards
 from attune.errors import BadInput
@@ -54,8 +55,8 @@ TWO_EPOCHS = {"epochs": 2, "n_evaluations": 4, "patience": 4}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path:
-    """A task, trained on by two processes that torchrun started once, by a stage's own command."""
+def folder(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path, warm_stages: Path) -> Path:
+    """A task, trained on by two processes that torchrun started once, by a stage's own command; all three are forks."""
     folder = tmp_path_factory.mktemp("processes")
     task(folder, tiny_encoder)
     shutil.copytree(folder / "dev_split", folder / "splits" / "train")
@@ -72,7 +73,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path
     )
     YAML().dump({"machine": MACHINE, "work": {"processes": 2}}, folder / "params.yaml")
     environment = os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent / 'src'}", "PYTHONHASHSEED": "0"}
-    command = [sys.executable, "-m", "shared_stage", "--folder", str(folder), "--job", "job.json", "--out", "losses"]
+    environment |= workers(warm_stages.parent)
+    command = [warm_stages, "-m", "shared_stage", "--folder", str(folder), "--job", "job.json", "--out", "losses"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return folder

@@ -40,7 +40,7 @@ def described(folder: Path, url: str, prompts: dict[str, str] | None = None, **c
     """Returns an encoder of 32 numbers at an address, with its cache in the folder."""
     fields = {
         **{"url": url, "dimensions": 0, "tokenizer": "", "price": 0.5, "most_tokens": 10_000, "batch_size": 2},
-        **{"timeout_seconds": 5, "retries": 2, "n_parallel": 2, "cache": str(folder / "cache")},
+        **{"timeout_seconds": 120, "retries": 2, "n_parallel": 2, "cache": str(folder / "cache")},
     }
     endpoint = EndpointParams.model_validate(fields | changes)
     return Served(model="tuned", endpoint=endpoint, prompts=prompts or {}, max_length=0, dim=32)

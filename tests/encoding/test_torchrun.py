@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,14 @@ import pytest
 from ruamel.yaml import YAML
 from shared_jobs import embed_arguments, embed_params
 from training import sha256, task
+from warm_python import workers
 
 from attune.stage import AfterCommit
 from attune.stages.embed import SPLITS_OF, embed
 
 ROOT = Path(__file__).resolve().parents[2]
-ALONE = [sys.executable]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+ALONE: list[str] = []
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
 
 def options(arguments: dict[str, Any]) -> list[str]:
@@ -26,11 +26,17 @@ def options(arguments: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("launcher", [ALONE, TORCHRUN], ids=["by the stage", "by torchrun"])
 def test_embeddings_of_a_shared_stage_are_those_of_one_process(
-    tmp_path: Path, tiny_encoder: Path, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch, launcher: list[str]
+    tmp_path: Path,
+    tiny_encoder: Path,
+    tiny_onnx: Path,
+    warm_stages: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    launcher: list[str],
 ) -> None:
     """To the byte; the receipt is written once, and stderr stays empty where the stage starts its processes itself.
 
-    The graph is scored, which loads faster than torch's encoder; test_processes shares that one.
+    The graph is scored; test_processes shares torch's encoder. Launcher and processes are forks, which start at once;
+    test_launch starts interpreters.
     """
     monkeypatch.chdir(tmp_path)
     task(tmp_path, tiny_encoder)
@@ -41,8 +47,9 @@ def test_embeddings_of_a_shared_stage_are_those_of_one_process(
     of_graph = {"system": "tuned", "exported": tiny_onnx}
     shared = options(embed_arguments(tmp_path, "shared") | of_graph | {"receipt": tmp_path / "receipt.json"})
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
-    command = [*launcher, "-m", "attune.stages.embed", *shared]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    environment |= workers(warm_stages.parent)
+    command = [str(warm_stages), *launcher, "-m", "attune.stages.embed", *shared]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert launcher == TORCHRUN or not done.stderr
     embed(embed_params(1), **embed_arguments(tmp_path, "alone") | of_graph, after=AfterCommit())

@@ -4,8 +4,10 @@ import json
 from collections import OrderedDict
 from pathlib import Path
 
+import pytest
 from dvc.utils.serialize import load_yaml, modify_yaml
-from quick_dvc import quick
+from dvc.utils.serialize._yaml import YAMLFileCorruptedError, parse_yaml
+from quick_dvc import ParsedOnce, quick
 
 PARAMS = {"rate": 1e-05, "share": 0.1, "seeds": [13, 14], "none": None, "is_set": True, "empty": "", "list": []}
 TEXTS = {"prompt": "Write one query.\n\n{title}\n{text}", "word": "no", "digits": "0012", "letters": "größer 日本"}
@@ -29,6 +31,29 @@ def test_the_lock_has_dvc_s_values_in_dvc_s_order(tmp_path: Path) -> None:
                 lock.update({"schema": "2.0", "stages": {**lock.get("stages", {}), stage: STAGE}})
         locks.append(json.dumps(load_yaml(str(file))))
     assert locks[0] == locks[1]
+
+
+def test_what_is_kept_of_a_written_lock_is_what_dvc_reads_there(tmp_path: Path) -> None:
+    """Values, types and order; a text is parsed once, each caller gets a copy of its own, and a fault is still told."""
+    n_parsed = 0
+
+    def counted(text: str, path: str, typ: str = "safe") -> object:
+        nonlocal n_parsed
+        n_parsed += 1
+        return parse_yaml(text, path, typ)
+
+    once = ParsedOnce(counted)
+    file = tmp_path / "dvc.lock"
+    with quick(modify_yaml, once.keep)(str(file)) as lock:
+        lock.update({"schema": "2.0", "stages": {"collect": STAGE}})
+    text = file.read_text()
+    kept = once(text, str(file))
+    assert n_parsed == 0 and repr(kept) == repr(parse_yaml(text, str(file)))
+    kept["stages"].clear()
+    assert once(text, str(file))["stages"] and once("a: 1e-5", "x") == once("a: 1e-5", "x") == {"a": 1e-5}
+    assert n_parsed == 1
+    with pytest.raises(YAMLFileCorruptedError):
+        once("a: {", "x")
 
 
 def test_other_files_are_dvc_s_own_to_write(tmp_path: Path) -> None:

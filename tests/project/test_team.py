@@ -1,4 +1,7 @@
-"""A team's days, as docs/team.md tells them: merge, rollback, garbage collection, and two domains in one repository."""
+"""A team's days, as docs/team.md tells them: merge, rollback, garbage collection, and two domains in one repository.
+
+`dvc` is a fork of the warm process, of which these tests start dozens.
+"""
 
 import os
 import shutil
@@ -6,9 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import miniature
 import pytest
 from branches import GIT, git
 
+pytestmark = pytest.mark.usefixtures("warm_stages")
 BIN = Path(sys.executable).parent
 PIPELINE = """stages:
   one:
@@ -30,7 +35,8 @@ PIPELINE = """stages:
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """Runs a command of this environment in a folder."""
-    environment = os.environ | GIT | {"PATH": os.pathsep.join([str(BIN), os.environ.get("PATH", "")])}
+    path = [os.environ[miniature.PYTHON_FOLDER], str(BIN), os.environ.get("PATH", "")]
+    environment = os.environ | GIT | {"PATH": os.pathsep.join(path)}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -92,13 +98,14 @@ def test_two_branches_merge_by_one_side_s_lock_and_a_run(tmp_path: Path) -> None
     assert git(folder, "status", "--porcelain") == ""
 
 
-@pytest.fixture
-def released(tmp_path: Path) -> Path:
-    """Versions 1.0.0 and 1.1.0 of a model, the second in production; a remote holds both."""
-    folder = project(tmp_path / "repository")
+@pytest.fixture(scope="module")
+def team(tmp_path_factory: pytest.TempPathFactory, warm_stages: Path) -> Path:
+    """A folder with the repository `released` and its remote (read-only)."""
+    team = tmp_path_factory.mktemp("team")
+    folder = project(team / "repository")
     (folder / "dvc.yaml").write_text("artifacts:\n  embedder-onnx: {path: model, type: model}\n")
-    (tmp_path / "remote").mkdir()
-    done(folder, "dvc", "remote", "add", "-q", "-d", "storage", str(tmp_path / "remote"))
+    (team / "remote").mkdir()
+    done(folder, "dvc", "remote", "add", "-q", "-d", "storage", "../remote")
     for version in ("v1.0.0", "v1.1.0"):
         (folder / "model").mkdir(exist_ok=True)
         (folder / "model" / "weights").write_text(version)
@@ -107,7 +114,13 @@ def released(tmp_path: Path) -> Path:
         done(folder, "gto", "register", "embedder-onnx", "--version", version)
         done(folder, "gto", "assign", "embedder-onnx", "--version", version, "--stage", "prod")
         done(folder, "dvc", "push", "-q")
-    return folder
+    return team
+
+
+@pytest.fixture
+def released(team: Path, tmp_path: Path) -> Path:
+    """Versions 1.0.0 and 1.1.0 of a model, the second in production; a remote beside the repository holds both."""
+    return Path(shutil.copytree(team, tmp_path / "team", symlinks=True)) / "repository"
 
 
 def in_production(folder: Path) -> str:

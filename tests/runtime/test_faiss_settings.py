@@ -36,12 +36,12 @@ def test_overlapping_blocks_of_two_threads_restore_faiss_s_own_value() -> None:
     def other() -> None:
         with faiss_settings(faiss, 9):
             is_inside.set()
-            assert may_end.wait(30)
+            assert may_end.wait(300)
 
     thread = threading.Thread(target=other)
     with faiss_settings(faiss, 7):
         thread.start()
-        assert is_inside.wait(30)
+        assert is_inside.wait(300)
     assert faiss.cvar.distance_compute_blas_threshold == 9
     may_end.set()
     thread.join()

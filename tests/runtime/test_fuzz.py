@@ -41,7 +41,7 @@ def fuzz(model: Path, index: Path, scratch: Path, first: int, number: int, code:
     script = f"import fuzzing\n{code}\nfuzzing.main()"
     command = [sys.executable, "-c", script, *map(str, (model, index, scratch, first, number))]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, sys.path)])}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60 + number, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600 + number, check=False)
     lines = done.stdout.splitlines()
     assert done.returncode == 0, f"after {lines[-1:]}: {done.stderr[-2000:]}"
     return [(int(seed), json.loads(record)) for seed, record in zip(lines[::2], lines[1::2], strict=True)]

@@ -36,11 +36,14 @@ def embedder(tiny_onnx: Path) -> Embedder:
 
 
 def test_importing_the_runtime_is_quick_and_loads_nothing_heavy() -> None:
-    """Under half a second (best of three: other processes share the CPU), and no torch, polars, dvc, ..."""
+    """Under half a second (best of six at most: other processes share the CPU), and no torch, polars, dvc, ..."""
     statement = "from attune.runtime import Embedder, verify; import attune.runtime.search"
-    tries = [imports(statement) for _ in range(3)]
-    assert all(attempt["heavy"] == [*OWN] for attempt in tries)
-    assert min(attempt["seconds"] for attempt in tries) < 0.5
+    tries: list[float] = []
+    while not tries or (min(tries) >= 0.5 and len(tries) < 6):
+        attempt = imports(statement)
+        assert attempt["heavy"] == [*OWN]
+        tries.append(attempt["seconds"])
+    assert min(tries) < 0.5
 
 
 def test_array_types_need_numpy_alone() -> None:

@@ -78,7 +78,7 @@ def test_an_engine_computes_the_bytes_of_one_process_though_a_worker_is_killed(
 
     index = build_index(tmp_path / "out")
     assert index.top(expected[:5], 3) == Search.build(expected, corpus["id"].to_list()).top(expected[:5], 3)
-    for _ in range(50):
+    for _ in range(600):
         if not (left := processes_with(str(tmp_path))):
             break
         time.sleep(0.2)

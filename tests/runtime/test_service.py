@@ -66,7 +66,7 @@ def server(store: Store) -> Iterator[serve.Server]:
 
 
 def get(server: serve.Server, path: str) -> dict[str, Any]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.server_address[1]}{path}", timeout=30) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.server_address[1]}{path}", timeout=300) as answer:
         content: dict[str, Any] = json.load(answer)
     return content
 
@@ -177,13 +177,13 @@ def test_a_running_request_is_finished_by_the_version_that_began_it(
     def held(self: Embedder, texts: list[str]) -> NDArray[np.float32]:
         if texts == ["hold"]:
             began.set()
-            assert go_on.wait(30)
+            assert go_on.wait(300)
         return encode(self, texts)
 
     monkeypatch.setattr(Embedder, "encode_query", held)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(get, server, "/search?q=hold")
-        assert began.wait(30)
+        assert began.wait(300)
         for version in ("v2", "v3"):
             adopted(store, tiny_onnx, version)
         server.service.follow()

@@ -152,15 +152,16 @@ def test_vectors_are_written_only_where_there_is_room_for_all(tmp_path: Path, mo
         shards.write_vectors([tmp_path / "no shard"] * 2, np.arange(2000), 4, tmp_path / "out.npy")
 
 
-def small_disks(folder: Path, program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Runs a program in a mount namespace of its own; skips the test where this machine allows none."""
-    alone = ["unshare", "--map-root-user", "--mount"]
+ALONE = ("unshare", "--map-root-user", "--mount")  # in a mount namespace of its own
+
+
+def small_disks(folder: Path, *command: str | Path) -> "subprocess.CompletedProcess[str]":
+    """Runs a command that mounts; skips the test where this machine allows none."""
     try:
-        subprocess.run([*alone, "mount", "-t", "tmpfs", "tmpfs", folder], check=True, capture_output=True)
+        subprocess.run([*ALONE, "mount", "-t", "tmpfs", "tmpfs", folder], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"needs a small disk, which this machine does not let tests mount: {error}")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(str(ROOT / name) for name in ("src", "tests"))}
-    command = [*alone, sys.executable, program, *arguments]
     return subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
 
 
@@ -177,10 +178,10 @@ STAGES = {
 }
 
 
-def test_every_stage_that_finds_no_room_is_one_line(finished: Path, tmp_path: Path) -> None:
+def test_every_stage_that_finds_no_room_is_one_line(finished: Path, warm_stages: Path, tmp_path: Path) -> None:
     """With the file and what to do; nothing is left but what the next run resumes from."""
     stages = [f"{name}={size}" for name, (size, _) in STAGES.items()]
-    done = small_disks(tmp_path, str(ROOT / "tests/full_disks.py"), str(finished), str(tmp_path), *stages)
+    done = small_disks(tmp_path, warm_stages, "-m", "full_disks", finished, tmp_path, *stages)
     assert done.returncode == 0, done.stderr
     results = json.loads(done.stdout)
     for name, (_, place) in STAGES.items():
@@ -216,5 +217,5 @@ def test_without_taking_the_room_first_vectors_end_by_a_signal(tmp_path: Path) -
     )
     for planted, code in (("", 1), ("; shards._allocate = lambda *_: None", -signal.SIGBUS)):
         (tmp_path / "program.py").write_text(VECTORS.replace("PLANTED", mount + planted))
-        done = small_disks(tmp_path / "disk", str(tmp_path / "program.py"), str(tmp_path))
+        done = small_disks(tmp_path / "disk", *ALONE, sys.executable, tmp_path / "program.py", tmp_path)
         assert done.returncode in (code, 128 - code), done.stderr

@@ -30,7 +30,7 @@ def write_base(folder: Path) -> Path:
     """Writes the folders base and base_exported of an encoder of 8 numbers."""
     endpoint = EndpointParams(
         **{"url": "http://127.0.0.1:9/v1", "dimensions": 8, "tokenizer": "", "price": 0, "most_tokens": 10},
-        **{"batch_size": 2, "timeout_seconds": 5, "retries": 0, "n_parallel": 1, "cache": "cache"},
+        **{"batch_size": 2, "timeout_seconds": 120, "retries": 0, "n_parallel": 1, "cache": "cache"},
     )
     served = Served(model="far", endpoint=endpoint, prompts={"query": "find "}, max_length=32, dim=8)
     write_description(served, "CC0", folder / "base", folder / "base_exported")

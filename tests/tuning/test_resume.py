@@ -82,11 +82,11 @@ def assert_killed_runs_end_alike(
         assert resumed["left"] == resumed["partial"] == [], where
 
 
-def test_a_run_killed_at_ten_random_moments_ends_in_the_same_bytes(folder: Path, runs: Runs) -> None:
+def test_a_run_killed_at_six_random_moments_ends_in_the_same_bytes(folder: Path, runs: Runs) -> None:
     """Models, candidates, receipt, curve: in training, an evaluation, a checkpoint, a result, at the end."""
     (whole,) = runs(folder, job(ALL))
     assert whole["left"] == []
-    kinds = (("step", 3), ("checkpoint-", 2), ("evaluations", 2), ("result.json", 1), ("/out", 2))
+    kinds = (("step", 2), ("checkpoint-", 1), ("evaluations", 1), ("result.json", 1), ("/out", 1))
     assert_killed_runs_end_alike(folder, runs, ALL, whole, moments(whole["events"], *kinds))
 
 
