@@ -24,8 +24,8 @@ example: .venv/ready  ## run a recipe of examples/ on its data: make example REC
 	@test -n "$(RECIPE)" -a -n "$(DATA)" || { echo "attune: RECIPE or DATA is missing; run: make example RECIPE=nl2bash DATA=folder" >&2; exit 1; }
 	@python tests/miniature.py scratch/$(RECIPE) examples/$(RECIPE).yaml "$(DATA)"
 
-test: .venv/ready  ## run all tests, including the miniature pipeline; about 15 minutes on 2 cores
-	@echo "attune: running the tests, about 15 minutes on 2 cores"
+test: .venv/ready  ## run all tests, including the miniature pipeline; about 10 minutes on 2 cores
+	@echo "attune: running the tests, about 10 minutes on 2 cores"
 	@python -m pytest
 
 test-slow: .venv/ready  ## test published figures on the data sets in ATTUNE_DATASETS (skipped without); minutes

@@ -9,7 +9,8 @@ from math import sqrt
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import nct, t
+from scipy.integrate import quad
+from scipy.stats import chi, nct, norm, t
 
 from attune.evaluation.statistics.clusters import by_cluster
 from attune.evaluation.statistics.decision import decision_interval
@@ -24,6 +25,18 @@ def chance(n: int, effect: float, alpha: float) -> float:
     """The power of the two-sided paired t-test by its definition, from scipy's noncentral t (Cohen, 1988)."""
     edge = t.ppf(1 - alpha / 2, n - 1)
     return float(nct.sf(edge, n - 1, effect * sqrt(n)) + nct.cdf(-edge, n - 1, effect * sqrt(n)))
+
+
+def integrated_chance(n: int, effect: float, alpha: float) -> float:
+    """The same integrated over the estimated deviation, as scipy's noncentral t is NaN in places of few queries."""
+    df, shift = n - 1, effect * sqrt(n)
+    edge = t.ppf(1 - alpha / 2, df)
+
+    def detected(size: float) -> float:
+        density = chi.pdf(size * sqrt(df), df) * sqrt(df)
+        return float(density * (norm.sf(edge * size - shift) + norm.cdf(-edge * size - shift)))
+
+    return float(quad(detected, 0, 10, limit=500, points=[0.3, 1, 2])[0])
 
 
 def independent(n: int, sd: float, confidence: float = 0.95, power: float = 0.8) -> Sensitivity:
@@ -45,6 +58,16 @@ def test_the_smallest_detectable_difference_has_the_required_power(n: int, confi
     found = test.smallest_detectable
     assert chance(n, found / 0.1, 1 - confidence) == pytest.approx(power, abs=1e-3)
     assert test.chance_of(found) == test.chance_of(-found) == pytest.approx(power, abs=1e-3)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 6, 8, 12])
+@pytest.mark.parametrize("n_comparisons", [1, 5, 18])
+def test_few_clusters_never_claim_a_power_that_they_lack(n: int, n_comparisons: int) -> None:
+    """Differences per query of sd .05: what is called detectable is detected that often, or nothing is."""
+    test = Sensitivity(n, n, 0.05 / sqrt(n), 0.95, 0.8, n_comparisons)
+    found = test.smallest_detectable
+    assert found == 1 or integrated_chance(n, found / 0.05, 0.05 / n_comparisons) == pytest.approx(0.8, abs=2e-3)
+    assert found < 1 or n < 8
 
 
 def test_the_power_is_that_of_a_corrected_test() -> None:

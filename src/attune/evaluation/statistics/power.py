@@ -20,6 +20,8 @@ from attune.evaluation.statistics.clusters import by_cluster
 from attune.evaluation.statistics.decision import clusters_for, with_one_each
 from attune.runtime.arrays import Float64, Int64
 
+TOLERANCE = 1e-3  # of a power
+
 
 @dataclass(frozen=True)
 class Sensitivity:
@@ -73,10 +75,15 @@ class Sensitivity:
 
     @property
     def smallest_detectable(self) -> float:
-        """Smallest mean difference detected with this power; 1 where none is, however large."""
+        """Smallest mean difference detected with this power; 1 where none is, however large.
+
+        Also 1 where the solver ends elsewhere than at this power: for few clusters and a strict level it returns
+        differences that are detected less often.
+        """
         test = {"nobs": self.n_clusters, "alpha": self.level, "power": self.power, "alternative": "two-sided"}
         effect = float(TTestPower().solve_power(effect_size=None, **test))
-        return 1.0 if isnan(effect) else min(1.0, self.sd * effect)
+        is_found = not isnan(effect) and abs(self.chance_of(self.sd * effect) - self.power) < TOLERANCE
+        return min(1.0, self.sd * effect) if is_found else 1.0
 
     def chance_of(self, delta: float) -> float:
         """Returns the probability of detecting a mean difference of this size, whatever its sign."""
