@@ -68,7 +68,7 @@ def turns(encode: Encode, job: Job, files: list[str]) -> list[Turn]:
             started = time.perf_counter()
             job.encode(documents)
             alone = time.perf_counter() - started
-            found.append(Turn(start, len(documents) / (whole - start), len(documents) / alone))
+            found.append(Turn(start, len(documents) / whole, len(documents) / alone))
     return found
 
 
