@@ -8,7 +8,7 @@ folder's models/tuned where dvc calls it up to date; else, and for other seeds, 
 params.yaml. Scores are those of dev and test over the whole corpus, and of STS-B where
 $ATTUNE_DATASETS holds it. Figures are saved in scratch/bench, so an interrupted bench resumes.
 
-    python -m bench.parts.recipe [--seeds 13,21,42] [--rivals in-batch,gist] [--epochs N] FOLDER...
+    python -m bench.parts.recipe [--seeds 13,21,42] [--rivals in-batch,gist] [--epochs N] [--threads N] FOLDER...
 
 FOLDER is the project's root or a folder made by `make example`, in which stage mine has run.
 """
@@ -67,7 +67,7 @@ def scores(model: SentenceTransformer, folder: Path) -> dict[str, float]:
     encoder = TorchEncoder(model, best_precision(), BATCH_TOKENS)
     prepared = folder / "data/prepared"
     passages = read_passages(prepared, read(prepared / "corpus.parquet", CORPUS))
-    table = score_encoder(encoder, passages, folder / "data/splits", threads=2)
+    table = score_encoder(encoder, passages, folder / "data/splits", torch.get_num_threads())
     means = table.group_by("split").agg(pl.col(*MEANS).mean())
     figures = {f"{row['split']}_{key}": float(row[key]) for row in means.iter_rows(named=True) for key in MEANS}
     if STSB.is_file():
@@ -119,10 +119,11 @@ def attune(folder: Path, params: TrainParams, seed: int, scratch: Path) -> Sente
 class Bench:
     """Runs of all systems on the data of one folder; the figures of each run are saved."""
 
-    def __init__(self, folder: Path, epochs: int | None) -> None:
+    def __init__(self, folder: Path, epochs: int | None, threads: int | None) -> None:
         self.folder = folder
         params = load_params(TrainParams, "train", folder / "params.yaml")
-        self.params = params.model_copy(update={"epochs": epochs}) if epochs else params
+        machine = params.machine.model_copy(update={"threads": threads or params.machine.threads})
+        self.params = params.model_copy(update={"epochs": epochs or params.epochs, "machine": machine})
         torch.set_num_threads(self.params.machine.threads)
 
     def run(self, system: str, seed: int, rate: float = 0.0) -> dict[str, float]:
@@ -227,11 +228,12 @@ def main() -> None:
         type=lambda text: [name for name in text.split(",") if name],
     )
     parser.add_argument("--epochs", type=int, help="epochs of all recipes, instead of train.epochs")
+    parser.add_argument("--threads", type=int, help="instead of machine.threads; 1 for two benches side by side")
     options: Any = parser.parse_args()
     head: list[str] = ["data", "system", "seeds", "dev nDCG@10", "test nDCG@10", "test recall@10", "STS-B Spearman"]
     rows: list[list[str]] = [head, ["---", "---", *["---:"] * (len(head) - 2)]]
     for folder in options.folders:
-        rows += Bench(folder, options.epochs).rows(options.seeds, options.rivals)
+        rows += Bench(folder, options.epochs, options.threads).rows(options.seeds, options.rivals)
     print("\n".join(f"| {' | '.join(row)} |" for row in rows))
 
 

@@ -4,8 +4,9 @@
 
 A cell is a data set, a number of training pairs (0: all) and a seed, which draws pairs, batches and dropout. The plain
 recipe's learning rate is chosen on dev with the first seed and kept for the others. Cells with few pairs come first.
-All is saved in --work: an interrupted bench resumes, and runs anew only what an edit touches. The tables hold every
-cell that is saved there, whatever the options; --dry measures nothing and writes them.
+Two cells side by side, `--workers 2 --threads 1`, end sooner on two cores than one after another. All is saved in
+--work: an interrupted bench resumes, and runs anew only what an edit touches. The tables hold every cell that is saved
+there, whatever the options; --dry measures nothing and writes them.
 """
 
 import argparse
@@ -73,7 +74,8 @@ def measure(options: argparse.Namespace) -> list[str]:
     places = {}
     for name in names:
         print(f"attune bench: {name}: data, split and embeddings", file=sys.stderr, flush=True)
-        places[name] = Place(SETS[name], shared_folder(SETS[name], options.work, options.datasets), options.work)
+        shared = shared_folder(SETS[name], options.work, options.datasets)
+        places[name] = Place(SETS[name], shared, options.work, options.threads)
     listed = list(jobs(names, options.pairs, options.seeds, places))
     if options.workers > 1:
         with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
@@ -108,7 +110,8 @@ def options_of(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--data", nargs="+", choices=list(SETS), default=MEASURED, metavar="NAME", help=", ".join(SETS))
     parser.add_argument("--pairs", nargs="+", type=int, default=PAIRS, help="training pairs; 0 for all")
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
-    parser.add_argument("--workers", type=int, default=1, help="processes, each with machine.threads of its own")
+    parser.add_argument("--workers", type=int, default=1, help="processes, a cell each")
+    parser.add_argument("--threads", type=int, help="CPU threads of each process, instead of machine.threads")
     parser.add_argument("--datasets", type=Path, default=DATASETS, help="folder of the data sets; $ATTUNE_DATASETS")
     parser.add_argument(
         "--work", type=Path, default=WORK, help="folder for saved runs; tables of another are printed only"

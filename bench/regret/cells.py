@@ -119,11 +119,24 @@ class Place:
         data: the data set.
         shared: folder of the pipeline with the outputs that the cells share.
         work: folder of the bench, for saved runs and for the pipelines of cells.
+        threads: CPU threads of each cell, instead of machine.threads.
     """
 
     data: DataSet
     shared: Path
     work: Path
+    threads: int | None = None
+
+    @cached_property
+    def machine(self) -> dict[str, int]:
+        """Changed parameters of section machine."""
+        return {"threads": self.threads} if self.threads else {}
+
+    @cached_property
+    def params(self) -> dict[str, Any]:
+        """Parameters of a cell, all sections."""
+        params = all_params(self.shared / "params.yaml")
+        return {**params, "machine": params["machine"] | self.machine}
 
     @cached_property
     def passages(self) -> Passages:
@@ -144,8 +157,7 @@ class Place:
     @cached_property
     def inputs_of_attune(self) -> str:
         """Hash of all that attune reads: also near-domain tasks, other forms, embeddings and general text."""
-        params = all_params(self.shared / "params.yaml")
-        general = ROOT / params["train"]["general"]  # cells copy it from there
+        general = ROOT / self.params["train"]["general"]  # cells copy it from there
         return fingerprint((), (), [*self._files(*SHARED), general])
 
     @property
@@ -159,8 +171,7 @@ class Place:
 
     def score(self, encoder: Encoder, figures: dict[str, Any]) -> Run:
         """Scores an encoder on dev and test."""
-        threads = load_params(SeedsParams, "seeds", self.shared / "params.yaml").machine.threads
-        scores = score_encoder(encoder, self.passages, self.shared / "data/splits", threads)
+        scores = score_encoder(encoder, self.passages, self.shared / "data/splits", self.params["machine"]["threads"])
         return Run(scores.select("query_id", "split", MEASURE), figures)
 
 
@@ -175,7 +186,8 @@ class Cell:
     @cached_property
     def mined(self) -> Path:
         """Folder of the cell's pipeline, in which stage mine has run."""
-        data_sets.copy_pipeline(self.place.shared, self.folder, {"train": {"seeds": [self.seed]}})
+        changes: dict[str, dict[str, Any]] = {"train": {"seeds": [self.seed]}, "machine": dict(self.place.machine)}
+        data_sets.copy_pipeline(self.place.shared, self.folder, changes)
         link(self.place.shared, self.folder, self.queries)
         data_sets.stages(self.folder, STAGES[:1], "--single-item", "--no-commit")
         return self.folder
@@ -188,9 +200,9 @@ class Cell:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """Parameters of the measured stages, without the seed, which a cell sets."""
-        params = all_params(self.place.shared / "params.yaml")
+        params = {section: dict(self.place.params[section]) for section in SECTIONS}
         params["train"].pop("seeds")
-        return {section: params[section] for section in SECTIONS}
+        return params
 
     @cached_property
     def code(self) -> str:
@@ -202,7 +214,8 @@ class Cell:
 
         def measure() -> Run:
             machine = load_params(SeedsParams, "seeds", self.place.shared / "params.yaml").machine
-            return self.place.score(load_seed(self.place.shared / "models/base", machine), {})
+            encoder = load_seed(self.place.shared / "models/base", machine.model_copy(update=self.place.machine))
+            return self.place.score(encoder, {})
 
         return saved(self._file(f"{self.place.data.name}-base", (), ()), measure)
 
@@ -256,7 +269,7 @@ class Cell:
             kept = scores.filter(pl.col("split").is_in(["dev", "test"])).select("query_id", "split", MEASURE)
             return Run(kept, {"seconds": round(time.monotonic() - start), **figures})
 
-        params = all_params(self.place.shared / "params.yaml")
+        params = self.place.params
         code = fingerprint([params[name] for name in ("adapter", "evaluate", "machine")], LIBRARIES, code_of(ADAPTED))
         settings = (self.n_pairs, self.seed, code, self.place.inputs_of_attune)
         return saved(self._file(f"{self.name}-adapter", settings, ()), measure)

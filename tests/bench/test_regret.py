@@ -139,7 +139,7 @@ def test_saved_runs_are_of_the_inputs_that_they_read(tmp_path: Path, monkeypatch
         (shared / name).parent.mkdir(parents=True, exist_ok=True)
         (shared / name).write_text("before")
     (shared / "advanced.yaml").write_text(json.dumps({"train": {"general": general}}))
-    (shared / "params.yaml").write_text("{}")
+    (shared / "params.yaml").write_text(json.dumps({"machine": {"threads": 2}}))
 
     def hashes() -> tuple[str, str]:
         place = Place(SETS["nl2bash"], shared, tmp_path / "work")
@@ -147,6 +147,7 @@ def test_saved_runs_are_of_the_inputs_that_they_read(tmp_path: Path, monkeypatch
 
     before = hashes()
     assert hashes() == before
+    assert [Place(SETS["nl2bash"], shared, tmp_path, n).params["machine"]["threads"] for n in (None, 1)] == [2, 1]
     for name in (*of_all, *of_attune):
         (shared / name).write_text("after")
         after = hashes()
