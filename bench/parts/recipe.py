@@ -78,9 +78,13 @@ def scores(model: SentenceTransformer, folder: Path) -> dict[str, float]:
 
 
 def is_made(folder: Path, params: TrainParams, seed: int) -> bool:
-    """Tells whether the folder's models/tuned is of this seed and up to date."""
+    """Tells whether the folder's models/tuned is of this seed, these parameters and today's code, and up to date."""
+    of_folder = load_params(TrainParams, "train", folder / "params.yaml")
+    if seed != params.seeds[0] or params != of_folder.model_copy(update={"machine": params.machine}):
+        return False
+    code, today = (fingerprint((), (), sorted((root / "src").rglob("*.py"))) for root in (folder, ROOT))
     command = [sys.executable, "-m", "dvc", "status", "--quiet", "train@r1", "merge"]
-    return params.seeds[0] == seed and subprocess.run(command, cwd=folder, check=False).returncode == 0
+    return code == today and subprocess.run(command, cwd=folder, check=False).returncode == 0
 
 
 def attune(folder: Path, params: TrainParams, seed: int, scratch: Path) -> SentenceTransformer:

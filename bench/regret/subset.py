@@ -2,8 +2,8 @@
 
 Whole queries go, with their judgments, negatives and embeddings; documents stay, so mining and dev search the same
 corpus as with all pairs. Queries are taken in the order of a hash of seed and id until they have the wanted number of
-pairs (query and relevant document), so the last one may exceed it. Fewer pairs of a seed are among more of it; another
-seed draws others. The encoder's maximum length is that of all pairs.
+pairs (query and relevant document), so the last one may exceed it. A smaller draw of a seed is part of a larger one;
+another seed draws others. The encoder's maximum length is that of all pairs.
 """
 
 import hashlib

@@ -113,9 +113,10 @@ def _sections(file: Path) -> Mapping[str, Any]:
         raise BadInput(f"{file}: not found; run from the project's root") from None
     except MarkedYAMLError as error:
         mark = error.problem_mark
-        raise BadInput(f"{file}:{mark.line + 1 if mark else '?'}: not valid YAML: {error.problem}") from None
+        line = mark.line + 1 if mark else "?"
+        raise BadInput(f"{file}:{line}: not valid YAML: {error.problem}; correct it there") from None
     except (YAMLError, ValueError) as error:  # a control character, another encoding, a malformed date or number
-        raise BadInput(f"{file}: not valid YAML in UTF-8: {one_line(error)}") from None
+        raise BadInput(f"{file}: not valid YAML in UTF-8: {one_line(error)}; correct it there") from None
     return sections if isinstance(sections, dict) else {}
 
 
@@ -126,7 +127,7 @@ def _merged(files: Mapping[Path, Mapping[str, Any]], section: str) -> tuple[dict
     for path, sections in files.items():
         own = sections.get(section, {})
         if not isinstance(own, dict):
-            raise BadInput(f"{path}: section '{section}' is {own!r}, expected keys with values")
+            raise BadInput(f"{path}: section '{section}' is {own!r}, expected keys with values; indent them below it")
         if twice := sorted(values.keys() & own.keys()):
             raise BadInput(f"{path}: {section}.{twice[0]} also stands in {homes[twice[0]].name}; remove one of the two")
         values |= own

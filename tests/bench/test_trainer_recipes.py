@@ -1,6 +1,7 @@
 """Recipes of the sentence-transformers trainer: their score on dev, and early stopping that attune's settings leave."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from attune.tables import CORPUS, DOCUMENT_IDS, OWN_TEXTS, QRELS, SPLIT_QUERIES,
 from attune.tuning.curve import DEV_MEASURE
 from attune.tuning.dev import RetrievalScorer, RetrievalTask
 from attune.tuning.training.recipe import TrainParams
+from bench.parts import recipe
 from bench.rivals import trainer_recipes
 from bench.rivals.trainer_recipes import DevEvaluator, train_rival
 
@@ -108,3 +110,24 @@ def test_negatives_are_not_mined_among_passages(cut: Path, tmp_path: Path) -> No
     params = load_params(TrainParams, "train", PANEL)
     with pytest.raises(BadInput, match="mined-1 cannot mine among passages; leave it out"):
         train_rival("mined-1", cut, params, 13, 1e-4, tmp_path)
+
+
+def test_the_made_encoder_counts_with_the_same_parameters_and_code_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another number of epochs, another seed, or code of its own in the folder: stages train and merge run instead."""
+    for root in ("own", "today"):
+        (tmp_path / root / "src").mkdir(parents=True)
+        (tmp_path / root / "src/one.py").write_text("one = 1")
+    for name in ("params.yaml", "advanced.yaml"):
+        (tmp_path / "own" / name).write_bytes((PANEL.parent / name).read_bytes())
+    monkeypatch.setattr(recipe, "ROOT", tmp_path / "today")
+    monkeypatch.setattr(recipe.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=0))
+    params = load_params(TrainParams, "train", PANEL)
+    one_thread = params.model_copy(update={"machine": params.machine.model_copy(update={"threads": 1})})
+    folder, (seed, *_) = tmp_path / "own", params.seeds
+    assert recipe.is_made(folder, params, seed) and recipe.is_made(folder, one_thread, seed)
+    assert not recipe.is_made(folder, params, seed + 1)
+    assert not recipe.is_made(folder, params.model_copy(update={"epochs": 1}), seed)
+    (folder / "src/one.py").write_text("one = 2")
+    assert not recipe.is_made(folder, params, seed)

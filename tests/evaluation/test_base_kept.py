@@ -22,6 +22,7 @@ from attune.tables import QRELS, scores_columns, write
 from attune.tuning.curve import BASE, Candidate
 
 LIMITS = load_params(GateParams, "gate", PANEL)
+ADAPTER = {"is_identity": False, "dev_ndcg@10": 0.45, "base_dev_ndcg@10": 0.4, "gain_standard_error": 0.02}
 BASE_KEPT = MERGED | {"step": 0, "share": 0.0, "dev_ndcg@10": 0.5, "gain_standard_error": 0.0}
 LAST = {key: value for key, value in MERGED.items() if not key.startswith("next_")}
 LAST |= {"keep": "last", "step": 20, "share": 1.0, "dev_ndcg@10": 0.6, "gain_standard_error": 0.02, "n_candidates": 1}
@@ -195,22 +196,41 @@ def test_the_answers_of_a_query_are_counted_on_dev(tmp_path: Path) -> None:
 
 
 def test_looks_that_chose_the_training_are_counted(tmp_path: Path) -> None:
-    """Each probed rate at each share, and each restart; none where the rate was given."""
+    """Each probed rate at each share, and each checkpoint and share of other runs; none where the rate was given."""
     rates = read_csvs(tmp_path)[2]
-    assert looks_of_training({"n_restarts": 2}, rates) == 6
-    assert looks_of_training({"n_restarts": 0, "is_tried_without_negatives": True}, rates) == 5
+    assert looks_of_training({"n_discarded_scores": 16}, rates) == 20
+    assert looks_of_training({}, rates) == 4
     assert looks_of_training({}, []) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, " has nDCG@10 0.450 on dev against base's 0.400 (+0.050, standard error 0.020)."),
+        (
+            {"gain_standard_error": None},
+            " has nDCG@10 0.450 on dev against base's 0.400 (+0.050; one cluster of dev queries",
+        ),
+        ({"is_identity": True}, ""),
+    ],
+)
+def test_where_base_is_kept_the_adapter_is_named(tmp_path: Path, changes: dict[str, object], words: str) -> None:
+    """With its gain on dev, as it needs no other encoder; not where it is the identity."""
+    _, checkpoints, rates = read_csvs(tmp_path)
+    dev = {"recall@100": 0.9, "ndcg@10": 0.4}
+    room = choice_of(BASE_KEPT, TRAINED, ADAPTER | changes, rates, checkpoints, dev)["room"]
+    assert words in room and ("models/adapter" in room) == bool(words)
 
 
 def test_only_base_kept_is_explained(tmp_path: Path) -> None:
     """Trials and room are empty where a candidate ships, and where nothing was trained."""
     _, checkpoints, rates = read_csvs(tmp_path)
     dev = {"recall@100": 0.9, "ndcg@10": 0.4}
-    kept = choice_of(BASE_KEPT, TRAINED, rates, checkpoints, dev)
+    kept = choice_of(BASE_KEPT, TRAINED, ADAPTER, rates, checkpoints, dev)
     assert kept["is_base_kept"] and "nDCG@10 0.400 and finds 90.0% of the answers" in kept["room"] and kept["tried"]
-    shipped = choice_of(MERGED, TRAINED, rates, checkpoints, dev)
+    shipped = choice_of(MERGED, TRAINED, ADAPTER, rates, checkpoints, dev)
     assert (shipped["is_base_kept"], shipped["tried"], shipped["room"]) == (False, "", "")
-    untrained = choice_of(BASE_KEPT, {"n_steps": 0}, [], [], dev)
+    untrained = choice_of(BASE_KEPT, {"n_steps": 0}, ADAPTER, [], [], dev)
     assert (untrained["is_base_kept"], untrained["tried"], untrained["learning_rate"]) == (False, "", None)
 
 

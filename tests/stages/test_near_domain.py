@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,16 +10,16 @@ from near_domain_inputs import DOCUMENTS, FORMS, QUESTIONS, N, read_task, run_st
 
 from attune.data.query_groups import read_groups
 from attune.data.searched_queries import searched
+from attune.data.splitting.query_origins import clusters_of, groups_of, origins_of_paraphrases
 from attune.data.typed_queries import typed
 from attune.errors import BadInput
 from attune.stages import near_domain as stage
 from attune.stages.near_domain import (
-    AskedQueries,
     NearDomainParams,
+    TaskQueries,
     as_indexed,
     capped,
     document_ids,
-    groups_of,
     near_domain,
     repeats,
 )
@@ -51,17 +52,35 @@ def test_searched_queries_are_a_task_of_test_alone(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "out/dev").iterdir()) == ["as_typed"]
 
 
-def test_only_the_tasks_of_test_have_groups(tmp_path: Path) -> None:
-    """Each query of a task has one; the folders of dev hold BEIR's files and nothing else."""
+def test_each_task_has_groups(tmp_path: Path) -> None:
+    """One for each query; each query is a cluster of its own here. Merge reads those of dev, probe those of test."""
     told = {f"p{n}": (f"Something else entirely {n}", [f"test{n}"]) for n in (2, 3)}
     receipt = run_stage(tmp_path, told_of_test=told)
-    for name in ("as_indexed", "as_typed", "as_searched"):
-        ids = list(read_task(tmp_path, "test", name)[0])
-        assert read_groups(tmp_path / "out/test" / name, ids) == ids  # each query is a cluster of its own here
-        assert receipt[f"test.{name}.n_groups"] == len(ids)
-    assert {path.name for path in (tmp_path / "out/dev/as_typed").iterdir()} == {
-        *("corpus.jsonl", "qrels", "queries.jsonl"),
+    for split, name in (("test", "as_indexed"), ("test", "as_typed"), ("test", "as_searched"), ("dev", "as_typed")):
+        ids = list(read_task(tmp_path, split, name)[0])
+        assert read_groups(tmp_path / "out" / split / name, ids) == ids
+        assert receipt[f"{split}.{name}.n_groups"] == len(ids)
+
+
+def test_paraphrases_of_one_cluster_of_dev_are_one_group() -> None:
+    """By the query that their document answers, by each other's words, and by the document where no query has it."""
+    queries = pl.DataFrame([("q1", "c1"), ("q2", "c2"), ("q3", "c1")], ["query_id", "cluster_id"], orient="row")
+    relevant = {"q1": {"d1": 1}, "q2": {"d2": 1, "d1": 1}, "q3": {"d3": 1}}
+    cluster_of = clusters_of(relevant, queries)
+    assert cluster_of == {"d1": "c1", "d2": "c2", "d3": "c1"}
+    texts = {
+        "p1": "add up",
+        "p2": "highest of all",
+        "p3": "join them",
+        "p4": "highest of all",
+        "p5": "cut",
+        "p6": "halve",
     }
+    answers = {"p1": ["d1"], "p2": ["d2"], "p3": ["d3", "d9"], "p4": ["d4"], "p5": ["d5"], "p6": ["d5"]}
+    origins = origins_of_paraphrases(texts, answers, cluster_of, 1, 0.9)
+    assert origins["p3"] == ("c1", "p3") and origins["p4"] == ("d4", "p2")
+    groups = {"p1": "p1", "p2": "p2", "p3": "p1", "p4": "p2", "p5": "p5", "p6": "p5"}
+    assert groups_of(texts, origins) == groups
 
 
 def test_queries_of_a_cluster_or_of_one_text_are_one_group() -> None:
@@ -70,17 +89,17 @@ def test_queries_of_a_cluster_or_of_one_text_are_one_group() -> None:
     origins = {"a": ("c1", "a"), "b": ("c2", "b"), "c": ("c2", "c"), "d": ("c3", "d"), "e": ("c3", "e")}
     origins["f"] = "c4", "b"
     expected = {"a": "a", "b": "b", "c": "b", "d": "a", "e": "a", "f": "b"}
-    assert groups_of(AskedQueries(texts, {}), origins) == expected
-    assert groups_of(AskedQueries({}, {}), {}) == {}
+    assert groups_of(texts, origins) == expected
+    assert groups_of({}, {}) == {}
 
 
 def test_queries_that_become_equal_by_typing_get_one_group(tmp_path: Path) -> None:
     """Two clusters of the split, one typed text: no two pieces of evidence."""
     texts = {"q1": "Sum of Values.", "q2": "sum of values", "q3": "Products of Values."}
     origins = {id_: (id_, id_) for id_ in texts}
-    asked = AskedQueries({id_: typed(text) for id_, text in texts.items()}, {})
-    assert asked.texts["q1"] == asked.texts["q2"] != texts["q1"]
-    assert groups_of(asked, origins) == {"q1": "q1", "q2": "q1", "q3": "q3"}
+    task = TaskQueries({id_: typed(text) for id_, text in texts.items()}, {})
+    assert task.texts["q1"] == task.texts["q2"] != texts["q1"]
+    assert groups_of(task.texts, origins) == {"q1": "q1", "q2": "q1", "q3": "q3"}
 
 
 def test_dev_never_searches_the_test_documents(tmp_path: Path) -> None:
@@ -191,12 +210,12 @@ ASKED = st.dictionaries(
 @given(ASKED, st.sets(st.integers(0, 20).map(lambda n: f"d{n}")), st.integers(0, 25))
 def test_a_task_is_complete_and_of_bounded_size(answers: dict[str, set[str]], allowed: set[str], n: int) -> None:
     """Queries have only allowed answers, and every answer is among the documents, of which there are as many as fit."""
-    asked = AskedQueries(
+    task = TaskQueries(
         {id_: id_ for id_ in answers}, {id_: dict.fromkeys(ids, 1) for id_, ids in answers.items() if ids}
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage, "MAX_QUERIES", 5)
-        task = capped(asked, allowed)
+        task = capped(task, allowed)
     fitting = {id_ for id_, ids in answers.items() if ids and ids <= allowed}
     assert set(task.texts) == set(task.relevant) <= fitting and len(task.texts) == min(5, len(fitting))
     searched = {f"d{number}" for number in range(21)}
@@ -207,6 +226,6 @@ def test_a_task_is_complete_and_of_bounded_size(answers: dict[str, set[str]], al
 
 def test_forms_of_other_documents_alone_make_no_task() -> None:
     """The relevant documents would be read as they are: the paraphrases' own test."""
-    asked = AskedQueries({"p": "what is new"}, {"p": {"d1": 1}})
-    assert as_indexed(asked, {"d2": "other"}).texts == {}
-    assert as_indexed(asked, {"d1": "other"}).texts == {"p": "what is new"}
+    task = TaskQueries({"p": "what is new"}, {"p": {"d1": 1}})
+    assert as_indexed(task, {"d2": "other"}).texts == {}
+    assert as_indexed(task, {"d1": "other"}).texts == {"p": "what is new"}

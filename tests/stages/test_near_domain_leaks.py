@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from near_domain_inputs import DOCUMENTS, N, read_task, run_stage
 
 from attune.data.splitting.paraphrases import n_near
-from attune.stages.near_domain import AskedQueries, apart_from_own_texts
+from attune.stages.near_domain import TaskQueries, apart_from_own_texts
 
 
 def test_documents_with_the_text_of_a_query_are_not_searched(tmp_path: Path) -> None:
@@ -41,15 +41,15 @@ IDS = st.integers(0, 6).map(str)
 def test_no_own_text_is_needed_and_no_query_is_dropped_in_vain(rows: dict[str, tuple[set[str], set[str]]]) -> None:
     """Nothing left out is relevant to a query that stays; each query that went collides with one that stays."""
     relevant = {id_: dict.fromkeys(found - own, 1) for id_, (found, own) in rows.items()}
-    asked = AskedQueries({id_: id_ for id_ in rows}, relevant)
+    task = TaskQueries({id_: id_ for id_ in rows}, relevant)
     own_texts = {id_: own for id_, (_, own) in rows.items()}
-    apart, left_out = apart_from_own_texts(asked, own_texts)
+    apart, left_out = apart_from_own_texts(task, own_texts)
     needed = {document for id_ in apart.texts for document in apart.relevant[id_]}
     assert left_out == {document for id_ in apart.texts for document in own_texts[id_]}
     assert not left_out & needed and apart.texts.keys() == apart.relevant.keys()
     for id_ in rows.keys() - apart.texts.keys():
         assert left_out & relevant[id_].keys() or needed & own_texts[id_]
-    assert apart_from_own_texts(asked, {}) == (asked, set())
+    assert apart_from_own_texts(task, {}) == (task, set())
 
 
 def test_paraphrases_of_dev_near_those_of_test_are_counted(tmp_path: Path) -> None:

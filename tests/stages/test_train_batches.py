@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 from training import add_answers, params, task, trained
 
-from attune.tables import QRELS, TRIPLETS, read, write
+from attune.tables import OWN_TEXTS, QRELS, TRIPLETS, read, write
+from attune.tuning.training.conflicts import Batch, Judgments
 from attune.tuning.training.rows import batching_keys
 from attune.tuning.training.runs import SeedRuns
 
@@ -95,8 +96,22 @@ def test_the_warning_of_unfilled_batches_comes_before_any_run(
     assert "batches hold 1.0 of 8 rows" in capfd.readouterr().err
 
 
+def test_rows_turned_round_share_no_batch_where_own_texts_are_left_out() -> None:
+    """Document *a* of the second row is the first row's query itself, and vice versa; without the table they may."""
+    rows = [("qa", "a", "qa", "b", 1, ["x"]), ("qb", "b", "qb", "a", 1, ["x"])]
+    triplets = pl.DataFrame(rows, schema=dict(TRIPLETS), orient="row")
+    qrels = triplets.select(list(QRELS))
+    own = pl.DataFrame([("qa", "a"), ("qb", "b")], schema=dict(OWN_TEXTS), orient="row")
+    for own_texts, is_added in ((own, False), (own.clear(), True)):
+        batch = Batch(Judgments(batching_keys(triplets, qrels, own_texts, [1, 1], 0)))
+        assert batch.add(0) and batch.add(1) is is_added
+
+
 def test_batching_keys_by_hand() -> None:
-    """Judgments count for queries that read the same; of queries without rows, and of relevance 0, none counts."""
+    """Judgments count for queries that read the same; of queries without rows, and of relevance 0, none counts.
+
+    A document with a query's own text counts like an answer of it.
+    """
     rows = [
         ("q1", "one", "q1", "a", 2, ["x"]),
         ("q1", "one", "q1", "b", 1, ["y"]),
@@ -114,10 +129,11 @@ def test_batching_keys_by_hand() -> None:
     ]
     triplets = pl.DataFrame(rows, schema=dict(TRIPLETS), orient="row")
     qrels = pl.DataFrame(judged, schema=dict(QRELS), orient="row")
-    keys = batching_keys(triplets, qrels, [3, 4, 5, 6], 7)
+    own_texts = pl.DataFrame([("q2", "z"), ("q9", "y")], schema=dict(OWN_TEXTS), orient="row")
+    keys = batching_keys(triplets, qrels, own_texts, [3, 4, 5, 6], 7)
     assert keys.queries == [0, 0, 1, 2] and keys.near_groups == [0, 0, 0, 1]
     assert (keys.relevance, keys.lengths, keys.max_pairs_per_query) == ([2, 1, 1, 1], [3, 4, 5, 6], 7)
     (a, x), (b, y), (c, x_again), (d, a_again) = keys.documents
     assert (x, a) == (x_again, a_again) and len({a, b, c, d, x, y}) == 6
-    assert keys.relevant[0] == {a, b, c}
+    assert len(keys.relevant[0]) == 4 and keys.relevant[0] > {a, b, c} and not keys.relevant[0] & {d, x, y}
     assert len(keys.relevant[1]) == 2 and d in keys.relevant[1] and not keys.relevant[1] & {a, b, c, x, y}

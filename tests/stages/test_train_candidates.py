@@ -1,5 +1,6 @@
 """Stage train: what it leaves for merge to choose from, the learning rate that it finds, and runs that start again."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from attune.tuning.interpolation import Interpolation, difference, read_change
 from attune.tuning.training import checkpoints, evaluations, rates
 from attune.tuning.training.conflicts import BatchingKeys
 from attune.tuning.training.fit import TrainingData
+from attune.tuning.training.runs import SeedRuns
 
 
 @pytest.fixture
@@ -122,6 +124,27 @@ def test_auto_tries_rates_and_trains_all_seeds_at_the_chosen_one(
     )
     assert sha256(tmp_path / "auto") == fixed
     assert not list((tmp_path / "scratch" / "train").iterdir())
+
+
+@pytest.mark.parametrize("is_better_without", [True, False])
+def test_all_seeds_train_on_the_rows_of_the_first(
+    tmp_path: Path, inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, is_better_without: bool
+) -> None:
+    """Where the first seed is better without hard negatives, later ones have none; else all of them have some."""
+    seen: list[str] = []
+
+    def train(self: SeedRuns, rate: float) -> SeedResult:
+        seen.append(self.data.hard_negatives)
+        is_first = len(seen) == 1
+        return (replace(self, data=self.data.without_negatives()) if is_first and is_better_without else self)._train(
+            rate
+        )
+
+    monkeypatch.setattr(SeedRuns, "train", train)
+    changes = {"seeds": [5, 6, 7], "epochs": 1, "hard_negatives": "rows"}
+    _, receipt = trained(tmp_path, inputs, params(**changes), "out")
+    later = "none" if is_better_without else "rows"
+    assert seen == ["rows", later, later] and receipt["hard_negatives"] == later
 
 
 def test_auto_without_epochs_tries_no_rate(tmp_path: Path, inputs: dict[str, Path]) -> None:

@@ -162,6 +162,8 @@ def test_a_run_that_is_best_early_is_tried_without_hard_negatives(
     result = seed_runs(tmp_path, 1).train(1e-4)
     assert seen == [["query", "positive", "negative_1"], ["query", "positive"]][: 1 if without is None else 2]
     assert (result.data.n_negatives, result.is_tried_without) == (n_negatives, without is not None)
+    other = (without if n_negatives else with_negatives) or {0: 0.0}
+    assert result.n_discarded_scores == len(other) - 1  # of its checkpoints, the start apart
     assert result.folder.name == (f"run-0.0001-{'rows' if n_negatives else 'none'}")
     assert [len(own) for own in result.data.keys.documents] == [1 + n_negatives] * 32
 
@@ -207,7 +209,7 @@ def test_a_run_below_base_starts_again_at_a_third_of_its_rate(monkeypatch: pytes
         return TrainingResult({}, evaluations, 0, schedule.learning_rate, 1, is_below_base=schedule.needs_gain)
 
     monkeypatch.setattr(SeedRuns, "_run", run)
-    folder, result, n_restarts, *_ = seed_runs(tmp_path, 1).train(9e-5)
+    folder, result, n_restarts, *_, n_discarded_scores = seed_runs(tmp_path, 1).train(9e-5)
     assert [schedule.learning_rate for schedule in schedules] == pytest.approx([9e-5, 3e-5, 1e-5])
-    assert (folder.name, n_restarts) == ("run-1e-05-rows", 2)
+    assert (folder.name, n_restarts, n_discarded_scores) == ("run-1e-05-rows", 2, 2)
     assert result.learning_rate == pytest.approx(1e-5)

@@ -208,16 +208,23 @@ def _general(figures: Figures, losses: Losses, params: DriftParams) -> str:
         text += f"the largest loss is {_claimed(worst, losses)}, more than {limit}"
     elif losses.counted:
         text += _none_above(losses.counted, losses)
+        text += " on those counted" if len(losses.counted) < len(losses.general) else ""
         if worst := largest(losses.counted):
             text += f"; the largest is {_shown(worst, losses)}"
         is_open = any(cost.high > losses.max_cost for cost in losses.counted)
         text += f"; a loss above {limit} is not ruled out" if is_open else ""
     else:
         text += f"no task detects a loss of {losses.max_cost:.1%} (drift.max_cost), so none is ruled out"
-    silent = [f"{cost.name} (from {cost.detectable:.1%})" for cost in losses.general if not losses.is_counted(cost)]
+    silent = [_not_counted(cost, losses) for cost in losses.general if not losses.is_counted(cost)]
     if silent:
         text += f"; not counted, as only larger losses are detectable: {', '.join(silent)}"
     return f"{text}{_neighbours(figures, losses, params)}."
+
+
+def _not_counted(cost: TaskCost, losses: Losses) -> str:
+    """Names a task that is not counted with the loss that it detects, and with the one that it has found, if any."""
+    lost = f", which lost {_claimed(cost, losses, '')}" if cost.is_certain else ""
+    return f"{cost.name} (from {cost.detectable:.1%}){lost}"
 
 
 def _neighbours(figures: Figures, losses: Losses, params: DriftParams) -> str:

@@ -67,7 +67,8 @@ def embed(
 ) -> Receipt:
     """Writes corpus.npy, a row per passage, and a file per split's queries: float32, (n rows, dim), of length 1."""
     if system not in SPLITS_OF:
-        raise BadInput(f"embed: system is {system!r}, expected one of {', '.join(SPLITS_OF)}")
+        expected = f"expected one of {', '.join(SPLITS_OF)}; pass it as --system"
+        raise BadInput(f"embed: system is {system!r}, {expected}")
     tables = [splits / split / "queries.parquet" for split in SPLITS_OF[system]]
     texts = {file.parent.name: read(file, SPLIT_QUERIES)["text"].to_list() for file in tables}
     passages = read_passages(prepared, read(prepared / "corpus.parquet", CORPUS))

@@ -4,7 +4,7 @@ as_typed: the split's queries rewritten as people type them, over the documents 
 the same queries in a style that training never makes, as the rules of as_typed are those of training. as_indexed:
 paraphrases, over the documents as people index them (packages: functions with their whole docstring). All have the
 domain's own contents, so what an encoder loses there it loses by the form of texts, not by their matter. A task without
-queries is left out. Beside each task of test stand the groups of its queries, which intervals take whole. Where
+queries is left out. Beside each task stand the groups of its queries, which errors and intervals take whole. Where
 split.leave_out_own_text says so, documents with the very text of a query are not searched.
 """
 
@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import polars as pl
 from pydantic import Field
 
@@ -21,8 +20,8 @@ from attune.data.query_groups import write_groups
 from attune.data.sampling import sample_ids
 from attune.data.searched_queries import searched
 from attune.data.sources.raw import Document, Qrel, Query, write_beir
-from attune.data.splitting.clusters import components
 from attune.data.splitting.paraphrases import Paraphrase, SplitQuery, n_near, usable
+from attune.data.splitting.query_origins import clusters_of, groups_of, origins_of, origins_of_paraphrases
 from attune.data.typed_queries import typed
 from attune.stage import Out, Params, Receipt, run
 from attune.tables import (
@@ -54,37 +53,37 @@ class NearDomainParams(Params):
     n_documents: int = Field(ge=0)
 
 
-class AskedQueries(NamedTuple):
+class TaskQueries(NamedTuple):
     """Texts of queries by id, and what is judged relevant to them."""
 
     texts: dict[str, str]
     relevant: Relevant
 
 
-def capped(asked: AskedQueries, allowed: set[str]) -> AskedQueries:
+def capped(task: TaskQueries, allowed: set[str]) -> TaskQueries:
     """Returns at most MAX_QUERIES queries that have relevant documents, all of them allowed; sorted by id."""
-    ids = (id_ for id_ in asked.texts if id_ in asked.relevant and allowed.issuperset(asked.relevant[id_]))
+    ids = (id_ for id_ in task.texts if id_ in task.relevant and allowed.issuperset(task.relevant[id_]))
     kept = sample_ids(list(ids), MAX_QUERIES)
-    return AskedQueries({id_: asked.texts[id_] for id_ in kept}, {id_: asked.relevant[id_] for id_ in kept})
+    return TaskQueries({id_: task.texts[id_] for id_ in kept}, {id_: task.relevant[id_] for id_ in kept})
 
 
-def document_ids(asked: AskedQueries, searched: set[str], n: int) -> list[str]:
+def document_ids(task: TaskQueries, searched: set[str], n: int) -> list[str]:
     """Returns the relevant documents and, up to n in all, others of those that may be searched; sorted by id.
 
     The others of dev are those that merge searches dev in, so that it encodes them once.
     """
-    needed = {document_id for grades in asked.relevant.values() for document_id in grades}
+    needed = {document_id for grades in task.relevant.values() for document_id in grades}
     return sorted(needed.union(sample_ids(searched - needed, max(0, n - len(needed)))))
 
 
-def apart_from_own_texts(asked: AskedQueries, own_texts: Mapping[str, set[str]]) -> tuple[AskedQueries, set[str]]:
+def apart_from_own_texts(task: TaskQueries, own_texts: Mapping[str, set[str]]) -> tuple[TaskQueries, set[str]]:
     """Leaves out queries until no document with the very text of one is relevant to another, which needs it searched.
 
     BEIR's layout cannot leave a document out of one query's ranking alone, so the task is searched without all of them.
     Of two queries that are in each other's way the first stays.
 
     Args:
-        asked: the queries of a task.
+        task: its queries.
         own_texts: ids of the documents with the text of a query, by its id.
 
     Returns:
@@ -93,40 +92,40 @@ def apart_from_own_texts(asked: AskedQueries, own_texts: Mapping[str, set[str]])
     needed: set[str] = set()
     left_out: set[str] = set()
     kept = []
-    for id_ in asked.texts:
-        relevant, own = set(asked.relevant[id_]), own_texts.get(id_, set())
+    for id_ in task.texts:
+        relevant, own = set(task.relevant[id_]), own_texts.get(id_, set())
         if needed.isdisjoint(own) and left_out.isdisjoint(relevant):
             needed |= relevant
             left_out |= own
             kept.append(id_)
-    apart = AskedQueries({id_: asked.texts[id_] for id_ in kept}, {id_: asked.relevant[id_] for id_ in kept})
+    apart = TaskQueries({id_: task.texts[id_] for id_ in kept}, {id_: task.relevant[id_] for id_ in kept})
     return apart, left_out
 
 
-def as_typed(asked: AskedQueries) -> AskedQueries:
+def as_typed(task: TaskQueries) -> TaskQueries:
     """Rewrites queries as people type them; those that read so already are left out."""
-    texts = {id_: new for id_, text in asked.texts.items() if (new := typed(text)) != text}
-    return AskedQueries(texts, asked.relevant)
+    texts = {id_: new for id_, text in task.texts.items() if (new := typed(text)) != text}
+    return TaskQueries(texts, task.relevant)
 
 
-def as_searched(asked: AskedQueries) -> AskedQueries:
+def as_searched(task: TaskQueries) -> TaskQueries:
     """Rewrites queries as search logs have them; those that the rules do not fit are left out."""
-    texts = {id_: new for id_, text in asked.texts.items() if (new := searched(text)) is not None}
-    return AskedQueries(texts, asked.relevant)
+    texts = {id_: new for id_, text in task.texts.items() if (new := searched(text)) is not None}
+    return TaskQueries(texts, task.relevant)
 
 
-def as_indexed(asked: AskedQueries, forms: Mapping[str, str]) -> AskedQueries:
+def as_indexed(task: TaskQueries, forms: Mapping[str, str]) -> TaskQueries:
     """Returns the paraphrases that no relevant document's other form repeats word for word.
 
     None is returned where no relevant document has another form: the task would be that of the paraphrases.
     """
     texts = {
         id_: text
-        for id_, text in asked.texts.items()
-        if not any(repeats(text, forms.get(document_id, "")) for document_id in asked.relevant[id_])
+        for id_, text in task.texts.items()
+        if not any(repeats(text, forms.get(document_id, "")) for document_id in task.relevant[id_])
     }
-    has_forms = any(document_id in forms for id_ in texts for document_id in asked.relevant[id_])
-    return AskedQueries(texts if has_forms else {}, asked.relevant)
+    has_forms = any(document_id in forms for id_ in texts for document_id in task.relevant[id_])
+    return TaskQueries(texts if has_forms else {}, task.relevant)
 
 
 def repeats(text: str, document: str) -> bool:
@@ -145,7 +144,7 @@ def dev_paraphrases(
     texts: Mapping[str, str],
     query_shingle: int,
     similar_query: float,
-) -> AskedQueries:
+) -> TaskQueries:
     """Returns the paraphrases of dev's documents that repeat no query of any split, nor their own documents.
 
     Args:
@@ -167,46 +166,18 @@ def dev_paraphrases(
         for query_id, text in queries[name].select("query_id", "text").iter_rows()
     ]
     kept, _ = usable(of_dev, own, split_of, texts, query_shingle, similar_query, "dev")
-    return AskedQueries(
+    return TaskQueries(
         {row.query_id: row.text for row in kept}, {row.query_id: dict.fromkeys(row.document_ids, 1) for row in kept}
     )
 
 
-def groups_of(asked: AskedQueries, origins: Mapping[str, tuple[str, str]]) -> dict[str, str]:
-    """Returns the group of each query: the first of those that hang together, as the ids of the task stand.
-
-    Queries hang together where they come from one cluster of the split or from near-identical queries, and where they
-    read the same here: rewritten, two queries may have become one text.
-
-    Args:
-        asked: the queries of a task.
-        origins: the cluster, which the split keeps whole, and the near-group of each query.
-    """
-    first: dict[tuple[str, str], int] = {}
-    pairs = []
-    for row, (id_, text) in enumerate(asked.texts.items()):
-        cluster, near_group = origins[id_]
-        for key in (("cluster", cluster), ("near", near_group), ("text", text)):
-            pairs.append((first.setdefault(key, row), row))
-    ids = list(asked.texts)
-    lowest = components(len(ids), np.array(pairs, dtype=np.int64).reshape(-1, 2))
-    return {id_: ids[row] for id_, row in zip(ids, lowest, strict=True)}
-
-
-def read_origins(*folders: Path) -> dict[str, tuple[str, str]]:
-    """Reads the cluster and the near-group of the queries of some splits, whose ids differ."""
-    columns = ("query_id", "cluster_id", "near_group")
-    rows = (row for folder in folders for row in read(folder / "queries.parquet", SPLIT_QUERIES).select(columns).rows())
-    return {id_: (cluster, near_group) for id_, cluster, near_group in rows}
-
-
-def read_asked(folder: Path) -> AskedQueries:
+def read_queries(folder: Path) -> TaskQueries:
     """Reads the queries of a split with their judgments."""
     relevant: Relevant = {}
     for query_id, document_id, grade in read(folder / "qrels.parquet", QRELS).iter_rows():
         relevant.setdefault(query_id, {})[document_id] = grade
     texts = read(folder / "queries.parquet", SPLIT_QUERIES).select("query_id", "text")
-    return AskedQueries(dict(texts.iter_rows()), relevant)
+    return TaskQueries(dict(texts.iter_rows()), relevant)
 
 
 def read_own_texts(folder: Path) -> dict[str, set[str]]:
@@ -217,10 +188,10 @@ def read_own_texts(folder: Path) -> dict[str, set[str]]:
     return own
 
 
-def write_task(asked: AskedQueries, documents: list[Document], split: str, out: Path) -> None:
+def write_task(task: TaskQueries, documents: list[Document], split: str, out: Path) -> None:
     """Writes a task in BEIR's layout, with its judgments under the name of the split."""
-    qrels = [Qrel(q, d, grade) for q, grades in asked.relevant.items() for d, grade in sorted(grades.items())]
-    write_beir(documents, [Query(id_, text) for id_, text in asked.texts.items()], {split: qrels}, out)
+    qrels = [Qrel(q, d, grade) for q, grades in task.relevant.items() for d, grade in sorted(grades.items())]
+    write_beir(documents, [Query(id_, text) for id_, text in task.texts.items()], {split: qrels}, out)
 
 
 def near_domain(
@@ -239,34 +210,39 @@ def near_domain(
     rows = read(prepared / "paraphrases.parquet", PARAPHRASES)
     paraphrases = {
         "dev": dev_paraphrases(rows, queries, split_of, texts, query_shingle, similar_query),
-        "test": read_asked(splits / "paraphrases"),
+        "test": read_queries(splits / "paraphrases"),
     }
     allowed = {"dev": own["train"] | own["dev"], "test": set(documents)}
-    origins = read_origins(splits / "test", splits / "paraphrases")
+    own_queries = {split: read_queries(splits / split) for split in ("dev", "test")}
+    near = query_shingle, similar_query
+    origins = {
+        "test": origins_of(queries["test"], read(splits / "paraphrases/queries.parquet", SPLIT_QUERIES)),
+        "dev": origins_of(queries["dev"])
+        | origins_of_paraphrases(*paraphrases["dev"], clusters_of(own_queries["dev"].relevant, queries["dev"]), *near),
+    }
     figures: dict[str, int] = {}
-    for split in ("dev", "test"):
+    for split, queries_of in own_queries.items():
         (out / split).mkdir(parents=True)
-        queries_of, own_texts = read_asked(splits / split), read_own_texts(splits / split)
+        own_texts = read_own_texts(splits / split)
         tasks = {
             "as_indexed": (as_indexed(paraphrases[split], forms), other_forms),
             "as_typed": (as_typed(queries_of), documents),
         }
         if split == "test":
             tasks["as_searched"] = as_searched(queries_of), documents
-        for name, (all_asked, read_as) in tasks.items():
-            asked, left_out = apart_from_own_texts(capped(all_asked, own[split]), own_texts)
-            ids = document_ids(asked, allowed[split] - left_out, params.n_documents) if asked.texts else []
-            if asked.texts:
-                write_task(asked, [read_as[id_] for id_ in ids], split, out / split / name)
-            figures |= {f"{split}.{name}.n_queries": len(asked.texts), f"{split}.{name}.n_documents": len(ids)}
+        for name, (every, read_as) in tasks.items():
+            task, left_out = apart_from_own_texts(capped(every, own[split]), own_texts)
+            ids = document_ids(task, allowed[split] - left_out, params.n_documents) if task.texts else []
+            if task.texts:
+                write_task(task, [read_as[id_] for id_ in ids], split, out / split / name)
+            figures |= {f"{split}.{name}.n_queries": len(task.texts), f"{split}.{name}.n_documents": len(ids)}
             if (split, name) == ("dev", "as_indexed"):  # counted, not left out: merge would choose by other queries
-                told = [*asked.texts.values()], [*paraphrases["test"].texts.values()]
+                told = [*task.texts.values()], [*paraphrases["test"].texts.values()]
                 figures["dev.as_indexed.n_near_test"] = n_near(*told, query_shingle, similar_query)
-            if split == "test":  # merge, which reads dev's tasks, takes means alone
-                groups = groups_of(asked, origins)
-                figures[f"{split}.{name}.n_groups"] = len({*groups.values()})
-                if asked.texts:
-                    write_groups(groups, out / split / name)
+            groups = groups_of(task.texts, origins[split])
+            figures[f"{split}.{name}.n_groups"] = len({*groups.values()})
+            if task.texts:
+                write_groups(groups, out / split / name)
     return figures
 
 

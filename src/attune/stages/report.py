@@ -233,7 +233,9 @@ def report(
     kept = Curve.of(curve, candidate_of(merged), merged["n_candidates"], looks_of_training(trained, rates))
     overfits = Limits(params.min_carried_share, params.max_dev_decline, rule.confidence)
     summary["overfitting"] = judge(gains_of(runs, splits), kept, overfits)
-    summary["choice"] = choice_of(merged, trained, rates, checkpoints, base_on_dev(runs, splits))
+    summary["choice"] = choice_of(
+        merged, trained, receipts["query_adapter"], rates, checkpoints, base_on_dev(runs, splits)
+    )
     summary["near_domain"] = {
         row["task"]: {key: row[key] for key in ("n", "base", "tuned")} for row in near_domain(tasks)
     }

@@ -25,7 +25,7 @@ from attune.encoding.torch_threads import set_torch_threads
 from attune.plots import RATES, TRAINING_CURVE, write_csv
 from attune.retrieval.passages import read_as, read_passages
 from attune.stage import AfterCommit, Out, Receipt, named, run
-from attune.tables import CORPUS, DOCUMENT_FORMS, QRELS, TRIPLETS, form_texts, full_texts, read
+from attune.tables import CORPUS, DOCUMENT_FORMS, OWN_TEXTS, QRELS, TRIPLETS, form_texts, full_texts, read
 from attune.tuning.candidates import CANDIDATES, write_candidates, write_sample
 from attune.tuning.curve import TrainingResult, rate_rows, training_figures
 from attune.tuning.dev import RetrievalScorer, RetrievalTask, read_dev
@@ -168,9 +168,11 @@ def read_inputs(
     general = read_general_text(Path(params.general)).train if params.needs_general_text else []
     files = [mined / "triplets.parquet", mined / "passages.parquet", forms, *base.rglob("*")]
     files += [prepared / "corpus.parquet", prepared / "passages.parquet"]
-    files += [train / "qrels.parquet", train / "documents.parquet", *dev_split.glob("*.parquet"), *code_files()]
+    of_train = [train / f"{name}.parquet" for name in ("qrels", "own_texts", "documents")]
+    files += [*of_train, *dev_split.glob("*.parquet"), *code_files()]
     forms_of = form_texts(read(forms, DOCUMENT_FORMS), corpus)
-    keys = batching_keys(triplets, read(train / "qrels.parquet", QRELS), lengths, params.max_pairs_per_query)
+    judged, own_texts = read(train / "qrels.parquet", QRELS), read(train / "own_texts.parquet", OWN_TEXTS)
+    keys = batching_keys(triplets, judged, own_texts, lengths, params.max_pairs_per_query)
     n_sampled = params.n_sampled_documents(keys.n_batches(params.batch_size))
     dev, probe_dev = (
         read_dev(dev_split, texts, train / "documents.parquet", n, passages)
@@ -204,6 +206,8 @@ def train_seeds(
         if results:  # the first seed has found the rate
             own = own.model_copy(update={"learning_rate": results[params.seed].result.learning_rate})  # noqa: PLW2901
         runs[seed] = inputs.runs(own, base, starts[seed])
+        if results and results[params.seed].data.hard_negatives == "none":  # and that they do harm, if it tried both
+            runs[seed] = replace(runs[seed], data=runs[seed].data.without_negatives())
         if seed == params.seed:
             n_in_pass = min(runs[seed].n_steps, runs[seed].data.keys.n_batches(params.batch_size))
             keys = runs[seed].data.keys
@@ -253,6 +257,7 @@ def train(
         **fill_figures(fills_of(results, params.batch_size)),
         **training_figures({seed: own.result for seed, own in results.items()}),
         "n_restarts": results[params.seed].n_restarts,
+        "n_discarded_scores": results[params.seed].n_discarded_scores,
         "n_negatives": results[params.seed].data.n_negatives,
         "hard_negatives": results[params.seed].data.hard_negatives,
         "is_tried_without_negatives": results[params.seed].is_tried_without,

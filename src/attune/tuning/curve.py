@@ -95,6 +95,11 @@ class TrainingResult:
         """nDCG@10 on dev of the best checkpoint at its best share, to six digits."""
         return round(max(mean for one in self.evaluations for mean in one.means.values()), 6)
 
+    @property
+    def n_scores(self) -> int:
+        """Number of scores on dev after the start: one per checkpoint and share."""
+        return sum(len(one.shares) for one in self.evaluations if one.step)
+
     def figures(self) -> dict[str, int | float]:
         """Returns steps, rate, and the dev scores of the encoder at the start and of the best one."""
         step, share = self.kept

@@ -9,7 +9,6 @@ from attune.evaluation.statistics.decision import Status
 
 SPLITS = ("train", "dev", "test")
 MIN_TEST_QUERIES = 100  # with fewer, the interval of a gain is wide
-MAX_CLUSTER_SHARE = 0.2  # of all rows; a larger cluster makes a poor split
 MAX_CUT_SHARE = MAX_SHORT_SHARE = 0.1  # of texts
 MAX_UNREAD_SHARE = 0.2  # of a script's letters; a tokenizer made for a script leaves a hundredth or two
 MIN_SCRIPT_SHARE = 0.01  # of documents or queries; a stray text in another script is no reason for another encoder
@@ -20,17 +19,12 @@ MIN_LABEL_QUERIES = 10  # ... and each has many queries
 
 @check("ATT031", "clusters that can be split", "data", fails_gate=False)
 def clusters(facts: Facts, limits: GateParams) -> Outcomes:
-    """Rows that share documents or read alike hang together. Fails where one cluster holds so much of the data that no
-    split can have new queries and new documents."""
+    """Rows that share documents or read alike hang together. Fails where one cluster holds more of the data than
+    `split.max_cluster_share`, so that the split stage would stop. A split that you bring in full cuts no cluster."""
     share = facts.number("alike", "largest_cluster_share")
-    words = f"the largest cluster holds {share:.0%} of all rows"
-    if reason := facts.of("split", "unusable"):
-        yield judged(False, f"the split stage will stop: {reason}")
-    elif share > MAX_CLUSTER_SHARE and facts.of("params", "split", "by") == "cluster":
-        advice = "raise prepare.similar_document and prepare.similar_query, or set split.by: query"
-        yield judged(False, f"{words} and cannot be split: look for boilerplate in the documents, {advice}")
-    else:
-        yield judged(True, words)
+    reason = facts.of("split", "unusable")
+    words = f"the split stage will stop: {reason}" if reason else f"the largest cluster holds {share:.0%} of all rows"
+    yield judged(not reason, words)
 
 
 @check("ATT032", "queries in every split", "data", fails_gate=False)

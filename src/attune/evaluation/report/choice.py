@@ -86,14 +86,13 @@ def _gain(dev: float, base: float, error: float | None) -> str:
 
 
 def looks_of_training(train: Row, rates: Sequence[Row]) -> int:
-    """Returns how often dev was looked at to choose the run: probes at each share, restarts, a run without negatives.
+    """Returns how many scores on dev chose the run: of probes at each share, and of runs that do not count.
 
     Args:
         train: receipt of stage train.
         rates: from `panels.rate_probes`; empty where the rate was given.
     """
-    n_runs = int(train.get("n_restarts", 0)) + int(train.get("is_tried_without_negatives", False))
-    return sum(len(row["dev"]) for row in rates) + n_runs
+    return sum(len(row["dev"]) for row in rates) + int(train.get("n_discarded_scores", 0))
 
 
 def tried(train: Row, rates: Sequence[Row], checkpoints: Sequence[Row]) -> str:
@@ -152,14 +151,32 @@ def room(dev: Mapping[str, float]) -> str:
     return f"Room for training: {figures}, but ranks them low: {step}."
 
 
+def other_rung(adapter: Row) -> str:
+    """Returns what the query adapter gains on dev, in words, with a space before them; "" where it is the identity.
+
+    Args:
+        adapter: receipt of stage adapter.
+    """
+    if adapter["is_identity"]:
+        return ""
+    gain = _gain(adapter["dev_ndcg@10"], adapter["base_dev_ndcg@10"], adapter["gain_standard_error"])
+    return f" The query adapter (models/adapter), which leaves the encoder as it is, has {gain}."
+
+
 def choice_of(
-    merge: Row, train: Row, rates: Sequence[Row], checkpoints: Sequence[Row], dev: Mapping[str, float]
+    merge: Row,
+    train: Row,
+    adapter: Row,
+    rates: Sequence[Row],
+    checkpoints: Sequence[Row],
+    dev: Mapping[str, float],
 ) -> dict[str, Any]:
     """Returns the section `choice` of report.json: what was tried, and the room, where base ships after a training.
 
     Args:
         merge: receipt of stage merge.
         train: receipt of stage train.
+        adapter: receipt of stage adapter.
         rates: from `panels.rate_probes`.
         checkpoints: from `panels.by_checkpoint`.
         dev: from `panels.base_on_dev`.
@@ -171,7 +188,7 @@ def choice_of(
         "is_base_kept": is_kept,
         "sentence": ships(merge) if n_steps else "Base ships: nothing was trained (train.epochs: 0).",
         "tried": tried(train, rates, checkpoints) if is_kept else "",
-        "room": room(dev) if is_kept else "",
+        "room": f"{room(dev)}{other_rung(adapter)}" if is_kept else "",
         "n_steps": n_steps,
         "learning_rate": train.get("learning_rate"),
     }

@@ -21,7 +21,7 @@ class BatchingKeys:
         documents: numbers of each row's documents: its positive and its negatives.
         relevance: of each row's positive to its query; larger is more relevant.
         lengths: characters of each row's positive, to batch texts of like length.
-        relevant: for each near_group, the documents that are judged relevant to a query of it.
+        relevant: for each near_group, the documents that are judged relevant to a query of it, or have its text.
         max_pairs_per_query: rows of a query that an epoch draws at most, 0 for all.
         neighbours: for each row, the rows that should share its batch; () where batches are drawn by length.
     """
@@ -101,7 +101,7 @@ class Batch:
     """Rows that are negatives of each other, as far as is judged.
 
     Two rows conflict if a document of one, positive or negative, is judged relevant to the query of the other or to a
-    query that reads the same, or if their queries read the same.
+    query that reads the same, or has its text, or if their queries read the same.
 
     Args:
         judgments: of all rows.

@@ -35,13 +35,18 @@ def row_document_ids(triplets: pl.DataFrame) -> dict[str, list[str]]:
 
 
 def batching_keys(
-    triplets: pl.DataFrame, qrels: pl.DataFrame, lengths: Sequence[int], max_pairs_per_query: int
+    triplets: pl.DataFrame,
+    qrels: pl.DataFrame,
+    own_texts: pl.DataFrame,
+    lengths: Sequence[int],
+    max_pairs_per_query: int,
 ) -> BatchingKeys:
     """Returns the judgments and lengths of the training rows, by which they are put into batches.
 
     Args:
         triplets: of stage mine, one row per training row.
         qrels: judgments of the train split; those of queries that read the same count for all of them.
+        own_texts: documents with the text of a query, which are no negatives of it.
         lengths: characters of each row's positive.
         max_pairs_per_query: rows of a query that an epoch draws at most, 0 for all.
     """
@@ -57,7 +62,8 @@ def batching_keys(
     relevant: list[set[int]] = [set() for _ in range(1 + max(near_groups))]
     for near_group, (positive, *_) in zip(near_groups, documents, strict=True):
         relevant[near_group].add(positive)
-    for query_id, document_id in qrels.filter(pl.col("relevance") > 0).select("query_id", "document_id").iter_rows():
+    judged = qrels.filter(pl.col("relevance") > 0).select("query_id", "document_id")
+    for query_id, document_id in (*judged.iter_rows(), *own_texts.select("query_id", "document_id").iter_rows()):
         if query_id in near_group_of:
             relevant[near_group_of[query_id]].add(number(document_id))
     return BatchingKeys(

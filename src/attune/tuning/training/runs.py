@@ -31,6 +31,7 @@ class SeedResult(NamedTuple):
         n_restarts: runs before it that began below the base.
         data: rows that it trained on, with or without hard negatives.
         is_tried_without: whether a run without hard negatives was tried, too.
+        n_discarded_scores: scores on dev of the runs that do not count, one per checkpoint and share.
     """
 
     folder: Path
@@ -38,6 +39,7 @@ class SeedResult(NamedTuple):
     n_restarts: int
     data: TrainingData
     is_tried_without: bool = False
+    n_discarded_scores: int = 0
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ class SeedRuns:
         better, other = (without, own) if without.result.best_dev > own.result.best_dev else (own, without)
         if processes.is_rank_0():
             remove_changes(other.folder)
-        return better._replace(is_tried_without=True)
+        n_discarded_scores = own.n_discarded_scores + without.n_discarded_scores + other.result.n_scores
+        return better._replace(is_tried_without=True, n_discarded_scores=n_discarded_scores)
 
     def _is_best_early(self, result: TrainingResult) -> bool:
         """Says if dev was best in the first half of a run whose rows have hard negatives that it can do without."""
@@ -116,6 +119,7 @@ class SeedRuns:
     def _train(self, rate: float) -> SeedResult:
         """Trains at a rate; if it was found by `auto`, starts again at a third where a run begins below the base."""
         n_restarts = rates.MAX_RESTARTS if self.params.learning_rate == "auto" else 0
+        n_discarded_scores = 0
         for restart in range(n_restarts + 1):
             schedule = self._schedule(rate, self.n_steps, needs_gain=restart < n_restarts)
             result = self._run(schedule)
@@ -123,8 +127,9 @@ class SeedRuns:
                 break
             if processes.is_rank_0():
                 remove_changes(self._folder(schedule))
+            n_discarded_scores += result.n_scores
             rate *= rates.RESTART_FACTOR
-        return SeedResult(self._folder(schedule), result, restart, self.data)
+        return SeedResult(self._folder(schedule), result, restart, self.data, n_discarded_scores=n_discarded_scores)
 
     def _schedule(self, rate: float, n_steps: int, is_probe: bool = False, needs_gain: bool = False) -> Schedule:
         n_epochs = self.params.n_epochs(self._n_batches)
