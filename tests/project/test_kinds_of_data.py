@@ -114,7 +114,7 @@ def empty_cells() -> Pairs:
 
 
 class Finished(NamedTuple):
-    """What `attune check` and a pipeline that ran to its report say.
+    """Checks of the data, and a pipeline that ran to its report.
 
     Attributes:
         checks: title, status and sentence of each check of the data, by its code.

@@ -55,7 +55,12 @@ POLARS = (
     *("attune.evaluation.page.charts", "attune.stages", "attune.served"),
     *("attune.retrieval.passages", "attune.tuning.mining.passages"),
     *("attune.data.splitting.assignment", "attune.data.splitting.lexical_audit", "attune.data.splitting.paraphrases"),
-    *("attune.data.splitting.shared_documents", "attune.tuning.candidates", "attune.tuning.training.rows"),
+    *(
+        "attune.data.splitting.query_origins",
+        "attune.data.splitting.shared_documents",
+        "attune.tuning.candidates",
+        "attune.tuning.training.rows",
+    ),
 )
 RUNTIME = {"numpy", "onnxruntime", "tokenizers", "attune"}
 # libraries that take from a third of a second to five to import

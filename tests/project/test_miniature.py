@@ -259,6 +259,7 @@ def test_training_never_has_a_test_row_among_its_inputs() -> None:
         "data/prepared/passages.parquet",
         "data/splits/train",
         "data/splits/train/documents.parquet",
+        "data/splits/train/own_texts.parquet",
         "data/splits/train/qrels.parquet",
         "data/splits/dev",
         "data/embeddings/${item.embeddings}/corpus.npy",
