@@ -4,9 +4,9 @@ The rivals (bench/rivals/trainer_recipes.py) train on the same pairs, for as man
 number format, and with evaluations and early stopping of their own. Each takes, of the learning rates in RATES, the one
 with the highest dev nDCG@10 for the first seed: the search goes from 1e-4, or the best rate of the rival before, to
 higher and lower ones as long as dev rises. The strongest rival, too, is named by dev. attune is the
-folder's models/tuned where dvc calls it up to date; else, and for other seeds, stages train and merge run with its
-params.yaml. Scores are those of dev and test over the whole corpus, and of STS-B where
-$ATTUNE_DATASETS holds it. Figures are saved in scratch/bench, so an interrupted bench resumes.
+folder's models/tuned where dvc calls it up to date with today's code and the options are the folder's parameters; else,
+and for other seeds, stages train and merge run with its params.yaml. Scores are those of dev and test over the whole
+corpus, and of STS-B where $ATTUNE_DATASETS holds it. Figures are saved in scratch/bench, so a bench resumes.
 
     python -m bench.parts.recipe [--seeds 13,21,42] [--rivals in-batch,gist] [--epochs N] [--threads N] FOLDER...
 

@@ -421,6 +421,19 @@ def test_a_near_domain_task_is_proposed_where_there_is_none(profiled: Any) -> No
         assert told["ATT042"] == "passed"
 
 
+@pytest.mark.parametrize(("share", "unusable"), [(0.25, ""), (0.9, ""), (0.1, "dev gets 0 of the 20 queries")])
+def test_clusters_fail_where_the_split_stage_stops(profiled: Any, share: float, unusable: str) -> None:
+    """Whatever share the largest cluster holds: the stage's own limit decides, and a given split is never cut."""
+    facts = profiled([(f"how is topic{i} kept", f"by rule{i} of book{i}") for i in range(12)])
+    known = facts | {"alike": {"largest_cluster_share": share}, "split": facts["split"] | {"unusable": unusable}}
+    limits = load_params(GateParams, "gate", PANEL)
+    (found,) = [each for each in findings(Facts(known), limits, ["data"]) if each.check.code == "ATT031"]
+    assert str(found.status) == ("failed" if unusable else "passed")
+    assert found.sentence == (
+        f"the split stage will stop: {unusable}" if unusable else f"the largest cluster holds {share:.0%} of all rows"
+    )
+
+
 def test_bad_data_is_one_line_per_problem_and_no_facts(tmp_path: Path) -> None:
     """File and row in each line, their number at the end, exit code 1."""
     (tmp_path / "bad.csv").write_bytes(b"query,document\na,b,c\nx\nfine words here,good answer\nbad \xff,z\n")

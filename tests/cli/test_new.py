@@ -149,6 +149,11 @@ def test_nothing_is_left_of_a_repository_that_cannot_be_made(tmp_path: Path) -> 
         done = run_here(main, tmp_path, "new", "shop", *arguments)
         assert done.returncode == 1 and words in done.stderr and done.stderr.count("\n") == 1
         assert [path.name for path in tmp_path.iterdir()] == ["faq.csv"]
+    (tmp_path / "faq.csv").rename(tmp_path / "judgments.csv")
+    done = run_here(main, tmp_path, "new", "shop", "--data", "judgments.csv", *COLUMNS)
+    assert done.returncode == 1 and "rename the data" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["judgments.csv"]
+    (tmp_path / "judgments.csv").rename(tmp_path / "faq.csv")
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "mine.txt").touch()
     done = run_here(main, tmp_path, "new", "shop", "--data", "faq.csv", *COLUMNS)
@@ -191,6 +196,17 @@ def test_make_lists_its_targets_and_says_what_it_lacks(made: Path, tmp_path: Pat
         ["make", "gate"], cwd=made, env=os.environ | path, capture_output=True, text=True, check=False
     )
     assert done.returncode != 0 and "ATTUNE is empty" in done.stderr and not (made / ".venv").exists()
+
+
+def test_make_comment_prints_the_comment_alone(made: Path, tmp_path: Path) -> None:
+    """Workflows post what it prints; what make says of an environment that is ready is no part of it."""
+    copy = Path(shutil.copytree(made, tmp_path / "shop", symlinks=True))
+    (copy / ".venv/bin").mkdir(parents=True)
+    (copy / ".venv/ready").touch()
+    (copy / ".venv/bin/attune").write_text("#!/bin/sh\necho the comment\n")
+    (copy / ".venv/bin/attune").chmod(0o755)
+    done = subprocess.run(["make", "comment"], cwd=copy, capture_output=True, text=True, check=True)
+    assert done.stdout == "the comment\n"
 
 
 def test_inside_a_git_repository_it_becomes_a_part_of_that(tmp_path: Path) -> None:

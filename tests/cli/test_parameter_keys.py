@@ -48,6 +48,18 @@ def test_a_migration_by_hand() -> None:
     ]
 
 
+@pytest.mark.parametrize("end", ["  # rows: 64\n", "\n  # of ours\n  # two lines\n"])
+def test_comments_at_the_end_of_a_section_stay(end: str) -> None:
+    """They belong to no key, so none is missing; a new key comes before them."""
+    own = {"params.yaml": f"train:\n  rows: 8\n{end}", "advanced.yaml": "x:\n  y: 1\n"}
+    package = {"params.yaml": "train:\n  rows: 32\n", "advanced.yaml": "x:\n  y: 1\n"}
+    assert migrated(own, package) == (own, [])
+    package["params.yaml"] += "  rate: 0.1\n"
+    texts, said = migrated(own, package)
+    assert texts["params.yaml"] == f"train:\n  rows: 8\n  rate: 0.1\n{end}"
+    assert said == ["params.yaml: new, train.rate: 0.1"]
+
+
 def test_a_new_name_that_is_there_already_wins() -> None:
     """Where both names stand, the new one's value stays, and the old one is left out."""
     own = {"params.yaml": "train:\n  batch: 8\n  rows: 16\n", "advanced.yaml": "x:\n  y: 1\n"}

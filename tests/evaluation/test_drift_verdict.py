@@ -242,6 +242,16 @@ def test_the_words_where_nothing_can_be_told() -> None:
     )
 
 
+def test_a_certain_loss_of_a_task_that_is_not_counted_is_named() -> None:
+    """A loss of 4.5% [.5%, 8.5%] where 5.6% is detected: no answer about the limit, but never passed over."""
+    told = words(cost(0.01, 0.02), cost(0.045, 0.04, "find.ndcg@10", p=0.02))
+    assert told.startswith("Not drifted.") and "no loss above 3.0% found on those counted" in told
+    lost = (
+        "find.ndcg@10 (from 5.6%), which lost 4.5% (95% interval 0.5% to 8.5%, p = 0.020, Holm-corrected for 2 tasks)"
+    )
+    assert f"not counted, as only larger losses are detectable: {lost}" in told
+
+
 def test_without_near_domain_tasks_the_limit_of_the_gain_is_said() -> None:
     """The last sentence."""
     assert words(cost(0.01, 0.02)).endswith(

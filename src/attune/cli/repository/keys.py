@@ -197,7 +197,7 @@ def _fitted(own: Block, model: Block, path: str) -> Iterator[str]:
     """Gives a group the keys of the package's; yields a line for each that is new or left out."""
     parts, wanted = blocks(own.body), blocks(model.body)
     names = {part.name for part in wanted}
-    for part in [part for part in parts if part.name not in names]:
+    for part in [part for part in parts if part.name and part.name not in names]:  # comments at the end have none
         parts.remove(part)
         yield f"{path}.{part.name} is no longer a parameter; it was {_value(part)}"
     for part in wanted:

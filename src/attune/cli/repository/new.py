@@ -200,6 +200,8 @@ def _write_files(folder: Path, name: str, data: Path | None) -> None:
             "# Own data\n\n`dvc add` a file here, and name it in `params.yaml`, section `collect`.\n"
         )
     for path, text in files.items():
+        if (folder / path).exists():
+            raise BadInput(f"{path}: your data would lie where attune writes a file of its own; rename the data")
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text, encoding="utf-8")
 

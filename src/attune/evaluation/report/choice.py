@@ -151,7 +151,7 @@ def room(dev: Mapping[str, float]) -> str:
     return f"Room for training: {figures}, but ranks them low: {step}."
 
 
-def other_rung(adapter: Row) -> str:
+def adapter_gain(adapter: Row) -> str:
     """Returns what the query adapter gains on dev, in words, with a space before them; "" where it is the identity.
 
     Args:
@@ -188,7 +188,7 @@ def choice_of(
         "is_base_kept": is_kept,
         "sentence": ships(merge) if n_steps else "Base ships: nothing was trained (train.epochs: 0).",
         "tried": tried(train, rates, checkpoints) if is_kept else "",
-        "room": f"{room(dev)}{other_rung(adapter)}" if is_kept else "",
+        "room": f"{room(dev)}{adapter_gain(adapter)}" if is_kept else "",
         "n_steps": n_steps,
         "learning_rate": train.get("learning_rate"),
     }
