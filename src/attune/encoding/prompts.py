@@ -88,6 +88,6 @@ def unread_prompts(model: str, own: Mapping[str, str], given: Mapping[str, str])
     )
 
 
-def told(prompts: Mapping[str, str]) -> str:
+def quoted_prompts(prompts: Mapping[str, str]) -> str:
     """Says what is put before queries and documents."""
     return " and ".join(f"{text!r} before {PLURAL[kind]}" for kind, text in prompts.items() if text) or "no prompts"

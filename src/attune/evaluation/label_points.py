@@ -96,9 +96,11 @@ def sentence(receipt: Mapping[str, Any], measure: str) -> str:
     more = "; ".join(
         f"{key.replace('_', ' ')} the labels: {low:+.3f} to {high:+.3f}" for key, (low, high) in changes.items()
     )
-    said = f"With all {n} labelled train queries the query adapter has {name} {now:.3f} on test. Expected with {more}."
+    forecast = (
+        f"With all {n} labelled train queries the query adapter has {name} {now:.3f} on test. Expected with {more}."
+    )
     if f"{column}.check.low" not in receipt:
-        return said
+        return forecast
     between = f"{receipt[f'{column}.check.low']:.3f} to {receipt[f'{column}.check.high']:.3f}"
     held = "and that held" if receipt[f"{column}.check.is_within"] else "which did not hold: do not rely on it"
-    return f"{said} From half of the labels, the same forecast for all of them was {between}, {held}."
+    return f"{forecast} From half of the labels, the same forecast for all of them was {between}, {held}."

@@ -22,7 +22,7 @@ from pydantic import Field, field_validator, model_validator
 
 from attune.data.lengths import Lengths, auto_length, counted, cut_texts, figures, lengths_of, price, sampled
 from attune.encoding.layouts import BIN, DOWNLOADED, SAFETENSORS, files_of, is_older, require_tokenizer, save_anew
-from attune.encoding.prompts import KINDS, absent_prompts, told, unread_prompts, used_prompts
+from attune.encoding.prompts import KINDS, absent_prompts, quoted_prompts, unread_prompts, used_prompts
 from attune.encoding.saved_settings import set_max_length, set_prompts
 from attune.encoding.served import EndpointParams, Served, ServedEncoder
 from attune.encoding.served_folder import write_description
@@ -157,8 +157,8 @@ def absent(params: BaseParams, settings: Settings) -> str:
     if not prompts:
         return ""
     return (
-        f"{params.model} is read without prompts that its family puts, {told(prompts)}; set base.prompts to them, "
-        "or to '' where you want none"
+        f"{params.model} is read without prompts that its family puts, {quoted_prompts(prompts)}; set "
+        "base.prompts to them, or to '' where you want none"
     )
 
 
@@ -226,8 +226,8 @@ def prepared(
     max_length, of_data = length_of(settings)
     set_max_length(out, max_length, positions_of(settings))
     set_prompts(out, settings, prompts)
-    said = {f"{kind}_prompt": prompts[kind] for kind in ("query", "document")}
-    return settings, {**said, "max_length": max_length, **of_data}
+    prompt_settings = {f"{kind}_prompt": prompts[kind] for kind in ("query", "document")}
+    return settings, {**prompt_settings, "max_length": max_length, **of_data}
 
 
 def served(params: BaseParams, corpus: Path, train: Path, out: Path, exported: Path) -> Receipt:
@@ -239,9 +239,9 @@ def served(params: BaseParams, corpus: Path, train: Path, out: Path, exported: P
     described = Served(model=params.model, endpoint=params.endpoint, prompts=prompts, max_length=length, dim=0)
     described = described.model_copy(update={"dim": len(ServedEncoder(described, tokens).known_vector())})
     write_description(described, params.licence, out, exported)
-    said = {f"{kind}_prompt": prompts[kind] for kind in KINDS}
+    prompt_settings = {f"{kind}_prompt": prompts[kind] for kind in KINDS}
     about: dict[str, int | float | str] = {"model": params.model, "endpoint": params.endpoint.url, "dim": described.dim}
-    return {**about, **said, "max_length": length, **of_data}
+    return {**about, **prompt_settings, "max_length": length, **of_data}
 
 
 def base(params: BaseParams, corpus: Path, train: Path, parameters: Path, out: Out, exported: Out) -> Receipt:
@@ -259,8 +259,8 @@ def base(params: BaseParams, corpus: Path, train: Path, parameters: Path, out: O
 
     settings, receipt = prepared(params, locate(params), params.sha256, out, length_of)
     unread = unread_prompts(params.model, settings.prompts, given_prompts(params))
-    for said in filter(None, (absent(params, settings), unread, cut_texts(int(receipt["max_length"]), receipt))):
-        sys.stderr.write(f"attune base: {said}\n")
+    for warning in filter(None, (absent(params, settings), unread, cut_texts(int(receipt["max_length"]), receipt))):
+        sys.stderr.write(f"attune base: {warning}\n")
     rehearsal = rehearsed(params.model, out, parameters)
     origin = {"model": params.model, "revision": params.revision, "licence": params.licence}
     # read by all stages that encode with this encoder, or with one tuned from it

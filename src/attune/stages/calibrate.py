@@ -55,7 +55,7 @@ def on_test(one: Chosen, promise: Promise, whole: Hits, params: CalibrateParams,
 
 
 def record_of(
-    one: Chosen, promise: Promise, dev: Hits, told: Receipt, params: CalibrateParams, confidence: float
+    one: Chosen, promise: Promise, dev: Hits, of_test: Receipt, params: CalibrateParams, confidence: float
 ) -> dict[str, Any]:
     """Returns the content of a system's file in data/calibration.
 
@@ -63,12 +63,17 @@ def record_of(
         one: map of dev.
         promise: of dev.
         dev: its hits.
-        told: what holds on test.
+        of_test: what holds on test.
         params: the promised precision.
         confidence: of the promise and of the error's interval.
     """
     found = dev.relevant[np.isfinite(dev.relevant)]
-    error = {"value": told["ece"], "low": told["ece_low"], "high": told["ece_high"], "confidence": confidence}
+    error = {
+        "value": of_test["ece"],
+        "low": of_test["ece_low"],
+        "high": of_test["ece_high"],
+        "confidence": confidence,
+    }
     promised_share = {"precision": params.precision, "confidence": confidence}
     if promise.cutoff is not None:
         promised_share["dev_coverage"] = promise.coverage
@@ -79,7 +84,7 @@ def record_of(
         "cutoff": promise.cutoff,
         "promise": promised_share,
         "expected_calibration_error": error,
-        "removed_answer_auroc": told["removed_answer_auroc"],
+        "removed_answer_auroc": of_test["removed_answer_auroc"],
         "n_relevant": len(dev.relevant),
         "relevant_scores": found.tolist(),
     }
@@ -122,8 +127,8 @@ def calibrate(params: CalibrateParams, *, runs: Path, splits: Path, confidence: 
     for system, whole in dev.items():
         one = chosen(whole.upto(params.depth))
         promise = promised(whole.first, params.precision, confidence)
-        told = on_test(one, promise, read_hits(runs / system, splits / "test"), params, confidence)
-        write_json(out / f"{system}.json", record_of(one, promise, whole, told, params, confidence))
+        test_figures = on_test(one, promise, read_hits(runs / system, splits / "test"), params, confidence)
+        write_json(out / f"{system}.json", record_of(one, promise, whole, test_figures, params, confidence))
         own: Mapping[str, Any] = {
             "method": one.method,
             **{f"{name}_dev_log_loss": loss for name, loss in one.losses.items()},
@@ -131,7 +136,7 @@ def calibrate(params: CalibrateParams, *, runs: Path, splits: Path, confidence: 
             **({} if promise.cutoff is None else {"promised.cutoff": promise.cutoff}),
             "promised.dev_bound": promise.bound,
             "promised.dev_coverage": promise.coverage,
-            **told,
+            **test_figures,
         }
         figures |= {f"{system}.{name}": value for name, value in own.items()}
     moved = moved_cutoff(dev["base"], dev["tuned"], params.depth)

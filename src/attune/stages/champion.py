@@ -97,7 +97,7 @@ def released_folder(folder: Path, name: str) -> Path:
     if not is_inside(name) or not (path / "manifest.json").is_file():
         raise BadInput(
             f"evaluate.champion: {path}: expected a released encoder (a folder with manifest.json); "
-            f"dvc get . models/onnx --rev TAG -o {folder / 'NAME'}, or set '' for none ({folder / 'README.md'})"
+            f"dvc get . models/onnx --rev TAG -o {folder / 'NAME'}, or set '' for none"
         )
     verify_files(path)
     return path

@@ -120,8 +120,8 @@ def bridge_figures(
     bridge = fit_bridge(documents[0][sample], documents[1][sample])
     kept = kept_gain(dev, queries, documents, rows, bridge, confidence, params.machine.threads)
     shares = {"share": kept.share, "share_low": kept.low, "share_high": kept.high}
-    told = {"base_dev_ndcg@10": kept.old, "dev_ndcg@10": kept.bridged, **shares, "n_documents": n}
-    return {f"bridge.{name}": value for name, value in told.items()}
+    at_dev = {"base_dev_ndcg@10": kept.old, "dev_ndcg@10": kept.bridged, **shares, "n_documents": n}
+    return {f"bridge.{name}": value for name, value in at_dev.items()}
 
 
 def general_figures(probed: Path, receipt: Mapping[str, Any], confidence: float) -> dict[str, float | None]:
@@ -193,8 +193,8 @@ def side_figures(
         if {cost.task for cost in losses.counted} & {*own["task"]}:
             against_own = task_costs(paired_items(whole, items, receipt), confidence, power)[0]
             near = [cost for cost in against_own if cost.counts_as == "near_domain" and cost.task in {*own["task"]}]
-            told = worst_figures(losses) | least_kept(near)
-            figures |= {f"{name}.{key}": value for key, value in told.items()}
+            worst = worst_figures(losses) | least_kept(near)
+            figures |= {f"{name}.{key}": value for key, value in worst.items()}
     return figures
 
 

@@ -245,16 +245,16 @@ def evaluate(
     corpus = read(prepared / "corpus.parquet", CORPUS)
     passages = read_passages(prepared, corpus)
     scored = splits_of(params, system, input, splits, corpus)
-    told: Receipt = {}
+    own_figures: Receipt = {}
     is_hybrid = system.startswith(HYBRID)
     if system == BM25:
-        ranker, told = best_bm25(params, corpus, scored)
+        ranker, own_figures = best_bm25(params, corpus, scored)
     elif is_hybrid:
-        ranker, told = hybrid_ranker(input, beside, corpus, scored)
+        ranker, own_figures = hybrid_ranker(input, beside, corpus, scored)
     else:
         embed = query_embeddings(system, input, beside, params.machine.threads)
         ranker = dense_ranker(params, input, passages, embed)
-        told = scores_by_dimension(params, input, scored, passages, embed)
+        own_figures = scores_by_dimension(params, input, scored, passages, embed)
     runs, tables, means, n_tied = [], [], {}, {}
     for split in scored:
         scores, rows = ranker(split)
@@ -282,7 +282,7 @@ def evaluate(
         **({"n_passages": len(passages)} if passages.is_cut and system != BM25 else {}),
         **secondary,
         "n_paraphrases": n_queries.get("paraphrases", 0),
-        **told,
+        **own_figures,
     }
 
 

@@ -237,8 +237,8 @@ def near_domain(
                 write_task(task, [read_as[id_] for id_ in ids], split, out / split / name)
             figures |= {f"{split}.{name}.n_queries": len(task.texts), f"{split}.{name}.n_documents": len(ids)}
             if (split, name) == ("dev", "as_indexed"):  # counted, not left out: merge would choose by other queries
-                told = [*task.texts.values()], [*paraphrases["test"].texts.values()]
-                figures["dev.as_indexed.n_near_test"] = n_near(*told, query_shingle, similar_query)
+                compared = [*task.texts.values()], [*paraphrases["test"].texts.values()]
+                figures["dev.as_indexed.n_near_test"] = n_near(*compared, query_shingle, similar_query)
             groups = groups_of(task.texts, origins[split])
             figures[f"{split}.{name}.n_groups"] = len({*groups.values()})
             if task.texts:

@@ -132,8 +132,8 @@ def split(
     write(pl.DataFrame(leaks, LEAKS, orient="row"), out / "leaks.parquet", LEAKS)
     n_leaks = count(leaks, audited(LEXICAL, params.by), sizes, params.max_leak_share, "split.max_leak_share")
     paraphrases = read(prepared / "paraphrases.parquet", PARAPHRASES)
-    asked, answers, n_paraphrases = paraphrase_tables(near, paraphrases, corpus, queries, params.by)
-    write_split(out / "paraphrases", asked, answers, corpus if params.leave_out_own_text else None)
+    like_queries, answers, n_paraphrases = paraphrase_tables(near, paraphrases, corpus, queries, params.by)
+    write_split(out / "paraphrases", like_queries, answers, corpus if params.leave_out_own_text else None)
     n_added = write_splits(params, tables, out)
     assignments.write_text(assignment_text(queries.select("text", "split").iter_rows()), encoding="utf-8")
     known = {f"{name}_known_answers_share": known_answers_share(qrels, queries, name) for name in ("dev", "test")}

@@ -206,7 +206,7 @@ def train_seeds(
         if results:  # the first seed has found the rate
             own = own.model_copy(update={"learning_rate": results[params.seed].result.learning_rate})  # noqa: PLW2901
         runs[seed] = inputs.runs(own, base, starts[seed])
-        if results and results[params.seed].data.hard_negatives == "none":  # and that they do harm, if it tried both
+        if results and results[params.seed].data.hard_negatives == "none":  # the first seed was better without them
             runs[seed] = replace(runs[seed], data=runs[seed].data.without_negatives())
         if seed == params.seed:
             n_in_pass = min(runs[seed].n_steps, runs[seed].data.keys.n_batches(params.batch_size))

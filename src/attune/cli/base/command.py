@@ -11,8 +11,7 @@ from attune.cli.base.section import SECTION, values_of, write_values
 from attune.cli.base.source import Source, folder_source
 from attune.encoding.families import MAX_BYTES, MINILM, Family, family_of, instead_of, is_too_large
 from attune.encoding.layouts import require_tokenizer
-from attune.encoding.prompts import absent_prompts, unread_prompts, used_prompts
-from attune.encoding.prompts import told as told_prompts
+from attune.encoding.prompts import absent_prompts, quoted_prompts, unread_prompts, used_prompts
 from attune.encoding.settings import Settings, read_settings
 from attune.errors import BadInput
 from attune.stage import PARAMS_FILE, all_params
@@ -159,7 +158,7 @@ def length(settings: Settings) -> str:
 
 def convention(family: Family) -> str:
     """Says how a family's makers use it, with the source."""
-    prompts = told_prompts({"query": family.query, "document": family.document})
+    prompts = quoted_prompts({"query": family.query, "document": family.document})
     return f"{family.title}: pooling {family.pooling}, {prompts} (model card of {family.card})"
 
 
@@ -183,7 +182,7 @@ def notes(source: Source, settings: Settings, family: Family | None) -> list[str
 def prompt_notes(model: str, own: Mapping[str, str]) -> list[str]:
     """Returns what to know of an encoder's prompts: the family's that it lacks, or why its own cannot be used."""
     absent = absent_prompts(model, own, {})
-    said = [f"its family puts {told_prompts(absent)}, which its folder lacks: base.prompts below has them"] * bool(
+    said = [f"its family puts {quoted_prompts(absent)}, which its folder lacks: base.prompts below has them"] * bool(
         absent
     )
     try:

@@ -13,8 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from attune.encoding.prompts import family_prompts
-from attune.encoding.prompts import told as told_prompts
+from attune.encoding.prompts import family_prompts, quoted_prompts
 from attune.encoding.served import KNOWN_TEXT
 from attune.endpoints.embeddings import vectors_in
 from attune.endpoints.requests import KEY, Address, api_key
@@ -98,7 +97,7 @@ def facts(answered: Answered) -> dict[str, str]:
         "dimensions": f"{answered.dim:,}",
         "answered in": f"{1000 * answered.seconds:,.0f} ms, one sentence",
         "key": f"that of {KEY}" if os.environ.get(KEY, "").strip() else f"none: {KEY} is not set",
-        "prompts": f"{told_prompts(prompts)}, by the family of its name" if prompts else "none known: the API has none",
+        "prompts": f"{quoted_prompts(prompts)}, by the name's family" if prompts else "none known: the API has none",
         "maximum length": "not told by the API; texts are cut at base.max_length",
     }
 

@@ -9,7 +9,7 @@ from rich.text import Text
 from attune.cli.compare.interface import Comparison, Difference, Room, SystemFigures
 from attune.cli.compare.ranking import BASE, RANKED, TESTED, Compared, Values, means, room_sentence
 from attune.cli.compare.systems import Facts
-from attune.encoding.prompts import told
+from attune.encoding.prompts import quoted_prompts
 from attune.evaluation.report.markdown import p_value, score, signed
 
 SHOWN = (RANKED, "recall@10", "mrr@10", "recall@100")
@@ -47,7 +47,7 @@ class Result:
     def lines(self) -> list[str]:
         """Yields how encoders read texts and notes on systems, then the answers."""
         read = {name: self.facts[name].about.get("prompts") for name in self.order}
-        notes = [f"{name} reads {told(prompts)}" for name, prompts in read.items() if prompts is not None]
+        notes = [f"{name} reads {quoted_prompts(prompts)}" for name, prompts in read.items() if prompts is not None]
         notes += [f"{name}: {note}" for name in self.order for note in self.facts[name].notes]
         notes += [
             f"{name}: dev helped to make it, so its figures there are too good; those of test are not"

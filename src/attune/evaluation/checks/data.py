@@ -215,15 +215,15 @@ def languages(facts: Facts, limits: GateParams) -> Outcomes:
     if not main:  # no text is long enough
         return
     undeclared, stemmed, own, setting = (facts.of("stems", key) for key in ("undeclared", "stemmed", "own", "setting"))
-    told = f"the texts are in {', '.join(f'{code} ({_of_kinds(rows[code])})' for code in main)}"
+    languages = f"the texts are in {', '.join(f'{code} ({_of_kinds(rows[code])})' for code in main)}"
     named = f"release.languages ({', '.join(declared)})"
     if missing := [code for code in main if code in undeclared]:
         stems = ", ".join(code for code in missing if code in stemmed and setting == "auto")
         lost = "the model's card leaves it out" + (f", and BM25 tries no stems of {stems}" if stems else "")
         advice = f"set release.languages: [{', '.join(main)}] in advanced.yaml"
-        yield judged(False, f"{told}, of which {', '.join(missing)} is not among {named}: {lost}; {advice}")
+        yield judged(False, f"{languages}, of which {', '.join(missing)} is not among {named}: {lost}; {advice}")
     else:
-        yield judged(True, f"{told}, all among {named}")
+        yield judged(True, f"{languages}, all among {named}")
     if setting not in ("auto", "") and not set(own) & set(main):
         words = f"evaluate.bm25_language is {setting}: BM25 cuts words by the rules of a language that few texts are in"
         yield judged(False, f"{words}; set it to auto in advanced.yaml, and dev chooses")

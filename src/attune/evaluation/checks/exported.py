@@ -35,8 +35,8 @@ def int8(facts: Facts, limits: GateParams) -> Outcomes:
     words = f"int8 keeps {percent(share)} of tuned nDCG@10, interval {percent(low)} to {percent(high)}"
     lost = Change(*(tuned * (kept - 1) for kept in (share, low, high)))
     n = int(facts.number("report", "n_test_queries")), int(facts.number("report", "n_test_clusters"))
-    asked = f"less than {percent(floor)}", "gate.min_int8_kept"
-    yield loss_outcome(words, lost, None, tuned * (1 - floor), n, limits, *asked)
+    wanted = f"less than {percent(floor)}", "gate.min_int8_kept"
+    yield loss_outcome(words, lost, None, tuned * (1 - floor), n, limits, *wanted)
 
 
 def _has_graphs(facts: Facts) -> bool:

@@ -26,5 +26,5 @@ def moved(facts: Facts, limits: GateParams) -> Outcomes:
     except ValueError as error:
         raise Missing(f"{FILE} holds no assignments ({error})") from None
     words = ", ".join(f"{count:,} {before} to {now}" for (before, now), count in sorted(counted.items()))
-    told = f"of {n:,} queries that {there.name} has, too, {sum(counted.values()):,} moved: {words}"
-    yield judged(not counted, told if counted else f"none of {n:,} queries that {there.name} has, too, moved")
+    moved = f"of {n:,} queries that {there.name} has, too, {sum(counted.values()):,} moved: {words}"
+    yield judged(not counted, moved if counted else f"none of {n:,} queries that {there.name} has, too, moved")

@@ -17,8 +17,8 @@ def overfitting(facts: Facts, limits: GateParams) -> Outcomes:
     """Fails where dev has too little of train's gain in nDCG@10, or test of dev's (`report.min_carried_share`), or dev
     fell while the last checkpoint is kept as it is; undecided where the intervals of these shares leave it open.
     Remedies: fewer `train.epochs`, a lower rate, `merge.keep: best`, more data."""
-    told, sentence = (facts.of("report", "overfitting", key) for key in ("status", "verdict"))
-    yield Outcome(OVERFITTING.get(told, Status.UNDECIDED), str(sentence))
+    status, sentence = (facts.of("report", "overfitting", key) for key in ("status", "verdict"))
+    yield Outcome(OVERFITTING.get(status, Status.UNDECIDED), str(sentence))
 
 
 @check("ATT018", "full batches", "metrics/train.json", fails_gate=False)

@@ -165,7 +165,7 @@ def _prepare_model(model: SentenceTransformer, params: TrainParams, rows: Datase
     """
     is_packed = False
     if model.device.type == "cpu":
-        # torch's fused attention has a slow backward pass on CPUs: half of a training step (docs/experiments.md)
+        # torch's fused attention has a slow backward pass on CPUs: up to two fifths of a step (docs/experiments.md)
         model.transformers_model.set_attn_implementation("eager")
         if params.loss in losses.PACKABLE and not params.matryoshka_dims:
             texts = [text for column in rows[:N_SAMPLES].values() for text in column]
