@@ -56,6 +56,13 @@ def test_deltas_are_against_base_and_the_champion_with_intervals() -> None:
     assert rows == [base, "| champion v1 | -0.010 (-0.020 to +0.000) |  |  |"]
 
 
+def test_deltas_leave_out_the_queries_that_the_verdict_leaves_out() -> None:
+    """Where test leaks, the row of base is that of the verdict, without the leaking queries."""
+    clean = {"recall@10": {"delta": 0.05, "ci_low": -0.01, "ci_high": 0.11}}
+    rows = deltas(figures(report={"paired": PAIRED, "paired_without_leaks": clean}), LIMITS).splitlines()[2:]
+    assert rows == ["| base | +0.050 (-0.010 to +0.110) |  |  |"]
+
+
 def test_what_to_ship_is_the_named_choice_else_the_chosen_candidate() -> None:
     """choices.json names it; a report before that file names the candidate of stage merge; nothing else is said."""
     report = {"choice": {"shipped": "step 480"}}
