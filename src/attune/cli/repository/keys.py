@@ -91,7 +91,8 @@ def migrated(own: Texts, package: Texts, renamed: Mapping[str, str] = RENAMED) -
     """
     files = {name: blocks(own[name].splitlines()) for name in FILES}
     models = {name: blocks(package[name].splitlines()) for name in FILES}
-    said = [*_renamed(files, models, renamed), *_moved(files, models)]
+    latest = _latest(renamed, models)
+    said = [*_renamed(files, models, latest), *_moved(files, models)]
     for name in FILES:
         for model in (block for block in models[name] if block.name):
             section = next((block for block in files[name] if block.name == model.name), None)
@@ -103,7 +104,7 @@ def migrated(own: Texts, package: Texts, renamed: Mapping[str, str] = RENAMED) -
     for name in FILES:  # a section that has lost its last key would be no mapping
         files[name] = [block for block in files[name] if not _is_emptied(block)]
     texts = {name: "\n".join(_joined(files[name])) + "\n" for name in FILES}
-    _require_values(own, texts, renamed)
+    _require_values(own, texts, latest)
     return texts, said
 
 
@@ -111,18 +112,31 @@ def _is_emptied(block: Block) -> bool:
     return block.line.rstrip().endswith(":") and not any(map(_is_content, block.body))
 
 
-def _renamed(
-    files: dict[str, list[Block]], models: dict[str, list[Block]], renamed: Mapping[str, str]
-) -> Iterator[str]:
-    for old, new in renamed.items():
-        name = new.partition(".")[2]
-        if (block := _taken(files, old)) is not None:
+def _latest(renamed: Mapping[str, str], models: dict[str, list[Block]]) -> dict[str, str]:
+    """Returns the package's names of former keys, through all renames of each, the latest of former names first."""
+    steps: dict[str, tuple[int, str]] = {}
+    for old in renamed:
+        name = old
+        for n in range(len(renamed) + 1):  # a name that comes back ends here, too
+            if _home(models, name):
+                steps[old] = n, name
+                break
+            name = renamed.get(name, name)
+    return {old: name for old, (n, name) in sorted(steps.items(), key=lambda item: item[1][0]) if n}
+
+
+def _renamed(files: dict[str, list[Block]], models: dict[str, list[Block]], latest: Mapping[str, str]) -> Iterator[str]:
+    for old, new in latest.items():
+        name, home = new.partition(".")[2], _home(models, new)
+        if (block := _taken(files, old)) is None:
+            continue
+        if _holds(files, new):
+            yield f"{home}: {old} is left out, as {new} stands here; it was {_value(block)}"
+        else:
             block.line = re.sub(r"^( *)[^:]+:", rf"\g<1>{name}:", block.line)
             block.name = name
-            home = _home(models, new)
-            if home and not _holds(files, new):
-                _put(files, home, new, block, models)
-                yield f"{home}: {old} is now {new}"
+            _put(files, home, new, block, models)
+            yield f"{home}: {old} is now {new}"
 
 
 def _moved(files: dict[str, list[Block]], models: dict[str, list[Block]]) -> Iterator[str]:
@@ -214,15 +228,19 @@ def _value(block: Block) -> Any:  # noqa: ANN401
     return next(iter(YAML(typ="safe").load("\n".join([block.line, *block.body])).values()))
 
 
-def _require_values(old: Texts, new: Texts, renamed: Mapping[str, str]) -> None:
-    """Checks that each key that is still there has the value that it had."""
+def _require_values(old: Texts, new: Texts, latest: Mapping[str, str]) -> None:
+    """Checks that each key that is still there has the value that it had, under the latest of its names."""
     try:
         before, after = _flat(old), _flat(new)
     except YAMLError as error:
         raise BadInput(f"{' and '.join(FILES)}: {one_line(error)}; write one key a line, and run again") from None
+    kept: dict[str, str] = {}  # new name -> key whose value it has
+    for key in [*latest.values(), *latest]:
+        if key in before:
+            kept.setdefault(latest.get(key, key), key)
     for key, value in before.items():
-        name = key if key in after or renamed.get(key) in before else renamed.get(key, key)
-        if name in after and after[name] != value and key not in NESTED:
+        name = latest.get(key, key)
+        if kept.get(name, key) == key and name in after and after[name] != value and key not in NESTED:
             said = f"{key} would not keep its value; write one key a line, and run again"
             raise BadInput(f"{' and '.join(FILES)}: {said}")
 
