@@ -124,12 +124,12 @@ def test_a_layout_that_cannot_be_told_apart_by_lines_is_refused() -> None:
 
 
 def test_values_over_several_lines_are_one_block() -> None:
-    """A list below its key, a folded text and a comment between its lines belong to the key."""
-    text = "a:\n  - 1\n  # two\n  - 2\n\n# of b\nb: >-\n  x\n\n  y\nc: 1\n# end"
+    """A list below its key, a folded text, a comment between its lines and a closing bracket belong to the key."""
+    text = "a:\n  - 1\n  # two\n  - 2\n\n# of b\nb: >-\n  x\n\n  y\nc: [\n  1\n]\n# end"
     assert [(block.name, len(block.lines)) for block in blocks(text.splitlines())] == [
         ("a", 4),
         ("b", 6),
-        ("c", 1),
+        ("c", 3),
         ("", 1),
     ]
 

@@ -170,7 +170,7 @@ def test_every_stage_has_a_hash() -> None:
     assert content == YAML(typ="safe").load(product_text("libraries.yaml"))
     chosen = {"train", "merge", "export"}  # by programs.tuning
     keys = {*OWN} - chosen | {f"{room}_{name}" for room in ("stages", "served") for name in chosen}
-    assert set(hashes) == {"version", "dvc_yaml", *keys}
+    assert set(hashes) == {"version", "dvc_yaml", "retired", *keys}
     assert keys == {"general", *(name.replace(".", "_") for name in stage_names())}
     assert all(isinstance(hashes[key]["code"], str) for key in keys)
     assert versions_text(TEXT) == versions_text(TEXT)

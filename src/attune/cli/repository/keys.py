@@ -15,6 +15,7 @@ from ruamel.yaml.error import YAMLError
 from attune.errors import BadInput, one_line
 from attune.stage import ADVANCED_FILE, PARAMS_FILE
 
+INSIDE = re.compile(r" *(-( |$)|[\]}])")  # an item of a list, or the end of one: no key, however far left
 FILES = (PARAMS_FILE.name, ADVANCED_FILE.name)
 NESTED = {"collect.columns", "collect.endpoint"}  # groups whose keys are the package's, too
 # Former names of keys, as section.key: old -> new. An entry stays for good, as a repository may skip versions.
@@ -51,7 +52,7 @@ def blocks(lines: list[str]) -> list[Block]:
     head: list[str] = []
     indent = next((_indent(line) for line in lines if _is_content(line)), 0)
     for line in lines:
-        if _is_content(line) and _indent(line) <= indent and not re.match(r" *-( |$)", line):  # an item of a list
+        if _is_content(line) and _indent(line) <= indent and not INSIDE.match(line):
             found.append(Block(line.split(":")[0].strip().strip("'\""), head, line))
             head = []
         elif found and (_is_content(line) or (line.strip() and _indent(line) > indent)):
@@ -131,7 +132,7 @@ def _renamed(files: dict[str, list[Block]], models: dict[str, list[Block]], late
         if (block := _taken(files, old)) is None:
             continue
         if _holds(files, new):
-            yield f"{home}: {old} is left out, as {new} stands here; it was {_value(block)}"
+            yield f"{home}: {old} is left out, as {new} stands here; it was {value_of(block)}"
         else:
             block.line = re.sub(r"^( *)[^:]+:", rf"\g<1>{name}:", block.line)
             block.name = name
@@ -213,18 +214,19 @@ def _fitted(own: Block, model: Block, path: str) -> Iterator[str]:
     names = {part.name for part in wanted}
     for part in [part for part in parts if part.name and part.name not in names]:  # comments at the end have none
         parts.remove(part)
-        yield f"{path}.{part.name} is no longer a parameter; it was {_value(part)}"
+        yield f"{path}.{part.name} is no longer a parameter; it was {value_of(part)}"
     for part in wanted:
         found = next((each for each in parts if each.name == part.name), None)
         if found is None and part.name:
             _insert(parts, part, wanted)
-            yield f"new, {path}.{part.name}: {_value(part)}"
+            yield f"new, {path}.{part.name}: {value_of(part)}"
         elif found and f"{path}.{part.name}" in NESTED and found.body:
             yield from _fitted(found, part, f"{path}.{part.name}")
     own.body = _joined(parts)
 
 
-def _value(block: Block) -> Any:  # noqa: ANN401
+def value_of(block: Block) -> Any:  # noqa: ANN401
+    """Returns the value of a key."""
     return next(iter(YAML(typ="safe").load("\n".join([block.line, *block.body])).values()))
 
 
