@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
-import miniature
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from shipped_params import PANEL, write_shipped
 
 from attune.cli.repository.keys import FILES, RENAMED, blocks, migrated
 from attune.errors import BadInput
 
-ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = {
     "params.yaml": "# the panel\n\nmine:\n  # How many.\n  n: 1\n\ntrain:\n  # Rows.\n  rows: 32\n  rate: 0.1\n",
     "advanced.yaml": "train:\n  # Decay.\n  decay: 0.5\n\n"
@@ -24,7 +23,7 @@ OWN = {
 
 def test_the_same_keys_leave_every_byte() -> None:
     """This project's own files come out as they are, so no line is read wrongly."""
-    texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in FILES}
+    texts = {name: PANEL.with_name(name).read_text(encoding="utf-8") for name in FILES}
     assert migrated(texts, texts) == (texts, [])
 
 
@@ -139,10 +138,10 @@ def test_a_list_may_stand_as_far_left_as_its_key(tmp_path: Path) -> None:
     own = {"params.yaml": "train:\n  seeds:\n  - 13\n  - 14\n  rows: 8\n", "advanced.yaml": "x:\n  y: 1\n"}
     package = {"params.yaml": "train:\n  seeds: [13]\n  rows: 32\n", "advanced.yaml": "x:\n  y: 1\n"}
     assert migrated(own, package) == (own, [])
-    miniature.write_params(tmp_path, {"train": {"seeds": [13, 14]}, "gate": {"retired": ["a", "b"]}})
+    write_shipped(tmp_path, {"train": {"seeds": [13, 14]}, "gate": {"retired": ["a", "b"]}})
     written = {name: (tmp_path / name).read_text(encoding="utf-8") for name in FILES}
     assert any(line.lstrip().startswith("- ") for text in written.values() for line in text.splitlines())
-    texts, said = migrated(written, {name: (ROOT / name).read_text(encoding="utf-8") for name in FILES})
+    texts, said = migrated(written, {name: PANEL.with_name(name).read_text(encoding="utf-8") for name in FILES})
     assert (texts, said) == (written, [])
 
 
@@ -151,7 +150,7 @@ def test_every_new_name_exists() -> None:
     names = {
         f"{section.name}.{key.name}"
         for name in FILES
-        for section in blocks((ROOT / name).read_text(encoding="utf-8").splitlines())
+        for section in blocks(PANEL.with_name(name).read_text(encoding="utf-8").splitlines())
         for key in blocks(section.body)
     }
     assert {new for new in RENAMED.values() if new not in names and new not in RENAMED} == set()

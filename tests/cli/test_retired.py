@@ -24,6 +24,7 @@ from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams
 from attune.stage import all_params, load_params
 
+TODAY = PANEL.with_name("advanced.yaml").read_text()
 GONE = "metrics/merge.json old_score"
 NEWER = f"    # of the rule before\n    - {GONE}  # new_score since\n    - 'metrics/*.json it''s: gone'\n"
 PACKAGE = "gate:\n  margin: 0.02\n  # Metrics.\n  retired:\n    - a.json x  # y since\n    - b.json x\n" + NEWER
@@ -78,8 +79,8 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], None]:
 
     def with_entries(entries: list[str]) -> None:
         def text_of(name: str) -> str:
-            text = product_text(name)
-            last = f"    - {package_entries(product_text('advanced.yaml'))[-1]}"
+            text = PANEL.with_name(name).read_text() if name in FILES else product_text(name)
+            last = f"    - {package_entries(TODAY)[-1]}"
             assert name != "advanced.yaml" or text.count(last) == 1
             return text.replace(last, "\n".join([last, *(f"    - {entry}  # since" for entry in entries)]))
 
@@ -136,9 +137,8 @@ def test_a_repository_without_the_record_gets_all(shop: Path, install: Callable[
     assert "retired" not in YAML(typ="safe").load(file.read_text())["attune"]
     install([GONE])
     upgrade(shop, is_dry=False)
-    assert retired(shop) == [*package_entries(product_text("advanced.yaml")), GONE]
-    shipped = product_text("advanced.yaml")
-    comment = next(line for line in shipped.partition("  retired:\n")[2].splitlines() if "#" in line)
+    assert retired(shop) == [*package_entries(TODAY), GONE]
+    comment = next(line for line in TODAY.partition("  retired:\n")[2].splitlines() if "#" in line)
     assert comment in (shop / "advanced.yaml").read_text().splitlines()
     assert upgrade(shop, is_dry=False).files == []
 
@@ -173,6 +173,5 @@ def test_the_package_lists_an_entry_a_line() -> None:
     """As an upgrade takes each with the comments of its line; none stands twice."""
     own = {name: (PANEL.with_name(name)).read_text() for name in FILES}
     own["advanced.yaml"] = "gate:\n  retired: []\n"
-    package = product_text("advanced.yaml")
-    entries = package_entries(package)
-    assert lists(with_retired(own, package, [])[0]["advanced.yaml"]) == entries and len(set(entries)) == len(entries)
+    entries = package_entries(TODAY)
+    assert lists(with_retired(own, TODAY, [])[0]["advanced.yaml"]) == entries and len(set(entries)) == len(entries)
