@@ -38,6 +38,12 @@ SHIPPED |= {"columns": ["choice", "recall@10", "new index"], "rows": {"tuned_int
 WHOLE = {"prepare": {"passages": {"tokens": 0, "overlap": 0}}}  # documents are read whole
 
 
+@pytest.fixture(autouse=True)
+def shipped_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working directory of the stage, which reads the parameters of all others there."""
+    monkeypatch.chdir(shipped_params.SHIPPED)
+
+
 @pytest.fixture(scope="module")
 def params() -> ReleaseParams:
     return load_params(ReleaseParams, "release", PANEL)
