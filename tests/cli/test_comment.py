@@ -10,6 +10,7 @@ from branches import git
 from shipped_params import PANEL
 
 from attune.cli.review.comment import MAX_CHARACTERS, _to_ship, comment, deltas, near_domain_table, shortened
+from attune.cli.review.history import TARGETS
 from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams
 from attune.stage import load_params
@@ -90,6 +91,17 @@ def project(tmp_path: Path) -> Path:
     git(tmp_path, "commit", "-q", "-m", "main")
     (tmp_path / "metrics/tuned.json").write_text('{"ndcg@10": 0.6, "mrr@10": 0.4003, "n_queries": 9}')
     return tmp_path
+
+
+def test_an_unknown_default_branch_is_said_in_the_comment(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reviewer reads why nothing was compared, and what to name."""
+    for name in TARGETS:
+        monkeypatch.delenv(name, raising=False)
+    git(project, "branch", "-m", "one")
+    git(project, "branch", "two")
+    lines = comment(project, "", "").splitlines()
+    assert lines[0] == "## attune: cannot tell whether this model may be merged"
+    assert "got one, two, and no origin/HEAD" in lines[2] and "--against BRANCH" in lines[2]
 
 
 def test_figures_with_a_direction_are_listed_by_stage_and_others_counted(project: Path) -> None:
