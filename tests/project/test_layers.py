@@ -191,7 +191,7 @@ def brought_in(
 def test_stages_without_an_encoder_start_without_slow_libraries() -> None:
     """Changing a measure costs seconds: a library is loaded where its work begins."""
     modules = [*(f"attune.stages.{name}" for name in LIGHT), *COMMANDS]
-    assert brought_in(modules) == dict.fromkeys(modules, [])
+    assert brought_in(modules) == {module: [] for module in modules}
 
 
 def test_a_system_starts_without_what_the_others_need() -> None:
