@@ -14,6 +14,7 @@ import pytest
 from checkout import OF_ATTUNES_OWN, is_attunes_own
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
+from shipped_params import PANEL, make_shipped
 
 # forbids network access; set before any import of a Hugging Face library
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -180,7 +181,7 @@ def export_tiny(model: Path, out: Path, tables: dict[str, Path], **changes: obje
     from attune.stage import call, load_params
     from attune.stages.export import ExportParams, export
 
-    params = load_params(ExportParams, "export", Path(__file__).resolve().parent.parent / "params.yaml")
+    params = load_params(ExportParams, "export", PANEL)
     call(export, params.model_copy(update=changes), out.with_name("export.json"), model=model, out=out, **tables)
     return out
 
@@ -304,7 +305,7 @@ def finished(shared_folder: Path, quick: dict[str, dict[str, Any]], warm_stages:
     import miniature
 
     def run(folder: Path) -> None:
-        miniature.make(folder, quick)
+        make_shipped(folder, quick)
         miniature.dvc(folder, "repro")
 
     return made_once(shared_folder / "miniature", run)

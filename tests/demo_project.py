@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from prepared_tables import write_corpus
+from shipped_params import PANEL
 from static_folders import write_static
 
 from attune.encoding.served import Served
@@ -62,7 +63,7 @@ def finished_pipeline(folder: Path, base: Path, tuned: Path) -> Path:
         (folder / "data/embeddings" / system).mkdir(parents=True)
         np.save(folder / "data/embeddings" / system / "corpus.npy", encoder.encode_document(full_texts(corpus)))
     for name in ("params.yaml", "advanced.yaml"):
-        shutil.copy(ROOT / name, folder)
+        shutil.copy(PANEL.with_name(name), folder)
     return folder
 
 

@@ -17,6 +17,7 @@ from unittest.mock import patch
 
 import onnx
 import quick_libraries
+from shipped_params import PANEL
 from tiny_encoders import FAMILIES, MAX_LENGTH, build
 
 from attune.errors import BadInput
@@ -48,8 +49,8 @@ def brought(encoder: Path, out: Path) -> Path:
     """
     pins = {name: sha256_of(encoder / name) for name in files_to_copy(encoder, {})}
     changes = {"model": "own", "folder": str(encoder), "revision": "", "max_length": MAX_LENGTH, "sha256": pins}
-    settings = load_params(BaseParams, "base", ROOT / "params.yaml").model_copy(update=changes | {"prompts": {}})
-    places = {"parameters": ROOT / "params.yaml", "out": out, "exported": graph_of(out)}
+    settings = load_params(BaseParams, "base", PANEL).model_copy(update=changes | {"prompts": {}})
+    places = {"parameters": PANEL, "out": out, "exported": graph_of(out)}
     call(base, settings, None, corpus=out / "none", train=out / "none", **places)
     return out
 
@@ -120,8 +121,8 @@ def rehearsed(encoder: Path, is_exported: bool = True, **changes: object) -> Fig
 
     machine = Machine(threads=1, precision="fp32", batch_tokens=4096)  # the same figures on any hardware
     settings = (
-        load_params(TrainParams, "train", ROOT / "params.yaml").model_copy(update=changes | {"machine": machine}),
-        load_params(ExportParams, "export", ROOT / "params.yaml").model_copy(update={"machine": machine}),
+        load_params(TrainParams, "train", PANEL).model_copy(update=changes | {"machine": machine}),
+        load_params(ExportParams, "export", PANEL).model_copy(update={"machine": machine}),
     )
     patches: dict[str, Any] = {"_step": noted_step, "write_folder": noted_folder, "require_parity": noted_parity}
     patches["first_layers"] = _none  # all layers, which may share weights

@@ -58,7 +58,7 @@ def ordinary_rows(first: int, n: int) -> list[Row]:
 def miniature_pairs(folder: Path, max_documents: int) -> list[tuple[str, str]]:
     """Returns texts of queries and documents of the miniature's kind; leaves its parameter files in the folder."""
     recipe = YAML(typ="safe").load(miniature.MINIATURE.read_text())
-    miniature.write_params(folder, {"collect": recipe["collect"] | {"max_documents": max_documents}})
+    write_shipped(folder, {"collect": recipe["collect"] | {"max_documents": max_documents}})
     raw = read_source(load_params(CollectParams, "collect", folder / "params.yaml"))
     queries = {query.query_id: query.text for query in raw.queries}
     texts = {document.document_id: document.text for document in raw.documents}

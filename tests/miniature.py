@@ -15,10 +15,10 @@ from typing import Any
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parent.parent
+PARAMETERS = ("params.yaml", "advanced.yaml")
 COPIED = (
     "dvc.yaml",
-    "params.yaml",
-    "advanced.yaml",
+    *PARAMETERS,
     "libraries.yaml",
     "constraints.txt",
     ".dvcignore",
@@ -35,7 +35,7 @@ OF_COMMANDS = ("metrics/judged.json", "metrics/times.json")
 
 def write_params(folder: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
     """Copies the project's two parameter files into a folder, with changes."""
-    for name in ("params.yaml", "advanced.yaml"):
+    for name in PARAMETERS:
         shutil.copy(ROOT / name, folder / name)
     change(folder, changes)
 
@@ -61,17 +61,30 @@ ONE_THREAD = {"machine": {"threads": 1, "precision": "fp32"}}
 MINIATURE = ROOT / "examples" / "miniature.yaml"
 
 
-def make(folder: Path, changes: Mapping[str, Mapping[str, Any]] | None = None, recipe: Path = MINIATURE) -> None:
-    """Copies the pipeline into a folder, with its own cache and without git; outputs of earlier runs there stay."""
+def make(
+    folder: Path,
+    changes: Mapping[str, Mapping[str, Any]] | None = None,
+    recipe: Path = MINIATURE,
+    parameters: Path | None = None,
+) -> None:
+    """Copies the pipeline into a folder, with its own cache and without git; outputs of earlier runs there stay.
+
+    Args:
+        folder: for the copy.
+        changes: of parameters, beyond those of the recipe.
+        recipe: file with the parameters that differ from the defaults.
+        parameters: folder with params.yaml and advanced.yaml, which the recipe changes; None takes this checkout's.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name in COPIED:
-        if (ROOT / name).is_dir():
+        source = ((parameters or ROOT) if name in PARAMETERS else ROOT) / name
+        if source.is_dir():
             ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
             shutil.rmtree(folder / name, ignore_errors=True)
-            shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+            shutil.copytree(source, folder / name, ignore=ignore)
         else:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
+            shutil.copy(source, folder / name)
     (folder / "metrics").mkdir(exist_ok=True)
     for name in OF_COMMANDS:
         (folder / name).write_text("{}\n", encoding="utf-8")

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from branches import GIT, ROOT
+from shipped_params import write_shipped
 
 PARTS = ("src", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
 PACKED = ("dvc.yaml", "params.yaml", "advanced.yaml", "libraries.yaml", "constraints.txt", "data/general")
@@ -18,7 +19,7 @@ THINGS = ("order", "parcel", "refund", "invoice", "address", "password", "delive
 
 
 def copy_sources(folder: Path, edits: Mapping[str, tuple[str, str]] | None = None) -> Path:
-    """Copies what attune is built from to a folder; returns it.
+    """Copies the files that attune is built from to a folder, with its parameters as shipped; returns it.
 
     Args:
         folder: for the copy.
@@ -30,6 +31,7 @@ def copy_sources(folder: Path, edits: Mapping[str, tuple[str, str]] | None = Non
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         else:
             shutil.copy(ROOT / name, folder / name)
+    write_shipped(folder)
     for name, (old, new) in (edits or {}).items():
         text = (folder / name).read_text(encoding="utf-8")
         assert old in text, f"{name} lacks {old!r}"

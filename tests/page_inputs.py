@@ -21,11 +21,11 @@ from attune.evaluation.report.examples import Rankings, examples
 from attune.evaluation.report.panels import by_checkpoint, interpolation_points, rate_probes
 from attune.evaluation.report.results import Results
 from attune.evaluation.report.sizes import sizes_of
-from attune.evaluation.report.summary import Paired, Rule
+from attune.evaluation.report.summary import Paired, Rule, headline_result
 from attune.evaluation.report.ways import OTHERS, SCORED, SYSTEMS
 from attune.evaluation.report.what_to_ship import Choice, Decision
 from attune.evaluation.scoring.measures import MEASURES, measure
-from attune.evaluation.statistics.significance import Interval
+from attune.evaluation.statistics.significance import Interval, compare
 from attune.plots import read_csv
 from attune.stage import load_params
 from attune.tables import CORPUS, NEGATIVES, QRELS, RUN, SPLIT_QUERIES, write
@@ -243,7 +243,8 @@ def make_results(folder: Path) -> Results:
     mined = {f"{side}_{part}": NASTY for side in ("positive", "negative") for part in ("id", "title", "text")}
     mined |= {"query_id": "q", "text": NASTY, "source": "dense", "positive_score": 0.61, "negative_score": 0.52}
     scores, unjudged = Paired([f"q{i}" for i in range(8)], np.arange(8), base, tuned), pl.DataFrame(schema=NEGATIVES)
-    holes = holes_of(rankings, unjudged, scores, STATISTICS["rule"], figures["split"])
+    result = headline_result(compare(base, tuned, scores.clusters, 0.95), [], scores, [], STATISTICS["rule"])
+    holes = holes_of(rankings, unjudged, scores, result, figures["split"])
     return Results(
         summary=summary({system: figures[system] for system in SCORED}) | {"holes": holes},
         receipts=figures,

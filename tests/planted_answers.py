@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from mining_inputs import mine_params, unit
 from prepared_tables import write_corpus
+from shipped_params import PANEL
 
 from attune.cli.judge.sheet import NO, YES, Row, write_sheet
 from attune.stage import call
@@ -76,7 +77,7 @@ def planted(folder: Path, share: float, n_judged: int = 2, n_queries: int = 400,
     inputs = {"prepared": folder / "prepared", "train": folder / "train", "embeddings": folder / "embeddings"}
     call(mine, params, folder / "metrics/mine.json", **inputs, rerankers=folder, out=folder / "data/mined/r1")
     for name in ("params.yaml", "advanced.yaml"):
-        shutil.copy(ROOT / name, folder / name)
+        shutil.copy(PANEL.with_name(name), folder / name)
     answers = frozenset((query, document) for query, document, kind in pairs if kind != "far")
     return Planted(folder, answers, json.loads((folder / "metrics/mine.json").read_text()))
 

@@ -31,14 +31,14 @@ from filelock import FileLock
 
 LIBRARIES = (
     *("torch", "sentence_transformers", "datasets", "sklearn", "polars", "pydantic", "typer", "onnx", "onnxruntime"),
-    *("faiss", "statsmodels.stats.power", "scipy.stats", "sklearn.cluster", "sklearn.linear_model", "bm25s"),
+    *("faiss", "scipy.special", "scipy.stats", "sklearn.cluster", "sklearn.linear_model", "bm25s"),
     # what the export imports in its course, and the report
     *("torch._dynamo", "torch._functorch.partitioners", "torch.export._trace", "torch.onnx._internal.exporter._core"),
     *("onnxscript.function_libs.torch_lib.ops", "onnxscript.optimizer", "onnx.reference", "openvino", "jinja2"),
     *("matplotlib.figure", "matplotlib.backends.backend_svg", "ruamel.yaml"),
-    # what stages import at their first use: pydantic's own modules for a model, a correction that takes a second
+    # what stages import at their first use: pydantic's own modules for a model
     *("pydantic.main", "pydantic.dataclasses", "pydantic.type_adapter", "pydantic.json_schema", "Stemmer"),
-    *("statsmodels.stats.multitest", "sklearn.neighbors", "sklearn.model_selection", "sklearn.metrics"),
+    *("sklearn.neighbors", "sklearn.model_selection", "sklearn.metrics"),
     *("sklearn.isotonic", "scipy.optimize", "scipy.sparse.csgraph"),
     # what training imports in its course, and DVC
     *("sentence_transformers.sentence_transformer.trainer", "transformers.trainer", "accelerate", "peft"),

@@ -203,10 +203,10 @@ def test_a_server_says_its_address_and_runs_on(tmp_path: Path) -> None:
 
 
 def test_results_and_verify_answer_in_json(tiny_onnx: Path, tmp_path: Path) -> None:
-    """The verdict as a word, what to ship, and scores by system; the files that were compared."""
+    """The verdict as a word, what to ship, scores by system, differences on the queries that the verdict counts."""
     names = ("recall@10", "mrr@10", "ndcg@10")
     paired = {"delta": 0.125, "ci_low": 0.1, "ci_high": 0.15, "p_value": 0.0002, "p_holm": 0.0036}
-    report = {
+    report: dict[str, Any] = {
         "verdict": "Better: so it is.",
         "n_comparisons": 18,
         "n_test_queries": 1234,
@@ -224,6 +224,16 @@ def test_results_and_verify_answer_in_json(tiny_onnx: Path, tmp_path: Path) -> N
     found = json.loads(run_here(cli.main, tmp_path, "results", "--json").stdout)
     assert (found["verdict"], found["ship"], found["ship_without_reindex"]) == ("Better", "tuned_int8", "adapter")
     assert found["systems"]["tuned"]["mrr@10"] == 0.625 and found["difference"]["recall@10"]["ci_low"] == 0.1
+    assert "| tuned minus base | **+0.125**" in found["markdown"]
+    leaking = {
+        "paired_without_leaks": dict.fromkeys(names, paired | {"delta": -0.25}),
+        "without_leaks": report["without_leaks"] | {"lexical": {"n_queries": 1200}},
+    }
+    (tmp_path / "metrics/report.json").write_text(json.dumps(report | leaking))
+    counted = json.loads(run_here(cli.main, tmp_path, "results", "--json").stdout)
+    assert "| tuned minus base, without 34 leaking queries | **-0.250**" in counted["markdown"]
+    assert counted["difference"]["recall@10"]["delta"] == -0.25
+    (tmp_path / "metrics/report.json").write_text(json.dumps(report))
     assert found["markdown"].rstrip("\n") == run_here(cli.main, tmp_path, "results").stdout.rstrip("\n")
     verified = json.loads(run_here(cli.main, tmp_path, "verify", str(tiny_onnx), "--json").stdout)
     assert verified["folder"] == str(tiny_onnx) and "onnx/model.onnx" in verified["files"]

@@ -14,6 +14,7 @@ from checkout import is_attunes_own
 from dvc.repo import Repo
 from loopback import serving
 from ruamel.yaml import YAML
+from shipped_params import PANEL
 from typer.testing import CliRunner
 
 from attune.cli.base.command import NOT_RUN
@@ -128,7 +129,7 @@ def hub(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 def project(tmp_path: Path) -> Path:
     """Copies of this repository's parameters; returns the path of params.yaml."""
     for name in ("params.yaml", "advanced.yaml"):
-        shutil.copyfile(ROOT / name, tmp_path / name)
+        shutil.copyfile(PANEL.with_name(name), tmp_path / name)
     return tmp_path / "params.yaml"
 
 

@@ -116,7 +116,7 @@ def test_the_only_model_needs_no_name_and_its_family_has_prompts(project: Path) 
     with Model(lambda number, _: vector(3.0, 4.0) if number else models(name)).serving() as server:
         said = described(server.url, project, is_written=True)
     assert [path for path, _, _ in server.requests] == ["/v1/models", "/v1/embeddings"]
-    assert "dimensions      2\n" in said and "by the family of its name" in said
+    assert "dimensions      2\n" in said and "by the name's family" in said
     written = all_params(project)["base"]
     assert written["model"] == name and written["prompts"] == {"query": "query: ", "document": "passage: "}
 

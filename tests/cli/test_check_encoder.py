@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from shipped_params import PANEL
 from tiny_encoders import in_own_folder
 from training import sha256
 from typer.testing import CliRunner
@@ -22,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("params.yaml", "advanced.yaml"):
-        shutil.copyfile(ROOT / name, tmp_path / name)
+        shutil.copyfile(PANEL.with_name(name), tmp_path / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

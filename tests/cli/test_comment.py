@@ -10,6 +10,7 @@ from branches import git
 from shipped_params import PANEL
 
 from attune.cli.review.comment import MAX_CHARACTERS, _to_ship, comment, deltas, near_domain_table, shortened
+from attune.cli.review.history import TARGETS
 from attune.evaluation.checks.facts import Facts
 from attune.evaluation.checks.limits import GateParams
 from attune.stage import load_params
@@ -56,6 +57,13 @@ def test_deltas_are_against_base_and_the_champion_with_intervals() -> None:
     assert rows == [base, "| champion v1 | -0.010 (-0.020 to +0.000) |  |  |"]
 
 
+def test_deltas_leave_out_the_queries_that_the_verdict_leaves_out() -> None:
+    """Where test leaks, the row of base is that of the verdict, without the leaking queries."""
+    clean = {"recall@10": {"delta": 0.05, "ci_low": -0.01, "ci_high": 0.11}}
+    rows = deltas(figures(report={"paired": PAIRED, "paired_without_leaks": clean}), LIMITS).splitlines()[2:]
+    assert rows == ["| base | +0.050 (-0.010 to +0.110) |  |  |"]
+
+
 def test_what_to_ship_is_the_named_choice_else_the_chosen_candidate() -> None:
     """choices.json names it; a report before that file names the candidate of stage merge; nothing else is said."""
     report = {"choice": {"shipped": "step 480"}}
@@ -83,6 +91,17 @@ def project(tmp_path: Path) -> Path:
     git(tmp_path, "commit", "-q", "-m", "main")
     (tmp_path / "metrics/tuned.json").write_text('{"ndcg@10": 0.6, "mrr@10": 0.4003, "n_queries": 9}')
     return tmp_path
+
+
+def test_an_unknown_default_branch_is_said_in_the_comment(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reviewer reads why nothing was compared, and what to name."""
+    for name in TARGETS:
+        monkeypatch.delenv(name, raising=False)
+    git(project, "branch", "-m", "one")
+    git(project, "branch", "two")
+    lines = comment(project, "", "").splitlines()
+    assert lines[0] == "## attune: cannot tell whether this model may be merged"
+    assert "got one, two, and no origin/HEAD" in lines[2] and "--against BRANCH" in lines[2]
 
 
 def test_figures_with_a_direction_are_listed_by_stage_and_others_counted(project: Path) -> None:

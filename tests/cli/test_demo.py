@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import requests
 from demo_project import DOCUMENTS, HOSTILE, ROOT, finished_pipeline, served
+from shipped_params import PANEL
 from typer.testing import CliRunner
 
 from attune.cli import main as cli
@@ -185,7 +186,7 @@ def test_the_command_prints_its_address_and_stops_on_ctrl_c(project: Path) -> No
 def test_before_the_pipeline_has_run_it_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The line has the command to run, and comes before a model is loaded."""
     for name in ("params.yaml", "advanced.yaml"):
-        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+        (tmp_path / name).write_bytes(PANEL.with_name(name).read_bytes())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "attune.encoding.encoders", None)
     for command in (["demo", "--no-open", "--port", "0"], ["search", "x"]):

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from shipped_params import PANEL
 
 from attune.cli.demo.comparison import (
     MAX_QUERY,
@@ -140,7 +141,7 @@ def test_a_fused_ranking_takes_the_place_of_the_system_s_own(tmp_path: Path) -> 
     """BM25 alone finds d, by its word; ranks and weighted scores computed by hand put it second and third."""
     corpus = pl.DataFrame({"document_id": IDS, "title": [""] * 4, "text": ["one", "two", "three", "rare words"]})
     for name in ("params.yaml", "advanced.yaml"):
-        shutil.copy(ROOT / name, tmp_path)
+        shutil.copy(PANEL.with_name(name), tmp_path)
     (tmp_path / "metrics").mkdir()
     receipts = {
         "bm25": {"language": "none"},

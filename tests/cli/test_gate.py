@@ -304,6 +304,6 @@ def test_a_receipt_that_is_missing_or_broken_fails(tmp_path: Path, name: str) ->
 def test_a_folder_that_is_not_there_is_bad_input(tmp_path: Path) -> None:
     """One line with the next step."""
     for name in ("params.yaml", "advanced.yaml"):
-        (tmp_path / name).write_text((ROOT / name).read_text())
+        (tmp_path / name).write_text(PANEL.with_name(name).read_text())
     with pytest.raises(BadInput, match="not found; run `dvc repro`"):
         judge_project(tmp_path, "")

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from branches import git
+from branches import GIT, git
 from dvc.repo import Repo
 from dvc.utils import serialize
 
 from attune.cli.review.conflicts import refuse_conflicts
-from attune.cli.review.history import Revision, default_branch, dvc_project, lock_facts
+from attune.cli.review.history import TARGETS, Revision, default_branch, dvc_project, lock_facts
 from attune.errors import BadInput
 
 PIPELINE = """stages:
@@ -99,10 +99,74 @@ def test_the_reason_names_the_key_within_a_section(repository: Path, monkeypatch
             assert lock_facts(repo, shop)["stale"] == [f"one ({reason})"]
 
 
-def test_the_default_branch_is_the_remote_s_whatever_its_name(repository: Path, tmp_path: Path) -> None:
-    """A clone knows it; a repository without a remote has none, and main is tried."""
+@pytest.fixture
+def without_ci(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """No variables of CI, in which this suite may run, and no settings of the user."""
+    for name in TARGETS:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in GIT.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def test_the_default_branch_is_the_remote_s_whatever_its_name(
+    repository: Path, tmp_path: Path, without_ci: pytest.MonkeyPatch
+) -> None:
+    """A clone knows it, and no variable of CI or local main changes that."""
     git(tmp_path, "clone", "-q", str(repository), "clone")
-    assert default_branch(tmp_path / "clone") == "origin/trunk" and default_branch(repository) == "main"
+    git(tmp_path / "clone", "branch", "main")
+    without_ci.setenv("CI_DEFAULT_BRANCH", "main")
+    assert default_branch(tmp_path / "clone") == "origin/trunk"
+
+
+def test_without_a_remote_s_head_a_branch_that_exists_is_taken(
+    repository: Path, without_ci: pytest.MonkeyPatch
+) -> None:
+    """The only branch; git's setting among several; main before it; CI's target first; none of these is an error."""
+    assert default_branch(repository) == "trunk"
+    git(repository, "branch", "topic")
+    git(repository, "branch", "wiki")
+    with pytest.raises(BadInput, match=r"got topic, trunk, wiki, and no origin/HEAD .*; name it: --against BRANCH"):
+        default_branch(repository)
+    git(repository, "config", "init.defaultBranch", "trunk")
+    assert default_branch(repository) == "trunk"
+    git(repository, "branch", "main")
+    assert default_branch(repository) == "main"
+    without_ci.setenv("GITHUB_BASE_REF", "wiki")
+    assert default_branch(repository) == "wiki"
+    without_ci.setenv("GITHUB_BASE_REF", "elsewhere")  # of another repository
+    assert default_branch(repository) == "main"
+
+
+@pytest.mark.parametrize("variable", TARGETS)
+def test_a_checkout_of_ci_has_its_target_s_branch_at_origin(
+    repository: Path, tmp_path: Path, without_ci: pytest.MonkeyPatch, variable: str
+) -> None:
+    """Fetched branches without origin/HEAD, and a commit checked out that no branch names."""
+    git(repository, "branch", "topic")
+    checkout = tmp_path / "checkout"
+    git(tmp_path, "init", "-q", str(checkout))
+    git(checkout, "remote", "add", "origin", str(repository))
+    git(checkout, "fetch", "-q", "--depth", "1", "origin", "+refs/heads/*:refs/remotes/origin/*")
+    git(checkout, "checkout", "-q", "--detach", "origin/topic")
+    with pytest.raises(BadInput, match="got origin/topic, origin/trunk, and"):
+        default_branch(checkout)
+    without_ci.setenv(variable, "trunk")
+    assert default_branch(checkout) == "origin/trunk"
+    git(checkout, "branch", "trunk", "HEAD")  # an old one of this machine
+    assert default_branch(checkout) == "origin/trunk"
+    git(checkout, "update-ref", "-d", "refs/remotes/origin/topic")
+    without_ci.delenv(variable)
+    assert default_branch(checkout) == "origin/trunk"
+
+
+def test_without_commits_or_git_no_branch_is_made_up(tmp_path: Path, without_ci: pytest.MonkeyPatch) -> None:
+    """A repository without a commit is an error; without a repository it is main, which no revision is found for."""
+    without_ci.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert default_branch(tmp_path) == "main"
+    git(tmp_path, "init", "-q")
+    with pytest.raises(BadInput, match="got no branch with a commit, and"):
+        default_branch(tmp_path)
 
 
 def test_conflict_markers_in_the_lock_are_named_as_such(repository: Path) -> None:

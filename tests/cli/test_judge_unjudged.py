@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from command_lines import Finished, run_here
 from prepared_tables import write_corpus
+from shipped_params import PANEL
 
 from attune.cli.judge.sheet import NO, UNDECIDED, YES, Row, read_sheet, write_sheet
 from attune.cli.main import main
@@ -40,7 +41,7 @@ def run_of(ranked: dict[str, str]) -> pl.DataFrame:
 def project(tmp_path: Path) -> Path:
     """A project of two test queries and six documents, evaluated."""
     for name in ("params.yaml", "advanced.yaml"):
-        shutil.copy(ROOT / name, tmp_path)
+        shutil.copy(PANEL.with_name(name), tmp_path)
     corpus = pl.DataFrame([(id_, "", text, id_, id_) for id_, text in TEXTS.items()], dict(CORPUS), orient="row")
     write_corpus(corpus, tmp_path / "data/prepared")
     test = tmp_path / "data/splits/test"

@@ -11,8 +11,10 @@ from branches import git
 from command_lines import run_here
 from own_repository import environment, install, run, write_questions
 from ruamel.yaml import YAML
+from shipped_params import NAMES, SHIPPED
 
 from attune.cli.main import main
+from attune.cli.repository import product
 from attune.cli.repository.new import _into_git
 from attune.cli.repository.versions import installed_from
 from attune.stage import all_params
@@ -20,6 +22,13 @@ from attune.stage import all_params
 COLUMNS = ("--column", "query=question", "--column", "document=answer")
 MAX_FILES = 15  # of a new repository that belong to its user
 WRITTEN = {"dvc.yaml", "libraries.yaml", "constraints.txt"}  # anew by each `attune upgrade`
+
+
+@pytest.fixture(autouse=True)
+def shipped_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parameters that a wheel packs, also where the command runs from this checkout."""
+    from_here = product.product_file
+    monkeypatch.setattr(product, "product_file", lambda name: SHIPPED / name if name in NAMES else from_here(name))
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-import miniature
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from shipped_params import PANEL, write_shipped
 
 from attune.cli.repository.keys import FILES, RENAMED, blocks, migrated
 from attune.errors import BadInput
 
-ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = {
     "params.yaml": "# the panel\n\nmine:\n  # How many.\n  n: 1\n\ntrain:\n  # Rows.\n  rows: 32\n  rate: 0.1\n",
     "advanced.yaml": "train:\n  # Decay.\n  decay: 0.5\n\n"
@@ -22,7 +23,7 @@ OWN = {
 
 def test_the_same_keys_leave_every_byte() -> None:
     """This project's own files come out as they are, so no line is read wrongly."""
-    texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in FILES}
+    texts = {name: PANEL.with_name(name).read_text(encoding="utf-8") for name in FILES}
     assert migrated(texts, texts) == (texts, [])
 
 
@@ -67,6 +68,52 @@ def test_a_new_name_that_is_there_already_wins() -> None:
     assert migrated(own, package, {"train.batch": "train.rows"})[0]["params.yaml"] == "train:\n  rows: 16\n"
 
 
+NAMES = ("rows", "rows_per_step", "batch", "size")  # of one key, the package's first and the oldest last
+
+
+@given(
+    there=st.sets(st.sampled_from(NAMES), min_size=1),
+    order=st.permutations(range(len(NAMES) - 1)),
+    files=st.lists(st.sampled_from(FILES), min_size=len(NAMES), max_size=len(NAMES)),
+)
+def test_a_key_that_was_renamed_again_and_again_keeps_its_value(
+    there: set[str], order: list[int], files: list[str]
+) -> None:
+    """From any of its former names, in whatever order the renames are listed; the latest name there wins."""
+    own = dict.fromkeys(FILES, "x:\n  y: 1\ntrain:\n  rate: 0.1\n")
+    for at, name in enumerate(NAMES):
+        if name in there:
+            own[files[at]] += f"  # of {name}\n  {name}: {at}  # ours\n"
+    package = {"params.yaml": "train:\n  rows: 32\n  rate: 0.1\n", "advanced.yaml": "x:\n  y: 1\n"}
+    own["advanced.yaml"] = own["advanced.yaml"].replace("  rate: 0.1\n", "  decay: 0.5\n")
+    package["advanced.yaml"] += "train:\n  decay: 0.5\n"
+    renamed = {f"train.{NAMES[at + 1]}": f"train.{NAMES[at]}" for at in order}
+    texts, said = migrated(own, package, renamed)
+    latest, *others = [name for name in NAMES if name in there]
+    assert f"  # of {latest}\n  rows: {NAMES.index(latest)}  # ours\n" in texts["params.yaml"]
+    assert not any(f"{name}:" in text for name in NAMES[1:] for text in texts.values())
+    lost = [f"train.{name} is left out, as train.rows stands here; it was {NAMES.index(name)}" for name in others]
+    assert [line.partition(": ")[2] for line in said if "left out" in line] == lost
+
+
+def test_a_name_that_came_back_is_the_package_s() -> None:
+    """Renamed, and renamed back: a value under either name ends under the package's."""
+    package = {"params.yaml": "train:\n  rows: 32\n", "advanced.yaml": "x:\n  y: 1\n"}
+    for name in ("rows", "batch"):
+        own = package | {"params.yaml": f"train:\n  {name}: 8\n"}
+        texts, _ = migrated(own, package, {"train.rows": "train.batch", "train.batch": "train.rows"})
+        assert texts["params.yaml"] == "train:\n  rows: 8\n"
+
+
+def test_a_former_name_of_a_key_that_is_gone_is_said() -> None:
+    """A key whose last name is no parameter any more is left out in a line with its value, like any other."""
+    own = {"params.yaml": "train:\n  batch: 8\n  rate: 0.1\n", "advanced.yaml": "x:\n  y: 1\n"}
+    package = {"params.yaml": "train:\n  rate: 0.1\n", "advanced.yaml": "x:\n  y: 1\n"}
+    texts, said = migrated(own, package, {"train.batch": "train.rows"})
+    assert texts == package
+    assert said == ["params.yaml: train.batch is no longer a parameter; it was 8"]
+
+
 def test_a_layout_that_cannot_be_told_apart_by_lines_is_refused() -> None:
     """Two keys on one line would lose one of them: one line says so."""
     own = {"params.yaml": "train: {rows: 8, rate: 0.2}\n", "advanced.yaml": "x:\n  y: 1\n"}
@@ -76,12 +123,12 @@ def test_a_layout_that_cannot_be_told_apart_by_lines_is_refused() -> None:
 
 
 def test_values_over_several_lines_are_one_block() -> None:
-    """A list below its key, a folded text and a comment between its lines belong to the key."""
-    text = "a:\n  - 1\n  # two\n  - 2\n\n# of b\nb: >-\n  x\n\n  y\nc: 1\n# end"
+    """A list below its key, a folded text, a comment between its lines and a closing bracket belong to the key."""
+    text = "a:\n  - 1\n  # two\n  - 2\n\n# of b\nb: >-\n  x\n\n  y\nc: [\n  1\n]\n# end"
     assert [(block.name, len(block.lines)) for block in blocks(text.splitlines())] == [
         ("a", 4),
         ("b", 6),
-        ("c", 1),
+        ("c", 3),
         ("", 1),
     ]
 
@@ -91,20 +138,20 @@ def test_a_list_may_stand_as_far_left_as_its_key(tmp_path: Path) -> None:
     own = {"params.yaml": "train:\n  seeds:\n  - 13\n  - 14\n  rows: 8\n", "advanced.yaml": "x:\n  y: 1\n"}
     package = {"params.yaml": "train:\n  seeds: [13]\n  rows: 32\n", "advanced.yaml": "x:\n  y: 1\n"}
     assert migrated(own, package) == (own, [])
-    miniature.write_params(tmp_path, {"train": {"seeds": [13, 14]}, "gate": {"retired": ["a", "b"]}})
+    write_shipped(tmp_path, {"train": {"seeds": [13, 14]}, "gate": {"retired": ["a", "b"]}})
     written = {name: (tmp_path / name).read_text(encoding="utf-8") for name in FILES}
     assert any(line.lstrip().startswith("- ") for text in written.values() for line in text.splitlines())
-    texts, said = migrated(written, {name: (ROOT / name).read_text(encoding="utf-8") for name in FILES})
+    texts, said = migrated(written, {name: PANEL.with_name(name).read_text(encoding="utf-8") for name in FILES})
     assert (texts, said) == (written, [])
 
 
 def test_every_new_name_exists() -> None:
-    """A key that was renamed leads to one of this package's parameters."""
+    """A key that was renamed leads to one of this package's parameters, over later renames."""
     names = {
         f"{section.name}.{key.name}"
         for name in FILES
-        for section in blocks((ROOT / name).read_text(encoding="utf-8").splitlines())
+        for section in blocks(PANEL.with_name(name).read_text(encoding="utf-8").splitlines())
         for key in blocks(section.body)
     }
-    assert {new for new in RENAMED.values() if new not in names} == set()
+    assert {new for new in RENAMED.values() if new not in names and new not in RENAMED} == set()
     assert {old for old in RENAMED if old in names} == set()

@@ -157,6 +157,55 @@ def test_the_test_split_is_known_by_its_hash_in_either_stage(lock: str) -> None:
     assert lacking.is_blocking and words in lacking.sentence
 
 
+def run_with(champion: str, md5: str = "c", split: str = "a") -> Files:
+    """Files of a run with this champion, whose folder has this hash, on a test split of this hash."""
+    name = f'{{"name": "{champion}"}}' if champion else "{}"
+    lock = LOCK.replace("test\n      md5: a", f"test\n      md5: {split}")
+    if champion:
+        lock += f"  champion:\n    deps:\n    - path: models/champions/{champion}\n      md5: {md5}\n"
+    return Files({"dvc.lock": lock, f"{METRICS}/report.json": f'{{"champion": {name}}}'})
+
+
+@pytest.mark.parametrize(
+    ("before", "here", "status"),
+    [
+        (run_with("v1"), run_with("v1", split="b"), "passed"),
+        (run_with(""), run_with("v1", split="b"), "passed"),  # the first one
+        (run_with("v2"), run_with("v1", split="b"), "failed"),
+        (run_with("v1"), run_with("v1", md5="d", split="b"), "failed"),  # another folder of this name
+        (run_with("v1"), run_with("", split="b"), "failed"),
+        (run_with("v2"), run_with("v1"), "passed"),  # on the same test
+    ],
+)
+def test_another_test_needs_the_champion_of_the_revision(before: Files, here: Files, status: str) -> None:
+    """A weaker champion chosen in the same change as new data would let any loss pass."""
+    (finding,) = judged("ATT021", before, here)
+    assert finding.status == status, finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("here", "change"),
+    [
+        (run_with("v2"), ""),
+        (run_with("v1"), "evaluate.champion v2 → v1"),
+        (run_with(""), "evaluate.champion v2 → none"),
+        (run_with("v2", md5="d"), "evaluate.champion v2 → v2 (another folder of this name)"),
+    ],
+)
+def test_another_champion_is_named_on_top(here: Files, change: str) -> None:
+    """The comment begins with it, whatever the other checks then say; a first champion is no looser rule."""
+    (finding,) = judged("ATT024", run_with("v2"), here)
+    assert (change in finding.sentence) if change else finding.status == "passed"
+    assert judged("ATT024", run_with(""), here)[0].status == "passed"
+
+
+def test_a_first_pull_request_has_nothing_to_compare_with() -> None:
+    """main of a new repository has parameters and empty receipts of commands alone; its first model may be merged."""
+    main, here = Files({"params.yaml": "", f"{METRICS}/times.json": "{}"}), scored([5, 5])
+    for code in ("ATT021", "ATT022"):
+        assert [each.status for each in judged(code, main, here)] == ["not applicable"]
+
+
 PANEL = "merge: {min_retention: 0.98, min_near_domain: 1.0}\nreport: {power: 0.8}\n"
 ADVANCED = (
     "gate: {min_delta: 0.01, max_leak_share: 0.0, undecided: fail, ignore: {ATT009: why}, confidence: 0.95, "

@@ -11,7 +11,7 @@ import pytest
 from dvc.repo import Repo
 
 from attune.cli import repro
-from attune.cli.repro import Picture, descriptions, in_words, run
+from attune.cli.repro import Picture, descriptions, in_words, run, seconds_file
 
 ROOT = Path(__file__).resolve().parents[2]
 PIPELINE = """
@@ -77,7 +77,7 @@ def test_what_is_left_is_what_the_stages_ahead_took_last_time(
     folder: Path, clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """400 + 30 + 5 s before each@a, whose 400 s are then 100; a stage that has been skipped adds nothing."""
-    (folder / repro.SECONDS_FILE).write_text(json.dumps({"first": 900, "each@a": 400, "each@b": 30, "last": 5}))
+    seconds_file(folder).write_text(json.dumps({"first": 900, "each@a": 400, "each@b": 30, "last": 5}))
     picture = Picture(folder, is_terminal=False)
     picture.feed("Stage 'first' didn't change, skipping\n" + started("each@a"))
     clock.append(100)
@@ -88,9 +88,46 @@ def test_what_is_left_is_what_the_stages_ahead_took_last_time(
     assert out[1] == "  each@a: 2 min (7 min last time; at most 7 min left)"
     assert out[2].endswith("(30 s last time; at most 35 s left)")
     seconds = {"first": 900, "each@a": 100, "each@b": 30, "last": 5}
-    assert json.loads((folder / repro.SECONDS_FILE).read_text()) == seconds
+    assert json.loads(seconds_file(folder).read_text()) == seconds
     picture.end(1)  # a stage that fails has no time
-    assert json.loads((folder / repro.SECONDS_FILE).read_text()) == seconds
+    assert json.loads(seconds_file(folder).read_text()) == seconds
+
+
+def test_projects_of_one_repository_keep_their_own_seconds(
+    folder: Path, clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """DVC's root and projects below it, however alike their paths; each reads its own, with links resolved."""
+    places = (".", "shop", "shop/help", "shop_help", "a/shop")
+    for seconds, place in enumerate(places, 10):
+        project = folder / place
+        project.mkdir(parents=True, exist_ok=True)
+        for name in ("dvc.yaml", "advanced.yaml"):
+            (project / name).write_text((folder / name).read_text())
+        picture = Picture(project, is_terminal=False)
+        picture.feed(started("last"))
+        clock.append(seconds)
+        picture.end(0)
+    assert len({seconds_file(folder / place) for place in places}) == len(places)
+    (folder / "link").symlink_to(folder / "shop")
+    capsys.readouterr()
+    for seconds, place in [*enumerate(places, 10), (11, "link")]:
+        Picture(folder / place, is_terminal=False).feed(started("last"))
+        assert f"fails ({seconds} s last time;" in capsys.readouterr().out
+        assert list(folder.joinpath(place).glob("*.json")) == []
+    assert sorted(path.name for path in (folder / "shop").iterdir()) == ["advanced.yaml", "dvc.yaml", "help"]
+
+
+def test_a_project_in_a_sub_folder_of_dvc_s_root_keeps_its_seconds(folder: Path) -> None:
+    """DVC's own .dvc/tmp lies above the project, where the next run and `attune times` read them."""
+    project = folder / "shop"
+    project.mkdir()
+    for name in ("dvc.yaml", "advanced.yaml"):
+        (folder / name).rename(project / name)
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, "-m", "attune.cli.repro", "first"]
+    subprocess.run(command, cwd=project, env=environment, capture_output=True, check=True)
+    assert json.loads((folder / ".dvc/tmp/attune_seconds/shop.json").read_text()).keys() == {"first"}
+    assert Picture(project, is_terminal=False).seconds.keys() == {"first"}
 
 
 def test_a_terminal_gets_bars_as_they_are(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,7 +172,7 @@ def test_dvc_runs_as_ever(folder: Path) -> None:
         "[4 of 4] last: fails",
     ]
     assert any("failed to reproduce 'last'" in line for line in lines) and "lock file" not in done.stdout
-    assert json.loads((folder / repro.SECONDS_FILE).read_text()).keys() == {"first", "each@a", "each@b"}
+    assert json.loads(seconds_file(folder).read_text()).keys() == {"first", "each@a", "each@b"}
     command += ["each@b"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "Data and pipelines are up to date.\n")

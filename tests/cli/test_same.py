@@ -14,6 +14,7 @@ import pytest
 from branches import ROOT, attune, git
 from numpy.typing import NDArray
 from ruamel.yaml import YAML
+from shipped_params import PANEL
 
 from attune.cli.review.gate import reader
 from attune.cli.review.locks import changed, equal_on_all_cpus, inputs, stages_of
@@ -46,7 +47,7 @@ class Project:
         (folder / ".dvc").mkdir(parents=True)
         (folder / ".dvc" / "config").write_text("[core]\n    analytics = false\n")
         for name in ("params.yaml", "advanced.yaml"):
-            shutil.copy(ROOT / name, folder / name)
+            shutil.copy(PANEL.with_name(name), folder / name)
         self.write(SPLIT, json.dumps({"n_test_queries": 1000}))
         drift = {"is_drifted": False, "is_decided": True, "verdict": "Not drifted.", "is_reindex_needed": True}
         self.write(DRIFT, json.dumps(drift))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from attune.cli import times
+from attune.cli.repro import seconds_file
 from attune.cli.times import medians, stage_seconds
 from attune.errors import BadInput
 
@@ -28,13 +29,18 @@ def test_the_median_of_all_rounds_counts_and_the_first_query_of_each_does_not(mo
 
 
 def test_the_seconds_of_stages_that_make_a_system_are_kept(tmp_path: Path) -> None:
-    """Rounds and encoders by their stage's name; stages of every system are left out; no file gives none."""
+    """Rounds and encoders by their stage's name; stages of every system are left out; none of another project."""
     assert stage_seconds(tmp_path) == {}
     file = tmp_path / ".dvc/tmp/attune_seconds.json"
     file.parent.mkdir(parents=True)
     known = {"train@r1": 600.0, "embed@tuned": 70.5, "embed@base": 70.0, "adapter": 8.0, "report": 3.0, "mine@r1": 9.0}
     file.write_text(json.dumps(known))
     assert list(stage_seconds(tmp_path)) == ["adapter", "embed@tuned", "mine@r1", "train@r1"]
+    shop = tmp_path / "shop"  # another project of the same DVC repository
+    assert stage_seconds(shop) == {}
+    seconds_file(shop).parent.mkdir()
+    seconds_file(shop).write_text('{"adapter": 2.0}')
+    assert stage_seconds(shop) == {"adapter": 2.0} and stage_seconds(tmp_path)["adapter"] == 8.0
     file.write_text("[1]")
     with pytest.raises(BadInput, match=r"attune_seconds\.json: not what make repro writes"):
         stage_seconds(tmp_path)

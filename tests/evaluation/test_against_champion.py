@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from shipped_params import PANEL
 
 from attune.errors import BadInput
 from attune.evaluation.checks.catalogue import catalogue, findings
@@ -18,7 +19,7 @@ from attune.evaluation.statistics.significance import compare
 from attune.stage import load_params
 from attune.tables import write
 
-LIMITS = load_params(GateParams, "gate", Path(__file__).resolve().parents[2] / "params.yaml")
+LIMITS = load_params(GateParams, "gate", PANEL)
 N = 60
 RECEIPT = {"name": "v1", "is_training_known": True}
 

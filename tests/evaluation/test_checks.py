@@ -138,7 +138,7 @@ def test_an_ignored_check_gives_its_reason() -> None:
 def test_an_unknown_code_or_no_reason_is_one_line(tmp_path: Path, ignore: str, words: str) -> None:
     """The line names the parameter and what is expected."""
     for name in ("params.yaml", "advanced.yaml"):
-        text = (ROOT / name).read_text(encoding="utf-8")
+        text = PANEL.with_name(name).read_text(encoding="utf-8")
         (tmp_path / name).write_text(text.replace("  ignore: {}\n", f"  ignore: {ignore}\n"))
     with pytest.raises(BadInput) as caught:
         findings(Facts(), load_params(GateParams, "gate", tmp_path / "params.yaml"), [])

@@ -14,7 +14,9 @@ from attune.evaluation.holes.condensed import condensed, enough_refused
 from attune.evaluation.holes.figures import sentence, turn
 from attune.evaluation.holes.pairs import most_telling
 from attune.evaluation.holes.pool import Pool, Ranking, pool_of
+from attune.evaluation.report.verdict import HeadlineResult
 from attune.evaluation.scoring.measures import measure
+from attune.evaluation.statistics.power import Sensitivity
 from attune.evaluation.statistics.significance import compare
 from attune.runtime.arrays import Float64, Int64
 from attune.tables import NEGATIVES, QRELS, RUN
@@ -147,25 +149,70 @@ def case(judged: Float64, falls: Float64, rises: Float64) -> Cases:
     return Cases(judged, worst, best, falls, rises)
 
 
+def of_verdict(others: tuple[float, ...] = (), margin: float = 0.02) -> HeadlineResult:
+    """Returns a result of recall@10 among other comparisons with these p-values."""
+    sensitivity = Sensitivity(40, 40, 0.1, 0.95, 0.8, 1 + len(others))
+    return HeadlineResult({}, {}, 0.0, 0.0, sensitivity, {}, 1, margin, "recall@10", others)
+
+
+def answer(values: Float64, result: HeadlineResult) -> str:
+    """Returns the verdict on these differences."""
+    one = compare({"": np.zeros(len(values))}, {"": values}, np.arange(len(values)), 0.95)[""]
+    return result.with_headline(one).answer
+
+
 def test_a_verdict_turns_with_the_answers_that_change_most() -> None:
     """A gain of 40 queries: one of 39 answers less keeps it, the answers that suffice do, one less does not."""
     n, none = 40, np.zeros((40, 2))
     ones, falls = np.ones(n), np.tile([1.0, 0.25], (n, 1))
-    found = turn(case(ones, falls, none), np.arange(n), 0.95)
+    found = turn(case(ones, falls, none), np.arange(n), of_verdict())
     assert found is not None and found.in_favour_of == "base" and found.n_answers < n
     for k, is_claimed in ((found.n_answers, False), (found.n_answers - 1, True)):
         left = np.where(np.arange(n) < k, 0.0, 1.0)
         one = compare({"": np.zeros(n)}, {"": left}, np.arange(n), 0.95)[""]
         assert (one.ci_low > 0 and one.p_value <= 0.05) == is_claimed
     few = np.where(np.arange(n)[:, None] < 4, falls, 0)
-    assert turn(case(ones, none, none), np.arange(n), 0.95) is turn(case(ones, few, none), np.arange(n), 0.95) is None
+    for kept in (case(ones, none, none), case(ones, few, none)):
+        assert turn(kept, np.arange(n), of_verdict()) is None
+
+
+def open_answers(values: Float64, side: int, n_open: int) -> Cases:
+    """Returns cases in which one unjudged document of each of the first queries may take 1 from it, or add 1."""
+    changes = np.where(np.arange(len(values)) < n_open, 1.0, 0.0)[:, None]
+    none = np.zeros_like(changes)
+    return case(values, changes if side < 0 else none, changes if side > 0 else none)
+
+
+def test_answers_that_make_no_change_of_cannot_tell_turn_the_verdict() -> None:
+    """30 wins less 30 losses of 1,000: fifteen open answers leave the interval within the margin, or drive it out."""
+    values = np.repeat([1.0, -1.0, 0.0], [30, 30, 940])
+    result, clusters = of_verdict(), np.arange(1000)
+    assert answer(values, result) == "No change"
+    shifted = np.repeat([1.0, -1.0, 0.0], [38, 30, 932])
+    assert answer(shifted, result) == "Cannot tell"
+    for start, other in ((values, "Cannot tell"), (shifted, "No change")):
+        found = turn(open_answers(start[::-1], -1, 30), clusters, result)
+        assert found is not None and found.in_favour_of == "base"
+        after = start[::-1] - (np.arange(1000) < found.n_answers)
+        before = start[::-1] - (np.arange(1000) < found.n_answers - 1)
+        assert answer(after, result) == other != answer(before, result)
+
+
+def test_the_correction_of_the_verdict_judges_what_turns_it() -> None:
+    """A p-value that is enough alone and not among 18 comparisons: a few more answers claim the gain."""
+    values = np.repeat([1.0, -1.0, 0.0], [24, 9, 967])
+    alone, among = of_verdict(), of_verdict((0.5,) * 17)
+    assert (answer(values, alone), answer(values, among)) == ("Better", "Cannot tell")
+    found = turn(open_answers(values[::-1], 1, 20), np.arange(1000), among)
+    assert found is not None and found.in_favour_of == "tuned" and found.n_answers <= 20
+    assert turn(open_answers(values[::-1], 1, 20), np.arange(1000), alone) is None
 
 
 def test_a_second_answer_is_never_taken_before_the_first() -> None:
     """The first answer of each query changes nothing, the second 1: as many answers again are needed."""
     n = 40
     late, early = (np.tile(one, (n, 1)) for one in ([0.0, 1.0], [1.0, 0.0]))
-    found = [turn(case(np.ones(n), falls, np.zeros((n, 2))), np.arange(n), 0.95) for falls in (late, early)]
+    found = [turn(case(np.ones(n), falls, np.zeros((n, 2))), np.arange(n), of_verdict()) for falls in (late, early)]
     assert found[0] is not None and found[1] is not None and found[0].n_answers > found[1].n_answers
 
 
@@ -173,12 +220,12 @@ def test_a_loss_turns_upwards_and_cannot_tell_either_way() -> None:
     """Nothing known that could become a gain, or a loss sooner; where no document is open nothing turns."""
     n, none = 40, np.zeros((40, 1))
     zeros, ones = np.zeros(n), np.ones((n, 1))
-    lost = turn(case(zeros - 1, none, ones), np.arange(n), 0.95)
-    gained, sooner = (turn(case(zeros, falls, ones), np.arange(n), 0.95) for falls in (none, 2 * ones))
+    lost = turn(case(zeros - 1, none, ones), np.arange(n), of_verdict())
+    gained, sooner = (turn(case(zeros, falls, ones), np.arange(n), of_verdict()) for falls in (none, 2 * ones))
     assert lost is not None and lost.in_favour_of == "tuned"
     assert gained is not None and gained.in_favour_of == "tuned"
     assert sooner is not None and sooner.in_favour_of == "base" and sooner.n_answers <= gained.n_answers
-    assert turn(case(zeros, none, none), np.arange(n), 0.95) is None
+    assert turn(case(zeros, none, none), np.arange(n), of_verdict()) is None
 
 
 def test_the_sentence_says_whether_the_verdict_depends_on_what_is_unjudged() -> None:
@@ -196,7 +243,7 @@ def test_the_sentence_says_whether_the_verdict_depends_on_what_is_unjudged() -> 
     assert "37 answers among 900 unjudged documents, all in favour of base, would change it" in said
     one = figures | {"turn": {"n_answers": 1, "in_favour_of": "tuned"}}
     assert "1 answer among 900 unjudged documents, all in favour of tuned" in sentence(one, "recall@10")
-    assert "No judgment of them changes the verdict: " in sentence(figures | {"depends": False}, "recall@10")
+    assert "The verdict is the same up to both extremes: " in sentence(figures | {"depends": False}, "recall@10")
     assert sentence(figures | {"n_pairs": 0}, "recall@10").startswith("Every document among the first 10")
 
 

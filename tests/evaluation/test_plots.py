@@ -9,6 +9,7 @@ import pytest
 from miniature import ROOT, dvc
 from page_inputs import COMPARISONS, write_plots
 from ruamel.yaml import YAML
+from shipped_params import write_shipped
 
 GAIN = "test,ndcg@10,8,0.5,0.625,0.125,-0.1,0.3,0.2,0.9,5,2,1,0.4"
 
@@ -24,7 +25,8 @@ def folder(tmp_path: Path) -> Path:
     """A git repository with dvc.yaml and the csv files, one of which is changed after the commit."""
     import git
 
-    for name in ("dvc.yaml", "params.yaml", "advanced.yaml", "libraries.yaml"):
+    write_shipped(tmp_path)
+    for name in ("dvc.yaml", "libraries.yaml"):
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / ".dvc/plots", tmp_path / ".dvc/plots")
     (tmp_path / ".dvc/config").write_text("[core]\n    analytics = false\n")

@@ -70,6 +70,15 @@ def test_few_clusters_never_claim_a_power_that_they_lack(n: int, n_comparisons: 
     assert found < 1 or n < 8
 
 
+@pytest.mark.parametrize("n_comparisons", [1, 2, 4, 9, 18, 27])
+def test_every_number_of_clusters_has_a_detectable_difference_above_zero(n_comparisons: int) -> None:
+    """A report ends well whatever its number of test clusters, and more clusters never detect less."""
+    found = [Sensitivity(n, n, 0.1 / sqrt(n), 0.95, 0.8, n_comparisons).smallest_detectable for n in range(2, 131)]
+    assert all(0 < one <= 1 for one in found) and found == sorted(found, reverse=True)
+    for n in range(10, 131, 7):
+        assert integrated_chance(n, found[n - 2] / 0.1, 0.05 / n_comparisons) == pytest.approx(0.8, abs=2e-3)
+
+
 def test_the_power_is_that_of_a_corrected_test() -> None:
     """Of 18 comparisons each is tested at 5% / 18: at that level the difference has the power, by the noncentral t.
 

@@ -70,11 +70,10 @@ datasets matplotlib networkx onnx pandas peft scipy.stats sentence_transformers 
 LIGHT = (
     *("base", "collect", "prepare", "split", "embed", "audit", "mine", "evaluate", "seeds", "champion", "drift"),
     "release",
+    "report",
 )
 # base, embed and probe load torch at its first use: for the rehearsal, and where an encoder has no graph
 COMMANDS = ("attune.cli.main", "attune.cli.check.profile")
-# the power analysis of the report
-BRINGS = {"report": ["pandas", "scipy.stats", "statsmodels"]}
 
 
 def module(file: Path, source: Path = SOURCE) -> str:
@@ -190,10 +189,9 @@ def brought_in(
 
 
 def test_stages_without_an_encoder_start_without_slow_libraries() -> None:
-    """Changing a measure costs seconds: only what draws, and what tests for significance, loads a library for it."""
-    modules = [*(f"attune.stages.{name}" for name in LIGHT), *COMMANDS, *(f"attune.stages.{name}" for name in BRINGS)]
-    allowed = {f"attune.stages.{name}": libraries for name, libraries in BRINGS.items()}
-    assert brought_in(modules) == {name: allowed.get(name, []) for name in modules}
+    """Changing a measure costs seconds: a library is loaded where its work begins."""
+    modules = [*(f"attune.stages.{name}" for name in LIGHT), *COMMANDS]
+    assert brought_in(modules) == {module: [] for module in modules}
 
 
 def test_a_system_starts_without_what_the_others_need() -> None:

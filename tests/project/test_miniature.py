@@ -14,6 +14,7 @@ import warm_python
 from branches import attune
 from dvc.repo import Repo
 from ruamel.yaml import YAML
+from shipped_params import make_shipped
 
 ROOT = miniature.ROOT
 pytestmark = pytest.mark.usefixtures("yaml_is_parsed_once")
@@ -318,7 +319,7 @@ def test_another_folder_gives_the_same_bytes(
 ) -> None:
     """Data, embeddings, triplets, model and ONNX: what a second run elsewhere locks is the same, hash by hash."""
     monkeypatch.delenv(warm_python.GRAPHS)  # the graphs are exported again
-    miniature.make(tmp_path / "two", quick)
+    make_shipped(tmp_path / "two", quick)
     miniature.dvc(tmp_path / "two", "repro", "export")
     locked = [
         YAML(typ="safe").load((folder / "dvc.lock").read_text())["stages"] for folder in (tmp_path / "two", finished)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from import_closure import SOURCE
 from ruamel.yaml import YAML
+from shipped_params import PANEL
 
 from attune.cli.repository.closure import bare, code_hash, stage_names
 from attune.cli.repository.pipeline import WIDTH, outputs, pipeline_text
@@ -19,7 +20,7 @@ from attune.errors import BadInput
 from attune.stage import all_params
 
 ROOT = Path(__file__).resolve().parents[2]
-PARAMS = all_params(ROOT / "params.yaml")
+PARAMS = all_params(PANEL)
 PRODUCT = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
 TEXT = pipeline_text(PARAMS)
 OWN = YAML(typ="safe").load(TEXT)["stages"]
@@ -170,7 +171,7 @@ def test_every_stage_has_a_hash() -> None:
     assert content == YAML(typ="safe").load(product_text("libraries.yaml"))
     chosen = {"train", "merge", "export"}  # by programs.tuning
     keys = {*OWN} - chosen | {f"{room}_{name}" for room in ("stages", "served") for name in chosen}
-    assert set(hashes) == {"version", "dvc_yaml", *keys}
+    assert set(hashes) == {"version", "dvc_yaml", "retired", *keys}
     assert keys == {"general", *(name.replace(".", "_") for name in stage_names())}
     assert all(isinstance(hashes[key]["code"], str) for key in keys)
     assert versions_text(TEXT) == versions_text(TEXT)

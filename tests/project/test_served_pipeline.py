@@ -7,7 +7,7 @@ from typing import Any
 import miniature
 import pytest
 from embeddings_server import embeddings_server
-from shipped_params import PANEL
+from shipped_params import PANEL, make_shipped
 
 from attune.runtime import verify
 from attune.runtime.adapter import QueryAdapter
@@ -34,7 +34,7 @@ def test_an_encoder_behind_an_endpoint_gets_a_whole_report(
             "train": {"epochs": 0},
             "programs": {"tuning": "served"},
         }
-        miniature.make(folder, changes | miniature.ONE_THREAD)
+        make_shipped(folder, changes | miniature.ONE_THREAD)
         done = miniature.dvc(folder, "repro")
         assert "tokens, price" in done.stderr + done.stdout
         assert len(api.texts) - len(set(api.texts)) < 5  # the known text alone is sent once a stage

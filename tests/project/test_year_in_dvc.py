@@ -18,6 +18,7 @@ from branches import GIT, ROOT, git
 from growing import miniature_pairs
 from own_repository import PACKED
 from ruamel.yaml import YAML
+from shipped_params import write_shipped
 
 from attune.data.assignments import moves, read_assignments
 
@@ -37,6 +38,7 @@ class Installed:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
             copy(ROOT / name, folder / name)
+        write_shipped(folder)
 
     def release(self, edits: Mapping[str, tuple[str, str]]) -> None:
         """Edits the first place of a text in each file."""

@@ -143,7 +143,7 @@ def test_without_a_champion_nothing_is_encoded(case: Case, monkeypatch: pytest.M
 def test_what_is_no_released_encoder_or_has_seen_all_is_bad_input(case: Case) -> None:
     """An unknown name, a path out of the folder, a damaged file, and training on today's test."""
     for name in ("v2", "../champions/v1"):
-        with pytest.raises(BadInput, match=r"evaluate\.champion: .*expected a released encoder .*README\.md"):
+        with pytest.raises(BadInput, match=r"evaluate\.champion: .*expected a released encoder .*dvc get"):
             case.run(name)
     texts = read(case.root / "splits/test/queries.parquet", SPLIT_QUERIES)["text"].to_list()
     case.trained_on(texts[1:], [])

@@ -13,6 +13,7 @@ import pytest
 from ir_measures import AP, RR, R, nDCG
 from prepared_tables import filled, write_corpus, write_split
 from pydantic import ValidationError
+from shipped_params import SHIPPED
 from static_folders import write_static
 
 from attune.errors import BadInput
@@ -58,6 +59,12 @@ class Case:
         paths |= {"groups": self.root / f"{out}.csv", "input": self.root / source}
         paths["beside"] = paths["input"] if beside is None else beside
         return dict(evaluate(PARAMS.model_copy(update=changes), system=system, **paths))
+
+
+@pytest.fixture(autouse=True)
+def shipped_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working directory of the stage, which reads the declared languages there."""
+    monkeypatch.chdir(SHIPPED)
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def test_a_second_export_from_another_place_gives_the_same_bytes(
     """Another process, hash seed, checkout and working directory, by command line: dvc.lock must not change."""
     shutil.copytree(ROOT / "src", tmp_path / "checkout" / "src", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("params.yaml", "advanced.yaml"):
-        shutil.copy(ROOT / name, tmp_path / "checkout")
+        shutil.copy(PANEL.with_name(name), tmp_path / "checkout")
     shutil.copytree(tiny_encoder, tmp_path / "checkout" / "tuned")
     options = ["--model", "tuned", "--out", "onnx", "--receipt", "r.json"]
     options += [word for name, path in train_tables.items() for word in (f"--{name}", str(path))]

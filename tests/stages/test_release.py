@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import shipped_params
 from folder_bytes import contents
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
@@ -37,6 +38,12 @@ SHIPPED |= {"columns": ["choice", "recall@10", "new index"], "rows": {"tuned_int
 WHOLE = {"prepare": {"passages": {"tokens": 0, "overlap": 0}}}  # documents are read whole
 
 
+@pytest.fixture(autouse=True)
+def shipped_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working directory of the stage, which reads the parameters of all others there."""
+    monkeypatch.chdir(shipped_params.SHIPPED)
+
+
 @pytest.fixture(scope="module")
 def params() -> ReleaseParams:
     return load_params(ReleaseParams, "release", PANEL)
@@ -44,10 +51,11 @@ def params() -> ReleaseParams:
 
 @pytest.fixture(scope="module")
 def metrics(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The receipts of this revision, with the tiny encoder's export."""
+    """The receipts of a run, with the tiny encoder's export."""
     folder = Path(tmp_path_factory.mktemp("metrics"))
+    receipts = json.loads(shipped_params.RECEIPTS.read_text())
     for name in RECEIPTS:
-        shutil.copy(ROOT / "metrics" / f"{name}.json", folder)
+        (folder / f"{name}.json").write_text(json.dumps(receipts[name]))
     shutil.copy(tiny_onnx.with_name("export.json"), folder)
     report = json.loads((folder / "report.json").read_text())
     (folder / "report.json").write_text(json.dumps(report | {"what_to_ship": SHIPPED}))
@@ -376,7 +384,9 @@ def test_the_parameters_hash_covers_all_that_shapes_the_model(tmp_path: Path) ->
 def test_dvc_tracks_the_parameters_of_the_hash() -> None:
     """Otherwise a manifest would keep the hash of former parameters."""
     body = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]["release"]
-    panel, advanced = (YAML(typ="safe").load((ROOT / name).read_text()) for name in ("params.yaml", "advanced.yaml"))
+    panel, advanced = (
+        YAML(typ="safe").load(PANEL.with_name(name).read_text()) for name in ("params.yaml", "advanced.yaml")
+    )
     tracked = body["params"][0]
     for file, sections in (("params.yaml", panel), ("advanced.yaml", advanced)):
         assert {*tracked[file]} == {*SHAPING, "release"} & {*sections}

@@ -27,6 +27,7 @@ from page_inputs import (
 )
 from prepared_tables import filled
 from ruamel.yaml import YAML
+from shipped_params import PANEL
 
 from attune.errors import BadInput
 from attune.evaluation.page.cpu import cpu_class
@@ -1101,6 +1102,6 @@ def test_dvc_tracks_all_parameters_on_the_page() -> None:
     stage = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]["report"]
     (tracked,) = (entry for entry in stage["params"] if "params.yaml" in entry)
     for name in ("params.yaml", "advanced.yaml"):
-        sections = YAML(typ="safe").load((ROOT / name).read_text())
+        sections = YAML(typ="safe").load(PANEL.with_name(name).read_text())
         assert set(tracked[name]) == sections.keys() - set(NOT_RUN)
     assert "libraries.yaml" in stage["deps"]

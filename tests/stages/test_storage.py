@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from prepared_tables import filled, write_corpus, write_split
+from shipped_params import PANEL
 
 from attune.evaluation.scoring.measures import measure
 from attune.retrieval.exact import top_k
@@ -39,7 +40,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """200 documents, 40 test queries with one answer each; base and tuned are vectors of 16 numbers."""
     monkeypatch.chdir(tmp_path)
     for name in ("params.yaml", "advanced.yaml"):
-        (tmp_path / name).write_text((ROOT / name).read_text())
+        (tmp_path / name).write_text(PANEL.with_name(name).read_text())
     ids = [f"d{i:03}" for i in range(N_DOCUMENTS)]
     write_corpus(filled({"document_id": ids, "text": ids}, CORPUS), tmp_path / "prepared")
     queries = {"query_id": [f"q{i:02}" for i in range(N_QUERIES)], "text": ["x"] * N_QUERIES}

@@ -4,8 +4,8 @@
 
 DVC and its stages write to a pseudo-terminal, so they draw their progress bars into a log, too. On a terminal all
 passes through but DVC's lines about stages, which get number, description and estimate. Without a terminal a stage is
-one line, and one more each minute with the state of its progress bar. The seconds of each stage are kept in .dvc/tmp,
-which git ignores, for the estimates of the next run.
+one line, and one more each minute with the state of its progress bar. The seconds of each stage are kept in DVC's
+.dvc/tmp, which git ignores, for the estimates of the next run.
 """
 
 import codecs
@@ -27,7 +27,6 @@ from attune.cli.review.conflicts import refuse_conflicts
 from attune.errors import BadInput
 
 DVC = (sys.executable, "-m", "dvc", "repro")
-SECONDS_FILE = Path(".dvc/tmp/attune_seconds.json")
 STAGE = re.compile(r"(?:Running s|S)tage '([^']+)'(:| didn't change, skipping| is cached)")
 HIDDEN = re.compile(r"> .*python -m attune\.(stages|cli\.repository\.stage)\b|(Updating|Generating) lock file |$")
 CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # colours and moves of the cursor
@@ -44,6 +43,18 @@ def in_words(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def seconds_file(folder: Path) -> Path:
+    """Returns the file with the seconds of a project's stages; each project of a DVC repository has one of its own.
+
+    Args:
+        folder: the project's root, which is DVC's root or lies below it.
+    """
+    here = folder.resolve()
+    root = next((path for path in (here, *here.parents) if (path / ".dvc").is_dir()), here)
+    file = root / ".dvc" / "tmp" / "attune_seconds" / here.relative_to(root)
+    return file.with_name(f"{file.name}.json")
 
 
 def descriptions(folder: Path) -> dict[str, str]:
@@ -74,6 +85,7 @@ class Picture:
 
     def __init__(self, folder: Path, is_terminal: bool) -> None:
         self.folder, self.is_terminal = folder, is_terminal
+        self.seconds_file = seconds_file(folder)
         self.seconds = self._read_seconds()  # by stage, of this run or an earlier one
         self.passed: dict[str, bool] = {}  # stages so far; whether they ran
         self.stages: dict[str, str] = {}
@@ -82,7 +94,7 @@ class Picture:
 
     def _read_seconds(self) -> dict[str, float]:
         with contextlib.suppress(OSError, ValueError):
-            content = json.loads((self.folder / SECONDS_FILE).read_text(encoding="utf-8"))
+            content = json.loads(self.seconds_file.read_text(encoding="utf-8"))
             return {str(name): float(value) for name, value in content.items()}
         return {}
 
@@ -162,7 +174,8 @@ class Picture:
             self.seconds[self.running] = round(time.monotonic() - self.start, 1)
             self.running = ""
             with contextlib.suppress(OSError):
-                (self.folder / SECONDS_FILE).write_text(json.dumps(self.seconds), encoding="utf-8")
+                self.seconds_file.parent.mkdir(parents=True, exist_ok=True)
+                self.seconds_file.write_text(json.dumps(self.seconds), encoding="utf-8")
 
     def end(self, exit_code: int) -> None:
         """Prints what is left of the output, and how much ran."""

@@ -13,7 +13,7 @@ from statistics import median
 
 from attune.cli.demo.comparison import Fuse, index_of, with_bm25
 from attune.cli.demo.systems import ADAPTER, BASE, MODEL
-from attune.cli.repro import SECONDS_FILE
+from attune.cli.repro import seconds_file
 from attune.errors import BadInput
 from attune.evaluation.page.cpu import cpu_class
 from attune.evaluation.report.times import Times, write_times
@@ -108,7 +108,7 @@ def _hybrid(encode: Encode, index: Search, fuse: Fuse, depth: int, query: str) -
 
 def stage_seconds(root: Path) -> dict[str, float]:
     """Returns the seconds of the stages that make a system, as the last run of each took them in `make repro`."""
-    file = root / SECONDS_FILE
+    file = seconds_file(root)
     if not file.is_file():
         return {}
     try:

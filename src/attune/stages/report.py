@@ -47,6 +47,7 @@ from attune.evaluation.report.summary import (
     Paired,
     Rule,
     add_comparisons,
+    counted_result,
     counted_slices,
     headline,
     headline_results,
@@ -55,6 +56,7 @@ from attune.evaluation.report.summary import (
     paired_scores,
 )
 from attune.evaluation.report.times import read_times
+from attune.evaluation.report.verdict import HeadlineResult
 from attune.evaluation.report.ways import SCORED, STATIC, SYSTEMS, WAYS
 from attune.evaluation.report.what_to_ship import Costs, decided
 from attune.evaluation.report.without_leaks import gains_without_leaks, leaked_queries
@@ -133,7 +135,7 @@ def summarised(
     scores: Paired,
     rows: tuple[Sequence[TaskComparison], Sequence[SliceComparison], SliceCounts],
     leaked: Mapping[str, set[str]],
-    seeds: Path,
+    results: tuple[HeadlineResult, HeadlineResult | None],
     rule: Rule,
 ) -> dict[str, Any]:
     """Returns the content of report.json.
@@ -144,11 +146,10 @@ def summarised(
         scores: of base and tuned on test.
         rows: comparisons by task and by slice, and the counts of slices.
         leaked: test queries with leaks, by kind of leak.
-        seeds: folder of stage seeds.
+        results: on all test queries, and on those without leaks.
         rule: of the verdict.
     """
     comparisons, slices, counts = rows
-    results = headline_results(comparisons, scores, leaked["lexical"], seeds / "scores.parquet", rule)
     leaks = leaks_of_test(receipts["split"])
     summary = headline(receipts, SCORED, results, leaks, [asdict(row) for row in lost(slices)])
     summary["n_test_clusters"] = scores.n_clusters
@@ -216,7 +217,8 @@ def report(
     )
     by_slice, counts = sliced(params, test, traits_of(test.query_ids, raw, prepared, splits), rule.confidence)
     leaked = leaked_queries(leaks, answers)
-    summary = summarised(params, receipts, test, (by_task, by_slice, counts), leaked, seeds, rule)
+    headlines = headline_results(by_task, test, leaked["lexical"], seeds / "scores.parquet", rule)
+    summary = summarised(params, receipts, test, (by_task, by_slice, counts), leaked, headlines, rule)
     summary["ndcg@10_kept_interval"] = kept_intervals(runs, test, rule.confidence)
     is_static_off = bool(of_static["base"]["is_off"])  # both are, or none
     left_out = counted_leaks(test, leaked["lexical"], crossing)
@@ -245,7 +247,9 @@ def report(
     )
     summary |= {
         "judged_negatives": judged_of(metrics, mined),
-        "holes": holes_of(rankings, refused, test.without(left_out or ()), rule, receipts["split"]),
+        "holes": holes_of(
+            rankings, refused, test.without(left_out or ()), counted_result(headlines, crossing), receipts["split"]
+        ),
         "cpu": cpu_class(),
     }
     known = {**receipts, "report": summary, "params": all_params(PARAMS_FILE)}

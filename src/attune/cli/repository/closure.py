@@ -3,30 +3,41 @@
 import ast
 import hashlib
 import io
+import re
 import tokenize
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[3]  # src in a checkout, site-packages in an installation
 PACKAGE = "attune"
+LISTING = "pkgutil"  # a file that imports it loads every module of the packages that it imports
 N_DIGITS = 12  # of a hash in hex
 
 
 @cache
 def imported(file: Path, source: Path = SOURCE) -> set[Path]:
-    """Returns attune's own files that a file imports, at any depth of its code."""
+    """Returns attune's own files that a file imports, at any depth of its code.
+
+    Where it lists the modules of packages to load them (pkgutil), every module of each package that it imports counts.
+    """
     found: set[Path] = set()
+    packages: set[Path] = set()
+    is_listing = False
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        names = []
+        names, last = [], []
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            names = last = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            last = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [node.module, *last]
+        is_listing |= LISTING in names
         for name in names:
             if name.partition(".")[0] == PACKAGE:
                 path = source.joinpath(*name.split("."))
                 found.update(p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file())
-    return found
+                packages |= {path} if name in last and path.is_dir() else set()
+    return found.union(*(package.glob("*.py") for package in packages)) if is_listing else found
 
 
 @cache
@@ -38,7 +49,7 @@ def has_code(file: Path) -> bool:
 def closure(file: Path, source: Path = SOURCE) -> set[Path]:
     """Returns every file of attune that running a file reads, itself included.
 
-    A package counts when its __init__.py holds code.
+    A package counts when its __init__.py holds code, a template when a file or another template of it names it.
     """
     seen: set[Path] = set()
     waiting = [file]
@@ -48,10 +59,24 @@ def closure(file: Path, source: Path = SOURCE) -> set[Path]:
             seen.add(current)
             waiting += imported(current, source)
     files = {path for path in seen if path.name != "__init__.py" or has_code(path)}
-    # a template is a dependency of whoever names it
-    texts = [file.read_text(encoding="utf-8") for file in seen]
-    templates = source.glob(f"{PACKAGE}/**/templates/*")
-    return files | {path for path in templates if any(path.name in text for text in texts)}
+    return files | _templates(seen, source)
+
+
+def _templates(files: Iterable[Path], source: Path) -> set[Path]:
+    """Returns the templates that files name, and those that these include or import, at any depth."""
+    every = set(source.glob(f"{PACKAGE}/**/templates/*"))
+    found: set[Path] = set()
+    texts = [file.read_text(encoding="utf-8") for file in files]
+    while texts:
+        named = {path for path in every - found if any(_names(text, path.name) for text in texts)}
+        found |= named
+        texts = [path.read_text(encoding="utf-8") for path in named]
+    return found
+
+
+def _names(text: str, name: str) -> bool:
+    """Tells whether a text holds a file's name, and not only as the end of a longer name."""
+    return re.search(rf"(?<![\w.-]){re.escape(name)}", text) is not None
 
 
 def stage_file(name: str, source: Path = SOURCE) -> Path:

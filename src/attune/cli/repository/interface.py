@@ -128,7 +128,7 @@ class Results(Answer):
         ship_without_reindex: the same where document embeddings must stay as they are.
         n_test_queries: that were scored.
         systems: scores on test, by system and measure.
-        difference: tuned less base by measure, with interval and p-value.
+        difference: tuned less base by measure, with interval and p-value, on the queries that the verdict counts.
         markdown: the table of results.
         page: into which the table was written; null where none was named.
     """

@@ -15,6 +15,7 @@ from ruamel.yaml.error import YAMLError
 from attune.errors import BadInput, one_line
 from attune.stage import ADVANCED_FILE, PARAMS_FILE
 
+INSIDE = re.compile(r" *(-( |$)|[\]}])")  # an item of a list, or the end of one: no key, however far left
 FILES = (PARAMS_FILE.name, ADVANCED_FILE.name)
 NESTED = {"collect.columns", "collect.endpoint"}  # groups whose keys are the package's, too
 # Former names of keys, as section.key: old -> new. An entry stays for good, as a repository may skip versions.
@@ -51,7 +52,7 @@ def blocks(lines: list[str]) -> list[Block]:
     head: list[str] = []
     indent = next((_indent(line) for line in lines if _is_content(line)), 0)
     for line in lines:
-        if _is_content(line) and _indent(line) <= indent and not re.match(r" *-( |$)", line):  # an item of a list
+        if _is_content(line) and _indent(line) <= indent and not INSIDE.match(line):
             found.append(Block(line.split(":")[0].strip().strip("'\""), head, line))
             head = []
         elif found and (_is_content(line) or (line.strip() and _indent(line) > indent)):
@@ -91,7 +92,8 @@ def migrated(own: Texts, package: Texts, renamed: Mapping[str, str] = RENAMED) -
     """
     files = {name: blocks(own[name].splitlines()) for name in FILES}
     models = {name: blocks(package[name].splitlines()) for name in FILES}
-    said = [*_renamed(files, models, renamed), *_moved(files, models)]
+    latest = _latest(renamed, models)
+    said = [*_renamed(files, models, latest), *_moved(files, models)]
     for name in FILES:
         for model in (block for block in models[name] if block.name):
             section = next((block for block in files[name] if block.name == model.name), None)
@@ -103,7 +105,7 @@ def migrated(own: Texts, package: Texts, renamed: Mapping[str, str] = RENAMED) -
     for name in FILES:  # a section that has lost its last key would be no mapping
         files[name] = [block for block in files[name] if not _is_emptied(block)]
     texts = {name: "\n".join(_joined(files[name])) + "\n" for name in FILES}
-    _require_values(own, texts, renamed)
+    _require_values(own, texts, latest)
     return texts, said
 
 
@@ -111,18 +113,31 @@ def _is_emptied(block: Block) -> bool:
     return block.line.rstrip().endswith(":") and not any(map(_is_content, block.body))
 
 
-def _renamed(
-    files: dict[str, list[Block]], models: dict[str, list[Block]], renamed: Mapping[str, str]
-) -> Iterator[str]:
-    for old, new in renamed.items():
-        name = new.partition(".")[2]
-        if (block := _taken(files, old)) is not None:
+def _latest(renamed: Mapping[str, str], models: dict[str, list[Block]]) -> dict[str, str]:
+    """Returns the package's names of former keys, through all renames of each, the latest of former names first."""
+    steps: dict[str, tuple[int, str]] = {}
+    for old in renamed:
+        name = old
+        for n in range(len(renamed) + 1):  # a name that comes back ends here, too
+            if _home(models, name):
+                steps[old] = n, name
+                break
+            name = renamed.get(name, name)
+    return {old: name for old, (n, name) in sorted(steps.items(), key=lambda item: item[1][0]) if n}
+
+
+def _renamed(files: dict[str, list[Block]], models: dict[str, list[Block]], latest: Mapping[str, str]) -> Iterator[str]:
+    for old, new in latest.items():
+        name, home = new.partition(".")[2], _home(models, new)
+        if (block := _taken(files, old)) is None:
+            continue
+        if _holds(files, new):
+            yield f"{home}: {old} is left out, as {new} stands here; it was {value_of(block)}"
+        else:
             block.line = re.sub(r"^( *)[^:]+:", rf"\g<1>{name}:", block.line)
             block.name = name
-            home = _home(models, new)
-            if home and not _holds(files, new):
-                _put(files, home, new, block, models)
-                yield f"{home}: {old} is now {new}"
+            _put(files, home, new, block, models)
+            yield f"{home}: {old} is now {new}"
 
 
 def _moved(files: dict[str, list[Block]], models: dict[str, list[Block]]) -> Iterator[str]:
@@ -199,30 +214,35 @@ def _fitted(own: Block, model: Block, path: str) -> Iterator[str]:
     names = {part.name for part in wanted}
     for part in [part for part in parts if part.name and part.name not in names]:  # comments at the end have none
         parts.remove(part)
-        yield f"{path}.{part.name} is no longer a parameter; it was {_value(part)}"
+        yield f"{path}.{part.name} is no longer a parameter; it was {value_of(part)}"
     for part in wanted:
         found = next((each for each in parts if each.name == part.name), None)
         if found is None and part.name:
             _insert(parts, part, wanted)
-            yield f"new, {path}.{part.name}: {_value(part)}"
+            yield f"new, {path}.{part.name}: {value_of(part)}"
         elif found and f"{path}.{part.name}" in NESTED and found.body:
             yield from _fitted(found, part, f"{path}.{part.name}")
     own.body = _joined(parts)
 
 
-def _value(block: Block) -> Any:  # noqa: ANN401
+def value_of(block: Block) -> Any:  # noqa: ANN401
+    """Returns the value of a key."""
     return next(iter(YAML(typ="safe").load("\n".join([block.line, *block.body])).values()))
 
 
-def _require_values(old: Texts, new: Texts, renamed: Mapping[str, str]) -> None:
-    """Checks that each key that is still there has the value that it had."""
+def _require_values(old: Texts, new: Texts, latest: Mapping[str, str]) -> None:
+    """Checks that each key that is still there has the value that it had, under the latest of its names."""
     try:
         before, after = _flat(old), _flat(new)
     except YAMLError as error:
         raise BadInput(f"{' and '.join(FILES)}: {one_line(error)}; write one key a line, and run again") from None
+    kept: dict[str, str] = {}  # new name -> key whose value it has
+    for key in [*latest.values(), *latest]:
+        if key in before:
+            kept.setdefault(latest.get(key, key), key)
     for key, value in before.items():
-        name = key if key in after or renamed.get(key) in before else renamed.get(key, key)
-        if name in after and after[name] != value and key not in NESTED:
+        name = latest.get(key, key)
+        if kept.get(name, key) == key and name in after and after[name] != value and key not in NESTED:
             said = f"{key} would not keep its value; write one key a line, and run again"
             raise BadInput(f"{' and '.join(FILES)}: {said}")
 

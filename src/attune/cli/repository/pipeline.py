@@ -8,6 +8,7 @@ name it, as DVC refuses one that does not exist.
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
@@ -15,11 +16,14 @@ from ruamel.yaml import YAML
 
 from attune.cli.repository.product import GENERAL, product_text, template
 from attune.cli.repository.product_stages import LIBRARIES, ROOM, own_command, product_stage
+from attune.errors import BadInput
+from attune.stage import PARAMS_FILE, all_params
 
 WIDTH = 160
 TIE = "\0"  # a space that breaks no line
 SECTION = "attune"  # of libraries.yaml, with an entry per stage
 TASKS, RERANKERS, CHAMPIONS = "data/tasks", "models/rerankers", "models/champions"
+ADDED_BY = {"probe": "probe.tasks", "mine": "mine.reranker", "champion": "evaluate.champion"}  # stage -> parameter
 PAGE_OF_PLOTS = re.compile(r"^# `dvc plots show`.*?(?=^artifacts:)", re.DOTALL | re.MULTILINE)  # of several files
 PLOT_TEMPLATES = r"template: (intervals|candidates)"  # of attune's own .dvc/plots
 
@@ -90,6 +94,26 @@ def _deps(body: Mapping[str, Any], params: Sections) -> list[str]:
         if not named:
             kept = [dep for dep in kept if not dep.startswith(folder)]
     return [_quoted(dep) for dep in kept]
+
+
+def require_added(name: str, folder: Path) -> None:
+    """Checks that dvc.yaml has the dependency of a stage that a parameter has named since the file was written.
+
+    DVC would otherwise neither run the stage again when its files change nor fetch them for a colleague.
+
+    Raises:
+        BadInput: a dependency is missing.
+    """
+    if name not in ADDED_BY:
+        return
+    stage = YAML(typ="safe").load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"].get(name, {})
+    own = stage.get("do", stage).get("deps", [])
+    expected = [dep.strip('"') for dep in _deps(product_stage(name), all_params(folder / PARAMS_FILE))]
+    if lacking := [dep for dep in expected if dep not in own]:
+        raise BadInput(
+            f"dvc.yaml: stage {name} lacks the dependency {lacking[0]}, which {ADDED_BY[name]} calls for; "
+            "run: attune upgrade"
+        )
 
 
 def _quoted(value: str) -> str:

@@ -39,7 +39,8 @@ def results(metrics: Path) -> str:
         BadInput: a receipt is missing or not JSON.
     """
     report, n_queries = read_figures(metrics / "report.json"), read_figures(metrics / "tuned.json")["n_queries"]
-    paired = report["paired"]
+    paired, n_left_out = counted(report), n_queries - int(report["without_leaks"]["lexical"]["n_queries"])
+    without_leaking = f", without {number(n_left_out)} leaking queries" if report.get("paired_without_leaks") else ""
     bounds = {
         name: f"{signed(paired[name]['ci_low'], 3)} to {signed(paired[name]['ci_high'], 3)}"
         for name in HEADLINE_MEASURES
@@ -51,7 +52,10 @@ def results(metrics: Path) -> str:
             [system, *(score(values[name]) for name in HEADLINE_MEASURES)]
             for system, values in report["systems"].items()
         ),
-        ["tuned minus base", *(f"**{signed(paired[name]['delta'], 3)}**" for name in HEADLINE_MEASURES)],
+        [
+            f"tuned minus base{without_leaking}",
+            *(f"**{signed(paired[name]['delta'], 3)}**" for name in HEADLINE_MEASURES),
+        ],
         ["its interval", *(bounds[name] for name in HEADLINE_MEASURES)],
         [
             f"its p-value (Holm, {report['n_comparisons']} comparisons)",
@@ -61,6 +65,12 @@ def results(metrics: Path) -> str:
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     without = without_leaks(report["without_leaks"], n_queries)
     return f"{table}\n\n{report['verdict']} Measured on {number(n_queries)} test queries. {without}"
+
+
+def counted(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the comparisons by measure on the test queries that the verdict counts: without those that leak."""
+    paired: dict[str, Any] = report.get("paired_without_leaks") or report["paired"]
+    return paired
 
 
 def without_leaks(gains: Mapping[str, Mapping[str, float]], n_queries: int) -> str:
@@ -99,7 +109,7 @@ def results_of(metrics: Path, page: Path | None) -> Results:
         ship_without_reindex=choices.get("without_reindex", ""),
         n_test_queries=report["n_test_queries"],
         systems=report["systems"],
-        difference=report["paired"],
+        difference=counted(report),
         markdown=results(metrics),
         page=None if page is None else str(page),
     )

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from attune.cli.repository.closure import stage_file
+from attune.cli.repository.pipeline import require_added
 from attune.cli.repository.product import GENERAL, product_file
 from attune.cli.repository.product_stages import all_options
 from attune.cli.repository.versions import require_recorded
@@ -45,6 +46,7 @@ def main() -> None:
         if name == "general":
             general(Path(GENERAL))
             return
+        require_added(name, Path())
         arguments = all_options(name.rpartition(".")[2], instance, given)
     except EXPECTED as error:
         fail(name, error)

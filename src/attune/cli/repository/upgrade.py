@@ -13,7 +13,9 @@ from attune.cli.repository.keys import FILES, migrated
 from attune.cli.repository.pipeline import command_metrics, judgments, outputs, pipeline_text
 from attune.cli.repository.product import product_text
 from attune.cli.repository.product_stages import LIBRARIES
+from attune.cli.repository.retired import package_entries, with_retired
 from attune.cli.repository.versions import (
+    RETIRED,
     installed_from,
     installed_version,
     is_older,
@@ -24,6 +26,7 @@ from attune.cli.repository.versions import (
 from attune.cli.review.history import dvc_project, lock_facts
 from attune.errors import BadInput
 from attune.files import replacing
+from attune.stage import ADVANCED_FILE
 
 PIPELINE, IGNORED, CONSTRAINTS, MAKEFILE = "dvc.yaml", ".gitignore", "constraints.txt", "Makefile"
 
@@ -31,9 +34,9 @@ PIPELINE, IGNORED, CONSTRAINTS, MAKEFILE = "dvc.yaml", ".gitignore", "constraint
 def upgrade(folder: Path, is_dry: bool) -> Upgraded:
     """Writes what a newer attune needs, and says what runs again.
 
-    dvc.yaml, libraries.yaml and constraints.txt become the package's, the parameter files get its keys, .gitignore the
-    outputs that it lacks, metrics/ and data/own the files that commands write, and Makefile the commit that was
-    installed. All other files belong to the user and stay.
+    dvc.yaml, libraries.yaml and constraints.txt become the package's, the parameter files get its keys and the figures
+    that it has retired since, .gitignore the outputs that it lacks, metrics/ and data/own the files that commands
+    write, and Makefile the commit that was installed. All other files belong to the user and stay.
 
     Args:
         folder: the repository's root.
@@ -55,7 +58,10 @@ def upgrade(folder: Path, is_dry: bool) -> Upgraded:
             f"{folder / PIPELINE}: edited by hand, and `attune upgrade` would undo that; put stages of your own into "
             f"a dvc.yaml of another folder, and: git checkout HEAD -- {PIPELINE}"
         )
-    own, said = migrated({name: old[name] for name in FILES}, {name: product_text(name) for name in FILES})
+    package = {name: product_text(name) for name in FILES}
+    own, said = migrated({name: old[name] for name in FILES}, package)
+    own, added = with_retired(own, package[ADVANCED_FILE.name], _known_retired(package, before))
+    said += added
     for name in (CONSTRAINTS, MAKEFILE):
         old[name] = (folder / name).read_text(encoding="utf-8") if (folder / name).exists() else ""
     params = _sections(own)
@@ -80,6 +86,12 @@ def upgrade(folder: Path, is_dry: bool) -> Upgraded:
             for name in set(changed) - set(old):
                 (folder / name).unlink()
     return Upgraded(at, now, is_dry, sorted(changed), said if changed else [], stale, n_stages)
+
+
+def _known_retired(package: Mapping[str, str], before: Mapping[str, Any]) -> list[str]:
+    """Returns the package's retired figures that the version upgraded from had; none where it recorded none."""
+    hashes = set(before.get(RETIRED, []))
+    return [entry for entry in package_entries(package[ADVANCED_FILE.name]) if text_hash(entry) in hashes]
 
 
 def _sections(texts: Mapping[str, str]) -> dict[str, dict[str, Any]]:

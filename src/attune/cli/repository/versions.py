@@ -15,13 +15,16 @@ from attune.cli.repository.closure import N_DIGITS, code_hash, stage_names
 from attune.cli.repository.pipeline import SECTION, wrapped
 from attune.cli.repository.product import GENERAL, product_file, product_text
 from attune.cli.repository.product_stages import LIBRARIES, fixed_options, libraries_of
+from attune.cli.repository.retired import package_entries
 from attune.errors import BadInput, one_line
+from attune.stage import ADVANCED_FILE
 
 HEAD = """\
 # Written by `attune upgrade`: versions of libraries, each once (*numpy below is the version of numpy here). Section
-# attune: its version, a hash of dvc.yaml as it was written, and of each stage a hash of its code without comments
-# beside the versions of its libraries. A stage runs again where one of these changes.
+# attune: its version, a hash of dvc.yaml as it was written, of each of its gate.retired, and of each stage a hash of
+# its code without comments beside the versions of its libraries. A stage runs again where code or a version changes.
 """
+RETIRED = "retired"  # key of the hashes of the package's gate.retired, of which an upgrade adds the new ones
 CODE = "code"  # key of a stage's hash in its entry
 
 
@@ -75,7 +78,9 @@ def versions_text(pipeline: str) -> str:
         pipeline: text of dvc.yaml, whose hash tells later whether it was edited by hand.
     """
     entries = [f"{key_of(name)}: {{{', '.join(_entry(name))}}}" for name in ["general", *stage_names()]]
-    own = [f"version: '{installed_version()}'", f"dvc_yaml: '{text_hash(pipeline)}'", *entries]
+    retired = ", ".join(f"'{text_hash(entry)}'" for entry in package_entries(product_text(ADVANCED_FILE.name)))
+    facts = [f"version: '{installed_version()}'", f"dvc_yaml: '{text_hash(pipeline)}'", f"{RETIRED}: [{retired}]"]
+    own = [*facts, *entries]
     lines = [line for entry in own for line in wrapped(f"  {entry}", 4)]
     versions = [line for line in product_text(LIBRARIES).splitlines() if not line.startswith("#")]
     anchored = [re.sub(r"^([\w-]+): ", r"\1: &\1 ", line) for line in versions]

@@ -46,10 +46,9 @@ def comment(folder: Path, against: str, link: str) -> str:
     Raises:
         BadInput: no project there; other reasons that the gate cannot tell stand in the comment.
     """
-    against = against or default_branch(project_root(folder))
-    facts = Facts(read=reader(folder))
+    root, facts = project_root(folder), Facts(read=reader(folder))
     try:
-        judged = judge(folder, against)
+        judged = judge(folder, against or default_branch(root))
     except BadInput as error:
         top = [f"{HEADING} cannot tell whether this model may be merged", _text(error), _sentences(facts, folder, link)]
         return shortened("\n\n".join(filter(None, top))) + "\n"
@@ -114,7 +113,9 @@ def deltas(facts: Facts, limits: GateParams) -> str:
 
 def differences(facts: Facts, limits: GateParams) -> list[Difference]:
     """Returns tuned less base, less the revision's tuned and less the champion, those that there are."""
-    found = [_difference("base", facts.get("report", "paired", default={}))]
+    # the queries that the verdict counts: without those that leak, if any do
+    paired = facts.get("report", "paired_without_leaks", default={}) or facts.get("report", "paired", default={})
+    found = [_difference("base", paired)]
     if facts.revision is not None:
         name = facts.revision.name
         try:

@@ -20,8 +20,8 @@ from attune.stage import ADVANCED_FILE, PARAMS_FILE
 
 METRICS, REPORT = "metrics", "metrics/report.json"
 PARAMETER_FILES = (str(PARAMS_FILE), str(ADVANCED_FILE), "libraries.yaml")
-# versions in section attune of a user's libraries.yaml, which stand above that section, too
-REPEATED = re.compile(r"attune\.\w+\.(?!code$).+")
+# section attune of a user's libraries.yaml: versions, which stand above it, too, and hashes of gate.retired
+REPEATED = re.compile(r"attune\.(\w+\.(?!code$).+|retired)")
 DIGITS = 3  # with which tables show a score; a smaller change is none
 
 # Keys of figures that are better the higher they are, and those that are better the lower; others have no direction.

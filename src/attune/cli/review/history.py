@@ -5,6 +5,8 @@ Nothing here needs data. Outputs that a clone has not pulled count as dvc.lock r
 hand-edited figures show up. A project is a folder with a dvc.yaml; a repository may hold several, in sub-folders.
 """
 
+import os
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from dvc.stage import Stage
 
 MAIN = "main"
+# environment variables of CI with the branch that a change is merged into: GitHub's, GitLab's, and GitLab's default
+TARGETS = ("GITHUB_BASE_REF", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "CI_DEFAULT_BRANCH")
 GONE = object()  # stands for a parameter that is not there
 STATES = {  # DVC's names for the states of a file in git
     "new": "no hash in dvc.lock",
@@ -46,13 +50,42 @@ def project_root(folder: Path) -> Path:
 
 
 def default_branch(folder: Path) -> str:
-    """Returns the branch that the remote origin has as default, such as origin/trunk; main where it is unknown."""
-    command = ("git", "-C", str(folder), "symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD")
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:  # no git
+    """Returns the branch that changes are merged into, such as origin/trunk.
+
+    That is origin's default branch. Where git does not know it, as in a checkout of CI or without a remote, it is the
+    first that exists, at origin or here, of: the target that CI names, main, git's init.defaultBranch, master; else the
+    only branch. Without git it is main, which no revision is found for.
+
+    Raises:
+        BadInput: there are several branches, and none of these names, or no commit yet.
+    """
+    if head := _git(folder, "symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD"):
+        return head
+    refs = _git(folder, "for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes/origin")
+    if refs is None:
         return MAIN
-    return done.stdout.strip() or MAIN
+    branches = [re.sub("^refs/(heads|remotes)/", "", ref) for ref in refs.split()]
+    names = [*map(os.environ.get, TARGETS), MAIN, _git(folder, "config", "init.defaultBranch"), "master"]
+    wanted = (branch for name in names if name for branch in (f"origin/{name}", name))
+    names_there = {branch.removeprefix("origin/") for branch in branches}
+    found = next((branch for branch in wanted if branch in branches), "")
+    if not found and len(names_there) == 1:
+        found = min(branches, key=lambda branch: not branch.startswith("origin/"))
+    if not found:
+        several = ", ".join(branches) or "no branch with a commit"
+        raise BadInput(
+            f"{folder}: got {several}, and no origin/HEAD that says which one is merged into; name it: --against BRANCH"
+        )
+    return found
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Returns git's output; None where it fails, or there is no git."""
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return None if done.returncode else done.stdout.strip()
 
 
 @contextmanager

@@ -86,7 +86,7 @@ def same(revision: Annotated[str, typer.Argument(help="revision to compare with"
 
 @dataclass(frozen=True)
 class Difference:
-    """Tuned less another encoder, on the same test queries.
+    """Tuned less another encoder, on the same test queries; less base, on those that do not leak.
 
     Attributes:
         less: the other encoder: base, a revision's tuned encoder, or the champion.

@@ -9,7 +9,7 @@ from ruamel.yaml.error import YAMLError
 from attune.evaluation.checks.facts import Facts, Missing, Read
 from attune.evaluation.checks.limits import GateParams
 from attune.evaluation.checks.record import Outcomes, check, judged
-from attune.evaluation.checks.revision import snapshot
+from attune.evaluation.checks.revision import Champion, champion_of, snapshot
 from attune.stage import ADVANCED_FILE, PARAMS_FILE
 
 NOT_COUNTED = "nothing"  # counts_as of a task of the probe whose loss is shown only
@@ -50,10 +50,12 @@ Sections = Mapping[str, Mapping[str, Any]]
 
 @check("ATT024", "looser limits", "revision", fails_gate=False)
 def loosened(facts: Facts, limits: GateParams) -> Outcomes:
-    """Names each limit on which a verdict rests that is looser here than at the revision, and each check that is
-    ignored here only. Never fails the gate, as a limit may have to give; the comment shows it on top."""
+    """Names each limit on which a verdict rests that is looser here than at the revision, each check that is ignored
+    here only, and a champion that is none here or another one. Never fails the gate, as a limit may have to give; the
+    comment shows it on top."""
     there = snapshot(facts)
     changes = list(_looser(_sections(there.read, there.name), _sections(facts.read, "here")))
+    changes += _changed_champion(champion_of(there.read), champion_of(facts.read))
     words = f"looser here than at {there.name}: {', '.join(changes)}; merge only if that is meant"
     yield judged(not changes, words if changes else f"no limit is looser than at {there.name}")
 
@@ -119,6 +121,13 @@ def is_looser(name: str, old: Any, new: Any) -> bool:  # noqa: ANN401
     if name.endswith(".confidence"):
         return new != old
     return new < old if name.rpartition(".")[2].startswith(("min_", "power")) else new > old
+
+
+def _changed_champion(there: Champion, here: Champion) -> Iterator[str]:
+    """Yields that the champion, against which ATT046 judges, is another one or none; a first one only tightens."""
+    if there.name and here != there:
+        same_name = " (another folder of this name)" if here.name == there.name else ""
+        yield f"evaluate.champion {there.name} → {here.name or 'none'}{same_name}"
 
 
 def _shown(value: float) -> str:

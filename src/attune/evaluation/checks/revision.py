@@ -8,12 +8,12 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ruamel.yaml import YAML
 
-from attune.evaluation.checks.facts import Facts, Missing, Snapshot
+from attune.evaluation.checks.facts import Facts, Missing, Read, Snapshot
 from attune.evaluation.checks.limits import GateParams
 from attune.evaluation.checks.losses import loss_outcome, worded
 from attune.evaluation.checks.record import Outcome, Outcomes, check, judged
@@ -27,7 +27,21 @@ GATED_SYSTEMS = ("tuned", "tuned_int8")
 FORMER_NAMES = {"tuned_int8": "onnx_int8"}  # of systems at earlier revisions
 TESTED_ON = ("data/splits/test", "data/prepared/corpus.parquet")
 TESTED_BY = ("evaluate@tuned", "seeds")  # stages that record these inputs; the first one's hash counts
+CHAMPIONS = "models/champions"
 MAX_NAMED = 3  # figures listed in one message
+
+
+class Champion(NamedTuple):
+    """Released encoder that tuned is compared with; empty texts where there is none.
+
+    Attributes:
+        name: evaluate.champion of the run.
+        md5: hash of its folder in dvc.lock.
+    """
+
+    name: str = ""
+    md5: str = ""
+
 
 Groups = Mapping[str, Float64]
 
@@ -35,18 +49,32 @@ Groups = Mapping[str, Float64]
 @check("ATT021", "same test", "revision", "dvc.lock")
 def same_test(facts: Facts, limits: GateParams) -> Outcomes:
     """Fails where the test split or the corpus differ from the revision's, so that no measure can be compared with it,
-    and no champion (ATT046) is scored on today's test in its place. `gate.allow_other_test` excuses one commit by its
-    hash, such as `{1a2b3c4: 'a week of new rows'}`; compared with a later commit, the excuse has expired."""
-    there, changed = snapshot(facts), changed_inputs(facts)
+    and no champion (ATT046) is scored on today's test in its place. The champion has to be the revision's, if that has
+    one: a weaker one in the same change would excuse any loss. `gate.allow_other_test` excuses one commit by its
+    hash, such as `{1a2b3c4: 'a week of new rows'}`; compared with a later commit, the excuse has expired. Not
+    applicable where the revision has never run the pipeline, as that of a new repository."""
+    there = snapshot(facts)
+    if not has_run(there):
+        yield Outcome(
+            Status.NOT_APPLICABLE, f"{there.name} has never run the pipeline: there is nothing to compare with"
+        )
+        return
+    changed = changed_inputs(facts)
     if not changed:
         yield judged(True, f"the test split and the corpus are those of {there.name}")
         return
     words = f"not those of {there.name}: {', '.join(changed)}; measures of another test cannot be compared"
     excuses = [why for commit, why in limits.allow_other_test.items() if there.commit.startswith(commit)]
-    if champion := facts.get("report", "champion", "name", default=""):
-        yield judged(True, f"{words}; champion {champion} is scored on today's test (ATT046)")
+    champion, former = champion_of(facts.read), champion_of(there.read)
+    if champion.name and former in (champion, Champion()):
+        yield judged(True, f"{words}; champion {champion.name} is scored on today's test (ATT046)")
     elif excuses:
         yield judged(True, f"{words}; excused by gate.allow_other_test ({excuses[0]})")
+    elif champion.name:
+        words += (
+            f"; champion {champion.name} is not that of {there.name} ({former.name}): change it in a commit of its "
+        )
+        yield judged(False, f"{words}own, on the test of {there.name}, or keep {former.name}")
     else:
         words += "; set evaluate.champion to what main ships, which is scored on today's test, or excuse this commit: "
         yield judged(False, f"{words}gate.allow_other_test: {{{there.commit[:7]}: 'the reason'}}")
@@ -58,9 +86,9 @@ def regression(facts: Facts, limits: GateParams) -> Outcomes:
     Each evaluation keeps the mean scores of 100 groups of test queries (metrics/plots/groups); a query's group is a
     hash of its cluster's id, so revisions scored on the same queries are compared group by group. Passes, fails and is
     undecided as ATT007, and passes where vectors and scores are the same. A revision without groups leaves it
-    undecided, one with others (`evaluate.n_groups`) fails. Not applicable where the test differs (ATT021); there the
-    champion, scored on today's test, tells a regression (ATT046)."""
-    for system in () if changed_inputs(facts) else GATED_SYSTEMS:
+    undecided, one with others (`evaluate.n_groups`) fails. Not applicable where the test differs or the revision has
+    never run the pipeline (ATT021); there the champion, scored on today's test, tells a regression (ATT046)."""
+    for system in () if not has_run(snapshot(facts)) or changed_inputs(facts) else GATED_SYSTEMS:
         tables = _groups(facts, system)
         if tables is None:
             words = "keeps no scores by group, so that a change cannot be told from chance"
@@ -77,8 +105,10 @@ def changes_since(facts: Facts, limits: GateParams, system: str) -> dict[str, Ch
     """Returns a system's change since the revision by measure, on the same test.
 
     Raises:
-        Missing: another test, or no scores by group that can be paired.
+        Missing: no run there, another test, or no scores by group that can be paired.
     """
+    if not has_run(snapshot(facts)):
+        raise Missing("has never run the pipeline")
     if changed_inputs(facts):
         raise Missing("another test, not compared")
     tables = _groups(facts, system)
@@ -109,6 +139,20 @@ def snapshot(facts: Facts) -> Snapshot:
     if facts.revision is None:
         raise Missing("no revision to compare with")
     return facts.revision
+
+
+def has_run(there: Snapshot) -> bool:
+    """Tells whether a revision holds results of the pipeline: its lock, or a report."""
+    return any(there.read(path) is not None for path in ("dvc.lock", "metrics/report.json"))
+
+
+def champion_of(read: Read) -> Champion:
+    """Returns the champion of the last run."""
+    report = _parsed(read("metrics/report.json"), "metrics/report.json")
+    name = str((report.get("champion") or {}).get("name", ""))
+    return (
+        Champion(name, _hashes(read("dvc.lock"), ("champion",)).get(f"{CHAMPIONS}/{name}", "")) if name else Champion()
+    )
 
 
 def mean_difference(old: Groups, new: Groups, measure: str, confidence: float, cluster_size: float = 1) -> Change:

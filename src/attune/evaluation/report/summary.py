@@ -13,11 +13,17 @@ from attune.errors import BadInput
 from attune.evaluation.report.markdown import signed
 from attune.evaluation.report.other_measures import other_measures
 from attune.evaluation.report.protocol import new_in_test, only_like_these
-from attune.evaluation.report.verdict import OVER_SEEDS, HeadlineResult, too_few, verdict, verdict_despite_leaks
+from attune.evaluation.report.verdict import (
+    OVER_SEEDS,
+    HeadlineResult,
+    corrected_for,
+    too_few,
+    verdict,
+    verdict_despite_leaks,
+)
 from attune.evaluation.scoring.measures import HEADLINE, MEASURES
 from attune.evaluation.scoring.query_clusters import clusters_of
 from attune.evaluation.statistics.comparisons import Scores, TaskComparison
-from attune.evaluation.statistics.holm import holm
 from attune.evaluation.statistics.power import Sensitivity
 from attune.evaluation.statistics.shares import score_share_interval
 from attune.evaluation.statistics.significance import Comparison, Interval, compare, compare_seeds
@@ -162,11 +168,11 @@ def headline_result(
         rule: of the verdict.
     """
     base, tuned = scores.base[rule.headline], scores.tuned[rule.headline]
-    corrected = holm([*(one.p_value for one in paired.values()), *(row.p for row in others)])
-    n = len(corrected)
+    other_p_values = tuple(row.p for row in others)
+    n = len(paired) + len(other_p_values)
     return HeadlineResult(
         paired=paired,
-        corrected=dict(zip(paired, corrected, strict=False)),
+        corrected=corrected_for(paired, other_p_values),
         base=float(base.mean()),
         tuned=float(tuned.mean()),
         sensitivity=Sensitivity.of(tuned - base, scores.clusters, rule.confidence, rule.power, n),
@@ -174,6 +180,7 @@ def headline_result(
         n_seeds=len(of_seeds),
         margin=rule.margin,
         headline=rule.headline,
+        other_p_values=other_p_values,
     )
 
 
@@ -207,6 +214,12 @@ def headline_results(
     return whole, headline_result(paired, others, clean, seed_scores(seeds, clean.query_ids), rule)
 
 
+def counted_result(results: tuple[HeadlineResult, HeadlineResult | None], leaks: str) -> HeadlineResult:
+    """Returns the result that the verdict counts: without leaks where test leaks and enough is left, else the whole."""
+    whole, clean = results
+    return clean if leaks and clean else whole
+
+
 def headline(
     receipts: Receipts,
     systems: Sequence[str],
@@ -223,9 +236,8 @@ def headline(
         leaks: counts of test items that are also in train or dev, in words; empty where there are none.
         worse: significantly worse slices.
     """
-    (whole, clean), base, tuned = results, receipts["base"], receipts["tuned"]
+    (whole, clean), counted, base, tuned = results, counted_result(results, leaks), receipts["base"], receipts["tuned"]
     kept = {name: receipts[name]["ndcg@10"] / (tuned["ndcg@10"] or 1) for name in EXPORTED}
-    counted = clean if leaks and clean else whole
     sentences = verdict_despite_leaks(whole, clean, leaks) if leaks else verdict(whole)
     return {
         "baseline_recall@10": base[HEADLINE],

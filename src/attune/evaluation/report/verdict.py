@@ -5,13 +5,14 @@ and test, and Better also needs the interval over seeds, where there are several
 intervals exclude every change as large as the margin.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from attune.evaluation.report.markdown import number, p_value, percent, signed
 from attune.evaluation.scoring.measures import HEADLINE
 from attune.evaluation.statistics.chance import is_significant, significance_level
 from attune.evaluation.statistics.decision import MOST_QUERIES, Change, Status, decide_shipped, queries_needed
+from attune.evaluation.statistics.holm import holm
 from attune.evaluation.statistics.power import Sensitivity
 from attune.evaluation.statistics.significance import Comparison, Interval
 
@@ -34,6 +35,7 @@ class HeadlineResult:
         n_seeds: number of trained seeds.
         margin: change that is as good as none.
         headline: measure of the verdict (report.headline).
+        other_p_values: p-values of the comparisons on other tasks, for which Holm's correction counts, too.
     """
 
     paired: Mapping[str, Comparison]
@@ -45,6 +47,12 @@ class HeadlineResult:
     n_seeds: int
     margin: float
     headline: str = HEADLINE
+    other_p_values: tuple[float, ...] = ()
+
+    def with_headline(self, one: Comparison) -> "HeadlineResult":
+        """Returns the result with another comparison of the headline measure; all other comparisons stay."""
+        paired = {**self.paired, self.headline: one}
+        return replace(self, paired=paired, corrected=corrected_for(paired, self.other_p_values))
 
     @property
     def n_queries(self) -> int:
@@ -85,6 +93,12 @@ class HeadlineResult:
     def change(self) -> str:
         """Change of the headline measure in words, with an open parenthesis at the end."""
         return f"{self.headline} went from {self.base:.3f} to {self.tuned:.3f} ({signed(self.shipped.delta, 3)}"
+
+
+def corrected_for(paired: Mapping[str, Comparison], others: Sequence[float]) -> dict[str, float]:
+    """Returns the p-values by measure after Holm's correction for all of them and for other p-values."""
+    p_values = holm([*(one.p_value for one in paired.values()), *others])
+    return dict(zip(paired, p_values, strict=False))
 
 
 def verdict(result: HeadlineResult) -> str:

@@ -3,8 +3,10 @@
 A test that is too small misses real gains, and the gains that it does detect look larger than they are. The figures are
 those of the paired t-test, which the literature uses to choose how many queries to judge (Webber, Moffat and Zobel,
 2008, CIKM; Sakai, 2016, Information Retrieval Journal 19), and with which the paired randomization test agrees on
-retrieval scores (Smucker, Allan and Carterette, 2007). From statsmodels. Queries that come in clusters count as the
-clusters do: the standard error and the degrees of freedom are those of `clusters` (the design effect of Kish, 1965).
+retrieval scores (Smucker, Allan and Carterette, 2007). Its power is that of the noncentral t distribution (Cohen,
+1988), from scipy; the solver of statsmodels fails at some numbers of clusters. Queries that come in clusters count as
+the clusters do: the standard error and the degrees of freedom are those of `clusters` (the design effect of Kish,
+1965).
 
 A test is one of a family whose p-values are corrected together, so its power is that at the level which Holm's
 correction asks of the smallest p-value: the level divided by the number of comparisons. The standard error is that of
@@ -14,13 +16,12 @@ the interval that decides, so queries that do not differ at all still leave some
 from dataclasses import dataclass
 from math import ceil, isnan, sqrt
 
-from statsmodels.stats.power import TTestPower
+from scipy.optimize import brentq
+from scipy.special import nctdtr, stdtrit
 
 from attune.evaluation.statistics.clusters import by_cluster
 from attune.evaluation.statistics.decision import clusters_for, with_one_each
 from attune.runtime.arrays import Float64, Int64
-
-TOLERANCE = 1e-3  # of a power
 
 
 @dataclass(frozen=True)
@@ -75,20 +76,23 @@ class Sensitivity:
 
     @property
     def smallest_detectable(self) -> float:
-        """Smallest mean difference detected with this power; 1 where none is, however large.
-
-        Also 1 where the solver ends elsewhere than at this power: for few clusters and a strict level it returns
-        differences that are detected less often.
-        """
-        test = {"nobs": self.n_clusters, "alpha": self.level, "power": self.power, "alternative": "two-sided"}
-        effect = float(TTestPower().solve_power(effect_size=None, **test))
-        is_found = not isnan(effect) and abs(self.chance_of(self.sd * effect) - self.power) < TOLERANCE
-        return min(1.0, self.sd * effect) if is_found else 1.0
+        """Smallest mean difference detected with this power; 1 where none is, however large."""
+        high = self.error
+        while self.chance_of(high) < self.power:
+            if high >= 1:
+                return 1.0
+            high = min(1.0, 2 * high)
+        return float(brentq(lambda delta: self.chance_of(delta) - self.power, 0.0, high))
 
     def chance_of(self, delta: float) -> float:
         """Returns the probability of detecting a mean difference of this size, whatever its sign."""
-        size = abs(delta) / self.sd
-        return float(TTestPower().power(size, self.n_clusters, self.level, alternative="two-sided"))
+        df, shift = self.n_clusters - 1, abs(delta) / self.error
+        edge = float(stdtrit(df, 1 - self.level / 2))
+        above = 1 - float(nctdtr(df, shift, edge))
+        if isnan(above):  # which scipy gives at single points far beyond the edge
+            return float(shift > edge)
+        # beyond a shift of 5 the other tail is below a millionth, and scipy's value NaN in places
+        return above + (float(nctdtr(df, shift, -edge)) if shift < 5 else 0.0)
 
     def queries_for(self, delta: float) -> int:
         """Returns the number of queries, clustered as these are, that detect a mean difference of this size, not 0."""
