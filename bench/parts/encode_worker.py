@@ -1,7 +1,7 @@
 """Encodes with one system in its own process: encode_worker.py SYSTEM FOLDER TEXTS THREADS.
 
-One function per system loads an exported encoder from its folder and imports its libraries, since fastembed has an
-environment of its own. A request {"out": FILE} also saves the embeddings.
+One function per system loads an exported encoder from its folder and imports its libraries, since some systems have an
+environment of their own (ENVIRONMENTS). A request {"out": FILE} also saves the embeddings.
 """
 
 import json
@@ -54,6 +54,32 @@ def _sentence_transformers(folder: Path, threads: int, **settings: object) -> En
     # NumPy has no bf16
     output = {"convert_to_numpy": False, "convert_to_tensor": True} if settings else {}
     return lambda texts: model.encode(list(texts), batch_size=BATCH_SIZE, show_progress_bar=False, **output)
+
+
+def sentence_transformers_backend(folder: Path, threads: int, backend: str) -> Encode:
+    """sentence-transformers with its ONNX or OpenVINO backend, which optimum runs with its defaults."""
+    import torch  # noqa: PLC0415
+    from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+
+    torch.set_num_threads(threads)
+    settings: dict[str, Any] = {"ov_config": {"INFERENCE_NUM_THREADS": threads}}
+    if backend == "onnx":
+        import onnxruntime  # noqa: PLC0415
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        settings = {"session_options": options, "provider": "CPUExecutionProvider"}
+    model = SentenceTransformer(str(folder), backend=backend, local_files_only=True, model_kwargs=settings)
+    return lambda texts: model.encode(list(texts), batch_size=BATCH_SIZE, show_progress_bar=False)
+
+
+def model2vec(folder: Path, threads: int) -> Encode:
+    """model2vec with the static encoder beside the folder, whose vectors are near the encoder's: a lookup per token."""
+    from model2vec import StaticModel  # type: ignore[import-not-found]  # noqa: PLC0415
+
+    del threads  # numpy sums in one
+    model = StaticModel.from_pretrained(str(ROOT / "models/static/tuned"))
+    return lambda texts: model.encode(list(texts), batch_size=BATCH_SIZE)
 
 
 def plain_onnxruntime(folder: Path, threads: int) -> Encode:
@@ -113,6 +139,16 @@ def attune_torch(folder: Path, threads: int, precision: str) -> Encode:
     return load_encoder("round", way_of("round", folder, machine), folder, folder, machine).encode_document
 
 
+def attune_scoring(folder: Path, threads: int, system: str) -> Encode:
+    """attune as stage embed encodes a system on this machine: its graph in the engine and the precision found here."""
+    from attune.encoding.scored import load_encoder, way_of  # noqa: PLC0415
+    from attune.stage import load_params  # noqa: PLC0415
+    from attune.stages.embed import EmbedParams  # noqa: PLC0415
+
+    machine = load_params(EmbedParams, "embed", ROOT / "params.yaml").machine.model_copy(update={"threads": threads})
+    return load_encoder(system, way_of(system, folder, machine), folder, folder, machine).encode_document
+
+
 def attune_onnx(folder: Path, threads: int, file: str) -> Encode:
     """attune's runtime, as services use it."""
     from attune.runtime import Embedder  # noqa: PLC0415
@@ -120,40 +156,54 @@ def attune_onnx(folder: Path, threads: int, file: str) -> Encode:
     return Embedder(folder, file, threads).encode_document
 
 
-def attune_openvino(folder: Path, threads: int, precision: str) -> Encode:
-    """attune's runtime with OpenVINO, as stage embed uses it."""
+def attune_openvino(folder: Path, threads: int) -> Encode:
+    """attune's runtime with OpenVINO in fp32."""
     from attune.runtime import Embedder  # noqa: PLC0415
 
-    if precision == "int8":
-        return Embedder(folder, "onnx/model_quantized.onnx", threads, "openvino").encode_document
-    return Embedder(folder, threads=threads, engine="openvino", precision=precision).encode_document
+    return Embedder(folder, threads=threads, engine="openvino", precision="fp32").encode_document
 
 
-# by system: its function, and the precision of its products
+# by system: its function, and the precision of its products; openvino: what OpenVINO takes on this machine
 COMPETITORS: dict[str, tuple[Callable[[Path, int], Encode], str]] = {
     "SentenceTransformer.encode": (sentence_transformers, "fp32"),
     "SentenceTransformer.encode, bf16 autocast": (sentence_transformers_autocast, "bf16"),
     "SentenceTransformer.encode, all bf16": (sentence_transformers_bf16, "bf16"),
+    "SentenceTransformer.encode, ONNX backend": (
+        lambda folder, threads: sentence_transformers_backend(folder, threads, "onnx"),
+        "fp32",
+    ),
+    "SentenceTransformer.encode, OpenVINO backend": (
+        lambda folder, threads: sentence_transformers_backend(folder, threads, "openvino"),
+        "openvino",
+    ),
+    "model2vec, static": (model2vec, "fp32"),
     "onnxruntime, plain": (plain_onnxruntime, "fp32"),
     "fastembed": (fastembed, "fp32"),
     "attune, torch fp32": (lambda folder, threads: attune_torch(folder, threads, "fp32"), "fp32"),
-    "attune, torch auto": (lambda folder, threads: attune_torch(folder, threads, "auto"), "auto"),
-    "attune, OpenVINO fp32": (lambda folder, threads: attune_openvino(folder, threads, "fp32"), "fp32"),
-    "attune, OpenVINO bf16": (lambda folder, threads: attune_openvino(folder, threads, "bf16"), "bf16"),
-    "attune, OpenVINO int8": (lambda folder, threads: attune_openvino(folder, threads, "int8"), "int8"),
+    "attune, as it scores": (lambda folder, threads: attune_scoring(folder, threads, "tuned"), "openvino"),
+    "attune, as it scores in int8": (lambda folder, threads: attune_scoring(folder, threads, "tuned_int8"), "int8"),
+    "attune, OpenVINO fp32": (attune_openvino, "fp32"),
     "attune, ONNX fp32": (lambda folder, threads: attune_onnx(folder, threads, "onnx/model.onnx"), "fp32"),
     "attune, ONNX int8": (lambda folder, threads: attune_onnx(folder, threads, "onnx/model_quantized.onnx"), "int8"),
+}
+BACKENDS = ROOT / "bench/rivals/backends.txt"
+# pins of the environments of systems that cannot be installed beside attune
+ENVIRONMENTS = {
+    "fastembed": ROOT / "tests/consumers/fastembed_0_9.txt",
+    "SentenceTransformer.encode, ONNX backend": BACKENDS,
+    "SentenceTransformer.encode, OpenVINO backend": BACKENDS,
+    "model2vec, static": ROOT / "tests/consumers/model2vec.txt",
 }
 
 
 def precision_of(name: str) -> str:
-    """Returns the precision of a system's products; auto is resolved as attune does on this machine."""
+    """Returns the precision of a system's products: fp32, bf16 or int8."""
     precision = COMPETITORS[name][1]
-    if precision != "auto":
+    if precision != "openvino":
         return precision
-    from attune.encoding.encoders import best_precision  # noqa: PLC0415
+    from openvino import Core  # noqa: PLC0415
 
-    return best_precision()
+    return "bf16" if "BF16" in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
 
 
 def main() -> None:

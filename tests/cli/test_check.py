@@ -259,6 +259,19 @@ def test_all_texts_are_measured_where_train_is_empty(profiled: Any, monkeypatch:
     assert "the train split is empty" in "\n".join(notes(facts))
 
 
+def test_a_single_test_query_is_named_before_anything_is_trained(
+    profiled: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interval needs two; the report would stop after an hour of training."""
+
+    def one_of_test(queries: pl.DataFrame, _: object) -> pl.Series:
+        return pl.Series("split", ["test", "dev", *["train"] * (queries.height - 2)])
+
+    monkeypatch.setattr(profiling, "assign", one_of_test)
+    facts = profiled([(f"where is thing{i} now", f"word{i} other{i}") for i in range(20)])
+    assert "a single test query compares nothing: add data" in "\n".join(notes(facts))
+
+
 def test_data_that_clusters_cannot_split_is_named_and_all_else_printed(profiled: Any) -> None:
     """Where every row is in one cluster the first note says so and names split.by: query; the facts are there."""
     facts = profiled(many_to_many())

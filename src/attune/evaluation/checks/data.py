@@ -29,13 +29,15 @@ def clusters(facts: Facts, limits: GateParams) -> Outcomes:
 
 @check("ATT032", "queries in every split", "data", fails_gate=False)
 def splits(facts: Facts, limits: GateParams) -> Outcomes:
-    """Fails where train, dev or test has no query: the pipeline would stop there. Not applicable where clusters cannot
-    be split (ATT031)."""
+    """Fails where train or dev has no query, or test fewer than two: the pipeline would stop there. Not applicable
+    where clusters cannot be split (ATT031)."""
     sizes = {name: facts.of("split", f"n_{name}_queries") for name in SPLITS}
-    empty, advice = [name for name in SPLITS if not sizes[name]], "add data, or change split.*_share"
     if not facts.of("split", "unusable"):
         words = ", ".join(f"{n:,} {name}" for name, n in sizes.items())
-        yield judged(not empty, f"{words} queries{f': the {empty[0]} split is empty: {advice}' if empty else ''}")
+        faults = [f"the {name} split is empty" for name in SPLITS if not sizes[name]]
+        faults += ["a single test query compares nothing"] * (sizes["test"] == 1)
+        fault = f": {faults[0]}: add data, or change split.*_share" if faults else ""
+        yield judged(not faults, f"{words} queries{fault}")
 
 
 @check("ATT033", "number of test queries", "data", fails_gate=False)
