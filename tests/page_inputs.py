@@ -90,7 +90,7 @@ def choice(system: str, headline: float, is_reindexed: bool) -> Choice:
     gain = Interval(headline - 0.75, headline - 0.85, headline - 0.65)
     scores = {"recall@10": headline, "ndcg@10": headline - 0.1}
     known = {"query": "fp32 encoder", "bytes_per_vector": 128, "general_cost": None, "general_words": ""} | {
-        "near_cost": None
+        **{"near_cost": None, "is_too_costly": False}
     }
     times = {"seconds": 1080.0, "milliseconds": 2.5}
     return Choice(system, headline, scores, gain, gain, headline > 0.8, is_reindexed, **known, **times)
@@ -98,7 +98,7 @@ def choice(system: str, headline: float, is_reindexed: bool) -> Choice:
 
 DECISION = Decision(
     [choice("base", 0.75, False), choice("tuned_int8", 0.875, True), choice("tuned", 0.875, True)],
-    *("recall@10", "tuned_int8", "tuned", "base", 0.02, 0.95, 8),
+    *("recall@10", "tuned_int8", "tuned", "base", 0.02, 0.95, 8, 0.05),
 )
 
 

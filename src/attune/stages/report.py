@@ -229,17 +229,16 @@ def report(
     summary["verdict"] += f" {beyond}" if beyond else ""
     times = read_times(metrics)
     ways = [way for way in WAYS if not (is_static_off and way.system in STATIC)]
-    decision = decided(runs, test, left_out, Costs.of(receipts["drift"], receipts["storage"], times), rule, ways)
+    costs = Costs.of(receipts["drift"], receipts["storage"], times, all_params(PARAMS_FILE)["drift"]["max_cost"])
+    decision = decided(runs, test, left_out, costs, rule, ways)
     summary |= advice(decision, receipts, times, limits.min_int8_kept)
     merged, trained = receipts["merge"], receipts["train"]
     kept = Curve.of(curve, candidate_of(merged), merged["n_candidates"], looks_of_training(trained, rates))
     overfits = Limits(params.min_carried_share, params.max_dev_decline, rule.confidence)
-    summary["overfitting"] = judge(gains_of(runs, splits), kept, overfits)
-    summary["choice"] = choice_of(
-        merged, trained, receipts["query_adapter"], rates, checkpoints, base_on_dev(runs, splits)
-    )
-    summary["near_domain"] = {
-        row["task"]: {key: row[key] for key in ("n", "base", "tuned")} for row in near_domain(tasks)
+    summary |= {
+        "overfitting": judge(gains_of(runs, splits), kept, overfits),
+        "choice": choice_of(merged, trained, receipts["query_adapter"], rates, checkpoints, base_on_dev(runs, splits)),
+        "near_domain": {row["task"]: {key: row[key] for key in ("n", "base", "tuned")} for row in near_domain(tasks)},
     }
     rankings, refused = (
         read_rankings(runs, splits / "test", SYSTEMS),

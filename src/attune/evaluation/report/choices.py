@@ -4,7 +4,7 @@ from typing import Any
 
 import polars as pl
 
-from attune.evaluation.report.markdown import loss, number, score, signed
+from attune.evaluation.report.markdown import loss, number, percent, score, signed
 from attune.evaluation.report.ways import BASE
 from attune.evaluation.report.what_to_ship import SHOWN, Choice, Decision
 from attune.tables import Columns
@@ -32,17 +32,25 @@ def sentence(decision: Decision) -> str:
         if named.bytes_per_vector
         else "."
     )
-    equals = [choice for choice in decision.choices if choice.is_as_good]
+    equals = [choice for choice in decision.choices if choice.is_as_good and not choice.is_too_costly]
     if len(equals) > 1:
         others = f"the {len(equals)} choices whose interval excludes a loss of {number(decision.margin)}"
         than = f" against the best, {_spoken(best.system)} ({score(best.headline)})"
         words += f" It costs least of {others}{than}."
     else:
         words += f" No other choice's interval excludes a loss of {number(decision.margin)} against it."
+    for one in (choice for choice in decision.choices if choice.is_as_good and choice.is_too_costly):
+        words += f" Not named: {_spoken(one.system)}, {decision.headline} {score(one.headline)}, {_loses(one)}."
     if named.is_reindexed:
         other = decision.of(decision.without_reindex)
         words += f" Without a new index: {_spoken(other.system)}, {_figures(other, decision)}."
     return words
+
+
+def _loses(choice: Choice) -> str:
+    """Returns the larger of a choice's losses on general and on near-domain tasks, in words."""
+    cost, where = max((choice.general_cost or 0.0, "a general"), (choice.near_cost or 0.0, "a near-domain"))
+    return f"as it loses {percent(cost, 0)} on {where} task"
 
 
 def _spoken(system: str) -> str:

@@ -72,6 +72,11 @@ class Way:
         return f"as {self.system.removeprefix('hybrid_')}" if self.matches_words else ""
 
     @property
+    def loses_as(self) -> str:
+        """System whose losses on other tasks count for it: its own, or, of a hybrid, those of its vectors."""
+        return self.loses or (self.system.removeprefix("hybrid_") if self.vectors else "")
+
+    @property
     def query_words(self) -> str:
         """Steps of a query, in words: the encoder that embeds it, and BM25."""
         return " and ".join(filter(None, [WORDS[self.encodes], "BM25" if self.matches_words else ""]))

@@ -2,9 +2,10 @@
 
 The rule, in words in `RULE`: the best has the highest headline measure on test; as good as the best is a way whose
 interval against it excludes a loss of `gate.margin` (`decision.decide`, as everywhere); of these, one that keeps the
-base's index goes before others, then the one whose query costs least. The best of several is picked by chance, too,
-which makes the others look worse than they are: the rule then errs towards the best, never towards a cheaper one.
-Nothing is chosen for the pipeline here: what `models/onnx` holds does not depend on it.
+base's index goes before others, then the one whose query costs least. A way that loses more than `drift.max_cost` on a
+general or near-domain task is not named, however well it does on test: other queries come, too. The best of several is
+picked by chance, too, which makes the others look worse than they are: the rule then errs towards the best, never
+towards a cheaper one. Nothing is chosen for the pipeline here: what `models/onnx` holds does not depend on it.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from attune.evaluation.report.markdown import number
+from attune.evaluation.report.markdown import number, percent
 from attune.evaluation.report.other_systems import scores_of
 from attune.evaluation.report.summary import Paired, Rule
 from attune.evaluation.report.times import Times
@@ -26,7 +27,8 @@ from attune.runtime.arrays import Float64, Int64
 SHOWN = ("recall@10", "ndcg@10")  # measures of the table, beside the headline
 RULE = (
     "The best has the highest {headline}. As good as the best is a choice whose interval against it excludes a loss of "
-    "{margin}. Of these, one that keeps base's index is named before others, then the one whose query costs least."
+    "{margin}. Of these, one that keeps base's index is named before others, then the one whose query costs least; "
+    "none that loses more than {max_cost} on a general or near-domain task."
 )
 
 
@@ -47,6 +49,7 @@ class Choice:
         general_cost: largest relative loss on general tasks; None where it has none of its own, or none was measured.
         general_words: why it has none, in words; "" otherwise.
         near_cost: largest relative loss on near-domain tasks; None where there are none, or it has none of its own.
+        is_too_costly: whether one of the two is above drift.max_cost, so that it is not named.
         seconds: to make it, beside embedding documents with base; None where nobody measured.
         milliseconds: of a query, median; None where nobody measured.
     """
@@ -63,6 +66,7 @@ class Choice:
     general_cost: float | None
     general_words: str
     near_cost: float | None
+    is_too_costly: bool
     seconds: float | None
     milliseconds: float | None
 
@@ -78,6 +82,7 @@ class Costs:
         bytes_per_vector: by encoder of the documents.
         seconds: of stages, by name.
         milliseconds: of a query, by system.
+        max_cost: largest loss on a task of a way that may be named (drift.max_cost).
     """
 
     is_reindex_needed: bool
@@ -86,19 +91,25 @@ class Costs:
     bytes_per_vector: Mapping[str, int]
     seconds: Mapping[str, float]
     milliseconds: Mapping[str, float]
+    max_cost: float
 
     @classmethod
-    def of(cls, drift: Mapping[str, Any], storage: Mapping[str, Any], times: Times) -> Self:
+    def of(cls, drift: Mapping[str, Any], storage: Mapping[str, Any], times: Times, max_cost: float) -> Self:
         """Takes the costs from the receipts of stages drift and storage, and from what `attune times` measured."""
         full = ".float32.bytes"
         n_bytes = {key.removesuffix(full): int(value) for key, value in storage.items() if key.endswith(full)}
         general = _by_system(drift, "largest_cost")
         near = _by_system(drift, "largest_near_cost") if drift.get("n_near_domain_tasks") else {}
-        return cls(bool(drift["is_reindex_needed"]), general, near, n_bytes, times.seconds, times.milliseconds)
+        of_times = times.seconds, times.milliseconds
+        return cls(bool(drift["is_reindex_needed"]), general, near, n_bytes, *of_times, max_cost)
 
     def is_reindexed(self, way: Way) -> bool:
         """Tells whether a way needs documents embedded again."""
         return way.vectors not in ("", BASE) and self.is_reindex_needed
+
+    def is_too_costly(self, way: Way) -> bool:
+        """Tells whether a way loses more than drift.max_cost on a general or near-domain task."""
+        return any(costs.get(way.loses_as, 0.0) > self.max_cost for costs in (self.general_costs, self.near_costs))
 
     def seconds_of(self, way: Way) -> float | None:
         """Returns the seconds of a way's stages, rounds and all; None where one of them was not measured."""
@@ -122,6 +133,7 @@ class Decision:
         margin: loss that a choice as good as the best excludes.
         confidence: of the intervals.
         n_queries: that were counted.
+        max_cost: largest loss on a general or near-domain task of a named choice.
     """
 
     choices: Sequence[Choice]
@@ -132,6 +144,7 @@ class Decision:
     margin: float
     confidence: float
     n_queries: int
+    max_cost: float
 
     def of(self, system: str) -> Choice:
         """Returns the choice of this name."""
@@ -140,7 +153,7 @@ class Decision:
     @property
     def rule(self) -> str:
         """The rule in words."""
-        return RULE.format(headline=self.headline, margin=number(self.margin))
+        return RULE.format(headline=self.headline, margin=number(self.margin), max_cost=percent(self.max_cost, 0))
 
 
 def decided(
@@ -186,6 +199,7 @@ def decided(
             general_cost=costs.general_costs.get(way.loses),
             general_words=way.loss_words,
             near_cost=costs.near_costs.get(way.loses),
+            is_too_costly=costs.is_too_costly(way),
             seconds=costs.seconds_of(way),
             milliseconds=costs.milliseconds.get(way.system),
         )
@@ -197,7 +211,9 @@ def decided(
         if leaked is None
         else (_named(ordered, compared, costs, margin), _named(over_base, compared, costs, margin))
     )
-    return Decision(choices, headline, named[0], best, named[1], margin, rule.confidence, int(kept.sum()))
+    return Decision(
+        choices, headline, named[0], best, named[1], margin, rule.confidence, int(kept.sum()), costs.max_cost
+    )
 
 
 def _by_system(drift: Mapping[str, Any], key: str) -> dict[str, float]:
@@ -211,9 +227,13 @@ def _cost(way: Way, costs: Costs) -> tuple[bool, Any]:
 
 
 def _named(ordered: Sequence[Way], compared: "Compared", costs: Costs, margin: float) -> str:
-    """Returns the cheapest of the ways as good as the best of them; of equally cheap ones that with the best mean."""
-    best = compared.best(ordered)
-    good = [way for way in ordered if compared.is_as_good(way.system, best, margin)]
+    """Returns the cheapest of the ways as good as the best of them; of equally cheap ones that with the best mean.
+
+    Ways that are too costly on other tasks do not count; base, which loses nothing against itself, always does.
+    """
+    allowed = [way for way in ordered if not costs.is_too_costly(way)]
+    best = compared.best(allowed)
+    good = [way for way in allowed if compared.is_as_good(way.system, best, margin)]
     return compared.best([way for way in good if _cost(way, costs) == _cost(good[0], costs)])
 
 
