@@ -1,4 +1,4 @@
-"""What a user adds later (task, reranker, champion) is a dependency of its stage before the stage reads it."""
+"""Tasks, rerankers and champions that a user adds are dependencies of their stages before these read them."""
 
 import copy
 from pathlib import Path

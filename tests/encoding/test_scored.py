@@ -78,4 +78,4 @@ def test_the_int8_file_is_run_for_its_system(tiny_encoder: Path, tiny_onnx: Path
         load_encoder(system, Way("onnxruntime", "cpu", precision), tiny_encoder, tiny_onnx, FP32).encode_query(TEXTS)
         for system, precision in (("tuned", "fp32"), ("tuned_int8", "int8"))
     )
-    assert 0 < np.abs(fp32 - int8).max() < 0.1
+    assert 0 < np.abs(fp32 - int8).max() < 0.2

@@ -18,6 +18,7 @@ import polars as pl
 import pytest
 from branches import attune
 from ruamel.yaml import YAML
+from shipped_params import make_shipped
 from warm_python import UNREHEARSED
 
 from attune.stage import all_params
@@ -54,7 +55,7 @@ class Project:
     def __init__(self, folder: Path, changes: Changes, data: Path, columns: Sequence[str] = ()) -> None:
         self.folder, self.data = folder, data
         self.columns = [word for column in columns for word in ("--column", column)]
-        miniature.make(folder, {"collect": {"max_documents": 0}})
+        make_shipped(folder, {"collect": {"max_documents": 0}})
         self.change(changes)
 
     def change(self, changes: Changes) -> None:

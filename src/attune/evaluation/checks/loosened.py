@@ -9,7 +9,7 @@ from ruamel.yaml.error import YAMLError
 from attune.evaluation.checks.facts import Facts, Missing, Read
 from attune.evaluation.checks.limits import GateParams
 from attune.evaluation.checks.record import Outcomes, check, judged
-from attune.evaluation.checks.revision import Champion, champion_of, snapshot
+from attune.evaluation.checks.revision import Champion, champion_here, champion_of, snapshot
 from attune.stage import ADVANCED_FILE, PARAMS_FILE
 
 NOT_COUNTED = "nothing"  # counts_as of a task of the probe whose loss is shown only
@@ -55,7 +55,7 @@ def loosened(facts: Facts, limits: GateParams) -> Outcomes:
     comment shows it on top."""
     there = snapshot(facts)
     changes = list(_looser(_sections(there.read, there.name), _sections(facts.read, "here")))
-    changes += _changed_champion(champion_of(there.read), champion_of(facts.read))
+    changes += _changed_champion(champion_of(there.read), champion_here(facts))
     words = f"looser here than at {there.name}: {', '.join(changes)}; merge only if that is meant"
     yield judged(not changes, words if changes else f"no limit is looser than at {there.name}")
 

@@ -65,7 +65,7 @@ def same_test(facts: Facts, limits: GateParams) -> Outcomes:
         return
     words = f"not those of {there.name}: {', '.join(changed)}; measures of another test cannot be compared"
     excuses = [why for commit, why in limits.allow_other_test.items() if there.commit.startswith(commit)]
-    champion, former = champion_of(facts.read), champion_of(there.read)
+    champion, former = champion_here(facts), champion_of(there.read)
     if champion.name and former in (champion, Champion()):
         yield judged(True, f"{words}; champion {champion.name} is scored on today's test (ATT046)")
     elif excuses:
@@ -147,12 +147,15 @@ def has_run(there: Snapshot) -> bool:
 
 
 def champion_of(read: Read) -> Champion:
-    """Returns the champion of the last run."""
-    report = _parsed(read("metrics/report.json"), "metrics/report.json")
-    name = str((report.get("champion") or {}).get("name", ""))
-    return (
-        Champion(name, _hashes(read("dvc.lock"), ("champion",)).get(f"{CHAMPIONS}/{name}", "")) if name else Champion()
-    )
+    """Returns the champion of the run whose files these are."""
+    return champion_here(Facts(read=read))
+
+
+def champion_here(facts: Facts) -> Champion:
+    """Returns the champion of the run that is judged."""
+    if not (name := str(facts.get("report", "champion", "name", default=""))):
+        return Champion()
+    return Champion(name, _hashes(facts.read("dvc.lock"), ("champion",)).get(f"{CHAMPIONS}/{name}", ""))
 
 
 def mean_difference(old: Groups, new: Groups, measure: str, confidence: float, cluster_size: float = 1) -> Change:

@@ -43,7 +43,7 @@ def prose(docstring: str) -> tuple[int, int]:
 
 def _trimmed(sentence: str) -> str:
     """Removes the full stop and a reference at the end: `... of a graph; see Graph`."""
-    return _ASIDE.sub("", sentence.strip().rstrip(".:;")).strip()
+    return _ASIDE.sub("", sentence.strip().rstrip(" .:;")).strip()
 
 
 def without_markup(text: str) -> str:
