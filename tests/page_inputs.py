@@ -92,7 +92,7 @@ def choice(system: str, headline: float, is_reindexed: bool) -> Choice:
     known = {"query": "fp32 encoder", "bytes_per_vector": 128, "general_cost": None, "general_words": ""} | {
         **{"near_cost": None, "is_too_costly": False}
     }
-    times = {"seconds": 1080.0, "milliseconds": 2.5}
+    times = {"seconds": 1080.0, "milliseconds": 2.5, "embedding_milliseconds": 2.25, "model_bytes": 23_000_000}
     return Choice(system, headline, scores, gain, gain, headline > 0.8, is_reindexed, **known, **times)
 
 

@@ -4,12 +4,15 @@ import json
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from attune.cli import times
 from attune.cli.repro import seconds_file
-from attune.cli.times import medians, stage_seconds
+from attune.cli.times import INT8, asks_of, dense_systems, medians, stage_seconds
 from attune.errors import BadInput
+from attune.evaluation.report.ways import WAYS
+from attune.runtime.manifest import TOKENIZER
 
 
 def test_the_median_of_all_rounds_counts_and_the_first_query_of_each_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,3 +47,19 @@ def test_the_seconds_of_stages_that_make_a_system_are_kept(tmp_path: Path) -> No
     file.write_text("[1]")
     with pytest.raises(BadInput, match=r"attune_seconds\.json: not what make repro writes"):
         stage_seconds(tmp_path)
+
+
+def test_every_way_of_a_pipeline_is_measured(finished: Path) -> None:
+    """Each system that embeds queries answers a query, embeds it alone, and knows the bytes of its files."""
+    systems = dense_systems(finished, 1)
+    asks = asks_of(finished, systems)
+    assert set(systems) == {"base", "adapter", "tuned", "tuned_int8", "static_base", "static_tuned"}
+    assert set(asks) == {*systems, "bm25", "hybrid_base", "hybrid_adapter", "hybrid_tuned"} == {w.system for w in WAYS}
+    tokens, graph = finished / "models/static/tuned", finished / "models/onnx"
+    n_bytes = {name: system.n_bytes for name, system in systems.items()}
+    assert n_bytes["static_tuned"] == sum((tokens / name).stat().st_size for name in ("model.safetensors", TOKENIZER))
+    assert n_bytes["tuned_int8"] == sum((graph / name).stat().st_size for name in (INT8, TOKENIZER))
+    assert n_bytes["static_tuned"] < n_bytes["tuned_int8"] < n_bytes["tuned"] < n_bytes["adapter"]
+    for ask in asks.values():
+        assert ask("a query")
+    assert np.shape(systems["static_tuned"].embed("a query")) == np.shape(systems["tuned"].embed("a query"))

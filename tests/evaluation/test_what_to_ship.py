@@ -25,7 +25,7 @@ from attune.tables import write
 
 N = 1000
 RULE = Rule(confidence=0.95, margin=0.02, power=0.8)
-COSTS = Costs(True, {"tuned": 0.025}, {}, {"base": 1536, "tuned": 1536}, {}, {}, 0.05)
+COSTS = Costs(True, {"tuned": 0.025}, {}, {"base": 1536, "tuned": 1536}, Times(), 0.05)
 PLAIN = [way for way in WAYS if way.encodes != Encodes.TOKENS]
 SYSTEMS = [way.system for way in PLAIN]
 
@@ -84,7 +84,7 @@ def test_a_choice_over_the_bases_index_goes_before_one_that_needs_another(tmp_pa
 def test_where_drift_needs_no_new_index_the_query_alone_decides(tmp_path: Path) -> None:
     """Base and tuned equal, as without training: int8 is cheapest, and nothing needs a new index."""
     equal = dict.fromkeys(SYSTEMS, found(707)) | {"bm25": found(500)}
-    decision = decide_on(tmp_path, equal, Costs(False, {}, {}, {}, {}, {}, 0.05))
+    decision = decide_on(tmp_path, equal, Costs(False, {}, {}, {}, Times(), 0.05))
     assert decision.named == "tuned_int8" and not any(one.is_reindexed for one in decision.choices)
     assert decide_on(tmp_path, equal).named == "base"  # where drift asks for one, base's index is kept
     assert sentence(decide_on(tmp_path, equal)).startswith("Keep base: recall@10 0.707")
@@ -161,9 +161,9 @@ def test_costs_are_summed_over_stages_and_rounds() -> None:
     """Both rounds of train count; a way whose stage nobody measured has no time; one without stages takes none."""
     seconds = {"mine@r1": 10.0, "train@r1": 600.0, "train@r2": 60.0, "merge": 100.0, "export": 30.0, "adapter": 8.0}
     ways = {way.system: way for way in WAYS}
-    costs = Costs(True, {}, {}, {}, seconds, {}, 0.05)
+    costs = Costs(True, {}, {}, {}, Times(seconds=seconds), 0.05)
     assert costs.seconds_of(ways["tuned"]) is None  # embed@tuned is missing
-    costs = Costs(True, {}, {}, {}, seconds | {"embed@tuned": 200.0, "embed@base": 7.0}, {}, 0.05)
+    costs = replace(costs, times=Times(seconds=seconds | {"embed@tuned": 200.0, "embed@base": 7.0}))
     assert costs.seconds_of(ways["tuned"]) == 1000 and costs.seconds_of(ways["adapter"]) == 8
     assert costs.seconds_of(ways["base"]) == 0
     assert [duration(one) for one in (8, 1000, 7200)] == ["8 s", "17 min", "2 h 0 min"]
@@ -179,14 +179,14 @@ def test_costs_come_from_receipts_and_times() -> None:
     drift = {"is_reindex_needed": True, "largest_cost": 0.03, "adapter.largest_cost": 0.01}
     drift |= {"adapter.largest_cost_of": "find.ndcg@10", "adapter.largest_near_cost": 0.5, "largest_near_cost": 0.0}
     losses, near = {"adapter": 0.01, "base": 0.0, "tuned": 0.03}, {"adapter": 0.5, "base": 0.0, "tuned": 0.0}
-    others = ({"base": 1536, "tuned": 1024}, {"adapter": 8.0}, {"base": 2.5}, 0.05)
+    others = ({"base": 1536, "tuned": 1024}, times, 0.05)
     assert Costs.of(drift, stored, times, 0.05) == Costs(True, losses, {}, *others)
     assert Costs.of(drift | {"n_near_domain_tasks": 2}, stored, times, 0.05) == Costs(True, losses, near, *others)
 
 
 def test_what_is_lost_near_the_domain_stands_in_the_table(tmp_path: Path) -> None:
     """Of each with vectors of its own; a hybrid loses what its vectors lose."""
-    costs = Costs(True, {"tuned": 0.025}, {"tuned": 0.0, "adapter": 0.071}, {}, {}, {}, 0.05)
+    costs = Costs(True, {"tuned": 0.025}, {"tuned": 0.0, "adapter": 0.071}, {}, Times(), 0.05)
     decision = decide_on(tmp_path, SCORED, costs)
     place = columns(decision).index("loss near the domain") - 1
     shown = {system: own[place] for system, own in cells(decision).items()}
@@ -201,17 +201,19 @@ def test_the_table_and_the_scalars_hold_the_same(tmp_path: Path) -> None:
     What has no loss of its own says whose it is: a hybrid's that of its vectors, and BM25 has none.
     """
     losses = {"base": 0.0, "tuned": 0.025}
-    costs = Costs(True, losses, {}, {"tuned": 1536}, {"adapter": 8.0}, {"adapter": 2.53}, 0.05)
+    measured = {"embedding_milliseconds": {"adapter": 2.034}, "model_bytes": {"adapter": 91_626_391}}
+    times = Times("AMD AVX2", 2, {"adapter": 8.0}, {"adapter": 2.53}, **measured)
+    costs = Costs(True, losses, {}, {"tuned": 1536}, times, 0.05)
     decision = decide_on(tmp_path, SCORED, costs)
     assert columns(decision)[:4] == ["choice", "recall@10", "ndcg@10", "gain in recall@10, 95% interval"]
-    assert cells(decision)["adapter"][3:] == ["no", "–", "–", "fp32 encoder", "2.5", "8 s", "–"]
+    assert cells(decision)["adapter"][3:] == ["no", "–", "–", "fp32 encoder", "92", "2.5", "2.03", "8 s", "–"]
+    assert cells(decision)["hybrid_adapter"][6:] == ["fp32 encoder and BM25", "92", "–", "2.03", "8 s", "–"]
     assert cells(decision)["hybrid_tuned"][3:] == [
         "yes",
         "as tuned",
         "as tuned",
         "fp32 encoder and BM25",
-        "–",
-        "–",
+        *"–" * 4,
         "1,536",
     ]
     assert cells(decision)["bm25"][3:7] == ["no", "no vectors", "no vectors", "BM25"]
@@ -232,7 +234,7 @@ def test_times_survive_their_file_and_other_content_is_refused(tmp_path: Path) -
     assert read_times(tmp_path) == Times() and Times().sentence.startswith("Nobody has measured times")
     (tmp_path / "times.json").write_text("{}\n")
     assert read_times(tmp_path) == Times()
-    times = Times("AMD AVX2", 2, {"train@r1": 600.0}, {"tuned": 2.5, "base": 2.25})
+    times = Times("AMD AVX2", 2, {"train@r1": 600.0}, {"tuned": 2.5, "base": 2.25}, {"tuned": 1.5}, {"tuned": 9})
     write_times(tmp_path, times)
     assert read_times(tmp_path) == times and "AMD AVX2, 2 threads" in times.sentence
     (tmp_path / "times.json").write_text('{"seconds": {"train": "long"}}')

@@ -70,6 +70,7 @@ PARAMS = ReportParams(
     min_slice_queries=3,
     max_slice_loss=0.05,
     n_examples=2,
+    holes=True,
     max_characters=140,
     min_carried_share=0.25,
     max_dev_decline=0.02,
@@ -213,9 +214,9 @@ class Case:
         outs |= {"choices": "choices.json", "plotted_choices": "plots/choices.csv"}
         return inputs | {name: self.root / "metrics" / file for name, file in outs.items()}
 
-    def report(self) -> tuple[dict[str, Any], str]:
+    def report(self, params: ReportParams = PARAMS) -> tuple[dict[str, Any], str]:
         """Runs the stage; returns report.json and report.md."""
-        call(report, PARAMS, None, round="r1", **self.paths())
+        call(report, params, None, round="r1", **self.paths())
         return json.loads(self.paths()["out"].read_text()), self.paths()["markdown"].read_text()
 
 
@@ -323,6 +324,15 @@ def test_holes_are_reported_and_the_verdict_says_that_it_depends_on_them(case: C
     summary, page = case.report()
     assert summary["holes"]["depends"] and summary["holes"]["turn"]["n_answers"] > 0
     assert f"**Unjudged documents.** {plain(summary['holes']['sentence'], None)}" in page.split("## ")[0]
+
+
+def test_holes_are_left_out_by_their_key(tmp_path: Path) -> None:
+    """`report.holes: false`: no figures, no section of report or page, no entry among the page's sections."""
+    case = make_case(tmp_path)
+    summary, written = case.report(PARAMS.model_copy(update={"holes": False}))
+    page = case.paths()["page"].read_text()
+    assert summary["holes"] == {} and "Holes in the judgments" not in written + page and 'href="#holes"' not in page
+    assert "Holes in the judgments" in case.report()[1] and 'href="#holes"' in case.paths()["page"].read_text()
 
 
 def test_judged_documents_alone_are_compared_where_some_were_refused(case: Case) -> None:

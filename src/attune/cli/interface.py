@@ -1,7 +1,7 @@
 """Commands with at most a file of their own: verify, cutoff, times."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -83,16 +83,22 @@ class Measured(Answer):
         threads: CPU threads of an encoder.
         seconds: of the stages that make a system, by name; empty where `make repro` did not run here.
         milliseconds: of a query, median, by system.
+        embedding_milliseconds: of embedding a query alone, median, by system.
+        model_bytes: of the files that embedding a query reads, by system.
     """
 
     cpu: str
     threads: int
     seconds: dict[str, float]
     milliseconds: dict[str, float]
+    embedding_milliseconds: dict[str, float]
+    model_bytes: dict[str, int]
 
     def shown(self) -> Iterator[str]:
         """Returns the text for people."""
-        yield from (f"{system}: {value:.2f} ms a query" for system, value in self.milliseconds.items())
+        for system, value in self.milliseconds.items():
+            alone = self.embedding_milliseconds.get(system)
+            yield f"{system}: {value:.2f} ms a query" + ("" if alone is None else f", of it {alone:.3f} to embed it")
         yield from (f"stage {name}: {in_words(seconds)}" for name, seconds in self.seconds.items())
         lacking = "" if self.seconds else "; the stages' times are missing, as `make repro` did not make them here"
         yield f"metrics/times.json written; `make repro` shows it in the report{lacking}"
@@ -103,4 +109,4 @@ def times() -> Measured:
     from attune.cli.times import measure_times  # noqa: PLC0415 - onnxruntime and faiss take seconds to import
 
     found = measure_times(Path())
-    return Measured(found.cpu, found.threads, dict(found.seconds), dict(found.milliseconds))
+    return Measured(**asdict(found))

@@ -1,12 +1,14 @@
 """Measures how long a query takes in each system, and collects what the stages took; writes metrics/times.json.
 
-A query is embedded and its best documents are looked up, one query after another as a service does with a single user.
-Systems alternate, because other load on the machine slows all alike.
+A query is embedded and its best documents are looked up, one query after another as a service does with a single user;
+its embedding is timed once more, alone, as a service in front of a vector database has it. Systems alternate, because
+other load on the machine slows all alike.
 """
 
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -21,12 +23,13 @@ from attune.evaluation.report.ways import WAYS
 from attune.retrieval.passages import read_passages
 from attune.runtime import Embedder
 from attune.runtime.arrays import Float32
+from attune.runtime.manifest import TOKENIZER
 from attune.runtime.search import Search
-from attune.runtime.static import StaticEncoder, is_on
+from attune.runtime.static import VECTORS, StaticEncoder, is_on
 from attune.stage import PARAMS_FILE, Machine, all_params
 from attune.tables import CORPUS, SPLIT_QUERIES, read
 
-INT8 = "onnx/model_quantized.onnx"
+FP32, INT8, MAP = "onnx/model.onnx", "onnx/model_quantized.onnx", "onnx/query_adapter.onnx"
 N_QUERIES, N_ROUNDS, N_RESULTS = 40, 3, 10
 PAUSE_SECONDS = 0.05  # longer than the libraries' threads spin after a request
 
@@ -34,10 +37,40 @@ Ask = Callable[[str], object]
 Encode = Callable[[list[str]], Float32]
 
 
+@dataclass(frozen=True)
+class Dense:
+    """A system that searches vectors.
+
+    Attributes:
+        encode: embeds queries, (n texts, dim).
+        index: of its documents.
+        folder: of its encoder.
+        files: of the folder that embedding a query reads.
+    """
+
+    encode: Encode
+    index: Search
+    folder: Path
+    files: Sequence[str]
+
+    def ask(self, query: str) -> object:
+        """Embeds a query and returns its first N_RESULTS documents."""
+        return self.index.top_passages(self.encode([query]), N_RESULTS)
+
+    def embed(self, query: str) -> object:
+        """Embeds a query."""
+        return self.encode([query])
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of its files."""
+        return sum((self.folder / name).stat().st_size for name in self.files)
+
+
 def medians(
     asks: Mapping[str, Ask], queries: Sequence[str], clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, float]:
-    """Returns the median milliseconds of a query by system, with two digits after the point.
+    """Returns the median milliseconds of a query by system, with three digits after the point.
 
     Args:
         asks: by system; each is called with one query.
@@ -53,39 +86,46 @@ def medians(
                 start = clock()
                 ask(query)
                 milliseconds[system].append(1000 * (clock() - start))
-    return {system: round(median(values), 2) for system, values in milliseconds.items()}
+    return {system: round(median(values), 3) for system, values in milliseconds.items()}
 
 
-def asks_of(root: Path, threads: int) -> dict[str, Ask]:
-    """Returns what answers a query, by system.
+def dense_systems(root: Path, threads: int) -> dict[str, Dense]:
+    """Returns the systems that search vectors.
+
+    Raises:
+        BadInput: the pipeline has not run, or its outputs do not belong together.
+    """
+    passages = read_passages(root / "data/prepared", read(root / "data/prepared/corpus.parquet", CORPUS))
+    base, tuned = Embedder(root / BASE, threads=threads), Embedder(root / MODEL, threads=threads)
+    adapter, int8 = Embedder(root / ADAPTER, threads=threads), Embedder(root / MODEL, INT8, threads)
+    folder = root / "data/embeddings"
+    of_base, of_tuned = (
+        index_of(folder / name, one.encode_query, passages) for name, one in (("base", base), ("tuned", tuned))
+    )
+    found = {
+        "base": Dense(base.encode_query, of_base, root / BASE, (FP32, TOKENIZER)),
+        "adapter": Dense(partial(adapter.encode_query, adapter=True), of_base, root / ADAPTER, (FP32, MAP, TOKENIZER)),
+        "tuned": Dense(tuned.encode_query, of_tuned, root / MODEL, (FP32, TOKENIZER)),
+        "tuned_int8": Dense(int8.encode_query, of_tuned, root / MODEL, (INT8, TOKENIZER)),
+    }
+    for name, index in (("base", of_base), ("tuned", of_tuned)):
+        if is_on(place := folder_of(root, name)):
+            found[f"static_{name}"] = Dense(StaticEncoder(place).encode_query, index, place, (VECTORS, TOKENIZER))
+    return found
+
+
+def asks_of(root: Path, dense: Mapping[str, Dense]) -> dict[str, Ask]:
+    """Returns what answers a query, by system: BM25, the dense systems, and their hybrids.
 
     Raises:
         BadInput: the pipeline has not run, or its outputs do not belong together.
     """
     corpus = read(root / "data/prepared/corpus.parquet", CORPUS)
-    passages = read_passages(root / "data/prepared", corpus)
-    base, tuned = Embedder(root / BASE, threads=threads), Embedder(root / MODEL, threads=threads)
-    adapter, int8 = Embedder(root / ADAPTER, threads=threads), Embedder(root / MODEL, INT8, threads)
-    folder, depth = root / "data/embeddings", all_params(root / PARAMS_FILE)["evaluate"]["depth"]
-    of_base, of_tuned = (
-        index_of(folder / name, one.encode_query, passages) for name, one in (("base", base), ("tuned", tuned))
-    )
-    dense: dict[str, tuple[Encode, Search]] = {
-        "base": (base.encode_query, of_base),
-        "adapter": (partial(adapter.encode_query, adapter=True), of_base),
-        "tuned": (tuned.encode_query, of_tuned),
-        "tuned_int8": (int8.encode_query, of_tuned),
-    }
-    dense |= {
-        f"static_{name}": (StaticEncoder(folder_of(root, name)).encode_query, index)
-        for name, index in (("base", of_base), ("tuned", of_tuned))
-        if is_on(folder_of(root, name))
-    }
-    fused = ("base", "adapter", "tuned")
+    depth, fused = all_params(root / PARAMS_FILE)["evaluate"]["depth"], ("base", "adapter", "tuned")
     asks: dict[str, Ask] = {"bm25": partial(_lexical, with_bm25(root, corpus, ("base",))[0])}
-    asks |= {name: partial(_dense, encode, index, N_RESULTS) for name, (encode, index) in dense.items()}
+    asks |= {name: system.ask for name, system in dense.items()}
     for name, fuse in zip(fused, with_bm25(root, corpus, fused), strict=True):
-        asks[f"hybrid_{name}"] = partial(_hybrid, *dense[name], fuse, depth)
+        asks[f"hybrid_{name}"] = partial(_hybrid, dense[name], fuse, depth)
     return asks
 
 
@@ -94,16 +134,12 @@ def folder_of(root: Path, name: str) -> Path:
     return root / "models" / "static" / name
 
 
-def _dense(encode: Encode, index: Search, depth: int, query: str) -> object:
-    return index.top_passages(encode([query]), depth)
-
-
 def _lexical(fuse: Fuse, query: str) -> object:
     return fuse(query, [], N_RESULTS)
 
 
-def _hybrid(encode: Encode, index: Search, fuse: Fuse, depth: int, query: str) -> object:
-    return fuse(query, index.top_passages(encode([query]), depth)[0], depth)
+def _hybrid(dense: Dense, fuse: Fuse, depth: int, query: str) -> object:
+    return fuse(query, dense.index.top_passages(dense.encode([query]), depth)[0], depth)
 
 
 def stage_seconds(root: Path) -> dict[str, float]:
@@ -129,6 +165,14 @@ def measure_times(root: Path) -> Times:
     queries = read(root / "data/splits/test/queries.parquet", SPLIT_QUERIES)["text"].head(N_QUERIES).to_list()
     if not queries:
         raise BadInput("data/splits/test/queries.parquet: no query to measure with; run `make repro`")
-    found = Times(cpu_class(), threads, stage_seconds(root), medians(asks_of(root, threads), queries))
+    dense = dense_systems(root, threads)
+    found = Times(
+        cpu=cpu_class(),
+        threads=threads,
+        seconds=stage_seconds(root),
+        milliseconds=medians(asks_of(root, dense), queries),
+        embedding_milliseconds=medians({name: system.embed for name, system in dense.items()}, queries),
+        model_bytes={name: system.n_bytes for name, system in dense.items()},
+    )
     write_times(root / "metrics", found)
     return found

@@ -110,6 +110,7 @@ class ReportParams(Params):
     min_slice_queries: int = Field(ge=2)
     max_slice_loss: float = Field(gt=0, lt=1)
     n_examples: int = Field(ge=0, le=50)
+    holes: bool
     max_characters: int = Field(ge=40, le=10_000)
     min_carried_share: float = Field(ge=-1, le=1)
     max_dev_decline: float = Field(ge=0, le=1)
@@ -248,7 +249,9 @@ def report(
         "judged_negatives": judged_of(metrics, mined),
         "holes": holes_of(
             rankings, refused, test.without(left_out or ()), counted_result(headlines, crossing), receipts["split"]
-        ),
+        )
+        if params.holes
+        else {},
         "cpu": cpu_class(),
     }
     known = {**receipts, "report": summary, "params": all_params(PARAMS_FILE)}

@@ -78,7 +78,9 @@ def columns(decision: Decision) -> list[str]:
         "new index",
         *losses,
         "a query takes",
+        "MB to load",
         "ms per query",
+        "of it embedding",
         "made in",
         "bytes per vector",
     ]
@@ -101,7 +103,9 @@ def _cells(choice: Choice) -> list[str]:
             for cost in (choice.general_cost, choice.near_cost)
         ),
         choice.query,
+        UNKNOWN if choice.model_bytes is None else f"{choice.model_bytes / 1e6:.0f}",
         UNKNOWN if choice.milliseconds is None else f"{choice.milliseconds:.1f}",
+        UNKNOWN if choice.embedding_milliseconds is None else f"{choice.embedding_milliseconds:.2f}",
         UNKNOWN if choice.seconds is None else duration(choice.seconds),
         UNKNOWN if choice.bytes_per_vector is None else number(choice.bytes_per_vector),
     ]

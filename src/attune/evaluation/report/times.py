@@ -26,12 +26,16 @@ class Times:
         threads: CPU threads of an encoder.
         seconds: of stages, by name as `dvc repro` prints it.
         milliseconds: of a query, median, by system.
+        embedding_milliseconds: of embedding a query alone, median, by system; a hybrid's is that of its vectors.
+        model_bytes: of the files that embedding a query reads, by system, likewise.
     """
 
     cpu: str = ""
     threads: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
     milliseconds: Mapping[str, float] = field(default_factory=dict)
+    embedding_milliseconds: Mapping[str, float] = field(default_factory=dict)
+    model_bytes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def sentence(self) -> str:

@@ -69,12 +69,17 @@ class Way:
         """
         if not self.vectors:
             return "no vectors"
-        return f"as {self.system.removeprefix('hybrid_')}" if self.matches_words else ""
+        return f"as {self.encodes_as}" if self.matches_words else ""
+
+    @property
+    def encodes_as(self) -> str:
+        """System that embeds queries in the same way: itself, or, of a hybrid, that of its vectors."""
+        return self.system.removeprefix("hybrid_")
 
     @property
     def loses_as(self) -> str:
         """System whose losses on other tasks count for it: its own, or, of a hybrid, those of its vectors."""
-        return self.loses or (self.system.removeprefix("hybrid_") if self.vectors else "")
+        return self.loses or (self.encodes_as if self.vectors else "")
 
     @property
     def query_words(self) -> str:

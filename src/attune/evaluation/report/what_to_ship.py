@@ -45,6 +45,7 @@ class Choice:
         is_as_good: whether the interval excludes a loss of the margin against the best; true of the best.
         is_reindexed: whether documents that base has embedded must be embedded again.
         query: what happens for a query, in words.
+        model_bytes: of the files that embedding a query reads; None where nobody measured.
         bytes_per_vector: of its documents' vectors in float32; None without vectors.
         general_cost: largest relative loss on general tasks; None where it has none of its own, or none was measured.
         general_words: why it has none, in words; "" otherwise.
@@ -52,6 +53,7 @@ class Choice:
         is_too_costly: whether one of the two is above drift.max_cost, so that it is not named.
         seconds: to make it, beside embedding documents with base; None where nobody measured.
         milliseconds: of a query, median; None where nobody measured.
+        embedding_milliseconds: of embedding it alone, likewise.
     """
 
     system: str
@@ -62,6 +64,7 @@ class Choice:
     is_as_good: bool
     is_reindexed: bool
     query: str
+    model_bytes: int | None
     bytes_per_vector: int | None
     general_cost: float | None
     general_words: str
@@ -69,6 +72,7 @@ class Choice:
     is_too_costly: bool
     seconds: float | None
     milliseconds: float | None
+    embedding_milliseconds: float | None
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,7 @@ class Costs:
         general_costs: largest loss on general tasks, by system.
         near_costs: largest loss on near-domain tasks, by system; empty without such tasks.
         bytes_per_vector: by encoder of the documents.
-        seconds: of stages, by name.
-        milliseconds: of a query, by system.
+        times: measured by `attune times`.
         max_cost: largest loss on a task of a way that may be named (drift.max_cost).
     """
 
@@ -89,8 +92,7 @@ class Costs:
     general_costs: Mapping[str, float]
     near_costs: Mapping[str, float]
     bytes_per_vector: Mapping[str, int]
-    seconds: Mapping[str, float]
-    milliseconds: Mapping[str, float]
+    times: Times
     max_cost: float
 
     @classmethod
@@ -100,8 +102,7 @@ class Costs:
         n_bytes = {key.removesuffix(full): int(value) for key, value in storage.items() if key.endswith(full)}
         general = _by_system(drift, "largest_cost")
         near = _by_system(drift, "largest_near_cost") if drift.get("n_near_domain_tasks") else {}
-        of_times = times.seconds, times.milliseconds
-        return cls(bool(drift["is_reindex_needed"]), general, near, n_bytes, *of_times, max_cost)
+        return cls(bool(drift["is_reindex_needed"]), general, near, n_bytes, times, max_cost)
 
     def is_reindexed(self, way: Way) -> bool:
         """Tells whether a way needs documents embedded again."""
@@ -114,7 +115,7 @@ class Costs:
     def seconds_of(self, way: Way) -> float | None:
         """Returns the seconds of a way's stages, rounds and all; None where one of them was not measured."""
         found = [
-            [seconds for name, seconds in self.seconds.items() if stage in (name, name.partition("@")[0])]
+            [seconds for name, seconds in self.times.seconds.items() if stage in (name, name.partition("@")[0])]
             for stage in way.stages
         ]
         return float(sum(map(sum, found))) if all(found) else None
@@ -195,13 +196,15 @@ def decided(
             is_as_good=compared.is_as_good(way.system, best, margin),
             is_reindexed=costs.is_reindexed(way),
             query=way.query_words,
+            model_bytes=costs.times.model_bytes.get(way.encodes_as),
             bytes_per_vector=costs.bytes_per_vector.get(way.vectors),
             general_cost=costs.general_costs.get(way.loses),
             general_words=way.loss_words,
             near_cost=costs.near_costs.get(way.loses),
             is_too_costly=costs.is_too_costly(way),
             seconds=costs.seconds_of(way),
-            milliseconds=costs.milliseconds.get(way.system),
+            milliseconds=costs.times.milliseconds.get(way.system),
+            embedding_milliseconds=costs.times.embedding_milliseconds.get(way.encodes_as),
         )
         for way in ordered
     ]
