@@ -229,6 +229,14 @@ def test_the_table_and_the_scalars_hold_the_same(tmp_path: Path) -> None:
     assert rows.filter(pl.col("is_named"))["bin"].to_list() == ["tuned_int8"]
 
 
+def test_a_column_that_nobody_measured_is_left_out(tmp_path: Path) -> None:
+    """Without times the table ends with what making a choice takes, 0 s for base, and the bytes of a vector."""
+    decision = decide_on(tmp_path, SCORED)
+    assert columns(decision)[8:] == ["made in", "bytes per vector"]
+    assert cells(decision)["base"][6:] == ["fp32 encoder", "0 s", "1,536"]
+    assert {len(own) for own in cells(decision).values()} == {len(columns(decision)) - 1}
+
+
 def test_times_survive_their_file_and_other_content_is_refused(tmp_path: Path) -> None:
     """No file and {} are no times; what is none of them is named with its place."""
     assert read_times(tmp_path) == Times() and Times().sentence.startswith("Nobody has measured times")

@@ -1,5 +1,6 @@
 """Renders *What to ship*: in words, as scalars for `dvc metrics diff`, and as a table for plots."""
 
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
@@ -78,17 +79,34 @@ def columns(decision: Decision) -> list[str]:
         "new index",
         *losses,
         "a query takes",
-        "MB to load",
-        "ms per query",
-        "of it embedding",
-        "made in",
-        "bytes per vector",
+        *_measured(decision),
     ]
 
 
 def cells(decision: Decision) -> dict[str, list[str]]:
     """Returns the cells of each choice as text, by system, cheapest to run first."""
-    return {choice.system: _cells(choice) for choice in decision.choices}
+    measured = _measured(decision).values()
+    return {one.system: _cells(one) + [cell(one) for cell in measured] for one in decision.choices}
+
+
+def _measured(decision: Decision) -> dict[str, Callable[[Choice], str]]:
+    """Returns the cells of the columns at the table's end by their heads, without columns that nobody measured."""
+    found: dict[str, Callable[[Choice], str]] = {
+        "MB to load": lambda one: _figure(one.model_bytes, _megabytes),
+        "ms per query": lambda one: _figure(one.milliseconds, "{:.1f}".format),
+        "of it embedding": lambda one: _figure(one.embedding_milliseconds, "{:.2f}".format),
+        "made in": lambda one: _figure(one.seconds, duration),
+        "bytes per vector": lambda one: _figure(one.bytes_per_vector, number),
+    }
+    return {head: cell for head, cell in found.items() if {cell(one) for one in decision.choices} != {UNKNOWN}}
+
+
+def _figure(value: float | None, shown: Callable[[Any], str]) -> str:
+    return UNKNOWN if value is None else shown(value)
+
+
+def _megabytes(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:.0f}"
 
 
 def _cells(choice: Choice) -> list[str]:
@@ -103,11 +121,6 @@ def _cells(choice: Choice) -> list[str]:
             for cost in (choice.general_cost, choice.near_cost)
         ),
         choice.query,
-        UNKNOWN if choice.model_bytes is None else f"{choice.model_bytes / 1e6:.0f}",
-        UNKNOWN if choice.milliseconds is None else f"{choice.milliseconds:.1f}",
-        UNKNOWN if choice.embedding_milliseconds is None else f"{choice.embedding_milliseconds:.2f}",
-        UNKNOWN if choice.seconds is None else duration(choice.seconds),
-        UNKNOWN if choice.bytes_per_vector is None else number(choice.bytes_per_vector),
     ]
 
 
