@@ -15,7 +15,7 @@ from shipped_params import NAMES, SHIPPED
 
 from attune.cli.main import main
 from attune.cli.repository import product
-from attune.cli.repository.new import _into_git
+from attune.cli.repository.new import _into_git, _next_step
 from attune.cli.repository.versions import installed_from
 from attune.stage import all_params
 
@@ -153,6 +153,7 @@ def test_nothing_is_left_of_a_repository_that_cannot_be_made(tmp_path: Path) -> 
     for arguments, words in (
         (("--data", "absent.csv"), "absent.csv: not found"),
         (("--data", "faq.csv", "--column", "query=q", "--column", "document=d"), "the columns are answer, question"),
+        (("--data", "faq.csv", "--column", "query=questoin", *COLUMNS[2:]), "query=questoin: got no such column"),
         (("--data", "."), "lies inside the data"),
     ):
         done = run_here(main, tmp_path, "new", "shop", *arguments)
@@ -229,6 +230,32 @@ def test_inside_a_git_repository_it_becomes_a_part_of_that(tmp_path: Path) -> No
     assert not (tmp_path / "search" / ".git").exists()
     assert git(tmp_path, "ls-tree", "-r", "--name-only", "HEAD") == "search/dvc.yaml"
     assert git(tmp_path, "status", "--porcelain") == "A  theirs.txt"
+
+
+def test_a_hook_that_refuses_the_commit_leaves_nothing_staged(tmp_path: Path) -> None:
+    """The folder is gone, and the user's next commit takes none of its files along; what was staged before stays."""
+    write_questions(tmp_path / "faq.csv")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", "faq.csv")
+    hook = tmp_path / ".git" / "hooks" / "pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    done = run_here(main, tmp_path, "new", "shop", "--data", "faq.csv", *COLUMNS)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert not (tmp_path / "shop").exists() and git(tmp_path, "status", "--porcelain") == "A  faq.csv"
+
+
+@pytest.mark.parametrize(
+    ("place", "command"),
+    [("a/b", "cd a/b && make repro"), ("my shop", "cd 'my shop' && make repro"), (".", "make repro")],
+)
+def test_the_next_step_runs_from_where_the_user_is(
+    place: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nested folders, spaces, and the folder itself."""
+    monkeypatch.chdir(tmp_path)
+    assert _next_step((tmp_path / place).resolve()) == command
 
 
 def test_two_domains_are_parts_of_one_dvc_repository(tmp_path: Path) -> None:

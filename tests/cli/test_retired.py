@@ -41,6 +41,10 @@ def lists(text: str) -> list[str]:
     [
         ("  retired: []\n", f"  retired:\n{NEWER}"),
         ("  retired: []  # ours\n", f"  retired:  # ours\n{NEWER}"),
+        ("  retired: []  # ours, see [docs]\n", f"  retired:  # ours, see [docs]\n{NEWER}"),
+        ("  retired:  # ours\n", f"  retired:  # ours\n{NEWER}"),
+        ("  retired: null\n", f"  retired:\n{NEWER}"),
+        ("  retired: ~  # none\n", f"  retired:  # none\n{NEWER}"),
         ("  retired:\n", f"  retired:\n{NEWER}"),
         ('  retired: ["it\'s", "c: d"]\n', f"  retired:\n    - 'it''s'\n    - 'c: d'\n{NEWER}"),
         ("  retired:\n    - own  # why\n", f"  retired:\n    - own  # why\n{NEWER}"),

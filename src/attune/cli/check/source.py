@@ -32,7 +32,14 @@ def source_params(path: Path | None, source: str, options: Sequence[str]) -> tup
     if path is None:
         return params, []
     columns = with_names(params.columns, options)
-    source = source or guess_source(path, columns)
+    guessed = guess_source(path, columns) if not source else ""
+    asked = [option for option in options if option.startswith("query=") and option != "query="]
+    if guessed == "documents" and asked:
+        raise BadInput(
+            f"{path}: --column {asked[-1]}: got no such column, expected that of your queries; correct the name, or "
+            "leave it out to take queries from the documents"
+        )
+    source = source or guessed
     if source not in SOURCES:
         raise BadInput(f"--source: got {source!r}, expected one of {', '.join(SOURCES)}; name the kind of your data")
     changed = {key: value for key, value in columns.model_dump().items() if value != getattr(params.columns, key)}

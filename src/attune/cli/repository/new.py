@@ -1,7 +1,9 @@
 """Makes a repository of a user's own: data, parameters that fit them, the pipeline, a first commit (`attune new`)."""
 
 import contextlib
+import os
 import re
+import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,9 +62,12 @@ def new(folder: Path, data: Path | None, columns: Sequence[str], source: str, mo
             (scratch / OWN).mkdir(parents=True)
             owned = [_copied(path, scratch / OWN).name for path in (data, _local(model)) if path]
             _write_parameters(scratch, folder.name)
-            encoder = _inside(model)  # before the folder changes, from which the path of a model may start
+            encoder, next_step = (
+                _inside(model),
+                _next_step(folder),
+            )  # before the folder changes, from which the path of a model may start
             with contextlib.chdir(scratch):
-                made = _fill_in(folder, OWN / owned[0] if data else None, columns, source, encoder, revision)
+                made = _fill_in(folder, next_step, OWN / owned[0] if data else None, columns, source, encoder, revision)
             _write_files(scratch, folder.name, OWN / owned[0] if data else None)
             folder.mkdir(parents=True, exist_ok=True)
             for path in scratch.iterdir():
@@ -77,6 +82,12 @@ def new(folder: Path, data: Path | None, columns: Sequence[str], source: str, mo
     finally:
         discard(scratch)
     return made
+
+
+def _next_step(folder: Path) -> str:
+    """Returns the command that runs the pipeline, from the folder in which the user is."""
+    place = os.path.relpath(folder)
+    return "make repro" if place == "." else f"cd {shlex.quote(place)} && make repro"
 
 
 def _local(model: str) -> Path | None:
@@ -108,9 +119,11 @@ def _write_parameters(folder: Path, name: str) -> None:
     set_values(folder, {"release": {"name": name or "encoder"}, "gate": {"retired": []}})
 
 
-def _fill_in(folder: Path, path: Path | None, columns: Sequence[str], source: str, model: str, revision: str) -> Made:
+def _fill_in(
+    folder: Path, next_step: str, path: Path | None, columns: Sequence[str], source: str, model: str, revision: str
+) -> Made:
     """Sets the parameters of this folder by what `attune check` finds; returns what it found and set for the other."""
-    about, encoder, next_step = "", base(model, revision, True) if model else None, f"cd {folder.name} && make repro"
+    about, encoder = "", base(model, revision, True) if model else None
     settings: list[Setting] = []
     advice: dict[str, str] = {}
     if path is not None:

@@ -55,7 +55,11 @@ def commit(folder: Path, message: str) -> None:
     """Commits all files of a folder, by the user's name where git knows it."""
     git(folder, "add", "--", ".")
     author = () if _succeeds(folder, "config", "user.email") or "GIT_AUTHOR_EMAIL" in os.environ else NOBODY
-    git(folder, *author, "commit", "-q", "-m", message, "--", ".")
+    try:
+        git(folder, *author, "commit", "-q", "-m", message, "--", ".")
+    except BaseException:  # a hook refuses: the user's next commit must not take these files along
+        _succeeds(folder, "reset", "-q", "--", ".")
+        raise
 
 
 def _succeeds(folder: Path, *arguments: str) -> bool:

@@ -17,6 +17,7 @@ from attune.stage import ADVANCED_FILE
 FILE = ADVANCED_FILE.name
 SECTION, KEY = "gate", "retired"
 ITEM = re.compile(r" *- ")
+ONE_LINE = re.compile(r"( *\w+:) *(?:\[.*?\]|null|~)?( *#.*)?$")  # key, list or nothing, comment
 
 
 def package_entries(package: str) -> list[str]:
@@ -52,7 +53,9 @@ def with_retired(own: Texts, package: str, known: Iterable[str]) -> tuple[dict[s
     _require_lines(target)
     if not any(map(ITEM.match, target.body)):
         target.body += [f"{_indent_of(model)}- {_dumped(entry)}" for entry in entries]
-        target.line = re.sub(r"^([^:]+:) *(\[.*\])?", r"\1", target.line)
+        if not (parts := ONE_LINE.match(target.line)):
+            raise BadInput(_refusal())
+        target.line = parts[1] + (f"  {parts[2].strip()}" if parts[2] else "")
     indent = next((_indent(line) for line in target.body if ITEM.match(line)), _indent_of(model))
     target.body += [indent + line.strip() for lines in added.values() for line in lines]
     section.body = [line for part in keys for line in part.lines]
